@@ -1,0 +1,67 @@
+"""See what a token model predicts next to what it was asked to predict, in any training loop.
+
+The names below are resolved on first use, so that importing predlog costs next to nothing and the command
+line never imports torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from predlog import processors, reading, records, sinks
+    from predlog.errors import PredlogError
+    from predlog.reading import read
+    from predlog.recorder import Recorder, close, compare, configure, flush
+    from predlog.records import Comparison, Finding, Token
+
+    __version__: str
+
+__all__ = [
+    "Comparison",
+    "Finding",
+    "PredlogError",
+    "Recorder",
+    "Token",
+    "__version__",
+    "close",
+    "compare",
+    "configure",
+    "flush",
+    "processors",
+    "read",
+    "reading",
+    "records",
+    "sinks",
+]
+
+_HOMES = {
+    "Comparison": "records",
+    "Finding": "records",
+    "PredlogError": "errors",
+    "Recorder": "recorder",
+    "Token": "records",
+    "close": "recorder",
+    "compare": "recorder",
+    "configure": "recorder",
+    "flush": "recorder",
+    "read": "reading",
+}
+_MODULES = {"processors", "reading", "records", "sinks"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"predlog.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(f"predlog.{_HOMES[name]}"), name)
+    elif name == "__version__":
+        value = version("predlog")
+    else:
+        raise AttributeError(f"module 'predlog' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

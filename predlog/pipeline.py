@@ -1,0 +1,267 @@
+"""The worker's side: captured pairs → events → the user's processors → the sinks.
+
+A private structlog logger does the passing on. It takes nothing from the host's structlog configuration and
+leaves nothing there. Whatever fails costs the event that it failed on, is said, and is counted.
+"""
+
+import os
+import platform
+import socket
+from collections.abc import Callable, MutableMapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from structlog.typing import Processor
+
+from predlog import ranks, records
+from predlog.errors import PredlogError
+from predlog.losses import Losses
+from predlog.notices import Notices
+from predlog.packing import Capture, unpack
+from predlog.records import Comparison, Event, Record
+from predlog.sinks.jsonl import JSONL
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A captured pair on its way, and the future that waits for its records."""
+
+    capture: Capture
+    step: int
+    stream: str
+    context: dict[str, Any]
+    at: float
+    future: Future[tuple[Comparison, ...]]
+
+
+class Pipeline:
+    """Turn submissions into events and see them through; only the worker thread calls it, and it never raises.
+
+    `written`, `filtered` and `failed` count comparisons: into every sink, dropped by a processor, or stopped by
+    an error on the way.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: dict[str, Any],
+        processors: Sequence[Processor],
+        sinks: Callable[[], Sequence[Processor]],
+        losses: Losses,
+        notices: Notices,
+    ) -> None:
+        self.written = 0
+        self.filtered = 0
+        self.failed = 0
+        self.first_failure: str | None = None
+        self._settings = settings
+        self._processors = processors
+        self._make_sinks = sinks
+        self._losses = losses
+        self._notices = notices
+        self._sinks: list[_Sink] = []
+        self._logger: Any = None
+        self._identity: dict[str, Any] = {}
+        self._seq = 0
+        self._record: Record | None = None
+
+    def work(self, submission: Submission) -> None:
+        """Emit every comparison of a submission and resolve its future with those that reached the sinks."""
+        recorded: list[Comparison] = []
+        try:
+            self._start(submission.at)
+            self.report_losses()
+            for fields in unpack(submission.capture):
+                record = self._comparison(submission, fields)
+                if record is not None:
+                    recorded.append(record)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker must live
+            self.failed += submission.capture.count - len(recorded)
+            self._say("worker", f"step {submission.step}, stream {submission.stream!r}: {_what(error)}")
+        finally:
+            submission.future.set_result(tuple(recorded))
+
+    def settle(self) -> None:
+        """Make what is written durable."""
+        for sink in self._sinks:
+            sink.call("flush")
+
+    def finish(self) -> None:
+        """Tell the file what it lacks and close the sinks."""
+        self.report_losses()
+        for sink in self._sinks:
+            sink.call("close")
+
+    def report_losses(self) -> None:
+        """Emit a gap for what was lost since the last one, if there is a file to tell it to."""
+        if self._logger is None:
+            return
+        for loss in self._losses.take():
+            try:
+                self._emit("predlog.gap", "warning", datetime.now(UTC).timestamp(), **asdict(loss), context={})
+            except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
+                self._losses.add(*astuple(loss))
+                self._say("processor", f"a gap could not be reported: {_what(error)}")
+
+    def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Comparison | None:
+        step, stream = submission.step, submission.stream
+        failures = sum(sink.failures for sink in self._sinks)
+        try:
+            reached = self._emit(
+                "predlog.comparison",
+                "info",
+                submission.at,
+                step=step,
+                stream=stream,
+                **fields,
+                context=dict(submission.context),
+            )
+        except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
+            self.failed += 1
+            self._losses.add(1, "a processor failed", step, step)
+            self._say("processor", f"step {step}, stream {stream!r}: not recorded: {_what(error)}")
+            return None
+        if not reached:
+            self.filtered += 1
+            return None
+        if sum(sink.failures for sink in self._sinks) > failures:
+            self.failed += 1
+        else:
+            self.written += 1
+        return self._record if isinstance(self._record, Comparison) else None
+
+    def _start(self, at: float) -> None:
+        if self._logger is not None:
+            return
+        # Made here and not sooner: only now does the process group, and with it the rank, stand.
+        self._sinks = [_Sink(sink, self) for sink in self._make_sinks()]
+        directory = self._settings["directory"]
+        self._identity = {
+            "schema": records.SCHEMA,
+            "run": os.path.basename(os.path.abspath(directory)) if directory else None,  # noqa: PTH100, PTH119
+            "attempt": 1 + max((sink.last_attempt() for sink in self._sinks), default=0),
+            "rank": ranks.rank(),
+        }
+        self._logger = structlog.wrap_logger(
+            structlog.ReturnLogger(),
+            processors=[*map(_named, self._processors), self._conform, *self._sinks],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        ).bind()
+        try:
+            self._emit(
+                "predlog.run",
+                "info",
+                at,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                world_size=ranks.world_size(),
+                versions={
+                    "predlog": version("predlog"),
+                    "python": platform.python_version(),
+                    "torch": version("torch"),
+                },
+                settings=dict(self._settings),
+                context={},
+            )
+        except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
+            self._say("processor", f"the first line of the attempt was not recorded: {_what(error)}")
+
+    def _emit(self, event: str, level: str, at: float, **fields: Any) -> bool:
+        """Send one event down the chain; False where a processor dropped it."""
+        timestamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        log = getattr(self._logger, level)
+        return log(event, level=level, timestamp=timestamp, **self._identity, seq=self._seq, **fields) is not None
+
+    def _conform(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> Event:
+        """Check what the user's processors made of the event, before any sink sees it."""
+        conformed = records.conform(event)
+        self._record = records.from_event(conformed)
+        self._seq += 1
+        return conformed
+
+    def lost(self, event: Event, why: str) -> None:
+        """Remember that the file lacks an event."""
+        if event["event"] == "predlog.comparison":
+            self._losses.add(1, why, event["step"], event["step"])
+        elif event["event"] == "predlog.gap":
+            self._losses.add(event["count"], event["reason"], event["first_step"], event["last_step"])
+
+    def _say(self, kind: str, message: str) -> None:
+        self.first_failure = self.first_failure or message
+        self._notices.say(kind, message)
+
+    def sink_failed(self, name: str, error: BaseException) -> None:
+        """Say that a sink failed."""
+        self._say(f"sink {name}", f"{name} failed: {_what(error)}")
+
+
+class _Sink:
+    """A sink that can't take the others, or the worker, down with it."""
+
+    def __init__(self, sink: Processor, pipeline: Pipeline) -> None:
+        self.failures = 0
+        self._sink = sink
+        self._name = _name_of(sink)
+        self._pipeline = pipeline
+
+    def __call__(self, logger: Any, name: str, event: Event) -> Event:
+        try:
+            self._sink(logger, name, event)
+        except structlog.DropEvent:
+            pass  # it took the event; structlog's own LogCapture ends like that
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - rich exits where its pipe is broken
+            self._failed(error)
+            if isinstance(self._sink, JSONL):
+                self._pipeline.lost(event, f"{self._name} failed: {type(error).__name__}")
+        return event
+
+    def call(self, method: str) -> None:
+        """Call one of the methods that a sink may have: flush, close."""
+        try:
+            getattr(self._sink, method, lambda: None)()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            self._failed(error)
+
+    def last_attempt(self) -> int:
+        if not isinstance(self._sink, JSONL):
+            return 0
+        try:
+            return self._sink.last_attempt()
+        except OSError as error:
+            self._failed(error)
+            return 0
+
+    def _failed(self, error: BaseException) -> None:
+        self.failures += 1
+        self._pipeline.sink_failed(self._name, error)
+
+
+def _named(processor: Processor) -> Processor:
+    """Let errors of a user's processor carry its name, and catch the one that forgets to return the event."""
+
+    def call(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        try:
+            result = processor(logger, name, event)
+        except structlog.DropEvent:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            raise PredlogError(f"processor {_name_of(processor)} raised {_what(error)}") from None
+        if not isinstance(result, MutableMapping):
+            raise PredlogError(f"processor {_name_of(processor)} returned {type(result).__name__}, not the event")
+        return result
+
+    return call
+
+
+def _name_of(processor: Any) -> str:
+    return getattr(processor, "__name__", type(processor).__name__)
+
+
+def _what(error: BaseException) -> str:
+    return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,136 @@
+"""structlog processors that change predlog's events, or pass them on to the host's own logger.
+
+Each takes `(logger, method_name, event_dict)` and gives the event back, as structlog's own do:
+https://www.structlog.org/en/stable/processors.html
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import structlog
+
+from predlog.notices import Notices
+from predlog.records import Event, is_ours
+
+
+class Decode:
+    """Add the text of labels and predictions to comparisons.
+
+    `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, or a callable from one id to its text. A
+    tokenizer is copied here, in the calling thread, and only the copy is used later: a fast tokenizer that
+    decodes in one thread raises "Already borrowed" when another one changes its truncation. A callable is
+    called from predlog's own thread, for each id once in a while.
+
+    A piece of a character, as byte-level tokenizers have them, reads as its bytes: `<0xE2><0x82>`. Where the
+    decoder fails, the text stays null and the id is what there is.
+    """
+
+    def __init__(self, decoder: Any, notices: Notices | None = None) -> None:
+        self._text = lru_cache(maxsize=65536)(_text_of(decoder))
+        self._notices = notices or Notices()
+
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Fill `label_text` and `prediction_text` of each token."""
+        if event.get("event") == "predlog.comparison":
+            for token in event["tokens"]:
+                token["label_text"] = self._decoded(token["label"])
+                token["prediction_text"] = self._decoded(token["prediction"])
+        return event
+
+    def _decoded(self, token: int | None) -> str | None:
+        if token is None:
+            return None
+        try:
+            text = self._text(token)
+        except Exception as error:  # noqa: BLE001 - a user's decoder may raise anything
+            why = f"raised {type(error).__name__}: {error}"
+        else:
+            if isinstance(text, str):
+                return text
+            why = f"gave {type(text).__name__} instead of text"
+        self._notices.say("decode", f"decode({token}) {why}; the id is shown instead")
+        return None
+
+
+class ToStructlog:
+    """Forward predlog's events to the host's logger, at their own level, and pass them on unchanged.
+
+    Without `logger`, each event goes to `structlog.get_logger()` as the host has configured it by then.
+    """
+
+    def __init__(self, logger: Any = None) -> None:
+        self._logger = logger
+
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Log one event with the host's logger, which adds a level and a timestamp of its own."""
+        if is_ours(event):
+            logger = structlog.get_logger() if self._logger is None else self._logger
+            fields = {key: value for key, value in event.items() if key not in {"event", "level"}}
+            getattr(logger, event["level"])(event["event"], **fields)
+        return event
+
+
+def _text_of(decoder: Any) -> Callable[[int], Any]:
+    if hasattr(decoder, "backend_tokenizer"):
+        decoder = decoder.backend_tokenizer
+    if hasattr(decoder, "id_to_token") and hasattr(decoder, "decode"):
+        return _fast(copy.deepcopy(decoder))
+    if hasattr(decoder, "convert_ids_to_tokens"):
+        return _slow(copy.deepcopy(decoder))
+    if callable(decoder):
+        return decoder  # type: ignore[no-any-return]
+    raise TypeError(f"decode={decoder!r} is neither a tokenizer nor a callable from one id to text")
+
+
+def _fast(tokenizer: Any) -> Callable[[int], str | None]:
+    def text(token: int) -> str | None:
+        piece = tokenizer.id_to_token(token)
+        if piece is None:
+            return None
+        return _shown(piece, tokenizer.decode([token], skip_special_tokens=False))
+
+    return text
+
+
+def _slow(tokenizer: Any) -> Callable[[int], str]:
+    def text(token: int) -> str:
+        return _shown(tokenizer.convert_ids_to_tokens(token), tokenizer.decode([token], skip_special_tokens=False))
+
+    return text
+
+
+def _shown(piece: str, decoded: str) -> str:
+    """Choose what a reader should see of a token: its text alone loses broken characters and leading spaces."""
+    if "\ufffd" in decoded and (pieces := _bytes_of(piece)) is not None:
+        return pieces
+    if piece.startswith("▁") and not decoded.startswith(" "):
+        return " " + decoded
+    return decoded or piece
+
+
+def _bytes_of(piece: str) -> str | None:
+    """Give the bytes behind a byte-level token that is not whole UTF-8, as far as they are text, as text."""
+    try:
+        raw = bytes(_BYTE_OF[character] for character in piece)
+    except KeyError:
+        return None
+    return raw.decode(errors="surrogateescape").translate(_ESCAPED)
+
+
+def _byte_alphabet() -> Mapping[str, int]:
+    """Give GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others count up from U+0100.
+
+    Source: `bytes_to_unicode` in https://github.com/openai/gpt-2/blob/master/src/encoder.py
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {
+        **{chr(byte): byte for byte in printable},
+        **{chr(0x100 + offset): byte for offset, byte in enumerate(others)},
+    }
+
+
+_BYTE_OF = _byte_alphabet()
+_ESCAPED = {0xDC00 + byte: f"<0x{byte:02X}>" for byte in range(0x80, 0x100)}

@@ -1,0 +1,41 @@
+"""Files → typed records, in any process, while the run goes on; torch is never imported."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from predlog.errors import RecordError
+from predlog.records import Record, from_line
+
+
+def read(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Yield every record of a file, or of the `predictions*.jsonl` files of a folder, in the order of the lines.
+
+    A last line that is not ended yet is left for later. Damaged lines are passed over, and named in one warning
+    a file when it has been read.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`, or no such file in the folder.
+    """
+    place = Path(path)
+    files = sorted(place.glob("predictions*.jsonl")) if place.is_dir() else [place]
+    if not files:
+        raise FileNotFoundError(f"{place} holds no predictions*.jsonl: is it the folder of a run?")
+    for file in files:
+        yield from _read_file(file)
+
+
+def _read_file(file: Path) -> Iterator[Record]:
+    damaged: list[str] = []
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                yield from_line(line)
+            except RecordError as error:
+                damaged.append(f"line {number}: {error}")
+    if damaged:
+        more = f" (and {len(damaged) - 3} more)" if len(damaged) > 3 else ""
+        warnings.warn(f"{file}: {len(damaged)} lines passed over: {'; '.join(damaged[:3])}{more}", stacklevel=3)

@@ -1,0 +1,401 @@
+"""The recorder: the gate in the training thread, and the default recorder behind `predlog.compare`.
+
+All state of predlog lives here and in what a recorder owns.
+"""
+
+import atexit
+import numbers
+import os
+import time
+import weakref
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from structlog.typing import Processor
+
+from predlog import ranks as this_process
+from predlog import settings
+from predlog.capture import capture, is_compiling
+from predlog.context import plain_context
+from predlog.errors import PairError, PredlogError, SettingError
+from predlog.handoff import HandOff
+from predlog.losses import Losses
+from predlog.notices import Notices
+from predlog.packing import Capture, Window
+from predlog.pipeline import Pipeline, Submission
+from predlog.processors import Decode
+from predlog.records import Comparison
+from predlog.sinks import JSONL, Console
+
+_EXIT_DEADLINE = 5.0
+
+
+class Recorder:
+    """Compare logits with labels in a training loop, and record what the model predicts.
+
+    Args:
+        directory: Folder of the run; lines go to its `predictions.jsonl`. None records on the console only.
+        every: Record the steps that this divides.
+        samples: How many samples of a batch to show.
+        first: How many supervised tokens to show from the start of a sample.
+        last: How many to show from its end.
+        ranks: Which processes of a distributed run record: 0 (global rank 0), "local" (the first of each
+            node) or "all". Ranks other than 0 write to `predictions-rank<n>.jsonl`.
+        streams: Names of the streams to record; None records all.
+        decode: A tokenizer, or a callable from one id to its text. Tokenizers are copied here and now.
+        accuracy: Count the matches over all supervised tokens of the samples shown, too.
+        console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
+        processors: structlog processors that see every event before it is written, in order.
+        sinks: structlog processors in the place of the file and the console.
+        queue: How many pairs may wait for the worker thread; the next is dropped and counted.
+        strict: Raise the first failure instead of saying it on stderr. For tests.
+        durable_every: Seconds of writing after which lines are made safe against a power cut.
+
+    Once constructed, a recorder raises nothing unless it is `strict`: what goes wrong is said in one line on
+    stderr, at most once a minute for each kind. With `PREDLOG_DISABLE=1` in the environment it records
+    nothing. Used as a context manager it closes itself.
+
+    Raises:
+        SettingError: An argument makes no sense; the message says which and why.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        every: int = 10,
+        samples: int = 2,
+        first: int = 5,
+        last: int = 5,
+        ranks: Literal[0, "local", "all"] = 0,
+        streams: Collection[str] | None = None,
+        decode: Any = None,
+        accuracy: bool = True,
+        console: bool = True,
+        processors: Sequence[Processor] = (),
+        sinks: Sequence[Processor] | None = None,
+        queue: int = 256,
+        strict: bool = False,
+        durable_every: float = 10.0,
+    ) -> None:
+        self._settings = settings.Settings(
+            directory=settings.folder(directory),
+            every=every,
+            samples=samples,
+            first=first,
+            last=last,
+            ranks=ranks,
+            streams=settings.names(streams),
+            accuracy=accuracy,
+            console=console,
+            queue=queue,
+            strict=strict,
+            durable_every=durable_every,
+        )
+        self._every = every
+        self._window = Window(samples, first, last, accuracy)
+        self._sinks = sinks
+        self._off = settings.is_disabled()
+        self._latest: dict[str, int] = {}
+        self._submitted = 0
+        self._dropped = 0
+        self._notices = Notices()
+        self._losses = Losses()
+        self._pipeline = Pipeline(
+            settings=self._settings.shown(),
+            processors=[*_decoding(decode, self._notices), *processors],
+            sinks=self._make_sinks,
+            losses=self._losses,
+            notices=self._notices,
+        )
+        self._handoff: HandOff[Submission] = HandOff(
+            self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog"
+        )
+        _open_recorders.add(self)
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder of the run, or None where there is none."""
+        return self._settings.directory
+
+    def compare(
+        self,
+        logits: object,
+        labels: object,
+        step: int,
+        *,
+        stream: str = "text",
+        layout: str | None = None,
+        shift: int = 0,
+        inputs: object = None,
+        ignore_index: int = -100,
+        **context: object,
+    ) -> Future[tuple[Comparison, ...]] | None:
+        """Record what the model predicts next to what it was asked to predict, if this step is due.
+
+        Args:
+            logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that
+                speaks DLPack. Only the rows of the tokens shown are read, and, for the accuracy, their samples.
+            labels: Integer token ids of the same samples.
+            step: The training step, a Python int. The first pair of each stream and step is recorded.
+            stream: Name of the pair: "text", "audio", "eval/text".
+            layout: einops patterns of logits and labels over b (sample), t (time), k (codebook) and
+                v (vocabulary), such as "b t v, b t" or "(b k) t v, b t k". Left out, it is inferred from 3 and
+                2 axes, or 2 and 1.
+            shift: By how many positions the labels lead the logits: 0 for a pair that could go into
+                `cross_entropy` as it is, 1 for the raw pair of a Hugging Face causal model.
+            inputs: The token ids that the model read, laid out as the labels are.
+            ignore_index: The label that marks positions without supervision.
+            context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
+
+        Returns:
+            None where nothing was captured; else a future of the records as the sinks got them, one a sample
+            and codebook, without those that a processor dropped. Waiting on it is for notebooks and tests.
+
+        Raises:
+            PredlogError: Only where `strict` was asked for.
+        """
+        if type(step) is int and step % self._every:
+            return None
+        if is_compiling():
+            return None
+        try:
+            return self._submit(
+                logits, labels, step, stream, context,
+                layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index,
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            self._refused(step, stream, error)
+            return None
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was compared so far is written and durable; False after `timeout` seconds.
+
+        Raises PredlogError where something failed and `strict` was asked for.
+        """
+        done = self._handoff.flush(timeout)
+        self._raise_if_strict()
+        return done
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Write what is waiting, then close the file; False where that took over `timeout` seconds.
+
+        A closed recorder records nothing more. Closing twice does nothing.
+
+        Raises PredlogError where something failed and `strict` was asked for.
+        """
+        self._off = True
+        done = self._handoff.close(timeout)
+        if not done:
+            waiting = self.stats()["pending"]
+            self._notices.say("close", f"closing took over {timeout:g} s: {waiting} comparisons are not written")
+        self._raise_if_strict()
+        return done
+
+    def stats(self) -> dict[str, int]:
+        """Count comparisons: submitted = written + filtered + dropped + failed + pending.
+
+        Written into every sink; filtered by a processor; dropped because the queue was full; failed in a
+        processor or a sink; pending in the queue.
+        """
+        counts = {
+            "written": self._pipeline.written,
+            "filtered": self._pipeline.filtered,
+            "dropped": self._dropped,
+            "failed": self._pipeline.failed,
+        }
+        submitted = self._submitted
+        return {"submitted": submitted, **counts, "pending": submitted - sum(counts.values())}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _submit(
+        self,
+        logits: object,
+        labels: object,
+        step: object,
+        stream: str,
+        context: dict[str, object],
+        **how: Any,
+    ) -> Future[tuple[Comparison, ...]] | None:
+        at = time.time()
+        number = _whole(step)
+        if number % self._every or not self._is_wanted(stream):
+            return None
+        self._raise_if_strict()
+        if self._latest.get(stream) == number:
+            return None
+        self._latest[stream] = number
+        captured = capture(logits, labels, **how, window=self._window)
+        return self._hand_over(captured, number, stream, context, at)
+
+    def _is_wanted(self, stream: str) -> bool:
+        if self._off or not self._handoff.is_mine():
+            return False
+        if type(stream) is not str:
+            raise PairError(f"stream={stream!r} must be a name, such as 'text'")
+        if self._settings.streams is not None and stream not in self._settings.streams:
+            return False
+        match self._settings.ranks:
+            case "all":
+                return True
+            case "local":
+                return this_process.local_rank() == 0
+            case _:
+                return this_process.rank() == 0
+
+    def _hand_over(
+        self, captured: Capture, step: int, stream: str, context: dict[str, object], at: float
+    ) -> Future[tuple[Comparison, ...]] | None:
+        values, problems = plain_context(context)
+        for problem in problems:
+            self._notices.say(
+                "context",
+                f"step {step}, stream {stream!r}: {problem} in the context is no plain value and is left out; "
+                "pass a number or a string",
+            )
+        future: Future[tuple[Comparison, ...]] = Future()
+        future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
+        self._submitted += captured.count
+        if self._handoff.submit(Submission(captured, step, stream, values, at, future)):
+            return future
+        self._dropped += captured.count
+        self._losses.add(captured.count, "queue full", step, step)
+        self._notices.say(
+            "queue",
+            f"step {step}, stream {stream!r}: the queue of {self._settings.queue} pairs is full, so this one is "
+            "dropped; a larger `every` or a faster disk helps",
+        )
+        return None
+
+    def _refused(self, step: object, stream: object, error: Exception) -> None:
+        if self._settings.strict:
+            if isinstance(error, PredlogError):
+                raise error
+            raise PredlogError(_described(error)) from error
+        where = f"step {step}" if type(step) is int else "step ?"
+        self._notices.say(
+            f"refused: {type(error).__name__}",
+            f"{where}, stream {_short(stream)}: not recorded: {_described(error)}",
+        )
+
+    def _raise_if_strict(self) -> None:
+        if self._settings.strict and self._pipeline.first_failure is not None:
+            failure, self._pipeline.first_failure = self._pipeline.first_failure, None
+            raise PredlogError(failure)
+
+    def _make_sinks(self) -> Sequence[Processor]:
+        if self._sinks is not None:
+            return self._sinks
+        made: list[Processor] = []
+        if self._settings.directory is not None:
+            rank = this_process.rank()
+            name = f"predictions-rank{rank}.jsonl" if rank else "predictions.jsonl"
+            made.append(JSONL(self._settings.directory / name, durable_every=self._settings.durable_every))
+        if self._settings.console and this_process.local_rank() == 0:
+            made.append(Console())
+        return made
+
+
+def _decoding(decode: Any, notices: Notices) -> list[Processor]:
+    if decode is None:
+        return []
+    try:
+        return [Decode(decode, notices)]
+    except TypeError as error:
+        raise SettingError(str(error)) from None
+
+
+def _whole(step: object) -> int:
+    # A tensor is no Integral, so it is refused here without being read.
+    if not isinstance(step, numbers.Integral) or isinstance(step, bool):
+        raise PairError(
+            f"step is a {type(step).__name__}: pass a Python int; reading a tensor would stop the device"
+        )
+    number = int(step)
+    if not 0 <= number < 2**63:
+        raise PairError(f"step={number} must be from 0 to 2**63 - 1")
+    return number
+
+
+def _described(error: Exception) -> str:
+    return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"
+
+
+def _short(value: object) -> str:
+    return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"
+
+
+_open_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+_default: Recorder | None = None
+
+
+def compare(
+    logits: object,
+    labels: object,
+    step: int,
+    *,
+    stream: str = "text",
+    layout: str | None = None,
+    shift: int = 0,
+    inputs: object = None,
+    ignore_index: int = -100,
+    **context: object,
+) -> Future[tuple[Comparison, ...]] | None:
+    """Record a pair with the default recorder, as `Recorder.compare` does.
+
+    The default recorder is the one that `configure` made. Without it, the first call makes one from the
+    defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
+    """
+    recorder = _default or _from_environment()
+    if type(step) is int and step % recorder._every:  # noqa: SLF001 - the same gate, without a second call
+        return None
+    return recorder.compare(
+        logits, labels, step,
+        stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, **context,
+    )  # fmt: skip
+
+
+def configure(directory: str | os.PathLike[str] | None = None, **arguments: Any) -> Recorder:
+    """Make the default recorder, closing the one before; the arguments are those of `Recorder`."""
+    global _default  # noqa: PLW0603 - the one default that compare() uses
+    recorder = Recorder(directory, **arguments)
+    if _default is not None:
+        _default.close()
+    _default = recorder
+    return recorder
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Wait until all that was compared so far is written and durable; False after `timeout` seconds."""
+    return _default is None or _default.flush(timeout)
+
+
+def close(timeout: float = 5.0) -> bool:
+    """Close the default recorder; False where that took over `timeout` seconds. Happens by itself at exit."""
+    return _default is None or _default.close(timeout)
+
+
+def _from_environment() -> Recorder:
+    return configure(**settings.from_environment(Notices()))
+
+
+def _close_all() -> None:
+    deadline = time.monotonic() + _EXIT_DEADLINE
+    for recorder in list(_open_recorders):
+        try:
+            recorder.close(max(deadline - time.monotonic(), 0.0))
+        except PredlogError as error:  # a strict one: there is nobody left to raise it to
+            Notices().say("exit", str(error))
+
+
+atexit.register(_close_all)

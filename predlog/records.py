@@ -1,0 +1,260 @@
+"""The typed records, their schema version, and one line of JSON ↔ one record.
+
+Events travel through structlog as plain dicts; a line is read back as one of the types below. The rules by
+which they may change stand in docs/records.md.
+"""
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Mapping, MutableMapping
+from typing import Annotated, Any, ClassVar, Final, Literal, cast
+
+import msgspec
+import orjson
+from msgspec import Meta
+
+from predlog.errors import RecordError
+
+SCHEMA: Final = 1
+
+_Count = Annotated[int, Meta(ge=0)]
+_Positive = Annotated[int, Meta(ge=1)]
+_Id = Annotated[int, Meta(description="A token id as the tokenizer and the loss know it.")]
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model predicted at one supervised position, beside what it was asked to predict."""
+
+    slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
+    position: Annotated[int, Meta(ge=0, description="Index into the labels as they were handed.")]
+    label: _Id
+    prediction: Annotated[
+        int | None, Meta(description="Index of the largest logit; null where the row holds a NaN.")
+    ]
+    match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
+    label_logprob: Annotated[
+        float | None,
+        Meta(description="Natural log of the label's probability; null where not finite or out of range."),
+    ]
+    prediction_logprob: Annotated[
+        float | None, Meta(description="Natural log of the prediction's probability; null where not finite.")
+    ]
+    label_rank: Annotated[
+        _Positive | None,
+        Meta(description="1 + how many raw logits exceed the label's; ties share the better rank."),
+    ]
+    input: Annotated[
+        int | None, Meta(description="The id that the model read at the row of logits shown, where known.")
+    ]
+    label_text: Annotated[str | None, Meta(description="The label as text, where a decoder was given.")]
+    prediction_text: Annotated[str | None, Meta(description="The prediction as text, where a decoder was given.")]
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    level: Annotated[str, Meta(description="info, warning or error.")]
+    timestamp: Annotated[str, Meta(description="ISO 8601 in UTC: when the pair was handed over.")]
+    schema: Annotated[int, Meta(ge=1, description="Version of this schema.")]
+    run: Annotated[str | None, Meta(description="Name of the run's folder; null without one.")]
+    attempt: Annotated[int, Meta(ge=1, description="1 for the first start on this file, then 2, …")]
+    rank: Annotated[int, Meta(ge=0, description="Global rank of the process that wrote the line.")]
+    seq: Annotated[int, Meta(ge=0, description="Counts the lines of one attempt from 0, without holes.")]
+
+
+class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
+    """The first line of each attempt: where it runs, with what versions and settings."""
+
+    event: ClassVar[str] = "predlog.run"
+
+    host: str
+    pid: int
+    world_size: _Positive
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    context: dict[str, Any]
+
+
+class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
+    """One sample, in one stream and codebook, at one step."""
+
+    event: ClassVar[str] = "predlog.comparison"
+
+    step: _Count
+    stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
+    codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null where there are none.")]
+    sample: Annotated[int, Meta(ge=0, description="Index in the batch.")]
+    length: Annotated[int, Meta(ge=1, description="Number of label positions of the sample, as handed.")]
+    vocabulary: Annotated[int, Meta(ge=1, description="Number of logits in a row.")]
+    shift: Annotated[int, Meta(ge=0, description="By how many positions the labels led the logits.")]
+    supervised: Annotated[
+        int,
+        Meta(ge=0, description="Positions that have a row of logits and a label other than ignore_index."),
+    ]
+    matched: Annotated[
+        _Count | None,
+        Meta(description="Supervised positions where the prediction is the label; null if not counted."),
+    ]
+    nonfinite: Annotated[
+        int, Meta(ge=0, description="Log-probabilities below that are null because they were not finite.")
+    ]
+    context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
+    tokens: tuple[Token, ...]
+
+
+class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
+    """Something wrong with the pair itself, under a stable code."""
+
+    event: ClassVar[str] = "predlog.finding"
+
+    step: _Count
+    stream: str
+    codebook: _Count | None
+    sample: _Count | None
+    code: str
+    message: str
+    evidence: dict[str, Any]
+    help: str | None
+    context: dict[str, Any]
+
+
+class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
+    """Comparisons that were due and are not in the file, and why."""
+
+    event: ClassVar[str] = "predlog.gap"
+
+    count: Annotated[int, Meta(ge=1, description="How many comparisons are missing.")]
+    reason: str
+    first_step: _Count
+    last_step: _Count
+    context: dict[str, Any]
+
+
+Record = Run | Comparison | Finding | Gap
+Event = MutableMapping[str, Any]
+
+_TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
+_KEYS: Final = {
+    name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
+}
+_KEY_SETS: Final = {name: frozenset(keys) for name, keys in _KEYS.items()}
+_decoder: Final = msgspec.json.Decoder(Record)
+
+
+def is_ours(event: Mapping[str, Any]) -> bool:
+    """Say whether a structlog event is one of predlog's."""
+    return event.get("event") in _TYPES
+
+
+def conform(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the event in the schema's shape: its own keys in their order, foreign ones in `context`.
+
+    Raises RecordError where a key of the kind is missing.
+    """
+    name = event["event"]
+    keys = _KEYS[name]
+    if missing := [key for key in keys if key not in event]:
+        raise RecordError(f"a {name} event lacks {', '.join(missing)}: a processor must not remove keys")
+    foreign = {key: value for key, value in event.items() if key not in _KEY_SETS[name]}
+    conformed = {key: event[key] for key in keys}
+    conformed["context"] = {**conformed["context"], **foreign}
+    return conformed
+
+
+def from_event(event: Mapping[str, Any]) -> Record:
+    """Give the typed record of a conformed event; raises RecordError where a value has the wrong type."""
+    try:
+        return cast(Record, msgspec.convert(event, Record))
+    except msgspec.ValidationError as error:
+        raise RecordError(f"a {event.get('event')} event does not fit schema {SCHEMA}: {error}") from None
+
+
+def to_line(event: Mapping[str, Any]) -> bytes:
+    """Give the event as one line of JSON, UTF-8, newline included, its checksum last.
+
+    The line holds no raw control, line-separating, zero-width or bidirectional character, so `splitlines`,
+    `tail` and `jq` see one line where there is one. Raises RecordError for values that JSON cannot hold.
+    """
+    body = _escape(_dump(conform(event)))[:-1]
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def from_line(line: bytes) -> Record:
+    """Give the typed record that a line holds; the inverse of `to_line`.
+
+    Raises RecordError where the line is torn or damaged, or was written by a newer schema.
+    """
+    line = line.removesuffix(b"\n")
+    body, tail = line[:-18], line[-18:]
+    if tail != b',"crc":"%08x"}' % zlib.crc32(body):
+        raise RecordError("the checksum does not fit the line: it is torn or damaged")
+    line = body + b"}"
+    try:
+        return cast(Record, _decoder.decode(line))
+    except msgspec.ValidationError as error:
+        raise RecordError(_why(line, error)) from None
+    except msgspec.DecodeError:
+        # msgspec refuses lone surrogates, which a tokenizer may well produce; the standard library reads them.
+        return from_event(json.loads(line))
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of one line, generated from the types of this module."""
+    schema = msgspec.json.schema(Record)
+    for name in ("Run", "Comparison", "Finding", "Gap"):
+        definition = schema["$defs"][name]
+        definition["properties"]["crc"] = {
+            "type": "string",
+            "pattern": "^[0-9a-f]{8}$",
+            "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
+        }
+        definition["required"].append("crc")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"A line of a predlog file, schema {SCHEMA}",
+        **schema,
+    }
+
+
+def _dump(event: Event) -> bytes:
+    try:
+        return orjson.dumps(event)
+    except TypeError as error:
+        if "surrogates" not in str(error):
+            raise RecordError(f"not JSON: {error}; context and processors may add plain values only") from None
+    # orjson refuses lone surrogates; written as \udXXX they survive the round trip.
+    return json.dumps(_finite(event), separators=(",", ":")).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+# DEL and C1, soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width, line and paragraph
+# separators, bidirectional controls, invisible operators, byte order mark, interlinear marks, language tags.
+_INVISIBLE = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def _escape(body: bytes) -> bytes:
+    if body.isascii() and b"\x7f" not in body:
+        return body
+    return _INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()
+
+
+class _OnlySchema(msgspec.Struct):
+    schema: int = SCHEMA
+
+
+def _why(line: bytes, error: Exception) -> str:
+    written = msgspec.json.decode(line, type=_OnlySchema).schema
+    if written > SCHEMA:
+        return f"written with schema {written}, and this predlog reads up to {SCHEMA}: upgrade predlog to read it"
+    return f"not a record of schema {written}: {error}"

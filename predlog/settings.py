@@ -1,0 +1,90 @@
+"""What a recorder was asked for, checked once."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from predlog.errors import SettingError
+from predlog.notices import Notices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The arguments of a `Recorder` that are plain values; raises SettingError where one makes no sense."""
+
+    directory: Path | None
+    every: int
+    samples: int
+    first: int
+    last: int
+    ranks: Literal[0, "local", "all"]
+    streams: frozenset[str] | None
+    accuracy: bool
+    console: bool
+    queue: int
+    strict: bool
+    durable_every: float
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, least in (("every", 1), ("samples", 1), ("first", 0), ("last", 0), ("queue", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
+        if self.first + self.last == 0:
+            raise SettingError("first=0 and last=0 show no token: give at least one of them")
+        if self.ranks not in (0, "local", "all") or isinstance(self.ranks, bool):
+            raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
+        if not self.durable_every >= 0:
+            raise SettingError(f"durable_every={self.durable_every!r} must be a number of seconds, 0 or more")
+
+    def shown(self) -> dict[str, Any]:
+        """Give the settings as plain values, as the first line of an attempt holds them."""
+        return {
+            **asdict(self),
+            "directory": None if self.directory is None else str(self.directory),
+            "streams": None if self.streams is None else sorted(self.streams),
+        }
+
+
+def folder(directory: str | os.PathLike[str] | None) -> Path | None:
+    """Give the folder as a path; raises SettingError where it is none."""
+    if directory is None:
+        return None
+    try:
+        return Path(directory)
+    except TypeError:
+        raise SettingError(f"directory={directory!r} must be a path or None") from None
+
+
+def names(streams: Any) -> frozenset[str] | None:
+    """Give stream names as a set; raises SettingError for a lone string, whose letters would be the names."""
+    if streams is None:
+        return None
+    if isinstance(streams, str) or not all(isinstance(name, str) for name in streams):
+        raise SettingError(f"streams={streams!r} must be a collection of names, such as ['text', 'audio']")
+    return frozenset(streams)
+
+
+def is_disabled() -> bool:
+    """Say whether PREDLOG_DISABLE switches predlog off."""
+    return _flag("PREDLOG_DISABLE", otherwise=False)
+
+
+def from_environment(notices: Notices) -> dict[str, Any]:
+    """Give a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; senseless ones are said."""
+    arguments: dict[str, Any] = {"console": _flag("PREDLOG_CONSOLE", otherwise=True)}
+    if directory := os.environ.get("PREDLOG_DIR"):
+        arguments["directory"] = directory
+    if every := os.environ.get("PREDLOG_EVERY"):
+        if every.isdecimal() and int(every) > 0:
+            arguments["every"] = int(every)
+        else:
+            notices.say("environment", f"PREDLOG_EVERY={every!r} is no positive number and is passed over")
+    return arguments
+
+
+def _flag(name: str, *, otherwise: bool) -> bool:
+    value = os.environ.get(name, "").strip().lower()
+    return otherwise if not value else value not in {"0", "false", "no", "off"}
