@@ -1,8 +1,11 @@
 """One line on stderr for trouble that must not stop a training run."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
+
+_NOT_PLAIN = re.compile("[^ -~]")
 
 
 class Notices:
@@ -29,9 +32,9 @@ class Notices:
 
 
 def _write(message: str) -> None:
-    line = f"predlog: {message}".replace("\n", " ")
+    line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
     try:
-        sys.stderr.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+        sys.stderr.write(f"predlog: {line}\n")
         sys.stderr.flush()
     except Exception:  # noqa: BLE001, S110 - stderr is the last resort: there is nowhere left to say it
         pass

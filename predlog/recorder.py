@@ -187,11 +187,7 @@ class Recorder:
 
         Raises PredlogError where something failed and `strict` was asked for.
         """
-        self._off = True
-        done = self._handoff.close(timeout)
-        if not done:
-            waiting = self.stats()["pending"]
-            self._notices.say("close", f"closing took over {timeout:g} s: {waiting} comparisons are not written")
+        done = self._close(timeout)
         self._raise_if_strict()
         return done
 
@@ -216,7 +212,10 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:  # it is the one to be seen, not what went wrong in a strict recorder on the way out
+            self._close(_EXIT_DEADLINE)
 
     def _submit(
         self,
@@ -237,6 +236,14 @@ class Recorder:
         self._latest[stream] = number
         captured = capture(logits, labels, **how, window=self._window)
         return self._hand_over(captured, number, stream, context, at)
+
+    def _close(self, timeout: float) -> bool:
+        self._off = True
+        done = self._handoff.close(timeout)
+        if not done:
+            waiting = self.stats()["pending"]
+            self._notices.say("close", f"closing took over {timeout:g} s: {waiting} comparisons are not written")
+        return done
 
     def _is_wanted(self, stream: str) -> bool:
         if self._off or not self._handoff.is_mine():

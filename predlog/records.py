@@ -5,10 +5,9 @@ which they may change stand in docs/records.md.
 """
 
 import json
-import math
 import re
 import zlib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import msgspec
@@ -190,12 +189,11 @@ def from_line(line: bytes) -> Record:
         raise RecordError("the checksum does not fit the line: it is torn or damaged")
     line = body + b"}"
     try:
+        if _MARK_BYTES in line:
+            return cast(Record, msgspec.convert(_mapped(orjson.loads(line), _reveal), Record))
         return cast(Record, _decoder.decode(line))
-    except msgspec.ValidationError as error:
+    except msgspec.MsgspecError as error:
         raise RecordError(_why(line, error)) from None
-    except msgspec.DecodeError:
-        # msgspec refuses lone surrogates, which a tokenizer may well produce; the standard library reads them.
-        return from_event(json.loads(line))
 
 
 def json_schema() -> dict[str, Any]:
@@ -216,23 +214,43 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _dump(event: Event) -> bytes:
+def _dump(event: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(event)
+        body = orjson.dumps(event)
+        return body if _MARK_BYTES not in body else orjson.dumps(_mapped(event, _hide))
     except TypeError as error:
         if "surrogates" not in str(error):
             raise RecordError(f"not JSON: {error}; context and processors may add plain values only") from None
-    # orjson refuses lone surrogates; written as \udXXX they survive the round trip.
-    return json.dumps(_finite(event), separators=(",", ":")).encode()
+    return orjson.dumps(_mapped(event, _hide))
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+# JSON has no way to hold half a surrogate pair that every reader takes (jq, orjson and msgspec refuse the line),
+# and tokenizers produce them. So U+D800 to U+DFFF is written as a mark and a private character that stands for
+# it, and the mark itself as two marks. Whatever holds neither is written as it is.
+_MARK = "\U0010fffd"
+_MARK_BYTES = _MARK.encode()
+_PRIVATE = 0x100000
+_SURROGATE_OR_MARK = re.compile(f"[\ud800-\udfff{_MARK}]")
+_MARKED = re.compile(f"{_MARK}(.)", re.DOTALL)
+
+
+def _hide(text: str) -> str:
+    return _SURROGATE_OR_MARK.sub(
+        lambda found: _MARK + (_MARK if found[0] == _MARK else chr(_PRIVATE + ord(found[0]))), text
+    )
+
+
+def _reveal(text: str) -> str:
+    return _MARKED.sub(lambda found: _MARK if found[1] == _MARK else chr(ord(found[1]) - _PRIVATE), text)
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_mapped(key, change): _mapped(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_mapped(item, change) for item in value]
     return value
 
 

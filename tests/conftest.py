@@ -1,0 +1,25 @@
+"""Fixtures that many tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import settings
+
+# How long an example takes is the machine's business; how many there are is a test's own.
+settings.register_profile("predlog", deadline=None)
+settings.load_profile("predlog")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests start without a launcher's or a user's settings."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "PREDLOG_DIR", "PREDLOG_EVERY", "PREDLOG_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def host_structlog() -> Iterator[None]:
+    """Put the host's structlog configuration back after a test that changed it."""
+    yield
+    structlog.reset_defaults()

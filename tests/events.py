@@ -1,0 +1,109 @@
+"""Events and pairs that tests share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def token(position: int, label: int = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:
+    return {
+        "slot": "first",
+        "position": position,
+        "label": label,
+        "prediction": prediction,
+        "match": label == prediction,
+        "label_logprob": -0.25,
+        "prediction_logprob": -0.25,
+        "label_rank": 1,
+        "input": None,
+        "label_text": None,
+        "prediction_text": None,
+        **fields,
+    }
+
+
+def comparison(**fields: Any) -> dict[str, Any]:
+    return {
+        "event": "predlog.comparison",
+        "level": "info",
+        "timestamp": "2026-01-02T03:04:05.678901Z",
+        "schema": 1,
+        "run": "exp1",
+        "attempt": 1,
+        "rank": 0,
+        "seq": 1,
+        "step": 120,
+        "stream": "text",
+        "codebook": None,
+        "sample": 0,
+        "length": 512,
+        "vocabulary": 32000,
+        "shift": 1,
+        "supervised": 388,
+        "matched": 160,
+        "nonfinite": 0,
+        "context": {"epoch": 3},
+        "tokens": [token(63), token(64, 4, 9, label_logprob=-2.5, label_rank=17)],
+        **fields,
+    }
+
+
+def run(**fields: Any) -> dict[str, Any]:
+    head = {key: comparison()[key] for key in ("level", "timestamp", "schema", "run", "attempt", "rank")}
+    return {
+        "event": "predlog.run",
+        **head,
+        "seq": 0,
+        "host": "node7",
+        "pid": 4242,
+        "world_size": 8,
+        "versions": {"predlog": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
+        "settings": {"directory": "runs/exp1", "every": 10},
+        "context": {},
+        **fields,
+    }
+
+
+def finding(**fields: Any) -> dict[str, Any]:
+    head = {key: comparison()[key] for key in ("timestamp", "schema", "run", "attempt", "rank")}
+    return {
+        "event": "predlog.finding",
+        "level": "error",
+        **head,
+        "seq": 2,
+        "step": 120,
+        "stream": "text",
+        "codebook": None,
+        "sample": None,
+        "code": "labels-are-inputs",
+        "message": "labels equal the inputs at the same position (1187 of 1187 supervised tokens)",
+        "evidence": {"equal": 1187, "supervised": 1187},
+        "help": None,
+        "context": {},
+        **fields,
+    }
+
+
+def gap(**fields: Any) -> dict[str, Any]:
+    head = {key: comparison()[key] for key in ("timestamp", "schema", "run", "attempt", "rank")}
+    return {
+        "event": "predlog.gap",
+        "level": "warning",
+        **head,
+        "seq": 3,
+        "count": 12,
+        "reason": "queue full",
+        "first_step": 130,
+        "last_step": 180,
+        "context": {},
+        **fields,
+    }
+
+
+def pair(seed: int = 0, samples: int = 3, length: int = 20, vocabulary: int = 50) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(samples, length, vocabulary, generator=generator)
+    labels = torch.randint(vocabulary, (samples, length), generator=generator)
+    labels[:, :4] = -100
+    return logits, labels

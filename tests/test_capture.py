@@ -1,0 +1,314 @@
+"""Capture shows the right tokens with the right numbers, and reads nothing else."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from predlog import rows
+from predlog.capture import capture, select
+from predlog.errors import PairError
+from predlog.layout import Pair
+from predlog.packing import Window, unpack
+from tests import reference
+
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64]
+HALF = [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
+
+
+def captured(logits: Any, labels: Any, window: Window | None = None, **how: Any) -> list[dict[str, Any]]:
+    return list(unpack(capture(logits, labels, window=window or Window(), **how)))
+
+
+def plain(logits: Tensor) -> list[Any]:
+    # .tolist() of float8 is not implemented; float64 holds each of its values exactly.
+    return logits.to(torch.float64).tolist()
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
+    assert {key: found[key] for key in expected if key != "tokens"} == {
+        key: value for key, value in expected.items() if key != "tokens"
+    }
+    assert len(found["tokens"]) == len(expected["tokens"])
+    for one, other in zip(found["tokens"], expected["tokens"], strict=True):
+        for key, value in other.items():
+            if key.endswith("logprob") and value is not None:
+                assert one[key] == pytest.approx(value, abs=tolerance), (key, one, other)
+            else:
+                assert one[key] == value, (key, one, other)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a pair of any shape, type, mask and shift, with ties, NaN and inf."""
+    samples, length = draw(st.integers(1, 3)), draw(st.integers(1, 14))
+    vocabulary = draw(st.sampled_from([1, 2, 3, 17, 300, 513, 700, 1030]))
+    dtype = draw(st.sampled_from([torch.float32, torch.float32, torch.float64, *HALF]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    scale = draw(st.sampled_from([0.0, 0.3, 3.0, 40.0, 400.0]))
+    logits = torch.randn(samples, length, vocabulary, generator=generator) * scale
+    if draw(st.booleans()):
+        logits = logits.round()  # ties
+    if draw(st.booleans()):
+        strange = torch.tensor([math.nan, math.inf, -math.inf])
+        places = torch.rand(logits.shape, generator=generator) < 1 / (4 * vocabulary)
+        logits[places] = strange[torch.randint(3, (int(places.sum()),), generator=generator)]
+    logits = logits.clamp(-400, 400).to(dtype)
+    label_dtype = draw(st.sampled_from(INTEGERS))
+    highest = min(vocabulary, torch.iinfo(label_dtype).max)
+    labels = torch.randint(highest, (samples, length), generator=generator)
+    signed = torch.iinfo(label_dtype).min < 0
+    ignore_index = draw(st.sampled_from([0, 1, 3, *([-100, -1] if signed else [255])]))
+    masked = torch.rand(labels.shape, generator=generator) < draw(st.sampled_from([0.0, 0.4, 0.8, 1.0]))
+    labels[masked] = ignore_index
+    if draw(st.booleans()):
+        copied = torch.rand(labels.shape, generator=generator) < 0.5
+        best = plain_argmax(logits)
+        labels = torch.where(copied & ~masked & (best < highest), best, labels)
+    return {
+        "logits": logits,
+        "labels": labels.to(label_dtype),
+        "shift": draw(st.integers(0, length - 1)),
+        "ignore_index": ignore_index,
+        "window": Window(draw(st.integers(1, 3)), draw(st.integers(1, 6)), draw(st.integers(0, 6))),
+        "inputs": torch.randint(99, (samples, length), generator=generator) if draw(st.booleans()) else None,
+    }
+
+
+def plain_argmax(logits: Tensor) -> Tensor:
+    return logits.to(torch.float64).argmax(-1)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs())
+def test_capture_equals_the_reference(pair: dict[str, Any]) -> None:
+    """Ids, ranks and counts are the reference's; log-probabilities within 1e-5, and 2e-2 in half precision."""
+    window, inputs = pair["window"], pair["inputs"]
+    found = captured(pair["logits"], pair["labels"], **{k: pair[k] for k in ("window", "shift", "ignore_index", "inputs")})
+    assert len(found) == min(window.samples, len(pair["logits"]))
+    tolerance = 2e-2 if pair["logits"].dtype in HALF else 1e-5
+    for sample, fields in enumerate(found):
+        expected = reference.comparison(
+            plain(pair["logits"][sample]),
+            pair["labels"][sample].to(torch.int64).tolist(),
+            shift=pair["shift"],
+            ignore_index=pair["ignore_index"],
+            first=window.first,
+            last=window.last,
+            inputs=None if inputs is None else inputs[sample].tolist(),
+        )
+        assert_same(fields, expected, tolerance)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs())
+def test_the_cpu_and_the_other_devices_give_the_same(pair: dict[str, Any]) -> None:
+    """The recipe that never waits for a value and the one for the CPU agree, number for number."""
+    logits, labels = pair["logits"].unsqueeze(1), pair["labels"].unsqueeze(1).to(torch.int64)
+    where = torch.arange(labels.shape[-1]).expand_as(labels)
+    label = labels.clamp(0, logits.shape[-1] - 1)
+    here, there = rows._statistics_on_cpu(logits, where, label), rows._statistics_anywhere(logits, where, label)
+    is_number = ~there.peak.isnan()
+    for one, other in zip(here[:2], there[:2], strict=True):
+        assert torch.equal(one[is_number], other[is_number])
+    for one, other in zip(here[2:], there[2:], strict=True):
+        assert torch.allclose(one.double(), other.double(), rtol=1e-6, atol=1e-6, equal_nan=True)
+    supervised = labels != pair["ignore_index"]
+    assert torch.equal(
+        rows._matched_on_cpu(logits, labels, supervised), rows._matched_anywhere(logits, labels, supervised)
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 5, 6, 9, 10, 11, 64])
+def test_first_and_last_supervised_once_each(count: int) -> None:
+    """The first five and the last five supervised positions are shown, and none of them twice."""
+    labels = torch.full((1, 80), -100)
+    positions = sorted(torch.randperm(80, generator=torch.Generator().manual_seed(count))[:count].tolist())
+    labels[0, positions] = 7
+    (fields,) = captured(torch.randn(1, 80, 30), labels)
+    shown = [token["position"] for token in fields["tokens"]]
+    assert shown == positions[:5] + positions[5:][-5:]
+    assert [token["slot"] for token in fields["tokens"]].count("first") == min(count, 5)
+    assert fields["supervised"] == count
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_labels_of_every_integer_type(dtype: torch.dtype) -> None:
+    """A label is the same id whatever integer type it comes in."""
+    labels = torch.tensor([[3, 1, 2]]).to(dtype)
+    (fields,) = captured(torch.randn(1, 3, 5), labels)
+    assert [token["label"] for token in fields["tokens"]] == [3, 1, 2]
+
+
+@pytest.mark.parametrize("ignore_index", [-100, -1, 0, 4, 2**62])
+def test_any_ignore_index(ignore_index: int) -> None:
+    """The ignored label may be negative, zero, a token id, or beyond the vocabulary."""
+    labels = torch.tensor([[ignore_index, 1, ignore_index, 3, ignore_index]])
+    (fields,) = captured(torch.randn(1, 5, 5), labels, ignore_index=ignore_index)
+    assert [token["position"] for token in fields["tokens"]] == [1, 3]
+
+
+def test_labels_out_of_range_are_shown_without_numbers() -> None:
+    """A label that no logit stands for keeps its id and has neither rank nor probability."""
+    (fields,) = captured(torch.randn(1, 2, 5), torch.tensor([[5, -7]]))
+    assert [(t["label"], t["label_rank"], t["label_logprob"]) for t in fields["tokens"]] == [
+        (5, None, None),
+        (-7, None, None),
+    ]
+    assert fields["nonfinite"] == 0
+    assert all(token["prediction_logprob"] < 0 for token in fields["tokens"])
+
+
+def test_ids_of_64_bits_survive() -> None:
+    """Nothing on the way narrows an id."""
+    big = 2**62 + 1
+    (fields,) = captured(torch.randn(1, 1, 5), torch.tensor([[big]]))
+    assert fields["tokens"][0]["label"] == big
+
+
+def test_half_precision_ties_share_the_better_rank() -> None:
+    """Ranks count raw logits, so a label that ties with the best has rank 1, and the first of equals is predicted."""
+    logits = torch.zeros(1, 1, 600, dtype=torch.bfloat16)
+    (fields,) = captured(logits, torch.tensor([[599]]))
+    assert (fields["tokens"][0]["label_rank"], fields["tokens"][0]["prediction"]) == (1, 0)
+    assert fields["matched"] == 0
+
+
+def test_large_logits_keep_their_precision() -> None:
+    """Log-probabilities stay within 1e-5 where the logits themselves are coarser than that."""
+    logits = torch.tensor([[[1000.0, 1000.5, 998.25, -3000.0]]])
+    (fields,) = captured(logits, torch.tensor([[2]]))
+    expected = reference.logprob(logits[0, 0].tolist(), 2)
+    assert fields["tokens"][0]["label_logprob"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("source", ["numpy", "dlpack", "read-only", "reversed"])
+def test_arrays_of_other_libraries(source: str) -> None:
+    """NumPy arrays and DLPack producers are read as they are, read-only and reversed ones too."""
+
+    class Producer:
+        def __init__(self, array: Any) -> None:
+            self.array = array
+
+        def __dlpack__(self, **how: Any) -> Any:
+            return self.array.__dlpack__(**how)
+
+        def __dlpack_device__(self) -> Any:
+            return self.array.__dlpack_device__()
+
+    logits, labels = np.random.default_rng(0).normal(size=(2, 9, 30)).astype("float32"), np.arange(18).reshape(2, 9)
+    given: tuple[Any, Any] = (logits, labels)
+    if source == "dlpack":
+        given = Producer(logits), Producer(labels)
+    if source == "read-only":
+        logits.flags.writeable = labels.flags.writeable = False
+    if source == "reversed":
+        given = logits[:, ::-1], labels[:, ::-1]
+        logits, labels = logits[:, ::-1].copy(), labels[:, ::-1].copy()
+    assert captured(*given) == captured(torch.tensor(logits), torch.tensor(labels))
+
+
+VIEWS = {"slice", "expand", "view", "_unsafe_view", "select", "unsqueeze", "squeeze", "detach", "alias"}
+
+
+class Dispatched(TorchDispatchMode):
+    """Lists every operation that makes something, with the number of elements that it makes; views make nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **kwargs or {})
+        made = result if isinstance(result, tuple | list) else [result]
+        name = func.overloadpacket.__name__
+        if name not in VIEWS:
+            self.operations.append((name, max(one.numel() for one in made if isinstance(one, Tensor))))
+        return result
+
+
+def operations_on_meta(samples: int, length: int, *, accuracy: bool = False) -> list[tuple[str, int]]:
+    pair = Pair(
+        torch.empty(samples, 1, length, 1000, device="meta"),
+        torch.empty(samples, 1, length, dtype=torch.int64, device="meta"),
+        None,
+        has_codebooks=False,
+    )
+    with torch.no_grad(), Dispatched() as dispatched:
+        select(pair, shift=1, ignore_index=-100, window=Window(accuracy=accuracy))
+    return dispatched.operations
+
+
+def test_what_is_read_depends_on_neither_batch_nor_mask() -> None:
+    """On a device the operations are the same for 2 and 64 samples; on meta tensors there is no mask to look at."""
+    few, many = operations_on_meta(2, 64), operations_on_meta(64, 64)
+    assert few == many
+    assert len(few) <= 40
+    shown = 2 * 10 * 1000
+    assert max(elements for _, elements in few) == shown
+
+
+def test_what_is_read_grows_with_the_length_by_the_labels_alone() -> None:
+    """64 times the length makes the same operations; only those over the labels of the samples shown are larger."""
+    short, long = operations_on_meta(2, 65), operations_on_meta(2, 4097)
+    assert [name for name, _ in short] == [name for name, _ in long]
+    larger = {name: elements for (name, elements), before in zip(long, short, strict=True) if elements != before[1]}
+    assert larger == {"ne": 2 * 4096, "cumsum": 2 * 4096}
+
+
+def test_the_accuracy_reads_more_and_is_seen_to() -> None:
+    """The one exception: it takes the maximum of every row of the samples shown, and the count above sees it."""
+    short, long = operations_on_meta(2, 65, accuracy=True), operations_on_meta(2, 4097, accuracy=True)
+    assert ("max", 2 * 4096) in long
+    assert ("max", 2 * 64) in short
+
+
+def test_on_the_cpu_only_the_rows_shown_are_touched() -> None:
+    """Poisoned rows that are not shown change nothing: without accuracy they are never read."""
+    logits, labels = torch.randn(3, 40, 50), torch.randint(50, (3, 40))
+    before = captured(logits, labels, Window(accuracy=False))
+    shown = [*range(5), *range(35, 40)]
+    poisoned = torch.full_like(logits, math.nan)
+    poisoned[:2, shown] = logits[:2, shown]
+    assert captured(poisoned, labels, Window(accuracy=False)) == before
+
+
+def test_the_pair_is_left_alone() -> None:
+    """Values, versions, gradients and random state are what they were."""
+    logits, labels = torch.randn(2, 20, 40, requires_grad=True), torch.randint(40, (2, 20))
+    values, versions, state = logits.detach().clone(), (logits._version, labels._version), torch.get_rng_state()
+    captured(logits * 1.0, labels, inputs=labels)
+    captured(logits, labels)
+    assert torch.equal(values, logits)
+    assert versions == (logits._version, labels._version)
+    assert torch.equal(state, torch.get_rng_state())
+    assert logits.grad is None
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "how", "says"),
+    [
+        (torch.zeros(0, 8, 9), torch.zeros(0, 8, dtype=torch.long), {}, "an empty pair"),
+        (torch.zeros(1, 8, 0), torch.zeros(1, 8, dtype=torch.long), {}, "an empty pair"),
+        (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"shift": 8}, "shift=8"),
+        (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"shift": -1}, "shift=-1"),
+        (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"ignore_index": 2**64}, "ignore_index="),
+        (torch.zeros(1, 8, 9, dtype=torch.long), torch.zeros(1, 8), {}, "swapped"),
+        (torch.zeros(1, 8, 9), torch.zeros(1, 8), {}, "must be integers"),
+        (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.bool), {}, "must be integers"),
+        (torch.zeros(1, 8, 9, device="meta"), torch.zeros(1, 8, dtype=torch.long), {}, "meta device"),
+        (torch.zeros(1, 8, 9).to_sparse(), torch.zeros(1, 8, dtype=torch.long), {}, "sparse"),
+        ([[1.0]], torch.zeros(1, 8, dtype=torch.long), {}, "are a list"),
+        (None, None, {}, "are a NoneType"),
+    ],
+)
+def test_what_is_no_pair_is_named(logits: Any, labels: Any, how: dict[str, Any], says: str) -> None:
+    """A refusal gives the shapes or types, and the reason."""
+    with pytest.raises(PairError, match=says):
+        captured(logits, labels, **how)

@@ -1,0 +1,173 @@
+"""Records: one line ↔ one typed record, whatever the text, and every damage seen."""
+
+import json
+import math
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predlog import records
+from predlog.errors import RecordError
+from tests import events
+
+GOLDEN = Path(__file__).parent / "golden" / "schema-1.jsonl"
+PUBLISHED = Path(__file__).parent.parent / "docs" / "records.schema.json"
+EVERY_KIND = [events.run(), events.comparison(), events.finding(), events.gap()]
+
+# Everything that a tokenizer or a callable may give, and what breaks lines, terminals and encoders.
+HOSTILE = ["\ud800", "\udcff", "\x00", "\x1b[31m", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u200b", "\ufeff", "\n", '"', "\\", "👩‍🚀", "表"]
+text = st.lists(st.sampled_from(HOSTILE) | st.characters(exclude_categories=()) | st.text(max_size=5)).map("".join)
+ids = st.integers(-(2**63), 2**63 - 1)
+logprobs = st.none() | st.floats(max_value=0, allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> dict[str, Any]:
+    shown = [
+        events.token(
+            position,
+            label=draw(ids),
+            prediction=draw(st.none() | ids),
+            label_logprob=draw(logprobs),
+            prediction_logprob=draw(logprobs),
+            label_text=draw(st.none() | text),
+            prediction_text=draw(st.none() | text),
+        )
+        for position in range(draw(st.integers(0, 3)))
+    ]
+    context = draw(st.dictionaries(text, st.none() | st.booleans() | ids | text, max_size=3))
+    return events.comparison(stream=draw(text), tokens=shown, context=context, step=draw(st.integers(0, 2**63 - 1)))
+
+
+@given(comparisons())
+def test_any_record_survives_the_round_trip(event: dict[str, Any]) -> None:
+    """What is written is what is read, lone surrogates, NUL, U+2028, bidi controls and 64-bit ids included."""
+    record = records.from_line(records.to_line(event))
+    assert record == records.from_event(event)
+    assert isinstance(record, records.Comparison)
+    assert [one.label_text for one in record.tokens] == [one["label_text"] for one in event["tokens"]]
+    assert [one.label for one in record.tokens] == [one["label"] for one in event["tokens"]]
+    assert record.context == event["context"]
+
+
+@given(comparisons())
+def test_a_record_is_one_line_for_everybody(event: dict[str, Any]) -> None:
+    """`splitlines` sees one line, and no raw control, separator or bidi character is in it."""
+    line = records.to_line(event)
+    assert line.endswith(b"\n")
+    shown = line[:-1].decode()
+    assert shown.splitlines() == [shown]
+    assert not any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in shown)
+    assert not set(shown) & set("\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+    assert json.loads(shown)["event"] == "predlog.comparison"
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_tail_and_jq_see_one_line_a_record(tmp_path: Path) -> None:
+    """The tools that people use on such files agree with us about where a record ends."""
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(b"".join(records.to_line(events.comparison(step=n, stream=odd)) for n, odd in enumerate(HOSTILE)))
+    last = subprocess.run(["tail", "-n", "1", file], capture_output=True, check=True).stdout
+    assert json.loads(last)["step"] == len(HOSTILE) - 1
+    steps = subprocess.run(["jq", ".step", file], capture_output=True, check=True, text=True).stdout
+    assert steps.split() == [str(n) for n in range(len(HOSTILE))]
+
+
+@pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
+def test_every_key_is_always_there(event: dict[str, Any]) -> None:
+    """A line holds every key of its kind in the schema's order, the checksum last."""
+    keys = list(json.loads(records.to_line(event)))
+    assert keys[:8] == ["event", "level", "timestamp", "schema", "run", "attempt", "rank", "seq"]
+    assert keys[-1] == "crc"
+    assert set(keys) == {*event, "crc"}
+    if event["event"] == "predlog.comparison":
+        assert list(json.loads(records.to_line(event))["tokens"][0]) == list(records.Token.__struct_fields__)
+
+
+@pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
+def test_a_removed_key_is_refused(event: dict[str, Any]) -> None:
+    """An event that lost a key can't be written as a record without it."""
+    for key in set(event) - {"event"}:
+        with pytest.raises(RecordError, match=key):
+            records.to_line({name: value for name, value in event.items() if name != key})
+
+
+def test_foreign_keys_land_in_the_context() -> None:
+    """Keys that processors add never touch the typed part."""
+    record = records.from_line(records.to_line({**events.comparison(), "loss": 2.5, "epoch": 4}))
+    assert record.context == {"epoch": 4, "loss": 2.5}
+
+
+def test_a_wrong_type_is_refused_by_name() -> None:
+    """The message says which key has what in it."""
+    with pytest.raises(RecordError, match=r"step"):
+        records.from_event(events.comparison(step="twelve"))
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", 2**70])
+def test_values_that_json_cannot_hold_are_refused(value: object) -> None:
+    """A leaked object is an error, never its `repr` in the file."""
+    with pytest.raises(RecordError, match="not JSON"):
+        records.to_line(events.comparison(context={"value": value}))
+
+
+@pytest.mark.parametrize("strange", ["plain", "\ud800"])
+def test_numbers_that_are_none_are_null(strange: str) -> None:
+    """NaN and infinities that processors add are written as null, whichever encoder has to be used."""
+    line = records.to_line(events.comparison(context={"a": [math.nan, {"b": -math.inf}], "c": strange}))
+    assert records.from_line(line).context == {"a": [None, {"b": None}], "c": strange}
+
+
+def test_every_flipped_bit_is_seen() -> None:
+    """No single damaged bit gives a record."""
+    line = bytearray(records.to_line(events.comparison()))
+    for bit in range(8 * len(line)):
+        line[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(RecordError):
+            records.from_line(bytes(line))
+        line[bit // 8] ^= 1 << bit % 8
+    records.from_line(bytes(line))
+
+
+def test_every_torn_line_is_seen() -> None:
+    """A line that was cut anywhere is no record."""
+    line = records.to_line(events.comparison())
+    for end in range(len(line) - 1):
+        with pytest.raises(RecordError):
+            records.from_line(line[:end])
+
+
+def test_a_newer_schema_names_itself() -> None:
+    """A reader that is too old says so, with both versions."""
+    line = records._escape(records._dump({**events.gap(), "schema": 2, "count": "many"}))[:-1]
+    with pytest.raises(RecordError, match="schema 2, and this predlog reads up to 1"):
+        records.from_line(b'%b,"crc":"%08x"}\n' % (line, records.zlib.crc32(line)))
+
+
+def test_the_golden_file_reads_as_ever() -> None:
+    """The lines of schema 1, as they were first written, are still read, and still written the same."""
+    lines = GOLDEN.read_bytes().splitlines(keepends=True)
+    assert [records.from_line(line) for line in lines] == [records.from_event(event) for event in EVERY_KIND]
+    assert [records.to_line(event) for event in EVERY_KIND] == lines
+
+
+def test_the_published_schema_is_current() -> None:
+    """docs/records.schema.json is what `predlog.records.json_schema()` gives; write it again if this fails."""
+    assert json.loads(PUBLISHED.read_text()) == records.json_schema()
+
+
+@pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
+def test_lines_fit_the_published_schema(event: dict[str, Any]) -> None:
+    """A validator that knows nothing of predlog accepts each line, and refuses it without a key."""
+    schema = json.loads(PUBLISHED.read_text())
+    line = json.loads(records.to_line(event))
+    jsonschema.validate(line, schema)
+    for key in line:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({name: value for name, value in line.items() if name != key}, schema)

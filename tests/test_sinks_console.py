@@ -1,0 +1,226 @@
+"""The table and the plain lines: what a person sees, at any width, in any encoding, whatever the tokens hold."""
+
+import io
+import re
+from typing import Any
+
+import pyte
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console as RichConsole
+
+from predlog.sinks import Console
+from predlog.sinks.visible import shorten, visible
+from tests import events
+
+RAW = re.compile("[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\ud800-\udfff]")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+TOKENS = [" the", "[/INST]", "[bold]x[/bold]", "[link=file:///etc]", "表示", "👩‍🚀", "é", "e\u0301", "\x1b[31mred", "\x1b]8;;x\x07", "\n", "\u202ed", "\x00", "\x85", ":smile:", "\ud83d", "representation" * 20, "", " "]
+texts = st.lists(st.sampled_from(TOKENS) | st.text(max_size=12), min_size=10, max_size=10)
+
+
+def event(labels: list[str | None], predictions: list[str | None] | None = None, **fields: Any) -> dict[str, Any]:
+    tokens = [
+        events.token(
+            position=60 + n if n < 5 else 500 + n,
+            slot="first" if n < 5 else "last",
+            label=100 + n,
+            prediction=(100 if n % 2 else 200) + n,
+            label_text=text,
+            prediction_text=(predictions or labels)[n],
+            label_logprob=-0.1 * n * n,
+            label_rank=n * n + 1,
+        )
+        for n, text in enumerate(labels)
+    ]
+    return events.comparison(tokens=tokens, **fields)
+
+
+def drawn(given: dict[str, Any], width: int = 80, *, terminal: bool = True, encoding: str = "utf-8", **how: Any) -> str:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    console = RichConsole(file=stream, force_terminal=terminal, width=width, **how)
+    assert Console(console)(None, "info", given) is given
+    stream.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def on_screen(output: str, width: int) -> list[str]:
+    """Give the lines that a terminal of this width shows."""
+    screen = pyte.Screen(width, 60)
+    pyte.Stream(screen).feed(output.replace("\n", "\r\n"))
+    return [line.rstrip() for line in screen.display if line.strip()]
+
+
+WORDS: list[str | None] = [" the", " lan", "guage", " ref", "erence", " de", "scribes", " the", " syntax", "."]
+
+
+def test_the_table_at_80_columns() -> None:
+    """A heading and five rows: position, label, prediction with a tick where right, probability and rank."""
+    first, *rows = on_screen(drawn(event(WORDS)), 80)
+    assert first == "step 120 · text · sample 0 · 388 of 512 supervised · 41.2% right"
+    assert [row.split() for row in rows] == [
+        ["position", *"60 61 62 63 64 │ 505 506 507 508 509".split()],
+        ["label", *"␣the ␣lan guage ␣ref erence │ ␣de scribes ␣the ␣syntax .".split()],
+        ["prediction", *"␣the ✓␣lan guage ✓␣ref erence │ ✓␣de scribes ✓␣the ␣syntax ✓.".split()],
+        ["p(label)", *"1.000 0.905 0.670 0.407 0.202 │ 0.082 0.027 0.007 0.002 3e-04".split()],
+        ["rank", *"1 2 5 10 17 │ 26 37 50 65 82".split()],
+    ]
+
+
+def test_a_band_each_where_ten_do_not_fit() -> None:
+    """Longer tokens stand in two bands, the first and the last; wide consoles have room for one, narrow ones cut."""
+    long: list[str | None] = [f" representation{n}" for n in range(10)]
+    at_80, at_200, at_60 = (on_screen(drawn(event(long), width), width) for width in (80, 200, 60))
+    assert [line.split()[0] for line in at_80[1:]] == ["position", "label", "prediction", "p(label)", "rank"] * 2
+    assert at_80[1].split() == ["position", "60", "61", "62", "63", "64"]
+    assert at_80[6].split() == ["position", "505", "506", "507", "508", "509"]
+    assert "␣representa…" in at_80[2]
+    assert len(at_200) == 6
+    assert "␣representation9" in at_200[2]
+    assert "␣repres…" in at_60[2]
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 100, 132, 200])
+@given(labels=texts, predictions=texts)
+def test_no_line_is_wider_than_the_console(width: int, labels: list[Any], predictions: list[Any]) -> None:
+    """Whatever the texts, each line fits, and each row of a band ends where the others do."""
+    lines = ANSI.sub("", drawn(event(labels, predictions), width)).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    bands = [lines[start : start + 5] for start in range(1, len(lines), 5)]
+    assert all(len({cell_len(line) for line in band}) == 1 for band in bands)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_columns_stand_in_line_on_a_terminal(width: int) -> None:
+    """With CJK, emoji, combining marks and escapes, a terminal shows the columns of a band in line."""
+    labels: list[str | None] = ["表示", "👍", "e\u0301a", "\u0301", "\x1b[31m", "[/INST]", " ", "\u202e", "a\tb", "ﬁ"]
+    lines = on_screen(drawn(event(labels), width), width)
+    assert any("[/INST]" in line for line in lines)
+    starts = []
+    screen = pyte.Screen(width, 60)
+    pyte.Stream(screen).feed(drawn(event(labels), width).replace("\n", "\r\n"))
+    for row in range(1, 1 + 5):
+        cells = [screen.buffer[row][column].data for column in range(width)]
+        gaps = {column for column in range(12, width) if cells[column - 1] == " " and cells[column] not in {" ", ""}}
+        starts.append(gaps)
+    # Every column starts at the same place in the rows without blanks inside: positions, probabilities, ranks.
+    assert starts[0] == starts[3] == starts[4]
+    assert starts[1] <= starts[0]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@given(labels=texts, stream=st.sampled_from(TOKENS) | st.text())
+def test_nothing_raw_reaches_the_terminal(terminal: bool, labels: list[Any], stream: str) -> None:
+    """No control, bidi, zero-width or broken character of a token or a name gets out as such."""
+    output = drawn(event(labels, stream=stream), terminal=terminal)
+    assert RAW.search(ANSI.sub("", output)) is None
+    assert ANSI.sub("", output).count("\x1b") == 0
+
+
+@pytest.mark.parametrize("text", ["[/INST]", "[bold]", "[link=file:///etc]", ":smile:", "</s>", "\\n"])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_markup_is_text(text: str, terminal: bool) -> None:
+    """What looks like rich markup or an emoji code looks like itself."""
+    assert text in drawn(event([text] * 10), 200, terminal=terminal)
+
+
+def test_without_text_there_are_ids() -> None:
+    """Where nothing was decoded, labels and predictions are ids."""
+    rows = on_screen(drawn(event([None] * 10)), 80)
+    assert rows[2].split()[1:6] == ["100", "101", "102", "103", "104"]
+    assert rows[3].split()[1:6] == ["200", "✓101", "202", "✓103", "204"]
+
+
+def test_a_right_prediction_is_seen_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR leaves no colour, and the tick."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    output = drawn(event(WORDS))
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", output)
+    assert "✓␣lan" in output
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_stream_without_the_characters_degrades(encoding: str, terminal: bool) -> None:
+    """An encoding that lacks a character gets its escape; nothing fails, and the tick has a substitute."""
+    output = drawn(event(["表", " é", "👍", *WORDS[3:]]), terminal=terminal, encoding=encoding)
+    assert "\\u8868" in output
+    assert "\\U0001f44d" in output
+    if terminal:
+        assert "= ref" in output
+        assert "?" not in output
+
+
+def test_plain_lines() -> None:
+    """Not a terminal: a few whole lines a sample, without drawing, that say by themselves what they are."""
+    assert drawn(event(WORDS, codebook=3), terminal=False).splitlines() == [
+        "predlog step 120 text codebook 3 sample 0: 388 of 512 supervised, 41.2% right",
+        'predlog step 120 text codebook 3 sample 0: first 5 labels [" the", " lan", "guage", " ref", "erence"]',
+        'predlog step 120 text codebook 3 sample 0: first 5 predictions [" the", " lan", "guage", " ref", "erence"]',
+        "predlog step 120 text codebook 3 sample 0: first 5 positions [60, 61, 62, 63, 64]"
+        " p(label) [1.000, 0.905, 0.670, 0.407, 0.202] ranks [1, 2, 5, 10, 17]",
+        'predlog step 120 text codebook 3 sample 0: last 5 labels [" de", "scribes", " the", " syntax", "."]',
+        'predlog step 120 text codebook 3 sample 0: last 5 predictions [" de", "scribes", " the", " syntax", "."]',
+        "predlog step 120 text codebook 3 sample 0: last 5 positions [505, 506, 507, 508, 509]"
+        " p(label) [0.082, 0.027, 0.007, 0.002, 3e-04] ranks [26, 37, 50, 65, 82]",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_fewer_tokens(terminal: bool) -> None:
+    """Three tokens are three; none are said to be none, and why."""
+    three = event(WORDS)
+    three["tokens"] = three["tokens"][:3]
+    assert "guage" in drawn(three, terminal=terminal)
+    assert ("first 3 labels" in drawn(three, terminal=terminal)) is not terminal
+    none = events.comparison(tokens=[], supervised=0, matched=0)
+    assert "nothing supervised: every label of 512 is ignored" in drawn(none, terminal=terminal)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_without_accuracy_the_tokens_shown_are_counted(terminal: bool) -> None:
+    """Where matches were not counted, the heading speaks of the tokens shown only."""
+    assert "5 of 10 shown right" in drawn(event(WORDS, matched=None), terminal=terminal)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_unknown_is_a_dash(terminal: bool) -> None:
+    """A NaN row has no prediction, rank or probability, and shows none."""
+    given = event([None] * 10)
+    for token in given["tokens"]:
+        token.update(prediction=None, match=False, label_logprob=None, label_rank=None)
+    lines = ANSI.sub("", drawn(given, terminal=terminal)).splitlines()
+    assert any(line.split()[:6] == ["prediction", *"-----"] or "predictions [-, -, -, -, -]" in line for line in lines)
+    assert any(line.split()[:6] == ["rank", *"-----"] or "ranks [-, -, -, -, -]" in line for line in lines)
+
+
+def test_a_run_and_a_gap_are_a_line_each() -> None:
+    """The start says where the records go; a gap says how many are missing, and why."""
+    assert drawn(events.run(), 200, terminal=False) == "predlog 0.1.0: every 10 steps, to runs/exp1, attempt 1\n"
+    assert drawn(events.gap(), 200, terminal=False) == (
+        "predlog: 12 comparisons missing, steps 130 to 180: queue full\n"
+    )
+
+
+def test_foreign_events_are_not_shown() -> None:
+    """The sink prints predlog's events alone."""
+    assert drawn({"event": "epoch done"}) == ""
+
+
+@given(st.text(), st.integers(1, 30))
+def test_shortened_text_fits(text: str, width: int) -> None:
+    """Shortening never exceeds the width, never halves a character, and leaves what fits."""
+    shown = visible(text)
+    cut = shorten(shown, width)
+    assert cell_len(cut) <= width
+    assert cut == shown or cut.endswith("…")
+
+
+def test_what_visible_shows() -> None:
+    """Escapes are the ones that programmers read."""
+    assert visible(" a\n\t\x1b\x7f\u202e\ud800\u3000") == r"␣a\n\t\x1b\x7f\u202e\ud800\u3000"
+    assert visible("\u0301") == "◌\u0301"
+    assert visible("表👍é") == "表👍é"

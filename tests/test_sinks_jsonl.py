@@ -1,0 +1,164 @@
+"""The file: one write a line, attempts, torn lines, full disks."""
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from predlog import read, records
+from predlog.sinks import JSONL
+from tests import events
+
+
+def append(sink: JSONL, *steps: int, **fields: object) -> None:
+    for step in steps:
+        sink(None, "info", events.comparison(step=step, **fields))
+
+
+def steps(path: Path) -> list[int]:
+    return [record.step for record in read(path) if isinstance(record, records.Comparison)]
+
+
+def test_lines_are_there_before_anything_is_closed(tmp_path: Path) -> None:
+    """What the sink returned from is in the file; folders are made on the way."""
+    file = tmp_path / "deep" / "er" / "predictions.jsonl"
+    sink = JSONL(file)
+    assert not file.exists()
+    append(sink, 1, 2)
+    assert steps(file) == [1, 2]
+    sink.close()
+    append(sink, 3)
+    assert steps(file) == [1, 2, 3]
+    sink.close()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_one_write_a_line_by_the_kernels_account(tmp_path: Path) -> None:
+    """Each line goes out in a single write(2)."""
+    program = (
+        "from tests import events; from predlog.sinks import JSONL; import sys\n"
+        "sink = JSONL(sys.argv[1])\n"
+        "for step in range(7): sink(None, 'info', events.comparison(step=step))\n"
+    )
+    log, file = tmp_path / "strace", tmp_path / "predictions.jsonl"
+    subprocess.run(["strace", "-f", "-e", "trace=write", "-o", log, sys.executable, "-c", program, file], check=True)
+    assert len(re.findall(r'write\(\d+, "\{\\"event', log.read_text())) == 7
+
+
+def test_one_write_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is handed to `os.write` whole, newline included."""
+    written: list[bytes] = []
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, line: written.append(bytes(line)) or write(file, line))
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1, 2, 3)
+    sink.close()
+    assert [line.count(b"\n") for line in written] == [1, 1, 1]
+    assert all(line.endswith(b"\n") for line in written)
+
+
+def test_a_torn_last_line_is_closed_first(tmp_path: Path) -> None:
+    """What a kill tore stays one damaged line, and the next one is whole."""
+    file = tmp_path / "predictions.jsonl"
+    sink = JSONL(file)
+    append(sink, 1, 2)
+    sink.close()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    sink = JSONL(file)
+    assert sink.last_attempt() == 1
+    append(sink, 3)
+    sink.close()
+    with pytest.warns(UserWarning, match="1 lines passed over: line 2: the checksum"):
+        assert steps(file) == [1, 3]
+
+
+def test_attempts_are_counted_from_the_last_whole_line(tmp_path: Path) -> None:
+    """The next attempt is one more than the newest that can still be read, whatever stands behind it."""
+    file = tmp_path / "predictions.jsonl"
+    assert JSONL(file).last_attempt() == 0
+    sink = JSONL(file)
+    append(sink, 1, attempt=4)
+    append(sink, 2, attempt=5)
+    sink.close()
+    with file.open("ab") as damage:
+        damage.write(b"noise\n" + b"x" * 1000)
+    assert sink.last_attempt() == 5
+
+
+def test_foreign_events_pass_and_are_not_written(tmp_path: Path) -> None:
+    """The sink gives back what it got, and writes predlog's events alone."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    foreign = {"event": "epoch done", "level": "info"}
+    assert sink(None, "info", foreign) is foreign
+    assert not sink.path.exists()
+    ours = events.comparison()
+    assert sink(None, "info", ours) is ours
+    sink.close()
+
+
+def test_a_short_write_is_taken_back(tmp_path: Path) -> None:
+    """Where the file may grow no further, the part of a line is removed, and writing goes on when it may again."""
+    file = tmp_path / "predictions.jsonl"
+    sink = JSONL(file)
+    append(sink, 1)
+    size = file.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    import signal
+
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+        with pytest.raises(OSError, match="100 of"):
+            append(sink, 2)
+        assert file.stat().st_size == size
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    append(sink, 3)
+    sink.close()
+    assert steps(file) == [1, 3]
+
+
+def test_a_line_that_is_not_ended_is_not_there_yet(tmp_path: Path) -> None:
+    """A reader leaves the last line alone until its newline is there, without a warning."""
+    file = tmp_path / "predictions.jsonl"
+    line = records.to_line(events.comparison())
+    file.write_bytes(line + line[:-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(read(file))) == 1
+
+
+def test_a_folder_reads_as_its_files(tmp_path: Path) -> None:
+    """A folder gives the records of every rank, and says where there are none."""
+    for rank, name in ((0, "predictions.jsonl"), (3, "predictions-rank3.jsonl")):
+        sink = JSONL(tmp_path / name)
+        append(sink, 1, rank=rank)
+        sink.close()
+    assert {record.rank for record in read(tmp_path)} == {0, 3}
+    with pytest.raises(FileNotFoundError, match=r"predictions\*\.jsonl"):
+        list(read(tmp_path.parent / tmp_path.name / ".."))
+
+
+def test_lines_are_made_durable_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fdatasync is called once `durable_every` seconds of writing have passed, and at flush where there is news."""
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", calls.append)
+    eager = JSONL(tmp_path / "eager.jsonl", durable_every=0.0)
+    append(eager, 1, 2)
+    assert len(calls) == 2
+    lazy = JSONL(tmp_path / "lazy.jsonl", durable_every=3600.0)
+    append(lazy, 1, 2)
+    assert len(calls) == 2
+    lazy.flush()
+    lazy.flush()
+    assert len(calls) == 3
+    eager.close()
+    lazy.close()
