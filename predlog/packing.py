@@ -73,23 +73,25 @@ def unpack(capture: Capture) -> Iterator[dict[str, Any]]:
     """Yield what was captured of each sample and codebook, as the fields of a comparison."""
     window, tokens = capture.window, capture.window.first + capture.window.last
     samples, codebooks, _ = capture.packed.shape
-    ids, read, counts, supervised, matched, values = torch.split(
+    ids, read, counts, totals, values = torch.split(
         capture.packed.flatten(0, 1),
-        [2 * tokens, 2 * tokens * capture.has_inputs, 3 * tokens, 1, int(window.accuracy), 3 * tokens],
+        [2 * tokens, 2 * tokens * capture.has_inputs, 3 * tokens, 1 + window.accuracy, 3 * tokens],
         dim=-1,
     )
-    for lane, (sample, codebook) in enumerate(itertools.product(range(samples), range(codebooks))):
-        total = int(supervised[lane])
-        columns = zip(
-            _as(torch.int64, ids[lane]),
-            _as(torch.int64, read[lane]) if capture.has_inputs else itertools.repeat(None),
-            *counts[lane].view(3, tokens).tolist(),
-            *_as(torch.float32, values[lane].view(3, tokens)),
-            strict=False,
-        )
+    lanes = zip(
+        itertools.product(range(samples), range(codebooks)),
+        _as(torch.int64, ids),
+        _as(torch.int64, read) if capture.has_inputs else itertools.repeat([None] * tokens),
+        counts.unflatten(-1, (3, tokens)).tolist(),  # type: ignore[no-untyped-call]
+        totals.tolist(),
+        _as(torch.float32, values.unflatten(-1, (3, tokens))),  # type: ignore[no-untyped-call]
+        strict=False,
+    )
+    for (sample, codebook), label, inputs, (position, prediction, above), (supervised, *matched), floats in lanes:
+        columns = zip(label, inputs, position, prediction, above, *floats, strict=True)
         shown = [
             _token(slot, column, capture.vocabulary)
-            for slot, column in zip(_slots(window, total), columns, strict=True)
+            for slot, column in zip(_slots(window, supervised), columns, strict=True)
             if slot
         ]
         yield {
@@ -98,15 +100,16 @@ def unpack(capture: Capture) -> Iterator[dict[str, Any]]:
             "length": capture.length,
             "vocabulary": capture.vocabulary,
             "shift": capture.shift,
-            "supervised": total,
-            "matched": int(matched[lane]) if window.accuracy else None,
+            "supervised": supervised,
+            "matched": matched[0] if matched else None,
             "nonfinite": sum(nonfinite for _, nonfinite in shown),
             "tokens": [token for token, _ in shown],
         }
 
 
 def _as(dtype: torch.dtype, words: Tensor) -> list[Any]:
-    return words.clone().view(dtype).tolist()  # a slice may start at an odd word
+    # A slice may start at an odd word, and 64-bit views need an even one.
+    return words.clone(memory_format=torch.contiguous_format).view(dtype).tolist()
 
 
 def _slots(window: Window, supervised: int) -> list[str | None]:

@@ -136,7 +136,6 @@ _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Compar
 _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
 }
-_KEY_SETS: Final = {name: frozenset(keys) for name, keys in _KEYS.items()}
 _decoder: Final = msgspec.json.Decoder(Record)
 
 
@@ -152,11 +151,13 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = event["event"]
     keys = _KEYS[name]
-    if missing := [key for key in keys if key not in event]:
-        raise RecordError(f"a {name} event lacks {', '.join(missing)}: a processor must not remove keys")
-    foreign = {key: value for key, value in event.items() if key not in _KEY_SETS[name]}
-    conformed = {key: event[key] for key in keys}
-    conformed["context"] = {**conformed["context"], **foreign}
+    try:
+        conformed = {key: event[key] for key in keys}
+    except KeyError as missing:
+        raise RecordError(f"a {name} event lacks {missing}: a processor must not remove keys") from None
+    if len(event) > len(keys):
+        foreign = {key: value for key, value in event.items() if key not in conformed}
+        conformed["context"] = {**conformed["context"], **foreign}
     return conformed
 
 

@@ -7,7 +7,7 @@ which costs over twenty times as much and, in a thread, as much of the training 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 from rich.cells import cell_len
@@ -76,15 +76,15 @@ class TokenTable:
 
 def _heading(event: Event, options: ConsoleOptions, glyphs: Glyphs) -> Iterator[Segment]:
     parts = [*_where(event), _supervised(event), _right(event)]
-    dot = f" {glyphs.dot} "
-    text = encodable(visible(dot.join(filter(None, parts)), " "), options.encoding)
+    text = encodable(f" {glyphs.dot} ".join(filter(None, parts)), options.encoding)
     yield Segment(shorten(text, options.max_width, glyphs.ellipsis), _HEADING if event["supervised"] else _WARNING)
     yield _END
 
 
 def _where(event: Event) -> list[str]:
     codebook = "" if event["codebook"] is None else f" codebook {event['codebook']}"
-    return [f"step {event['step']}", f"{event['stream']}{codebook}", f"sample {event['sample']}"]
+    stream = visible(event["stream"], " ")
+    return [f"step {event['step']}", f"{stream}{codebook}", f"sample {event['sample']}"]
 
 
 def _supervised(event: Event) -> str:
@@ -103,18 +103,14 @@ def _right(event: Event) -> str:
 
 
 def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
-    prediction = _text(token, "prediction", glyphs.space)
-    cells = tuple(
-        encodable(cell, encoding)
-        for cell in (
-            str(token["position"]),
-            _text(token, "label", glyphs.space),
-            f"{glyphs.right}{prediction}" if token["match"] else prediction,
-            _probability(token["label_logprob"]),
-            _known(token["label_rank"]),
-        )
-    )
-    return _Column(cells, min(max(map(cell_len, cells)), _WIDEST), token["match"])
+    label = encodable(_text(token, "label", glyphs.space), encoding)
+    prediction = encodable(_text(token, "prediction", glyphs.space), encoding)
+    if token["match"]:
+        prediction = glyphs.right + prediction
+    numbers = str(token["position"]), _probability(token["label_logprob"]), _known(token["label_rank"])
+    width = max(cell_len(label), cell_len(prediction), *map(len, numbers))
+    position, probability, rank = numbers
+    return _Column((position, label, prediction, probability, rank), min(width, _WIDEST), token["match"])
 
 
 def _text(token: dict[str, Any], which: str, space: str) -> str:
@@ -155,25 +151,37 @@ def _fitted(group: list[_Column], room: int) -> list[_Column]:
 
 
 def _band(groups: list[list[_Column]], glyphs: Glyphs) -> Iterator[Segment]:
+    divider = f"{glyphs.divider} "
     for row, name in enumerate(_NAMES):
         yield Segment(f" {name:<{_NAMES_WIDTH - 1}}", _NAME)
-        for place, group in enumerate(groups):
-            if place:
-                yield Segment(f"{glyphs.divider} ", _NAME)
-            for column in group:
-                yield Segment(_padded(column.cells[row], column.width, glyphs), _style(name, match=column.match))
+        if name == "prediction":
+            yield from _coloured(groups, row, glyphs, divider)
+        else:
+            cells = ("".join(_padded(column.cells[row], column.width, glyphs) for column in group) for group in groups)
+            yield Segment(divider.join(cells), _NAME if name == "position" else _PLAIN)
         yield _END
 
 
-def _style(name: str, *, match: bool) -> Style:
-    if name == "prediction":
-        return _RIGHT if match else _WRONG
-    return _NAME if name == "position" else _PLAIN
+def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs, divider: str) -> Iterator[Segment]:
+    for place, group in enumerate(groups):
+        if place:
+            yield Segment(divider, _PLAIN)
+        for match, columns in groupby(group, key=_is_right):
+            text = "".join(_padded(column.cells[row], column.width, glyphs) for column in columns)
+            yield Segment(text, _RIGHT if match else _WRONG)
+
+
+def _is_right(column: _Column) -> bool:
+    return column.match
 
 
 def _padded(cell: str, width: int, glyphs: Glyphs) -> str:
-    cell = shorten(cell, width, glyphs.ellipsis)
-    return cell + " " * (width - cell_len(cell) + 1)
+    # Counting the cells of a text takes a look-up; in ASCII they are its characters.
+    used = len(cell) if cell.isascii() else cell_len(cell)
+    if used > width:
+        cell = shorten(cell, width, glyphs.ellipsis)
+        used = cell_len(cell)
+    return cell + " " * (width - used + 1)
 
 
 class PlainLines:
@@ -190,7 +198,7 @@ class PlainLines:
 
     def _lines(self) -> Iterator[str]:
         event = self._event
-        where = visible(f"predlog {' '.join(_where(event))}:", " ")
+        where = f"predlog {' '.join(_where(event))}:"
         yield f"{where} {', '.join(filter(None, (_supervised(event), _right(event))))}"
         for slot in ("first", "last"):
             tokens = [token for token in event["tokens"] if token["slot"] == slot]

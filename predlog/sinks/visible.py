@@ -41,6 +41,8 @@ def shorten(text: str, width: int, ellipsis: str = "…") -> str:
 
 def encodable(text: str, encoding: str) -> str:
     """Give `text` with the characters that a stream's encoding lacks escaped."""
+    if encoding == "utf-8":
+        return text  # `visible` has left nothing that it lacks
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):

@@ -1,0 +1,179 @@
+"""Print every ratio that the README states, and exit with 1 where one misses its target."""
+
+import io
+import itertools
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+import predlog
+from predlog import Recorder, sinks
+from predlog.capture import capture
+from predlog.packing import Window, unpack
+from predlog.sinks.table import TokenTable
+from tests import events
+from tests.benchmarks.harness import Ratio, interleaved, ratio
+
+
+def main() -> int:
+    """Run all benchmarks."""
+    torch.set_num_threads(1)
+    print(
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} thread, " + ", ".join(f"{name} {version(name)}" for name in ("structlog", "orjson", "rich"))
+    )
+    print("medians of interleaved rounds; in brackets the ratio of the quartiles\n")
+    results = []
+    for benchmark in (whole_steps, gate, table, importing):
+        for result in benchmark():
+            print(result, flush=True)
+            results.append(result)
+    return 0 if all(result.holds for result in results) else 1
+
+
+def whole_steps() -> Iterator[Ratio]:
+    """The pasted helper's argmax and tolist against whole logging steps, capture to written file and drawn table.
+
+    "in a loop" is what a training loop pays: the time of ten logging steps and a flush, divided by ten. "alone" is
+    the way of one step from the call to the last sink, each after a helper's step has emptied the caches.
+    """
+    small = (2, 512, 32000), torch.float32, "random"
+    large = (4, 2048, 32000), torch.bfloat16, "random"
+    yield from _whole_steps(*small, accuracy=False, in_a_loop=15.0)
+    yield from _whole_steps(*small, accuracy=True, in_a_loop=5.0)
+    yield from _whole_steps(*small[:2], "half masked", accuracy=True, in_a_loop=5.0)
+    yield from _whole_steps(*small[:2], "all right", accuracy=True)
+    yield from _whole_steps(*large, accuracy=False, in_a_loop=150.0)
+    yield from _whole_steps(*large, accuracy=True)
+
+
+def _whole_steps(
+    shape: tuple[int, int, int], dtype: torch.dtype, kind: str, *, accuracy: bool, in_a_loop: float | None = None
+) -> Iterator[Ratio]:
+    logits = torch.randn(shape).to(dtype)
+    labels = logits.argmax(-1) if kind == "all right" else torch.randint(shape[-1], shape[:2])
+    if kind == "half masked":
+        labels[:, : shape[1] // 2] = -100
+    rounds, many = (15, 10) if dtype == torch.float32 else (5, 3)
+    steps = itertools.count()
+    with tempfile.TemporaryDirectory() as directory:
+        screen = RichConsole(file=io.StringIO(), force_terminal=True, width=80, color_system="truecolor")
+        recorder = Recorder(
+            every=1, accuracy=accuracy, decode=str,
+            sinks=[sinks.JSONL(Path(directory) / "predictions.jsonl"), sinks.Console(screen)],
+        )  # fmt: skip
+
+        def helper() -> object:
+            return logits.argmax(-1).tolist()
+
+        def alone() -> object:
+            future = recorder.compare(logits, labels, next(steps))
+            assert future is not None
+            return future.result()
+
+        def in_loop() -> None:
+            for _ in range(many):
+                recorder.compare(logits, labels, next(steps))
+            assert recorder.flush(60)
+
+        # The helper stands before each of the two, so that both find the caches as a training step leaves them.
+        times = interleaved(
+            {"helper": helper, "alone": alone, "helper again": helper, "in a loop": in_loop}, rounds=rounds
+        )
+        assert recorder.stats()["written"] == 2 * next(steps)
+        recorder.close()
+    name = f"argmax of everything + tolist / whole step, {shape} {str(dtype).removeprefix('torch.')}"
+    name += f"{', accuracy' if accuracy else ''}, labels {kind}"
+    loop = times["in a loop"].divided(many)
+    yield ratio(f"{name}, in a loop", times["helper"], loop, at_least=in_a_loop, note=f"{1e3 * loop.median:.2f} ms")
+    alone_note = f"{1e3 * times['alone'].median:.2f} ms"
+    yield ratio(f"{name}, alone", times["helper"], times["alone"], note=alone_note)
+
+
+def gate() -> Iterator[Ratio]:
+    """A step that is not due against an empty function with the same signature."""
+    logits, labels = events.pair()
+    recorder = Recorder(every=1000, console=False)
+
+    def empty(
+        logits: object, labels: object, step: int, *, stream: str = "text", layout: str | None = None, shift: int = 0,
+        inputs: object = None, ignore_index: int = -100, **context: object,
+    ) -> None:  # fmt: skip
+        return None
+
+    def calls(function: Callable[..., object]) -> Callable[[], object]:
+        def run() -> None:
+            for _ in range(1000):
+                function(logits, labels, 7, shift=1)
+
+        return run
+
+    predlog.configure(every=1000, console=False)
+    contenders = {"empty": empty, "Recorder.compare": recorder.compare, "predlog.compare": predlog.compare}
+    times = interleaved({name: calls(function) for name, function in contenders.items()}, rounds=200)
+    predlog.close()
+    for name in ("Recorder.compare", "predlog.compare"):
+        note = f"{1e6 * times[name].median:.0f} ns"
+        yield ratio(f"{name}, a step that is not due / an empty function", times[name], times["empty"], at_most=1.6, note=note)
+
+
+def table() -> Iterator[Ratio]:
+    """A `rich.table.Table` with the same content against our renderable."""
+    logits, labels = events.pair(length=200, vocabulary=500)
+    (fields, *_) = unpack(capture(logits, labels, window=Window()))
+    event = events.comparison(**fields)
+    for token in event["tokens"]:
+        token.update(label_text=f" tok{token['label']}", prediction_text=f" tok{token['prediction']}")
+    console = RichConsole(file=io.StringIO(), force_terminal=True, width=80, color_system="truecolor")
+
+    def with_rich() -> None:
+        drawn = Table(title="step 120 · text · sample 0 · 388 of 512 supervised · 41.2% right")
+        for _ in range(11):
+            drawn.add_column()
+        tokens = event["tokens"]
+        rows: dict[str, list[str]] = {
+            "position": [str(token["position"]) for token in tokens],
+            "label": [token["label_text"] for token in tokens],
+            "prediction": [token["prediction_text"] for token in tokens],
+            "p(label)": [f"{2.718 ** token['label_logprob']:.3f}" for token in tokens],
+            "rank": [str(token["label_rank"]) for token in tokens],
+        }
+        for name, cells in rows.items():
+            drawn.add_row(name, *cells)
+        console.print(drawn)
+
+    times = interleaved({"rich": with_rich, "ours": lambda: console.print(TokenTable(event), end="", crop=False)}, rounds=60)
+    note = f"{1e3 * times['ours'].median:.3f} ms"
+    yield ratio("rich.table.Table / our table, the same content", times["rich"], times["ours"], at_least=20.0, note=note)
+
+
+def importing() -> Iterator[Ratio]:
+    """What `import predlog` adds to `import torch`, in fresh processes."""
+    code = (
+        "import time; a = time.perf_counter(); import torch; b = time.perf_counter(); import predlog; "
+        "print(b - a, time.perf_counter() - b)"
+    )
+    times = [
+        [float(number) for number in subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.split()]
+        for _ in range(7)
+    ]
+    torchs, ours = (statistics.median(column) for column in zip(*times, strict=True))
+    shares = sorted(own / of for of, own in times)
+    yield Ratio(
+        "import predlog after import torch / import torch", ours / torchs, shares[1], shares[-2],
+        at_most=0.03, note=f"{1e3 * ours:.2f} ms",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
