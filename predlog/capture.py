@@ -97,9 +97,7 @@ def _integral(name: str, ids: Tensor) -> Tensor:
 
 
 def _check(pair: layouts.Pair, shift: int, ignore_index: int) -> None:
-    shapes = (
-        f"logits {list(pair.logits.shape)} and labels {list(pair.labels.shape)}, as [b, k, t, v] and [b, k, t]"
-    )
+    shapes = f"logits {list(pair.logits.shape)} and labels {list(pair.labels.shape)}, as [b, k, t, v] and [b, k, t]"
     if not pair.logits.numel() or not pair.labels.numel():
         raise PairError(f"an empty pair, {shapes}: there is nothing to compare")
     if type(shift) is not int or not 0 <= shift < pair.labels.shape[-1]:

@@ -90,7 +90,7 @@ def train(arguments: Namespace) -> None:
             predlog.compare(logits, labels, step, shift=1, inputs=ids)  # 2: each step, before the loss
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
             model.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for optimizer, schedule in zip(optimizers, schedules, strict=True):
                 optimizer.step()
                 schedule.step()
@@ -142,8 +142,8 @@ Right among the supervised bytes shown: {_accuracy(comparisons, first):.0%} at s
 Look at the newest record:
     tail -n 1 {file} | python -m json.tool
 Read them all, typed:
-    python -c "import predlog; print(*predlog.read('{file}'), sep='\\n')"
-See how predlog is called in a training loop:
+    python -c "import predlog; [print(record) for record in predlog.read('{arguments.directory}')]"
+See how it is called in a training loop:
     {__file__}""")
 
 

@@ -82,9 +82,9 @@ def unpack(capture: Capture) -> Iterator[dict[str, Any]]:
         itertools.product(range(samples), range(codebooks)),
         _as(torch.int64, ids),
         _as(torch.int64, read) if capture.has_inputs else itertools.repeat([None] * tokens),
-        counts.unflatten(-1, (3, tokens)).tolist(),  # type: ignore[no-untyped-call]
+        counts.unflatten(-1, (3, tokens)).tolist(),
         totals.tolist(),
-        _as(torch.float32, values.unflatten(-1, (3, tokens))),  # type: ignore[no-untyped-call]
+        _as(torch.float32, values.unflatten(-1, (3, tokens))),
         strict=False,
     )
     for (sample, codebook), label, inputs, (position, prediction, above), (supervised, *matched), floats in lanes:

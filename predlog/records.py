@@ -29,9 +29,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
     position: Annotated[int, Meta(ge=0, description="Index into the labels as they were handed.")]
     label: _Id
-    prediction: Annotated[
-        int | None, Meta(description="Index of the largest logit; null where the row holds a NaN.")
-    ]
+    prediction: Annotated[int | None, Meta(description="Index of the largest logit; null where the row holds a NaN.")]
     match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
     label_logprob: Annotated[
         float | None,

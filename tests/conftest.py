@@ -13,7 +13,7 @@ settings.load_profile("predlog")
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests start without a launcher's or a user's settings."""
+    """Start each test without a launcher's or a user's settings."""
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "PREDLOG_DIR", "PREDLOG_EVERY", "PREDLOG_DISABLE"):
         monkeypatch.delenv(name, raising=False)
 

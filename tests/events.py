@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def token(position: int, label: int = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:
+def token(position: int, label: int | None = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:
     return {
         "slot": "first",
         "position": position,

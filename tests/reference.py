@@ -24,7 +24,13 @@ def comparison(
     if len(supervised) < last:
         tail = [p for p in supervised if p not in head]
     tokens = [
-        token(slot, position, logits[position - shift], labels[position], None if inputs is None else inputs[position - shift])
+        token(
+            slot,
+            position,
+            logits[position - shift],
+            labels[position],
+            None if inputs is None else inputs[position - shift],
+        )
         for slot, positions in (("first", head), ("last", tail))
         for position in positions
     ]

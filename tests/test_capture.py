@@ -90,7 +90,9 @@ def plain_argmax(logits: Tensor) -> Tensor:
 def test_capture_equals_the_reference(pair: dict[str, Any]) -> None:
     """Ids, ranks and counts are the reference's; log-probabilities within 1e-5, and 2e-2 in half precision."""
     window, inputs = pair["window"], pair["inputs"]
-    found = captured(pair["logits"], pair["labels"], **{k: pair[k] for k in ("window", "shift", "ignore_index", "inputs")})
+    found = captured(
+        pair["logits"], pair["labels"], **{k: pair[k] for k in ("window", "shift", "ignore_index", "inputs")}
+    )
     assert len(found) == min(window.samples, len(pair["logits"]))
     tolerance = 2e-2 if pair["logits"].dtype in HALF else 1e-5
     for sample, fields in enumerate(found):
@@ -221,7 +223,7 @@ class Dispatched(TorchDispatchMode):
     """Lists every operation that makes something, with the number of elements that it makes; views make nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[tuple[str, int]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -242,7 +244,7 @@ def operations_on_meta(samples: int, length: int, *, accuracy: bool = False) -> 
     )
     with torch.no_grad(), Dispatched() as dispatched:
         select(pair, shift=1, ignore_index=-100, window=Window(accuracy=accuracy))
-    return dispatched.operations
+    return list(dispatched.operations)
 
 
 def test_what_is_read_depends_on_neither_batch_nor_mask() -> None:

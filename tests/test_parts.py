@@ -31,7 +31,11 @@ class TestHandOff:
         """Items come out in the order in which they went in, all in the worker."""
         done: list[tuple[int, str]] = []
         handoff: HandOff[int] = HandOff(
-            lambda item: done.append((item, threading.current_thread().name)), nothing, nothing, bound=500, name="worker"
+            lambda item: done.append((item, threading.current_thread().name)),
+            nothing,
+            nothing,
+            bound=500,
+            name="worker",
         )
         assert all(handoff.submit(item) for item in range(500))
         assert handoff.close(10)
@@ -61,7 +65,9 @@ class TestHandOff:
         """When flush returns true, all that was submitted is done, and settled once."""
         done: list[int] = []
         settled: list[int] = []
-        handoff: HandOff[int] = HandOff(done.append, lambda: settled.append(len(done)), nothing, bound=100, name="worker")
+        handoff: HandOff[int] = HandOff(
+            done.append, lambda: settled.append(len(done)), nothing, bound=100, name="worker"
+        )
         for round_ in range(1, 20):
             handoff.submit(round_)
             assert handoff.flush(10)
@@ -91,7 +97,7 @@ class TestHandOff:
     def test_a_worker_that_hangs_is_left_behind_in_time(self) -> None:
         """Flush and close give up when their time has passed, and say so."""
         release = threading.Event()
-        handoff: HandOff[int] = HandOff(lambda _item: release.wait(30), nothing, nothing, bound=10, name="worker")  # type: ignore[arg-type, return-value]
+        handoff: HandOff[int] = HandOff(lambda _item: release.wait(30), nothing, nothing, bound=10, name="worker")  # type: ignore[arg-type]
         handoff.submit(1)
         assert not handoff.flush(0.01)
         assert not handoff.close(0.01)
@@ -120,13 +126,12 @@ class TestLosses:
     @given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from(["a", "b"])) | st.none(), max_size=40))
     def test_what_is_taken_adds_up(self, happens: list[tuple[int, str] | None]) -> None:
         """Each loss is reported once, with the steps that it spans."""
-        losses, taken, step = Losses(), [], 0
-        for one in [*happens, None]:
+        losses, taken = Losses(), []
+        for step, one in enumerate([*happens, None]):
             if one is None:
                 taken += losses.take()
             else:
                 losses.add(one[0], one[1], step, step)
-            step += 1
         for reason in ("a", "b"):
             expected = [(at, one[0]) for at, one in enumerate(happens) if one is not None and one[1] == reason]
             mine = [loss for loss in taken if loss.reason == reason]
@@ -165,7 +170,9 @@ class TestNotices:
         assert capfd.readouterr().err == "predlog: two lines \\ud800 \\x1b[31m \\u8868\n"
 
     @pytest.mark.parametrize("stream", [None, "closed"])
-    def test_without_a_stderr_nothing_happens(self, monkeypatch: pytest.MonkeyPatch, stream: Any, tmp_path: Path) -> None:
+    def test_without_a_stderr_nothing_happens(
+        self, monkeypatch: pytest.MonkeyPatch, stream: Any, tmp_path: Path
+    ) -> None:
         """A missing or closed stderr loses the line, not the run."""
         if stream == "closed":
             stream = (tmp_path / "stderr").open("w")
@@ -174,12 +181,20 @@ class TestNotices:
         Notices().say("a", "lost")
 
 
-@given(st.dictionaries(st.text(max_size=3), st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers() | st.just(object()), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3))))
+@given(
+    st.dictionaries(
+        st.text(max_size=3),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers() | st.just(object()),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        ),
+    )
+)
 def test_context_is_always_plain(context: dict[str, Any]) -> None:
     """Whatever is given, what is kept is JSON, and what is not kept is named."""
     values, problems = plain_context(context)
     assert values.keys() == context.keys()
-    assert records.from_line(records.to_line(events.comparison(context=values)))
+    assert records.from_line(records.to_line(events.comparison(context=values))).context == values
     assert all(any(problem.startswith(f"{name}=") for name in context) for problem in problems)
 
 
@@ -203,9 +218,7 @@ HOMES = {
 
 def modules() -> dict[str, ast.Module]:
     files = {file: file.relative_to(PACKAGE).with_suffix("") for file in PACKAGE.rglob("*.py")}
-    return {
-        ".".join(name.parts).removesuffix(".__init__"): ast.parse(file.read_text()) for file, name in files.items()
-    }
+    return {".".join(name.parts).removesuffix(".__init__"): ast.parse(file.read_text()) for file, name in files.items()}
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -251,7 +264,9 @@ def test_each_heavy_dependency_has_its_home(library: str) -> None:
 
 def loaded_by(code: str) -> set[str]:
     program = f"import sys; {code}; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 @pytest.mark.parametrize(

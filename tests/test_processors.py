@@ -2,10 +2,10 @@
 
 import threading
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
-from pydoc_data.topics import topics
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -26,7 +26,9 @@ def trained(kind: str) -> Tokenizer:
         tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
         alphabet = []
     special = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256) if kind == "metaspace")]
-    trainer = trainers.BpeTrainer(vocab_size=1500, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=1500, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(topics.values(), trainer)
     return tokenizer
 
@@ -36,7 +38,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return trained(request.param)
 
 
-def text_of(decoder: Any, token: int) -> str | None:
+def text_of(decoder: Any, token: int | None) -> str | None:
     event = events.comparison(tokens=[events.token(0, label=token, prediction=token)])
     Decode(decoder)(None, "info", event)
     shown: str | None = event["tokens"][0]["label_text"]
@@ -52,8 +54,9 @@ def test_pieces_add_up_to_the_text(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_special_tokens_are_shown(tokenizer: Tokenizer, wrapped: bool) -> None:
     """An end token is text like any other, through the library's tokenizer and through Hugging Face's."""
+    special = tokenizer.token_to_id("</s>")
     decoder = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>") if wrapped else tokenizer
-    assert text_of(decoder, tokenizer.token_to_id("</s>")) == "</s>"
+    assert text_of(decoder, special) == "</s>"
 
 
 def test_pieces_of_a_character_are_bytes(tokenizer: Tokenizer) -> None:
@@ -74,7 +77,9 @@ def test_any_callable(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("decoder", "says"), [({}.__getitem__, "raised KeyError: 7"), (bytes, "gave bytes instead of text")])
+@pytest.mark.parametrize(
+    ("decoder", "says"), [({}.__getitem__, "raised KeyError: 7"), (bytes, "gave bytes instead of text")]
+)
 def test_a_decoder_that_fails_leaves_ids(capfd: pytest.CaptureFixture[str], decoder: Any, says: str) -> None:
     """The text is null, and stderr says it once."""
     assert text_of(decoder, 7) is None

@@ -15,9 +15,31 @@ from predlog.sinks import Console
 from predlog.sinks.visible import shorten, visible
 from tests import events
 
-RAW = re.compile("[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\ud800-\udfff]")
+RAW = re.compile(
+    "[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\ud800-\udfff]"
+)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-TOKENS = [" the", "[/INST]", "[bold]x[/bold]", "[link=file:///etc]", "表示", "👩‍🚀", "é", "e\u0301", "\x1b[31mred", "\x1b]8;;x\x07", "\n", "\u202ed", "\x00", "\x85", ":smile:", "\ud83d", "representation" * 20, "", " "]
+TOKENS = [
+    " the",
+    "[/INST]",
+    "[bold]x[/bold]",
+    "[link=file:///etc]",
+    "表示",
+    "👩‍🚀",
+    "é",
+    "e\u0301",
+    "\x1b[31mred",
+    "\x1b]8;;x\x07",
+    "\n",
+    "\u202ed",
+    "\x00",
+    "\x85",
+    ":smile:",
+    "\ud83d",
+    "representation" * 20,
+    "",
+    " ",
+]
 texts = st.lists(st.sampled_from(TOKENS) | st.text(max_size=12), min_size=10, max_size=10)
 
 
@@ -160,12 +182,16 @@ def test_plain_lines() -> None:
         "predlog step 120 text codebook 3 sample 0: 388 of 512 supervised, 41.2% right",
         'predlog step 120 text codebook 3 sample 0: first 5 labels [" the", " lan", "guage", " ref", "erence"]',
         'predlog step 120 text codebook 3 sample 0: first 5 predictions [" the", " lan", "guage", " ref", "erence"]',
-        "predlog step 120 text codebook 3 sample 0: first 5 positions [60, 61, 62, 63, 64]"
-        " p(label) [1.000, 0.905, 0.670, 0.407, 0.202] ranks [1, 2, 5, 10, 17]",
+        (
+            "predlog step 120 text codebook 3 sample 0: first 5 positions [60, 61, 62, 63, 64]"
+            " p(label) [1.000, 0.905, 0.670, 0.407, 0.202] ranks [1, 2, 5, 10, 17]"
+        ),
         'predlog step 120 text codebook 3 sample 0: last 5 labels [" de", "scribes", " the", " syntax", "."]',
         'predlog step 120 text codebook 3 sample 0: last 5 predictions [" de", "scribes", " the", " syntax", "."]',
-        "predlog step 120 text codebook 3 sample 0: last 5 positions [505, 506, 507, 508, 509]"
-        " p(label) [0.082, 0.027, 0.007, 0.002, 3e-04] ranks [26, 37, 50, 65, 82]",
+        (
+            "predlog step 120 text codebook 3 sample 0: last 5 positions [505, 506, 507, 508, 509]"
+            " p(label) [0.082, 0.027, 0.007, 0.002, 3e-04] ranks [26, 37, 50, 65, 82]"
+        ),
     ]
 
 

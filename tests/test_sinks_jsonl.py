@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -55,7 +56,12 @@ def test_one_write_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Each line is handed to `os.write` whole, newline included."""
     written: list[bytes] = []
     write = os.write
-    monkeypatch.setattr(os, "write", lambda file, line: written.append(bytes(line)) or write(file, line))
+
+    def watched(file: int, line: bytes) -> int:
+        written.append(line)
+        return write(file, line)
+
+    monkeypatch.setattr(os, "write", watched)
     sink = JSONL(tmp_path / "predictions.jsonl")
     append(sink, 1, 2, 3)
     sink.close()
@@ -110,8 +116,6 @@ def test_a_short_write_is_taken_back(tmp_path: Path) -> None:
     append(sink, 1)
     size = file.stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal
-
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))

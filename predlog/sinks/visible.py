@@ -20,8 +20,7 @@ def visible(text: str, space: str = "␣") -> str:
     if text.isascii() and text.isprintable():
         return text.replace(" ", space)
     shown = "".join(
-        space if character == " " else _escaped(character) if _is_unsafe(character) else character
-        for character in text
+        space if character == " " else _escaped(character) if _is_unsafe(character) else character for character in text
     )
     return f"◌{shown}" if shown and unicodedata.combining(shown[0]) else shown
 
@@ -66,7 +65,5 @@ def _escaped(character: str) -> str:
     if character in _NAMED:
         return _NAMED[character]
     return (
-        character.encode("ascii", "backslashreplace").decode()
-        if ord(character) > 0x7F
-        else f"\\x{ord(character):02x}"
+        character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7F else f"\\x{ord(character):02x}"
     )

@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +29,8 @@ def main() -> int:
     torch.set_num_threads(1)
     print(
         f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} thread, " + ", ".join(f"{name} {version(name)}" for name in ("structlog", "orjson", "rich"))
+        f"{torch.get_num_threads()} thread, "
+        + ", ".join(f"{name} {version(name)}" for name in ("structlog", "orjson", "rich"))
     )
     print("medians of interleaved rounds; in brackets the ratio of the quartiles\n")
     results = []
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def whole_steps() -> Iterator[Ratio]:
-    """The pasted helper's argmax and tolist against whole logging steps, capture to written file and drawn table.
+    """Set the pasted helper's argmax and tolist against whole logging steps, capture to written file and drawn table.
 
     "in a loop" is what a training loop pays: the time of ten logging steps and a flush, divided by ten. "alone" is
     the way of one step from the call to the last sink, each after a helper's step has emptied the caches.
@@ -101,7 +101,7 @@ def _whole_steps(
 
 
 def gate() -> Iterator[Ratio]:
-    """A step that is not due against an empty function with the same signature."""
+    """Set a step that is not due against an empty function with the same signature."""
     logits, labels = events.pair()
     recorder = Recorder(every=1000, console=False)
 
@@ -124,11 +124,13 @@ def gate() -> Iterator[Ratio]:
     predlog.close()
     for name in ("Recorder.compare", "predlog.compare"):
         note = f"{1e6 * times[name].median:.0f} ns"
-        yield ratio(f"{name}, a step that is not due / an empty function", times[name], times["empty"], at_most=1.6, note=note)
+        yield ratio(
+            f"{name}, a step that is not due / an empty function", times[name], times["empty"], at_most=1.6, note=note
+        )
 
 
 def table() -> Iterator[Ratio]:
-    """A `rich.table.Table` with the same content against our renderable."""
+    """Set a `rich.table.Table` with the same content against our renderable."""
     logits, labels = events.pair(length=200, vocabulary=500)
     (fields, *_) = unpack(capture(logits, labels, window=Window()))
     event = events.comparison(**fields)
@@ -152,19 +154,26 @@ def table() -> Iterator[Ratio]:
             drawn.add_row(name, *cells)
         console.print(drawn)
 
-    times = interleaved({"rich": with_rich, "ours": lambda: console.print(TokenTable(event), end="", crop=False)}, rounds=60)
+    times = interleaved(
+        {"rich": with_rich, "ours": lambda: console.print(TokenTable(event), end="", crop=False)}, rounds=60
+    )
     note = f"{1e3 * times['ours'].median:.3f} ms"
-    yield ratio("rich.table.Table / our table, the same content", times["rich"], times["ours"], at_least=20.0, note=note)
+    yield ratio(
+        "rich.table.Table / our table, the same content", times["rich"], times["ours"], at_least=20.0, note=note
+    )
 
 
 def importing() -> Iterator[Ratio]:
-    """What `import predlog` adds to `import torch`, in fresh processes."""
+    """Measure what `import predlog` adds to `import torch`, in fresh processes."""
     code = (
         "import time; a = time.perf_counter(); import torch; b = time.perf_counter(); import predlog; "
         "print(b - a, time.perf_counter() - b)"
     )
     times = [
-        [float(number) for number in subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.split()]
+        [
+            float(number)
+            for number in subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.split()
+        ]
         for _ in range(7)
     ]
     torchs, ours = (statistics.median(column) for column in zip(*times, strict=True))

@@ -1,0 +1,111 @@
+"""The demo, as whoever clones predlog sees it: a real training that gets better, seen in tables and in the file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predlog import Comparison, cli, read
+
+
+def demo(directory: Path, *arguments: str) -> str:
+    """Run the installed command in a process of its own, and give what it printed."""
+    command = [str(Path(sys.executable).parent / "predlog"), "demo", "--directory", str(directory), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def comparisons(directory: Path) -> list[Comparison]:
+    return [record for record in read(directory) if isinstance(record, Comparison)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    directory = tmp_path_factory.mktemp("a") / "demo"
+    return directory, demo(directory, "--steps", "150", "--every", "30", "--seed", "1")
+
+
+def test_the_model_learns_and_the_records_show_it(run: tuple[Path, str]) -> None:
+    """From chance to a quarter and more of the bytes right, over 150 steps of two samples each."""
+    directory, _ = run
+    found = comparisons(directory)
+    assert [one.step for one in found] == [step for step in range(0, 150, 30) for _ in range(2)]
+    accuracy = [(one.matched or 0) / one.supervised for one in found]
+    assert sum(accuracy[:2]) / 2 < 0.05
+    assert sum(accuracy[-2:]) / 2 > 0.25
+
+
+def test_the_prompt_is_masked_and_the_pair_is_aligned(run: tuple[Path, str]) -> None:
+    """The first supervised token is the first byte of the text, behind the masked title; inputs stand one before."""
+    for one in comparisons(run[0]):
+        first = one.tokens[0]
+        assert one.shift == 1
+        assert first.position >= 3
+        assert first.input == ord(" ")  # the prompt ends with a blank
+        assert [token.input for token in one.tokens[1:5]] == [token.label for token in one.tokens[:4]]
+
+
+def test_what_it_says(run: tuple[Path, str]) -> None:
+    """Plain lines in a pipe, the bar's last state, and at the end the file, the accuracy and what to do next."""
+    directory, output = run
+    assert output.count("first 5 predictions [") == 10
+    assert "150/150" in output
+    assert f"10 comparisons are in {directory}/predictions.jsonl" in output
+    assert "at step 0, " in output
+    assert "at step 120." in output
+    assert "python -m json.tool" in output
+
+
+def test_what_to_do_next_works(run: tuple[Path, str]) -> None:
+    """The commands that the demo prints at its end do run."""
+    _, output = run
+    commands = [line.strip() for line in output.splitlines() if line.startswith("    ") and "python" in line]
+    assert len(commands) == 2
+    for command in commands:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            command, shell=True, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "predlog.comparison" in done.stdout or "Comparison(" in done.stdout
+
+
+def test_the_same_seed_gives_the_same_records(run: tuple[Path, str], tmp_path: Path) -> None:
+    """Everything but the timestamps is the same for the same seed, and not for another."""
+
+    def told(directory: Path) -> list[dict[str, Any]]:
+        return [
+            {key: getattr(one, key) for key in one.__struct_fields__ if key != "timestamp"}
+            for one in comparisons(directory)
+            if one.step <= 30
+        ]
+
+    demo(tmp_path / "b" / "demo", "--steps", "150", "--every", "30", "--seed", "1")
+    demo(tmp_path / "c" / "demo", "--steps", "31", "--every", "30", "--seed", "2")
+    assert told(tmp_path / "b" / "demo") == told(run[0])
+    assert told(tmp_path / "c" / "demo") != told(run[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--version"], 0, "predlog 0."),
+        (["--help"], 0, "demo"),
+        (["demo", "--help"], 0, "--every"),
+        ([], 2, "COMMAND"),
+        (["demo", "--steps", "0"], 2, "must be 1 or more"),
+        (["demo", "--steps", "many"], 2, "--steps"),
+    ],
+)
+def test_the_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, says: str) -> None:
+    """Help and version exit with 0, misuse with 2 and a reason."""
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == status
+    output = capsys.readouterr()
+    assert says in output.out + output.err
