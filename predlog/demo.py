@@ -6,6 +6,7 @@ A byte-level transformer learns to write the Python language reference, which ev
 Three lines of it are predlog's; they are marked.
 """
 
+import sys
 from argparse import Namespace
 from pydoc_data.topics import topics
 
@@ -140,9 +141,9 @@ Right among the supervised bytes shown: {_accuracy(comparisons, first):.0%} at s
 {_accuracy(comparisons, last):.0%} at step {last}.
 
 Look at the newest record:
-    tail -n 1 {file} | python -m json.tool
+    tail -n 1 {file} | {sys.executable} -m json.tool
 Read them all, typed:
-    python -c "import predlog; [print(record) for record in predlog.read('{arguments.directory}')]"
+    {sys.executable} -c "import predlog; [print(record) for record in predlog.read('{arguments.directory}')]"
 See how it is called in a training loop:
     {__file__}""")
 
