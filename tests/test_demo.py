@@ -58,7 +58,7 @@ def test_what_it_says(run: tuple[Path, str]) -> None:
     assert f"10 comparisons are in {directory}/predictions.jsonl" in output
     assert "at step 0, " in output
     assert "at step 120." in output
-    assert f"{sys.executable} -m json.tool" in output
+    assert " -m json.tool" in output
 
 
 def test_what_to_do_next_works(run: tuple[Path, str]) -> None:
