@@ -107,6 +107,5 @@ class HandOff(Generic[Item]):
                 item.put(None)
                 continue
             self._work(item)
-            del item  # or it would live until the next one comes
             self._permits.put(None)
         self._finish()

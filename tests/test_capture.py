@@ -237,7 +237,7 @@ class Dispatched(TorchDispatchMode):
 
 def operations_on_meta(samples: int, length: int, *, accuracy: bool = False) -> list[tuple[str, int]]:
     pair = Pair(
-        torch.empty(samples, 1, length, 1000, device="meta"),
+        torch.empty(samples, 1, length, 1000, dtype=torch.bfloat16, device="meta"),
         torch.empty(samples, 1, length, dtype=torch.int64, device="meta"),
         None,
         has_codebooks=False,
