@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predlog import processors, reading, records, sinks
+    from predlog import errors, processors, reading, records, sinks
     from predlog.errors import PredlogError
     from predlog.reading import read
     from predlog.recorder import Recorder, close, compare, configure, flush
@@ -27,6 +27,7 @@ __all__ = [
     "close",
     "compare",
     "configure",
+    "errors",
     "flush",
     "processors",
     "read",
@@ -47,7 +48,7 @@ _HOMES = {
     "flush": "recorder",
     "read": "reading",
 }
-_MODULES = {"processors", "reading", "records", "sinks"}
+_MODULES = {"errors", "processors", "reading", "records", "sinks"}
 
 
 def __getattr__(name: str) -> Any:

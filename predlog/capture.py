@@ -5,6 +5,8 @@ one exception is `accuracy`, which takes the argmax of the shown samples' rows. 
 view, so the batch's logits and their graph can go as soon as `capture` returns.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -33,8 +35,11 @@ def capture(
             layout,
         )
         _check(pair, shift, ignore_index)
-        packed = select(pair, shift=shift, ignore_index=ignore_index, window=window)
         *_, length, vocabulary = pair.logits.shape
+        # More tokens than positions would be fillers, each of which costs a row.
+        most = length - shift
+        window = replace(window, first=min(window.first, most), last=min(window.last, most))
+        packed = select(pair, shift=shift, ignore_index=ignore_index, window=window)
         return Capture(
             packed=packed.cpu(),
             window=window,
@@ -46,9 +51,9 @@ def capture(
         )
 
 
-def is_compiling() -> bool:
-    """Say whether torch.compile is tracing the caller, in which case there are no values to capture."""
-    return torch.compiler.is_compiling()
+def is_traced() -> bool:
+    """Say whether the caller is being compiled or traced: there are no values then, and every call would be kept."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def select(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window) -> Tensor:
@@ -63,8 +68,7 @@ def select(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window)
     supervised = labels != ignore_index
     running = supervised.cumsum(-1)
     total = running[..., -1:]
-    # The n-th supervised position is the first one where n have been counted. An ordinal that a short sample
-    # does not have lands somewhere in range, and `unpack` passes it over.
+    # The n-th supervised position is the first one where n have been counted.
     where = torch.searchsorted(running, _ordinals(total, window)).clamp_(max=length - 1)
     label = labels.gather(-1, where)
     read = None if pair.inputs is None else pair.inputs[: window.samples].to(torch.int64).gather(-1, where)
@@ -81,7 +85,9 @@ def select(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window)
 def _ordinals(total: Tensor, window: Window) -> Tensor:
     first = torch.arange(1, window.first + 1, device=total.device)
     last = torch.arange(1 - window.last, 1, device=total.device)
-    return torch.cat([first.expand(*total.shape[:-1], -1), total + last], -1)
+    ordinals = torch.cat([first.expand(*total.shape[:-1], -1), total + last], -1)
+    # Those that a short sample does not have stand for one that it has; `unpack` passes them over.
+    return torch.minimum(ordinals.clamp_(min=1), total.clamp(min=1))
 
 
 def _floating(logits: Tensor) -> Tensor:
@@ -97,16 +103,19 @@ def _integral(name: str, ids: Tensor) -> Tensor:
 
 
 def _check(pair: layouts.Pair, shift: int, ignore_index: int) -> None:
-    shapes = f"logits {list(pair.logits.shape)} and labels {list(pair.labels.shape)}, as [b, k, t, v] and [b, k, t]"
+    samples, codebooks, length, vocabulary = pair.logits.shape
+    sizes = f"{samples} samples of {codebooks} × {length} positions over {vocabulary} logits"
     if not pair.logits.numel() or not pair.labels.numel():
-        raise PairError(f"an empty pair, {shapes}: there is nothing to compare")
-    if type(shift) is not int or not 0 <= shift < pair.labels.shape[-1]:
+        raise PairError(f"an empty pair, {sizes}: there is nothing to compare")
+    if type(shift) is not int:
+        raise PairError(f"shift is a {type(shift).__name__}: pass a Python int")
+    if not 0 <= shift < length:
         raise PairError(
-            f"shift={shift!r}, {shapes}: it says by how many positions the labels lead the logits, here from 0 "
-            f"to {pair.labels.shape[-1] - 1}"
+            f"shift={shift} does not fit {sizes}: it says by how many positions the labels lead the logits, "
+            f"here from 0 to {length - 1}"
         )
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
-        raise PairError(f"ignore_index={ignore_index!r} is no 64-bit integer")
+        raise PairError("ignore_index must be a Python int of at most 64 bits")
     devices = {tensor.device for tensor in (pair.logits, pair.labels, pair.inputs) if tensor is not None}
     if len(devices) > 1:
         raise PairError(f"the pair lies on several devices, {sorted(map(str, devices))}: move it to one")

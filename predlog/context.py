@@ -21,6 +21,9 @@ def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
         except _NotPlainError as error:
             values[name] = None
             problems.append(f"{name}={error}")
+        except Exception as error:  # noqa: BLE001 - a foreign mapping's own code
+            values[name] = None
+            problems.append(f"{name}=<{type(value).__name__}, which raised {type(error).__name__}>")
     return values, problems
 
 

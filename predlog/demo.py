@@ -75,13 +75,17 @@ class Writer(nn.Module):
 
 def train(arguments: Namespace) -> None:
     """Train for `arguments.steps` steps and say what came of it."""
+    try:
+        torch.empty((), device=arguments.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        sys.exit(f"predlog demo: --device {arguments.device} can't be used: {str(error).splitlines()[0]}")
     torch.manual_seed(arguments.seed)
     generator = torch.Generator().manual_seed(arguments.seed)
     model = Writer().to(arguments.device)
     optimizers = _optimizers(model)
     schedules = [_schedule(optimizer, arguments.steps) for optimizer in optimizers]
 
-    predlog.configure(arguments.directory, every=arguments.every, decode=decode)  # 1: once, before the loop
+    recorder = predlog.configure(arguments.directory, every=arguments.every, decode=decode)  # 1: once, before the loop
 
     with _progress() as progress:
         bar = progress.add_task("training", total=arguments.steps, loss=float("nan"))
@@ -100,7 +104,7 @@ def train(arguments: Namespace) -> None:
         progress.update(bar, completed=arguments.steps)
 
     predlog.close()  # 3: at the end; at the latest it happens by itself when the program ends
-    _tell(arguments)
+    _tell(arguments, recorder.stats()["written"])
 
 
 def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
@@ -126,7 +130,10 @@ def _progress() -> Progress:
     )
 
 
-def _tell(arguments: Namespace) -> None:
+def _tell(arguments: Namespace, written: int) -> None:
+    if not written:
+        print("\nNothing was recorded: see above, or is PREDLOG_DISABLE set, or this a rank other than 0?")
+        return
     file = f"{arguments.directory}/predictions.jsonl"
     *_, newest = predlog.read(file)
     comparisons = [
@@ -136,8 +143,8 @@ def _tell(arguments: Namespace) -> None:
     ]
     first, last = comparisons[0].step, comparisons[-1].step
     print(f"""
-{len(comparisons)} comparisons are in {file}, one JSON object a line.
-Right among the supervised bytes shown: {_accuracy(comparisons, first):.0%} at step {first}, \
+{len(comparisons)} comparisons were added to {file}, one JSON object a line.
+Right among the supervised bytes of the samples shown: {_accuracy(comparisons, first):.0%} at step {first}, \
 {_accuracy(comparisons, last):.0%} at step {last}.
 
 Look at the newest record:

@@ -15,3 +15,15 @@ class SettingError(PredlogError, ValueError):
 
 class RecordError(PredlogError, ValueError):
     """A line is no undamaged predlog record, or an event cannot become one."""
+
+
+class UnknownKindError(RecordError):
+    """A whole line of a known schema holds a kind of event that this version does not know."""
+
+
+def described(error: BaseException) -> str:
+    """Give an error in words; never raises, whatever the error's own `__str__` does."""
+    try:
+        return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a foreign error's own code
+        return type(error).__name__

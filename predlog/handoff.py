@@ -7,6 +7,7 @@ garbage collection can't deadlock. A forked child has no worker and accepts noth
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -45,8 +46,13 @@ class HandOff(Generic[Item]):
         self._permits: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(bound):
             self._permits.put(None)
+        # Whoever takes the one token starts the worker; taking it is atomic, so there is never a second worker.
+        self._unstarted: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._unstarted.put(None)
         self._thread: threading.Thread | None = None
         self._closed = False
+        # One token for each call of `submit` that is under way, so that the worker does not end before it.
+        self._entering: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     @property
     def pending(self) -> int:
@@ -59,15 +65,20 @@ class HandOff(Generic[Item]):
 
     def submit(self, item: Item) -> bool:
         """Queue an item and return at once; False where it was refused: full, closed, or in a forked child."""
-        if self._closed or not self.is_mine():
-            return False
+        self._entering.put(None)
+        try:
+            return not self._closed and self.is_mine() and self._accept(item)
+        finally:
+            self._entering.get_nowait()
+
+    def _accept(self, item: Item) -> bool:
+        if self._thread is None:
+            self._start()
         try:
             self._permits.get_nowait()
         except queue.Empty:
             return False
         self._queue.put(item)
-        if self._thread is None:
-            self._start()
         return True
 
     def flush(self, timeout: float) -> bool:
@@ -79,7 +90,7 @@ class HandOff(Generic[Item]):
         reply: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._queue.put(reply)
         try:
-            reply.get(timeout=max(timeout, 0.0))
+            reply.get(timeout=_bounded(timeout))
         except queue.Empty:
             return False
         return True
@@ -91,21 +102,47 @@ class HandOff(Generic[Item]):
         if not self._closed:
             self._closed = True
             self._queue.put(_Stop())
-        if self._thread is None or self._thread is threading.current_thread():
+        if self._thread is None:
             return self.pending == 0
-        self._thread.join(max(timeout, 0.0))
-        return not self._thread.is_alive()
+        if self._thread is threading.current_thread():
+            return True  # the worker itself: it ends when it has returned and finished
+        self._thread.join(_bounded(timeout))
+        return not self._thread.is_alive() and self.pending == 0
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._thread.start()
+        try:
+            self._unstarted.get_nowait()
+        except queue.Empty:
+            return
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            self._unstarted.put(None)  # the next item tries again
+            raise
+        self._thread = thread
 
     def _run(self) -> None:
         while not isinstance(item := self._queue.get(), _Stop):
-            if isinstance(item, queue.SimpleQueue):
-                self._settle()
-                item.put(None)
-                continue
+            self._handle(item)
+        # What came in while `close` was being called stands behind the end, and was accepted all the same. The wait
+        # is bounded: the call under way may be one that a signal handler, which closes, has interrupted.
+        deadline = time.monotonic() + 0.1
+        while self._entering.qsize() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        while not self._queue.empty():
+            self._handle(self._queue.get())
+        self._finish()
+
+    def _handle(self, item: "Item | queue.SimpleQueue[None] | _Stop") -> None:
+        if isinstance(item, queue.SimpleQueue):
+            self._settle()
+            item.put(None)
+        elif not isinstance(item, _Stop):
             self._work(item)
             self._permits.put(None)
-        self._finish()
+
+
+def _bounded(timeout: float) -> float:
+    # Infinity and 10**10 are longer than the clock knows; a NaN is no time at all.
+    return min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from predlog.errors import PairError
+from predlog.errors import PairError, described
 
 _INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
 _EXAMPLES = '"b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k" or "b t (k v), b t k"'
@@ -49,7 +49,7 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
         if layout is None:
             raise PairError(f"{shapes} leave their layout open: say it, as in layout={_EXAMPLES}")
     if type(layout) is not str:
-        raise PairError(f"layout={layout!r} is no pair of patterns: write one like {_EXAMPLES}")
+        raise PairError(f"layout is a {type(layout).__name__}, and no pair of patterns: write one like {_EXAMPLES}")
     parsed = _parse(layout)
     try:
         viewed_labels, sizes = _view_labels(labels, parsed)
@@ -122,9 +122,9 @@ def as_tensor(name: str, value: object) -> Tensor:
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
         mend = "pass .to_local()" if kind.__name__ == "DTensor" else "pass a plain tensor"
         raise PairError(f"{name} are a {kind.__name__}, which predlog does not read: {mend}")
-    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+    if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
         what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
-        raise PairError(f"{name} {list(value.shape)} are {what}: there are no values to show")
+        raise PairError(f"{name} are {what}: there are no values to show")
     return value
 
 
@@ -138,7 +138,7 @@ def _imported(name: str, value: object) -> Tensor:
         if hasattr(value, "__array__"):
             return from_dlpack(value.__array__())
     except Exception as error:  # noqa: BLE001 - any producer may raise anything
-        raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {error}") from None
+        raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
     raise PairError(
         f"{name} are a {type(value).__name__}: pass a torch tensor, a NumPy array or anything with __dlpack__"
     )

@@ -45,9 +45,9 @@ class _Tally:
         self._last = 0
 
     def add(self, count: int, first_step: int, last_step: int) -> None:
-        if self._first is None:
-            self._first = first_step
-        self._last = last_step
+        first, last = self._first, self._last
+        self._first = first_step if first is None else min(first, first_step)
+        self._last = last_step if first is None else max(last, last_step)
         self._total += count
 
     def take(self) -> tuple[int, int, int]:

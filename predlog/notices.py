@@ -11,10 +11,15 @@ _NOT_PLAIN = re.compile("[^ -~]")
 class Notices:
     """Say what went wrong: the first of a kind at once, then at most one line a minute a kind, with a count.
 
-    Never raises: a closed or missing stderr loses the line, not the run.
+    Never raises: a closed or missing stderr loses the line, not the run. With `keep` nothing is written; the first
+    message is kept for `take`, for those who want to raise it.
     """
 
-    def __init__(self, interval: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, keep: bool = False, interval: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keep = keep
+        self._kept: str | None = None
         self._interval = interval
         self._clock = clock
         self._said: dict[str, float] = {}
@@ -22,13 +27,27 @@ class Notices:
 
     def say(self, kind: str, message: str) -> None:
         """Write `message` unless one of this `kind` was written within the last interval."""
+        if self._keep:
+            self._kept = self._kept or message
+            return
         now = self._clock()
         if kind in self._said and now - self._said[kind] < self._interval:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return
         self._said[kind] = now
-        held_back = self._held_back.pop(kind, 0)
-        _write(f"{message} ({held_back} more like this since the last line)" if held_back else message)
+        count = self._held_back.pop(kind, 0)
+        _write(f"{message} ({count} more like this since the last line)" if count else message)
+
+    def say_how_many_were_held_back(self) -> None:
+        """Write one line that counts what is still held back, of all kinds, if anything is."""
+        held_back, self._held_back = self._held_back, {}
+        if held_back:
+            _write(f"{sum(held_back.values())} more lines like the ones above were held back")
+
+    def take(self) -> str | None:
+        """Give the first message kept since the last call, or None."""
+        kept, self._kept = self._kept, None
+        return kept
 
 
 def _write(message: str) -> None:

@@ -58,7 +58,14 @@ def pack(
     counts = [position, statistics.prediction, statistics.above, supervised]
     if matched is not None:
         counts.append(matched)
-    values = [statistics.peak, statistics.label_logit, statistics.log_sum]
+    peak, label_logit = statistics.peak, statistics.label_logit
+    if peak.dtype == torch.float64:
+        # Packed as float32, large float64 logits would lose what their difference is about. So it is packed, as its
+        # float32 value and, in the peak's place, what that is too much; a NaN stays one.
+        difference = label_logit - peak
+        label_logit = difference.to(torch.float32)
+        peak = torch.where(peak.isnan(), peak, (label_logit - difference).nan_to_num(0.0))
+    values = [peak, label_logit, statistics.log_sum]
     return torch.cat(
         [
             *(column.view(torch.int32) for column in ids),

@@ -18,7 +18,7 @@ import structlog
 from structlog.typing import Processor
 
 from predlog import ranks, records
-from predlog.errors import PredlogError
+from predlog.errors import PredlogError, described
 from predlog.losses import Losses
 from predlog.notices import Notices
 from predlog.packing import Capture, unpack
@@ -57,7 +57,6 @@ class Pipeline:
         self.written = 0
         self.filtered = 0
         self.failed = 0
-        self.first_failure: str | None = None
         self._settings = settings
         self._processors = processors
         self._make_sinks = sinks
@@ -67,6 +66,7 @@ class Pipeline:
         self._logger: Any = None
         self._identity: dict[str, Any] = {}
         self._seq = 0
+        self._lost = 0
         self._record: Record | None = None
 
     def work(self, submission: Submission) -> None:
@@ -74,16 +74,24 @@ class Pipeline:
         recorded: list[Comparison] = []
         try:
             self._start(submission.at)
-            self.report_losses()
+            lost_before = self._lost
             for fields in unpack(submission.capture):
                 record = self._comparison(submission, fields)
                 if record is not None:
                     recorded.append(record)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker must live
+            if self._lost == lost_before:  # as long as the file takes nothing, there is nothing to tell it
+                self.report_losses()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
             self.failed += submission.capture.count - len(recorded)
-            self._say("worker", f"step {submission.step}, stream {submission.stream!r}: {_what(error)}")
+            self._say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
         finally:
-            submission.future.set_result(tuple(recorded))
+            self._resolve(submission, tuple(recorded))
+
+    def _resolve(self, submission: Submission, recorded: tuple[Comparison, ...]) -> None:
+        try:
+            submission.future.set_result(recorded)
+        except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
+            self._say("callback", f"step {submission.step}: a callback of the future raised {described(error)}")
 
     def settle(self) -> None:
         """Make what is written durable."""
@@ -97,7 +105,7 @@ class Pipeline:
             sink.call("close")
 
     def report_losses(self) -> None:
-        """Emit a gap for what was lost since the last one, if there is a file to tell it to."""
+        """Emit a gap for what was lost since the last one."""
         if self._logger is None:
             return
         for loss in self._losses.take():
@@ -105,7 +113,7 @@ class Pipeline:
                 self._emit("predlog.gap", "warning", datetime.now(UTC).timestamp(), **asdict(loss), context={})
             except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
                 self._losses.add(*astuple(loss))
-                self._say("processor", f"a gap could not be reported: {_what(error)}")
+                self._say("processor", f"a gap could not be reported: {described(error)}")
 
     def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Comparison | None:
         step, stream = submission.step, submission.stream
@@ -122,8 +130,9 @@ class Pipeline:
             )
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self.failed += 1
-            self._losses.add(1, "a processor failed", step, step)
-            self._say("processor", f"step {step}, stream {stream!r}: not recorded: {_what(error)}")
+            who, why = error.args if isinstance(error, _ProcessorError) else ("the event", described(error))
+            self._losses.add(1, f"{who} failed", step, step)
+            self._say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
             return None
         if not reached:
             self.filtered += 1
@@ -170,7 +179,7 @@ class Pipeline:
                 context={},
             )
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
-            self._say("processor", f"the first line of the attempt was not recorded: {_what(error)}")
+            self._say("processor", f"the first line of the attempt was not recorded: {described(error)}")
 
     def _emit(self, event: str, level: str, at: float, **fields: Any) -> bool:
         """Send one event down the chain; False where a processor dropped it."""
@@ -187,18 +196,18 @@ class Pipeline:
 
     def lost(self, event: Event, why: str) -> None:
         """Remember that the file lacks an event."""
+        self._lost += 1
         if event["event"] == "predlog.comparison":
             self._losses.add(1, why, event["step"], event["step"])
         elif event["event"] == "predlog.gap":
             self._losses.add(event["count"], event["reason"], event["first_step"], event["last_step"])
 
     def _say(self, kind: str, message: str) -> None:
-        self.first_failure = self.first_failure or message
         self._notices.say(kind, message)
 
     def sink_failed(self, name: str, error: BaseException) -> None:
         """Say that a sink failed."""
-        self._say(f"sink {name}", f"{name} failed: {_what(error)}")
+        self._say(f"sink {name}", f"{name} failed: {described(error)}")
 
 
 class _Sink:
@@ -215,7 +224,7 @@ class _Sink:
             self._sink(logger, name, event)
         except structlog.DropEvent:
             pass  # it took the event; structlog's own LogCapture ends like that
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - rich exits where its pipe is broken
+        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
             self._failed(error)
             if isinstance(self._sink, JSONL):
                 self._pipeline.lost(event, f"{self._name} failed: {type(error).__name__}")
@@ -225,7 +234,7 @@ class _Sink:
         """Call one of the methods that a sink may have: flush, close."""
         try:
             getattr(self._sink, method, lambda: None)()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - as above
             self._failed(error)
 
     def last_attempt(self) -> int:
@@ -242,18 +251,26 @@ class _Sink:
         self._pipeline.sink_failed(self._name, error)
 
 
+class _ProcessorError(PredlogError):
+    """A user's processor failed; its arguments are who and what it did."""
+
+    def __str__(self) -> str:
+        return " ".join(self.args)
+
+
 def _named(processor: Processor) -> Processor:
     """Let errors of a user's processor carry its name, and catch the one that forgets to return the event."""
+    who = f"processor {_name_of(processor)}"
 
     def call(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         try:
             result = processor(logger, name, event)
         except structlog.DropEvent:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-            raise PredlogError(f"processor {_name_of(processor)} raised {_what(error)}") from None
+        except BaseException as error:  # noqa: BLE001 - as above
+            raise _ProcessorError(who, f"raised {described(error)}") from None
         if not isinstance(result, MutableMapping):
-            raise PredlogError(f"processor {_name_of(processor)} returned {type(result).__name__}, not the event")
+            raise _ProcessorError(who, f"returned {type(result).__name__}, not the event")
         return result
 
     return call
@@ -261,7 +278,3 @@ def _named(processor: Processor) -> Processor:
 
 def _name_of(processor: Any) -> str:
     return getattr(processor, "__name__", type(processor).__name__)
-
-
-def _what(error: BaseException) -> str:
-    return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"

@@ -20,8 +20,8 @@ class Decode:
 
     `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, or a callable from one id to its text. A
     tokenizer is copied here, in the calling thread, and only the copy is used later: a fast tokenizer that
-    decodes in one thread raises "Already borrowed" when another one changes its truncation. A callable is
-    called from predlog's own thread, for each id once in a while.
+    decodes in one thread may raise "Already borrowed" when another one changes its truncation. So hand over the
+    tokenizer, not a function around it: a callable is called as it is, from predlog's own thread.
 
     A piece of a character, as byte-level tokenizers have them, reads as its bytes: `<0xE2><0x82>`. Where the
     decoder fails, the text stays null and the id is what there is.
@@ -73,6 +73,9 @@ class ToStructlog:
 
 
 def _text_of(decoder: Any) -> Callable[[int], Any]:
+    owner = getattr(decoder, "__self__", None)
+    if hasattr(owner, "backend_tokenizer") or hasattr(owner, "id_to_token") or hasattr(owner, "convert_ids_to_tokens"):
+        decoder = owner  # `tokenizer.decode` means the tokenizer, which can then be copied
     if hasattr(decoder, "backend_tokenizer"):
         decoder = decoder.backend_tokenizer
     if hasattr(decoder, "id_to_token") and hasattr(decoder, "decode"):

@@ -3,14 +3,15 @@
 import os
 import warnings
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from predlog.errors import RecordError
+from predlog.errors import RecordError, UnknownKindError
 from predlog.records import Record, from_line
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Yield every record of a file, or of the `predictions*.jsonl` files of a folder, in the order of the lines.
+    """Give every record of a file, or of the `predictions*.jsonl` files of a folder, in the order of the lines.
 
     A last line that is not ended yet is left for later. Damaged lines are passed over, and named in one warning
     a file when it has been read.
@@ -22,8 +23,9 @@ def read(path: str | os.PathLike[str]) -> Iterator[Record]:
     files = sorted(place.glob("predictions*.jsonl")) if place.is_dir() else [place]
     if not files:
         raise FileNotFoundError(f"{place} holds no predictions*.jsonl: is it the folder of a run?")
-    for file in files:
-        yield from _read_file(file)
+    if not place.exists():
+        raise FileNotFoundError(f"{place} does not exist")
+    return chain.from_iterable(map(_read_file, files))
 
 
 def _read_file(file: Path) -> Iterator[Record]:
@@ -34,6 +36,8 @@ def _read_file(file: Path) -> Iterator[Record]:
                 break
             try:
                 yield from_line(line)
+            except UnknownKindError:
+                continue
             except RecordError as error:
                 damaged.append(f"line {number}: {error}")
     if damaged:

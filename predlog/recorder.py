@@ -4,8 +4,10 @@ All state of predlog lives here and in what a recorder owns.
 """
 
 import atexit
+import difflib
 import numbers
 import os
+import sys
 import time
 import weakref
 from collections.abc import Collection, Sequence
@@ -18,9 +20,9 @@ from structlog.typing import Processor
 
 from predlog import ranks as this_process
 from predlog import settings
-from predlog.capture import capture, is_compiling
+from predlog.capture import capture, is_traced
 from predlog.context import plain_context
-from predlog.errors import PairError, PredlogError, SettingError
+from predlog.errors import PairError, PredlogError, SettingError, described
 from predlog.handoff import HandOff
 from predlog.losses import Losses
 from predlog.notices import Notices
@@ -31,6 +33,7 @@ from predlog.records import Comparison
 from predlog.sinks import JSONL, Console
 
 _EXIT_DEADLINE = 5.0
+_ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
 
 
 class Recorder:
@@ -49,7 +52,7 @@ class Recorder:
         accuracy: Count the matches over all supervised tokens of the samples shown, too.
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
         processors: structlog processors that see every event before it is written, in order.
-        sinks: structlog processors in the place of the file and the console.
+        sinks: structlog processors that get every event beside the file and the console, after all processors.
         queue: How many pairs may wait for the worker thread; the next is dropped and counted.
         strict: Raise the first failure instead of saying it on stderr. For tests.
         durable_every: Seconds of writing after which lines are made safe against a power cut.
@@ -76,7 +79,7 @@ class Recorder:
         accuracy: bool = True,
         console: bool = True,
         processors: Sequence[Processor] = (),
-        sinks: Sequence[Processor] | None = None,
+        sinks: Sequence[Processor] = (),
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,
@@ -97,16 +100,18 @@ class Recorder:
         )
         self._every = every
         self._window = Window(samples, first, last, accuracy)
-        self._sinks = sinks
+        self._more_sinks = settings.processors("sinks", sinks)
         self._off = settings.is_disabled()
+        self._closed = False
         self._latest: dict[str, int] = {}
+        self._context_names: set[str] = set()
         self._submitted = 0
         self._dropped = 0
-        self._notices = Notices()
+        self._notices = Notices(keep=strict)
         self._losses = Losses()
         self._pipeline = Pipeline(
             settings=self._settings.shown(),
-            processors=[*_decoding(decode, self._notices), *processors],
+            processors=[*_decoding(decode, self._notices), *settings.processors("processors", processors)],
             sinks=self._make_sinks,
             losses=self._losses,
             notices=self._notices,
@@ -115,6 +120,7 @@ class Recorder:
             self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog"
         )
         _open_recorders.add(self)
+        _close_at_exit()
 
     @property
     def directory(self) -> Path | None:
@@ -123,6 +129,7 @@ class Recorder:
 
     def compare(
         self,
+        /,
         logits: object,
         labels: object,
         step: int,
@@ -160,7 +167,7 @@ class Recorder:
         """
         if type(step) is int and step % self._every:
             return None
-        if is_compiling():
+        if is_traced():
             return None
         try:
             return self._submit(
@@ -233,23 +240,26 @@ class Recorder:
         self._raise_if_strict()
         if self._latest.get(stream) == number:
             return None
-        self._latest[stream] = number
         captured = capture(logits, labels, **how, window=self._window)
+        self._latest[stream] = number
         return self._hand_over(captured, number, stream, context, at)
 
     def _close(self, timeout: float) -> bool:
-        self._off = True
+        self._closed = True
         done = self._handoff.close(timeout)
-        if not done:
-            waiting = self.stats()["pending"]
-            self._notices.say("close", f"closing took over {timeout:g} s: {waiting} comparisons are not written")
+        if not done and (waiting := self.stats()["pending"]):
+            self._notices.say("close", f"closing took over {timeout:.1f} s: {waiting} comparisons are not written")
+        self._notices.say_how_many_were_held_back()
         return done
 
     def _is_wanted(self, stream: str) -> bool:
         if self._off or not self._handoff.is_mine():
             return False
+        if self._closed:
+            self._notices.say("closed", "compare was called after close, and records nothing; configure again")
+            return False
         if type(stream) is not str:
-            raise PairError(f"stream={stream!r} must be a name, such as 'text'")
+            raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
         if self._settings.streams is not None and stream not in self._settings.streams:
             return False
         match self._settings.ranks:
@@ -267,19 +277,26 @@ class Recorder:
         for problem in problems:
             self._notices.say(
                 "context",
-                f"step {step}, stream {stream!r}: {problem} in the context is no plain value and is left out; "
+                f"step {step}, stream {_short(stream)}: {problem} in the context is no plain value and stands as null; "
                 "pass a number or a string",
             )
+        for name in context.keys() - self._context_names:
+            self._context_names.add(name)
+            if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
+                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
         future: Future[tuple[Comparison, ...]] = Future()
         future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
         self._submitted += captured.count
         if self._handoff.submit(Submission(captured, step, stream, values, at, future)):
             return future
+        if self._closed:
+            self._submitted -= captured.count
+            return None
         self._dropped += captured.count
         self._losses.add(captured.count, "queue full", step, step)
         self._notices.say(
             "queue",
-            f"step {step}, stream {stream!r}: the queue of {self._settings.queue} pairs is full, so this one is "
+            f"step {step}, stream {_short(stream)}: the queue of {self._settings.queue} pairs is full, so this one is "
             "dropped; a larger `every` or a faster disk helps",
         )
         return None
@@ -288,21 +305,17 @@ class Recorder:
         if self._settings.strict:
             if isinstance(error, PredlogError):
                 raise error
-            raise PredlogError(_described(error)) from error
+            raise PredlogError(described(error)) from error
         where = f"step {step}" if type(step) is int else "step ?"
         self._notices.say(
-            f"refused: {type(error).__name__}",
-            f"{where}, stream {_short(stream)}: not recorded: {_described(error)}",
+            f"refused at {_line_of(error)}", f"{where}, stream {_short(stream)}: not recorded: {described(error)}"
         )
 
     def _raise_if_strict(self) -> None:
-        if self._settings.strict and self._pipeline.first_failure is not None:
-            failure, self._pipeline.first_failure = self._pipeline.first_failure, None
+        if self._settings.strict and (failure := self._notices.take()) is not None:
             raise PredlogError(failure)
 
     def _make_sinks(self) -> Sequence[Processor]:
-        if self._sinks is not None:
-            return self._sinks
         made: list[Processor] = []
         if self._settings.directory is not None:
             rank = this_process.rank()
@@ -310,7 +323,7 @@ class Recorder:
             made.append(JSONL(self._settings.directory / name, durable_every=self._settings.durable_every))
         if self._settings.console and this_process.local_rank() == 0:
             made.append(Console())
-        return made
+        return [*made, *self._more_sinks]
 
 
 def _decoding(decode: Any, notices: Notices) -> list[Processor]:
@@ -332,8 +345,12 @@ def _whole(step: object) -> int:
     return number
 
 
-def _described(error: Exception) -> str:
-    return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"
+def _line_of(error: Exception) -> str:
+    """Name the line that raised, so that each cause is said, however often another one comes."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 def _short(value: object) -> str:
@@ -361,7 +378,11 @@ def compare(
     The default recorder is the one that `configure` made. Without it, the first call makes one from the
     defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
     """
-    recorder = _default or _from_environment()
+    recorder = _default
+    if recorder is None:
+        if is_traced():
+            return None
+        recorder = _from_environment()
     if type(step) is int and step % recorder._every:  # noqa: SLF001 - the same gate, without a second call
         return None
     return recorder.compare(
@@ -399,8 +420,17 @@ def _close_all() -> None:
     for recorder in list(_open_recorders):
         try:
             recorder.close(max(deadline - time.monotonic(), 0.0))
-        except PredlogError as error:  # a strict one: there is nobody left to raise it to
-            Notices().say("exit", str(error))
+        except Exception as error:  # noqa: BLE001 - a strict one's failure, or worse: nobody is left to raise it to
+            Notices().say("exit", described(error))
 
 
+def _close_at_exit() -> None:
+    """Let the children that multiprocessing forks close their recorders, too: they leave without `atexit`."""
+    multiprocessing = sys.modules.get("multiprocessing.util")
+    if multiprocessing is not None and os.getpid() not in _finalized:
+        _finalized.add(os.getpid())
+        multiprocessing.Finalize(None, _close_all, exitpriority=100)
+
+
+_finalized: set[int] = set()
 atexit.register(_close_all)

@@ -8,13 +8,13 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Annotated, Any, ClassVar, Final, Literal, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn, cast
 
 import msgspec
 import orjson
 from msgspec import Meta
 
-from predlog.errors import RecordError
+from predlog.errors import RecordError, UnknownKindError
 
 SCHEMA: Final = 1
 
@@ -171,9 +171,12 @@ def to_line(event: Mapping[str, Any]) -> bytes:
     """Give the event as one line of JSON, UTF-8, newline included, its checksum last.
 
     The line holds no raw control, line-separating, zero-width or bidirectional character, so `splitlines`,
-    `tail` and `jq` see one line where there is one. Raises RecordError for values that JSON cannot hold.
+    `tail` and `jq` see one line where there is one. Raises RecordError for an event that does not fit the schema, or
+    holds values that JSON cannot.
     """
-    body = _escape(_dump(conform(event)))[:-1]
+    conformed = conform(event)
+    from_event(conformed)  # what could not be read again is not written
+    body = _escape(_dump(conformed))[:-1]
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
@@ -189,10 +192,14 @@ def from_line(line: bytes) -> Record:
     line = body + b"}"
     try:
         if _MARK_BYTES in line:
-            return cast(Record, msgspec.convert(_mapped(orjson.loads(line), _reveal), Record))
-        return cast(Record, _decoder.decode(line))
+            record = msgspec.convert(_mapped(orjson.loads(line), _reveal), Record)
+        else:
+            record = _decoder.decode(line)
     except msgspec.MsgspecError as error:
-        raise RecordError(_why(line, error)) from None
+        _explain(line, error)
+    if record.schema > SCHEMA:
+        raise RecordError(_too_new(record.schema))
+    return cast(Record, record)
 
 
 def json_schema() -> dict[str, Any]:
@@ -266,12 +273,19 @@ def _escape(body: bytes) -> bytes:
     return _INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()
 
 
-class _OnlySchema(msgspec.Struct):
-    schema: int = SCHEMA
+def _explain(line: bytes, error: Exception) -> NoReturn:
+    """Raise what a whole line that is no record of ours deserves."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        event = None
+    written = event.get("schema") if isinstance(event, dict) else None
+    if isinstance(written, int) and written > SCHEMA:
+        raise RecordError(_too_new(written)) from None
+    if written == SCHEMA and event.get("event") not in _TYPES:
+        raise UnknownKindError(f"a kind that this predlog does not know: {event.get('event')!r}") from None
+    raise RecordError(f"not a record of schema {written}: {error}") from None
 
 
-def _why(line: bytes, error: Exception) -> str:
-    written = msgspec.json.decode(line, type=_OnlySchema).schema
-    if written > SCHEMA:
-        return f"written with schema {written}, and this predlog reads up to {SCHEMA}: upgrade predlog to read it"
-    return f"not a record of schema {written}: {error}"
+def _too_new(written: int) -> str:
+    return f"written with schema {written}, and this predlog reads up to {SCHEMA}: upgrade predlog to read it"

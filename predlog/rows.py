@@ -19,6 +19,8 @@ _BLOCK = 256
 _LOG2_E = math.log2(math.e)
 # How many logits of a row are read first, to see whether any exceeds the label's.
 _HEAD = 1024
+# How many rows are reduced together, so that the buffers stay a few rows large.
+_MOST = 8
 # How many rows are looked at together: their blocks' maxima stay in the cache.
 _TOGETHER = 64
 
@@ -101,7 +103,7 @@ def _neighbours(logits: Tensor, where: Tensor) -> Iterator[Tensor]:
             lane = logits[sample, codebook]
             begin = 0
             for end in range(1, len(positions) + 1):
-                if end == len(positions) or positions[end] != positions[end - 1] + 1:
+                if end == len(positions) or positions[end] != positions[end - 1] + 1 or end - begin == _MOST:
                     yield lane[positions[begin] : positions[end - 1] + 1]
                     begin = end
 

@@ -1,6 +1,7 @@
 """What a recorder was asked for, checked once."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +37,7 @@ class Settings:
             raise SettingError("first=0 and last=0 show no token: give at least one of them")
         if self.ranks not in (0, "local", "all") or isinstance(self.ranks, bool):
             raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
-        if not self.durable_every >= 0:
+        if type(self.durable_every) not in {int, float} or not self.durable_every >= 0:
             raise SettingError(f"durable_every={self.durable_every!r} must be a number of seconds, 0 or more")
 
     def shown(self) -> dict[str, Any]:
@@ -53,18 +54,30 @@ def folder(directory: str | os.PathLike[str] | None) -> Path | None:
     if directory is None:
         return None
     try:
-        return Path(directory)
+        path = os.fspath(directory)
     except TypeError:
-        raise SettingError(f"directory={directory!r} must be a path or None") from None
+        path = ""
+    if not path:
+        raise SettingError(f"directory={directory!r} must be the path of a folder, or None")
+    return Path(path)
 
 
 def names(streams: Any) -> frozenset[str] | None:
     """Give stream names as a set; raises SettingError for a lone string, whose letters would be the names."""
     if streams is None:
         return None
-    if isinstance(streams, str) or not all(isinstance(name, str) for name in streams):
+    listed = () if isinstance(streams, str) or not isinstance(streams, Iterable) else tuple(streams)
+    if not listed or not all(isinstance(name, str) for name in listed):
         raise SettingError(f"streams={streams!r} must be a collection of names, such as ['text', 'audio']")
-    return frozenset(streams)
+    return frozenset(listed)
+
+
+def processors(argument: str, given: Any) -> tuple[Any, ...]:
+    """Give structlog processors as a tuple; raises SettingError where one can't be called."""
+    listed = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(callable(processor) for processor in listed):
+        raise SettingError(f"{argument}={given!r} must be a list of structlog processors")
+    return listed
 
 
 def is_disabled() -> bool:
@@ -78,10 +91,10 @@ def from_environment(notices: Notices) -> dict[str, Any]:
     if directory := os.environ.get("PREDLOG_DIR"):
         arguments["directory"] = directory
     if every := os.environ.get("PREDLOG_EVERY"):
-        if every.isdecimal() and int(every) > 0:
+        if every.isdecimal() and len(every) < 19 and int(every):
             arguments["every"] = int(every)
         else:
-            notices.say("environment", f"PREDLOG_EVERY={every!r} is no positive number and is passed over")
+            notices.say("environment", f"PREDLOG_EVERY={every[:40]!r} is no positive number and is passed over")
     return arguments
 
 

@@ -108,7 +108,7 @@ def test_ten_thousand_calls_of_nonsense(tmp_path: Path, capfd: pytest.CaptureFix
     counter = _CountsItsCalls()
     recorder = Recorder(
         tmp_path, every=1, decode=exploding_decoder, processors=[exploding_processor], queue=10**5,
-        sinks=[exploding_sink],
+        sinks=[exploding_sink], console=False,
     )  # fmt: skip
 
     @settings(max_examples=10_000, database=None, suppress_health_check=list(HealthCheck))
@@ -186,8 +186,9 @@ def test_what_was_wrong_is_said_in_one_line(
     with Recorder(every=1, console=False) as recorder:
         for step in range(50):
             assert recorder.compare(*pair, step) is None
-    (line,) = capfd.readouterr().err.splitlines()
+    line, held_back = capfd.readouterr().err.splitlines()
     assert says in line
+    assert held_back == "predlog: 49 more lines like the ones above were held back"
 
 
 def test_strict_raises_at_once(tmp_path: Path) -> None:

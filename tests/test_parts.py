@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ PACKAGE = Path(__file__).parent.parent / "predlog"
 
 def nothing() -> None:
     pass
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Let threads take turns as often as they can, so that races happen."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
 
 
 class TestHandOff:
@@ -103,6 +113,62 @@ class TestHandOff:
         assert not handoff.close(0.01)
         release.set()
 
+    @pytest.mark.usefixtures("hasty_threads")
+    @pytest.mark.parametrize("_round", range(100))
+    def test_there_is_never_a_second_worker(self, _round: int) -> None:
+        """However many threads submit first, at once, one worker is started, and close ends it."""
+        workers: set[int] = set()
+        handoff: HandOff[int] = HandOff(
+            lambda _item: workers.add(threading.get_ident()), nothing, nothing, bound=20, name="worker"
+        )
+        barrier = threading.Barrier(6)
+        threads = [threading.Thread(target=lambda: (barrier.wait(), handoff.submit(1))) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert handoff.close(10)
+        assert len(workers) == 1
+
+    @pytest.mark.usefixtures("hasty_threads")
+    @pytest.mark.parametrize("_round", range(200))
+    def test_what_is_accepted_while_closing_is_done(self, _round: int) -> None:
+        """A submission that races with close is refused or done, never left behind."""
+        done: list[int] = []
+        finished = threading.Event()
+        handoff: HandOff[int] = HandOff(done.append, nothing, finished.set, bound=1000, name="worker")
+        accepted = [0] if handoff.submit(0) else []
+        thread = threading.Thread(target=lambda: accepted.extend(n for n in range(1, 200) if handoff.submit(n)))
+        thread.start()
+        handoff.close(10)
+        thread.join()
+        assert finished.wait(10)
+        assert sorted(done) == accepted
+        assert handoff.pending == 0
+
+    @pytest.mark.parametrize("timeout", [float("inf"), 1e10, float("nan"), -1.0, 0.0])
+    def test_any_timeout_will_do(self, timeout: float) -> None:
+        """Infinite, huge, negative and senseless timeouts are times like any other."""
+        handoff: HandOff[int] = HandOff(lambda _item: None, nothing, nothing, bound=10, name="worker")
+        handoff.submit(1)
+        assert handoff.flush(10)
+        handoff.flush(timeout)
+        handoff.close(timeout)
+        assert handoff.close(10)
+
+    def test_a_thread_that_cannot_start_leaves_no_trace(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The error is raised to whoever submitted; the next submission tries again."""
+        done: list[int] = []
+        handoff: HandOff[int] = HandOff(done.append, nothing, nothing, bound=1, name="worker")
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", lambda _self: (_ for _ in ()).throw(RuntimeError("no thread")))
+            with pytest.raises(RuntimeError, match="no thread"):
+                handoff.submit(1)
+        assert handoff.pending == 0
+        assert handoff.submit(2)
+        assert handoff.close(10)
+        assert done == [2]
+
     def test_many_threads_lose_and_repeat_nothing(self) -> None:
         """Whatever is accepted is done once, from however many threads it comes."""
         done: list[int] = []
@@ -163,6 +229,20 @@ class TestNotices:
             "predlog: a at 120 (5 more like this since the last line)",
             "predlog: b",
         ]
+        for _ in range(3):
+            notices.say("a", "a")
+        notices.say("b", "b")
+        notices.say_how_many_were_held_back()
+        notices.say_how_many_were_held_back()
+        assert capfd.readouterr().err == "predlog: 4 more lines like the ones above were held back\n"
+
+    def test_kept_for_those_who_raise(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """With `keep` nothing is written, and the first message can be taken, once."""
+        notices = Notices(keep=True)
+        notices.say("a", "first")
+        notices.say("b", "second")
+        assert (notices.take(), notices.take()) == ("first", None)
+        assert capfd.readouterr().err == ""
 
     def test_one_plain_line_whatever_the_message(self, capfd: pytest.CaptureFixture[str]) -> None:
         """A message with newlines and odd characters is still one line of ASCII."""

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +201,9 @@ def test_the_process_group_has_the_last_word(tmp_path: Path, monkeypatch: pytest
     "settings",
     [
         {"every": 0}, {"every": 2.5}, {"every": None}, {"samples": 0}, {"first": -1}, {"first": 0, "last": 0},
-        {"queue": 0}, {"ranks": 1}, {"ranks": "one"}, {"streams": "text"}, {"streams": [1]}, {"decode": 7},
-        {"durable_every": -1}, {"durable_every": float("nan")}, {"directory": 7},
+        {"queue": 0}, {"sinks": 3}, {"sinks": [3]}, {"processors": print}, {"ranks": 1}, {"ranks": "one"},
+        {"streams": "text"}, {"streams": [1]}, {"streams": 5}, {"streams": ()}, {"decode": 7}, {"directory": 7},
+        {"durable_every": -1}, {"durable_every": float("nan")}, {"durable_every": "x"}, {"directory": ""},
     ],
 )  # fmt: skip
 def test_senseless_settings_are_refused(settings: dict[str, Any]) -> None:
@@ -340,6 +342,137 @@ def test_under_compile_the_caller_keeps_one_graph(tmp_path: Path) -> None:
         logits, labels = events.pair()
         assert torch.equal(compiled(logits, labels), logits.sum())
         assert recorder.stats()["submitted"] == 0
+
+
+def test_a_trace_keeps_nothing_of_it(tmp_path: Path) -> None:
+    """Under torch.jit.trace, compare returns at once, and the trace is what it would be without it."""
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+
+        class Model(torch.nn.Module):
+            def forward(self, logits: torch.Tensor) -> torch.Tensor:
+                recorder.compare(logits, torch.zeros(logits.shape[:2]).long(), 0)
+                return logits * 2
+
+        logits = torch.randn(2, 5, 9)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that tracing is deprecated
+            traced = torch.jit.trace(Model(), logits, check_trace=False)
+        assert torch.equal(traced(logits), logits * 2)
+        assert recorder.stats()["submitted"] == 0
+
+
+def test_unconfigured_under_compile(tmp_path: Path) -> None:
+    """`predlog.compare` in a compiled function makes no recorder while it is traced, and breaks no graph."""
+    code = (
+        "import torch\n"
+        "@torch.compile(backend='eager', fullgraph=True)\n"
+        "def step(logits): predlog.compare(logits, logits[..., 0].long(), 0); return logits + 1\n"
+        "print(step(torch.zeros(1, 2, 3)).sum().item())\n"
+    )
+    done = program(tmp_path, code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "6.0\n", "")
+
+
+def test_more_tokens_than_positions_cost_no_more(tmp_path: Path) -> None:
+    """Asking for all tokens of a short sample shows it whole, and looks at no row twice."""
+    with Recorder(tmp_path, every=1, first=10**6, last=10**6, console=False, strict=True) as recorder:
+        future = recorder.compare(*events.pair(length=20), 0, shift=1)
+        assert future is not None
+        assert [token.position for token in future.result(5)[0].tokens] == list(range(4, 20))
+
+
+@pytest.mark.parametrize("name", ["shfit", "inpts", "ignore_indx", "layouts"])
+def test_a_misspelled_argument_is_asked_about(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    """A keyword that looks like an argument is kept as context, and stderr asks whether it was one."""
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        for step in range(3):
+            recorder.compare(*events.pair(), step, **{"epoch": 3, name: 1})  # type: ignore[arg-type]
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{name}= is kept as context; was " in line
+
+
+def test_a_refused_pair_does_not_use_up_its_step(tmp_path: Path) -> None:
+    """Whoever mends the call gets the record, at the same step."""
+    logits, labels = events.pair()
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        assert recorder.compare(logits, labels[:, :3], 0) is None
+        assert recorder.compare(logits, labels, 0) is not None
+
+
+def test_each_cause_of_a_refusal_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One wrong stream does not hide what is wrong with another."""
+    logits, labels = events.pair()
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        for step in range(5):
+            recorder.compare(logits, labels[:, :3], step, stream="text")
+            recorder.compare(logits, labels.double(), step, stream="audio")
+    text, audio, held_back = capfd.readouterr().err.splitlines()
+    assert "stream 'text'" in text
+    assert "stream 'audio'" in audio
+    assert "8 more" in held_back
+
+
+def test_errors_that_cannot_be_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An exception whose own text raises is told by its name."""
+
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    class Broken:
+        def __dlpack_device__(self) -> Any:
+            raise UnspeakableError
+
+        def __dlpack__(self, **_how: Any) -> Any:
+            raise UnspeakableError
+
+    def broken(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        raise UnspeakableError
+
+    with Recorder(tmp_path, every=1, console=False, processors=[broken]) as recorder:
+        assert recorder.compare(Broken(), Broken(), 0) is None
+        assert recorder.compare(*events.pair(), 0) is not None
+    assert recorder.stats()["failed"] == 2
+    assert capfd.readouterr().err.count("UnspeakableError") == 3
+
+
+def test_a_callback_that_exits_does_not_end_the_worker(tmp_path: Path) -> None:
+    """A future's callback may raise what it likes; the next pair is recorded."""
+
+    def leave(_future: Any) -> None:
+        raise SystemExit(3)
+
+    release = threading.Event()
+    with Recorder(tmp_path, every=1, console=False, processors=[lambda *a: (release.wait(10), a[2])[1]]) as recorder:
+        first = recorder.compare(*events.pair(), 0)
+        assert first is not None
+        first.add_done_callback(leave)
+        release.set()
+        second = recorder.compare(*events.pair(), 1)
+        assert second is not None
+        assert len(second.result(10)) == 2
+
+
+def test_compare_after_close_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Records that are asked for after the end are missed, and stderr says why."""
+    recorder = Recorder(tmp_path, every=1, console=False)
+    recorder.close()
+    assert recorder.compare(*events.pair(), 0) is None
+    assert "compare was called after close" in capfd.readouterr().err
+
+
+def test_children_of_multiprocessing_lose_nothing(tmp_path: Path) -> None:
+    """A forked child that makes a recorder of its own writes all of it, though it leaves without `atexit`."""
+    code = (
+        "import multiprocessing\n"
+        "def work():\n"
+        f"    predlog.configure({str(tmp_path)!r}, every=1, samples=1, console=False)\n"
+        "    for step in range(50): predlog.compare(*pair, step)\n"
+        "child = multiprocessing.get_context('fork').Process(target=work)\n"
+        "child.start(); child.join(); print(child.exitcode)\n"
+    )
+    assert program(tmp_path, code).stdout == "0\n"
+    assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == list(range(50))
 
 
 def test_standard_logging_is_left_alone(tmp_path: Path) -> None:

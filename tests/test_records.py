@@ -165,9 +165,18 @@ def test_every_torn_line_is_seen() -> None:
 
 def test_a_newer_schema_names_itself() -> None:
     """A reader that is too old says so, with both versions."""
-    line = records._escape(records._dump({**events.gap(), "schema": 2, "count": "many"}))[:-1]
-    with pytest.raises(RecordError, match="schema 2, and this predlog reads up to 1"):
-        records.from_line(b'%b,"crc":"%08x"}\n' % (line, zlib.crc32(line)))
+    for changed in ({"schema": 2}, {"schema": 2, "count": "many"}, {"schema": 2, "event": "predlog.news"}):
+        line = records._dump({**events.gap(), **changed})[:-1]
+        with pytest.raises(RecordError, match="schema 2, and this predlog reads up to 1"):
+            records.from_line(b'%b,"crc":"%08x"}\n' % (line, zlib.crc32(line)))
+
+
+@pytest.mark.parametrize("line", [b"{}", b"[1]", b"7", b'{"schema":"two"', b'{"event":"predlog.gap","schema":1'])
+def test_whole_lines_that_are_no_records(line: bytes) -> None:
+    """Whatever JSON a line holds, it is a record or a RecordError."""
+    body = line.removesuffix(b"}")
+    with pytest.raises(RecordError):
+        records.from_line(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
 
 
 def test_the_golden_file_reads_as_ever() -> None:

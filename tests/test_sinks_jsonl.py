@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
 
 from predlog import read, records
+from predlog.errors import RecordError
 from predlog.sinks import JSONL
 from tests import events
 
@@ -166,3 +168,44 @@ def test_lines_are_made_durable_in_time(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(calls) == 3
     eager.close()
     lazy.close()
+
+
+def test_a_removed_file_is_made_again(tmp_path: Path) -> None:
+    """Where somebody removed the file, or its folder, the next line goes to a new one."""
+    file = tmp_path / "run" / "predictions.jsonl"
+    sink = JSONL(file)
+    append(sink, 1)
+    shutil.rmtree(file.parent)
+    append(sink, 2)
+    sink.close()
+    assert steps(file) == [2]
+
+
+def test_a_failure_to_open_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that can't be readied is closed again, however often it is tried."""
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(b"torn")
+    monkeypatch.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    sink = JSONL(file)
+    for _ in range(20):
+        with pytest.raises(OSError, match="No space"):
+            append(sink, 1)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    """In a chain that rewrites an event's own keys, the sink refuses instead of writing damage."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    with pytest.raises(RecordError, match="timestamp"):
+        append(sink, 1, timestamp=1234.5)
+    assert not sink.path.exists()
+
+
+def test_a_kind_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
+    """Within a schema new kinds may come; a reader that does not know them says nothing and reads on."""
+    file = tmp_path / "predictions.jsonl"
+    body = b'{"event":"predlog.news","schema":1'
+    news = b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+    file.write_bytes(news + records.to_line(events.comparison(step=7)))
+    assert steps(file) == [7]

@@ -1,5 +1,6 @@
 """predlog and structlog: private where it must be, open where users want in."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,12 @@ def destructive(_logger: Any, _name: str, event: EventDict) -> EventDict:
     return event
 
 
+def cancelled(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    if event.get("step") == 1:
+        raise asyncio.CancelledError
+    return event
+
+
 def exiting(_logger: Any, _name: str, event: EventDict) -> EventDict:
     if event.get("step") == 1:
         raise SystemExit(3)
@@ -150,16 +157,17 @@ def exiting(_logger: Any, _name: str, event: EventDict) -> EventDict:
 
 
 @pytest.mark.parametrize(
-    ("processor", "says"),
+    ("processor", "says", "who"),
     [
-        (broken, "processor broken raised ValueError: no such thing"),
-        (forgetful, "processor forgetful returned NoneType, not the event"),
-        (destructive, "tokens"),
-        (exiting, "processor exiting raised SystemExit"),
+        (broken, "processor broken raised ValueError: no such thing", "processor broken failed"),
+        (forgetful, "processor forgetful returned NoneType, not the event", "processor forgetful failed"),
+        (destructive, "tokens", "the event failed"),
+        (cancelled, "processor cancelled raised CancelledError", "processor cancelled failed"),
+        (exiting, "processor exiting raised SystemExit", "processor exiting failed"),
     ],
 )
 def test_a_failing_processor_costs_that_event(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], processor: Callable[..., Any], says: str
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], processor: Callable[..., Any], says: str, who: str
 ) -> None:
     """The event is lost, said, counted and named in the file; every other one is recorded."""
     with Recorder(tmp_path, every=1, samples=1, console=False, processors=[processor]) as recorder:
@@ -170,7 +178,7 @@ def test_a_failing_processor_costs_that_event(
     assert says in capfd.readouterr().err
     assert recorder.stats()["failed"] == 1
     (gap,) = (one for one in record_kinds if isinstance(one, Gap))
-    assert (gap.count, gap.reason, gap.first_step, gap.last_step) == (1, "a processor failed", 1, 1)
+    assert (gap.count, gap.reason, gap.first_step, gap.last_step) == (1, who, 1, 1)
     assert written.seq == len(record_kinds) - 1
 
 
@@ -180,8 +188,7 @@ def test_a_failing_sink_leaves_the_others(tmp_path: Path, capfd: pytest.CaptureF
     def exploding(_logger: Any, _name: str, event: EventDict) -> EventDict:
         raise SystemExit(1)
 
-    file = JSONL(tmp_path / "predictions.jsonl")
-    with Recorder(every=1, samples=1, sinks=[exploding, file]) as recorder:
+    with Recorder(tmp_path, every=1, samples=1, console=False, sinks=[exploding]) as recorder:
         for step in range(3):
             recorder.compare(*events.pair(step), step)
     assert len(list(read(tmp_path))) == 4
@@ -216,7 +223,7 @@ def test_the_sinks_work_in_the_hosts_own_chain(tmp_path: Path, capsys: pytest.Ca
         ]
     )
     structlog.get_logger().info("epoch done", epoch=3)
-    with Recorder(every=1, samples=1, sinks=[ToStructlog()]) as recorder:
+    with Recorder(every=1, samples=1, console=False, sinks=[ToStructlog()]) as recorder:
         recorder.compare(*events.pair(), 0, epoch=3)
     assert [entry["event"] for entry in heard.entries] == ["epoch done", "predlog.run", "predlog.comparison"]
     run, comparison = read(tmp_path / "host.jsonl")

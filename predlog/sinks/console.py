@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 import rich
 from rich.console import Console as RichConsole
@@ -35,8 +35,29 @@ class Console:
             console = self._console or rich.get_console()
             if drawn := _drawn(event, console):
                 with _tqdm_aside(console):
-                    console.print(drawn, end="", crop=False)
+                    _print(console, drawn)
         return event
+
+
+def _print(console: RichConsole, drawn: RenderableType) -> None:
+    """Print, and leave console and process as they were where that fails.
+
+    Left to itself, rich points the standard output of the whole process at /dev/null when a pipe is broken, and
+    prints what failed again with the next table.
+    """
+    console.on_broken_pipe = _raise  # type: ignore[method-assign]
+    try:
+        console.print(drawn, end="", crop=False)
+    except BaseException:
+        console.begin_capture()
+        console.end_capture()
+        raise
+    finally:
+        del console.on_broken_pipe
+
+
+def _raise() -> NoReturn:
+    raise  # noqa: PLE0704 - rich calls this while it handles the error
 
 
 def _drawn(event: Event, console: RichConsole) -> RenderableType | None:
@@ -61,7 +82,7 @@ def _destination(event: Event) -> str:
     number = event["settings"]["every"]
     every = "every step" if number == 1 else f"every {number} steps"
     if directory is None:
-        return f"{every}, on the console only"
+        return every
     return f"{every}, to {directory}, attempt {event['attempt']}"
 
 
@@ -70,6 +91,10 @@ def _line(text: str, style: Style, console: RichConsole) -> RenderableType:
 
 
 def _tqdm_aside(console: RichConsole) -> AbstractContextManager[Any]:
-    # Whoever shows a tqdm bar has imported it; importing it for those who don't would cost them.
+    # Whoever shows a tqdm bar has imported it; importing it for those who don't would cost them. In a file there is
+    # nothing to clear, and the blanks that clear a bar would stand before our line.
     tqdm = sys.modules.get("tqdm")
-    return nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=console.file)
+    if tqdm is None or not console.is_terminal:
+        return nullcontext()
+    aside: AbstractContextManager[Any] = tqdm.tqdm.external_write_mode(file=console.file)
+    return aside

@@ -1,5 +1,6 @@
 """Append events to a file, one `write(2)` a line, so that what is written survives a kill of the process."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ class JSONL:
         try:
             with self.path.open("rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
-                lines = file.read().split(b"\n")
+                lines = file.read(_TAIL).split(b"\n")
         except FileNotFoundError:
             return 0
         for line in reversed(lines):
@@ -51,19 +52,25 @@ class JSONL:
 
     def flush(self) -> None:
         """Make what is written safe against a power cut (`fdatasync`)."""
-        if self._file is not None and self._unsynced:
-            os.fdatasync(self._file)
-            self._unsynced = False
         self._synced_at = time.monotonic()
+        if self._file is not None and self._unsynced:
+            self._unsynced = False
+            _sync(self._file)
 
     def close(self) -> None:
         """Flush and close the file; the next event opens it again."""
-        self.flush()
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, unsynced = self._file, self._unsynced
+        self._file, self._unsynced = None, False
+        if file is not None:
+            try:
+                if unsynced:
+                    _sync(file)
+            finally:
+                os.close(file)
 
     def _write(self, line: bytes) -> None:
+        if self._file is not None and not os.fstat(self._file).st_nlink:
+            self.close()  # somebody removed the file: what goes on being written there, nobody will read
         if self._file is None:
             self._file = self._open()
         written = os.write(self._file, line)
@@ -78,8 +85,20 @@ class JSONL:
     def _open(self) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":
-            # A kill tore the last line. Closed, it stays one damaged line and the next one stays whole.
-            os.write(file, b"\n")
+        try:
+            size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":
+                # A kill tore the last line. Closed, it stays one damaged line and the next one stays whole.
+                os.write(file, b"\n")
+        except BaseException:
+            os.close(file)
+            raise
         return file
+
+
+def _sync(file: int) -> None:
+    try:
+        os.fdatasync(file)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:  # a pipe or a device has nothing to sync
+            raise

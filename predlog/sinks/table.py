@@ -28,7 +28,7 @@ _WARNING = Style.parse("yellow")
 _NAMES = ("position", "label", "prediction", "p(label)", "rank")
 _NAMES_WIDTH = max(map(len, _NAMES)) + 2
 # No column is wider than this where there is room, nor narrower than that where there is none.
-_WIDEST, _NARROWEST = 24, 6
+_WIDEST, _NARROWEST = 25, 7
 _END = Segment.line()
 
 
@@ -43,7 +43,7 @@ class Glyphs:
     divider: str = "│"
 
 
-_UNICODE, _ASCII = Glyphs(), Glyphs(right="=", space=" ", ellipsis="~", dot="-", divider="|")
+_UNICODE, _ASCII = Glyphs(), Glyphs(right="=", space="\\s", ellipsis="~", dot="-", divider="|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class _Column:
 class TokenTable:
     """The first and last supervised tokens of one comparison, a column each, in as few bands as the width allows.
 
-    A right prediction carries a tick, so it is seen without colour too. No line is wider than the console.
+    A right prediction carries a tick, so it is seen without colour too. From 20 columns on, no line is wider
+    than the console.
     """
 
     def __init__(self, event: Event) -> None:
@@ -75,7 +76,7 @@ class TokenTable:
 
 
 def _heading(event: Event, options: ConsoleOptions, glyphs: Glyphs) -> Iterator[Segment]:
-    parts = [*_where(event), _supervised(event), _right(event)]
+    parts = [*_where(event), _right(event), _not_finite(event), _supervised(event)]
     text = encodable(f" {glyphs.dot} ".join(filter(None, parts)), options.encoding)
     yield Segment(shorten(text, options.max_width, glyphs.ellipsis), _HEADING if event["supervised"] else _WARNING)
     yield _END
@@ -102,20 +103,28 @@ def _right(event: Event) -> str:
     return f"{100 * event['matched'] / event['supervised']:.1f}% right"
 
 
+def _not_finite(event: Event) -> str:
+    return f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
+
+
 def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
-    label = encodable(_text(token, "label", glyphs.space), encoding)
-    prediction = encodable(_text(token, "prediction", glyphs.space), encoding)
-    if token["match"]:
-        prediction = glyphs.right + prediction
-    numbers = str(token["position"]), _probability(token["label_logprob"]), _known(token["label_rank"])
-    width = max(cell_len(label), cell_len(prediction), *map(len, numbers))
-    position, probability, rank = numbers
+    # The place before each text is the tick's alone, so no token can be taken for one.
+    label = f" {encodable(_text(token, 'label', glyphs.space), encoding)}"
+    mark = glyphs.right if token["match"] else " "
+    prediction = f"{mark}{encodable(_text(token, 'prediction', glyphs.space), encoding)}"
+    position, rank = f" {token['position']}", f" {_known(token['label_rank'])}"
+    probability = f" {_probability(token['label_logprob'])}"
+    width = max(cell_len(label), cell_len(prediction), len(position), len(probability), len(rank))
     return _Column((position, label, prediction, probability, rank), min(width, _WIDEST), token["match"])
 
 
 def _text(token: dict[str, Any], which: str, space: str) -> str:
     text = token[f"{which}_text"]
-    return _known(token[which]) if text is None else visible(text, space)
+    return _id(token[which]) if text is None else visible(text, space) or '""'
+
+
+def _id(token: int | None) -> str:
+    return "nan" if token is None else str(token)
 
 
 def _known(number: int | None) -> str:
@@ -126,12 +135,12 @@ def _probability(logprob: float | None) -> str:
     if logprob is None:
         return "-"
     probability = math.exp(logprob)
-    return f"{probability:.3f}" if probability >= 0.001 else f"{probability:.0e}"
+    return f"{probability:.2f}" if probability >= 0.005 else f"{probability:.0e}".replace("e-0", "e-")
 
 
 def _bands(groups: list[list[_Column]], room: int) -> Iterator[list[list[_Column]]]:
     """Yield the groups of columns that stand side by side: all where they fit, else a band a group, else parts."""
-    if sum(column.width + 1 for column in chain(*groups)) + 2 * (len(groups) - 1) <= room:
+    if sum(column.width + 1 for column in chain(*groups)) + len(groups) - 1 <= room:
         if groups:
             yield groups
         return
@@ -151,7 +160,7 @@ def _fitted(group: list[_Column], room: int) -> list[_Column]:
 
 
 def _band(groups: list[list[_Column]], glyphs: Glyphs) -> Iterator[Segment]:
-    divider = f"{glyphs.divider} "
+    divider = glyphs.divider
     for row, name in enumerate(_NAMES):
         yield Segment(f" {name:<{_NAMES_WIDTH - 1}}", _NAME)
         if name == "prediction":
@@ -199,7 +208,8 @@ class PlainLines:
     def _lines(self) -> Iterator[str]:
         event = self._event
         where = f"predlog {' '.join(_where(event))}:"
-        yield f"{where} {', '.join(filter(None, (_supervised(event), _right(event))))}"
+        parts = (_right(event), _not_finite(event), _supervised(event))
+        yield f"{where} {', '.join(filter(None, parts))}"
         for slot in ("first", "last"):
             tokens = [token for token in event["tokens"] if token["slot"] == slot]
             if tokens:
@@ -216,7 +226,7 @@ class PlainLines:
 def _quoted(token: dict[str, Any], which: str) -> str:
     text = token[f"{which}_text"]
     if text is None:
-        return _known(token[which])
+        return _id(token[which])
     shown = visible(text, " ").replace('"', '\\"')
     return f'"{shown}"'
 

@@ -8,17 +8,19 @@ from functools import lru_cache
 
 from rich.cells import cell_len
 
-_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
+# Letters and symbols that show nothing: the Hangul fillers and the blank Braille pattern.
+_BLANK = "\u115f\u1160\u3164\uffa0\u2800"
 
 
 @lru_cache(maxsize=65536)
 def visible(text: str, space: str = "␣") -> str:
     r"""Escape each character that is invisible, moves the cursor or changes its neighbour's width.
 
-    A newline reads `\n`, an escape `\x1b`, a right-to-left override `\u202e`, a space as `space`.
+    A newline reads `\n`, an escape `\x1b`, a right-to-left override `\u202e`, a backslash `\\`, a space as `space`.
     """
     if text.isascii() and text.isprintable():
-        return text.replace(" ", space)
+        return text.replace("\\", "\\\\").replace(" ", space)
     shown = "".join(
         space if character == " " else _escaped(character) if _is_unsafe(character) else character for character in text
     )
@@ -54,6 +56,8 @@ def _is_unsafe(character: str) -> bool:
     # what terminals merge with the character before it: variation selectors, skin tones, flags.
     return (
         unicodedata.category(character) in {"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"}
+        or character == "\\"
+        or character in _BLANK
         or "\ufe00" <= character <= "\ufe0f"
         or "\U0001f1e6" <= character <= "\U0001f1ff"
         or "\U0001f3fb" <= character <= "\U0001f3ff"
