@@ -1,4 +1,4 @@
-"""What was due and is in no file, until a gap record says so."""
+"""What was captured and is in no file, until a gap record says so."""
 
 from dataclasses import dataclass
 

@@ -116,7 +116,7 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
 
 
 class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
-    """Comparisons that were due and are not in the file, and why."""
+    """Comparisons that were captured and are not in the file, and why."""
 
     event: ClassVar[str] = "predlog.gap"
 

@@ -158,8 +158,8 @@ def _matched_rows(rows: Tensor, labels: Tensor, supervised: Tensor) -> Tensor | 
     left = open_still.nonzero().squeeze(-1)
     if not len(left):
         return 0
-    if 2 * len(left) < len(rows):
-        rows, labels, open_still = rows[left], labels[left], open_still[left]
+    if 2 * len(left) <= len(rows):
+        rows, labels, open_still = (values.index_select(0, left) for values in (rows, labels, open_still))
     peak, prediction = _peaks_of_rows(rows)
     return ((prediction == labels) & _is_number(peak) & open_still).sum()
 

@@ -55,7 +55,7 @@ def test_what_it_says(run: tuple[Path, str]) -> None:
     directory, output = run
     assert output.count("first 5 predictions [") == 10
     assert "150/150" in output
-    assert f"10 comparisons are in {directory}/predictions.jsonl" in output
+    assert f"10 comparisons were added to {directory}/predictions.jsonl" in output
     assert "at step 0, " in output
     assert "at step 120." in output
     assert " -m json.tool" in output
@@ -95,8 +95,8 @@ def test_the_same_seed_gives_the_same_records(run: tuple[Path, str], tmp_path: P
         (["--help"], 0, "demo"),
         (["demo", "--help"], 0, "--every"),
         ([], 2, "COMMAND"),
-        (["demo", "--steps", "0"], 2, "must be 1 or more"),
-        (["demo", "--steps", "many"], 2, "--steps"),
+        (["demo", "--steps", "0"], 2, "must be a number, 1 or more"),
+        (["demo", "--steps", "many"], 2, "'many' must be a number"),
     ],
 )
 def test_the_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, says: str) -> None:
@@ -106,3 +106,18 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str], arguments: list[st
     assert left.value.code == status
     output = capsys.readouterr()
     assert says in output.out + output.err
+
+
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """A device that can't be used is one line and not a traceback."""
+    with pytest.raises(SystemExit) as left:
+        cli.main(["demo", "--device", "nowhere"])
+    assert "--device nowhere can't be used" in str(left.value.code)
+
+
+def test_switched_off(tmp_path: Path) -> None:
+    """With PREDLOG_DISABLE=1 the demo trains, and says that nothing was recorded."""
+    command = [sys.executable, "-m", "predlog.cli", "demo", "--steps", "2", "--directory", str(tmp_path / "demo")]
+    environment = {**os.environ, "PREDLOG_DISABLE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "Nothing was recorded" in done.stdout

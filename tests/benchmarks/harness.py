@@ -46,9 +46,7 @@ class Ratio:
         target = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}" if self.at_most else "-"
         verdict = "" if self.at_least is None and self.at_most is None else "ok" if self.holds else "MISSED"
         spread = f"{self.lower:.3g} to {self.upper:.3g}"
-        return (
-            f"{self.name:<112} {self.measured:>8.3g}  ({spread})".ljust(146) + f"{target:>8}  {verdict:<7}{self.note}"
-        )
+        return f"{self.name:<78} {self.measured:>8.3g}  ({spread})".ljust(112) + f"{target:>8}  {verdict:<7}{self.note}"
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], *, rounds: int, repeat: int = 1) -> dict[str, Timing]:
