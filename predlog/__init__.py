@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from predlog import errors, processors, reading, records, sinks
+    from predlog.default import close, compare, configure, flush
     from predlog.errors import PredlogError
     from predlog.reading import read
-    from predlog.recorder import Recorder, close, compare, configure, flush
+    from predlog.recorder import Recorder
     from predlog.records import Comparison, Finding, Token
 
     __version__: str
@@ -42,10 +43,10 @@ _HOMES = {
     "PredlogError": "errors",
     "Recorder": "recorder",
     "Token": "records",
-    "close": "recorder",
-    "compare": "recorder",
-    "configure": "recorder",
-    "flush": "recorder",
+    "close": "default",
+    "compare": "default",
+    "configure": "default",
+    "flush": "default",
     "read": "reading",
 }
 _MODULES = {"errors", "processors", "reading", "records", "sinks"}

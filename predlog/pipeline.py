@@ -18,12 +18,12 @@ import structlog
 from structlog.typing import Processor
 
 from predlog import ranks, records
-from predlog.errors import PredlogError, described
+from predlog.errors import described
+from predlog.guards import GuardedSink, ProcessorError, named
 from predlog.losses import Losses
 from predlog.notices import Notices
 from predlog.packing import Capture, unpack
 from predlog.records import Comparison, Event, Record
-from predlog.sinks.jsonl import JSONL
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Pipeline:
         self._make_sinks = sinks
         self._losses = losses
         self._notices = notices
-        self._sinks: list[_Sink] = []
+        self._sinks: list[GuardedSink] = []
         self._logger: Any = None
         self._identity: dict[str, Any] = {}
         self._seq = 0
@@ -130,7 +130,7 @@ class Pipeline:
             )
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self.failed += 1
-            who, why = error.args if isinstance(error, _ProcessorError) else ("the event", described(error))
+            who, why = error.args if isinstance(error, ProcessorError) else ("the event", described(error))
             self._losses.add(1, f"{who} failed", step, step)
             self._say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
             return None
@@ -147,7 +147,7 @@ class Pipeline:
         if self._logger is not None:
             return
         # Made here and not sooner: only now does the process group, and with it the rank, stand.
-        self._sinks = [_Sink(sink, self) for sink in self._make_sinks()]
+        self._sinks = [GuardedSink(sink, self._sink_failed, self._event_lost) for sink in self._make_sinks()]
         directory = self._settings["directory"]
         self._identity = {
             "schema": records.SCHEMA,
@@ -157,7 +157,7 @@ class Pipeline:
         }
         self._logger = structlog.wrap_logger(
             structlog.ReturnLogger(),
-            processors=[*map(_named, self._processors), self._conform, *self._sinks],
+            processors=[*map(named, self._processors), self._conform, *self._sinks],
             wrapper_class=structlog.make_filtering_bound_logger(0),
             context_class=dict,
             cache_logger_on_first_use=True,
@@ -194,8 +194,7 @@ class Pipeline:
         self._seq += 1
         return conformed
 
-    def lost(self, event: Event, why: str) -> None:
-        """Remember that the file lacks an event."""
+    def _event_lost(self, event: Event, why: str) -> None:
         self._lost += 1
         if event["event"] == "predlog.comparison":
             self._losses.add(1, why, event["step"], event["step"])
@@ -205,76 +204,5 @@ class Pipeline:
     def _say(self, kind: str, message: str) -> None:
         self._notices.say(kind, message)
 
-    def sink_failed(self, name: str, error: BaseException) -> None:
-        """Say that a sink failed."""
+    def _sink_failed(self, name: str, error: BaseException) -> None:
         self._say(f"sink {name}", f"{name} failed: {described(error)}")
-
-
-class _Sink:
-    """A sink that can't take the others, or the worker, down with it."""
-
-    def __init__(self, sink: Processor, pipeline: Pipeline) -> None:
-        self.failures = 0
-        self._sink = sink
-        self._name = _name_of(sink)
-        self._pipeline = pipeline
-
-    def __call__(self, logger: Any, name: str, event: Event) -> Event:
-        try:
-            self._sink(logger, name, event)
-        except structlog.DropEvent:
-            pass  # it took the event; structlog's own LogCapture ends like that
-        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
-            self._failed(error)
-            if isinstance(self._sink, JSONL):
-                self._pipeline.lost(event, f"{self._name} failed: {type(error).__name__}")
-        return event
-
-    def call(self, method: str) -> None:
-        """Call one of the methods that a sink may have: flush, close."""
-        try:
-            getattr(self._sink, method, lambda: None)()
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failed(error)
-
-    def last_attempt(self) -> int:
-        if not isinstance(self._sink, JSONL):
-            return 0
-        try:
-            return self._sink.last_attempt()
-        except OSError as error:
-            self._failed(error)
-            return 0
-
-    def _failed(self, error: BaseException) -> None:
-        self.failures += 1
-        self._pipeline.sink_failed(self._name, error)
-
-
-class _ProcessorError(PredlogError):
-    """A user's processor failed; its arguments are who and what it did."""
-
-    def __str__(self) -> str:
-        return " ".join(self.args)
-
-
-def _named(processor: Processor) -> Processor:
-    """Let errors of a user's processor carry its name, and catch the one that forgets to return the event."""
-    who = f"processor {_name_of(processor)}"
-
-    def call(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        try:
-            result = processor(logger, name, event)
-        except structlog.DropEvent:
-            raise
-        except BaseException as error:  # noqa: BLE001 - as above
-            raise _ProcessorError(who, f"raised {described(error)}") from None
-        if not isinstance(result, MutableMapping):
-            raise _ProcessorError(who, f"returned {type(result).__name__}, not the event")
-        return result
-
-    return call
-
-
-def _name_of(processor: Any) -> str:
-    return getattr(processor, "__name__", type(processor).__name__)

@@ -1,7 +1,4 @@
-"""The recorder: the gate in the training thread, and the default recorder behind `predlog.compare`.
-
-All state of predlog lives here and in what a recorder owns.
-"""
+"""The recorder: the gate in the training thread, and the owner of all that is behind it."""
 
 import atexit
 import difflib
@@ -358,61 +355,6 @@ def _short(value: object) -> str:
 
 
 _open_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
-_default: Recorder | None = None
-
-
-def compare(
-    logits: object,
-    labels: object,
-    step: int,
-    *,
-    stream: str = "text",
-    layout: str | None = None,
-    shift: int = 0,
-    inputs: object = None,
-    ignore_index: int = -100,
-    **context: object,
-) -> Future[tuple[Comparison, ...]] | None:
-    """Record a pair with the default recorder, as `Recorder.compare` does.
-
-    The default recorder is the one that `configure` made. Without it, the first call makes one from the
-    defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
-    """
-    recorder = _default
-    if recorder is None:
-        if is_traced():
-            return None
-        recorder = _from_environment()
-    if type(step) is int and step % recorder._every:  # noqa: SLF001 - the same gate, without a second call
-        return None
-    return recorder.compare(
-        logits, labels, step,
-        stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, **context,
-    )  # fmt: skip
-
-
-def configure(directory: str | os.PathLike[str] | None = None, **arguments: Any) -> Recorder:
-    """Make the default recorder, closing the one before; the arguments are those of `Recorder`."""
-    global _default  # noqa: PLW0603 - the one default that compare() uses
-    recorder = Recorder(directory, **arguments)
-    if _default is not None:
-        _default.close()
-    _default = recorder
-    return recorder
-
-
-def flush(timeout: float = 5.0) -> bool:
-    """Wait until all that was compared so far is written and durable; False after `timeout` seconds."""
-    return _default is None or _default.flush(timeout)
-
-
-def close(timeout: float = 5.0) -> bool:
-    """Close the default recorder; False where that took over `timeout` seconds. Happens by itself at exit."""
-    return _default is None or _default.close(timeout)
-
-
-def _from_environment() -> Recorder:
-    return configure(**settings.from_environment(Notices()))
 
 
 def _close_all() -> None:

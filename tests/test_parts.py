@@ -283,13 +283,13 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
     "errors", "notices", "ranks", "records", "context", "settings", "layout", "rows", "packing", "capture", "handoff",
-    "losses", "processors", "sinks.visible", "sinks.table", "sinks.jsonl", "sinks.console", "sinks", "pipeline",
-    "recorder", "reading", "demo", "cli",
+    "losses", "processors", "sinks.visible", "sinks.table", "sinks.jsonl", "sinks.console", "sinks", "guards",
+    "pipeline", "recorder", "default", "reading", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {"layout", "rows", "packing", "capture", "demo"},
     "einops": {"layout"},
-    "structlog": {"processors", "pipeline", "recorder"},
+    "structlog": {"processors", "guards", "pipeline", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {"sinks.visible", "sinks.table", "sinks.console", "demo"},
