@@ -56,7 +56,8 @@ class Recorder:
 
     Once constructed, a recorder raises nothing unless it is `strict`: what goes wrong is said in one line on
     stderr, at most once a minute for each kind. With `PREDLOG_DISABLE=1` in the environment it records
-    nothing. Used as a context manager it closes itself.
+    nothing. Used as a context manager it closes itself; otherwise its thread and its file live until it is closed, at
+    the latest by the end of the program.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.

@@ -98,7 +98,7 @@ class JSONL:
 
 def _sync(file: int) -> None:
     try:
-        os.fdatasync(file)
+        getattr(os, "fdatasync", os.fsync)(file)  # macOS has no fdatasync
     except OSError as error:
         if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:  # a pipe or a device has nothing to sync
             raise
