@@ -1,0 +1,72 @@
+"""What the documentation shows, runs."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+import predlog
+from tests import events
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    predlog.close()
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("block", blocks("docs/structlog.md"))
+def test_structlog_pages_examples(own_folder: Path, block: str) -> None:
+    """Each example of docs/structlog.md configures a recorder that records to runs/exp1."""
+    exec(block, {})
+    predlog.compare(*events.pair(), 0)
+    assert predlog.close()
+    kinds = [one.event for one in predlog.read("runs/exp1")]
+    assert kinds[0] == "predlog.run"
+    assert "predlog.comparison" in kinds
+
+
+def test_records_pages_examples(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reading a run, and checking a line without predlog, work as docs/records.md shows them."""
+    with predlog.Recorder("runs/exp1", every=1, console=False) as recorder:
+        recorder.compare(*events.pair(), 7)
+    reading, checking = blocks("docs/records.md")
+    exec(reading, {})
+    assert capsys.readouterr().out.splitlines() == ["7 text 1 16", "7 text 0 16"]
+    for line in (own_folder / "runs/exp1/predictions.jsonl").read_bytes().splitlines(keepends=True):
+        exec(checking, {"line": line})
+        with pytest.raises(AssertionError):
+            exec(checking, {"line": line.replace(b"predlog", b"predlag", 1)})
+
+
+def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example for notebooks and tests in docs/start.md prints a line a sample."""
+    (block,) = (block for block in blocks("docs/start.md") if "result()" in block)
+    logits, labels = events.pair()
+    exec(block, {"predlog": predlog, "logits": logits, "labels": labels})
+    assert sum(line.startswith("16 [") for line in capsys.readouterr().out.splitlines()) == 2
+
+
+def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loop that README.md and docs/index.md begin with records its due steps."""
+    logits, labels = events.pair()
+
+    class Model:
+        def __call__(self, _ids: Any) -> Any:
+            return type("Output", (), {"logits": logits})
+
+    loader = [{"input_ids": labels.clamp(0), "labels": labels}] * 11
+    assert blocks("README.md")[0] == blocks("docs/index.md")[0]
+    exec(blocks("README.md")[0], {"model": Model(), "loader": loader, "tokenizer": str})
+    assert predlog.close()
+    assert {one.step for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)} == {0, 10}
