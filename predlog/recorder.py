@@ -243,6 +243,8 @@ class Recorder:
         return self._hand_over(captured, number, stream, context, at)
 
     def _close(self, timeout: float) -> bool:
+        if not self._handoff.is_mine():
+            return True  # a fork's copy: what it holds is for the parent to say
         self._closed = True
         done = self._handoff.close(timeout)
         if not done and (waiting := self.stats()["pending"]):
@@ -285,7 +287,12 @@ class Recorder:
         future: Future[tuple[Comparison, ...]] = Future()
         future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
         self._submitted += captured.count
-        if self._handoff.submit(Submission(captured, step, stream, values, at, future)):
+        try:
+            accepted = self._handoff.submit(Submission(captured, step, stream, values, at, future))
+        except BaseException:
+            self._submitted -= captured.count
+            raise
+        if accepted:
             return future
         if self._closed:
             self._submitted -= captured.count

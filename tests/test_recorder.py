@@ -276,6 +276,28 @@ def test_a_forked_child_records_nothing(tmp_path: Path) -> None:
     assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == [0, 2]
 
 
+def test_a_forked_child_says_nothing(tmp_path: Path) -> None:
+    """What was held back, or is waiting, is told by the process that it happened in, and once."""
+    code = (
+        f"import os\npredlog.configure({str(tmp_path)!r}, every=1, console=False)\n"
+        "for step in range(5): predlog.compare(pair[0], None, step)\n"
+        "child = os.fork()\n"
+        "if child: os.waitpid(child, 0)\n"
+    )
+    assert program(tmp_path, code).stderr.count("held back") == 1
+
+
+def test_a_worker_that_cannot_start_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be had, the pair is refused and not left pending; the next one is recorded."""
+    with Recorder(tmp_path, every=1, samples=1, console=False) as recorder:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", lambda _self: (_ for _ in ()).throw(RuntimeError("no thread")))
+            assert recorder.compare(*events.pair(), 0) is None
+        assert set(recorder.stats().values()) == {0}
+        assert recorder.compare(*events.pair(), 1) is not None
+    assert recorder.stats()["written"] == 1
+
+
 def program(tmp_path: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     head = "import predlog, sys\nfrom tests import events\npair = events.pair()\n"
     return subprocess.run(
