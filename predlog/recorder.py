@@ -1,12 +1,9 @@
 """The recorder: the gate in the training thread, and the owner of all that is behind it."""
 
-import atexit
 import difflib
 import numbers
 import os
-import sys
 import time
-import weakref
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,8 +12,8 @@ from typing import Any, Literal, Self
 
 from structlog.typing import Processor
 
+from predlog import leaving, settings
 from predlog import ranks as this_process
-from predlog import settings
 from predlog.capture import capture, is_traced
 from predlog.context import plain_context
 from predlog.errors import PairError, PredlogError, SettingError, described
@@ -29,7 +26,6 @@ from predlog.processors import Decode
 from predlog.records import Comparison
 from predlog.sinks import JSONL, Console
 
-_EXIT_DEADLINE = 5.0
 _ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
 
 
@@ -117,8 +113,7 @@ class Recorder:
         self._handoff: HandOff[Submission] = HandOff(
             self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog"
         )
-        _open_recorders.add(self)
-        _close_at_exit()
+        leaving.close_at_exit(self)
 
     @property
     def directory(self) -> Path | None:
@@ -220,7 +215,7 @@ class Recorder:
         if error is None:
             self.close()
         else:  # it is the one to be seen, not what went wrong in a strict recorder on the way out
-            self._close(_EXIT_DEADLINE)
+            self._close(leaving.DEADLINE)
 
     def _submit(
         self,
@@ -360,27 +355,3 @@ def _line_of(error: Exception) -> str:
 
 def _short(value: object) -> str:
     return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"
-
-
-_open_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    deadline = time.monotonic() + _EXIT_DEADLINE
-    for recorder in list(_open_recorders):
-        try:
-            recorder.close(max(deadline - time.monotonic(), 0.0))
-        except Exception as error:  # noqa: BLE001 - a strict one's failure, or worse: nobody is left to raise it to
-            Notices().say("exit", described(error))
-
-
-def _close_at_exit() -> None:
-    """Let the children that multiprocessing forks close their recorders, too: they leave without `atexit`."""
-    multiprocessing = sys.modules.get("multiprocessing.util")
-    if multiprocessing is not None and os.getpid() not in _finalized:
-        _finalized.add(os.getpid())
-        multiprocessing.Finalize(None, _close_all, exitpriority=100)
-
-
-_finalized: set[int] = set()
-atexit.register(_close_all)

@@ -284,7 +284,7 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 ORDER = [
     "errors", "notices", "ranks", "records", "context", "settings", "layout", "rows", "packing", "capture", "handoff",
     "losses", "processors", "sinks.visible", "sinks.table", "sinks.jsonl", "sinks.console", "sinks", "guards",
-    "pipeline", "recorder", "default", "reading", "demo", "cli",
+    "pipeline", "leaving", "recorder", "default", "reading", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {"layout", "rows", "packing", "capture", "demo"},
