@@ -135,8 +135,8 @@ def _imported(name: str, value: object) -> Tensor:
             value = value.copy()  # type: ignore[attr-defined]
         if hasattr(value, "__dlpack__"):
             return from_dlpack(value)
-        if hasattr(value, "__array__"):
-            return from_dlpack(value.__array__())
+        if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
+            return _imported(name, array)
     except Exception as error:  # noqa: BLE001 - any producer may raise anything
         raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
     raise PairError(

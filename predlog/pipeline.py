@@ -72,6 +72,7 @@ class Pipeline:
     def work(self, submission: Submission) -> None:
         """Emit every comparison of a submission and resolve its future with those that reached the sinks."""
         recorded: list[Comparison] = []
+        counted_before = self._counted
         try:
             self._start(submission.at)
             lost_before = self._lost
@@ -82,16 +83,23 @@ class Pipeline:
             if self._lost == lost_before:  # as long as the file takes nothing, there is nothing to tell it
                 self.report_losses()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
-            self.failed += submission.capture.count - len(recorded)
-            self._say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
+            uncounted = submission.capture.count - (self._counted - counted_before)
+            self.failed += uncounted
+            if uncounted:
+                self._losses.add(uncounted, "predlog's worker failed", submission.step, submission.step)
+            self._notices.say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
         finally:
             self._resolve(submission, tuple(recorded))
+
+    @property
+    def _counted(self) -> int:
+        return self.written + self.filtered + self.failed
 
     def _resolve(self, submission: Submission, recorded: tuple[Comparison, ...]) -> None:
         try:
             submission.future.set_result(recorded)
         except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
-            self._say("callback", f"step {submission.step}: a callback of the future raised {described(error)}")
+            self._notices.say("callback", f"step {submission.step}: a callback of the future raised {described(error)}")
 
     def settle(self) -> None:
         """Make what is written durable."""
@@ -113,7 +121,7 @@ class Pipeline:
                 self._emit("predlog.gap", "warning", datetime.now(UTC).timestamp(), **asdict(loss), context={})
             except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
                 self._losses.add(*astuple(loss))
-                self._say("processor", f"a gap could not be reported: {described(error)}")
+                self._notices.say("processor", f"a gap could not be reported: {described(error)}")
 
     def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Comparison | None:
         step, stream = submission.step, submission.stream
@@ -132,7 +140,7 @@ class Pipeline:
             self.failed += 1
             who, why = error.args if isinstance(error, ProcessorError) else ("the event", described(error))
             self._losses.add(1, f"{who} failed", step, step)
-            self._say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
+            self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
             return None
         if not reached:
             self.filtered += 1
@@ -179,7 +187,7 @@ class Pipeline:
                 context={},
             )
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
-            self._say("processor", f"the first line of the attempt was not recorded: {described(error)}")
+            self._notices.say("processor", f"the first line of the attempt was not recorded: {described(error)}")
 
     def _emit(self, event: str, level: str, at: float, **fields: Any) -> bool:
         """Send one event down the chain; False where a processor dropped it."""
@@ -201,8 +209,5 @@ class Pipeline:
         elif event["event"] == "predlog.gap":
             self._losses.add(event["count"], event["reason"], event["first_step"], event["last_step"])
 
-    def _say(self, kind: str, message: str) -> None:
-        self._notices.say(kind, message)
-
     def _sink_failed(self, name: str, error: BaseException) -> None:
-        self._say(f"sink {name}", f"{name} failed: {described(error)}")
+        self._notices.say(f"sink {name}", f"{name} failed: {described(error)}")

@@ -226,10 +226,14 @@ def test_a_negative_stride_does_not_end_the_process(tmp_path: Path) -> None:
         "import numpy, predlog\n"
         "predlog.configure(every=1, console=False)\n"
         "reversed = numpy.random.rand(2, 5, 9).astype('float32')[:, ::-1]\n"
-        "print(len(predlog.compare(reversed, numpy.arange(10).reshape(2, 5)[:, ::-1] % 9, 0).result(10)))\n"
+        "labels = numpy.arange(10).reshape(2, 5)[:, ::-1] % 9\n"
+        "class Wrapped:\n"
+        "    def __array__(self): return reversed\n"
+        "print(len(predlog.compare(reversed, labels, 0).result(10)))\n"
+        "print(len(predlog.compare(Wrapped(), labels, 1).result(10)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n2\n", "")
 
 
 def test_training_is_bitwise_the_same(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from structlog.typing import EventDict
 import predlog
 from predlog import Comparison, PredlogError, Recorder, read
 from predlog.errors import SettingError
+from predlog.packing import unpack
 from tests import events
 
 
@@ -296,6 +297,23 @@ def test_a_worker_that_cannot_start_is_accounted_for(tmp_path: Path, monkeypatch
         assert set(recorder.stats().values()) == {0}
         assert recorder.compare(*events.pair(), 1) is not None
     assert recorder.stats()["written"] == 1
+
+
+def test_a_worker_that_fails_midway_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stops the worker between two records, each comparison is counted once, and the file is told."""
+
+    def half(capture: Any) -> Any:
+        yield next(unpack(capture))
+        raise MemoryError
+
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        with monkeypatch.context() as patched:
+            patched.setattr("predlog.pipeline.unpack", half)
+            recorder.compare(*events.pair(), 0)
+            recorder.flush()
+        recorder.compare(*events.pair(), 1)
+    assert recorder.stats() == {"submitted": 4, "written": 3, "filtered": 0, "dropped": 0, "failed": 1, "pending": 0}
+    assert [one.count for one in read(tmp_path) if isinstance(one, predlog.records.Gap)] == [1]
 
 
 def program(tmp_path: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
