@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predlog import errors, processors, reading, records, sinks
+    from predlog import errors, findings, processors, reading, records, sinks
     from predlog.default import close, compare, configure, flush
     from predlog.errors import PredlogError
     from predlog.reading import read
@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "configure",
     "errors",
+    "findings",
     "flush",
     "processors",
     "read",
@@ -49,7 +50,7 @@ _HOMES = {
     "flush": "default",
     "read": "reading",
 }
-_MODULES = {"errors", "processors", "reading", "records", "sinks"}
+_MODULES = {"errors", "findings", "processors", "reading", "records", "sinks"}
 
 
 def __getattr__(name: str) -> Any:

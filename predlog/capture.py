@@ -10,10 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from predlog import counting, rows
 from predlog import layout as layouts
-from predlog import rows
 from predlog.errors import PairError
-from predlog.packing import Capture, Window, pack
+from predlog.packing import Capture, Sections, Window, pack
+from predlog.specials import SpecialTokens
+
+_NONE_KNOWN = SpecialTokens()
 
 
 def capture(
@@ -25,29 +28,37 @@ def capture(
     inputs: object = None,
     ignore_index: int = -100,
     window: Window,
+    specials: SpecialTokens = _NONE_KNOWN,
 ) -> Capture:
     """Capture a pair; raises PairError where it is none."""
     with torch.no_grad():
+        handed = _floating(layouts.as_tensor("logits", logits))
         pair = layouts.canonical(
-            _floating(layouts.as_tensor("logits", logits)),
+            handed,
             _integral("labels", layouts.as_tensor("labels", labels)),
             None if inputs is None else _integral("inputs", layouts.as_tensor("inputs", inputs)),
             layout,
+            shift,
         )
-        _check(pair, shift, ignore_index)
-        *_, length, vocabulary = pair.logits.shape
+        _check(pair, ignore_index)
+        length, vocabulary = pair.labels.shape[-1], pair.logits.shape[-1]
         # More tokens than positions would be fillers, each of which costs a row.
         most = length - shift
         window = replace(window, first=min(window.first, most), last=min(window.last, most))
-        packed = select(pair, shift=shift, ignore_index=ignore_index, window=window)
+        if 2 * vocabulary < specials.size:
+            specials = _NONE_KNOWN  # these are not the ids of that tokenizer
+        packed, sections = select(pair, shift=shift, ignore_index=ignore_index, window=window, specials=specials)
         return Capture(
             packed=packed.cpu(),
+            sections=sections,
             window=window,
             length=length,
             vocabulary=vocabulary,
             shift=shift,
+            ignore_index=ignore_index,
+            specials=specials,
             has_codebooks=pair.has_codebooks,
-            has_inputs=pair.inputs is not None,
+            is_trained=handed.requires_grad,
         )
 
 
@@ -56,30 +67,50 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
-def select(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window) -> Tensor:
-    """Find the supervised positions shown, reduce their rows, and pack it all.
+def select(
+    pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window, specials: SpecialTokens = _NONE_KNOWN
+) -> tuple[Tensor, Sections]:
+    """Find the supervised positions shown, reduce their rows, count, and pack it all.
 
     The label at p belongs to the row of logits at p - shift. Off the CPU the number and the sizes of the
     operations depend neither on the batch nor on the mask.
     """
-    length = pair.labels.shape[-1] - shift
-    labels = pair.labels[: window.samples, :, shift:].to(torch.int64)
-    logits = pair.logits[: window.samples, :, :length]
+    handed = pair.labels[: window.samples, : window.codebooks].to(torch.int64)
+    labels = handed[..., shift:]
+    logits = pair.logits[: window.samples, : window.codebooks, : labels.shape[-1]]
     supervised = labels != ignore_index
     running = supervised.cumsum(-1)
     total = running[..., -1:]
     # The n-th supervised position is the first one where n have been counted.
-    where = torch.searchsorted(running, _ordinals(total, window)).clamp_(max=length - 1)
-    label = labels.gather(-1, where)
-    read = None if pair.inputs is None else pair.inputs[: window.samples].to(torch.int64).gather(-1, where)
-    return pack(
-        label=label,
-        read=read,
-        position=where + shift,
-        statistics=rows.statistics(logits, where, label),
-        supervised=total,
-        matched=rows.matched(logits, labels, supervised) if window.accuracy else None,
-    )
+    where = torch.searchsorted(running, _ordinals(total, window)).clamp_(max=labels.shape[-1] - 1)
+    position = where + shift
+    around = handed.gather(-1, _around(position).clamp_(0, handed.shape[-1] - 1))
+    ids, counts = counting.of_labels(labels, supervised, running, logits.shape[-1])
+    ids["labels"] = around
+    counts |= {"position": position, "supervised": total}
+    counts |= counting.of_specials(labels, specials, ignore_index)
+    read = None
+    if pair.inputs is not None:
+        inputs = pair.inputs[: window.samples, : window.codebooks].to(torch.int64)
+        more_ids, more_counts = counting.of_inputs(labels, inputs, supervised, running, ignore_index)
+        ids |= more_ids
+        counts |= more_counts
+        # At each row the input read, and last of all the one that follows the last label.
+        places = torch.cat([where, (where[..., -1:] + 2).clamp_(max=inputs.shape[-1] - 1)], -1)
+        ids["read"] = inputs.gather(-1, places)
+        read = inputs[..., : labels.shape[-1]]
+    if window.accuracy:
+        matches = rows.matched(logits, labels, supervised, read)
+        counts["matched"] = matches[..., :1]
+        if read is not None:
+            counts["copied"] = matches[..., 1:]
+    return pack(ids, counts, rows.statistics(logits, where, around[..., 1::4]))
+
+
+def _around(position: Tensor) -> Tensor:
+    """Give for each position [..., n] itself, the one before it and the two after it: [..., 4 n] in order."""
+    offsets = torch.arange(-1, 3, device=position.device)
+    return (position.unsqueeze(-1) + offsets).flatten(-2)
 
 
 def _ordinals(total: Tensor, window: Window) -> Tensor:
@@ -102,18 +133,7 @@ def _integral(name: str, ids: Tensor) -> Tensor:
     return ids
 
 
-def _check(pair: layouts.Pair, shift: int, ignore_index: int) -> None:
-    samples, codebooks, length, vocabulary = pair.logits.shape
-    sizes = f"{samples} samples of {codebooks} × {length} positions over {vocabulary} logits"
-    if not pair.logits.numel() or not pair.labels.numel():
-        raise PairError(f"an empty pair, {sizes}: there is nothing to compare")
-    if type(shift) is not int:
-        raise PairError(f"shift is a {type(shift).__name__}: pass a Python int")
-    if not 0 <= shift < length:
-        raise PairError(
-            f"shift={shift} does not fit {sizes}: it says by how many positions the labels lead the logits, "
-            f"here from 0 to {length - 1}"
-        )
+def _check(pair: layouts.Pair, ignore_index: int) -> None:
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
         raise PairError("ignore_index must be a Python int of at most 64 bits")
     devices = {tensor.device for tensor in (pair.logits, pair.labels, pair.inputs) if tensor is not None}

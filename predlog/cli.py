@@ -5,6 +5,10 @@ import sys
 from collections.abc import Sequence
 
 import predlog
+from predlog.findings import CODES, SENTENCES, page
+from predlog.mistakes import MISTAKES, listing
+
+EVERY = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,12 +34,44 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     demo.add_argument("--steps", type=_positive, default=400, help="training steps")
-    demo.add_argument("--every", type=_positive, default=40, help="record each step that this divides")
+    demo.add_argument(
+        "--every",
+        type=_positive,
+        default=argparse.SUPPRESS,
+        help=f"record each step that this divides (default: {EVERY}, with a mistake {EVERY // 4})",
+    )
+    demo.add_argument(
+        "--mistake",
+        choices=[*MISTAKES, "list"],
+        metavar="NAME",
+        help="make this mistake, and see the finding that names it; `list` lists them",
+    )
     demo.add_argument("--directory", default="runs/demo", help="folder of the run")
     demo.add_argument("--seed", type=int, default=0, help="of weights and batches")
     demo.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps")
     demo.set_defaults(run=_demo)
+    explain = commands.add_parser(
+        "explain",
+        help="print what a finding means and how to mend it",
+        description="Print what a finding means, how it looks and how to mend it; without a code, list all of them.",
+    )
+    explain.add_argument("code", nargs="?", choices=CODES, metavar="CODE", help="such as labels-are-inputs")
+    explain.set_defaults(run=_explain)
     return parser
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    if arguments.code is None:
+        sys.stdout.writelines(f"{code}: {says}\n" for code, says in SENTENCES.items())
+        return
+    from rich.console import Console  # noqa: PLC0415 - the other commands start without it
+    from rich.markdown import Markdown  # noqa: PLC0415 - as above
+
+    text = page(arguments.code)
+    if sys.stdout.isatty():
+        Console().print(Markdown(text))
+    else:
+        sys.stdout.write(text)
 
 
 def _positive(text: str) -> int:
@@ -45,6 +81,11 @@ def _positive(text: str) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    if arguments.mistake == "list":
+        sys.stdout.write(f"{listing()}\n")
+        return
+    if "every" not in arguments:
+        arguments.every = EVERY // 4 if arguments.mistake else EVERY
     from predlog.demo import train  # noqa: PLC0415 - it imports torch
 
     train(arguments)

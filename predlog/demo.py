@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 import predlog
+from predlog.mistakes import IGNORED, MISTAKES, NONE, Mistake
 
-END, PAD = 256, 257
-VOCABULARY = 258
+BEGIN, END, PAD = 256, 257, 258
+VOCABULARY = 259
 LENGTH, BATCH, WIDTH, HEADS, LAYERS = 96, 16, 128, 4, 2
-IGNORED = -100
 
 
 def decode(token: int) -> str:
     """Give the text of one id: what predlog needs to show text where there is no tokenizer."""
-    if token >= END:
-        return {END: "<end>", PAD: "<pad>"}[token]
+    if token >= BEGIN:
+        return {BEGIN: "<begin>", END: "<end>", PAD: "<pad>"}[token]
     return chr(token) if token < 128 else f"<0x{token:02X}>"
 
 
@@ -34,7 +34,7 @@ def sample(generator: torch.Generator) -> tuple[list[int], list[int]]:
     """Give the ids of one topic, and its labels: the same ids, with the prompt and the padding ignored."""
     names = sorted(topics)
     name = names[int(torch.randint(len(names), (), generator=generator))]
-    prompt = list(f"{name}: ".encode())
+    prompt = [BEGIN, *f"{name}: ".encode()]
     text = [*topics[name].encode(), END]
     room = LENGTH - len(prompt)
     start = int(torch.randint(max(len(text) - room // 2, 1), (), generator=generator))
@@ -73,6 +73,16 @@ class Writer(nn.Module):
         return logits
 
 
+def loss_of(logits: Tensor, labels: Tensor, shift: int = 1) -> Tensor:
+    """Give the mean loss of the labels that are not ignored; without any it is 0, as trainers that count them have it.
+
+    `shift` is 1, since the label of a position is to be predicted from the one before it.
+    """
+    rows, targets = logits[:, : labels.shape[1] - shift].flatten(0, 1), labels[:, shift:].flatten()
+    loss = F.cross_entropy(rows, targets, ignore_index=IGNORED, reduction="sum")
+    return loss / (targets != IGNORED).sum().clamp(min=1)
+
+
 def train(arguments: Namespace) -> None:
     """Train for `arguments.steps` steps and say what came of it."""
     try:
@@ -81,19 +91,32 @@ def train(arguments: Namespace) -> None:
         sys.exit(f"predlog demo: --device {arguments.device} can't be used: {str(error).splitlines()[0]}")
     torch.manual_seed(arguments.seed)
     generator = torch.Generator().manual_seed(arguments.seed)
+    mistake = MISTAKES.get(arguments.mistake, NONE)
     model = Writer().to(arguments.device)
-    optimizers = _optimizers(model)
-    schedules = [_schedule(optimizer, arguments.steps) for optimizer in optimizers]
+    optimizers = _optimizers(model, mistake)
+    schedules = [_schedule(optimizer, arguments.steps, mistake.jump) for optimizer in optimizers]
 
-    recorder = predlog.configure(arguments.directory, every=arguments.every, decode=decode)  # 1: once, before the loop
+    recorder = predlog.configure(  # 1: once, before the loop
+        arguments.directory,
+        every=arguments.every,
+        decode=decode,
+        special_tokens={"bos": BEGIN, "eos": END, "pad": PAD},
+    )
 
     with _progress() as progress:
         bar = progress.add_task("training", total=arguments.steps, loss=float("nan"))
         for step in range(arguments.steps):
-            ids, labels = (tensor.to(arguments.device) for tensor in batch(generator))
+            if mistake.reseeded:
+                generator.manual_seed(arguments.seed)
+            ids, labels = (mistake.both(tensor).to(arguments.device) for tensor in batch(generator))
+            labels = mistake.labels(labels)
             logits = model(ids)
-            predlog.compare(logits, labels, step, shift=1, inputs=ids)  # 2: each step, before the loss
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+            predlog.compare(logits, labels, step, shift=mistake.shift, inputs=ids)  # 2: each step, before the loss
+            try:
+                loss = loss_of(logits, labels, shift=mistake.shift)
+            except IndexError as error:
+                print(f"\nThe training ends here, as it would without predlog: IndexError: {error}")
+                break
             model.zero_grad()
             loss.backward()
             for optimizer, schedule in zip(optimizers, schedules, strict=True):
@@ -104,18 +127,21 @@ def train(arguments: Namespace) -> None:
         progress.update(bar, completed=arguments.steps)
 
     predlog.close()  # 3: at the end; at the latest it happens by itself when the program ends
-    _tell(arguments, recorder.stats()["written"])
+    _tell(arguments, recorder)
 
 
-def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+def _optimizers(model: nn.Module, mistake: Mistake) -> list[torch.optim.Optimizer]:
     hidden = [weight for name, weight in model.named_parameters() if "layers" in name and weight.ndim == 2]
     others = [weight for name, weight in model.named_parameters() if "layers" not in name or weight.ndim != 2]
-    return [torch.optim.Muon(hidden, lr=0.02, weight_decay=0.0), torch.optim.AdamW(others, lr=3e-3)]
+    return [
+        torch.optim.Muon(hidden, lr=0.02, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=3e-3, eps=mistake.epsilon),
+    ]
 
 
-def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+def _schedule(optimizer: torch.optim.Optimizer, steps: int, jump: float) -> torch.optim.lr_scheduler.LRScheduler:
     def factor(step: int) -> float:
-        return min(1.0, (step + 1) / 20, (steps - step) / (0.4 * steps))
+        return min(1.0, (step + 1) / 20, (steps - step) / (0.4 * steps)) * (jump if step > 0.4 * steps else 1.0)
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
@@ -130,8 +156,8 @@ def _progress() -> Progress:
     )
 
 
-def _tell(arguments: Namespace, written: int) -> None:
-    if not written:
+def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
+    if not recorder.stats()["written"]:
         print("\nNothing was recorded: see above, or is PREDLOG_DISABLE set, or this a rank other than 0?")
         return
     file = f"{arguments.directory}/predictions.jsonl"
@@ -144,6 +170,7 @@ def _tell(arguments: Namespace, written: int) -> None:
     first, last = comparisons[0].step, comparisons[-1].step
     print(f"""
 {len(comparisons)} comparisons were added to {file}, one JSON object a line.
+{_found(arguments.mistake, recorder)}\
 Right among the supervised bytes of the samples shown: {_accuracy(comparisons, first):.0%} at step {first}, \
 {_accuracy(comparisons, last):.0%} at step {last}.
 
@@ -153,6 +180,16 @@ Read them all, typed:
     {sys.executable} -c "import predlog; [print(record) for record in predlog.read('{arguments.directory}')]"
 See how it is called in a training loop:
     {__file__}""")
+
+
+def _found(mistake: str | None, recorder: predlog.Recorder) -> str:
+    if mistake is None:
+        return ""
+    told = f"The mistake: {MISTAKES[mistake].says}.\n"
+    if not recorder.findings:
+        return f"{told}So few steps did not show it; give more of them.\n"
+    found = ", ".join(f"{finding.code} (step {finding.step})" for finding in recorder.findings)
+    return f"{told}Found: {found}. What it means:\n    predlog explain {recorder.findings[0].code}\n"
 
 
 def _accuracy(comparisons: list[predlog.Comparison], step: int) -> float:

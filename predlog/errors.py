@@ -1,12 +1,22 @@
 """What predlog raises."""
 
+from typing import Any
+
 
 class PredlogError(Exception):
     """Base of everything that predlog raises on purpose."""
 
 
 class PairError(PredlogError):
-    """Logits, labels, layout, shift or step do not make a pair that can be compared."""
+    """Logits, labels, layout, shift or step do not make a pair that can be compared.
+
+    `code` is the finding that says so, and `evidence` its numbers.
+    """
+
+    def __init__(self, message: str, code: str = "unreadable-pair", **evidence: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.evidence = evidence
 
 
 class SettingError(PredlogError, ValueError):

@@ -7,6 +7,7 @@ size of the batch. einops does the rearranging: https://einops.rocks
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import einops
 import torch
@@ -17,11 +18,24 @@ from predlog.errors import PairError, described
 
 _INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
 _EXAMPLES = '"b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k" or "b t (k v), b t k"'
+# What is tried, in this order, when someone's layout does not fit.
+_COMMON = (
+    "b t v, b t", "t v, t", "b v t, b t", "(b t) v, b t", "t b v, t b", "b t k v, b t k", "b k t v, b k t",
+    "(b k) t v, b t k", "(b k) t v, b k t", "b t (k v), b t k", "b t (k v), b k t", "b t k v, b k t", "b k t v, b t k",
+    "b t v k, b t k", "(b k) v t, b t k", "b (k v) t, b t k", "t k v, k t", "t k v, t k", "k t v, k t",
+    "t (k v), t k", "t (k v), k t",
+)  # fmt: skip
+# A larger difference of lengths has another reason than a shift.
+_LARGEST_SHIFT = 8
+_CTC = "frames against characters, as for a CTC loss, are no pair: no row belongs to one label"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Logits [b, k, t, v] with the labels and, where given, the inputs [b, k, t] that belong to them."""
+    """Logits [b, k, t, v] with the labels and, where given, the inputs [b, k, t] that belong to them.
+
+    The logits may be `shift` positions shorter: the last rows have no label.
+    """
 
     logits: Tensor
     labels: Tensor
@@ -36,7 +50,7 @@ class _Layout:
     axes: frozenset[str]
 
 
-def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None) -> Pair:
+def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0) -> Pair:
     """View a pair in canonical form.
 
     `layout` is a pair of einops patterns over b (sample), t (time), k (codebook) and v (vocabulary), such as
@@ -44,66 +58,159 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
     Raises PairError with both shapes where the pair does not fit.
     """
     shapes = f"logits {list(logits.shape)} and labels {list(labels.shape)}"
+    evidence = {"logits": list(logits.shape), "labels": list(labels.shape)}
+    if type(shift) is not int:
+        raise PairError(f"shift is a {type(shift).__name__}: pass a Python int")
+    if not logits.numel() or not labels.numel():
+        raise PairError(
+            f"{shapes} hold nothing to compare: is a sample truncated to no tokens, or a batch empty?",
+            "empty-pair",
+            **evidence,
+        )
+    layout = _INFERRED.get((logits.ndim, labels.ndim)) if layout is None else layout
     if layout is None:
-        layout = _INFERRED.get((logits.ndim, labels.ndim))
-        if layout is None:
-            raise PairError(f"{shapes} leave their layout open: say it, as in layout={_EXAMPLES}")
-    if type(layout) is not str:
-        raise PairError(f"layout is a {type(layout).__name__}, and no pair of patterns: write one like {_EXAMPLES}")
+        raise _no_layout(f"{shapes} leave their layout open", logits, labels, shift)
     parsed = _parse(layout)
     try:
-        viewed_labels, sizes = _view_labels(labels, parsed)
-        viewed_logits = einops.rearrange(logits, f"{parsed.logits} -> {_right(parsed.axes)} v", **sizes)
+        viewed_labels, viewed_logits = _view_labels(labels, parsed), _view_logits(logits, labels, parsed)
     except einops.EinopsError as error:
-        raise PairError(f"{shapes} do not fit layout {layout!r}: {_reason(error)}") from None
-    if viewed_logits.shape[:3] != viewed_labels.shape:
-        raise PairError(
-            f"{shapes} differ under layout {layout!r}: logits have {_sizes(viewed_logits)}, "
-            f"labels {_sizes(viewed_labels)} (samples × codebooks × positions)"
+        raise _no_layout(f"{shapes} do not fit layout {layout!r} ({_reason(error)})", logits, labels, shift) from None
+    if viewed_logits.shape[:2] != viewed_labels.shape[:2]:
+        sizes = (
+            f"logits have {viewed_logits.shape[0]} samples × {viewed_logits.shape[1]} codebooks, "
+            f"labels {viewed_labels.shape[0]} × {viewed_labels.shape[1]}"
         )
-    viewed_inputs = None
+        raise _no_layout(f"{shapes} differ under layout {layout!r}: {sizes}", logits, labels, shift)
+    rows, length = viewed_logits.shape[2], viewed_labels.shape[2]
+    if not _is_fitting(rows, length, shift):
+        if fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift):
+            raise _no_layout(f"{shapes} do not fit layout {layout!r}", logits, labels, shift)
+        raise _wrong_lengths(rows, length, shift, shapes, evidence)
     if inputs is not None:
-        if inputs.shape != labels.shape:
-            raise PairError(f"inputs {list(inputs.shape)} must have the shape of the labels {list(labels.shape)}")
-        viewed_inputs, _ = _view_labels(inputs, parsed)
+        _check_inputs(inputs, labels)
+    viewed_inputs = None if inputs is None else _view_labels(inputs, parsed)
     return Pair(viewed_logits, viewed_labels, viewed_inputs, "k" in parsed.axes)
 
 
-def _view_labels(labels: Tensor, layout: _Layout) -> tuple[Tensor, dict[str, int]]:
-    viewed = einops.rearrange(labels, f"{layout.labels} -> {_right(layout.axes)}")
-    sizes = dict(zip("bkt", viewed.shape, strict=True))
-    return viewed, {axis: size for axis, size in sizes.items() if axis in layout.axes}
+def _check_inputs(inputs: Tensor, labels: Tensor) -> None:
+    if inputs.shape != labels.shape:
+        raise PairError(
+            f"inputs {list(inputs.shape)} and labels {list(labels.shape)} differ: pass the ids that were read at the "
+            "labels' positions (of an encoder-decoder model, what its decoder read), or no inputs",
+            "layout-mismatch",
+            inputs=list(inputs.shape),
+            labels=list(labels.shape),
+        )
+
+
+def _is_fitting(rows: int, labels: int, shift: int) -> bool:
+    # Logits may end where the labels, shifted, end.
+    return 0 <= shift < labels and rows in {labels, labels - shift}
+
+
+def _wrong_lengths(rows: int, labels: int, shift: int, shapes: str, evidence: dict[str, list[int]]) -> PairError:
+    """Say what is wrong with lengths that don't belong together."""
+    if rows == labels:
+        found = f"{shapes}: shift={shift} leaves no position of {labels}"
+        mend = f"it says by how many positions the labels lead the logits, here from 0 to {labels - 1}"
+    else:
+        found, mend = _lengths(rows, labels, shift)
+        found = f"{shapes}: {found}"
+    return PairError(f"{found}; {mend}", "length-mismatch", **evidence, shift=shift)
+
+
+def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
+    found = f"{rows} rows of logits for {labels} labels at shift={shift}"
+    missing = labels - rows
+    if 0 < missing <= _LARGEST_SHIFT:
+        cut = "row was" if missing == 1 else f"{missing} rows were"
+        return found, f"shift={missing} would fit, as the last {cut} cut off the logits"
+    if missing > 0:
+        return found, f"if the model returned its last rows only, pass their labels: labels[:, -{rows}:]"
+    if rows >= 2 * labels:
+        return found, f"{_CTC}. Rows that a prefix added (soft prompt, image) can be cut off: logits[:, -{labels}:]"
+    return found, (
+        f"cut the rows that have no label: logits[:, :-{-missing}] where the labels were shifted, "
+        f"logits[:, {-missing}:] where a prefix was added"
+    )
+
+
+def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> PairError:
+    fitting = fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift)
+    evidence: dict[str, Any] = {"logits": list(logits.shape), "labels": list(labels.shape)}
+    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[0]:
+        return PairError(f"{problem}; {_CTC}", "length-mismatch", **evidence, shift=shift)
+    offer = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
+    return PairError(
+        f"{problem}; {offer}",
+        "layout-mismatch",
+        **evidence,
+        fitting=list(fitting),
+    )
+
+
+@lru_cache(maxsize=64)
+def fitting_layouts(logits: tuple[int, ...], labels: tuple[int, ...], shift: int) -> tuple[str, ...]:
+    """Give at most three common layouts that pairs of these shapes have, the most usual first."""
+    empty_logits, empty_labels = torch.empty(logits, device="meta"), torch.empty(labels, device="meta")
+    fitting: list[str] = []
+    for layout in _COMMON:
+        parsed = _parse(layout)
+        try:
+            rows, ids = _view_logits(empty_logits, empty_labels, parsed), _view_labels(empty_labels, parsed)
+        except einops.EinopsError:
+            continue
+        same = rows.shape[:2] == ids.shape[:2] and _is_fitting(rows.shape[2], ids.shape[2], shift)
+        if same and rows.shape[3] > 1 and len(fitting) < 3:
+            fitting.append(layout)
+    return tuple(fitting)
+
+
+def _view_logits(logits: Tensor, labels: Tensor, layout: _Layout) -> Tensor:
+    # The labels tell how folded axes come apart, save for the time: that may differ, and is told apart from the rest.
+    sizes = dict(zip(layout.labels.split(), labels.shape, strict=False))
+    sizes.pop("t", None)
+    return einops.rearrange(logits, f"{layout.logits} -> {_right(layout.axes)} v", **sizes)
+
+
+def _view_labels(labels: Tensor, layout: _Layout) -> Tensor:
+    return einops.rearrange(labels, f"{layout.labels} -> {_right(layout.axes)}")
 
 
 def _right(axes: frozenset[str]) -> str:
     return " ".join(axis if axis in axes else "1" for axis in "bkt")
 
 
+def _parse(layout: object) -> _Layout:
+    if type(layout) is not str:
+        kind = type(layout).__name__
+        raise PairError(f"layout is a {kind}, and no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch")
+    return _parsed(layout)
+
+
 @lru_cache(maxsize=64)
-def _parse(layout: str) -> _Layout:
+def _parsed(layout: str) -> _Layout:
     sides = [side.strip() for side in layout.split(",")]
     if len(sides) != 2:
-        raise PairError(f"layout {layout!r} is no pair of patterns: write one like {_EXAMPLES}")
+        raise PairError(f"layout {layout!r} is no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch")
     named = [re.findall(r"[a-z]+", side) for side in sides]
     for side, axes in zip(sides, named, strict=True):
         if not re.fullmatch(r"[btkv() ]+", side) or len(set(axes)) < len(axes):
             raise PairError(
                 f"layout {layout!r}: {side!r} may hold each of the axes b (sample), t (time), k (codebook), "
-                f"v (vocabulary) once, separated by spaces, as in {_EXAMPLES}"
+                f"v (vocabulary) once, separated by spaces, as in {_EXAMPLES}",
+                "layout-mismatch",
             )
     logits_axes, labels_axes = set(named[0]), set(named[1])
     if "t" not in labels_axes or logits_axes != labels_axes | {"v"} or "v" in labels_axes:
         raise PairError(
             f"layout {layout!r}: the logits need the labels' axes and v, and the labels need t: "
-            f"logits have {sorted(logits_axes)}, labels {sorted(labels_axes)}"
+            f"logits have {sorted(logits_axes)}, labels {sorted(labels_axes)}",
+            "layout-mismatch",
         )
     if "(" in sides[1]:
-        raise PairError(f"layout {layout!r}: the labels' sizes must be plain, without parentheses")
+        raise PairError(f"layout {layout!r}: the labels' sizes must be plain, without parentheses", "layout-mismatch")
     return _Layout(sides[0], sides[1], frozenset(labels_axes))
-
-
-def _sizes(view: Tensor) -> str:
-    return " × ".join(str(size) for size in view.shape[:3])
 
 
 def _reason(error: Exception) -> str:

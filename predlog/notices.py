@@ -44,6 +44,11 @@ class Notices:
         if held_back:
             _write(f"{sum(held_back.values())} more lines like the ones above were held back")
 
+    def tell(self, message: str) -> None:
+        """Write a line about something that is no failure of predlog's, so nothing to keep or to hold back."""
+        if not self._keep:
+            _write(message)
+
     def take(self) -> str | None:
         """Give the first message kept since the last call, or None."""
         kept, self._kept = self._kept, None

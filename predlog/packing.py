@@ -1,29 +1,41 @@
 """One packed tensor ↔ plain numbers: what `capture` puts together on the device, `unpack` reads on the host.
 
-Everything is a 32-bit word, because every device has those: token ids take two words each, statistics are
-float32 bit for bit. The order of the sections is the order of the fields of `Sections`.
+Everything is a 32-bit word, because every device has those: ids take two words each, statistics are float32 bit for
+bit. `Section` names what stands where, so both sides go by the same list.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from predlog.facts import AROUND, Facts, Shown
 from predlog.rows import Statistics
+from predlog.specials import SpecialTokens
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which tokens of a pair are shown, and whether all matches are counted."""
+    """Which part of a pair is shown, and whether all matches are counted."""
 
     samples: int = 2
     first: int = 5
     last: int = 5
+    codebooks: int = 8
     accuracy: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The names and widths of what is packed, in order: ids (64 bits), counts and values (32 bits)."""
+
+    ids: tuple[tuple[str, int], ...]
+    counts: tuple[tuple[str, int], ...]
+    values: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +43,15 @@ class Capture:
     """What was captured of one pair: packed words [sample, codebook, word] on the host, and their meaning."""
 
     packed: Tensor
+    sections: Sections
     window: Window
     length: int
     vocabulary: int
     shift: int
+    ignore_index: int
+    specials: SpecialTokens
     has_codebooks: bool
-    has_inputs: bool
+    is_trained: bool
 
     @property
     def count(self) -> int:
@@ -44,20 +59,9 @@ class Capture:
         return self.packed.shape[0] * self.packed.shape[1]
 
 
-def pack(
-    *,
-    label: Tensor,
-    read: Tensor | None,
-    position: Tensor,
-    statistics: Statistics,
-    supervised: Tensor,
-    matched: Tensor | None,
-) -> Tensor:
-    """Pack token columns [s, k, n] and counts [s, k, 1] into int32 words [s, k, words]."""
-    ids = [label] if read is None else [label, read]
-    counts = [position, statistics.prediction, statistics.above, supervised]
-    if matched is not None:
-        counts.append(matched)
+def pack(ids: Mapping[str, Tensor], counts: Mapping[str, Tensor], statistics: Statistics) -> tuple[Tensor, Sections]:
+    """Pack ids, counts and statistics, each [s, k, n], into int32 words [s, k, words]."""
+    counts = {**counts, "prediction": statistics.prediction, "above": statistics.above}
     peak, label_logit = statistics.peak, statistics.label_logit
     if peak.dtype == torch.float64:
         # Packed as float32, large float64 logits would lose what their difference is about. So it is packed, as its
@@ -65,58 +69,124 @@ def pack(
         difference = label_logit - peak
         label_logit = difference.to(torch.float32)
         peak = torch.where(peak.isnan(), peak, (label_logit - difference).nan_to_num(0.0))
-    values = [peak, label_logit, statistics.log_sum]
-    return torch.cat(
-        [
-            *(column.view(torch.int32) for column in ids),
-            *(column.to(torch.int32) for column in counts),
-            *(column.to(torch.float32).view(torch.int32) for column in values),
-        ],
-        -1,
-    )
+    values = {"peak": peak, "label_logit": label_logit, "log_sum": statistics.log_sum}
+    words = [
+        torch.cat(list(ids.values()), -1).view(torch.int32),
+        torch.cat(list(counts.values()), -1).to(torch.int32),
+        torch.cat(list(values.values()), -1).to(torch.float32).view(torch.int32),
+    ]
+    return torch.cat(words, -1), Sections(_widths(ids), _widths(counts), _widths(values))
 
 
-def unpack(capture: Capture) -> Iterator[dict[str, Any]]:
-    """Yield what was captured of each sample and codebook, as the fields of a comparison."""
-    window, tokens = capture.window, capture.window.first + capture.window.last
+def unpack(capture: Capture) -> Iterator[tuple[dict[str, Any], Facts]]:
+    """Yield what was captured of each sample and codebook: the fields of a comparison, and the facts beyond it."""
     samples, codebooks, _ = capture.packed.shape
-    ids, read, counts, totals, values = torch.split(
-        capture.packed.flatten(0, 1),
-        [2 * tokens, 2 * tokens * capture.has_inputs, 3 * tokens, 1 + window.accuracy, 3 * tokens],
-        dim=-1,
-    )
+    sections = capture.sections
+    sizes = [2 * _width(sections.ids), _width(sections.counts), _width(sections.values)]
+    ids, counts, values = torch.split(capture.packed.flatten(0, 1), sizes, dim=-1)
     lanes = zip(
         itertools.product(range(samples), range(codebooks)),
         _as(torch.int64, ids),
-        _as(torch.int64, read) if capture.has_inputs else itertools.repeat([None] * tokens),
-        counts.unflatten(-1, (3, tokens)).tolist(),
-        totals.tolist(),
-        _as(torch.float32, values.unflatten(-1, (3, tokens))),
-        strict=False,
+        counts.tolist(),
+        _as(torch.float32, values),
+        strict=True,
     )
-    for (sample, codebook), label, inputs, (position, prediction, above), (supervised, *matched), floats in lanes:
-        columns = zip(label, inputs, position, prediction, above, *floats, strict=True)
-        shown = [
-            _token(slot, column, capture.vocabulary)
-            for slot, column in zip(_slots(window, supervised), columns, strict=True)
-            if slot
-        ]
-        yield {
-            "codebook": codebook if capture.has_codebooks else None,
-            "sample": sample,
-            "length": capture.length,
-            "vocabulary": capture.vocabulary,
-            "shift": capture.shift,
-            "supervised": supervised,
-            "matched": matched[0] if matched else None,
-            "nonfinite": sum(nonfinite for _, nonfinite in shown),
-            "tokens": [token for token, _ in shown],
+    for (sample, codebook), lane_ids, lane_counts, lane_values in lanes:
+        lane = {
+            **_cut(sections.ids, lane_ids),
+            **_cut(sections.counts, lane_counts),
+            **_cut(sections.values, lane_values),
         }
+        yield _unpacked(capture, sample, codebook if capture.has_codebooks else None, lane)
+
+
+def _widths(columns: Mapping[str, Tensor]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, column.shape[-1]) for name, column in columns.items())
+
+
+def _width(section: tuple[tuple[str, int], ...]) -> int:
+    return sum(width for _, width in section)
 
 
 def _as(dtype: torch.dtype, words: Tensor) -> list[Any]:
     # A slice may start at an odd word, and 64-bit views need an even one.
     return words.clone(memory_format=torch.contiguous_format).view(dtype).tolist()
+
+
+def _cut(section: tuple[tuple[str, int], ...], row: list[Any]) -> dict[str, list[Any]]:
+    cut, start = {}, 0
+    for name, width in section:
+        cut[name] = row[start : start + width]
+        start += width
+    return cut
+
+
+def _unpacked(
+    capture: Capture, sample: int, codebook: int | None, lane: dict[str, list[Any]]
+) -> tuple[dict[str, Any], Facts]:
+    supervised = lane["supervised"][0]
+    tokens: list[dict[str, Any]] = []
+    shown: list[Shown] = []
+    nonfinite = 0
+    for at, slot in enumerate(_slots(capture.window, supervised)):
+        if slot:
+            token, missing = _token(slot, lane, at, capture.vocabulary)
+            tokens.append(token)
+            shown.append(_shown(token, _around(lane["labels"][4 * at : 4 * at + 4], token["position"], capture)))
+            nonfinite += missing
+    fields = {
+        "codebook": codebook,
+        "sample": sample,
+        "length": capture.length,
+        "vocabulary": capture.vocabulary,
+        "shift": capture.shift,
+        "supervised": supervised,
+        "matched": _only(lane, "matched"),
+        "nonfinite": nonfinite,
+        "tokens": tokens,
+    }
+    facts = Facts(
+        sample=sample,
+        codebook=codebook,
+        length=capture.length,
+        vocabulary=capture.vocabulary,
+        shift=capture.shift,
+        ignore_index=capture.ignore_index,
+        specials=capture.specials,
+        supervised=supervised,
+        nonfinite=nonfinite,
+        out_of_range=lane["out_of_range"][0],
+        lowest=lane["lowest"][0],
+        highest=lane["highest"][0],
+        fingerprint=(*lane["fingerprint"], *lane.get("read_sum", ())),
+        matched=fields["matched"],
+        copied=_only(lane, "copied"),
+        equal=_all(lane, "equal"),
+        compared=_all(lane, "compared"),
+        start=tuple(lane.get("start", ())),
+        follower=_follower(capture, lane, shown),
+        pad=_only(lane, "pad"),
+        eos=_only(lane, "eos"),
+        bos=_only(lane, "bos"),
+        tokens=tuple(shown),
+    )
+    return fields, facts
+
+
+def _follower(capture: Capture, lane: dict[str, list[Any]], shown: Sequence[Shown]) -> int | None:
+    """Give the input that follows the last label; None where it is not known, or the row ends there."""
+    if "read" not in lane or not shown or not capture.window.last:
+        return None
+    is_there = shown[-1].position - capture.shift + 2 < capture.length
+    return lane["read"][-1] if is_there else None
+
+
+def _only(lane: dict[str, list[Any]], name: str) -> int | None:
+    return lane[name][0] if name in lane else None
+
+
+def _all(lane: dict[str, list[Any]], name: str) -> tuple[int, ...] | None:
+    return tuple(lane[name]) if name in lane else None
 
 
 def _slots(window: Window, supervised: int) -> list[str | None]:
@@ -127,23 +197,46 @@ def _slots(window: Window, supervised: int) -> list[str | None]:
     return [*["first"] * first, *[None] * nothing, *["last"] * last]
 
 
-def _token(slot: str, column: tuple[Any, ...], vocabulary: int) -> tuple[dict[str, Any], int]:
+def _around(labels: Sequence[int], position: int, capture: Capture) -> tuple[int | None, ...]:
+    """Give the labels 1 before, 1 after and 2 after; None where one is ignored or beyond the ends."""
+    before, _, *after = labels
+    return tuple(
+        label if 0 <= position + offset < capture.length and label != capture.ignore_index else None
+        for offset, label in zip(AROUND, (before, *after), strict=True)
+    )
+
+
+def _shown(token: dict[str, Any], around: tuple[int | None, ...]) -> Shown:
+    return Shown(
+        token["position"],
+        token["label"],
+        token["prediction"],
+        token["input"],
+        token["label_logprob"],
+        token["prediction_logprob"],
+        around,
+    )
+
+
+def _token(slot: str, lane: dict[str, list[Any]], at: int, vocabulary: int) -> tuple[dict[str, Any], int]:
     """Give a token's fields, and how many of its log-probabilities are not finite."""
-    label, read, position, prediction, above, peak, label_logit, log_sum = column
+    label, prediction, above = lane["labels"][4 * at + 1], lane["prediction"][at], lane["above"][at]
+    peak, label_logit, log_sum = lane["peak"][at], lane["label_logit"][at], lane["log_sum"][at]
     in_range = 0 <= label < vocabulary
     has_nan = math.isnan(peak)
     label_logprob = _finite(label_logit - peak - log_sum) if in_range else None
     prediction_logprob = _finite(-log_sum)
     token = {
         "slot": slot,
-        "position": position,
+        "position": lane["position"][at],
         "label": label,
         "prediction": None if has_nan else prediction,
         "match": prediction == label and not has_nan,
         "label_logprob": label_logprob,
         "prediction_logprob": prediction_logprob,
         "label_rank": above + 1 if in_range and not has_nan else None,
-        "input": read,
+        "input": lane["read"][at] if "read" in lane else None,
+        "input_text": None,
         "label_text": None,
         "prediction_text": None,
     }

@@ -1,4 +1,4 @@
-"""The worker's side: captured pairs → events → the user's processors → the sinks.
+"""The worker's side: captured pairs → events and findings → the user's processors → the sinks.
 
 A private structlog logger does the passing on. It takes nothing from the host's structlog configuration and
 leaves nothing there. Whatever fails costs the event that it failed on, is said, and is counted.
@@ -19,11 +19,13 @@ from structlog.typing import Processor
 
 from predlog import ranks, records
 from predlog.errors import described
+from predlog.facts import Facts
 from predlog.guards import GuardedSink, ProcessorError, named
+from predlog.judging import Judge, Standing
 from predlog.losses import Losses
 from predlog.notices import Notices
 from predlog.packing import Capture, unpack
-from predlog.records import Comparison, Event, Record
+from predlog.records import Comparison, Event, Finding, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,18 @@ class Submission:
     context: dict[str, Any]
     at: float
     future: Future[tuple[Comparison, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A pair that could not be captured, and the finding that says why."""
+
+    code: str
+    message: str
+    evidence: dict[str, Any]
+    step: int
+    stream: str
+    at: float
 
 
 class Pipeline:
@@ -51,6 +65,7 @@ class Pipeline:
         settings: dict[str, Any],
         processors: Sequence[Processor],
         sinks: Callable[[], Sequence[Processor]],
+        judge: Judge,
         losses: Losses,
         notices: Notices,
     ) -> None:
@@ -60,6 +75,7 @@ class Pipeline:
         self._settings = settings
         self._processors = processors
         self._make_sinks = sinks
+        self._judge = judge
         self._losses = losses
         self._notices = notices
         self._sinks: list[GuardedSink] = []
@@ -69,17 +85,27 @@ class Pipeline:
         self._lost = 0
         self._record: Record | None = None
 
-    def work(self, submission: Submission) -> None:
-        """Emit every comparison of a submission and resolve its future with those that reached the sinks."""
+    def work(self, item: Submission | Refusal) -> None:
+        """See a submission or a refusal through to the sinks."""
+        if isinstance(item, Refusal):
+            self._guarded(item, self._refuse, item)
+        else:
+            self._record_all(item)
+
+    def _record_all(self, submission: Submission) -> None:
+        """Emit every comparison and what is found in them; resolve the future with those that reached the sinks."""
         recorded: list[Comparison] = []
+        facts: list[Facts] = []
         counted_before = self._counted
         try:
             self._start(submission.at)
             lost_before = self._lost
-            for fields in unpack(submission.capture):
+            for fields, beyond in unpack(submission.capture):
+                facts.append(beyond)
                 record = self._comparison(submission, fields)
                 if record is not None:
                     recorded.append(record)
+            self._guarded(submission, self._find, submission, facts)
             if self._lost == lost_before:  # as long as the file takes nothing, there is nothing to tell it
                 self.report_losses()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
@@ -90,6 +116,32 @@ class Pipeline:
             self._notices.say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
         finally:
             self._resolve(submission, tuple(recorded))
+
+    def _guarded(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
+        """Look for findings: a failure there costs the finding, not the records."""
+        try:
+            find(*arguments)
+        except BaseException as error:  # noqa: BLE001 - a user's processor may raise anything
+            self._notices.say("findings", f"step {item.step}, stream {item.stream!r}: no finding: {described(error)}")
+
+    def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
+        is_trained = submission.capture.is_trained
+        for found in self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained):
+            self._say(found, submission.at)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._start(refusal.at)
+        message = f"{refusal.stream}: {refusal.message}. The run goes on; this pair is not recorded."
+        for found in self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence):
+            self._say(found, refusal.at)
+
+    def _say(self, found: Standing, at: float) -> None:
+        event = self._event("predlog.finding", found.level, at, found.fields)
+        record = records.from_event(records.conform(event))
+        found.record = record if isinstance(record, Finding) else None
+        if not self._sinks:
+            self._notices.tell(found.message)
+        self._send(event)
 
     @property
     def _counted(self) -> int:
@@ -189,11 +241,23 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self._notices.say("processor", f"the first line of the attempt was not recorded: {described(error)}")
 
-    def _emit(self, event: str, level: str, at: float, **fields: Any) -> bool:
+    def _emit(self, name: str, level: str, at: float, **fields: Any) -> bool:
         """Send one event down the chain; False where a processor dropped it."""
+        return self._send(self._event(name, level, at, fields))
+
+    def _event(self, name: str, level: str, at: float, fields: dict[str, Any]) -> dict[str, Any]:
         timestamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        log = getattr(self._logger, level)
-        return log(event, level=level, timestamp=timestamp, **self._identity, seq=self._seq, **fields) is not None
+        return {
+            "event": name,
+            "level": level,
+            "timestamp": timestamp,
+            **self._identity,
+            "seq": self._seq,
+            **fields,
+        }
+
+    def _send(self, event: dict[str, Any]) -> bool:
+        return getattr(self._logger, event["level"])(**event) is not None
 
     def _conform(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> Event:
         """Check what the user's processors made of the event, before any sink sees it."""

@@ -13,13 +13,17 @@ import structlog
 
 from predlog.notices import Notices
 from predlog.records import Event, is_ours
+from predlog.specials import of_tokenizer, per_stream
 
 
 class Decode:
-    """Add the text of labels and predictions to comparisons.
+    """Add the text of labels, predictions and inputs to comparisons.
 
-    `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, or a callable from one id to its text. A
-    tokenizer is copied here, in the calling thread, and only the copy is used later: a fast tokenizer that
+    `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, a callable from one id to its text, or a mapping
+    from names of streams to these. One alone is used for streams without codebooks, and a tokenizer only where there
+    are logits for at least half of its ids: the ids of another vocabulary mean nothing to it.
+
+    A tokenizer is copied here, in the calling thread, and only the copy is used later: a fast tokenizer that
     decodes in one thread may raise "Already borrowed" when another one changes its truncation. So hand over the
     tokenizer, not a function around it: a callable is called as it is, from predlog's own thread.
 
@@ -28,22 +32,25 @@ class Decode:
     """
 
     def __init__(self, decoder: Any, notices: Notices | None = None) -> None:
-        self._text = lru_cache(maxsize=65536)(_text_of(decoder))
+        self._texts = per_stream(decoder, _Texts)
         self._notices = notices or Notices()
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Fill `label_text` and `prediction_text` of each token."""
+        """Fill the texts of each token."""
         if event.get("event") == "predlog.comparison":
-            for token in event["tokens"]:
-                token["label_text"] = self._decoded(token["label"])
-                token["prediction_text"] = self._decoded(token["prediction"])
+            texts = self._texts.of(event["stream"], has_codebooks=event["codebook"] is not None)
+            if texts is not None and 2 * event["vocabulary"] >= texts.size:
+                for token in event["tokens"]:
+                    token["input_text"] = self._decoded(texts, token["input"])
+                    token["label_text"] = self._decoded(texts, token["label"])
+                    token["prediction_text"] = self._decoded(texts, token["prediction"])
         return event
 
-    def _decoded(self, token: int | None) -> str | None:
+    def _decoded(self, texts: "_Texts", token: int | None) -> str | None:
         if token is None:
             return None
         try:
-            text = self._text(token)
+            text = texts.of(token)
         except Exception as error:  # noqa: BLE001 - a user's decoder may raise anything
             why = f"raised {type(error).__name__}: {error}"
         else:
@@ -52,6 +59,15 @@ class Decode:
             why = f"gave {type(text).__name__} instead of text"
         self._notices.say("decode", f"decode({token}) {why}; the id is shown instead")
         return None
+
+
+class _Texts:
+    """One decoder, its answers kept, and how many ids it knows: 0 for a callable, which does not say."""
+
+    def __init__(self, decoder: Any) -> None:
+        self.of = lru_cache(maxsize=65536)(_text_of(decoder))
+        known = of_tokenizer(decoder)
+        self.size = 0 if known is None else known.size
 
 
 class ToStructlog:

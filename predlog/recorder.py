@@ -18,13 +18,16 @@ from predlog.capture import capture, is_traced
 from predlog.context import plain_context
 from predlog.errors import PairError, PredlogError, SettingError, described
 from predlog.handoff import HandOff
+from predlog.judging import Judge
 from predlog.losses import Losses
 from predlog.notices import Notices
 from predlog.packing import Capture, Window
-from predlog.pipeline import Pipeline, Submission
+from predlog.pipeline import Pipeline, Refusal, Submission
 from predlog.processors import Decode
-from predlog.records import Comparison
+from predlog.records import Comparison, Finding
 from predlog.sinks import JSONL, Console
+from predlog.specials import PerStream, SpecialTokens, of_tokenizer, per_stream
+from predlog.specials import special_tokens as read_special_tokens
 
 _ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
 
@@ -41,11 +44,16 @@ class Recorder:
         ranks: Which processes of a distributed run record: 0 (global rank 0), "local" (the first of each
             node) or "all". Ranks other than 0 write to `predictions-rank<n>.jsonl`.
         streams: Names of the streams to record; None records all.
-        decode: A tokenizer, or a callable from one id to its text. Tokenizers are copied here and now.
+        decode: A tokenizer, or a callable from one id to its text, or one of these for each stream:
+            {"text": tokenizer}. One alone is used for streams without codebooks. Tokenizers are copied here and now.
+        special_tokens: Which ids pad, end and begin a text: a tokenizer, or {"pad": 0, "eos": 2, "bos": 1}, or one of
+            these for each stream. Left out, it is what the tokenizer in `decode` says.
+        codebooks: How many codebooks of a sample to show, counted from the first.
         accuracy: Count the matches over all supervised tokens of the samples shown, too.
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
+        ignore: Codes of findings that are not to be looked for.
         queue: How many pairs may wait for the worker thread; the next is dropped and counted.
         strict: Raise the first failure instead of saying it on stderr. For tests.
         durable_every: Seconds of writing after which lines are made safe against a power cut.
@@ -69,11 +77,14 @@ class Recorder:
         last: int = 5,
         ranks: Literal[0, "local", "all"] = 0,
         streams: Collection[str] | None = None,
+        codebooks: int = 8,
         decode: Any = None,
+        special_tokens: Any = None,
         accuracy: bool = True,
         console: bool = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
+        ignore: Collection[str] = (),
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,
@@ -84,16 +95,18 @@ class Recorder:
             samples=samples,
             first=first,
             last=last,
+            codebooks=codebooks,
             ranks=ranks,
             streams=settings.names(streams),
             accuracy=accuracy,
             console=console,
+            ignore=settings.codes(ignore),
             queue=queue,
             strict=strict,
             durable_every=durable_every,
         )
         self._every = every
-        self._window = Window(samples, first, last, accuracy)
+        self._window = Window(samples, first, last, codebooks, accuracy)
         self._more_sinks = settings.processors("sinks", sinks)
         self._off = settings.is_disabled()
         self._closed = False
@@ -101,16 +114,19 @@ class Recorder:
         self._context_names: set[str] = set()
         self._submitted = 0
         self._dropped = 0
+        self._specials = _special_tokens(special_tokens, decode)
         self._notices = Notices(keep=strict)
         self._losses = Losses()
+        self._judge = Judge(self._settings.ignore)
         self._pipeline = Pipeline(
             settings=self._settings.shown(),
             processors=[*_decoding(decode, self._notices), *settings.processors("processors", processors)],
             sinks=self._make_sinks,
+            judge=self._judge,
             losses=self._losses,
             notices=self._notices,
         )
-        self._handoff: HandOff[Submission] = HandOff(
+        self._handoff: HandOff[Submission | Refusal] = HandOff(
             self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog"
         )
         leaving.close_at_exit(self)
@@ -119,6 +135,14 @@ class Recorder:
     def directory(self) -> Path | None:
         """The folder of the run, or None where there is none."""
         return self._settings.directory
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the pairs now: what was found and is not gone, oldest first.
+
+        Pairs are judged in predlog's own thread: `flush` waits until all that was compared is.
+        """
+        return tuple(one.record for one in self._judge.standing if one.record is not None)
 
     def compare(
         self,
@@ -147,7 +171,8 @@ class Recorder:
                 2 axes, or 2 and 1.
             shift: By how many positions the labels lead the logits: 0 for a pair that could go into
                 `cross_entropy` as it is, 1 for the raw pair of a Hugging Face causal model.
-            inputs: The token ids that the model read, laid out as the labels are.
+            inputs: The token ids that the model read, laid out as the labels are; of an encoder-decoder model, what
+                its decoder read. With them the alignment is known, not guessed.
             ignore_index: The label that marks positions without supervision.
             context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
 
@@ -233,18 +258,30 @@ class Recorder:
         self._raise_if_strict()
         if self._latest.get(stream) == number:
             return None
-        captured = capture(logits, labels, **how, window=self._window)
+        layout = how["layout"]
+        has_codebooks = type(layout) is str and "k" in layout
+        specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
+        try:
+            captured = capture(logits, labels, **how, window=self._window, specials=specials)
+        except PairError as error:
+            if not self._settings.strict:
+                self._handoff.submit(Refusal(error.code, str(error), error.evidence, number, stream, at))
+                return None
+            raise
         self._latest[stream] = number
         return self._hand_over(captured, number, stream, context, at)
 
     def _close(self, timeout: float) -> bool:
         if not self._handoff.is_mine():
             return True  # a fork's copy: what it holds is for the parent to say
+        is_first = not self._closed
         self._closed = True
         done = self._handoff.close(timeout)
         if not done and (waiting := self.stats()["pending"]):
             self._notices.say("close", f"closing took over {timeout:.1f} s: {waiting} comparisons are not written")
         self._notices.say_how_many_were_held_back()
+        if is_first and (summary := self._judge.summary()):
+            self._notices.tell(summary)
         return done
 
     def _is_wanted(self, stream: str) -> bool:
@@ -333,6 +370,12 @@ def _decoding(decode: Any, notices: Notices) -> list[Processor]:
         return [Decode(decode, notices)]
     except TypeError as error:
         raise SettingError(str(error)) from None
+
+
+def _special_tokens(given: Any, decode: Any) -> PerStream[SpecialTokens]:
+    if given is not None:
+        return per_stream(given, read_special_tokens)
+    return per_stream(decode, lambda decoder: of_tokenizer(decoder) or SpecialTokens())
 
 
 def _whole(step: object) -> int:

@@ -45,6 +45,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     input: Annotated[
         int | None, Meta(description="The id that the model read at the row of logits shown, where known.")
     ]
+    input_text: Annotated[str | None, Meta(description="The input as text, where a decoder was given.")]
     label_text: Annotated[str | None, Meta(description="The label as text, where a decoder was given.")]
     prediction_text: Annotated[str | None, Meta(description="The prediction as text, where a decoder was given.")]
 
@@ -100,18 +101,20 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
 
 
 class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
-    """Something wrong with the pair itself, under a stable code."""
+    """Something wrong with the pair itself, under a stable code: written when it is found, not at each step."""
 
     event: ClassVar[str] = "predlog.finding"
 
-    step: _Count
+    step: Annotated[int, Meta(ge=0, description="The step at which it was found.")]
     stream: str
-    codebook: _Count | None
-    sample: _Count | None
-    code: str
-    message: str
-    evidence: dict[str, Any]
-    help: str | None
+    codebook: Annotated[
+        _Count | None, Meta(description="Null where there are none, and where `evidence` lists several.")
+    ]
+    sample: Annotated[_Count | None, Meta(description="Index in the batch, where it is one sample alone.")]
+    code: Annotated[str, Meta(description="labels-are-inputs, …: each has its page in the documentation.")]
+    message: Annotated[str, Meta(description="What is wrong, in numbers, and how to mend it.")]
+    evidence: Annotated[dict[str, Any], Meta(description="The numbers that show it.")]
+    help: Annotated[str | None, Meta(description="The command that prints the page about this code.")]
     context: dict[str, Any]
 
 

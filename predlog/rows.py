@@ -125,21 +125,33 @@ def _block_peaks(rows: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def matched(logits: Tensor, labels: Tensor, supervised: Tensor) -> Tensor:
-    """Count the supervised positions where the argmax is the label: [s, k, 1] for logits [s, k, t, v]."""
+def matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | None) -> Tensor:
+    """Count over the supervised positions of logits [s, k, t, v] how often the argmax is the label: [s, k, 1].
+
+    With `read`, the inputs [s, k, t] at the rows, also how often it is the input where the label is another: [s, k, 2].
+    """
+    wanted = torch.stack([labels] if read is None else [labels, read], -1)
     if logits.device.type == "cpu":
-        return _matched_on_cpu(logits, labels, supervised)
-    return _matched_anywhere(logits, labels, supervised)
+        return _matched_on_cpu(logits, wanted, supervised)
+    return _matched_anywhere(logits, wanted, supervised)
 
 
-def _matched_anywhere(logits: Tensor, labels: Tensor, supervised: Tensor) -> Tensor:
+def _matched_anywhere(logits: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor:
     peak, prediction = _exact(logits).max(-1)
-    return ((prediction == labels) & _is_number(peak) & supervised).sum(-1, keepdim=True)
+    return _hits(prediction, wanted, _is_number(peak) & supervised).sum(-2)
 
 
-def _matched_on_cpu(logits: Tensor, labels: Tensor, supervised: Tensor) -> Tensor:
-    counts = torch.zeros_like(labels[..., :1])
-    for here in itertools.product(range(labels.shape[0]), range(labels.shape[1])):
+def _hits(prediction: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
+    """Say which predictions [..., t] are the first wanted id of [..., t, w], and which the second but not the first."""
+    hits = (prediction.unsqueeze(-1) == wanted) & counted.unsqueeze(-1)
+    if wanted.shape[-1] > 1:
+        hits[..., 1] &= ~hits[..., 0]
+    return hits
+
+
+def _matched_on_cpu(logits: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor:
+    counts = torch.zeros_like(wanted[..., 0, :])
+    for here in itertools.product(range(wanted.shape[0]), range(wanted.shape[1])):
         stretch = supervised[here].nonzero()
         if not len(stretch):
             continue
@@ -147,21 +159,21 @@ def _matched_on_cpu(logits: Tensor, labels: Tensor, supervised: Tensor) -> Tenso
         for at in range(int(stretch[0]), stop, _TOGETHER):
             part = (*here, slice(at, min(at + _TOGETHER, stop)))
             if supervised[part].any():
-                counts[here] += _matched_rows(_exact(logits[part]), labels[part], supervised[part])
+                counts[here] += _matched_rows(_exact(logits[part]), wanted[part], supervised[part])
     return counts
 
 
-def _matched_rows(rows: Tensor, labels: Tensor, supervised: Tensor) -> Tensor | int:
-    """Count the matches among rows [n, v], reading on only where the head of a row leaves the label a chance."""
-    safe = labels.clamp(0, rows.shape[-1] - 1).unsqueeze(-1)
-    open_still = (rows[:, :_HEAD].amax(-1) <= rows.gather(-1, safe).squeeze(-1)) & supervised
+def _matched_rows(rows: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor | int:
+    """Count the hits among rows [n, v], reading on only where the head of a row leaves a wanted id [n, w] a chance."""
+    chance = rows.gather(-1, wanted.clamp(0, rows.shape[-1] - 1)).amax(-1)
+    open_still = (rows[:, :_HEAD].amax(-1) <= chance) & supervised
     left = open_still.nonzero().squeeze(-1)
     if not len(left):
         return 0
     if 2 * len(left) <= len(rows):
-        rows, labels, open_still = (values.index_select(0, left) for values in (rows, labels, open_still))
+        rows, wanted, open_still = (values.index_select(0, left) for values in (rows, wanted, open_still))
     peak, prediction = _peaks_of_rows(rows)
-    return ((prediction == labels) & _is_number(peak) & open_still).sum()
+    return _hits(prediction, wanted, _is_number(peak) & open_still).sum(0)
 
 
 def _peaks_of_rows(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from predlog.errors import SettingError
+from predlog.findings import CODES
 from predlog.notices import Notices
 
 
@@ -19,17 +20,19 @@ class Settings:
     samples: int
     first: int
     last: int
+    codebooks: int
     ranks: Literal[0, "local", "all"]
     streams: frozenset[str] | None
     accuracy: bool
     console: bool
+    ignore: frozenset[str]
     queue: int
     strict: bool
     durable_every: float
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, least in (("every", 1), ("samples", 1), ("first", 0), ("last", 0), ("queue", 1)):
+        for name, least in (("every", 1), ("samples", 1), ("first", 0), ("last", 0), ("codebooks", 1), ("queue", 1)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
@@ -46,6 +49,7 @@ class Settings:
             **asdict(self),
             "directory": None if self.directory is None else str(self.directory),
             "streams": None if self.streams is None else sorted(self.streams),
+            "ignore": sorted(self.ignore),
         }
 
 
@@ -69,6 +73,15 @@ def names(streams: Any) -> frozenset[str] | None:
     listed = () if isinstance(streams, str) or not isinstance(streams, Iterable) else tuple(streams)
     if not listed or not all(isinstance(name, str) for name in listed):
         raise SettingError(f"streams={streams!r} must be a collection of names, such as ['text', 'audio']")
+    return frozenset(listed)
+
+
+def codes(ignore: Any) -> frozenset[str]:
+    """Give codes of findings as a set; raises SettingError where one is unknown, and lists those that are known."""
+    listed = (ignore,) if isinstance(ignore, str) or not isinstance(ignore, Iterable) else tuple(ignore)
+    unknown = [code for code in listed if code not in CODES]
+    if unknown:
+        raise SettingError(f"ignore: {unknown[0]!r} is no finding's code; there are {', '.join(CODES)}")
     return frozenset(listed)
 
 

@@ -1,9 +1,13 @@
 """Events and pairs that tests share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from predlog.facts import Evidence, Facts, Shown
+from predlog.specials import SpecialTokens
 
 
 def token(position: int, label: int | None = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:
@@ -17,6 +21,7 @@ def token(position: int, label: int | None = 3, prediction: int | None = 3, **fi
         "prediction_logprob": -0.25,
         "label_rank": 1,
         "input": None,
+        "input_text": None,
         "label_text": None,
         "prediction_text": None,
         **fields,
@@ -107,3 +112,35 @@ def pair(seed: int = 0, samples: int = 3, length: int = 20, vocabulary: int = 50
     labels = torch.randint(vocabulary, (samples, length), generator=generator)
     labels[:, :4] = -100
     return logits, labels
+
+
+def shown(label: int = 3, prediction: int | None = 3, **fields: Any) -> Shown:
+    """Give a token shown, of a model that gives its prediction half of the probability."""
+    known: dict[str, Any] = {
+        "position": 9,
+        "label": label,
+        "prediction": prediction,
+        "read": None,
+        "label_logprob": -0.7 if label == prediction else -5.0,
+        "prediction_logprob": -0.7,
+        "around": (None, None, None),
+    }
+    return Shown(**{**known, **fields})
+
+
+def facts(tokens: Sequence[Shown] = (), **fields: Any) -> Facts:
+    """Give the facts of a healthy sample: 100 supervised tokens of next-token training."""
+    known: dict[str, Any] = {
+        "sample": 0, "codebook": None, "length": 128, "vocabulary": 512, "shift": 1, "ignore_index": -100,
+        "specials": SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2})), "supervised": 100,
+        "nonfinite": 0, "out_of_range": 0, "lowest": 0, "highest": 500, "fingerprint": (7, 8), "matched": 30,
+        "copied": 1, "equal": (2, 100, 1), "compared": (100, 100, 99), "start": (1, 40, 41), "follower": None,
+        "pad": 0, "eos": 1, "bos": 0, "tokens": tuple(tokens),
+    }  # fmt: skip
+    return Facts(**{**known, **fields})
+
+
+def evidence(*samples: Facts, step: int = 0, **fields: Any) -> Evidence:
+    """Give what was captured at one step."""
+    fields.setdefault("widest", max((one.supervised for one in samples), default=0))
+    return Evidence.of(step, samples, **fields)

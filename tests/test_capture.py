@@ -14,8 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from predlog import rows
 from predlog.capture import capture, select
 from predlog.errors import PairError
+from predlog.facts import Facts
 from predlog.layout import Pair
 from predlog.packing import Window, unpack
+from predlog.specials import SpecialTokens
 from tests import reference
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64]
@@ -23,7 +25,7 @@ HALF = [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 
 
 def captured(logits: Any, labels: Any, window: Window | None = None, **how: Any) -> list[dict[str, Any]]:
-    return list(unpack(capture(logits, labels, window=window or Window(), **how)))
+    return [fields for fields, _ in unpack(capture(logits, labels, window=window or Window(), **how))]
 
 
 def plain(logits: Tensor) -> list[Any]:
@@ -122,8 +124,10 @@ def test_the_cpu_and_the_other_devices_give_the_same(pair: dict[str, Any]) -> No
     for one, other in zip(here[2:], there[2:], strict=True):
         assert torch.allclose(one.double(), other.double(), rtol=1e-6, atol=1e-6, equal_nan=True)
     supervised = labels != pair["ignore_index"]
+    others = [] if pair["inputs"] is None else [pair["inputs"].unsqueeze(1) % logits.shape[-1]]
+    wanted = torch.stack([labels, *others], -1)
     assert torch.equal(
-        rows._matched_on_cpu(logits, labels, supervised), rows._matched_anywhere(logits, labels, supervised)
+        rows._matched_on_cpu(logits, wanted, supervised), rows._matched_anywhere(logits, wanted, supervised)
     )
 
 
@@ -216,7 +220,7 @@ def test_arrays_of_other_libraries(source: str) -> None:
     assert captured(*given) == captured(torch.tensor(logits), torch.tensor(labels))
 
 
-VIEWS = {"slice", "expand", "view", "_unsafe_view", "select", "unsqueeze", "squeeze", "detach", "alias"}
+VIEWS = {"slice", "expand", "view", "_unsafe_view", "select", "unsqueeze", "squeeze", "detach", "alias", "unfold"}
 
 
 class Dispatched(TorchDispatchMode):
@@ -235,33 +239,42 @@ class Dispatched(TorchDispatchMode):
         return result
 
 
-def operations_on_meta(samples: int, length: int, *, accuracy: bool = False) -> list[tuple[str, int]]:
+def operations_on_meta(
+    samples: int, length: int, *, accuracy: bool = False, inputs: bool = False
+) -> list[tuple[str, int]]:
+    labels = torch.empty(samples, 1, length, dtype=torch.int64, device="meta")
     pair = Pair(
         torch.empty(samples, 1, length, 1000, dtype=torch.bfloat16, device="meta"),
-        torch.empty(samples, 1, length, dtype=torch.int64, device="meta"),
-        None,
+        labels,
+        labels if inputs else None,
         has_codebooks=False,
     )
+    specials = SpecialTokens(pad=(0,), eos=(1,), bos=(2,)) if inputs else SpecialTokens()
     with torch.no_grad(), Dispatched() as dispatched:
-        select(pair, shift=1, ignore_index=-100, window=Window(accuracy=accuracy))
+        select(pair, shift=1, ignore_index=-100, window=Window(accuracy=accuracy), specials=specials)
     return list(dispatched.operations)
 
 
-def test_what_is_read_depends_on_neither_batch_nor_mask() -> None:
+@pytest.mark.parametrize("inputs", [False, True])
+def test_what_is_read_depends_on_neither_batch_nor_mask(inputs: bool) -> None:
     """On a device the operations are the same for 2 and 64 samples; on meta tensors there is no mask to look at."""
-    few, many = operations_on_meta(2, 64), operations_on_meta(64, 64)
+    few, many = operations_on_meta(2, 64, inputs=inputs), operations_on_meta(64, 64, inputs=inputs)
     assert few == many
-    assert len(few) <= 40
+    assert len(few) <= (60 if inputs else 41)
     shown = 2 * 10 * 1000
     assert max(elements for _, elements in few) == shown
 
 
-def test_what_is_read_grows_with_the_length_by_the_labels_alone() -> None:
-    """64 times the length makes the same operations; only those over the labels of the samples shown are larger."""
-    short, long = operations_on_meta(2, 65), operations_on_meta(2, 4097)
+@pytest.mark.parametrize("inputs", [False, True])
+def test_what_is_read_grows_with_the_length_by_the_labels_alone(inputs: bool) -> None:
+    """64 times the length makes the same operations; only those over labels and inputs of the samples are larger."""
+    short, long = operations_on_meta(2, 65, inputs=inputs), operations_on_meta(2, 4097, inputs=inputs)
     assert [name for name, _ in short] == [name for name, _ in long]
-    larger = {name: elements for (name, elements), before in zip(long, short, strict=True) if elements != before[1]}
-    assert larger == {"ne": 2 * 4096, "cumsum": 2 * 4096}
+    larger = [name for (name, elements), before in zip(long, short, strict=True) if elements != before[1]]
+    over_labels = ["ne", "cumsum", "mul", "mul", "clamp", "ne"]
+    over_inputs = ["eq"] * 3 + ["constant_pad_nd", "eq", "bitwise_and"]
+    assert sorted(larger) == sorted(over_labels + over_inputs * inputs)
+    assert max(elements for name, elements in long if name in larger) <= 3 * 2 * 4097
 
 
 def test_the_accuracy_reads_more_and_is_seen_to() -> None:
@@ -281,6 +294,95 @@ def test_on_the_cpu_only_the_rows_shown_are_touched() -> None:
     assert captured(poisoned, labels, Window(accuracy=False)) == before
 
 
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs())
+def test_inputs_and_specials_change_no_token(pair: dict[str, Any]) -> None:
+    """Apart from the input itself, a record is the same with inputs and special tokens and without them."""
+    how = {name: pair[name] for name in ("window", "shift", "ignore_index")}
+    plain_fields = captured(pair["logits"], pair["labels"], **how)
+    inputs = torch.zeros_like(pair["labels"]) if pair["inputs"] is None else pair["inputs"]
+    state = torch.get_rng_state()
+    more = captured(pair["logits"], pair["labels"], **how, inputs=inputs, specials=SpecialTokens(pad=(0, 1), eos=(2,)))
+    assert torch.equal(state, torch.get_rng_state())
+    for fields in more:
+        for token in fields["tokens"]:
+            assert token["input"] is not None
+            token["input"] = None
+    assert repr(more) == repr(plain_fields)
+
+
+def counted(inputs: Tensor | None, labels: Tensor, logits: Tensor, **how: Any) -> list[Facts]:
+    return [facts for _, facts in unpack(capture(logits, labels, inputs=inputs, **{"window": Window(), **how}))]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs(), st.integers(0, 5))
+def test_counts_equal_the_reference(pair: dict[str, Any], pad: int) -> None:
+    """What findings are judged by is what counting one position after the other in plain Python gives."""
+    labels, logits, shift, ignored = pair["labels"].to(torch.int64), pair["logits"], pair["shift"], pair["ignore_index"]
+    inputs = labels.roll(1, 1) % 7 if pair["inputs"] is None else pair["inputs"] % 7
+    specials = SpecialTokens(pad=(pad,), eos=(1, 2))
+    how = {name: pair[name] for name in ("window", "shift", "ignore_index")}
+    vocabulary, length = logits.shape[-1], labels.shape[1]
+    for sample, facts in enumerate(counted(inputs, labels, logits, specials=specials, **how)):
+        ids, read = labels[sample].tolist(), inputs[sample].tolist()
+        seen = [p for p in range(shift, length) if ids[p] != ignored]
+        assert facts.supervised == len(seen)
+        assert facts.out_of_range == sum(not 0 <= ids[p] < vocabulary for p in seen)
+        assert (facts.lowest, facts.highest) == (
+            min([0] * (len(seen) < length - shift) + [ids[p] for p in seen], default=0),
+            max([0] * (len(seen) < length - shift) + [ids[p] for p in seen], default=0),
+        )
+        for offset in range(3):
+            there = [p for p in seen if p - shift + offset < length]
+            assert facts.compared is not None
+            assert facts.equal is not None
+            assert facts.compared[offset] == len(there)
+            assert facts.equal[offset] == sum(ids[p] == read[p - shift + offset] for p in there)
+        assert facts.pad == (None if pad == ignored else sum(ids[p] == pad for p in seen))
+        ends = {1, 2} - {ignored}
+        assert facts.eos == sum(ids[p] in ends for p in seen)
+        assert facts.start == tuple(read[:3])
+        if pair["window"].accuracy:
+            rows = [reference.prediction(plain(logits[sample, p - shift])) for p in seen]
+            copies = [row is not None and row == read[p - shift] != ids[p] for row, p in zip(rows, seen, strict=True)]
+            assert facts.copied == sum(copies)
+        for token in facts.tokens:
+            around = [token.position + offset for offset in (-1, 1, 2)]
+            assert token.around == tuple(ids[p] if 0 <= p < length and ids[p] != ignored else None for p in around)
+        follows = seen[-1] - shift + 2 if seen else length
+        known = pair["window"].last and follows < length
+        assert facts.follower == (read[follows] if known else None)
+
+
+def test_fingerprints_tell_labels_apart() -> None:
+    """The same labels have the same fingerprint; one label changed, or two exchanged, have another."""
+    logits, labels = torch.randn(1, 30, 50), torch.randint(2, 50, (1, 30), generator=torch.Generator().manual_seed(1))
+    prints = {counted(None, labels, logits)[0].fingerprint}
+    assert prints == {counted(None, labels.clone(), torch.randn(1, 30, 50))[0].fingerprint}
+    for place in range(29):
+        changed, exchanged = labels.clone(), labels.clone()
+        changed[0, place] = 1
+        exchanged[0, place : place + 2] = labels[0, place : place + 2].flip(0)
+        prints.add(counted(None, changed, logits)[0].fingerprint)
+        if labels[0, place] != labels[0, place + 1]:
+            prints.add(counted(None, exchanged, logits)[0].fingerprint)
+    assert len(prints) >= 50
+
+
+def test_logits_may_end_where_the_shifted_labels_do() -> None:
+    """Logits without the rows that have no label give the same records as with them."""
+    logits, labels = torch.randn(2, 20, 50), torch.randint(50, (2, 20))
+    assert captured(logits[:, :-1], labels, shift=1) == captured(logits, labels, shift=1)
+
+
+def test_only_so_many_codebooks_are_shown() -> None:
+    """Samples and codebooks beyond the limits are neither read nor recorded."""
+    logits, labels = torch.randn(3, 9, 50, 12), torch.randint(50, (3, 9, 12))
+    found = captured(logits, labels, Window(codebooks=3), layout="b t v k, b t k")
+    assert [(one["sample"], one["codebook"]) for one in found] == [(s, k) for s in range(2) for k in range(3)]
+
+
 def test_the_pair_is_left_alone() -> None:
     """Values, versions, gradients and random state are what they were."""
     logits, labels = torch.randn(2, 20, 40, requires_grad=True), torch.randint(40, (2, 20))
@@ -296,8 +398,8 @@ def test_the_pair_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "how", "says"),
     [
-        (torch.zeros(0, 8, 9), torch.zeros(0, 8, dtype=torch.long), {}, "an empty pair"),
-        (torch.zeros(1, 8, 0), torch.zeros(1, 8, dtype=torch.long), {}, "an empty pair"),
+        (torch.zeros(0, 8, 9), torch.zeros(0, 8, dtype=torch.long), {}, "nothing to compare"),
+        (torch.zeros(1, 8, 0), torch.zeros(1, 8, dtype=torch.long), {}, "nothing to compare"),
         (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"shift": 8}, "shift=8"),
         (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"shift": -1}, "shift=-1"),
         (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"ignore_index": 2**64}, "ignore_index must be"),

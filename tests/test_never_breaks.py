@@ -179,7 +179,10 @@ def test_no_tensor_is_kept_alive(tmp_path: Path, how: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("pair", "says"),
     [
-        ((torch.zeros(0, 8, 9), torch.zeros(0, 8).long()), "step 0, stream 'text': not recorded: an empty pair"),
+        (
+            (torch.zeros(0, 8, 9), torch.zeros(0, 8).long()),
+            "logits [0, 8, 9] and labels [0, 8] hold nothing to compare",
+        ),
         ((torch.zeros(2, 8, 9), torch.zeros(2, 7).long()), "logits [2, 8, 9] and labels [2, 7]"),
         ((torch.zeros(2, 8, 9), torch.zeros(2, 8)), "labels [2, 8] are torch.float32: token ids must be integers"),
         ((None, None), "logits are a NoneType: pass a torch tensor"),
@@ -188,13 +191,15 @@ def test_no_tensor_is_kept_alive(tmp_path: Path, how: dict[str, Any]) -> None:
 def test_what_was_wrong_is_said_in_one_line(
     capfd: pytest.CaptureFixture[str], pair: tuple[Any, Any], says: str
 ) -> None:
-    """One line on stderr has the step, the stream, the shapes and what to do; the next of its kind is held back."""
+    """A pair that is refused is a finding, said once: where there is no sink at all, on stderr."""
     with Recorder(every=1, console=False) as recorder:
         for step in range(50):
             assert recorder.compare(*pair, step) is None
-    line, held_back = capfd.readouterr().err.splitlines()
+    line, summary = capfd.readouterr().err.splitlines()
+    assert line.startswith("predlog: text: ")
     assert says in line
-    assert held_back == "predlog: 49 more lines like the ones above were held back"
+    assert "1 finding stands: " in summary
+    assert "(text, since step 0)" in summary
 
 
 def test_strict_raises_at_once(tmp_path: Path) -> None:

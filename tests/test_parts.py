@@ -282,17 +282,25 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
-    "errors", "notices", "ranks", "records", "context", "settings", "layout", "rows", "packing", "capture", "handoff",
-    "losses", "processors", "sinks.visible", "sinks.table", "sinks.jsonl", "sinks.console", "sinks", "guards",
-    "pipeline", "leaving", "recorder", "default", "reading", "demo", "cli",
+    "errors", "notices", "ranks", "records", "context", "specials", "facts", "findings", "settings", "layout", "rows",
+    "counting", "packing", "capture", "handoff", "losses", "judging", "processors", "sinks.visible", "sinks.wording",
+    "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "pipeline", "leaving",
+    "recorder", "default", "reading", "mistakes", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
-    "torch": {"layout", "rows", "packing", "capture", "demo"},
+    "torch": {"layout", "rows", "counting", "packing", "capture", "demo"},
     "einops": {"layout"},
     "structlog": {"processors", "guards", "pipeline", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
-    "rich": {"sinks.visible", "sinks.table", "sinks.console", "demo"},
+    "rich": {
+        "sinks.visible",
+        "sinks.wording",
+        "sinks.table",
+        "sinks.codebooks",
+        "sinks.console",
+        "demo",
+    },
 }
 
 

@@ -285,7 +285,9 @@ def test_a_forked_child_says_nothing(tmp_path: Path) -> None:
         "child = os.fork()\n"
         "if child: os.waitpid(child, 0)\n"
     )
-    assert program(tmp_path, code).stderr.count("held back") == 1
+    assert program(tmp_path, code).stderr.splitlines() == [
+        "predlog: 1 finding stands: unreadable-pair (text, since step 0)"
+    ]
 
 
 def test_a_worker_that_cannot_start_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,16 +442,20 @@ def test_a_refused_pair_does_not_use_up_its_step(tmp_path: Path) -> None:
 
 
 def test_each_cause_of_a_refusal_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One wrong stream does not hide what is wrong with another."""
+    """One wrong stream does not hide what is wrong with another; each is a finding, written once."""
     logits, labels = events.pair()
     with Recorder(tmp_path, every=1, console=False) as recorder:
         for step in range(5):
             recorder.compare(logits, labels[:, :3], step, stream="text")
             recorder.compare(logits, labels.double(), step, stream="audio")
-    text, audio, held_back = capfd.readouterr().err.splitlines()
-    assert "stream 'text'" in text
-    assert "stream 'audio'" in audio
-    assert "8 more" in held_back
+    found = [record for record in predlog.read(tmp_path) if isinstance(record, predlog.Finding)]
+    assert [(one.stream, one.code, one.step) for one in found] == [
+        ("text", "length-mismatch", 0),
+        ("audio", "unreadable-pair", 0),
+    ]
+    assert capfd.readouterr().err == (
+        "predlog: 2 findings stand: length-mismatch (text, since step 0), unreadable-pair (audio, since step 0)\n"
+    )
 
 
 def test_errors_that_cannot_be_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

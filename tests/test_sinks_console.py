@@ -181,18 +181,18 @@ def test_a_stream_without_the_characters_degrades(encoding: str, terminal: bool)
 
 def test_plain_lines() -> None:
     """Not a terminal: a few whole lines a sample, without drawing, that say by themselves what they are."""
-    assert drawn(event(WORDS, codebook=3), terminal=False).splitlines() == [
-        "predlog step 120 text codebook 3 sample 0: 41.2% right, 388 of 512 supervised",
-        'predlog step 120 text codebook 3 sample 0: first 5 labels [" the", " lan", "guage", " ref", "erence"]',
-        'predlog step 120 text codebook 3 sample 0: first 5 predictions [" the", " lan", "guage", " ref", "erence"]',
+    assert drawn(event(WORDS), terminal=False).splitlines() == [
+        "predlog step 120 text sample 0: 41.2% right, 388 of 512 supervised",
+        'predlog step 120 text sample 0: first 5 labels [" the", " lan", "guage", " ref", "erence"]',
+        'predlog step 120 text sample 0: first 5 predictions [" the", " lan", "guage", " ref", "erence"]',
         (
-            "predlog step 120 text codebook 3 sample 0: first 5 positions [60, 61, 62, 63, 64]"
+            "predlog step 120 text sample 0: first 5 positions [60, 61, 62, 63, 64]"
             " p(label) [1.00, 0.90, 0.67, 0.41, 0.20] ranks [1, 2, 5, 10, 17]"
         ),
-        'predlog step 120 text codebook 3 sample 0: last 5 labels [" de", "scribes", " the", " syntax", "."]',
-        'predlog step 120 text codebook 3 sample 0: last 5 predictions [" de", "scribes", " the", " syntax", "."]',
+        'predlog step 120 text sample 0: last 5 labels [" de", "scribes", " the", " syntax", "."]',
+        'predlog step 120 text sample 0: last 5 predictions [" de", "scribes", " the", " syntax", "."]',
         (
-            "predlog step 120 text codebook 3 sample 0: last 5 positions [505, 506, 507, 508, 509]"
+            "predlog step 120 text sample 0: last 5 positions [505, 506, 507, 508, 509]"
             " p(label) [0.08, 0.03, 0.01, 2e-3, 3e-4] ranks [26, 37, 50, 65, 82]"
         ),
     ]

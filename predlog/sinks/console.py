@@ -12,11 +12,10 @@ from rich.style import Style
 
 from predlog import records
 from predlog.records import Event
+from predlog.sinks.codebooks import CodebookLine, CodebookRow
 from predlog.sinks.table import PlainLines, TokenTable
 from predlog.sinks.visible import encodable, visible
-
-_QUIET = Style.parse("dim")
-_WARNING = Style.parse("yellow")
+from predlog.sinks.wording import ASCII, ERROR, NAME, UNICODE, WARNING
 
 
 class Console:
@@ -28,14 +27,16 @@ class Console:
 
     def __init__(self, console: RichConsole | None = None) -> None:
         self._console = console
+        self._last: Event | None = None
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
         if records.is_ours(event):
             console = self._console or rich.get_console()
-            if drawn := _drawn(event, console):
+            if drawn := _drawn(event, console, self._last):
                 with _tqdm_aside(console):
                     _print(console, drawn)
+            self._last = event
         return event
 
 
@@ -60,21 +61,45 @@ def _raise() -> NoReturn:
     raise  # noqa: PLE0704 - rich calls this while it handles the error
 
 
-def _drawn(event: Event, console: RichConsole) -> RenderableType | None:
+def _drawn(event: Event, console: RichConsole, last: Event | None) -> RenderableType | None:
     match event["event"]:
         case "predlog.comparison":
             is_screen = console.is_terminal and not console.is_dumb_terminal
-            return TokenTable(event) if is_screen else PlainLines(event)
+            if event["codebook"] is None:
+                return TokenTable(event) if is_screen else PlainLines(event)
+            return CodebookRow(event, has_heading=not _goes_on(event, last)) if is_screen else CodebookLine(event)
+        case "predlog.finding":
+            return _finding(event, console)
         case "predlog.run":
-            return _line(f"predlog {event['versions']['predlog']}: {_destination(event)}", _QUIET, console)
+            return _line(f"predlog {event['versions']['predlog']}: {_destination(event)}", NAME, console)
         case "predlog.gap":
             steps = f"steps {event['first_step']} to {event['last_step']}"
             return _line(
                 f"predlog: {event['count']} comparisons missing, {steps}: {event['reason']}",
-                _WARNING,
+                WARNING,
                 console,
             )
     return None
+
+
+def _goes_on(event: Event, last: Event | None) -> bool:
+    """Say whether the row above was of the same sample."""
+    return (
+        last is not None
+        and last["event"] == "predlog.comparison"
+        and all(event[key] == last[key] for key in ("step", "stream", "sample"))
+        and last["codebook"] is not None
+    )
+
+
+def _finding(event: Event, console: RichConsole) -> RenderableType:
+    is_error = event["level"] == "error"
+    glyphs = ASCII if console.options.ascii_only else UNICODE
+    sign = glyphs.error if is_error else glyphs.warning
+    text = f"{sign} predlog {event['code']}, step {event['step']}: {event['message']}"
+    if event["help"]:
+        text += f" More: {event['help']}"
+    return _line(text, ERROR if is_error else WARNING, console)
 
 
 def _destination(event: Event) -> str:

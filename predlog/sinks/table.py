@@ -4,8 +4,7 @@ Both yield rich Segments directly. `rich.table.Table` measures and wraps every c
 which costs over twenty times as much and, in a thread, as much of the training loop's time.
 """
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
@@ -13,37 +12,35 @@ from typing import Any
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
-from rich.style import Style
 
 from predlog.records import Event
-from predlog.sinks.visible import encodable, shorten, visible
+from predlog.sinks.visible import encodable, shorten
+from predlog.sinks.wording import (
+    ASCII,
+    END,
+    HEADING,
+    NAME,
+    PLAIN,
+    RIGHT,
+    UNICODE,
+    WARNING,
+    WRONG,
+    Glyphs,
+    known,
+    listed,
+    not_finite,
+    probability,
+    quoted,
+    right,
+    supervised,
+    token_text,
+    where,
+)
 
-_HEADING = Style.parse("bold")
-_NAME = Style.parse("dim")
-_RIGHT = Style.parse("green")
-_WRONG = Style.parse("red")
-_PLAIN = Style.null()
-_WARNING = Style.parse("yellow")
-
-_NAMES = ("position", "label", "prediction", "p(label)", "rank")
+_NAMES = ("position", "input", "label", "prediction", "p(label)", "rank")
 _NAMES_WIDTH = max(map(len, _NAMES)) + 2
 # No column is wider than this where there is room, nor narrower than that where there is none.
 _WIDEST, _NARROWEST = 25, 7
-_END = Segment.line()
-
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """The characters that a stream can show beside the tokens' own."""
-
-    right: str = "✓"
-    space: str = "␣"
-    ellipsis: str = "…"
-    dot: str = "·"
-    divider: str = "│"
-
-
-_UNICODE, _ASCII = Glyphs(), Glyphs(right="=", space="\\s", ellipsis="~", dot="-", divider="|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,8 @@ class TokenTable:
         self._event = event
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield a heading line, then five lines a band."""
-        glyphs = _ASCII if options.ascii_only else _UNICODE
+        """Yield a heading line, then five lines a band, or six where the inputs are known."""
+        glyphs = ASCII if options.ascii_only else UNICODE
         yield from _heading(self._event, options, glyphs)
         first, last = (
             [_column(token, glyphs, options.encoding) for token in self._event["tokens"] if token["slot"] == slot]
@@ -76,66 +73,22 @@ class TokenTable:
 
 
 def _heading(event: Event, options: ConsoleOptions, glyphs: Glyphs) -> Iterator[Segment]:
-    parts = [*_where(event), _right(event), _not_finite(event), _supervised(event)]
+    parts = [*where(event), right(event), not_finite(event), supervised(event)]
     text = encodable(f" {glyphs.dot} ".join(filter(None, parts)), options.encoding)
-    yield Segment(shorten(text, options.max_width, glyphs.ellipsis), _HEADING if event["supervised"] else _WARNING)
-    yield _END
-
-
-def _where(event: Event) -> list[str]:
-    codebook = "" if event["codebook"] is None else f" codebook {event['codebook']}"
-    stream = visible(event["stream"], " ")
-    return [f"step {event['step']}", f"{stream}{codebook}", f"sample {event['sample']}"]
-
-
-def _supervised(event: Event) -> str:
-    if not event["supervised"]:
-        return f"nothing supervised: every label of {event['length']} is ignored"
-    return f"{event['supervised']} of {event['length']} supervised"
-
-
-def _right(event: Event) -> str:
-    if not event["supervised"]:
-        return ""
-    if event["matched"] is None:
-        shown = [token["match"] for token in event["tokens"]]
-        return f"{sum(shown)} of {len(shown)} shown right"
-    return f"{100 * event['matched'] / event['supervised']:.1f}% right"
-
-
-def _not_finite(event: Event) -> str:
-    return f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
+    yield Segment(shorten(text, options.max_width, glyphs.ellipsis), HEADING if event["supervised"] else WARNING)
+    yield END
 
 
 def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
     # The place before each text is the tick's alone, so no token can be taken for one.
-    label = f" {encodable(_text(token, 'label', glyphs.space), encoding)}"
+    label = f" {encodable(token_text(token, 'label', glyphs.space), encoding)}"
     mark = glyphs.right if token["match"] else " "
-    prediction = f"{mark}{encodable(_text(token, 'prediction', glyphs.space), encoding)}"
-    position, rank = f" {token['position']}", f" {_known(token['label_rank'])}"
-    probability = f" {_probability(token['label_logprob'])}"
-    width = max(cell_len(label), cell_len(prediction), len(position), len(probability), len(rank))
-    return _Column((position, label, prediction, probability, rank), min(width, _WIDEST), token["match"])
-
-
-def _text(token: dict[str, Any], which: str, space: str) -> str:
-    text = token[f"{which}_text"]
-    return _id(token[which]) if text is None else visible(text, space) or '""'
-
-
-def _id(token: int | None) -> str:
-    return "nan" if token is None else str(token)
-
-
-def _known(number: int | None) -> str:
-    return "-" if number is None else str(number)
-
-
-def _probability(logprob: float | None) -> str:
-    if logprob is None:
-        return "-"
-    probability = math.exp(logprob)
-    return f"{probability:.2f}" if probability >= 0.005 else f"{probability:.0e}".replace("e-0", "e-")
+    prediction = f"{mark}{encodable(token_text(token, 'prediction', glyphs.space), encoding)}"
+    read = f" {encodable(token_text(token, 'input', glyphs.space), encoding)}" if token["input"] is not None else ""
+    position, rank = f" {token['position']}", f" {known(token['label_rank'])}"
+    chance = f" {probability(token['label_logprob'])}"
+    width = max(cell_len(read), cell_len(label), cell_len(prediction), len(position), len(chance), len(rank))
+    return _Column((position, read, label, prediction, chance, rank), min(width, _WIDEST), token["match"])
 
 
 def _bands(groups: list[list[_Column]], room: int) -> Iterator[list[list[_Column]]]:
@@ -162,22 +115,24 @@ def _fitted(group: list[_Column], room: int) -> list[_Column]:
 def _band(groups: list[list[_Column]], glyphs: Glyphs) -> Iterator[Segment]:
     divider = glyphs.divider
     for row, name in enumerate(_NAMES):
-        yield Segment(f" {name:<{_NAMES_WIDTH - 1}}", _NAME)
+        if name == "input" and not any(column.cells[row] for column in chain(*groups)):
+            continue
+        yield Segment(f" {name:<{_NAMES_WIDTH - 1}}", NAME)
         if name == "prediction":
             yield from _coloured(groups, row, glyphs, divider)
         else:
             cells = ("".join(_padded(column.cells[row], column.width, glyphs) for column in group) for group in groups)
-            yield Segment(divider.join(cells), _NAME if name == "position" else _PLAIN)
-        yield _END
+            yield Segment(divider.join(cells), NAME if name == "position" else PLAIN)
+        yield END
 
 
 def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs, divider: str) -> Iterator[Segment]:
     for place, group in enumerate(groups):
         if place:
-            yield Segment(divider, _PLAIN)
+            yield Segment(divider, PLAIN)
         for match, columns in groupby(group, key=_is_right):
             text = "".join(_padded(column.cells[row], column.width, glyphs) for column in columns)
-            yield Segment(text, _RIGHT if match else _WRONG)
+            yield Segment(text, RIGHT if match else WRONG)
 
 
 def _is_right(column: _Column) -> bool:
@@ -203,33 +158,23 @@ class PlainLines:
         """Yield one line about the sample and three a group of tokens."""
         for line in self._lines():
             yield Segment(encodable(line, options.encoding))
-            yield _END
+            yield END
 
     def _lines(self) -> Iterator[str]:
         event = self._event
-        where = f"predlog {' '.join(_where(event))}:"
-        parts = (_right(event), _not_finite(event), _supervised(event))
-        yield f"{where} {', '.join(filter(None, parts))}"
+        named_here = f"predlog {' '.join(where(event))}:"
+        parts = (right(event), not_finite(event), supervised(event))
+        yield f"{named_here} {', '.join(filter(None, parts))}"
         for slot in ("first", "last"):
             tokens = [token for token in event["tokens"] if token["slot"] == slot]
             if tokens:
-                named = f"{where} {slot} {len(tokens)}"
-                yield f"{named} labels {_list(_quoted(token, 'label') for token in tokens)}"
-                yield f"{named} predictions {_list(_quoted(token, 'prediction') for token in tokens)}"
+                named = f"{named_here} {slot} {len(tokens)}"
+                if tokens[0]["input"] is not None:
+                    yield f"{named} inputs {listed(quoted(token, 'input') for token in tokens)}"
+                yield f"{named} labels {listed(quoted(token, 'label') for token in tokens)}"
+                yield f"{named} predictions {listed(quoted(token, 'prediction') for token in tokens)}"
                 yield (
-                    f"{named} positions {_list(str(token['position']) for token in tokens)}"
-                    f" p(label) {_list(_probability(token['label_logprob']) for token in tokens)}"
-                    f" ranks {_list(_known(token['label_rank']) for token in tokens)}"
+                    f"{named} positions {listed(str(token['position']) for token in tokens)}"
+                    f" p(label) {listed(probability(token['label_logprob']) for token in tokens)}"
+                    f" ranks {listed(known(token['label_rank']) for token in tokens)}"
                 )
-
-
-def _quoted(token: dict[str, Any], which: str) -> str:
-    text = token[f"{which}_text"]
-    if text is None:
-        return _id(token[which])
-    shown = visible(text, " ").replace('"', '\\"')
-    return f'"{shown}"'
-
-
-def _list(items: Iterable[str]) -> str:
-    return f"[{', '.join(items)}]"

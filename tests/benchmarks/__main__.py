@@ -139,7 +139,7 @@ def gate() -> Iterator[Ratio]:
 def table() -> Iterator[Ratio]:
     """Set a `rich.table.Table` with the same content against our renderable."""
     logits, labels = events.pair(length=200, vocabulary=500)
-    (fields, *_) = unpack(capture(logits, labels, window=Window()))
+    ((fields, _), *_) = unpack(capture(logits, labels, window=Window()))
     event = events.comparison(**fields)
     for token in event["tokens"]:
         token.update(label_text=f" tok{token['label']}", prediction_text=f" tok{token['prediction']}")

@@ -1,0 +1,259 @@
+"""From evidence to findings: which rule is asked when, what stands, and what is said of it.
+
+Each stream and codebook is judged by itself. A finding is said once, and again when it comes back after it was gone;
+each time it comes back it must stay away twice as long before it counts as gone, so that what comes and goes does not
+fill the log. Codebooks that are found guilty of the same thing at the same step are said together.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from predlog import findings
+from predlog.facts import Evidence, Facts, Sums
+from predlog.findings import CLEAN, ENOUGH, Fault, Past, Rule
+from predlog.records import Finding
+
+# A rule that could not decide by then begins anew.
+_LONGEST_POOL = 64
+# Streams and codebooks beyond this number are forgotten, those first that were not seen for longest.
+_MOST_LANES = 1024
+_MOST_NAMED = 8
+
+
+@dataclass(slots=True, eq=False)
+class Standing:
+    """Something that was found and is not gone: the fields of its record, and the codebooks that it stands for."""
+
+    code: str
+    level: str
+    step: int
+    stream: str
+    codebook: int | None
+    message: str
+    evidence: dict[str, Any]
+    codebooks: set[int | None]
+    record: Finding | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is the finding's own in its event, beside what all events have."""
+        return {
+            "step": self.step,
+            "stream": self.stream,
+            "codebook": self.codebook,
+            "sample": None,
+            "code": self.code,
+            "message": self.message,
+            "evidence": self.evidence,
+            "help": f"predlog explain {self.code}",
+            "context": {},
+        }
+
+
+@dataclass(slots=True)
+class _Opinion:
+    """What one rule has seen of one lane, and how often it must find nothing before its finding is gone."""
+
+    pool: list[Evidence] = field(default_factory=list)
+    stands: bool = False
+    patience: int = 1
+    clean: int = 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One stream and codebook."""
+
+    first_step: int
+    opinions: dict[str, _Opinion] = field(default_factory=dict)
+    best: float | None = None
+    supervised: int = 0
+    lately: list[Evidence] = field(default_factory=list)
+
+    @property
+    def past(self) -> Past:
+        """What the rules may know of earlier records."""
+        return Past(self.first_step, self.best, self.supervised)
+
+
+class Judge:
+    """Ask the rules about everything that was captured, and remember what they said."""
+
+    def __init__(self, ignore: Collection[str] = ()) -> None:
+        self._ignored = frozenset(ignore)
+        self._rules = [rule for rule in findings.RULES if rule.code not in self._ignored]
+        self._lanes: OrderedDict[tuple[str, int | None], _Lane] = OrderedDict()
+        self._standing: dict[int, Standing] = {}
+        self._gone: dict[tuple[str, str], int] = {}
+
+    @property
+    def standing(self) -> list[Standing]:
+        """What was found and is not gone, oldest first."""
+        return list(self._standing.values())
+
+    def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[Standing]:
+        """Take in what was captured of a pair, and give what is to be said of it now."""
+        captured = sorted(facts, key=_codebook_first)
+        widest = max((one.supervised for one in captured), default=0)
+        lane = self._lane(stream, None, step)
+        for code in findings.REFUSALS:
+            if code in lane.opinions:
+                self._found_nothing(stream, None, code)
+        found: dict[str, list[tuple[int | None, Rule, Fault, list[Evidence]]]] = {}
+        for codebook, ones in groupby(captured, key=_codebook):
+            evidence = Evidence.of(step, tuple(ones), is_trained=is_trained, widest=widest)
+            for rule, fault, pool in self._ask(stream, codebook, evidence):
+                found.setdefault(rule.code, []).append((codebook, rule, fault, pool))
+        return [self._said(step, stream, guilty) for guilty in found.values()]
+
+    def refuse(self, step: int, stream: str, code: str, message: str, evidence: dict[str, Any]) -> list[Standing]:
+        """Take in that a pair was refused, and give what is to be said of it now."""
+        opinion = self._lane(stream, None, step).opinions.setdefault(code, _Opinion())
+        opinion.clean = 0
+        if code in self._ignored or opinion.stands:
+            return []
+        opinion.stands = True
+        return [self._stands(Standing(code, "error", step, stream, None, message, evidence, {None}))]
+
+    def summary(self) -> str | None:
+        """Give one line about all that was found; None where nothing was."""
+        stand = [f"{one.code} ({_lane_name(one.stream, one.codebook)}, since step {one.step})" for one in self.standing]
+        gone = [f"{code} ({stream})" for stream, code in list(self._gone)]
+        parts = [
+            f"{len(stand)} finding{'s stand' if len(stand) > 1 else ' stands'}: {_listed(stand)}" if stand else "",
+            f"found earlier and gone: {_listed(gone)}" if gone else "",
+        ]
+        return "; ".join(filter(None, parts)) or None
+
+    def _ask(self, stream: str, codebook: int | None, evidence: Evidence) -> list[tuple[Rule, Fault, list[Evidence]]]:
+        lane = self._lane(stream, codebook, evidence.step)
+        past = lane.past
+        is_explained = False
+        found = []
+        for rule in self._rules:
+            opinion = lane.opinions.setdefault(rule.code, _Opinion())
+            if rule.is_symptom and is_explained:
+                opinion.pool = []
+                self._clear(stream, codebook, rule.code)
+                continue
+            opinion.pool.append(evidence)
+            verdict = rule.judge(opinion.pool, past)
+            pool = opinion.pool
+            if verdict is CLEAN and rule.looks_back:
+                opinion.pool = pool[1 - rule.looks_back :]
+            elif verdict is not None or len(pool) >= _LONGEST_POOL:
+                opinion.pool = []
+            if isinstance(verdict, Fault):
+                opinion.clean = 0
+                if not opinion.stands:
+                    opinion.stands = True
+                    found.append((rule, verdict, pool))
+            elif verdict is CLEAN:
+                self._found_nothing(stream, codebook, rule.code)
+            is_explained |= opinion.stands and (rule.is_symptom or (rule.is_certain and rule.level == "error"))
+        self._learn(lane, evidence)
+        return found
+
+    def _learn(self, lane: _Lane, evidence: Evidence) -> None:
+        """Keep the lowest mean loss of at least `ENOUGH` tokens in a row."""
+        lane.supervised += evidence.supervised
+        lane.lately.append(evidence)
+        tokens = sum(one.sums.tokens for one in lane.lately)
+        if tokens >= ENOUGH:
+            loss = Sums.together([one.sums for one in lane.lately]).at_most
+            lane.best = loss if lane.best is None else min(lane.best, loss)
+        if tokens >= ENOUGH or len(lane.lately) >= _LONGEST_POOL:
+            lane.lately = []
+
+    def _lane(self, stream: str, codebook: int | None, step: int) -> _Lane:
+        key = stream, codebook
+        lane = self._lanes.setdefault(key, _Lane(step))
+        self._lanes.move_to_end(key)
+        if len(self._lanes) > _MOST_LANES:
+            (stream, codebook), forgotten = self._lanes.popitem(last=False)
+            for code, opinion in forgotten.opinions.items():
+                if opinion.stands:
+                    self._remove(stream, codebook, code)
+        return lane
+
+    def _said(
+        self, step: int, stream: str, guilty: Sequence[tuple[int | None, Rule, Fault, list[Evidence]]]
+    ) -> Standing:
+        codebooks = [codebook for codebook, *_ in guilty]
+        codebook, rule, fault, _ = guilty[0]
+        if len(guilty) > 1:
+            codebook = None
+            lane = self._lanes[stream, guilty[0][0]]
+            everything = [evidence for *_, pool in guilty for evidence in pool]
+            together = rule.judge(everything, lane.past)
+            if isinstance(together, Fault):
+                fault = together
+        where = _lane_name(stream, codebook if len(guilty) == 1 else codebooks)
+        return self._stands(
+            Standing(
+                rule.code,
+                rule.level,
+                step,
+                stream,
+                codebook,
+                f"{where}: {fault.what}. {fault.mend}",
+                {**fault.evidence, **({"codebooks": codebooks} if len(guilty) > 1 else {})},
+                set(codebooks),
+            )
+        )
+
+    def _stands(self, standing: Standing) -> Standing:
+        self._standing[id(standing)] = standing
+        self._gone.pop((standing.stream, standing.code), None)
+        return standing
+
+    def _found_nothing(self, stream: str, codebook: int | None, code: str) -> None:
+        opinion = self._lanes[stream, codebook].opinions[code]
+        opinion.clean += opinion.stands
+        if opinion.clean >= opinion.patience:
+            self._clear(stream, codebook, code)
+
+    def _clear(self, stream: str, codebook: int | None, code: str) -> None:
+        lane = self._lanes.get((stream, codebook))
+        opinion = lane.opinions.get(code) if lane is not None else None
+        if opinion is not None and opinion.stands:
+            opinion.stands = False
+            opinion.clean = 0
+            opinion.patience *= 2
+            self._remove(stream, codebook, code)
+
+    def _remove(self, stream: str, codebook: int | None, code: str) -> None:
+        for one in self.standing:
+            if one.stream == stream and one.code == code and codebook in one.codebooks:
+                one.codebooks.discard(codebook)
+                if not one.codebooks:
+                    del self._standing[id(one)]
+                    if len(self._gone) < _MOST_LANES:
+                        self._gone[stream, code] = one.step
+
+
+def _codebook(facts: Facts) -> int | None:
+    return facts.codebook
+
+
+def _codebook_first(facts: Facts) -> tuple[int, int]:
+    return (-1 if facts.codebook is None else facts.codebook, facts.sample)
+
+
+def _lane_name(stream: str, codebook: int | Sequence[int | None] | None) -> str:
+    if codebook is None:
+        return stream
+    if isinstance(codebook, int):
+        return f"{stream} codebook {codebook}"
+    known = [one for one in codebook if one is not None]
+    if known == list(range(known[0], known[-1] + 1)):
+        return f"{stream} codebooks {known[0]} to {known[-1]}"
+    return f"{stream} codebooks {', '.join(map(str, known))}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

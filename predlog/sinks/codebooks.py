@@ -1,0 +1,115 @@
+"""A comparison of one codebook as one row: eight tables a sample would be more than anybody reads."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+
+from predlog.records import Event
+from predlog.sinks.visible import encodable, shorten
+from predlog.sinks.wording import (
+    ASCII,
+    END,
+    HEADING,
+    NAME,
+    PLAIN,
+    RIGHT,
+    UNICODE,
+    WARNING,
+    WRONG,
+    Glyphs,
+    listed,
+    not_finite,
+    quoted,
+    right,
+    supervised,
+    token_text,
+    where,
+)
+
+# Decoded codes are cut to this width; ids are as wide as the largest of the vocabulary.
+_TEXT = 8
+
+
+class CodebookRow:
+    """One codebook: how many are right, and the tokens shown; the sample's first row comes with a heading.
+
+    A right prediction carries a tick; beside a wrong one stands what was predicted, where there is room for that.
+    """
+
+    def __init__(self, event: Event, *, has_heading: bool) -> None:
+        self._event = event
+        self._has_heading = has_heading
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the heading's two lines, where wanted, and one line for the codebook."""
+        glyphs = ASCII if options.ascii_only else UNICODE
+        event = self._event
+        digits = len(str(event["vocabulary"] - 1))
+        width = _TEXT if any(token["label_text"] is not None for token in event["tokens"]) else digits
+        start = _start(event)
+        room = options.max_width - len(start) - 2
+        tokens = event["tokens"]
+        is_wide = len(tokens) * (2 * width + 3) <= room
+        cell = 2 * width + 2 if is_wide else width + 1
+        if self._has_heading:
+            title = f" {glyphs.dot} ".join(where(event, codebook=False))
+            yield Segment(shorten(encodable(title, options.encoding), options.max_width, glyphs.ellipsis), HEADING)
+            yield END
+            how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
+            names = f" {'codebook':>8} {'right':>6}  {'of':>{len(str(event['length']))}}  {how}"
+            yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
+            yield END
+        yield Segment(shorten(start, options.max_width, glyphs.ellipsis), PLAIN if event["supervised"] else WARNING)
+        many = min(max(room // (cell + 1), 0), len(tokens))
+        shown = [*tokens[: many - many // 2], *tokens[len(tokens) - many // 2 :]]
+        yield from _cells(shown, cell, glyphs, options.encoding, is_wide=is_wide)
+        yield END
+
+
+def _start(event: Event) -> str:
+    share = "" if not event["supervised"] else right(event).removesuffix(" right").removesuffix(" shown")
+    if event["matched"] is None and share:
+        of = [token["match"] for token in event["tokens"]]
+        share = f"{sum(of)}/{len(of)}"
+    return f" {event['codebook']:>8} {share:>6}  {event['supervised']:>{len(str(event['length']))}}  "
+
+
+def _cells(
+    tokens: list[dict[str, Any]], width: int, glyphs: Glyphs, encoding: str, *, is_wide: bool
+) -> Iterator[Segment]:
+    slot = None
+    for token in tokens:
+        if slot is not None and token["slot"] != slot:
+            yield Segment(glyphs.divider, PLAIN)
+        slot = token["slot"]
+        label = token_text(token, "label", glyphs.space)
+        if token["match"]:
+            text = f"{glyphs.right}{label}"
+        elif is_wide:
+            text = f" {label}{glyphs.arrow}{token_text(token, 'prediction', glyphs.space)}"
+        else:
+            text = f" {label}"
+        text = shorten(encodable(text, encoding), width, glyphs.ellipsis)
+        yield Segment(text + " " * (width + 1 - cell_len(text)), RIGHT if token["match"] else WRONG)
+
+
+class CodebookLine:
+    """The same in one line without drawing, whole by itself: made for `grep`."""
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield one line."""
+        event = self._event
+        parts = ", ".join(filter(None, (right(event), not_finite(event), supervised(event))))
+        line = f"predlog {' '.join(where(event))}: {parts}"
+        if event["tokens"]:
+            labels = listed(quoted(token, "label") for token in event["tokens"])
+            predictions = listed(quoted(token, "prediction") for token in event["tokens"])
+            line += f", labels {labels} predictions {predictions}"
+        yield Segment(encodable(line, options.encoding))
+        yield END

@@ -1,0 +1,233 @@
+"""Mistakes that people were seen to make, each in the real code of the models that can have it, and what names it."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from predlog import Recorder
+from predlog.records import Finding
+from tests.cases import loops
+from tests.cases.loops import BOS, EOS, IGNORED, PAD, Batch, Mistake, Pair, Setup
+
+CAUSAL = ("llama", "gpt2", "higgs")
+DECODERS = ("t5", "whisper", "musicgen", "dia")
+TEXT = ("llama", "gpt2", "t5", "whisper")
+EVERY = tuple(loops.MODELS)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mistake, the code that must name it and no other, and the logged step by which it must be there.
+
+    With `prepared`, the model first learns that many steps without the mistake, from little data that it can learn by
+    heart, and is not logged unless `watched`: it comes pretrained.
+    """
+
+    name: str
+    code: str
+    models: tuple[str, ...]
+    mistake: Mistake
+    by: int = 0
+    prepared: int = 0
+    little: bool = False
+    watched: bool = False
+    special_tokens: Any = None
+
+
+def shifted_once_more(pair: Pair) -> Pair:
+    labels = pair.labels.roll(-1, 1)
+    labels[:, -1] = IGNORED
+    return replace(pair, labels=labels)
+
+
+def of_the_neighbour(pair: Pair) -> Pair:
+    return replace(pair, labels=pair.labels.roll(1, 0))
+
+
+def relabelled(mapping: Callable[[Tensor], Tensor]) -> Callable[[Pair], Pair]:
+    return lambda pair: replace(pair, labels=mapping(pair.labels))
+
+
+def without_inputs(pair: Pair) -> Pair:
+    return replace(pair, inputs=None)
+
+
+def reads_its_labels(batch: Batch) -> Batch:
+    if "frames" in batch or batch["labels"].ndim == 3:
+        return {**batch, "read": batch["ids"]}
+    return {**batch, "read": batch["labels"].masked_fill(batch["labels"] == IGNORED, PAD)}
+
+
+def nothing_masked_out(batch: Batch) -> Batch:
+    ids = torch.where(batch["labels"] == IGNORED, batch["ids"], batch["labels"])
+    return {**batch, "ids": ids, "labels": ids.masked_fill(ids == PAD, IGNORED)}
+
+
+def padding_as_labels(batch: Batch) -> Batch:
+    return {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == IGNORED, PAD)}
+
+
+def begun_twice(batch: Batch) -> Batch:
+    start = torch.full((len(batch["ids"]), 1), BOS)
+    if "read" in batch:
+        labels = torch.cat([start, batch["labels"][:, :-1]], 1)
+        return {**batch, "labels": labels, "read": loops.shifted_right(labels, BOS)}
+    return {
+        **batch,
+        "ids": torch.cat([start, batch["ids"][:, :-1]], 1),
+        "labels": torch.cat([start.clone(), batch["labels"][:, :-1]], 1),
+    }
+
+
+def ended_by_padding(batch: Batch) -> Batch:
+    ids = batch["ids"].masked_fill(batch["ids"] == PAD, EOS)
+    return {**batch, "ids": ids, "labels": batch["labels"].masked_fill(batch["labels"] == EOS, IGNORED)}
+
+
+def broken(model: nn.Module) -> None:
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+
+
+def shorter_labels(pair: Pair) -> Pair:
+    return replace(pair, labels=pair.labels[:, 1:], inputs=None, shift=0)
+
+
+def transposed(pair: Pair) -> Pair:
+    return replace(pair, logits=pair.logits.transpose(1, 2))
+
+
+def no_samples(pair: Pair) -> Pair:
+    return replace(pair, logits=pair.logits[:0], labels=pair.labels[:0], inputs=None)
+
+
+def as_floats(pair: Pair) -> Pair:
+    return replace(pair, labels=pair.labels.float(), inputs=None)
+
+
+def other_ids(labels: Tensor) -> Tensor:
+    """Give the ids that another tokenizer would."""
+    many = 60 if labels.ndim == 3 else 508
+    return torch.where(labels == IGNORED, labels, (labels * 7 + 77) % many + 4)
+
+
+def one_more(labels: Tensor) -> Tensor:
+    """Use an id that was added to the tokenizer after the model was made."""
+    labels = labels.clone()
+    labels[:, -12:-8] = 9999
+    return labels
+
+
+FAULTS = (
+    Fault("labels not shifted", "labels-are-inputs", CAUSAL, Mistake(pair=lambda pair: replace(pair, shift=0))),
+    Fault("the decoder reads its own labels", "labels-are-inputs", DECODERS, Mistake(batch=reads_its_labels)),
+    Fault("nothing masked out of the input", "labels-are-inputs", ("bert",), Mistake(batch=nothing_masked_out)),
+    Fault("shifted by the collator and again", "labels-shifted-twice", CAUSAL, Mistake(pair=shifted_once_more)),
+    Fault(
+        "aligned pair shifted", "labels-shifted-twice", DECODERS, Mistake(pair=lambda pair: replace(pair, shift=1))
+    ),
+    Fault(
+        "all labels masked", "nothing-supervised", EVERY,
+        Mistake(pair=relabelled(lambda labels: torch.full_like(labels, IGNORED)), learns=False),
+    ),
+    Fault(
+        "masked with -1, which is not ignored", "label-out-of-range", EVERY,
+        Mistake(pair=relabelled(lambda labels: labels.masked_fill(labels == IGNORED, -1)), learns=False),
+    ),
+    Fault(
+        "a token more than the model has", "label-out-of-range", EVERY,
+        Mistake(pair=relabelled(one_more), learns=False),
+    ),
+    Fault("weights that are NaN", "logits-not-finite", EVERY, Mistake(weights=broken, learns=False)),
+    Fault("begin token doubled", "bos-doubled", ("llama", "gpt2", "whisper"), Mistake(batch=begun_twice)),
+    Fault("padding not masked", "pad-supervised", TEXT, Mistake(batch=padding_as_labels)),
+    Fault(
+        "padded with the end token, which is masked", "eos-never-supervised", ("llama", "gpt2"),
+        Mistake(batch=ended_by_padding), by=12, special_tokens={"pad": EOS, "eos": EOS, "bos": BOS},
+    ),
+    Fault("the same batch each step", "same-batch", EVERY, Mistake(reseeded=True), by=4),
+    Fault("labels a position short", "length-mismatch", EVERY, Mistake(logged=shorter_labels)),
+    Fault("logits transposed", "layout-mismatch", EVERY, Mistake(logged=transposed)),
+    Fault("labels as floats", "unreadable-pair", EVERY, Mistake(logged=as_floats)),
+    Fault("an empty batch", "empty-pair", EVERY, Mistake(logged=no_samples)),
+    Fault(
+        "a pretrained model's labels not shifted, inputs unknown", "prediction-misaligned", CAUSAL,
+        Mistake(pair=lambda pair: replace(pair, shift=0, inputs=None), learns=False), by=15, prepared=250, little=True,
+    ),
+    Fault(
+        "a pretrained model's labels shifted twice, inputs unknown", "prediction-misaligned", ("llama", "gpt2"),
+        Mistake(pair=lambda pair: without_inputs(shifted_once_more(pair)), learns=False),
+        by=15, prepared=250, little=True,
+    ),
+    Fault(
+        "a pretrained model's labels shifted twice, inputs unknown", "prediction-misaligned", ("higgs",),
+        Mistake(pair=lambda pair: without_inputs(shifted_once_more(pair)), learns=False),
+        by=15, prepared=150, little=True,
+    ),
+    Fault(
+        "an aligned pretrained model's pair shifted, inputs unknown", "prediction-misaligned", DECODERS,
+        Mistake(pair=lambda pair: replace(pair, shift=1, inputs=None), learns=False), by=15, prepared=250, little=True,
+    ),
+    Fault(
+        "the loss shifts twice, the log shows the right pair", "prediction-misaligned", CAUSAL,
+        Mistake(pair=shifted_once_more, logged=lambda pair: replace(pair, labels=pair.labels.roll(1, 1))),
+        by=399, little=True,
+    ),
+    Fault(
+        "the loss does not shift, the log shows the right pair", "copying-inputs", CAUSAL,
+        Mistake(pair=lambda pair: replace(pair, shift=0), logged=lambda pair: replace(pair, shift=1)), by=399,
+    ),
+    Fault(
+        "a learning rate a thousand times too high", "collapsed", ("llama", "gpt2"), Mistake(rate=1000.0),
+        by=400, prepared=300, little=True, watched=True,
+    ),
+    Fault(
+        "labels of another sample", "at-chance", ("llama", "gpt2", "t5", "whisper", "musicgen"),
+        Mistake(pair=of_the_neighbour, learns=False), by=120, prepared=400, little=True,
+    ),
+    Fault(
+        "labels of another tokenizer", "at-chance", EVERY,
+        Mistake(pair=relabelled(other_ids), learns=False), by=120, prepared=400, little=True,
+    ),
+)  # fmt: skip
+
+
+def found(fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = ()) -> tuple[list[Finding], int]:
+    """Run one fault in one model, and give the findings in the order found, and the number of records judged."""
+    setup = loops.made(model, seed)
+    if fault.little:
+        setup = little(setup)
+    recorder = Recorder(
+        every=1,
+        console=False,
+        decode=setup.decode,
+        special_tokens=fault.special_tokens,
+        ignore=ignore,
+        sinks=[lambda _logger, _name, event: event],
+    )
+    before = range(fault.prepared)
+    findings = [
+        one
+        for _, standing in loops.train(setup, recorder if fault.watched else None, before, seed=seed)
+        for one in standing
+    ]
+    after = range(fault.prepared, fault.prepared + fault.by + 1)
+    for _, standing in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
+        findings += [one for one in standing if one not in findings]
+        if findings:
+            break
+    recorder.close()
+    return findings, recorder.stats()["written"]
+
+
+def little(setup: Setup) -> Setup:
+    """Draw all batches from eight, so that a tiny model can learn them by heart."""
+    made = [setup.batch(torch.Generator().manual_seed(number)) for number in range(8)]
+
+    def batch(generator: torch.Generator) -> Batch:
+        return made[int(torch.randint(len(made), (), generator=generator))]
+
+    return replace(setup, batch=batch)

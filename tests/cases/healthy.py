@@ -1,0 +1,234 @@
+"""Trainings with nothing wrong in them, among them those that look as if there were."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from predlog import Recorder
+from predlog.records import Finding
+from tests.cases import faults, loops, material
+from tests.cases.loops import BATCH, EOS, IGNORED, LENGTH, PAD, Batch, Pair, Setup
+
+
+def repetitive() -> Setup:
+    """Every token comes several times in a row, and so does its label."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = loops.packed_text(generator, LENGTH // 4)["ids"].repeat_interleave(4, 1)
+        return {"ids": ids, "labels": ids.clone()}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def periodic() -> Setup:
+    """Repeat a short phrase again and again."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = loops.packed_text(generator, 6)["ids"].repeat(1, LENGTH // 6)
+        return {"ids": ids, "labels": ids.clone()}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def one_token_alone() -> Setup:
+    """Take the same token everywhere: labels equal the inputs wherever one looks."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = torch.full((BATCH, LENGTH), 7)
+        return {"ids": ids, "labels": ids.clone()}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def mostly_padding(*, left: bool = False, end_pads: bool = False) -> Setup:
+    """Short texts in long rows, padded on the right or on the left, with a token of its own or with the end token."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = loops.padded_text(generator, 16)
+        more = {"ids": torch.full((BATCH, 64), PAD), "labels": torch.full((BATCH, 64), IGNORED)}
+        parts = (more, made) if left else (made, more)
+        ids, labels = (torch.cat([part[name] for part in parts], 1) for name in ("ids", "labels"))
+        return {"ids": ids.masked_fill(ids == PAD, EOS) if end_pads else ids, "labels": labels}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def long_prompts(answer: int = 3) -> Setup:
+    """Mask a prompt of 95 %, before a short answer, at the end of the row or somewhere in it."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = loops.packed_text(generator, 64)["ids"]
+        labels = torch.full_like(ids, IGNORED)
+        for row, start in enumerate(torch.randint(40, 64 - answer + 1, (BATCH,), generator=generator).tolist()):
+            labels[row, start : start + answer] = ids[row, start : start + answer]
+        return {"ids": ids, "labels": labels}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def yes_or_no() -> Setup:
+    """One supervised token a sample, which is one of two."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = loops.packed_text(generator, 24)["ids"]
+        ids[:, -2] = torch.randint(5, 7, (BATCH,), generator=generator)
+        ids[:, -1] = EOS
+        labels = torch.full_like(ids, IGNORED)
+        labels[:, -2] = ids[:, -2]
+        return {"ids": ids, "labels": labels}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def tagging(tags: int = 9) -> Setup:
+    """Each token gets a tag: labels of another vocabulary, most of them the same."""
+    model = transformers.BertForTokenClassification(
+        transformers.BertConfig(  # type: ignore[call-arg]
+            vocab_size=512, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+            max_position_embeddings=256, num_labels=tags,
+        )
+    )  # fmt: skip
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = loops.padded_text(generator)
+        # Whether a token begins a word, and how long it is: something that can be learnt.
+        lengths = torch.tensor([len(piece) for piece in material.tokenizer().convert_ids_to_tokens(list(range(512)))])
+        labels = lengths.clamp(max=tags - 1)[made["ids"]].masked_fill(made["labels"] == IGNORED, IGNORED)
+        return {"ids": made["ids"], "labels": labels}
+
+    def forward(model: nn.Module, batch: Batch) -> list[Pair]:
+        return [Pair(model(input_ids=batch["ids"]).logits, batch["labels"], batch["ids"])]
+
+    return Setup(model, batch, forward, decode=material.tokenizer())
+
+
+def small_vocabulary(size: int) -> Setup:
+    """Learn very few symbols, with some order in them."""
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=size, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=256, bos_token_id=None, eos_token_id=None,
+        )
+    )  # fmt: skip
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = loops.packed_text(generator)["ids"] % size
+        return {"ids": ids, "labels": ids.clone()}
+
+    return replace(loops.llama(), model=model, batch=batch, decode=None)
+
+
+def smoothed() -> Setup:
+    """Label smoothing keeps the probabilities below what they could be."""
+    setup = loops.llama()
+
+    def forward(model: nn.Module, batch: Batch) -> list[Pair]:
+        return [replace(pair, smoothing=0.2) for pair in setup.forward(model, batch)]
+
+    return replace(setup, forward=forward)
+
+
+def tied() -> Setup:
+    """Share large weights between head and embedding: untrained, the model predicts its own input."""
+    setup = loops.llama(tie_word_embeddings=True, initializer_range=0.2)
+    return replace(setup, rate=3e-4)
+
+
+def two_tokens_ahead() -> Setup:
+    """Predict the token after the next, as a second head does, where shift=2 says so."""
+    setup = loops.llama()
+
+    def forward(model: nn.Module, batch: Batch) -> list[Pair]:
+        return [replace(pair, shift=2, stream="next but one") for pair in setup.forward(model, batch)]
+
+    return replace(setup, forward=forward)
+
+
+def evaluated() -> Setup:
+    """Evaluate the same batch at each step, beside the training."""
+    setup = loops.llama()
+    fixed = setup.batch(torch.Generator().manual_seed(99))
+
+    def forward(model: nn.Module, batch: Batch) -> list[Pair]:
+        return [*setup.forward(model, batch), *(replace(pair, stream="eval/text") for pair in _frozen(model, fixed))]
+
+    def _frozen(model: nn.Module, batch: Batch) -> list[Pair]:
+        with torch.no_grad():
+            return setup.forward(model, batch)
+
+    return replace(setup, forward=forward)
+
+
+def noise() -> Setup:
+    """Codes without any order, as in the last codebooks of a codec: nothing is ever learnt, and nothing is wrong."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = torch.randint(4, 512, (BATCH, LENGTH), generator=generator)
+        return {"ids": ids, "labels": ids.clone()}
+
+    return replace(loops.llama(), batch=batch, decode=None)
+
+
+def half_precision() -> Setup:
+    """Train in bfloat16."""
+    setup = loops.llama()
+    return replace(setup, model=setup.model.to(torch.bfloat16))
+
+
+def by_heart() -> Setup:
+    """Know the data nearly by heart, as a pretrained model may."""
+    return faults.little(loops.llama())
+
+
+def packed() -> Setup:
+    """Rows cut from packed documents: end tokens stand in the middle, if at all."""
+    return replace(loops.llama(), batch=loops.packed_text)
+
+
+Make = Callable[[], Setup]
+HEALTHY: dict[str, Make] = {
+    **loops.MODELS,
+    "packed documents": packed,
+    "repetitive": repetitive,
+    "periodic": periodic,
+    "one token alone": one_token_alone,
+    "mostly padding": mostly_padding,
+    "padding on the left": partial(mostly_padding, left=True),
+    "prompts of 95 %": long_prompts,
+    "one-token answers": partial(long_prompts, 1),
+    "yes or no": yes_or_no,
+    "tagging": tagging,
+    "tagging with many tags": partial(tagging, 40),
+    "two symbols": partial(small_vocabulary, 2),
+    "five symbols": partial(small_vocabulary, 5),
+    "label smoothing": smoothed,
+    "large tied embeddings": tied,
+    "two tokens ahead": two_tokens_ahead,
+    "evaluation of one batch": evaluated,
+    "noise": noise,
+    "bfloat16": half_precision,
+    "low loss": by_heart,
+}
+# Padded with the token that begins and ends: what GPT-2's tokenizer is given for want of a padding token.
+ENDS_PAD: dict[str, Make] = {"end token pads, on the left": partial(mostly_padding, left=True, end_pads=True)}
+
+
+def found(
+    make: Make, *, seed: int, steps: int, inputs: bool, rate: float = 1.0, **how: Any
+) -> tuple[list[Finding], int]:
+    """Train, log every step, and give whatever was found, and the number of records judged."""
+    torch.manual_seed(seed)
+    setup = make()
+    setup.rate *= rate
+    recorder = Recorder(every=1, console=False, decode=setup.decode, sinks=[lambda _l, _n, event: event], **how)
+    mistake = loops.RIGHT if inputs else loops.Mistake(logged=faults.without_inputs)
+    findings: list[Finding] = []
+    for _, standing in loops.train(setup, recorder, range(steps), seed=seed, mistake=mistake):
+        findings += [one for one in standing if one not in findings]
+    recorder.close()
+    return findings, recorder.stats()["written"]
