@@ -61,7 +61,7 @@ class Rule:
     """A finding's code, and the function that finds it.
 
     A symptom is kept back while an error that is certain stands, or a symptom further up in the list: it would follow
-    from it. A rule that looks back is asked again with so many of the latest records after it found nothing; the others
+    from it. After it found nothing, a rule that looks back keeps the latest records, one fewer than that; the others
     begin anew.
     """
 
@@ -107,8 +107,13 @@ SEVERAL = 8
 
 def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     """Find that every label is ignored, or those of nearly all samples, unless a delay pattern explains it."""
-    shown = [(facts, evidence) for evidence in pool for facts in evidence.samples]
-    empty = [facts for facts, evidence in shown if not facts.supervised and not _is_delayed(facts, evidence)]
+    shown = {(evidence.step, facts.sample) for evidence in pool for facts in evidence.samples}
+    empty = {
+        (evidence.step, facts.sample)
+        for evidence in pool
+        for facts in evidence.samples
+        if not facts.supervised and not _is_delayed(facts, evidence)
+    }
     if not empty:
         return CLEAN
     # Where some had labels before, a sample or a batch without may be in the nature of the data: a short one in a
@@ -118,14 +123,18 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
             return CLEAN
         if len(shown) < MANY_SAMPLES:
             return None
-    ignored = empty[0].ignore_index
-    which = f"all {len(shown)}" if len(empty) == len(shown) else f"{len(empty)} of {len(shown)}"
+    facts = pool[0].samples[0]
+    which = f"all {len(shown)} samples" if len(empty) == len(shown) else f"{len(empty)} of {len(shown)} samples"
     return Fault(
-        f"every label of {which} samples shown is {ignored}, which is ignored, so there is nothing to learn from",
+        f"every label of {which if len(shown) > 1 else 'the sample'} shown is {facts.ignore_index}, which is ignored, "
+        "so there is nothing to learn from",
         "Look at what masks the labels: a template or response marker that is not found in the text masks all of it, "
         "and so does a prompt that fills the row until the answer is cut off.",
-        {"samples": len(shown), "without": len(empty), "length": empty[0].length, "ignore_index": ignored},
-    )
+        {
+            "samples": len(shown), "without": len(empty), "length": facts.length,
+            "ignore_index": facts.ignore_index,
+        },
+    )  # fmt: skip
 
 
 def _is_delayed(facts: Facts, evidence: Evidence) -> bool:
@@ -143,20 +152,23 @@ def label_out_of_range(pool: Pool, _past: Past) -> Verdict:
     lowest, highest = min(facts.lowest for facts in samples), max(facts.highest for facts in samples)
     ignored = samples[0].ignore_index
     mends = []
+    extremes = []
     if lowest < 0:
+        extremes.append(f"lowest {lowest}")
         known = " (a usual mark for ignored labels)" if lowest in {-1, -100, -101} else ""
         mends.append(
             f"{lowest}{known} is not ignored here: pass ignore_index={lowest}, and to the loss as well, or mask with "
             f"{ignored}."
         )
     if highest >= vocabulary:
+        extremes.append(f"highest {highest}")
         mends.append(
-            f"{highest} has no logit: mask padding with {ignored}, and resize the model's embeddings where tokens were "
-            "added to the tokenizer."
+            f"{highest} has no logit: where it is padding, mask it with {ignored}, or pass ignore_index={highest} if "
+            "the model masks it by itself; where tokens were added to the tokenizer, resize the model's embeddings."
         )
     return Fault(
-        f"{count} of {supervised} supervised labels lie outside 0 to {vocabulary - 1} (lowest {lowest}, "
-        f"highest {highest})",
+        f"{count} of {supervised} supervised labels lie outside 0 to {vocabulary - 1} "
+        f"({', '.join(extremes)})",
         " ".join(mends),
         {
             "out_of_range": count, "supervised": supervised, "vocabulary": vocabulary, "lowest": lowest,
@@ -264,7 +276,7 @@ def bos_doubled(pool: Pool, _past: Past) -> Verdict:
     if not doubled:
         return CLEAN
     token = doubled[0].start[0]
-    if token not in specials.bos:
+    if token not in specials.bos or token in specials.eos:
         # Two of another special token may be padding on the left, or the first of many image tokens.
         exactly = [facts for facts in doubled if facts.start[2:] and facts.start[2] != token]
         if len(exactly) < len(samples):
@@ -273,7 +285,7 @@ def bos_doubled(pool: Pool, _past: Past) -> Verdict:
             return None
     return Fault(
         f"the inputs of {len(doubled)} of {len(samples)} samples begin with token {token} twice",
-        "The tokenizer adds it, and a template or collator adds it again: pass add_special_tokens=False to one.",
+        "The tokenizer adds it, and a template, a collator or the model adds it again: leave it out of one of them.",
         {"token": token, "doubled": len(doubled), "samples": len(samples)},
     )
 
@@ -351,7 +363,11 @@ def _misaligned(pool: Pool, offset: int, hits: int, right: int, informative: int
     shift = _shift(pool)
     where = f"{abs(offset)} position{'s' * (abs(offset) > 1)} {'later' if offset > 0 else 'earlier'}"
     fitting = shift + offset
-    if fitting >= 0:
+    if _are_next_inputs(pool):
+        mend = (
+            "The labels are the next inputs, as they should be, so the loss sees others: look whether it shifts twice."
+        )
+    elif fitting >= 0:
         mend = f"shift={fitting} would fit: pass it, if the loss goes by it too, or else mend the labels of the loss."
     else:
         mend = (
@@ -362,6 +378,11 @@ def _misaligned(pool: Pool, offset: int, hits: int, right: int, informative: int
         mend,
         {"offset": offset, "hits": hits, "right": right, "tokens": informative, "shift": shift, "fitting": fitting},
     )
+
+
+def _are_next_inputs(pool: Pool) -> bool:
+    equal, compared = added(one.equal for one in pool), added(one.compared for one in pool)
+    return equal is not None and compared is not None and equal[1] >= ALL_BUT_FEW * compared[1] > 0
 
 
 def _may_be_copying(pool: Pool, sums: Sums, share: float, past: Past) -> bool:
@@ -387,8 +408,7 @@ def copying_inputs(pool: Pool, past: Past) -> Verdict:
     return Fault(
         f"predictions equal the inputs where the labels don't ({copied} of {copyable} tokens), so the model has learnt "
         "to copy",
-        "What the loss sees is not what was handed over here: look whether the loss shifts its labels, and whether the "
-        "attention mask hides what comes later.",
+        "The pair is right, so the loss sees another one: look whether it shifts its labels.",
         {"copied": copied, "tokens": copyable, "loss": _rounded(sums.loss / sums.tokens)},
     )
 
@@ -410,8 +430,8 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
     labels = len(set(sums.labels))
     which = [token for token, _ in Counter(sums.predictions).most_common(3)]
     return Fault(
-        f"one token alone is predicted at {count} of {sums.tokens} positions ({_listed(which)}), where {labels} "
-        "different labels stand",
+        f"nearly all predictions of a record are one and the same ({count} of {sums.tokens}, {_listed(which)}), where "
+        f"{labels} different labels stand",
         "Look at the learning rate and at the gradients: a step that was too large does this. Go back to a checkpoint.",
         {
             "predicted": which, "count": count, "tokens": sums.tokens, "labels": labels,
@@ -520,7 +540,7 @@ def _copies_most(pool: Pool, sums: Sums) -> bool:
 # --- all of them --------------------------------------------------------------------------------------------------
 
 RULES: Final = (
-    Rule("nothing-supervised", "error", True, False, "every label of a sample is ignored", nothing_supervised),
+    Rule("nothing-supervised", "error", True, False, "every label of the samples shown is ignored", nothing_supervised),
     Rule("label-out-of-range", "error", True, False, "labels that no logit stands for", label_out_of_range),
     Rule("logits-not-finite", "error", True, False, "NaN or infinity in the rows shown", logits_not_finite),
     Rule("labels-are-inputs", "error", True, False, "the model is asked to copy its input", labels_are_inputs),
@@ -532,14 +552,14 @@ RULES: Final = (
     Rule("copying-inputs", "error", False, True, "the model has learnt to copy its input", copying_inputs),
     Rule("collapsed", "warning", False, True, "one token is predicted nearly everywhere", collapsed, SEVERAL),
     Rule("at-chance", "warning", False, True, "the loss stays at chance", at_chance),
-    Rule("same-batch", "warning", False, False, "the same labels come back at every logged step", same_batch),
+    Rule("same-batch", "warning", False, False, "the same labels come back at every logged step", same_batch, 2),
 )
 # Pairs that are refused before anything is captured.
 REFUSALS: Final = {
     "empty-pair": "logits or labels have no elements",
     "length-mismatch": "the lengths of logits and labels differ after the shift",
-    "layout-mismatch": "logits and labels don't fit the layout",
-    "unreadable-pair": "logits or labels are of a kind that can't be read",
+    "layout-mismatch": "logits, labels or inputs don't fit the layout",
+    "unreadable-pair": "logits, labels or an argument are of a kind that can't be read",
 }
 SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in RULES}}
 CODES: Final = tuple(SENTENCES)

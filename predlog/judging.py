@@ -187,10 +187,13 @@ class Judge:
         if len(guilty) > 1:
             codebook = None
             lane = self._lanes[stream, guilty[0][0]]
-            everything = [evidence for *_, pool in guilty for evidence in pool]
-            together = rule.judge(everything, lane.past)
-            if isinstance(together, Fault):
-                fault = together
+            together = rule.judge(_together([pool for *_, pool in guilty]), lane.past)
+            # What can't be said of all at once is said with the numbers of the first.
+            fault = (
+                together
+                if isinstance(together, Fault)
+                else fault._replace(what=f"in codebook {codebooks[0]}, and likewise in the others, {fault.what}")
+            )
         where = _lane_name(stream, codebook if len(guilty) == 1 else codebooks)
         return self._stands(
             Standing(
@@ -233,6 +236,24 @@ class Judge:
                     del self._standing[id(one)]
                     if len(self._gone) < _MOST_LANES:
                         self._gone[stream, code] = one.step
+
+
+def _together(pools: Sequence[Sequence[Evidence]]) -> list[Evidence]:
+    """Join what was captured of several codebooks, step by step."""
+    everything = sorted((evidence for pool in pools for evidence in pool), key=_step)
+    return [
+        Evidence.of(
+            step,
+            tuple(facts for one in ones for facts in one.samples),
+            is_trained=all(one.is_trained for one in ones),
+            widest=max(one.widest for one in ones),
+        )
+        for step, ones in ((step, list(ones)) for step, ones in groupby(everything, key=_step))
+    ]
+
+
+def _step(evidence: Evidence) -> int:
+    return evidence.step
 
 
 def _codebook(facts: Facts) -> int | None:

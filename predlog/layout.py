@@ -27,7 +27,7 @@ _COMMON = (
 )  # fmt: skip
 # A larger difference of lengths has another reason than a shift.
 _LARGEST_SHIFT = 8
-_CTC = "frames against characters, as for a CTC loss, are no pair: no row belongs to one label"
+_CTC = "frames against characters, as for a CTC loss, are no pair, because no row belongs to one label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
     shapes = f"logits {list(logits.shape)} and labels {list(labels.shape)}"
     evidence = {"logits": list(logits.shape), "labels": list(labels.shape)}
     if type(shift) is not int:
-        raise PairError(f"shift is a {type(shift).__name__}: pass a Python int")
+        raise PairError(f"shift is of type {type(shift).__name__}: pass a Python int")
     if not logits.numel() or not labels.numel():
         raise PairError(
             f"{shapes} hold nothing to compare: is a sample truncated to no tokens, or a batch empty?",
@@ -83,7 +83,7 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
         raise _no_layout(f"{shapes} differ under layout {layout!r}: {sizes}", logits, labels, shift)
     rows, length = viewed_logits.shape[2], viewed_labels.shape[2]
     if not _is_fitting(rows, length, shift):
-        if fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift):
+        if rows != length and fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift):
             raise _no_layout(f"{shapes} do not fit layout {layout!r}", logits, labels, shift)
         raise _wrong_lengths(rows, length, shift, shapes, evidence)
     if inputs is not None:
@@ -120,19 +120,25 @@ def _wrong_lengths(rows: int, labels: int, shift: int, shapes: str, evidence: di
 
 
 def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
-    found = f"{rows} rows of logits for {labels} labels at shift={shift}"
+    found = f"{_many(rows, 'row')} of logits for {_many(labels, 'label')} at shift={shift}"
     missing = labels - rows
     if 0 < missing <= _LARGEST_SHIFT:
-        cut = "row was" if missing == 1 else f"{missing} rows were"
-        return found, f"shift={missing} would fit, as the last {cut} cut off the logits"
+        cut = "the last row was" if missing == 1 else f"the last {missing} rows were"
+        return found, f"shift={missing} would fit, as {cut} cut off the logits"
     if missing > 0:
-        return found, f"if the model returned its last rows only, pass their labels: labels[:, -{rows}:]"
-    if rows >= 2 * labels:
-        return found, f"{_CTC}. Rows that a prefix added (soft prompt, image) can be cut off: logits[:, -{labels}:]"
-    return found, (
-        f"cut the rows that have no label: logits[:, :-{-missing}] where the labels were shifted, "
-        f"logits[:, {-missing}:] where a prefix was added"
-    )
+        return (
+            found,
+            f"if the model gave its last rows only, hand over the labels of the last {_many(rows, 'position')}",
+        )
+    rest = "row" if missing == -1 else f"{-missing} rows"
+    prefix = f"if a prefix was added (soft prompt, image), cut its {rest} off the logits"
+    if -missing <= _LARGEST_SHIFT:
+        return found, f"if the labels were shifted, cut the last {rest} off the logits; {prefix}"
+    return found, f"{prefix}; {_CTC}" if rows >= 2 * labels else prefix
+
+
+def _many(count: int, one: str) -> str:
+    return f"{count} {one}{'s' * (count != 1)}"
 
 
 def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> PairError:
@@ -140,6 +146,9 @@ def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> Pair
     evidence: dict[str, Any] = {"logits": list(logits.shape), "labels": list(labels.shape)}
     if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[0]:
         return PairError(f"{problem}; {_CTC}", "length-mismatch", **evidence, shift=shift)
+    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[1]:
+        samples = f"{logits.shape[0]} against {labels.shape[0]}"
+        return PairError(f"{problem}; they are not of the same samples: {samples}", "layout-mismatch", **evidence)
     offer = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
     return PairError(
         f"{problem}; {offer}",
@@ -184,7 +193,9 @@ def _right(axes: frozenset[str]) -> str:
 def _parse(layout: object) -> _Layout:
     if type(layout) is not str:
         kind = type(layout).__name__
-        raise PairError(f"layout is a {kind}, and no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch")
+        raise PairError(
+            f"layout is of type {kind}, and no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch"
+        )
     return _parsed(layout)
 
 

@@ -131,7 +131,8 @@ class Pipeline:
 
     def _refuse(self, refusal: Refusal) -> None:
         self._start(refusal.at)
-        message = f"{refusal.stream}: {refusal.message}. The run goes on; this pair is not recorded."
+        end = "" if refusal.message.endswith(("?", ".")) else "."
+        message = f"{refusal.stream}: {refusal.message}{end} The run goes on; this pair is not recorded."
         for found in self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence):
             self._say(found, refusal.at)
 
@@ -140,7 +141,7 @@ class Pipeline:
         record = records.from_event(records.conform(event))
         found.record = record if isinstance(record, Finding) else None
         if not self._sinks:
-            self._notices.tell(found.message)
+            self._notices.tell(f"{found.code}, step {found.step}: {found.message} More: {found.fields['help']}")
         self._send(event)
 
     @property

@@ -1,6 +1,7 @@
 """Events and pairs that tests share."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -143,4 +144,4 @@ def facts(tokens: Sequence[Shown] = (), **fields: Any) -> Facts:
 def evidence(*samples: Facts, step: int = 0, **fields: Any) -> Evidence:
     """Give what was captured at one step."""
     fields.setdefault("widest", max((one.supervised for one in samples), default=0))
-    return Evidence.of(step, samples, **fields)
+    return Evidence.of(step, tuple(replace(one, sample=number) for number, one in enumerate(samples)), **fields)

@@ -196,7 +196,7 @@ def test_what_was_wrong_is_said_in_one_line(
         for step in range(50):
             assert recorder.compare(*pair, step) is None
     line, summary = capfd.readouterr().err.splitlines()
-    assert line.startswith("predlog: text: ")
+    assert ", step 0: text: " in line
     assert says in line
     assert "1 finding stands: " in summary
     assert "(text, since step 0)" in summary

@@ -288,19 +288,12 @@ ORDER = [
     "recorder", "default", "reading", "mistakes", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
-    "torch": {"layout", "rows", "counting", "packing", "capture", "demo"},
+    "torch": {"layout", "rows", "counting", "packing", "capture", "mistakes", "demo"},
     "einops": {"layout"},
     "structlog": {"processors", "guards", "pipeline", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
-    "rich": {
-        "sinks.visible",
-        "sinks.wording",
-        "sinks.table",
-        "sinks.codebooks",
-        "sinks.console",
-        "demo",
-    },
+    "rich": {f"sinks.{name}" for name in ("visible", "wording", "table", "codebooks", "console")} | {"demo", "cli"},
 }
 
 

@@ -46,7 +46,9 @@ def alarms(seeds: int, steps: int) -> bool:
     """Run the healthy trainings, with and without inputs, at the usual learning rate and at a tenth of it."""
     false, records = 0, 0
     special = {"pad": loops.EOS, "eos": loops.EOS, "bos": loops.EOS}
-    trainings = [(name, make, None) for name, make in healthy.HEALTHY.items()]
+    trainings: list[tuple[str, healthy.Make, dict[str, int] | None]] = [
+        (name, make, None) for name, make in healthy.HEALTHY.items()
+    ]
     trainings += [(name, make, special) for name, make in healthy.ENDS_PAD.items()]
     for name, make, tokens in trainings:
         here, before = 0, records
