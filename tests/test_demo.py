@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from predlog import Comparison, cli, read
+from predlog import Comparison, Finding, cli, findings, read
+from predlog.mistakes import MISTAKES
 
 
 def demo(directory: Path, *arguments: str) -> str:
@@ -89,6 +90,61 @@ def test_the_same_seed_gives_the_same_records(run: tuple[Path, str], tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("mistake", "steps"),
+    [
+        ("unshifted", 1), ("shifted-twice", 1), ("all-masked", 1), ("wrong-ignore-index", 1), ("doubled-bos", 1),
+        ("nan", 21), ("copied-batch", 41), ("collapsed", 400),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(tmp_path: Path, mistake: str, steps: int) -> None:
+    """The demo with one mistake tells the finding that names it, and no other, and how to read about it."""
+    directory = tmp_path / "demo"
+    arguments = ["demo", "--directory", str(directory), "--steps", str(steps), "--mistake", mistake]
+    done = subprocess.run([sys.executable, "-m", "predlog.cli", *arguments], capture_output=True, text=True, check=True)
+    code = MISTAKES[mistake].code
+    assert [record.code for record in read(directory) if isinstance(record, Finding)] == [code]
+    assert f"The mistake: {MISTAKES[mistake].says}." in done.stdout
+    assert f"Found: {code} (step " in done.stdout
+    assert f"predlog explain {code}" in done.stdout
+    assert f"1 finding stands: {code} (text, since step " in done.stderr
+
+
+def test_the_mistakes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--mistake list` gives a sentence to each, and trains nothing."""
+    assert cli.main(["demo", "--mistake", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "unshifted", "shifted-twice", "all-masked", "wrong-ignore-index", "collapsed", "copied-batch", "doubled-bos",
+        "nan",
+    ]  # fmt: skip
+    assert all(line.endswith(f"({mistake.code})") for line, mistake in zip(lines, MISTAKES.values(), strict=True))
+
+
+def test_mistakes_that_need_more_steps_say_so(tmp_path: Path) -> None:
+    """Where so few steps show nothing, the demo does not claim that they did."""
+    output = demo(tmp_path / "demo", "--steps", "2", "--mistake", "copied-batch")
+    assert "So few steps did not show it" in output
+
+
+@pytest.mark.parametrize("code", findings.CODES)
+def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str], code: str) -> None:
+    """`predlog explain CODE` prints the page about a finding, with all of its parts."""
+    assert cli.main(["explain", code]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"# {code}\n")
+    for part in ("## How it looks", "## What decides", "## How to mend it", "## When it is not a fault"):
+        assert part in page
+    assert f'ignore=("{code}",)' in page
+    assert f" predlog {code}, step " in page
+
+
+def test_explain_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a code, each has a sentence."""
+    assert cli.main(["explain"]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == list(findings.CODES)
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
         (["--version"], 0, "predlog 0."),
@@ -97,6 +153,8 @@ def test_the_same_seed_gives_the_same_records(run: tuple[Path, str], tmp_path: P
         ([], 2, "COMMAND"),
         (["demo", "--steps", "0"], 2, "must be a number, 1 or more"),
         (["demo", "--steps", "many"], 2, "'many' must be a number"),
+        (["demo", "--mistake", "none"], 2, "invalid choice: 'none'"),
+        (["explain", "nothing"], 2, "invalid choice: 'nothing'"),
     ],
 )
 def test_the_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, says: str) -> None:

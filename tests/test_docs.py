@@ -1,5 +1,6 @@
 """What the documentation shows, runs."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import structlog
 
 import predlog
+from predlog import findings
 from tests import events
 
 ROOT = Path(__file__).parent.parent
@@ -70,3 +72,21 @@ def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) 
     exec(blocks("README.md")[0], {"model": Model(), "loader": loader, "tokenizer": str})
     assert predlog.close()
     assert {one.step for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)} == {0, 10}
+
+
+@pytest.mark.parametrize("code", findings.CODES)
+def test_each_finding_has_a_page_in_the_list(code: str) -> None:
+    """Each code has a page, and a row with its level, its kind and its sentence in the overview."""
+    overview = (ROOT / "docs" / "findings" / "index.md").read_text()
+    rule = next((rule for rule in findings.RULES if rule.code == code), None)
+    level = "error" if rule is None else rule.level
+    kind = "refused" if rule is None else "certain" if rule.is_certain else "statistical"
+    assert f"| [{code}]({code}.md) | {level} | {kind} | {findings.SENTENCES[code]} |" in overview
+    assert f"\n{code}\n" in overview
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "findings").glob("*.md")), ids=lambda page: page.stem)
+def test_the_pages_examples_are_python(page: Path) -> None:
+    """Each example on the pages about findings can at least be parsed."""
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        ast.parse(block)

@@ -238,6 +238,88 @@ def test_a_run_and_a_gap_are_a_line_each() -> None:
     )
 
 
+def rows_of_codebooks(count: int = 8, **how: Any) -> str:
+    """Give what a sink shows of one sample of so many codebooks, and of the next sample's first."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=how.pop("encoding", "utf-8"))
+    sink = Console(RichConsole(file=stream, **how))
+    for codebook in range(count):
+        given = event([None] * 10, codebook=codebook, stream="audio", vocabulary=1024, supervised=388 - codebook)
+        sink(None, "info", given)
+    sink(None, "info", event([None] * 10, codebook=0, sample=1, stream="audio", vocabulary=1024))
+    stream.flush()
+    return raw.getvalue().decode(stream.encoding)
+
+
+def test_a_codebook_is_a_row() -> None:
+    """Eight codebooks are a heading and eight rows under it; beside a wrong label stands what was predicted."""
+    lines = ANSI.sub("", rows_of_codebooks(force_terminal=True, width=200)).splitlines()
+    assert lines[0] == "step 120 · audio · sample 0"
+    assert lines[1].split() == ["right", "of", "label→prediction,", *"a codebook a row".split()]
+    assert [line.split()[:3] for line in lines[2:10]] == [
+        [str(n), f"{100 * 160 / (388 - n):.1f}%", str(388 - n)] for n in range(8)
+    ]
+    assert "100→200   ✓101        102→202" in lines[2]
+    assert len({line.index("│") for line in lines[2:10]}) == 1
+    assert lines[10] == "step 120 · audio · sample 1"
+    assert len(lines) == 13
+
+
+@pytest.mark.parametrize("width", range(20, 201, 9))
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_codebooks_row_fits_any_width(width: int, encoding: str) -> None:
+    """No line is wider than the console; where there is no room for predictions, labels and ticks remain."""
+    lines = ANSI.sub("", rows_of_codebooks(force_terminal=True, width=width, encoding=encoding)).splitlines()
+    assert len(lines) == 13
+    assert all(cell_len(line) <= width for line in lines)
+    if width >= 80:
+        tick = "=" if encoding == "ascii" else "✓"
+        assert lines[2].count(tick) == 5
+        assert all(str(label) in lines[2] for label in range(100, 110))
+
+
+def test_texts_of_codes_are_harmless_and_short() -> None:
+    """Decoded codes are escaped and cut, so that columns stay columns."""
+    for text in TOKENS:
+        given = event([text] * 10, codebook=0, vocabulary=1024)
+        output = drawn(given, 120)
+        assert not RAW.search(ANSI.sub("", output).replace("\n", ""))
+        assert max(map(cell_len, ANSI.sub("", output).splitlines())) <= 120
+
+
+def test_a_codebook_in_a_log_is_a_line() -> None:
+    """Not a terminal: one whole line a codebook."""
+    given = event([None] * 10, codebook=3, stream="audio")
+    given["tokens"] = given["tokens"][:2]
+    assert drawn(given, terminal=False) == (
+        "predlog step 120 audio codebook 3 sample 0: 41.2% right, 388 of 512 supervised, "
+        "labels [100, 101] predictions [200, 101]\n"
+    )
+    nothing = event([], codebook=3, supervised=0)
+    assert "nothing supervised" in drawn({**nothing, "tokens": []}, terminal=False)
+
+
+def test_inputs_have_a_row_of_their_own() -> None:
+    """Where the inputs are known, the table and the lines show what the model read."""
+    given = event(WORDS)
+    for number, token in enumerate(given["tokens"]):
+        token.update(input=7 + number, input_text=f" in{number}")
+    rows = [line.split() for line in ANSI.sub("", drawn(given, 100)).splitlines()]
+    assert [row[0] for row in rows[1:]] == ["position", "input", "label", "prediction", "p(label)", "rank"]
+    assert rows[2][1:6] == ["␣in0", "␣in1", "␣in2", "␣in3", "␣in4"]
+    assert '5 inputs [" in0", " in1", " in2", " in3", " in4"]' in drawn(given, terminal=False)
+
+
+@pytest.mark.parametrize(("level", "sign", "colour"), [("error", "✗", "1;31"), ("warning", "!", "33")])
+def test_a_finding_is_one_line_with_a_sign(level: str, sign: str, colour: str) -> None:
+    """One coloured line: a sign that needs no colour, the code, the step, the message, and where to read more."""
+    given = events.finding(level=level, help="predlog explain labels-are-inputs", message="text: a\nb \x1b[0m")
+    line = rf"{sign} predlog labels-are-inputs, step 120: text: a\nb \x1b[0m More: predlog explain labels-are-inputs"
+    assert drawn(given, 40, terminal=False) == line + "\n"
+    assert drawn(given, 40, color_system="standard") == f"\x1b[{colour}m{line}\x1b[0m\n"
+    assert drawn(given, 40, terminal=False, encoding="ascii")[0] == {"error": "x", "warning": "!"}[level]
+
+
 def test_foreign_events_are_not_shown() -> None:
     """The sink prints predlog's events alone."""
     assert drawn({"event": "epoch done"}) == ""

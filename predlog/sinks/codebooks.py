@@ -50,7 +50,7 @@ class CodebookRow:
         digits = len(str(event["vocabulary"] - 1))
         width = _TEXT if any(token["label_text"] is not None for token in event["tokens"]) else digits
         start = _start(event)
-        room = options.max_width - len(start) - 2
+        room = options.max_width - len(start) - 1  # for the divider
         tokens = event["tokens"]
         is_wide = len(tokens) * (2 * width + 3) <= room
         cell = 2 * width + 2 if is_wide else width + 1
@@ -59,7 +59,7 @@ class CodebookRow:
             yield Segment(shorten(encodable(title, options.encoding), options.max_width, glyphs.ellipsis), HEADING)
             yield END
             how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
-            names = f" {'codebook':>8} {'right':>6}  {'of':>{len(str(event['length']))}}  {how}"
+            names = f" {'right':>10} {'of':>{len(str(event['length']))}}  {how}, a codebook a row"
             yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
             yield END
         yield Segment(shorten(start, options.max_width, glyphs.ellipsis), PLAIN if event["supervised"] else WARNING)
@@ -74,7 +74,7 @@ def _start(event: Event) -> str:
     if event["matched"] is None and share:
         of = [token["match"] for token in event["tokens"]]
         share = f"{sum(of)}/{len(of)}"
-    return f" {event['codebook']:>8} {share:>6}  {event['supervised']:>{len(str(event['length']))}}  "
+    return f" {event['codebook']:>3} {share:>6} {event['supervised']:>{len(str(event['length']))}}  "
 
 
 def _cells(
