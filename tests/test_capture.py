@@ -9,7 +9,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from predlog import rows
 from predlog.capture import capture, select
@@ -19,6 +18,7 @@ from predlog.layout import Pair
 from predlog.packing import Window, unpack
 from predlog.specials import SpecialTokens
 from tests import reference
+from tests.dispatched import Dispatched
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64]
 HALF = [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
@@ -218,25 +218,6 @@ def test_arrays_of_other_libraries(source: str) -> None:
         given = logits[:, ::-1], labels[:, ::-1]
         logits, labels = logits[:, ::-1].copy(), labels[:, ::-1].copy()
     assert captured(*given) == captured(torch.tensor(logits), torch.tensor(labels))
-
-
-VIEWS = {"slice", "expand", "view", "_unsafe_view", "select", "unsqueeze", "squeeze", "detach", "alias", "unfold"}
-
-
-class Dispatched(TorchDispatchMode):
-    """Lists every operation that makes something, with the number of elements that it makes; views make nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: list[tuple[str, int]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **kwargs or {})
-        made = result if isinstance(result, tuple | list) else [result]
-        name = func.overloadpacket.__name__
-        if name not in VIEWS:
-            self.operations.append((name, max(one.numel() for one in made if isinstance(one, Tensor))))
-        return result
 
 
 def operations_on_meta(

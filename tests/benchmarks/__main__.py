@@ -8,19 +8,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from rich.console import Console as RichConsole
 from rich.table import Table
 
 import predlog
-from predlog import Recorder, sinks
-from predlog.capture import capture
+from predlog import Recorder, counting, sinks
+from predlog.capture import capture, select
+from predlog.judging import Judge
+from predlog.layout import Pair
 from predlog.packing import Window, unpack
 from predlog.sinks.table import TokenTable
+from predlog.specials import SpecialTokens
 from tests import events
 from tests.benchmarks.harness import Ratio, interleaved, ratio
+from tests.dispatched import Dispatched
 
 
 def main() -> int:
@@ -34,7 +40,7 @@ def main() -> int:
     print("medians of interleaved rounds; in brackets the ratio of the quartiles")
     print("first block: the pasted helper's argmax of everything + tolist / predlog's whole logging step\n")
     results = []
-    for benchmark in (whole_steps, gate, table, importing):
+    for benchmark in (whole_steps, inputs_and_counts, rules, gate, table, importing):
         for result in benchmark():
             print(result, flush=True)
             results.append(result)
@@ -105,6 +111,70 @@ def _whole_steps(
     yield ratio(f"{name}, in a loop", times["helper"], loop, at_least=in_a_loop, note=f"{1e3 * loop.median:.2f} ms")
     alone_note = f"{1e3 * times['alone'].median:.2f} ms"
     yield ratio(f"{name}, alone", times["helper"], times["alone"], note=alone_note)
+
+
+def inputs_and_counts() -> Iterator[Ratio]:
+    """Set a capture with inputs, special tokens and all counts against one without any of them."""
+    pairs = [(torch.randn(2, 1024, 32000), torch.randint(32000, (2, 1024))) for _ in range(4)]
+    turns = itertools.cycle(pairs)
+    special = SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2}))
+
+    def without(window: Window) -> object:
+        counted, counting.of_labels = counting.of_labels, lambda *_pair: ({}, {})
+        try:
+            logits, labels = next(turns)
+            return capture(logits, labels, shift=1, window=window)
+        finally:
+            counting.of_labels = counted
+
+    def with_them(window: Window) -> object:
+        logits, labels = next(turns)
+        return capture(logits, labels, shift=1, inputs=labels, window=window, specials=special)
+
+    for accuracy in (False, True):
+        window = Window(accuracy=accuracy)
+        contenders: dict[str, Callable[[], object]] = {
+            "without": partial(without, window),
+            "with": partial(with_them, window),
+        }
+        times = interleaved(contenders, rounds=150)
+        operations = f"{_operations(window)} operations on meta, with {_operations(window, special)}"
+        yield ratio(
+            f"capture with inputs and counts / without, (2, 1024, 32000), accuracy {'on' if accuracy else 'off'}",
+            times["with"], times["without"], at_most=1.3, note=f"{1e3 * times['with'].median:.2f} ms; {operations}",
+        )  # fmt: skip
+
+
+def _operations(window: Window, special: SpecialTokens | None = None) -> int:
+    """Count the operations that make something, as any device but the CPU gets them."""
+    logits = torch.empty(2, 1, 1024, 32000, device="meta")
+    labels = torch.empty(2, 1, 1024, dtype=torch.int64, device="meta")
+    pair = Pair(logits, labels, None if special is None else labels, has_codebooks=False)
+    with torch.no_grad(), Dispatched() as dispatched:
+        select(pair, shift=1, ignore_index=-100, window=window, specials=special or SpecialTokens())
+    return len(dispatched.operations)
+
+
+def rules() -> Iterator[Ratio]:
+    """Time the judging of a healthy training, a record at a time."""
+    special = SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2}))
+    for samples in (1, 2):
+        captured = []
+        for _ in range(40):
+            ids = torch.randint(3, 400, (samples, 64))
+            held = capture(torch.randn(samples, 64, 400), ids, shift=1, inputs=ids, window=Window(), specials=special)
+            captured.append([facts for _, facts in unpack(held)])
+        judge, steps, turns = Judge(), itertools.count(), itertools.cycle(captured)
+
+        def judged(judge: Judge = judge, steps: Any = steps, turns: Any = turns) -> object:
+            return judge.judge(next(steps), "text", next(turns), is_trained=True)
+
+        timing = interleaved({"judged": judged}, rounds=100, repeat=20)["judged"].divided(samples)
+        many = "one sample" if samples == 1 else f"{samples} samples"
+        yield Ratio(
+            f"all rules, microseconds a record, {many} a step", 1e6 * timing.median, 1e6 * timing.lower,
+            1e6 * timing.upper, at_most=50.0,
+        )  # fmt: skip
 
 
 def gate() -> Iterator[Ratio]:
