@@ -129,7 +129,7 @@ def _floating(logits: Tensor) -> Tensor:
 
 def _integral(name: str, ids: Tensor) -> Tensor:
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers")
+        raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers, as .long() gives them")
     return ids
 
 

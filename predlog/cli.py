@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _explain(arguments: argparse.Namespace) -> None:
     if arguments.code is None:
-        sys.stdout.writelines(f"{code}: {says}\n" for code, says in SENTENCES.items())
+        width = max(map(len, SENTENCES))
+        sys.stdout.writelines(f"{code:<{width}}  {says}\n" for code, says in SENTENCES.items())
         return
     from rich.console import Console  # noqa: PLC0415 - the other commands start without it
     from rich.markdown import Markdown  # noqa: PLC0415 - as above
@@ -71,7 +72,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     if sys.stdout.isatty():
         Console().print(Markdown(text))
     else:
-        sys.stdout.write(text)
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _positive(text: str) -> int:

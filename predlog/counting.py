@@ -19,7 +19,7 @@ def of_labels(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Give ids and counts, each [s, k, 1], of labels [s, k, t] with the running count of the supervised ones.
 
-    `lowest` and `highest` are 0 or beyond; `fingerprint` changes when a label does, or its place among them.
+    `lowest` and `highest` count an ignored label as 0. `fingerprint` is a checksum of the labels and their order.
     """
     seen = labels * supervised
     lowest, highest = torch.aminmax(seen, dim=-1, keepdim=True)
@@ -53,5 +53,6 @@ def of_inputs(
     equal = ((labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)).sum(-1)
     ends = [min(rows, length - offset) for offset in range(OFFSETS)]
     compared = [running[..., end - 1 : end] if end > 0 else torch.zeros_like(running[..., :1]) for end in ends]
-    ids = {"start": inputs[..., :3], "read_sum": inputs.sum(-1, keepdim=True)}
+    places = torch.arange(1, length + 1, device=inputs.device)
+    ids = {"start": inputs[..., :3], "read_sum": (inputs * places).sum(-1, keepdim=True)}
     return ids, {"equal": equal, "compared": torch.cat(compared, -1)}

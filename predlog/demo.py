@@ -124,7 +124,8 @@ def train(arguments: Namespace) -> None:
                 schedule.step()
             if step % 10 == 0:
                 progress.update(bar, completed=step, loss=loss.item())
-        progress.update(bar, completed=arguments.steps)
+        else:
+            progress.update(bar, completed=arguments.steps)
 
     predlog.close()  # 3: at the end; at the latest it happens by itself when the program ends
     _tell(arguments, recorder)
@@ -187,7 +188,7 @@ def _found(mistake: str | None, recorder: predlog.Recorder) -> str:
         return ""
     told = f"The mistake: {MISTAKES[mistake].says}.\n"
     if not recorder.findings:
-        return f"{told}So few steps did not show it; give more of them.\n"
+        return f"{told}So few records did not show it: take more steps, or a smaller --every.\n"
     found = ", ".join(f"{finding.code} (step {finding.step})" for finding in recorder.findings)
     return f"{told}Found: {found}. What it means:\n    predlog explain {recorder.findings[0].code}\n"
 

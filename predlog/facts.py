@@ -10,6 +10,8 @@ from predlog.specials import SpecialTokens
 
 # The places around a label that it is held against: 1 before, 1 after and 2 after.
 AROUND = (-1, 1, 2)
+# How many tokens of a record can show that they are all predicted the same.
+_SOME = 8
 
 
 class Shown(NamedTuple):
@@ -97,7 +99,8 @@ class Evidence:
             compared=added(one.compared for one in samples),
             copies=_copies(samples),
             sums=sums,
-            commonest=max(Counter(sums.predictions).values(), default=0),
+            # One prediction is always the commonest of one.
+            commonest=max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0,
         )
 
 

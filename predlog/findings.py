@@ -13,6 +13,7 @@ or collapse, yet with probabilities that match. So the statistical rules ask for
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -44,12 +45,16 @@ class Past(NamedTuple):
     """What is known of a stream and codebook from earlier records.
 
     `best` is the lowest mean loss (nats a token) of any 64 tokens or more before, with what their scatter allows on
-    top, None where there were none yet; `supervised` counts the supervised positions of all samples before.
+    top, None where there were none yet; `first` are the sums of the first 64. `supervised` counts the supervised
+    positions of all samples before, `records` the logged steps, and `known` are the labels that were ever predicted.
     """
 
     first_step: int
     best: float | None = None
     supervised: int = 0
+    records: int = 0
+    first: Sums | None = None
+    known: AbstractSet[int] = frozenset()
 
 
 Verdict = Fault | Clean | None
@@ -97,6 +102,9 @@ HAS_LOST = 0.5
 # A mean loss of at least this share of ln V is chance; nothing learnt in so many steps is no slow start.
 CHANCE = 0.97
 LONG = 1000
+MANY_RECORDS = 200
+# A mean loss of so many times ln V is that of weights which nobody has trained.
+UNTRAINED = 3.0
 SAME_BATCHES = 5
 # Records that show whether something stays.
 SEVERAL = 8
@@ -124,10 +132,13 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
         if len(shown) < MANY_SAMPLES:
             return None
     facts = pool[0].samples[0]
+    if len(shown) * facts.length < ENOUGH:
+        return None  # a masked model may miss all of a few short rows
+    since = f" from position {facts.shift} on" if facts.shift else ""
     which = f"all {len(shown)} samples" if len(empty) == len(shown) else f"{len(empty)} of {len(shown)} samples"
     return Fault(
-        f"every label of {which if len(shown) > 1 else 'the sample'} shown is {facts.ignore_index}, which is ignored, "
-        "so there is nothing to learn from",
+        f"every label of {which if len(shown) > 1 else 'the sample'} shown is {facts.ignore_index}{since}, which is "
+        "ignored, so there is nothing to learn from",
         "Look at what masks the labels: a template or response marker that is not found in the text masks all of it, "
         "and so does a prompt that fills the row until the answer is cut off.",
         {
@@ -233,7 +244,7 @@ def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
     shift = _shift(pool)
     mend = (
         "They were shifted once before shift=1 shifts them again: pass shift=0 and a loss that does not shift, or hand "
-        "over labels that are not shifted."
+        "over labels that are not shifted. A head for the token after the next is declared by shift=2."
         if shift
         else "Shift them once only: the label of a position is the next input."
     )
@@ -252,12 +263,10 @@ def _equal_at(pool: Pool, offset: int) -> tuple[int, int] | Clean | None:
         for evidence in pool
         if evidence.equal is not None and evidence.compared is not None
     ]
-    if not known:
-        return None
     equal = sum(one[offset] for one, _ in known)
     compared = sum(one[offset] for _, one in known)
     if not compared:
-        return None
+        return CLEAN
     if equal < ALL_BUT_FEW * compared:
         return CLEAN
     # Where neighbouring inputs are equal, a label equals both, which tells nothing.
@@ -270,10 +279,10 @@ def bos_doubled(pool: Pool, _past: Past) -> Verdict:
     """Find inputs that begin with the same special token twice."""
     samples = [facts for evidence in pool for facts in evidence.samples if len(facts.start) > 1]
     if not samples or not samples[0].specials.every:
-        return None
+        return CLEAN
     specials = samples[0].specials
     doubled = [facts for facts in samples if facts.start[0] == facts.start[1] and _begins(facts)]
-    if not doubled:
+    if len(doubled) < NEARLY_ALL * len(samples):
         return CLEAN
     token = doubled[0].start[0]
     if token not in specials.bos or token in specials.eos:
@@ -297,8 +306,8 @@ def _begins(facts: Facts) -> bool:
 def pad_supervised(pool: Pool, _past: Past) -> Verdict:
     """Find padding among the supervised labels."""
     samples = [facts for evidence in pool for facts in evidence.samples if facts.pad is not None]
-    if not samples:
-        return None
+    if not any(map(_is_padded, samples)):
+        return CLEAN
     specials = samples[0].specials
     count, supervised = sum(facts.pad or 0 for facts in samples), sum(facts.supervised for facts in samples)
     if not count or {*specials.pad} & {*specials.eos, *specials.bos}:
@@ -310,6 +319,16 @@ def pad_supervised(pool: Pool, _past: Past) -> Verdict:
     )
 
 
+def _is_padded(facts: Facts) -> bool:
+    """Say whether padding stands at an end: one alone may part documents, and another vocabulary has none."""
+    pad, labels = facts.specials.pad, [token.label for token in facts.tokens]
+    return (
+        len(labels) > 1
+        and ({*labels[:2]} <= {*pad} or {*labels[-2:]} <= {*pad})
+        and all(token.read is None or token.read < facts.vocabulary for token in facts.tokens)
+    )
+
+
 # --- statistical rules --------------------------------------------------------------------------------------------
 
 
@@ -317,17 +336,16 @@ def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
     """Find that the inputs of many samples go on with an end token which no label stands for."""
     samples = [facts for evidence in pool for facts in evidence.samples if facts.eos is not None]
     if not samples:
-        return None
+        return CLEAN
     if any(facts.eos for facts in samples):
         return CLEAN
     ends = samples[0].specials.eos
     equal, compared = added(facts.equal for facts in samples), added(facts.compared for facts in samples)
     if equal is None or compared is None:
-        return None
+        return CLEAN
     if equal[1] < ALL_BUT_FEW * compared[1]:
         return CLEAN  # labels that are not the next inputs need no end
-    # Who trains on one token, such as yes or no, does not want it to go on.
-    ended = [facts for facts in samples if facts.follower in ends and facts.supervised > 2]
+    ended = [facts for facts in samples if facts.follower in ends and _should_end(facts)]
     if len(ended) < MANY_SAMPLES:
         return None
     return Fault(
@@ -337,6 +355,11 @@ def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
         "another token.",
         {"samples": len(ended), "eos": list(ends)},
     )
+
+
+def _should_end(facts: Facts) -> bool:
+    # Who trains on one token, such as yes or no, does not want it to go on; a turn may end with a token of its own.
+    return facts.supervised > 2 and not {token.label for token in facts.tokens[-2:]} & facts.specials.every
 
 
 def prediction_misaligned(pool: Pool, past: Past) -> Verdict:
@@ -388,7 +411,9 @@ def _are_next_inputs(pool: Pool) -> bool:
 def _may_be_copying(pool: Pool, sums: Sums, share: float, past: Past) -> bool:
     # The label before is, in next-token training, the input: what predicts that copies. With inputs there is a rule
     # for it. Without, an untrained model whose head is its embedding does so too, until it has learnt.
-    return any(evidence.equal is not None for evidence in pool) or (share > 0.9 and not _has_lost(sums, past))
+    if any(evidence.equal is not None for evidence in pool) or sums.loss > UNTRAINED * sums.tokens * _chance(pool):
+        return True
+    return share > 0.9 and not _has_lost(sums, past, _chance(pool))
 
 
 def copying_inputs(pool: Pool, past: Past) -> Verdict:
@@ -403,7 +428,7 @@ def copying_inputs(pool: Pool, past: Past) -> Verdict:
     supervised = sum(evidence.supervised for evidence in pool)
     if copied < SUSPICIOUS_COPIES * copyable or repeated > COMMON_REPEATS * supervised or not _is_sure_and_wrong(sums):
         return CLEAN
-    if not _has_lost(sums, past):
+    if not _has_lost(sums, past, _chance(pool)):
         return CLEAN  # an untrained model whose head is its embedding predicts its input
     return Fault(
         f"predictions equal the inputs where the labels don't ({copied} of {copyable} tokens), so the model has learnt "
@@ -425,7 +450,8 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
     sums = _sums(pool)
     if not _vary(sums.labels):
         return CLEAN
-    if not _is_sure_and_wrong(sums) and not _has_lost(sums, past):
+    had_learnt = 2 * sum(label in past.known for label in sums.labels) >= len(sums.labels)
+    if not _is_sure_and_wrong(sums) and not (had_learnt and _has_lost(sums, past, _chance(pool))):
         return CLEAN  # so does each model that has learnt which token is the most frequent, and nothing more yet
     labels = len(set(sums.labels))
     which = [token for token, _ in Counter(sums.predictions).most_common(3)]
@@ -446,17 +472,16 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
         return None
     sums = _sums(pool)
     vocabulary = pool[0].samples[0].vocabulary
-    chance = math.log(vocabulary)
+    chance = _chance(pool)
     loss = sums.loss / sums.tokens
-    steps = pool[-1].step - past.first_step
     if vocabulary < 4 or loss < CHANCE * chance or (past.best is not None and past.best < CHANCE * chance):
         return CLEAN
-    if steps < LONG:
-        if not _is_sure_and_wrong(sums):
+    if not _has_learnt_nothing_for_long(pool, past, loss):
+        if not (_is_sure_and_wrong(sums) and _is_sure_and_wrong(past.first or sums)):
             return CLEAN  # so does each model that has just begun
         if sums.tokens < 4 * ENOUGH or len(pool) < SEVERAL:
             return None
-        if _is_improving(pool) or _copies_most(pool, sums):
+        if _is_improving(pool, past) or _copies_most(pool, sums):
             return CLEAN
     return Fault(
         f"the mean loss of the tokens shown stays at {loss:.2f}, and guessing among {vocabulary} tokens costs "
@@ -465,6 +490,11 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
         "are not the model's; with a fresh model, look whether the optimizer has its parameters.",
         {"loss": _rounded(loss), "chance": _rounded(chance), "tokens": sums.tokens, "vocabulary": vocabulary},
     )
+
+
+def _has_learnt_nothing_for_long(pool: Pool, past: Past, loss: float) -> bool:
+    is_long = pool[-1].step - past.first_step >= LONG and past.records >= MANY_RECORDS
+    return is_long and loss >= _chance(pool) and past.best is not None and past.best >= _chance(pool)
 
 
 def same_batch(pool: Pool, _past: Past) -> Verdict:
@@ -486,7 +516,9 @@ def same_batch(pool: Pool, _past: Past) -> Verdict:
 
 
 def _tells(evidence: Evidence) -> bool:
-    # A few short answers may be the same by chance.
+    # Numbers of samples, as in contrastive training, are the same for every batch; so may be a few short answers.
+    if len({token.label - token.position for facts in evidence.samples for token in facts.tokens}) == 1:
+        return False
     seen = {one for facts in evidence.samples for token in facts.tokens for one in (token.label, token.read)}
     return len(seen - {None}) >= CLEARLY_MORE
 
@@ -521,11 +553,20 @@ def _is_sure_and_wrong(sums: Sums) -> bool:
     return missing > SIGMAS * math.sqrt(sums.variance + 1) and sums.expected > 3 * sums.right
 
 
-def _has_lost(sums: Sums, past: Past) -> bool:
-    return past.best is not None and sums.loss / sums.tokens > past.best + HAS_LOST
+def _has_lost(sums: Sums, past: Past, chance: float) -> bool:
+    # Who never was better than guessing has nothing to lose.
+    return past.best is not None and past.best <= 1.1 * chance and sums.loss / sums.tokens > past.best + HAS_LOST
 
 
-def _is_improving(pool: Pool) -> bool:
+def _chance(pool: Pool) -> float:
+    """Give what guessing costs, in nats a token."""
+    return math.log(pool[0].samples[0].vocabulary)
+
+
+def _is_improving(pool: Pool, past: Past) -> bool:
+    sums = _sums(pool)
+    if past.first is not None and sums.loss / sums.tokens < 0.93 * past.first.loss / past.first.tokens:
+        return True
     earlier, later = _sums(pool[: len(pool) // 2]), _sums(pool[len(pool) // 2 :])
     return later.loss / max(later.tokens, 1) < 0.95 * earlier.loss / max(earlier.tokens, 1)
 

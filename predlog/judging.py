@@ -2,7 +2,8 @@
 
 Each stream and codebook is judged by itself. A finding is said once, and again when it comes back after it was gone;
 each time it comes back it must stay away twice as long before it counts as gone, so that what comes and goes does not
-fill the log. Codebooks that are found guilty of the same thing at the same step are said together.
+fill the log. That it is gone is said, too. Codebooks that are found guilty of the same thing at the same step are said
+together.
 """
 
 from collections import OrderedDict
@@ -21,11 +22,15 @@ _LONGEST_POOL = 64
 # Streams and codebooks beyond this number are forgotten, those first that were not seen for longest.
 _MOST_LANES = 1024
 _MOST_NAMED = 8
+_MOST_KNOWN = 100_000
 
 
 @dataclass(slots=True, eq=False)
 class Standing:
-    """Something that was found and is not gone: the fields of its record, and the codebooks that it stands for."""
+    """Something that was found, or is gone again: the fields of its record, and the codebooks that it stands for.
+
+    Whoever tells it sets `is_said` and `record`, and `is_lost` where the file did not take it.
+    """
 
     code: str
     level: str
@@ -36,6 +41,8 @@ class Standing:
     evidence: dict[str, Any]
     codebooks: set[int | None]
     record: Finding | None = None
+    is_said: bool = False
+    is_lost: bool = False
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -71,12 +78,15 @@ class _Lane:
     opinions: dict[str, _Opinion] = field(default_factory=dict)
     best: float | None = None
     supervised: int = 0
+    records: int = 0
+    first: Sums | None = None
+    known: set[int] = field(default_factory=set)
     lately: list[Evidence] = field(default_factory=list)
 
     @property
     def past(self) -> Past:
         """What the rules may know of earlier records."""
-        return Past(self.first_step, self.best, self.supervised)
+        return Past(self.first_step, self.best, self.supervised, self.records, self.first, self.known)
 
 
 class Judge:
@@ -87,12 +97,20 @@ class Judge:
         self._rules = [rule for rule in findings.RULES if rule.code not in self._ignored]
         self._lanes: OrderedDict[tuple[str, int | None], _Lane] = OrderedDict()
         self._standing: dict[int, Standing] = {}
-        self._gone: dict[tuple[str, str], int] = {}
+        self._gone: dict[tuple[str, int | None, str], None] = {}
+        self._leaving: list[Standing] = []
+        self._refused = 0
 
     @property
     def standing(self) -> list[Standing]:
         """What was found and is not gone, oldest first."""
         return list(self._standing.values())
+
+    @property
+    def unsaid(self) -> list[Standing]:
+        """What was found, or is gone, and has not been told yet, or not been taken by the file."""
+        self._leaving = [one for one in self._leaving if one.is_lost or not one.is_said]
+        return [one for one in (*self._leaving, *self.standing) if one.is_lost or not one.is_said]
 
     def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[Standing]:
         """Take in what was captured of a pair, and give what is to be said of it now."""
@@ -101,7 +119,7 @@ class Judge:
         lane = self._lane(stream, None, step)
         for code in findings.REFUSALS:
             if code in lane.opinions:
-                self._found_nothing(stream, None, code)
+                self._found_nothing(stream, None, code, step)
         found: dict[str, list[tuple[int | None, Rule, Fault, list[Evidence]]]] = {}
         for codebook, ones in groupby(captured, key=_codebook):
             evidence = Evidence.of(step, tuple(ones), is_trained=is_trained, widest=widest)
@@ -113,6 +131,7 @@ class Judge:
         """Take in that a pair was refused, and give what is to be said of it now."""
         opinion = self._lane(stream, None, step).opinions.setdefault(code, _Opinion())
         opinion.clean = 0
+        self._refused += 1
         if code in self._ignored or opinion.stands:
             return []
         opinion.stands = True
@@ -120,11 +139,16 @@ class Judge:
 
     def summary(self) -> str | None:
         """Give one line about all that was found; None where nothing was."""
-        stand = [f"{one.code} ({_lane_name(one.stream, one.codebook)}, since step {one.step})" for one in self.standing]
-        gone = [f"{code} ({stream})" for stream, code in list(self._gone)]
+        stand = [
+            f"{one.code} ({_lane_name(one.stream, sorted(one.codebooks, key=_none_first))}, since step {one.step})"
+            for one in self.standing
+        ]
+        now = {(one.stream, codebook, one.code) for one in self.standing for codebook in one.codebooks}
+        gone = dict.fromkeys(f"{key[2]} ({key[0]})" for key in list(self._gone) if key not in now)
         parts = [
             f"{len(stand)} finding{'s stand' if len(stand) > 1 else ' stands'}: {_listed(stand)}" if stand else "",
-            f"found earlier and gone: {_listed(gone)}" if gone else "",
+            f"found earlier and gone: {_listed(list(gone))}" if gone else "",
+            f"pairs refused: {self._refused}" if self._refused else "",
         ]
         return "; ".join(filter(None, parts)) or None
 
@@ -137,7 +161,7 @@ class Judge:
             opinion = lane.opinions.setdefault(rule.code, _Opinion())
             if rule.is_symptom and is_explained:
                 opinion.pool = []
-                self._clear(stream, codebook, rule.code)
+                self._clear(stream, codebook, rule.code, None)
                 continue
             opinion.pool.append(evidence)
             verdict = rule.judge(opinion.pool, past)
@@ -152,19 +176,26 @@ class Judge:
                     opinion.stands = True
                     found.append((rule, verdict, pool))
             elif verdict is CLEAN:
-                self._found_nothing(stream, codebook, rule.code)
+                self._found_nothing(stream, codebook, rule.code, evidence.step)
             is_explained |= opinion.stands and (rule.is_symptom or (rule.is_certain and rule.level == "error"))
         self._learn(lane, evidence)
         return found
 
     def _learn(self, lane: _Lane, evidence: Evidence) -> None:
-        """Keep the lowest mean loss of at least `ENOUGH` tokens in a row."""
+        """Keep the lowest mean loss of at least `ENOUGH` tokens in a row, and which labels were ever predicted."""
         lane.supervised += evidence.supervised
+        lane.records += 1
+        right = [
+            label for label, said in zip(evidence.sums.labels, evidence.sums.predictions, strict=True) if label == said
+        ]
+        if len(lane.known) < _MOST_KNOWN:
+            lane.known.update(right)
         lane.lately.append(evidence)
         tokens = sum(one.sums.tokens for one in lane.lately)
         if tokens >= ENOUGH:
-            loss = Sums.together([one.sums for one in lane.lately]).at_most
-            lane.best = loss if lane.best is None else min(lane.best, loss)
+            sums = Sums.together([one.sums for one in lane.lately])
+            lane.first = lane.first or sums
+            lane.best = sums.at_most if lane.best is None else min(lane.best, sums.at_most)
         if tokens >= ENOUGH or len(lane.lately) >= _LONGEST_POOL:
             lane.lately = []
 
@@ -176,7 +207,7 @@ class Judge:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)
             for code, opinion in forgotten.opinions.items():
                 if opinion.stands:
-                    self._remove(stream, codebook, code)
+                    self._remove(stream, codebook, code, None)
         return lane
 
     def _said(
@@ -186,8 +217,7 @@ class Judge:
         codebook, rule, fault, _ = guilty[0]
         if len(guilty) > 1:
             codebook = None
-            lane = self._lanes[stream, guilty[0][0]]
-            together = rule.judge(_together([pool for *_, pool in guilty]), lane.past)
+            together = rule.judge(_together([pool for *_, pool in guilty]), self._lane(stream, codebooks[0], step).past)
             # What can't be said of all at once is said with the numbers of the first.
             fault = (
                 together
@@ -210,32 +240,49 @@ class Judge:
 
     def _stands(self, standing: Standing) -> Standing:
         self._standing[id(standing)] = standing
-        self._gone.pop((standing.stream, standing.code), None)
         return standing
 
-    def _found_nothing(self, stream: str, codebook: int | None, code: str) -> None:
+    def _found_nothing(self, stream: str, codebook: int | None, code: str, step: int) -> None:
         opinion = self._lanes[stream, codebook].opinions[code]
         opinion.clean += opinion.stands
         if opinion.clean >= opinion.patience:
-            self._clear(stream, codebook, code)
+            self._clear(stream, codebook, code, step)
 
-    def _clear(self, stream: str, codebook: int | None, code: str) -> None:
+    def _clear(self, stream: str, codebook: int | None, code: str, step: int | None) -> None:
+        """End a finding: it is gone at `step`, or, where that is None, kept back by what explains it."""
         lane = self._lanes.get((stream, codebook))
         opinion = lane.opinions.get(code) if lane is not None else None
         if opinion is not None and opinion.stands:
             opinion.stands = False
             opinion.clean = 0
             opinion.patience *= 2
-            self._remove(stream, codebook, code)
+            self._remove(stream, codebook, code, step)
 
-    def _remove(self, stream: str, codebook: int | None, code: str) -> None:
+    def _remove(self, stream: str, codebook: int | None, code: str, step: int | None) -> None:
+        if step is not None and len(self._gone) < _MOST_LANES:
+            self._gone[stream, codebook, code] = None
         for one in self.standing:
             if one.stream == stream and one.code == code and codebook in one.codebooks:
                 one.codebooks.discard(codebook)
                 if not one.codebooks:
                     del self._standing[id(one)]
-                    if len(self._gone) < _MOST_LANES:
-                        self._gone[stream, code] = one.step
+                    if step is not None and one.is_said:
+                        self._leaving.append(_gone(one, step))
+
+
+def _gone(one: Standing, step: int) -> Standing:
+    """Give what tells that a finding is gone."""
+    where = one.message.partition(": ")[0]
+    return Standing(
+        code=one.code,
+        level="info",
+        step=step,
+        stream=one.stream,
+        codebook=one.codebook,
+        message=f"{where}: gone; it was found at step {one.step}.",
+        evidence={"since": one.step},
+        codebooks=set(),
+    )
 
 
 def _together(pools: Sequence[Sequence[Evidence]]) -> list[Evidence]:
@@ -260,8 +307,12 @@ def _codebook(facts: Facts) -> int | None:
     return facts.codebook
 
 
+def _none_first(codebook: int | None) -> int:
+    return -1 if codebook is None else codebook
+
+
 def _codebook_first(facts: Facts) -> tuple[int, int]:
-    return (-1 if facts.codebook is None else facts.codebook, facts.sample)
+    return (_none_first(facts.codebook), facts.sample)
 
 
 def _lane_name(stream: str, codebook: int | Sequence[int | None] | None) -> str:
@@ -270,6 +321,10 @@ def _lane_name(stream: str, codebook: int | Sequence[int | None] | None) -> str:
     if isinstance(codebook, int):
         return f"{stream} codebook {codebook}"
     known = [one for one in codebook if one is not None]
+    if not known:
+        return stream
+    if len(known) == 1:
+        return f"{stream} codebook {known[0]}"
     if known == list(range(known[0], known[-1] + 1)):
         return f"{stream} codebooks {known[0]} to {known[-1]}"
     return f"{stream} codebooks {', '.join(map(str, known))}"

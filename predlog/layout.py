@@ -20,7 +20,8 @@ _INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
 _EXAMPLES = '"b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k" or "b t (k v), b t k"'
 # What is tried, in this order, when someone's layout does not fit.
 _COMMON = (
-    "b t v, b t", "t v, t", "b v t, b t", "(b t) v, b t", "t b v, t b", "b t k v, b t k", "b k t v, b k t",
+    "b t v, b t", "t v, t", "b v t, b t", "(b t) v, b t", "t b v, t b", "t b v, b t",
+    "b t k v, b t k", "b k t v, b k t",
     "(b k) t v, b t k", "(b k) t v, b k t", "b t (k v), b t k", "b t (k v), b k t", "b t k v, b k t", "b k t v, b t k",
     "b t v k, b t k", "(b k) v t, b t k", "b (k v) t, b t k", "t k v, k t", "t k v, t k", "k t v, k t",
     "t (k v), t k", "t (k v), k t",
@@ -110,9 +111,11 @@ def _is_fitting(rows: int, labels: int, shift: int) -> bool:
 
 def _wrong_lengths(rows: int, labels: int, shift: int, shapes: str, evidence: dict[str, list[int]]) -> PairError:
     """Say what is wrong with lengths that don't belong together."""
-    if rows == labels:
-        found = f"{shapes}: shift={shift} leaves no position of {labels}"
-        mend = f"it says by how many positions the labels lead the logits, here from 0 to {labels - 1}"
+    if shift < 0:
+        found, mend = f"{shapes}: shift={shift}", "it says by how many positions the labels lead the logits: 0 or more"
+    elif rows == labels:
+        found = f"{shapes}: at shift={shift} no row has a label"
+        mend = f"rows of more than {_many(shift, 'position')} are needed, or a smaller shift"
     else:
         found, mend = _lengths(rows, labels, shift)
         found = f"{shapes}: {found}"
@@ -122,19 +125,16 @@ def _wrong_lengths(rows: int, labels: int, shift: int, shapes: str, evidence: di
 def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
     found = f"{_many(rows, 'row')} of logits for {_many(labels, 'label')} at shift={shift}"
     missing = labels - rows
-    if 0 < missing <= _LARGEST_SHIFT:
-        cut = "the last row was" if missing == 1 else f"the last {missing} rows were"
-        return found, f"shift={missing} would fit, as {cut} cut off the logits"
+    rest = "row" if abs(missing) == 1 else f"{abs(missing)} rows"
     if missing > 0:
-        return (
-            found,
-            f"if the model gave its last rows only, hand over the labels of the last {_many(rows, 'position')}",
-        )
-    rest = "row" if missing == -1 else f"{-missing} rows"
+        of_the_last = f"hand over the labels of the last {_many(rows, 'position')}"
+        if shift or missing > _LARGEST_SHIFT:
+            return found, f"if the model gave its last rows only, {of_the_last}; else give logits and labels alike"
+        return found, f"shift={missing} would fit, if the last {rest} were cut off; if the first were, {of_the_last}"
     prefix = f"if a prefix was added (soft prompt, image), cut its {rest} off the logits"
     if -missing <= _LARGEST_SHIFT:
         return found, f"if the labels were shifted, cut the last {rest} off the logits; {prefix}"
-    return found, f"{prefix}; {_CTC}" if rows >= 2 * labels else prefix
+    return found, f"{_CTC}; {prefix}" if rows >= 2 * labels else f"{prefix}; {_CTC}"
 
 
 def _many(count: int, one: str) -> str:
@@ -149,6 +149,9 @@ def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> Pair
     if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[1]:
         samples = f"{logits.shape[0]} against {labels.shape[0]}"
         return PairError(f"{problem}; they are not of the same samples: {samples}", "layout-mismatch", **evidence)
+    if labels.ndim == 1 and logits.ndim == 3 and labels.numel() == logits.shape[0] * logits.shape[1]:
+        shape = f"labels.view({logits.shape[0]}, {logits.shape[1]})"
+        return PairError(f"{problem}; the labels are flattened: pass {shape}", "layout-mismatch", **evidence)
     offer = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
     return PairError(
         f"{problem}; {offer}",
@@ -160,7 +163,7 @@ def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> Pair
 
 @lru_cache(maxsize=64)
 def fitting_layouts(logits: tuple[int, ...], labels: tuple[int, ...], shift: int) -> tuple[str, ...]:
-    """Give at most three common layouts that pairs of these shapes have, the most usual first."""
+    """Give at most three common layouts that pairs of these shapes may have, the most usual first."""
     empty_logits, empty_labels = torch.empty(logits, device="meta"), torch.empty(labels, device="meta")
     fitting: list[str] = []
     for layout in _COMMON:
@@ -170,9 +173,10 @@ def fitting_layouts(logits: tuple[int, ...], labels: tuple[int, ...], shift: int
         except einops.EinopsError:
             continue
         same = rows.shape[:2] == ids.shape[:2] and _is_fitting(rows.shape[2], ids.shape[2], shift)
-        if same and rows.shape[3] > 1 and len(fitting) < 3:
+        if same and rows.shape[3] > 1:
             fitting.append(layout)
-    return tuple(fitting)
+    # Samples are more usual than codebooks, which anything may be taken for.
+    return tuple([layout for layout in fitting if "k" not in layout] or fitting)[:3]
 
 
 def _view_logits(logits: Tensor, labels: Tensor, layout: _Layout) -> Tensor:
@@ -257,6 +261,8 @@ def _imported(name: str, value: object) -> Tensor:
             return _imported(name, array)
     except Exception as error:  # noqa: BLE001 - any producer may raise anything
         raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
+    if hasattr(value, "logits"):
+        raise PairError(f"{name} are a {type(value).__name__}: pass its .logits")
     raise PairError(
         f"{name} are a {type(value).__name__}: pass a torch tensor, a NumPy array or anything with __dlpack__"
     )

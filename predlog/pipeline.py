@@ -83,12 +83,15 @@ class Pipeline:
         self._identity: dict[str, Any] = {}
         self._seq = 0
         self._lost = 0
+        self._is_taken = True
+        self._saying: Standing | None = None
         self._record: Record | None = None
 
     def work(self, item: Submission | Refusal) -> None:
         """See a submission or a refusal through to the sinks."""
         if isinstance(item, Refusal):
             self._guarded(item, self._refuse, item)
+            self._tell(item)
         else:
             self._record_all(item)
 
@@ -105,8 +108,10 @@ class Pipeline:
                 record = self._comparison(submission, fields)
                 if record is not None:
                     recorded.append(record)
+            self._is_taken = self._lost == lost_before  # as long as the file takes nothing, there is nothing to tell it
             self._guarded(submission, self._find, submission, facts)
-            if self._lost == lost_before:  # as long as the file takes nothing, there is nothing to tell it
+            self._tell(submission)
+            if self._is_taken:
                 self.report_losses()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
             uncounted = submission.capture.count - (self._counted - counted_before)
@@ -126,23 +131,30 @@ class Pipeline:
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
         is_trained = submission.capture.is_trained
-        for found in self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained):
-            self._say(found, submission.at)
+        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
 
     def _refuse(self, refusal: Refusal) -> None:
         self._start(refusal.at)
         end = "" if refusal.message.endswith(("?", ".")) else "."
         message = f"{refusal.stream}: {refusal.message}{end} The run goes on; this pair is not recorded."
-        for found in self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence):
-            self._say(found, refusal.at)
+        self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence)
+
+    def _tell(self, item: Submission | Refusal) -> None:
+        """Tell what was found or is gone, and has not been told; what a processor or the file refused comes again."""
+        for found in self._judge.unsaid:
+            if self._is_taken or not found.is_lost:
+                self._guarded(item, self._say, found, item.at)
 
     def _say(self, found: Standing, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
         record = records.from_event(records.conform(event))
         found.record = record if isinstance(record, Finding) else None
-        if not self._sinks:
-            self._notices.tell(f"{found.code}, step {found.step}: {found.message} More: {found.fields['help']}")
-        self._send(event)
+        found.is_lost, self._saying = False, found
+        if self._send(event):
+            found.record = self._record if isinstance(self._record, Finding) else found.record
+            if not self._sinks:
+                self._notices.tell(f"{found.code}, step {found.step}: {found.message} More: {found.fields['help']}")
+        found.is_said = True
 
     @property
     def _counted(self) -> int:
@@ -271,6 +283,8 @@ class Pipeline:
         self._lost += 1
         if event["event"] == "predlog.comparison":
             self._losses.add(1, why, event["step"], event["step"])
+        elif event["event"] == "predlog.finding" and self._saying is not None:
+            self._saying.is_lost = True
         elif event["event"] == "predlog.gap":
             self._losses.add(event["count"], event["reason"], event["first_step"], event["last_step"])
 

@@ -41,13 +41,12 @@ class Decode:
             texts = self._texts.of(event["stream"], has_codebooks=event["codebook"] is not None)
             if texts is not None and 2 * event["vocabulary"] >= texts.size:
                 for token in event["tokens"]:
-                    token["input_text"] = self._decoded(texts, token["input"])
-                    token["label_text"] = self._decoded(texts, token["label"])
-                    token["prediction_text"] = self._decoded(texts, token["prediction"])
+                    for which in ("input", "label", "prediction"):
+                        token[f"{which}_text"] = self._decoded(texts, token[which])
         return event
 
     def _decoded(self, texts: "_Texts", token: int | None) -> str | None:
-        if token is None:
+        if token is None or token < 0:  # marks such as -100 overflow in some tokenizers
             return None
         try:
             text = texts.of(token)
@@ -66,7 +65,10 @@ class _Texts:
 
     def __init__(self, decoder: Any) -> None:
         self.of = lru_cache(maxsize=65536)(_text_of(decoder))
-        known = of_tokenizer(decoder)
+        try:
+            known = of_tokenizer(decoder)
+        except Exception:  # noqa: BLE001 - a foreign object's own code
+            known = None
         self.size = 0 if known is None else known.size
 
 

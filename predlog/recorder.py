@@ -375,7 +375,15 @@ def _decoding(decode: Any, notices: Notices) -> list[Processor]:
 def _special_tokens(given: Any, decode: Any) -> PerStream[SpecialTokens]:
     if given is not None:
         return per_stream(given, read_special_tokens)
-    return per_stream(decode, lambda decoder: of_tokenizer(decoder) or SpecialTokens())
+    return per_stream(decode, _what_it_knows)
+
+
+def _what_it_knows(decoder: Any) -> SpecialTokens:
+    # Nobody asked for them, so a decoder that has none, or tells nonsense, is no error.
+    try:
+        return of_tokenizer(decoder) or SpecialTokens()
+    except Exception:  # noqa: BLE001 - a foreign object's own code
+        return SpecialTokens()
 
 
 def _whole(step: object) -> int:

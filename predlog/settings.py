@@ -1,5 +1,6 @@
 """What a recorder was asked for, checked once."""
 
+import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -81,7 +82,9 @@ def codes(ignore: Any) -> frozenset[str]:
     listed = (ignore,) if isinstance(ignore, str) or not isinstance(ignore, Iterable) else tuple(ignore)
     unknown = [code for code in listed if code not in CODES]
     if unknown:
-        raise SettingError(f"ignore: {unknown[0]!r} is no finding's code; there are {', '.join(CODES)}")
+        close = difflib.get_close_matches(str(unknown[0]), CODES, n=1)
+        meant = f" (was {close[0]!r} meant?)" if close else ""
+        raise SettingError(f"ignore: {unknown[0]!r} is no finding's code{meant}; there are {', '.join(CODES)}")
     return frozenset(listed)
 
 

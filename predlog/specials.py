@@ -49,11 +49,16 @@ def per_stream(given: Any, made: Callable[[Any], Thing]) -> PerStream[Thing]:
     """Make one thing of `given`, or one of each value where it maps names of streams to them."""
     if given is None:
         return PerStream()
-    if isinstance(given, Mapping) and not set(given) <= set(ROLES):
+    if isinstance(given, Mapping) and not _is_of_roles(given):
         if not all(isinstance(name, str) for name in given):
-            raise SettingError(f"{list(given)} must be names of streams, such as 'text' and 'audio'")
+            raise SettingError(f"{next(iter(given))!r} must be the name of a stream, such as 'text' or 'audio'")
         return PerStream(by_name={name: made(one) for name, one in given.items() if one is not None})
     return PerStream(alone=made(given))
+
+
+def _is_of_roles(given: Mapping[Any, Any]) -> bool:
+    # A name of a stream stands for something; a role, known or misspelt, for an id.
+    return set(given) <= set(ROLES) or any(isinstance(value, int | list | tuple) for value in given.values())
 
 
 def special_tokens(given: Any) -> SpecialTokens:

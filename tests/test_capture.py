@@ -171,6 +171,13 @@ def test_labels_out_of_range_are_shown_without_numbers() -> None:
     assert all(token["prediction_logprob"] < 0 for token in fields["tokens"])
 
 
+@pytest.mark.parametrize(("label", "count"), [(4, 0), (5, 1), (-1, 1), (2**40, 1)])
+def test_the_first_id_without_a_logit_is_out_of_range(label: int, count: int) -> None:
+    """Ids from 0 to the number of logits, which is not one of them, are in range."""
+    (facts,) = counted(None, torch.tensor([[label, 1]]), torch.randn(1, 2, 5))
+    assert facts.out_of_range == count
+
+
 def test_ids_of_64_bits_survive() -> None:
     """Nothing on the way narrows an id."""
     big = 2**62 + 1
@@ -253,7 +260,7 @@ def test_what_is_read_grows_with_the_length_by_the_labels_alone(inputs: bool) ->
     assert [name for name, _ in short] == [name for name, _ in long]
     larger = [name for (name, elements), before in zip(long, short, strict=True) if elements != before[1]]
     over_labels = ["ne", "cumsum", "mul", "mul", "clamp", "ne"]
-    over_inputs = ["eq"] * 3 + ["constant_pad_nd", "eq", "bitwise_and"]
+    over_inputs = ["eq"] * 3 + ["constant_pad_nd", "eq", "bitwise_and", "arange", "mul"]
     assert sorted(larger) == sorted(over_labels + over_inputs * inputs)
     assert max(elements for name, elements in long if name in larger) <= 3 * 2 * 4097
 

@@ -16,6 +16,8 @@ from predlog.specials import SpecialTokens
 from tests.events import evidence, facts, shown
 
 FRESH = Past(0)
+# A model that was as good as that, and has nothing to say about chance: guessing among 512 costs 6.24.
+GOOD = 6.8
 
 
 def judged(code: str, pool: Sequence[Evidence], past: Past = FRESH) -> Verdict:
@@ -23,8 +25,8 @@ def judged(code: str, pool: Sequence[Evidence], past: Past = FRESH) -> Verdict:
     return rule.judge(pool, past)
 
 
-def one(**fields: Any) -> list[Evidence]:
-    return [evidence(facts(**fields))]
+def one(tokens: Sequence[Shown] = (), **fields: Any) -> list[Evidence]:
+    return [evidence(facts(tokens, **fields))]
 
 
 def varied(count: int, make: Callable[[int], Shown]) -> list[Shown]:
@@ -73,8 +75,8 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     ("label-out-of-range", one(out_of_range=1, lowest=-1), one(out_of_range=0), FRESH),
     (
         "logits-not-finite",
-        one(tokens=[shown(prediction=None, prediction_logprob=None)], nonfinite=1),
-        one(tokens=[shown()], nonfinite=0),
+        one([shown(prediction=None, prediction_logprob=None)], nonfinite=1),
+        one([shown()], nonfinite=0),
         FRESH,
     ),
     ("labels-are-inputs", one(equal=(98, 90, 0)), one(equal=(97, 0, 0)), FRESH),
@@ -83,6 +85,24 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     ("labels-shifted-twice", one(equal=(0, 9, 98), shift=1), one(equal=(0, 9, 98), shift=2), FRESH),
     ("bos-doubled", one(start=(1, 1, 40)), one(start=(1, 40, 1)), FRESH),
     ("bos-doubled", one(start=(1, 1, 40)), one(start=(0, 0, 40)), FRESH),
+    (
+        "bos-doubled",
+        [evidence(*[facts(start=(1, 1, 40))] * 9, facts())],
+        [evidence(*[facts(start=(1, 1, 40))] * 8, facts())],
+        FRESH,
+    ),
+    (  # a padding token, exactly twice at the start of each row
+        "bos-doubled",
+        [evidence(*[facts(start=(2, 2, 40))] * 4)],
+        [evidence(*[facts(start=(0, 0, 40))] * 4)],
+        FRESH,
+    ),
+    (  # a begin token that ends as well may pad on the left
+        "bos-doubled",
+        one(start=(1, 1, 40)),
+        one(start=(1, 1, 40), specials=SpecialTokens(eos=(1,), bos=(1,), every=frozenset({1}))),
+        FRESH,
+    ),
     (
         "bos-doubled",
         [evidence(*[facts(start=(9, 9, 40), specials=OTHERS)] * 4)],
@@ -95,11 +115,18 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         [evidence(*[facts(start=(9, 9, 40), specials=OTHERS)] * 3, facts(start=(9, 9, 9), specials=OTHERS))],
         FRESH,
     ),
-    ("pad-supervised", one(pad=1), one(pad=0), FRESH),
+    ("pad-supervised", one([shown(9), shown(0), shown(0)], pad=2), one([shown(0), shown(9), shown(0)], pad=2), FRESH),
+    ("pad-supervised", one([shown(0), shown(0), shown(9)], pad=2), one([shown(9)], pad=0), FRESH),
     (
         "pad-supervised",
-        one(pad=1),
-        one(pad=1, specials=SpecialTokens(pad=(2,), eos=(2,), every=frozenset({2}))),
+        one([shown(0), shown(0, read=511)], pad=2),
+        one([shown(0), shown(0, read=512)], pad=2),
+        FRESH,
+    ),
+    (
+        "pad-supervised",
+        one([shown(0), shown(0)], pad=2),
+        one([shown(0), shown(0)], pad=2, specials=SpecialTokens(pad=(0,), eos=(0,), every=frozenset({0}))),
         FRESH,
     ),
     (
@@ -152,13 +179,13 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         "copying-inputs",
         over(4, varied(80, sure_and_wrong), copied=49),
         over(4, varied(80, sure_and_wrong), copied=48),
-        Past(0, best=8.4),
+        Past(0, best=GOOD),
     ),
     (
         "copying-inputs",
         over(4, varied(80, sure_and_wrong), copied=90, equal=(20, 100, 1)),
         over(4, varied(80, sure_and_wrong), copied=90, equal=(21, 100, 1)),
-        Past(0, best=8.4),
+        Past(0, best=GOOD),
     ),
     (
         "collapsed",
@@ -225,10 +252,33 @@ def test_a_healthy_sample_is_clean(code: str) -> None:
 
 def test_a_model_that_was_never_better_is_not_called_copying() -> None:
     """An untrained model whose head is its embedding predicts its input, however sure: wait until it gets worse."""
-    pool = over(4, varied(80, sure_and_wrong), copied=90)
-    assert judged("copying-inputs", pool, Past(0, best=None)) is CLEAN
-    assert judged("copying-inputs", pool, Past(0, best=8.6)) is CLEAN
-    assert isinstance(judged("copying-inputs", pool, Past(0, best=8.4)), Fault)
+    pool = over(4, varied(80, lambda n: sure_and_wrong(n, label_logprob=-7.0)), copied=90)
+    for best, is_said in ((None, False), (6.51, False), (6.49, True)):
+        assert isinstance(judged("copying-inputs", pool, Past(0, best=best)), Fault) == is_said
+    worse = over(4, varied(80, sure_and_wrong), copied=90)
+    for best, is_said in ((1.11 * math.log(512), False), (1.09 * math.log(512), True)):  # was it better than guessing?
+        assert isinstance(judged("copying-inputs", worse, Past(0, best=best)), Fault) == is_said
+
+
+def test_what_was_never_known_is_not_lost() -> None:
+    """A calm model that predicts the most frequent token has collapsed only if it once knew half of the labels."""
+    calm = over(8, varied(160, lambda n: shown(n, 7, prediction_logprob=math.log(0.1), label_logprob=-5.0)))
+    half, fewer = frozenset(range(10, 30)), frozenset(range(10, 29))
+    for known, is_said in ((half, True), (fewer, False)):
+        assert isinstance(judged("collapsed", calm, Past(0, best=3.0, known=known)), Fault) == is_said
+    assert judged("collapsed", calm, Past(0, best=4.6, known=half)) is CLEAN
+
+
+def test_one_prediction_is_no_collapse() -> None:
+    """A record with few tokens can't show that they are all predicted the same."""
+    pool = over(64, varied(64, lambda n: sure_and_wrong(n, prediction=7)), 1)
+    assert judged("collapsed", pool) is CLEAN
+
+
+def test_labels_that_vary_little_are_no_collapse() -> None:
+    """Where more than half of the labels are one token, predicting it is sound."""
+    tokens = [sure_and_wrong(9 if n % 5 else 30 + n, prediction=7) for n in range(160)]
+    assert judged("collapsed", over(8, tokens)) is CLEAN
 
 
 def test_what_a_model_without_inputs_may_copy_is_not_called_misaligned() -> None:
@@ -278,18 +328,102 @@ def test_the_shift_that_would_fit_is_named(shift: int, offset: int, says: str) -
 )
 def test_labels_out_of_range_name_what_they_may_be(fields: dict[str, int], says: str) -> None:
     """A negative label may be somebody's mark for ignored ones; one beyond the logits, an added token."""
-    fault = judged("label-out-of-range", one(out_of_range=3, **fields))
+    fault = judged("label-out-of-range", one((), out_of_range=3, **fields))
     assert isinstance(fault, Fault)
     assert says in fault.mend
 
 
 def test_nothing_learnt_for_long_is_said_of_calm_models_too() -> None:
-    """A model that only guesses has begun, until a thousand steps have passed."""
+    """A model that only guesses has begun, until a thousand steps and 200 records have passed without any gain."""
     calm = over(8, varied(160, lambda n: shown(n, n + 100, label_logprob=-6.3, prediction_logprob=-6.1)))
     later = [evidence(*part.samples, step=1000 + part.step) for part in calm]
-    assert judged("at-chance", calm) is CLEAN
-    assert isinstance(judged("at-chance", later), Fault)
-    assert judged("at-chance", later, Past(0, best=5.0)) is CLEAN
+    long = Past(0, best=6.3, records=200)
+    assert isinstance(judged("at-chance", later, long), Fault)
+    assert judged("at-chance", calm, long) is CLEAN
+    assert judged("at-chance", later, long._replace(records=199)) is CLEAN
+    assert judged("at-chance", later, long._replace(best=6.2)) is CLEAN  # a little was learnt: nearly uniform data
+    slightly = over(8, varied(160, lambda n: shown(n, n + 100, label_logprob=-6.2, prediction_logprob=-6.1)))
+    assert judged("at-chance", [evidence(*part.samples, step=1000) for part in slightly], long) is CLEAN
+
+
+def test_who_became_sure_or_gets_better_is_not_at_chance() -> None:
+    """An evaluation that grew sure of itself by and by, and a loss that falls, however slowly, are healthy."""
+    pool = over(16, varied(256, sure_and_wrong), 16)
+    began = Sums.of(varied(64, sure_and_wrong))
+    calm = Sums.of(varied(64, lambda n: shown(n, n + 100, label_logprob=-9.0, prediction_logprob=-6.1)))
+    worse = Sums.of(varied(64, lambda n: sure_and_wrong(n, label_logprob=-9.7)))
+    assert isinstance(judged("at-chance", pool, Past(0, first=began)), Fault)
+    assert judged("at-chance", pool, Past(0, first=calm)) is CLEAN
+    assert judged("at-chance", pool, Past(0, first=worse)) is CLEAN
+    falling = [
+        *over(8, varied(128, lambda n: sure_and_wrong(n, label_logprob=-10.0)), 16),
+        *over(8, varied(128, lambda n: sure_and_wrong(n, label_logprob=-9.4)), 16),
+    ]
+    assert judged("at-chance", falling) is CLEAN
+
+
+def test_who_copies_most_is_not_at_chance() -> None:
+    """Copying has its own rule, and an untrained model may copy."""
+    pool = over(16, varied(256, sure_and_wrong), 16, copied=50)
+    assert judged("at-chance", pool) is CLEAN
+    before = over(16, varied(256, lambda n: sure_and_wrong(n, around=(n + 100, None, None))), 16)
+    assert judged("at-chance", before) is CLEAN
+
+
+def test_few_symbols_are_never_at_chance() -> None:
+    """Among two or three symbols guessing is nearly as good as knowing."""
+    pool = over(16, varied(256, sure_and_wrong), 16, vocabulary=3)
+    assert judged("at-chance", pool) is CLEAN
+    assert isinstance(judged("at-chance", over(16, varied(256, sure_and_wrong), 16, vocabulary=4)), Fault)
+
+
+def test_numbers_of_samples_are_the_same_in_every_batch() -> None:
+    """Contrastive training asks for the position itself, so the same labels at each step are right."""
+    tokens = [shown(n, position=n) for n in range(8)]
+    assert judged("same-batch", [evidence(facts(tokens), step=step) for step in range(9)]) is CLEAN
+
+
+def test_a_turn_may_end_with_a_token_of_its_own() -> None:
+    """A special token among the last two labels ends the answer, though it is not the end token."""
+    special = SpecialTokens(pad=(0,), eos=(2,), every=frozenset({0, 2, 9}))
+    for labels, is_said in (([7, 8], True), ([7, 9], False), ([9, 8], False), ([9, 7, 8], True)):
+        samples = [facts([shown(n) for n in labels], eos=0, follower=2, specials=special)] * 16
+        assert isinstance(judged("eos-never-supervised", [evidence(*samples)]), Fault) == is_said
+
+
+def test_a_few_short_rows_may_all_be_unmasked() -> None:
+    """Less than 64 positions without any label are no proof; more are."""
+    assert judged("nothing-supervised", one(supervised=0, length=63)) is None
+    assert isinstance(judged("nothing-supervised", one(supervised=0, length=64)), Fault)
+
+
+def test_weights_that_nobody_trained_are_not_misaligned() -> None:
+    """A loss of three times chance is that of a fresh model, which may copy most of its input."""
+
+    def token(n: int) -> Shown:
+        return sure_and_wrong(n, around=(n + (100 if n % 8 else 9), None, None), label_logprob=-19.0)
+
+    pool = over(1, varied(64, token), 64, equal=None)
+    assert not isinstance(judged("prediction-misaligned", pool), Fault)
+
+
+def test_hits_elsewhere_must_be_many_more_than_at_home() -> None:
+    """Four times as many hits at the other offset, and eight more, are asked for."""
+
+    def token(n: int, right: bool) -> Shown:
+        return sure_and_wrong(n, prediction=n if right else n + 100, around=(None, n + 100, None))
+
+    def pool(right: int) -> list[Evidence]:
+        return over(1, [token(10 + n % 40, n < right) for n in range(80)], 80)
+
+    assert isinstance(judged("prediction-misaligned", pool(14)), Fault)
+    assert not isinstance(judged("prediction-misaligned", pool(15)), Fault)
+
+
+def test_the_margin_of_the_best_covers_its_scatter() -> None:
+    """One and a half standard errors are added to a mean loss, so that a lucky draw is no mark to be held against."""
+    sums = Sums.of([shown(label_logprob=-1.0), shown(label_logprob=-3.0)] * 8)
+    assert sums.at_most == pytest.approx(2.0 + 1.5 * 1.0 / 4)
 
 
 def test_an_evaluation_of_one_batch_is_no_loader_that_repeats() -> None:

@@ -132,6 +132,50 @@ def test_refusals_are_said_once_and_end_with_the_first_good_pair() -> None:
     assert Judge(["empty-pair"]).refuse(0, "text", "empty-pair", "", {}) == []
 
 
+def test_what_was_supervised_before_is_remembered() -> None:
+    """A stream that had labels may have a batch without; one that never had any is said at once."""
+    judge = Judge()
+    assert said(judge, 0, fresh(0, supervised=0)) == ["nothing-supervised"]
+    judge = Judge()
+    said(judge, 0, fresh(0))
+    assert said(judge, 1, fresh(1, supervised=0)) == []
+
+
+def test_a_loader_that_begins_to_repeat_is_found_at_the_fifth_time() -> None:
+    """What came before does not delay what begins now."""
+    judge = Judge()
+    tokens = tuple(shown(n) for n in range(9))
+    prints = [1, 2, 3, 3, 3, 3, 3]
+    codes = [said(judge, step, facts(tokens, fingerprint=(one,))) for step, one in enumerate(prints)]
+    assert codes == [[]] * 6 + [["same-batch"]]
+
+
+def test_what_is_gone_is_told_if_it_was_told() -> None:
+    """A finding that nobody heard of leaves as quietly; one kept back by its cause is not gone."""
+    judge = Judge()
+    (heard,) = judge.judge(0, "text", [fresh(0, **WRONG)], is_trained=True)
+    assert judge.unsaid == [heard]
+    heard.is_said = True
+    assert judge.unsaid == []
+    said(judge, 1, fresh(1))
+    (gone,) = judge.unsaid
+    assert (gone.level, gone.code, gone.step, gone.evidence) == ("info", "labels-are-inputs", 1, {"since": 0})
+    gone.is_said = True
+    assert judge.unsaid == []
+    said(judge, 2, fresh(2, **WRONG))
+    said(judge, 3, fresh(3))
+    said(judge, 4, fresh(4))
+    assert judge.unsaid == []
+    judge = Judge()
+    for step in range(30):
+        said(judge, step, collapsing(step))
+    for one in judge.standing:
+        one.is_said = True
+    said(judge, 30, collapsing(30, **WRONG))
+    assert [one.code for one in judge.unsaid] == ["labels-are-inputs"]
+    assert judge.summary() == "1 finding stands: labels-are-inputs (text, since step 30)"
+
+
 def test_the_summary_tells_what_stands_and_what_is_gone() -> None:
     """One line for the end of the run, and none where nothing was ever found."""
     judge = Judge()

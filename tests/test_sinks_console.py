@@ -314,10 +314,37 @@ def test_inputs_have_a_row_of_their_own() -> None:
 def test_a_finding_is_one_line_with_a_sign(level: str, sign: str, colour: str) -> None:
     """One coloured line: a sign that needs no colour, the code, the step, the message, and where to read more."""
     given = events.finding(level=level, help="predlog explain labels-are-inputs", message="text: a\nb \x1b[0m")
-    line = rf"{sign} predlog labels-are-inputs, step 120: text: a\nb \x1b[0m More: predlog explain labels-are-inputs"
-    assert drawn(given, 40, terminal=False) == line + "\n"
-    assert drawn(given, 40, color_system="standard") == f"\x1b[{colour}m{line}\x1b[0m\n"
-    assert drawn(given, 40, terminal=False, encoding="ascii")[0] == {"error": "x", "warning": "!"}[level]
+    text = r"text: a\nb \x1b[0m More: predlog explain labels-are-inputs"
+    assert drawn(given, 40, terminal=False) == f"predlog step 120 {sign} labels-are-inputs: {text}\n"
+    line = f"{sign} predlog labels-are-inputs, step 120: {text}"
+    assert drawn(given, 200, color_system="standard") == f"\x1b[{colour}m{line}\x1b[0m\n"
+    # Wrapped between words, where the console is narrow.
+    assert " ".join(ANSI.sub("", drawn(given, 40)).split()) == line
+    assert max(map(len, ANSI.sub("", drawn(given, 40)).splitlines())) <= 40
+    assert {"error": " x ", "warning": " ! "}[level] in drawn(given, 40, terminal=False, encoding="ascii")
+
+
+@pytest.mark.parametrize("codebook", [None, 0])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_tables_are_headed_by_the_errors_that_stand(codebook: int | None, terminal: bool) -> None:
+    """Ticks under a pair that is wrong are no success: while an error stands, each heading of its stream says so."""
+    stream = io.StringIO()
+    sink = Console(RichConsole(file=stream, force_terminal=terminal, width=120))
+
+    def heading(name: str) -> str:
+        stream.seek(0)
+        stream.truncate()
+        sink(None, "info", event([None] * 10, stream=name, codebook=codebook))
+        return stream.getvalue().splitlines()[0]
+
+    assert "labels-are-inputs" not in heading("text")
+    sink(None, "error", events.finding())
+    sink(None, "warning", events.finding(code="same-batch", level="warning"))
+    assert "labels-are-inputs" in heading("text")
+    assert "same-batch" not in heading("text")
+    assert "labels-are-inputs" not in heading("eval/text")
+    sink(None, "info", events.finding(level="info"))
+    assert "labels-are-inputs" not in heading("text")
 
 
 def test_foreign_events_are_not_shown() -> None:

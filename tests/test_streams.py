@@ -1,5 +1,6 @@
 """Many streams and codebooks in one run: each recorded, decoded, limited and judged by itself."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,11 @@ def test_each_has_its_own_findings(tmp_path: Path) -> None:
         assert [(one.stream, one.code, one.codebook) for one in recorder.findings] == [
             ("audio", "labels-are-inputs", None)
         ]
-    first, second = found(tmp_path, Finding)
+    first, gone, second = found(tmp_path, Finding)
     assert (first.step, first.stream) == (0, "text")
+    assert (gone.step, gone.stream, gone.code, gone.level) == (3, "text", "labels-are-inputs", "info")
+    assert gone.message == "text: gone; it was found at step 0."
+    assert gone.evidence == {"since": 0}
     assert (second.step, second.evidence["codebooks"]) == (3, list(range(8)))
     assert second.message.startswith("audio codebooks 0 to 7: ")
     assert second.level == "error"
@@ -171,13 +175,14 @@ def test_tokenizers_tell_their_special_tokens() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"pads": 3}, "must be a tokenizer"),
+        ({"pads": 3}, "no role 'pads'"),
         ({"pad": -1}, "pad=-1 must be a token id"),
         ({"pad": "x"}, "pad='x' must be a token id"),
         ({"pad": True}, "pad=True must be a token id"),
         (7, "must be a tokenizer, a mapping"),
-        ({7: SPECIAL}, "must be names of streams"),
-        ({"text": 7}, "must be a tokenizer"),
+        ({7: SPECIAL}, "7 must be the name of a stream"),
+        ({"text": 7}, "no role 'text'"),
+        ({"text": "gpt2"}, "must be a tokenizer"),
     ],
 )
 def test_special_tokens_that_are_none_are_refused(given: Any, says: str) -> None:
@@ -188,15 +193,11 @@ def test_special_tokens_that_are_none_are_refused(given: Any, says: str) -> None
 
 def test_per_stream_looks_for_the_name_first() -> None:
     """The whole name, then its last part, then what was given alone, which codebooks don't get."""
-    named = per_stream({"text": 1, "eval/text": 2}, lambda one: one)
-    assert [named.of(name, has_codebooks=False) for name in ("text", "eval/text", "test/text", "audio")] == [
-        1,
-        2,
-        1,
-        None,
-    ]
-    alone = per_stream(3, lambda one: one)
-    assert (alone.of("text", has_codebooks=False), alone.of("audio", has_codebooks=True)) == (3, None)
+    named = per_stream({"text": "a", "eval/text": "b"}, str)
+    names = ("text", "eval/text", "test/text", "audio")
+    assert [named.of(name, has_codebooks=False) for name in names] == ["a", "b", "a", None]
+    alone = per_stream("c", str)
+    assert (alone.of("text", has_codebooks=False), alone.of("audio", has_codebooks=True)) == ("c", None)
     assert per_stream(None, lambda one: one).of("text", has_codebooks=False) is None
 
 
@@ -220,7 +221,7 @@ def test_what_is_ignored_is_not_found(tmp_path: Path, ignore: Any) -> None:
 def test_an_unknown_code_is_an_error_that_lists_the_known(ignore: Any) -> None:
     """A misspelt code would silence nothing, so it is refused."""
     with pytest.raises(
-        SettingError, match=r"is no finding's code; there are empty-pair, .*labels-are-inputs, .*same-batch"
+        SettingError, match=r"is no finding's code.*; there are empty-pair, .*labels-are-inputs, .*same-batch"
     ):
         Recorder(ignore=ignore)
 
@@ -256,6 +257,73 @@ def test_a_refused_pair_is_a_finding_and_leaves_its_step_free(tmp_path: Path) ->
         recorder.flush()
         assert recorder.findings == ()
         assert recorder.stats()["written"] == 2
+    assert [one.level for one in found(tmp_path, Finding)] == ["error", "info"]
+
+
+def test_a_finding_that_a_processor_stops_comes_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What could not be told is told with the next record, and one that fails does not take the others with it."""
+    failures = iter([True, True, False, False, False, False])
+
+    def moody(_logger: Any, _name: str, event: Any) -> Any:
+        if event["event"] == "predlog.finding" and next(failures):
+            raise RuntimeError("not now")
+        return event
+
+    ids = torch.randint(4, 300, (2, LENGTH))
+    ids[:, :2] = 1
+    pair: dict[str, Any] = {"logits": torch.randn(2, LENGTH, 300), "labels": ids, "inputs": ids}
+    with Recorder(tmp_path, every=1, console=False, processors=[moody], special_tokens=SPECIAL) as recorder:
+        for step in range(3):
+            recorder.compare(step=step, **pair)
+    assert sorted(one.code for one in found(tmp_path, Finding)) == ["bos-doubled", "labels-are-inputs"]
+    assert capfd.readouterr().err.count("not now") == 1
+
+
+def test_a_finding_that_the_file_did_not_take_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the file takes lines again, what it lacks of the findings is written."""
+    write, is_full = os.write, [True]
+
+    def full(descriptor: int, data: bytes) -> int:
+        if is_full[0] and b"predlog.finding" in data:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    with Recorder(tmp_path, every=1, console=False) as recorder, monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        recorder.compare(step=0, **unshifted())
+        recorder.flush()
+        is_full[0] = False
+        recorder.compare(step=1, **unshifted())
+        recorder.flush()
+    assert [(one.code, one.step) for one in found(tmp_path, Finding)] == [("labels-are-inputs", 0)]
+
+
+def test_more_codebooks_than_are_remembered(tmp_path: Path) -> None:
+    """However many lanes one pair has, its findings are said."""
+    labels = torch.randint(30, (1, 12, 1100))
+    logits = torch.randn(1, 12, 1100, 30)
+    with Recorder(tmp_path, every=1, console=False, codebooks=2000, accuracy=False) as recorder:
+        recorder.compare(logits, labels, 0, inputs=labels, layout="b t k v, b t k")
+    assert "labels-are-inputs" in {one.code for one in found(tmp_path, Finding)}
+
+
+def test_a_fault_that_can_no_longer_be_seen_is_gone(tmp_path: Path) -> None:
+    """Without inputs nobody can say that labels equal them."""
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        recorder.compare(step=0, **unshifted())
+        recorder.compare(step=1, **{**text(), "inputs": None})
+        recorder.flush()
+        assert recorder.findings == ()
+
+
+def test_labels_before_the_shift_are_not_called_ignored(tmp_path: Path) -> None:
+    """Labels that have no row are not supervised, and the message does not say that they are masked."""
+    labels = torch.full((2, LENGTH), -100)
+    labels[:, 0] = 5
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        recorder.compare(torch.randn(2, LENGTH, 30), labels, 0, shift=1)
+    (finding,) = found(tmp_path, Finding)
+    assert "every label of all 2 samples shown is -100 from position 1 on" in finding.message
 
 
 def test_strict_recorders_raise_refusals_and_not_findings(tmp_path: Path) -> None:

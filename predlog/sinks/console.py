@@ -6,16 +6,20 @@ from typing import Any, NoReturn
 
 import rich
 from rich.console import Console as RichConsole
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.segment import Segment, Segments
 from rich.style import Style
+from rich.text import Text
 
 from predlog import records
 from predlog.records import Event
 from predlog.sinks.codebooks import CodebookLine, CodebookRow
 from predlog.sinks.table import PlainLines, TokenTable
 from predlog.sinks.visible import encodable, visible
-from predlog.sinks.wording import ASCII, ERROR, NAME, UNICODE, WARNING
+from predlog.sinks.wording import ASCII, ERROR, NAME, PLAIN, RIGHT, UNICODE, WARNING
+
+# Streams whose errors are remembered.
+_MOST_STREAMS = 1024
 
 
 class Console:
@@ -28,16 +32,49 @@ class Console:
     def __init__(self, console: RichConsole | None = None) -> None:
         self._console = console
         self._last: Event | None = None
+        self._errors: dict[str, set[str]] = {}
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
         if records.is_ours(event):
             console = self._console or rich.get_console()
-            if drawn := _drawn(event, console, self._last):
+            self._remember(event)
+            if drawn := self._drawn(event, console):
                 with _tqdm_aside(console):
                     _print(console, drawn)
             self._last = event
         return event
+
+    def _remember(self, event: Event) -> None:
+        """Keep which errors stand in a stream: its tables are headed by them, lest ticks below be taken for success."""
+        if event["event"] == "predlog.finding" and len(self._errors) < _MOST_STREAMS:
+            errors = self._errors.setdefault(event["stream"], set())
+            (errors.add if event["level"] == "error" else errors.discard)(event["code"])
+
+    def _drawn(self, event: Event, console: RichConsole) -> RenderableType | None:
+        match event["event"]:
+            case "predlog.comparison":
+                return self._comparison(event, console)
+            case "predlog.finding":
+                return _finding(event, console)
+            case "predlog.run":
+                return _line(f"predlog {event['versions']['predlog']}: {_destination(event)}", NAME, console)
+            case "predlog.gap":
+                steps = f"steps {event['first_step']} to {event['last_step']}"
+                return _line(
+                    f"predlog: {event['count']} comparisons missing, {steps}: {event['reason']}",
+                    WARNING,
+                    console,
+                )
+        return None
+
+    def _comparison(self, event: Event, console: RichConsole) -> RenderableType:
+        errors = sorted(self._errors.get(event["stream"], ()))
+        if not _is_screen(console):
+            return PlainLines(event, errors) if event["codebook"] is None else CodebookLine(event, errors)
+        if event["codebook"] is None:
+            return TokenTable(event, errors)
+        return CodebookRow(event, errors, has_heading=not _goes_on(event, self._last))
 
 
 def _print(console: RichConsole, drawn: RenderableType) -> None:
@@ -61,25 +98,8 @@ def _raise() -> NoReturn:
     raise  # noqa: PLE0704 - rich calls this while it handles the error
 
 
-def _drawn(event: Event, console: RichConsole, last: Event | None) -> RenderableType | None:
-    match event["event"]:
-        case "predlog.comparison":
-            is_screen = console.is_terminal and not console.is_dumb_terminal
-            if event["codebook"] is None:
-                return TokenTable(event) if is_screen else PlainLines(event)
-            return CodebookRow(event, has_heading=not _goes_on(event, last)) if is_screen else CodebookLine(event)
-        case "predlog.finding":
-            return _finding(event, console)
-        case "predlog.run":
-            return _line(f"predlog {event['versions']['predlog']}: {_destination(event)}", NAME, console)
-        case "predlog.gap":
-            steps = f"steps {event['first_step']} to {event['last_step']}"
-            return _line(
-                f"predlog: {event['count']} comparisons missing, {steps}: {event['reason']}",
-                WARNING,
-                console,
-            )
-    return None
+def _is_screen(console: RichConsole) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def _goes_on(event: Event, last: Event | None) -> bool:
@@ -93,13 +113,18 @@ def _goes_on(event: Event, last: Event | None) -> bool:
 
 
 def _finding(event: Event, console: RichConsole) -> RenderableType:
-    is_error = event["level"] == "error"
     glyphs = ASCII if console.options.ascii_only else UNICODE
-    sign = glyphs.error if is_error else glyphs.warning
-    text = f"{sign} predlog {event['code']}, step {event['step']}: {event['message']}"
-    if event["help"]:
-        text += f" More: {event['help']}"
-    return _line(text, ERROR if is_error else WARNING, console)
+    sign, style = {
+        "error": (glyphs.error, ERROR),
+        "warning": (glyphs.warning, WARNING),
+    }.get(event["level"], (glyphs.right, RIGHT))
+    more = f" More: {event['help']}" if event["help"] and event["level"] != "info" else ""
+    text = f"{event['message']}{more}"
+    if not _is_screen(console):
+        return _line(f"predlog step {event['step']} {sign} {event['code']}: {text}", PLAIN, console)
+    shown = visible(f"{sign} predlog {event['code']}, step {event['step']}: {text}", " ")
+    # Wrapped between words, so that a command can be copied whole.
+    return Group(Text(encodable(shown, console.encoding), style))
 
 
 def _destination(event: Event) -> str:

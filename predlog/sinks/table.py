@@ -4,7 +4,7 @@ Both yield rich Segments directly. `rich.table.Table` measures and wraps every c
 which costs over twenty times as much and, in a thread, as much of the training loop's time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
@@ -18,14 +18,13 @@ from predlog.sinks.visible import encodable, shorten
 from predlog.sinks.wording import (
     ASCII,
     END,
-    HEADING,
     NAME,
     PLAIN,
     RIGHT,
     UNICODE,
-    WARNING,
     WRONG,
     Glyphs,
+    heading,
     known,
     listed,
     not_finite,
@@ -57,26 +56,21 @@ class TokenTable:
     than the console.
     """
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
         self._event = event
+        self._errors = errors
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a heading line, then five lines a band, or six where the inputs are known."""
         glyphs = ASCII if options.ascii_only else UNICODE
-        yield from _heading(self._event, options, glyphs)
+        parts = [*where(self._event), right(self._event), not_finite(self._event), supervised(self._event)]
+        yield from heading(parts, self._errors, options, glyphs, is_warning=not self._event["supervised"])
         first, last = (
             [_column(token, glyphs, options.encoding) for token in self._event["tokens"] if token["slot"] == slot]
             for slot in ("first", "last")
         )
         for band in _bands([group for group in (first, last) if group], options.max_width - _NAMES_WIDTH):
             yield from _band(band, glyphs)
-
-
-def _heading(event: Event, options: ConsoleOptions, glyphs: Glyphs) -> Iterator[Segment]:
-    parts = [*where(event), right(event), not_finite(event), supervised(event)]
-    text = encodable(f" {glyphs.dot} ".join(filter(None, parts)), options.encoding)
-    yield Segment(shorten(text, options.max_width, glyphs.ellipsis), HEADING if event["supervised"] else WARNING)
-    yield END
 
 
 def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
@@ -151,8 +145,9 @@ def _padded(cell: str, width: int, glyphs: Glyphs) -> str:
 class PlainLines:
     """The same as `TokenTable` in a few lines without drawing, each whole by itself: made for `grep`."""
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
         self._event = event
+        self._errors = errors
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield one line about the sample and three a group of tokens."""
@@ -163,7 +158,7 @@ class PlainLines:
     def _lines(self) -> Iterator[str]:
         event = self._event
         named_here = f"predlog {' '.join(where(event))}:"
-        parts = (right(event), not_finite(event), supervised(event))
+        parts = (right(event), not_finite(event), supervised(event), *self._errors)
         yield f"{named_here} {', '.join(filter(None, parts))}"
         for slot in ("first", "last"):
             tokens = [token for token in event["tokens"] if token["slot"] == slot]

@@ -1,15 +1,16 @@
 """The words, marks and colours that all pictures of an event share."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import ConsoleOptions
 from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records import Event
-from predlog.sinks.visible import visible
+from predlog.sinks.visible import encodable, shorten, visible
 
 HEADING = Style.parse("bold")
 NAME = Style.parse("dim")
@@ -37,6 +38,17 @@ class Glyphs:
 
 UNICODE = Glyphs()
 ASCII = Glyphs(right="=", space="\\s", ellipsis="~", dot="-", divider="|", arrow=">", error="x")
+
+
+def heading(
+    parts: Sequence[str], errors: Sequence[str], options: ConsoleOptions, glyphs: Glyphs, *, is_warning: bool = False
+) -> Iterator[Segment]:
+    """Yield the line over a table; the codes of errors that stand come right behind the names, where nothing is cut."""
+    marked = [*parts[:3], *(f"{glyphs.error} {code}" for code in errors), *parts[3:]]
+    text = encodable(f" {glyphs.dot} ".join(filter(None, marked)), options.encoding)
+    style = ERROR if errors else WARNING if is_warning else HEADING
+    yield Segment(shorten(text, options.max_width, glyphs.ellipsis), style)
+    yield END
 
 
 def where(event: Event, *, codebook: bool = True) -> list[str]:

@@ -214,11 +214,11 @@ def found(fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = ())
         for _, standing in loops.train(setup, recorder if fault.watched else None, before, seed=seed)
         for one in standing
     ]
-    after = range(fault.prepared, fault.prepared + fault.by + 1)
-    for _, standing in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
+    after = range(fault.prepared, fault.prepared + fault.by + 12)
+    for step, standing in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
         findings += [one for one in standing if one not in findings]
-        if findings:
-            break
+        if findings and step > findings[0].step + 10:
+            break  # what else would be said has had its chance
     recorder.close()
     return findings, recorder.stats()["written"]
 

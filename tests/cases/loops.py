@@ -1,7 +1,7 @@
 """Tiny random configurations of real models, how each makes its pairs, and a training loop around them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -345,7 +345,3 @@ MODELS: dict[str, Callable[[], Setup]] = {
 def made(name: str, seed: int = 0) -> Setup:
     torch.manual_seed(seed)
     return MODELS[name]()
-
-
-def replaced(pair: Pair, **changes: Any) -> Pair:
-    return replace(pair, **changes)
