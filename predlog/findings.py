@@ -81,7 +81,8 @@ class Rule:
 
 # --- how sure is sure ---------------------------------------------------------------------------------------------
 
-# The share of supervised labels that must equal the inputs, and by how many more than at the right offset.
+# The share of supervised labels that must equal the inputs, and how many must differ from the next one, as they should
+# not. The same number is asked for wherever a handful would be too few.
 ALL_BUT_FEW = 0.98
 CLEARLY_MORE = 8
 # The share of samples without labels that is no accident, and of how many.
@@ -257,7 +258,7 @@ def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
 
 
 def _equal_at(pool: Pool, offset: int) -> tuple[int, int] | Clean | None:
-    """Count the labels that equal the inputs at an offset, if nearly all do, and clearly more than at the right one."""
+    """Count the labels that equal the inputs at an offset, if nearly all do, and some differ from the next input."""
     known = [
         (evidence.equal, evidence.compared)
         for evidence in pool
@@ -269,8 +270,8 @@ def _equal_at(pool: Pool, offset: int) -> tuple[int, int] | Clean | None:
         return CLEAN
     if equal < ALL_BUT_FEW * compared:
         return CLEAN
-    # Where neighbouring inputs are equal, a label equals both, which tells nothing.
-    if equal - sum(one[1] for one, _ in known) < CLEARLY_MORE:
+    # Where neighbouring inputs are equal, a label equals both, which tells nothing: others must differ from the next.
+    if sum(there[1] - one[1] for one, there in known) < CLEARLY_MORE:
         return None
     return equal, compared
 
@@ -448,7 +449,7 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
     if count < ONE_TOKEN_NEARLY_EVERYWHERE * tokens:
         return CLEAN
     sums = _sums(pool)
-    if not _vary(sums.labels):
+    if not vary(sums.labels):
         return CLEAN
     had_learnt = 2 * sum(label in past.known for label in sums.labels) >= len(sums.labels)
     if not _is_sure_and_wrong(sums) and not (had_learnt and _has_lost(sums, past, _chance(pool))):
@@ -523,7 +524,8 @@ def _tells(evidence: Evidence) -> bool:
     return len(seen - {None}) >= CLEARLY_MORE
 
 
-def _vary(labels: Sequence[int]) -> bool:
+def vary(labels: Sequence[int]) -> bool:
+    """Say whether no label makes up more than half of them."""
     return max(Counter(labels).values(), default=0) <= 0.5 * len(labels)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from predlog import findings
 from predlog.facts import Evidence, Facts, Sums
-from predlog.findings import CLEAN, ENOUGH, Fault, Past, Rule
+from predlog.findings import CLEAN, ENOUGH, Fault, Past, Rule, vary
 from predlog.records import Finding
 
 # A rule that could not decide by then begins anew.
@@ -190,6 +190,8 @@ class Judge:
         ]
         if len(lane.known) < _MOST_KNOWN:
             lane.known.update(right)
+        if not vary(evidence.sums.labels):
+            return  # silence and the like is learnt at once, and no mark for what is not
         lane.lately.append(evidence)
         tokens = sum(one.sums.tokens for one in lane.lately)
         if tokens >= ENOUGH:

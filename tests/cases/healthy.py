@@ -12,7 +12,7 @@ from torch import nn
 from predlog import Recorder
 from predlog.records import Finding
 from tests.cases import faults, loops, material
-from tests.cases.loops import BATCH, EOS, IGNORED, LENGTH, PAD, Batch, Pair, Setup
+from tests.cases.loops import BATCH, EOS, IGNORED, LENGTH, MASK, PAD, Batch, Pair, Setup
 
 
 def repetitive() -> Setup:
@@ -185,6 +185,73 @@ def by_heart() -> Setup:
     return faults.little(loops.llama())
 
 
+def chat() -> Setup:
+    """End an answer with a token of its own, as chat templates do, and fill the row with the end token, masked."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = loops.padded_text(generator)
+        ids, labels = (made[name].masked_fill(made[name] == EOS, MASK) for name in ("ids", "labels"))
+        return {"ids": ids.masked_fill(ids == PAD, EOS), "labels": labels}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def easy_batches() -> Setup:
+    """Draw every seventh batch from one token alone, which is learnt at once."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = loops.packed_text(generator)
+        if torch.rand((), generator=generator) < 0.15:
+            made = {name: torch.full_like(ids, 7) for name, ids in made.items()}
+        return made
+
+    return replace(loops.llama(), batch=batch)
+
+
+def silences() -> Setup:
+    """Hear silence in a fifth of the batches: one code in all frames."""
+    setup = loops.musicgen()
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = setup.batch(generator)
+        if torch.rand((), generator=generator) < 0.2:
+            made["ids"] = made["ids"].clamp(max=5).clamp(min=5)
+            made["labels"] = made["ids"].masked_fill(made["labels"] == IGNORED, IGNORED)
+            made["read"] = loops.shifted_right(made["ids"], material.CODES)
+        return made
+
+    return replace(setup, batch=batch)
+
+
+def curriculum() -> Setup:
+    """Change the data in the middle: other ids in another order."""
+    drawn = 0
+
+    def batch(generator: torch.Generator) -> Batch:
+        nonlocal drawn
+        drawn += 1
+        made = loops.packed_text(generator)
+        return made if drawn < 40 else {name: (ids * 7 + 5) % 508 + 4 for name, ids in made.items()}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def contrastive() -> Setup:
+    """Find each sample among those of its batch: the labels are their numbers, always the same."""
+    torch.manual_seed(0)
+    towers = nn.ModuleList([nn.Linear(16, 8), nn.Linear(16, 8)])
+
+    def batch(generator: torch.Generator) -> Batch:
+        seen = torch.randn(32, 16, generator=generator)
+        return {"one": seen, "other": seen + 0.1 * torch.randn(32, 16, generator=generator)}
+
+    def forward(model: Any, batch: Batch) -> list[Pair]:
+        one, other = model[0](batch["one"]), model[1](batch["other"])
+        return [Pair(one @ other.T, torch.arange(32), None, layout="t v, t")]
+
+    return Setup(towers, batch, forward)
+
+
 def packed() -> Setup:
     """Rows cut from packed documents: end tokens stand in the middle, if at all."""
     return replace(loops.llama(), batch=loops.packed_text)
@@ -213,6 +280,11 @@ HEALTHY: dict[str, Make] = {
     "noise": noise,
     "bfloat16": half_precision,
     "low loss": by_heart,
+    "chat": chat,
+    "easy batches": easy_batches,
+    "silences": silences,
+    "curriculum": curriculum,
+    "contrastive": contrastive,
 }
 # Padded with the token that begins and ends: what GPT-2's tokenizer is given for want of a padding token.
 ENDS_PAD: dict[str, Make] = {"end token pads, on the left": partial(mostly_padding, left=True, end_pads=True)}
