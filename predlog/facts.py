@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from predlog.specials import SpecialTokens
@@ -29,7 +30,7 @@ class Shown(NamedTuple):
     around: tuple[int | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # a frozen one takes four times as long to make
 class Facts:
     """Counts over the supervised positions of one sample and codebook; None stands for what was not counted.
 
@@ -64,7 +65,7 @@ class Facts:
     tokens: tuple[Shown, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Evidence:
     """The facts of one stream and codebook at one step, one for each sample, and what they add up to.
 
@@ -178,19 +179,14 @@ class Sums(NamedTuple):
     @staticmethod
     def together(parts: "Sequence[Sums]") -> "Sums":
         """Add sums up."""
-        return Sums(
-            sum(one.tokens for one in parts),
-            sum(one.right for one in parts),
-            math.fsum(one.expected for one in parts),
-            math.fsum(one.variance for one in parts),
-            math.fsum(one.loss for one in parts),
-            math.fsum(one.squares for one in parts),
-            added(one.informative for one in parts) or (0, 0, 0),
-            added(one.hits for one in parts) or (0, 0, 0),
-            added(one.right_there for one in parts) or (0, 0, 0),
-            tuple(label for one in parts for label in one.labels),
-            tuple(prediction for one in parts for prediction in one.predictions),
+        tokens, right, expected, variance, loss, squares, informative, hits, right_there, labels, predictions = zip(
+            *parts, strict=True
         )
+        return Sums(
+            sum(tokens), sum(right), sum(expected), sum(variance), sum(loss), sum(squares),
+            added(informative) or (0, 0, 0), added(hits) or (0, 0, 0), added(right_there) or (0, 0, 0),
+            tuple(chain.from_iterable(labels)), tuple(chain.from_iterable(predictions)),
+        )  # fmt: skip
 
 
 def added(columns: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:

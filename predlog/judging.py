@@ -75,7 +75,7 @@ class _Lane:
     """One stream and codebook."""
 
     first_step: int
-    opinions: dict[str, _Opinion] = field(default_factory=dict)
+    opinions: dict[str, _Opinion]
     best: float | None = None
     supervised: int = 0
     records: int = 0
@@ -158,7 +158,7 @@ class Judge:
         is_explained = False
         found = []
         for rule in self._rules:
-            opinion = lane.opinions.setdefault(rule.code, _Opinion())
+            opinion = lane.opinions[rule.code]
             if rule.is_symptom and is_explained:
                 opinion.pool = []
                 self._clear(stream, codebook, rule.code, None)
@@ -175,9 +175,10 @@ class Judge:
                 if not opinion.stands:
                     opinion.stands = True
                     found.append((rule, verdict, pool))
-            elif verdict is CLEAN:
+            elif verdict is CLEAN and opinion.stands:
                 self._found_nothing(stream, codebook, rule.code, evidence.step)
-            is_explained |= opinion.stands and (rule.is_symptom or (rule.is_certain and rule.level == "error"))
+            if opinion.stands and (rule.is_symptom or (rule.is_certain and rule.level == "error")):
+                is_explained = True
         self._learn(lane, evidence)
         return found
 
@@ -203,7 +204,9 @@ class Judge:
 
     def _lane(self, stream: str, codebook: int | None, step: int) -> _Lane:
         key = stream, codebook
-        lane = self._lanes.setdefault(key, _Lane(step))
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(step, {rule.code: _Opinion() for rule in self._rules})
         self._lanes.move_to_end(key)
         if len(self._lanes) > _MOST_LANES:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)

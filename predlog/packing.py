@@ -5,15 +5,15 @@ bit. `Section` names what stands where, so both sides go by the same list.
 """
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, isnan
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from predlog.facts import AROUND, Facts, Shown
+from predlog.facts import Facts, Shown
 from predlog.rows import Statistics
 from predlog.specials import SpecialTokens
 
@@ -132,7 +132,7 @@ def _unpacked(
         if slot:
             token, missing = _token(slot, lane, at, capture.vocabulary)
             tokens.append(token)
-            shown.append(_shown(token, _around(lane["labels"][4 * at : 4 * at + 4], token["position"], capture)))
+            shown.append(_shown(token, lane["labels"][4 * at : 4 * at + 4], capture))
             nonfinite += missing
     fields = {
         "codebook": codebook,
@@ -197,19 +197,18 @@ def _slots(window: Window, supervised: int) -> list[str | None]:
     return [*["first"] * first, *[None] * nothing, *["last"] * last]
 
 
-def _around(labels: Sequence[int], position: int, capture: Capture) -> tuple[int | None, ...]:
-    """Give the labels 1 before, 1 after and 2 after; None where one is ignored or beyond the ends."""
-    before, _, *after = labels
-    return tuple(
-        label if 0 <= position + offset < capture.length and label != capture.ignore_index else None
-        for offset, label in zip(AROUND, (before, *after), strict=True)
+def _shown(token: dict[str, Any], labels: Sequence[int], capture: Capture) -> Shown:
+    """Keep of a token what findings are judged by, with the labels around it that are there and not ignored."""
+    position, ignored, length = token["position"], capture.ignore_index, capture.length
+    before, label, after, after_next = labels
+    around = (
+        before if position >= 1 and before != ignored else None,
+        after if position + 1 < length and after != ignored else None,
+        after_next if position + 2 < length and after_next != ignored else None,
     )
-
-
-def _shown(token: dict[str, Any], around: tuple[int | None, ...]) -> Shown:
     return Shown(
-        token["position"],
-        token["label"],
+        position,
+        label,
         token["prediction"],
         token["input"],
         token["label_logprob"],
@@ -223,7 +222,7 @@ def _token(slot: str, lane: dict[str, list[Any]], at: int, vocabulary: int) -> t
     label, prediction, above = lane["labels"][4 * at + 1], lane["prediction"][at], lane["above"][at]
     peak, label_logit, log_sum = lane["peak"][at], lane["label_logit"][at], lane["log_sum"][at]
     in_range = 0 <= label < vocabulary
-    has_nan = math.isnan(peak)
+    has_nan = isnan(peak)
     label_logprob = _finite(label_logit - peak - log_sum) if in_range else None
     prediction_logprob = _finite(-log_sum)
     token = {
@@ -245,4 +244,4 @@ def _token(slot: str, lane: dict[str, list[Any]], at: int, vocabulary: int) -> t
 
 def _finite(logprob: float) -> float | None:
     # Six decimals are what float32 statistics are good for; adding zero turns -0.0 into 0.0.
-    return round(logprob, 6) + 0.0 if math.isfinite(logprob) else None
+    return round(logprob, 6) + 0.0 if isfinite(logprob) else None
