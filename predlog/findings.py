@@ -336,17 +336,13 @@ def _is_padded(facts: Facts) -> bool:
 def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
     """Find that the inputs of many samples go on with an end token which no label stands for."""
     samples = [facts for evidence in pool for facts in evidence.samples if facts.eos is not None]
-    if not samples:
-        return CLEAN
-    if any(facts.eos for facts in samples):
-        return CLEAN
-    ends = samples[0].specials.eos
-    equal, compared = added(facts.equal for facts in samples), added(facts.compared for facts in samples)
-    if equal is None or compared is None:
-        return CLEAN
-    if equal[1] < ALL_BUT_FEW * compared[1]:
-        return CLEAN  # labels that are not the next inputs need no end
+    ends = samples[0].specials.eos if samples else ()
     ended = [facts for facts in samples if facts.follower in ends and _should_end(facts)]
+    if not ended or any(facts.eos for facts in samples):
+        return CLEAN
+    equal, compared = added(facts.equal for facts in samples), added(facts.compared for facts in samples)
+    if equal is None or compared is None or equal[1] < ALL_BUT_FEW * compared[1]:
+        return CLEAN  # labels that are not the next inputs need no end
     if len(ended) < MANY_SAMPLES:
         return None
     return Fault(
