@@ -1,5 +1,7 @@
 """Every layout of a pair becomes the same canonical views, and what does not fit is said in words."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -162,3 +164,31 @@ def test_parameters_and_plain_subclasses_are_read() -> None:
     named = torch.zeros(2).as_subclass(Named)
     assert as_tensor("logits", named) is named
     assert as_tensor("logits", torch.nn.Parameter(torch.zeros(2))).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "shift", "code", "says"),
+    [
+        (((4, 1, 512), (4, 1)), 1, "length-mismatch", "at shift=1 no row has a label"),
+        (((4, 20, 512), (4, 20)), -1, "length-mismatch", "0 or more"),
+        (((4, 19, 512), (4, 20)), 0, "length-mismatch", "shift=1 would fit, if the last row were cut off"),
+        (((4, 18, 512), (4, 20)), 1, "length-mismatch", "hand over the labels of the last 18 positions"),
+        (((4, 21, 512), (4, 20)), 0, "length-mismatch", "cut the last row off the logits"),
+        (((4, 200, 30), (4, 12)), 0, "length-mismatch", "as for a CTC loss"),
+        (((200, 4, 30), (4, 12)), 0, "length-mismatch", "as for a CTC loss"),
+        (((48, 4, 512), (4, 48)), 0, "layout-mismatch", "layout='t b v, b t' would fit"),
+        (((4, 512, 48), (4, 48)), 0, "layout-mismatch", "layout='b v t, b t' would fit"),
+        (((4, 48, 512), (192,)), 0, "layout-mismatch", "labels.view(4, 48)"),
+        (((2, 48, 512), (4, 48)), 0, "layout-mismatch", "not of the same samples: 2 against 4"),
+        (((0, 8, 1026), (0, 8)), 0, "empty-pair", "hold nothing to compare"),
+    ],
+)
+def test_a_pair_that_does_not_fit_says_what_would(shapes: Any, shift: int, code: str, says: str) -> None:
+    """A refusal has the code of its finding, both shapes, and the mend."""
+    logits, labels = shapes
+    with pytest.raises(PairError) as refused:
+        canonical(torch.zeros(logits), torch.zeros(labels, dtype=torch.long), None, None, shift)
+    assert refused.value.code == code
+    assert str(list(logits)) in str(refused.value)
+    assert str(list(labels)) in str(refused.value)
+    assert says in str(refused.value)
