@@ -1,22 +1,30 @@
-"""A pair → one small packed tensor.
+"""A pair → what the host needs of it, and nothing else.
 
 The rule: touch the labels of the samples shown and the logit rows of the tokens shown, nothing else. The
 one exception is `accuracy`, which takes the argmax of the shown samples' rows. Nothing that is kept is a
 view, so the batch's logits and their graph can go as soon as `capture` returns.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from predlog import counting, rows
 from predlog import layout as layouts
+from predlog import recipe, rows
+from predlog.captured import Capture, Held
 from predlog.errors import PairError
-from predlog.packing import Capture, Sections, Window, pack
+from predlog.ring import Ring
 from predlog.specials import SpecialTokens
+from predlog.surroundings import alone
+from predlog.window import Window, ends
 
 _NONE_KNOWN = SpecialTokens()
+# Captures that may be on their way from one device at once. A training loop runs a step or two ahead of its device, and
+# the worker takes over what has arrived, so a handful is in use.
+_SLOTS = 32
 
 
 def capture(
@@ -31,7 +39,7 @@ def capture(
     specials: SpecialTokens = _NONE_KNOWN,
 ) -> Capture:
     """Capture a pair; raises PairError where it is none."""
-    with torch.no_grad():
+    with alone():
         handed = _floating(layouts.as_tensor("logits", logits))
         pair = layouts.canonical(
             handed,
@@ -41,17 +49,15 @@ def capture(
             shift,
         )
         _check(pair, ignore_index)
-        length, vocabulary = pair.labels.shape[-1], pair.logits.shape[-1]
-        # More tokens than positions would be fillers, each of which costs a row.
-        most = length - shift
-        window = replace(window, first=min(window.first, most), last=min(window.last, most))
+        vocabulary = pair.logits.shape[-1]
         if 2 * vocabulary < specials.size:
             specials = _NONE_KNOWN  # these are not the ids of that tokenizer
-        packed, sections = select(pair, shift=shift, ignore_index=ignore_index, window=window, specials=specials)
+        hold = _holding(pair, shift=shift, ignore_index=ignore_index, window=window)
+        samples, codebooks, length = pair.labels.shape
         return Capture(
-            packed=packed.cpu(),
-            sections=sections,
-            window=window,
+            hold=hold,
+            samples=min(samples, window.samples),
+            codebooks=min(codebooks, window.codebooks),
             length=length,
             vocabulary=vocabulary,
             shift=shift,
@@ -62,63 +68,48 @@ def capture(
         )
 
 
-def is_traced() -> bool:
-    """Say whether the caller is being compiled or traced: there are no values then, and every call would be kept."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+@lru_cache
+def _ring(device: torch.device) -> Ring:
+    return Ring(_SLOTS, is_pinned=device.type == "cuda")
 
 
-def select(
-    pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window, specials: SpecialTokens = _NONE_KNOWN
-) -> tuple[Tensor, Sections]:
-    """Find the supervised positions shown, reduce their rows, count, and pack it all.
+def _holding(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window) -> Callable[[], Held] | None:
+    """Start to capture, and give what waits for the rest; None where there is no room for what is on its way."""
+    device = pair.logits.device
+    if device.type == "cpu":
+        held = _held_on_cpu(pair, shift=shift, ignore_index=ignore_index, window=window)
+        return lambda: held
+    arrival = _ring(device).arrival()
+    if arrival is None:
+        return None
+    packing = recipe.packing(pair, shift=shift, window=window)
+    packed = recipe.pack(pair, packing, shift=shift, ignore_index=ignore_index, window=window)
+    # What is known of copies that nobody waits for is known of CUDA's.
+    arrival.send(packed if device.type == "cuda" else packed.cpu())
+    return lambda: recipe.held(packing.views(arrival.read()), shift=shift, ignore_index=ignore_index, window=window)
 
-    The label at p belongs to the row of logits at p - shift. Off the CPU the number and the sizes of the
-    operations depend neither on the batch nor on the mask.
-    """
-    handed = pair.labels[: window.samples, : window.codebooks].to(torch.int64)
-    labels = handed[..., shift:]
-    logits = pair.logits[: window.samples, : window.codebooks, : labels.shape[-1]]
-    supervised = labels != ignore_index
-    running = supervised.cumsum(-1)
-    total = running[..., -1:]
-    # The n-th supervised position is the first one where n have been counted.
-    where = torch.searchsorted(running, _ordinals(total, window)).clamp_(max=labels.shape[-1] - 1)
-    position = where + shift
-    around = handed.gather(-1, _around(position).clamp_(0, handed.shape[-1] - 1))
-    ids, counts = counting.of_labels(labels, supervised, running, logits.shape[-1])
-    ids["labels"] = around
-    counts |= {"position": position, "supervised": total}
-    counts |= counting.of_specials(labels, specials, ignore_index)
-    read = None
-    if pair.inputs is not None:
-        inputs = pair.inputs[: window.samples, : window.codebooks].to(torch.int64)
-        more_ids, more_counts = counting.of_inputs(labels, inputs, supervised, running, ignore_index)
-        ids |= more_ids
-        counts |= more_counts
-        # At each row the input read, and last of all the one that follows the last label.
-        places = torch.cat([where, (where[..., -1:] + 2).clamp_(max=inputs.shape[-1] - 1)], -1)
-        ids["read"] = inputs.gather(-1, places)
-        read = inputs[..., : labels.shape[-1]]
+
+def _held_on_cpu(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window) -> Held:
+    labels = _own(pair.labels, window)
+    inputs = None if pair.inputs is None else _own(pair.inputs, window)
+    scored = labels[..., shift:]
+    many = scored.shape[-1]
+    logits = pair.logits[: window.samples, : window.codebooks, :many]
+    supervised = scored != ignore_index
+    shown = ends(supervised, window)
+    length = labels.shape[-1]
+    index = [lane * length + shift + row for lane, both in enumerate(shown) for row in chain(*both)]
+    label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
+    hits = None
     if window.accuracy:
-        matches = rows.matched(logits, labels, supervised, read)
-        counts["matched"] = matches[..., :1]
-        if read is not None:
-            counts["copied"] = matches[..., 1:]
-    return pack(ids, counts, rows.statistics(logits, where, around[..., 1::4]))
+        hits = rows.matched(logits, scored, supervised, None if inputs is None else inputs[..., :many])
+    return Held(labels, inputs, shown, rows.statistics(logits, shown, label), hits)
 
 
-def _around(position: Tensor) -> Tensor:
-    """Give for each position [..., n] itself, the one before it and the two after it: [..., 4 n] in order."""
-    offsets = torch.arange(-1, 3, device=position.device)
-    return (position.unsqueeze(-1) + offsets).flatten(-2)
-
-
-def _ordinals(total: Tensor, window: Window) -> Tensor:
-    first = torch.arange(1, window.first + 1, device=total.device)
-    last = torch.arange(1 - window.last, 1, device=total.device)
-    ordinals = torch.cat([first.expand(*total.shape[:-1], -1), total + last], -1)
-    # Those that a short sample does not have stand for one that it has; `unpack` passes them over.
-    return torch.minimum(ordinals.clamp_(min=1), total.clamp(min=1))
+def _own(ids: Tensor, window: Window) -> Tensor:
+    """Copy the ids of the lanes shown."""
+    lanes = ids[: window.samples, : window.codebooks]
+    return lanes.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
 
 
 def _floating(logits: Tensor) -> Tensor:

@@ -1,33 +1,42 @@
-"""Counts over all supervised positions of the samples shown, from labels and inputs alone.
+"""Counts over all supervised positions of the samples shown, from the ids that the host holds.
 
-They are what the findings are judged by. A fixed number of operations of fixed size that never wait for a value; no
-logits are read here.
+They are what the findings are judged by. No logits are read here, and nothing waits for it: the worker counts.
 """
+
+import zlib
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from predlog.specials import ROLES, SpecialTokens
+from predlog.window import as_bytes
 
 # How many positions after the one that is read the input is held against the label: the same, the next, the one after.
 OFFSETS = 3
 
-
-def of_labels(
-    labels: Tensor, supervised: Tensor, running: Tensor, vocabulary: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Give ids and counts, each [s, k, 1], of labels [s, k, t] with the running count of the supervised ones.
-
-    `lowest` and `highest` count an ignored label as 0. `fingerprint` is a checksum of the labels and their order.
-    """
-    seen = labels * supervised
-    lowest, highest = torch.aminmax(seen, dim=-1, keepdim=True)
-    ids = {"lowest": lowest, "highest": highest, "fingerprint": (seen * running).sum(-1, keepdim=True)}
-    return ids, {"out_of_range": (seen.clamp(0, vocabulary - 1) != seen).sum(-1, keepdim=True)}
+Counts = dict[str, Tensor]
 
 
-def of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> dict[str, Tensor]:
+def of_labels(labels: Tensor, supervised: Tensor) -> Counts:
+    """Count the supervised labels [s, k, t] and give their extremes, each [s, k, 1]; an ignored label counts as 0."""
+    lowest, highest = torch.aminmax(labels * supervised, dim=-1, keepdim=True)
+    return {"supervised": supervised.sum(-1, keepdim=True), "lowest": lowest, "highest": highest}
+
+
+def out_of_range(labels: Tensor, supervised: Tensor, vocabulary: int) -> Counts:
+    """Count the supervised labels [s, k, t] that no logit stands for, [s, k, 1]."""
+    return {"out_of_range": (((labels < 0) | (labels >= vocabulary)) & supervised).sum(-1, keepdim=True)}
+
+
+def fingerprints(ids: Tensor) -> list[int]:
+    """Give a checksum of the ids [s, k, t] of each lane, and of their order."""
+    every = as_bytes(ids)
+    size = len(every) // max(ids.shape[0] * ids.shape[1], 1)
+    return [zlib.crc32(every[start : start + size]) for start in range(0, len(every), size)]
+
+
+def of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> Counts:
     """Count the labels [s, k, t] that pad, end or begin a text, each [s, k, 1], where such ids are known."""
     known = {role: [one for one in getattr(specials, role) if one != ignore_index] for role in ROLES}
     return {
@@ -39,9 +48,7 @@ def of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> d
     }
 
 
-def of_inputs(
-    labels: Tensor, inputs: Tensor, supervised: Tensor, running: Tensor, ignore_index: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int) -> Counts:
     """Hold the labels [s, k, rows] against the inputs [s, k, t] that their rows read, and the two after each.
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
@@ -51,8 +58,6 @@ def of_inputs(
     # What lies beyond the end equals no supervised label.
     windows = pad(inputs, (0, OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :OFFSETS, :]
     equal = ((labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)).sum(-1)
-    ends = [min(rows, length - offset) for offset in range(OFFSETS)]
-    compared = [running[..., end - 1 : end] if end > 0 else torch.zeros_like(running[..., :1]) for end in ends]
-    places = torch.arange(1, length + 1, device=inputs.device)
-    ids = {"start": inputs[..., :3], "read_sum": (inputs * places).sum(-1, keepdim=True)}
-    return ids, {"equal": equal, "compared": torch.cat(compared, -1)}
+    ends = [max(min(rows, length - offset), 0) for offset in range(OFFSETS)]
+    compared = torch.cat([supervised[..., :end].sum(-1, keepdim=True) for end in ends], -1)
+    return {"start": inputs[..., :3], "equal": equal, "compared": compared}

@@ -4,11 +4,13 @@ import os
 from concurrent.futures import Future
 from typing import Any
 
+from torch.compiler import is_dynamo_compiling
+
 from predlog import settings
-from predlog.capture import is_traced
 from predlog.notices import Notices
 from predlog.recorder import Recorder
 from predlog.records import Comparison
+from predlog.surroundings import is_traced
 
 _default: Recorder | None = None
 
@@ -30,6 +32,8 @@ def compare(
     The default recorder is the one that `configure` made. Without it, the first call makes one from the
     defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
     """
+    if is_dynamo_compiling():
+        return None
     recorder = _default
     if recorder is None:
         if is_traced():

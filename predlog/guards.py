@@ -45,7 +45,6 @@ class GuardedSink:
     def __init__(
         self, sink: Processor, failed: Callable[[str, BaseException], None], lost: Callable[[Event, str], None]
     ) -> None:
-        self.failures = 0
         self._sink = sink
         self._name = _name_of(sink)
         self._tell_failed = failed
@@ -79,7 +78,6 @@ class GuardedSink:
             return 0
 
     def _failed(self, error: BaseException) -> None:
-        self.failures += 1
         self._tell_failed(self._name, error)
 
 

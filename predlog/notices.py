@@ -38,6 +38,11 @@ class Notices:
         count = self._held_back.pop(kind, 0)
         _write(f"{message} ({count} more like this since the last line)" if count else message)
 
+    def say_once(self, kind: str, message: str) -> None:
+        """Write `message` unless one of this `kind` was ever written."""
+        if kind not in self._said:
+            self.say(kind, message)
+
     def say_how_many_were_held_back(self) -> None:
         """Write one line that counts what is still held back, of all kinds, if anything is."""
         held_back, self._held_back = self._held_back, {}

@@ -11,21 +11,24 @@ from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from structlog.typing import Processor
 
 from predlog import ranks, records
+from predlog.captured import Capture
 from predlog.errors import described
 from predlog.facts import Facts
 from predlog.guards import GuardedSink, ProcessorError, named
 from predlog.judging import Judge, Standing
 from predlog.losses import Losses
 from predlog.notices import Notices
-from predlog.packing import Capture, unpack
-from predlog.records import Comparison, Event, Finding, Record
+from predlog.processors import Decode
+from predlog.records import Comparison, Event, Finding
+from predlog.unpacking import unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,20 @@ class Submission:
     stream: str
     context: dict[str, Any]
     at: float
-    future: Future[tuple[Comparison, ...]]
+    future: "Recorded"
+
+
+class Recorded(Future[tuple[Comparison, ...]]):
+    """A standard future of the records that reached the sinks; typed when somebody asks, which few do."""
+
+    def result(self, timeout: float | None = None) -> tuple[Comparison, ...]:
+        """Wait for the records, and give them."""
+        events: Any = super().result(timeout)
+        return tuple(record for record in map(records.from_event, events) if isinstance(record, Comparison))
+
+    def set_events(self, events: Sequence[Event]) -> None:
+        """Resolve with what reached the sinks."""
+        super().set_result(cast(Any, events))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,7 @@ class Pipeline:
         self.failed = 0
         self._settings = settings
         self._processors = processors
+        self._is_theirs = any(not isinstance(one, Decode) for one in processors)
         self._make_sinks = sinks
         self._judge = judge
         self._losses = losses
@@ -85,7 +102,8 @@ class Pipeline:
         self._lost = 0
         self._is_taken = True
         self._saying: Standing | None = None
-        self._record: Record | None = None
+        self._sink_failures = 0
+        self._reached: records.Checked | None = None
 
     def work(self, item: Submission | Refusal) -> None:
         """See a submission or a refusal through to the sinks."""
@@ -97,7 +115,7 @@ class Pipeline:
 
     def _record_all(self, submission: Submission) -> None:
         """Emit every comparison and what is found in them; resolve the future with those that reached the sinks."""
-        recorded: list[Comparison] = []
+        recorded: list[Event] = []
         facts: list[Facts] = []
         counted_before = self._counted
         try:
@@ -105,9 +123,9 @@ class Pipeline:
             lost_before = self._lost
             for fields, beyond in unpack(submission.capture):
                 facts.append(beyond)
-                record = self._comparison(submission, fields)
-                if record is not None:
-                    recorded.append(record)
+                event = self._comparison(submission, fields)
+                if event is not None:
+                    recorded.append(event)
             self._is_taken = self._lost == lost_before  # as long as the file takes nothing, there is nothing to tell it
             self._guarded(submission, self._find, submission, facts)
             self._tell(submission)
@@ -120,7 +138,7 @@ class Pipeline:
                 self._losses.add(uncounted, "predlog's worker failed", submission.step, submission.step)
             self._notices.say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
         finally:
-            self._resolve(submission, tuple(recorded))
+            self._resolve(submission, recorded)
 
     def _guarded(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
         """Look for findings: a failure there costs the finding, not the records."""
@@ -147,11 +165,11 @@ class Pipeline:
 
     def _say(self, found: Standing, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
-        record = records.from_event(records.conform(event))
-        found.record = record if isinstance(record, Finding) else None
+        found.record = _finding(records.conform(event))
         found.is_lost, self._saying = False, found
-        if self._send(event):
-            found.record = self._record if isinstance(self._record, Finding) else found.record
+        reached = self._send(event)
+        if reached is not None:
+            found.record = _finding(reached)
             if not self._sinks:
                 self._notices.tell(f"{found.code}, step {found.step}: {found.message} More: {found.fields['help']}")
         found.is_said = True
@@ -160,9 +178,9 @@ class Pipeline:
     def _counted(self) -> int:
         return self.written + self.filtered + self.failed
 
-    def _resolve(self, submission: Submission, recorded: tuple[Comparison, ...]) -> None:
+    def _resolve(self, submission: Submission, recorded: Sequence[Event]) -> None:
         try:
-            submission.future.set_result(recorded)
+            submission.future.set_events(recorded)
         except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
             self._notices.say("callback", f"step {submission.step}: a callback of the future raised {described(error)}")
 
@@ -183,38 +201,32 @@ class Pipeline:
             return
         for loss in self._losses.take():
             try:
-                self._emit("predlog.gap", "warning", datetime.now(UTC).timestamp(), **asdict(loss), context={})
+                fields = asdict(loss) | {"context": {}}
+                self._emit("predlog.gap", "warning", datetime.now(UTC).timestamp(), fields)
             except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
                 self._losses.add(*astuple(loss))
                 self._notices.say("processor", f"a gap could not be reported: {described(error)}")
 
-    def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Comparison | None:
+    def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Event | None:
+        """Send a comparison to the sinks, and give the event that reached them, if it did."""
         step, stream = submission.step, submission.stream
-        failures = sum(sink.failures for sink in self._sinks)
+        fields |= {"step": step, "stream": stream, "context": dict(submission.context)}
+        failures = self._sink_failures
         try:
-            reached = self._emit(
-                "predlog.comparison",
-                "info",
-                submission.at,
-                step=step,
-                stream=stream,
-                **fields,
-                context=dict(submission.context),
-            )
+            reached = self._emit("predlog.comparison", "info", submission.at, fields)
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self.failed += 1
             who, why = error.args if isinstance(error, ProcessorError) else ("the event", described(error))
             self._losses.add(1, f"{who} failed", step, step)
             self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
             return None
-        if not reached:
+        if reached is None:
             self.filtered += 1
-            return None
-        if sum(sink.failures for sink in self._sinks) > failures:
+        elif self._sink_failures > failures:
             self.failed += 1
         else:
             self.written += 1
-        return self._record if isinstance(self._record, Comparison) else None
+        return reached
 
     def _start(self, at: float) -> None:
         if self._logger is not None:
@@ -236,47 +248,47 @@ class Pipeline:
             cache_logger_on_first_use=True,
         ).bind()
         try:
-            self._emit(
-                "predlog.run",
-                "info",
-                at,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                world_size=ranks.world_size(),
-                versions={
-                    "predlog": version("predlog"),
-                    "python": platform.python_version(),
-                    "torch": version("torch"),
-                },
-                settings=dict(self._settings),
-                context={},
-            )
+            self._emit("predlog.run", "info", at, self._run())
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self._notices.say("processor", f"the first line of the attempt was not recorded: {described(error)}")
 
-    def _emit(self, name: str, level: str, at: float, **fields: Any) -> bool:
-        """Send one event down the chain; False where a processor dropped it."""
+    def _run(self) -> dict[str, Any]:
+        versions = {name: version(name) for name in ("predlog", "torch")}
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "world_size": ranks.world_size(),
+            "versions": {**versions, "python": platform.python_version()},
+            "settings": dict(self._settings),
+            "context": {},
+        }
+
+    def _emit(self, name: str, level: str, at: float, fields: dict[str, Any]) -> Event | None:
+        """Send one event down the chain, and give what reached the sinks; None where a processor dropped it."""
         return self._send(self._event(name, level, at, fields))
 
     def _event(self, name: str, level: str, at: float, fields: dict[str, Any]) -> dict[str, Any]:
-        timestamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         return {
             "event": name,
             "level": level,
-            "timestamp": timestamp,
+            "timestamp": _timestamp(at),
             **self._identity,
             "seq": self._seq,
             **fields,
         }
 
-    def _send(self, event: dict[str, Any]) -> bool:
-        return getattr(self._logger, event["level"])(**event) is not None
+    def _send(self, event: dict[str, Any]) -> Event | None:
+        self._reached = None
+        getattr(self._logger, event["level"])(**event)
+        return self._reached
 
     def _conform(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> Event:
         """Check what the user's processors made of the event, before any sink sees it."""
-        conformed = records.conform(event)
-        self._record = records.from_event(conformed)
+        conformed = records.Checked(records.conform(event))
+        if self._is_theirs:
+            records.from_event(conformed)
         self._seq += 1
+        self._reached = conformed
         return conformed
 
     def _event_lost(self, event: Event, why: str) -> None:
@@ -289,4 +301,15 @@ class Pipeline:
             self._losses.add(event["count"], event["reason"], event["first_step"], event["last_step"])
 
     def _sink_failed(self, name: str, error: BaseException) -> None:
+        self._sink_failures += 1
         self._notices.say(f"sink {name}", f"{name} failed: {described(error)}")
+
+
+@lru_cache(maxsize=1)  # all of a pair's events have the same
+def _timestamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _finding(event: Event) -> Finding | None:
+    record = records.from_event(event)
+    return record if isinstance(record, Finding) else None

@@ -11,23 +11,26 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from structlog.typing import Processor
+from torch.compiler import is_dynamo_compiling
 
 from predlog import leaving, settings
 from predlog import ranks as this_process
-from predlog.capture import capture, is_traced
+from predlog.capture import capture
+from predlog.captured import Capture
 from predlog.context import plain_context
 from predlog.errors import PairError, PredlogError, SettingError, described
 from predlog.handoff import HandOff
 from predlog.judging import Judge
 from predlog.losses import Losses
 from predlog.notices import Notices
-from predlog.packing import Capture, Window
-from predlog.pipeline import Pipeline, Refusal, Submission
+from predlog.pipeline import Pipeline, Recorded, Refusal, Submission
 from predlog.processors import Decode
 from predlog.records import Comparison, Finding
 from predlog.sinks import JSONL, Console
 from predlog.specials import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.specials import special_tokens as read_special_tokens
+from predlog.surroundings import is_traced, obstacle
+from predlog.window import Window
 
 _ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
 
@@ -183,7 +186,9 @@ class Recorder:
         Raises:
             PredlogError: Only where `strict` was asked for.
         """
-        if type(step) is int and step % self._every:
+        # Asked first, and in this form, because a compiler takes the answer for granted; behind the question for the
+        # step it would compile anew for steps that are due and for those that are not.
+        if is_dynamo_compiling() or (type(step) is int and step % self._every):
             return None
         if is_traced():
             return None
@@ -258,6 +263,9 @@ class Recorder:
         self._raise_if_strict()
         if self._latest.get(stream) == number:
             return None
+        if (why := obstacle()) is not None:
+            self._notices.say_once(f"skipped: {why}", f"step {number}, stream {_short(stream)}: not captured: {why}")
+            return None
         layout = how["layout"]
         has_codebooks = type(layout) is str and "k" in layout
         specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
@@ -316,9 +324,19 @@ class Recorder:
             self._context_names.add(name)
             if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
                 self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
-        future: Future[tuple[Comparison, ...]] = Future()
-        future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
         self._submitted += captured.count
+        if captured.hold is None:
+            self._drop(
+                captured,
+                step,
+                "no slot free",
+                f"step {step}, stream {_short(stream)}: the device is too far "
+                "behind, or the worker: everything that may be on its way to the host is, so this pair is dropped; a "
+                "larger `every` helps",
+            )
+            return None
+        future = Recorded()
+        future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
         try:
             accepted = self._handoff.submit(Submission(captured, step, stream, values, at, future))
         except BaseException:
@@ -329,14 +347,19 @@ class Recorder:
         if self._closed:
             self._submitted -= captured.count
             return None
-        self._dropped += captured.count
-        self._losses.add(captured.count, "queue full", step, step)
-        self._notices.say(
-            "queue",
-            f"step {step}, stream {_short(stream)}: the queue of {self._settings.queue} pairs is full, so this one is "
-            "dropped; a larger `every` or a faster disk helps",
+        self._drop(
+            captured,
+            step,
+            "queue full",
+            f"step {step}, stream {_short(stream)}: the queue of "
+            f"{self._settings.queue} pairs is full, so this one is dropped; a larger `every` or a faster disk helps",
         )
         return None
+
+    def _drop(self, captured: Capture, step: int, reason: str, message: str) -> None:
+        self._dropped += captured.count
+        self._losses.add(captured.count, reason, step, step)
+        self._notices.say(reason, message)
 
     def _refused(self, step: object, stream: object, error: Exception) -> None:
         if self._settings.strict:

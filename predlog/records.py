@@ -133,6 +133,11 @@ class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
 Record = Run | Comparison | Finding | Gap
 Event = MutableMapping[str, Any]
 
+
+class Checked(dict[str, Any]):
+    """A conformed event that is known to fit the schema, so that nobody need look again."""
+
+
 _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
 _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
@@ -177,9 +182,10 @@ def to_line(event: Mapping[str, Any]) -> bytes:
     `tail` and `jq` see one line where there is one. Raises RecordError for an event that does not fit the schema, or
     holds values that JSON cannot.
     """
-    conformed = conform(event)
-    from_event(conformed)  # what could not be read again is not written
-    body = _escape(_dump(conformed))[:-1]
+    if type(event) is not Checked:
+        event = conform(event)
+        from_event(event)  # what could not be read again is not written
+    body = _dump(event)[:-1]
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
@@ -226,11 +232,16 @@ def json_schema() -> dict[str, Any]:
 def _dump(event: Mapping[str, Any]) -> bytes:
     try:
         body = orjson.dumps(event)
-        return body if _MARK_BYTES not in body else orjson.dumps(_mapped(event, _hide))
     except TypeError as error:
         if "surrogates" not in str(error):
             raise RecordError(f"not JSON: {error}; context and processors may add plain values only") from None
-    return orjson.dumps(_mapped(event, _hide))
+        body = orjson.dumps(_mapped(event, _hide))
+    else:
+        if body.isascii() and b"\x7f" not in body:
+            return body  # nothing to escape, as in nearly all lines
+        if _MARK_BYTES in body:
+            body = orjson.dumps(_mapped(event, _hide))
+    return _escape(body)
 
 
 # JSON has no way to hold half a surrogate pair that every reader takes (jq, orjson and msgspec refuse the line),
@@ -271,8 +282,6 @@ _INVISIBLE = re.compile(
 
 
 def _escape(body: bytes) -> bytes:
-    if body.isascii() and b"\x7f" not in body:
-        return body
     return _INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()
 
 

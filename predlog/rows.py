@@ -1,17 +1,19 @@
-"""Reductions of logit rows: the prediction, the label's rank, the log-probabilities, the matches.
+"""Reductions of logit rows on the CPU: the prediction, the label's rank, the log-probabilities, the matches.
 
-Each has one form for every device, made of operations of fixed size that never wait for a value, and one for
-the CPU, where reading a value stops nothing and looking first saves most of the work. Both give the same
-numbers; a test holds them against each other.
+Here reading a value stops nothing, and looking first saves most of the work: only rows that are there are visited,
+where they lie. What other devices do instead stands in `recipe`; both give the same numbers, and a test holds them
+against each other.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from predlog.window import Ends
 
 # The CPU's argmax reads one element at a time, its maximum a vector at a time. The maximum of each block, then
 # the argmax of one block, is exact and 4 (float32) to 10 (bfloat16) times faster at 32,000 logits.
@@ -19,14 +21,16 @@ _BLOCK = 256
 _LOG2_E = math.log2(math.e)
 # How many logits of a row are read first, to see whether any exceeds the label's.
 _HEAD = 1024
-# How many rows are reduced together, so that the buffers stay a few rows large.
+# How many neighbours are visited together: they stay in the cache from the first look to the last.
 _MOST = 8
+# The rows of float32 that buffers take. More would be faster by a tenth, and a row may be half a megabyte.
+_BUFFER = 2
 # How many rows are looked at together: their blocks' maxima stay in the cache.
 _TOGETHER = 64
 
 
 class Statistics(NamedTuple):
-    """What is kept of the rows shown, each [sample, codebook, token].
+    """What is kept of the rows shown, each [row].
 
     log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
     Σ exp(row - peak) in float32. The host takes the differences in float64, so they are exact to a few float32
@@ -40,71 +44,80 @@ class Statistics(NamedTuple):
     log_sum: Tensor
 
 
-def statistics(logits: Tensor, where: Tensor, label: Tensor) -> Statistics:
-    """Reduce the rows of logits [s, k, t, v] at the positions `where` [s, k, n], for the labels [s, k, n]."""
-    safe = label.clamp(0, logits.shape[-1] - 1)
-    if logits.device.type == "cpu":
-        return _statistics_on_cpu(logits, where, safe)
-    return _statistics_anywhere(logits, where, safe)
+def statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statistics:
+    """Reduce the rows of logits [s, k, t, v] that are shown, lane by lane, for their labels [row].
 
-
-def _statistics_anywhere(logits: Tensor, where: Tensor, label: Tensor) -> Statistics:
-    rows = _exact(_gathered(logits, where))
-    label_logit = rows.gather(-1, label.unsqueeze(-1))
-    peak, prediction = rows.max(-1)
-    log_sum = -rows.log_softmax(-1, dtype=torch.float32).gather(-1, prediction.unsqueeze(-1))
+    The rows are visited where they lie, a stretch of neighbours at a time, which the cache then holds.
+    """
+    vocabulary = logits.shape[-1]
+    numbers = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    is_exact = logits.dtype == numbers
+    stretches = list(_neighbours(logits, shown, _MOST if is_exact else 1))
+    lengths = [len(rows) for rows in stretches]
+    buffer = torch.empty(_BUFFER, vocabulary, dtype=numbers, device=logits.device)
+    scratch, widened = (buffer, None) if is_exact else (buffer[:1], buffer[1:])
+    label_logit, peak, base, above, total = torch.empty(5, len(label), 1, dtype=numbers, device=logits.device)
+    blocks = torch.empty(len(label), -(-vocabulary // _BLOCK), dtype=numbers, device=logits.device)
+    index = label.clamp(0, vocabulary - 1).unsqueeze(-1)
+    columns = (index, label_logit, peak, base, above, total, blocks)
+    for rows, *parts in zip(stretches, *(torch.split(column, lengths) for column in columns), strict=True):
+        row_index, row_label, row_peak, row_base, row_above, row_total, row_blocks = parts
+        values = rows if widened is None else widened.copy_(rows)
+        torch.gather(values, -1, row_index, out=row_label)
+        torch.amax(_block_peaks(values, out=row_blocks), -1, keepdim=True, out=row_peak)
+        torch.mul(row_peak, -_LOG2_E, out=row_base)
+        _sums(values, row_label, row_base, scratch, row_above, row_total)
     return Statistics(
-        prediction=prediction,
-        above=(rows > label_logit).sum(-1),
-        peak=peak,
+        prediction=_predictions(stretches, blocks, vocabulary),
+        above=above.squeeze(-1).to(torch.int64),
+        peak=peak.squeeze(-1),
         label_logit=label_logit.squeeze(-1),
-        log_sum=log_sum.squeeze(-1),
+        log_sum=_log_sum(total, peak, base).squeeze(-1),
     )
 
 
-def _statistics_on_cpu(logits: Tensor, where: Tensor, label: Tensor) -> Statistics:
-    """Visit the rows where they lie, neighbours together; all that is allocated are two buffers of a few rows.
+def _sums(rows: Tensor, label: Tensor, base: Tensor, scratch: Tensor, above: Tensor, total: Tensor) -> None:
+    """Write how many of rows [n, v] exceed the label's logit, and Σ 2^(base + row · log2 e), as many rows as fit."""
+    many = len(scratch)
+    for at in range(0, len(rows), many):
+        here = slice(at, at + many)
+        part = rows[here]
+        buffer = scratch[: len(part)]
+        # A comparison written as floats is four times as fast as one written as booleans. Counts stay exact up to
+        # 2**24 logits.
+        torch.sum(torch.gt(part, label[here], out=buffer), -1, keepdim=True, out=above[here])
+        # exp2 is four times as fast as exp. Sum and product before it are rounded once, together.
+        torch.sum(torch.add(base[here], part, alpha=_LOG2_E, out=buffer).exp2_(), -1, keepdim=True, out=total[here])
 
-    What is left of the time goes to reading the rows, not to calling torch.
+
+def _log_sum(total: Tensor, peak: Tensor, base: Tensor) -> Tensor:
+    """Give log Σ exp(row - peak) of total = Σ 2^(base + row · log2 e), where base is -peak · log2 e, rounded.
+
+    What the rounding added to base is known, and taken off here.
     """
-    vocabulary = logits.shape[-1]
-    groups = list(_neighbours(logits, where))
-    sizes = [len(rows) for rows in groups]
-    exact = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    label_logit, peak, above, total = torch.empty(4, where.numel(), 1, dtype=exact, device=logits.device)
-    blocks = torch.empty(where.numel(), -(-vocabulary // _BLOCK), dtype=exact, device=logits.device)
-    buffer = torch.empty(max(sizes), vocabulary, dtype=exact, device=logits.device)
-    widened = None if logits.dtype == exact else torch.empty_like(buffer)
-    columns = (label.reshape(-1, 1), label_logit, peak, above, total, blocks)
-    for rows, *parts in zip(groups, *(torch.split(column, sizes) for column in columns), strict=True):
-        index, row_label, row_peak, row_above, row_total, row_blocks = parts
-        values = rows if widened is None else widened[: len(rows)].copy_(rows)
-        scratch = buffer[: len(rows)]
-        torch.gather(values, -1, index, out=row_label)
-        torch.amax(_block_peaks(values, out=row_blocks), -1, keepdim=True, out=row_peak)
-        # A comparison written as floats is four times as fast as one written as booleans, and exp2 is four times
-        # as fast as exp. Counts stay exact up to 2**24 logits.
-        torch.sum(torch.gt(values, row_label, out=scratch), -1, keepdim=True, out=row_above)
-        torch.sum(torch.sub(values, row_peak, out=scratch).mul_(_LOG2_E).exp2_(), -1, keepdim=True, out=row_total)
+    log2_e = torch.tensor(_LOG2_E, dtype=base.dtype, device="cpu").double()
+    return total.double().log_() - (base.double() + peak.double() * log2_e) * math.log(2)
+
+
+def _predictions(stretches: Sequence[Tensor], blocks: Tensor, vocabulary: int) -> Tensor:
+    """Give the first index of the largest logit of each row."""
+    if not stretches:
+        return torch.empty(0, dtype=torch.int64, device=blocks.device)
     start = _starts(blocks, vocabulary).unsqueeze(-1)
-    within = torch.arange(min(_BLOCK, vocabulary), device=logits.device)
-    windows = [
-        _gathered_bytes(rows, begin + within) for rows, begin in zip(groups, torch.split(start, sizes), strict=True)
-    ]
-    prediction = start + _exact(torch.cat(windows)).argmax(-1, keepdim=True)
-    found = (prediction, above, peak, label_logit, total.log_())
-    return Statistics(*(column.view(where.shape) for column in found))
+    index = start + torch.arange(min(_BLOCK, vocabulary), device=blocks.device)
+    parts = torch.split(index, [len(rows) for rows in stretches])
+    windows = torch.cat([gathered(rows, part) for rows, part in zip(stretches, parts, strict=True)])
+    return start.squeeze(-1) + exact(windows).argmax(-1)
 
 
-def _neighbours(logits: Tensor, where: Tensor) -> Iterator[Tensor]:
-    """Yield views [n, v] of the rows at the positions [s, k, n], those that follow one another together."""
-    for sample, codebooks in enumerate(where.tolist()):
-        for codebook, positions in enumerate(codebooks):
-            lane = logits[sample, codebook]
+def _neighbours(logits: Tensor, shown: Sequence[Ends], most: int) -> Iterator[Tensor]:
+    """Yield views [n, v] of the rows shown, in order, those that follow one another together."""
+    for lane, ends in zip(itertools.chain.from_iterable(logits), shown, strict=True):
+        for rows in ends:
             begin = 0
-            for end in range(1, len(positions) + 1):
-                if end == len(positions) or positions[end] != positions[end - 1] + 1 or end - begin == _MOST:
-                    yield lane[positions[begin] : positions[end - 1] + 1]
+            for end in range(1, len(rows) + 1):
+                if end == len(rows) or rows[end] != rows[end - 1] + 1 or end - begin == most:
+                    yield lane[rows[begin] : rows[end - 1] + 1]
                     begin = end
 
 
@@ -130,26 +143,7 @@ def matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | N
 
     With `read`, the inputs [s, k, t] at the rows, also how often it is the input where the label is another: [s, k, 2].
     """
-    wanted = torch.stack([labels] if read is None else [labels, read], -1)
-    if logits.device.type == "cpu":
-        return _matched_on_cpu(logits, wanted, supervised)
-    return _matched_anywhere(logits, wanted, supervised)
-
-
-def _matched_anywhere(logits: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor:
-    peak, prediction = _exact(logits).max(-1)
-    return _hits(prediction, wanted, _is_number(peak) & supervised).sum(-2)
-
-
-def _hits(prediction: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
-    """Say which predictions [..., t] are the first wanted id of [..., t, w], and which the second but not the first."""
-    hits = (prediction.unsqueeze(-1) == wanted) & counted.unsqueeze(-1)
-    if wanted.shape[-1] > 1:
-        hits[..., 1] &= ~hits[..., 0]
-    return hits
-
-
-def _matched_on_cpu(logits: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor:
+    wanted = wanted_ids(labels, read)
     counts = torch.zeros_like(wanted[..., 0, :])
     for here in itertools.product(range(wanted.shape[0]), range(wanted.shape[1])):
         stretch = supervised[here].nonzero()
@@ -159,8 +153,21 @@ def _matched_on_cpu(logits: Tensor, wanted: Tensor, supervised: Tensor) -> Tenso
         for at in range(int(stretch[0]), stop, _TOGETHER):
             part = (*here, slice(at, min(at + _TOGETHER, stop)))
             if supervised[part].any():
-                counts[here] += _matched_rows(_exact(logits[part]), wanted[part], supervised[part])
+                counts[here] += _matched_rows(exact(logits[part]), wanted[part], supervised[part])
     return counts
+
+
+def wanted_ids(labels: Tensor, read: Tensor | None) -> Tensor:
+    """Give the ids [s, k, t, w] that predictions are held against: the labels and, where known, the inputs."""
+    return torch.stack([labels] if read is None else [labels, read], -1)
+
+
+def hits(prediction: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
+    """Say which predictions [..., t] are the first wanted id of [..., t, w], and which the second but not the first."""
+    found = (prediction.unsqueeze(-1) == wanted) & counted.unsqueeze(-1)
+    if wanted.shape[-1] > 1:
+        found[..., 1] &= ~found[..., 0]
+    return found
 
 
 def _matched_rows(rows: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor | int:
@@ -173,7 +180,7 @@ def _matched_rows(rows: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor | 
     if 2 * len(left) <= len(rows):
         rows, wanted, open_still = (values.index_select(0, left) for values in (rows, wanted, open_still))
     peak, prediction = _peaks_of_rows(rows)
-    return _hits(prediction, wanted, _is_number(peak) & open_still).sum(0)
+    return hits(prediction, wanted, is_number(peak) & open_still).sum(0)
 
 
 def _peaks_of_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,20 +194,18 @@ def _peaks_of_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     return peak, within + start.squeeze(-1)
 
 
-def _gathered(logits: Tensor, where: Tensor) -> Tensor:
-    return _gathered_bytes(logits, where.unsqueeze(-1).expand(-1, -1, -1, logits.shape[-1]), dim=2)
-
-
-def _gathered_bytes(values: Tensor, index: Tensor, dim: int = -1) -> Tensor:
-    if values.dtype.itemsize == 1:  # float8 can't be gathered, its bytes can
+def gathered(values: Tensor, index: Tensor, dim: int = -1) -> Tensor:
+    """Gather, float8 too, which can't be gathered; its bytes can."""
+    if values.dtype.itemsize == 1:
         return values.view(torch.uint8).gather(dim, index).view(values.dtype)
     return values.gather(dim, index)
 
 
-def _exact(rows: Tensor) -> Tensor:
+def exact(rows: Tensor) -> Tensor:
     """Give float8 rows, which have no maximum, as float32; the others as they are, half precision included."""
     return rows.to(torch.float32) if rows.dtype.itemsize == 1 else rows
 
 
-def _is_number(values: Tensor) -> Tensor:
+def is_number(values: Tensor) -> Tensor:
+    """Say which values are no NaN."""
     return values == values  # noqa: PLR0124 - cheaper than isnan, and the same

@@ -282,13 +282,29 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
-    "errors", "notices", "ranks", "records", "context", "specials", "facts", "findings", "settings", "layout", "rows",
-    "counting", "packing", "capture", "handoff", "losses", "judging", "processors", "sinks.visible", "sinks.wording",
-    "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "pipeline", "leaving",
-    "recorder", "default", "reading", "mistakes", "demo", "cli",
+    "errors", "notices", "ranks", "records", "context", "specials", "facts", "findings", "settings", "layout",
+    "window", "rows", "captured", "recipe", "ring", "surroundings", "capture", "counting", "unpacking", "handoff",
+    "losses", "judging", "processors", "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks",
+    "sinks.jsonl", "sinks.console", "sinks", "guards", "pipeline", "leaving", "recorder", "default", "reading",
+    "mistakes", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
-    "torch": {"layout", "rows", "counting", "packing", "capture", "mistakes", "demo"},
+    "torch": {
+        "layout",
+        "window",
+        "rows",
+        "captured",
+        "recipe",
+        "ring",
+        "surroundings",
+        "capture",
+        "counting",
+        "unpacking",
+        "recorder",
+        "default",
+        "mistakes",
+        "demo",
+    },
     "einops": {"layout"},
     "structlog": {"processors", "guards", "pipeline", "recorder"},
     "msgspec": {"records"},

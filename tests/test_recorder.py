@@ -17,7 +17,7 @@ from structlog.typing import EventDict
 import predlog
 from predlog import Comparison, PredlogError, Recorder, read
 from predlog.errors import SettingError
-from predlog.packing import unpack
+from predlog.unpacking import unpack
 from tests import events
 
 

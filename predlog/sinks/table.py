@@ -4,10 +4,9 @@ Both yield rich Segments directly. `rich.table.Table` measures and wraps every c
 which costs over twenty times as much and, in a thread, as much of the training loop's time.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -42,11 +41,11 @@ _NAMES_WIDTH = max(map(len, _NAMES)) + 2
 _WIDEST, _NARROWEST = 25, 7
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(NamedTuple):
     cells: tuple[str, ...]
     width: int
     match: bool
+    is_plain: bool  # in ASCII a text is as wide as it is long, and none of these is wider than its column
 
 
 class TokenTable:
@@ -78,11 +77,19 @@ def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
     label = f" {encodable(token_text(token, 'label', glyphs.space), encoding)}"
     mark = glyphs.right if token["match"] else " "
     prediction = f"{mark}{encodable(token_text(token, 'prediction', glyphs.space), encoding)}"
-    read = f" {encodable(token_text(token, 'input', glyphs.space), encoding)}" if token["input"] is not None else ""
-    position, rank = f" {token['position']}", f" {known(token['label_rank'])}"
-    chance = f" {probability(token['label_logprob'])}"
-    width = max(cell_len(read), cell_len(label), cell_len(prediction), len(position), len(chance), len(rank))
-    return _Column((position, read, label, prediction, chance, rank), min(width, _WIDEST), token["match"])
+    read = "" if token["input"] is None else f" {encodable(token_text(token, 'input', glyphs.space), encoding)}"
+    rank = token["label_rank"]
+    cells = (
+        f" {token['position']}",
+        read,
+        label,
+        prediction,
+        f" {probability(token['label_logprob'])}",
+        f" {'-' if rank is None else rank}",
+    )
+    is_plain = label.isascii() and prediction.isascii() and read.isascii()
+    width = max(map(len if is_plain else cell_len, cells))
+    return _Column(cells, min(width, _WIDEST), token["match"], is_plain and width <= _WIDEST)
 
 
 def _bands(groups: list[list[_Column]], room: int) -> Iterator[list[list[_Column]]]:
@@ -103,39 +110,45 @@ def _fitted(group: list[_Column], room: int) -> list[_Column]:
     limit = max(widths)
     while sum(min(width, limit) + 1 for width in widths) > room and limit > 1:
         limit -= 1
-    return [_Column(column.cells, min(column.width, limit), column.match) for column in group]
+    return [column if column.width <= limit else column._replace(width=limit, is_plain=False) for column in group]
 
 
 def _band(groups: list[list[_Column]], glyphs: Glyphs) -> Iterator[Segment]:
-    divider = glyphs.divider
     for row, name in enumerate(_NAMES):
         if name == "input" and not any(column.cells[row] for column in chain(*groups)):
             continue
         yield Segment(f" {name:<{_NAMES_WIDTH - 1}}", NAME)
         if name == "prediction":
-            yield from _coloured(groups, row, glyphs, divider)
+            yield from _coloured(groups, row, glyphs)
         else:
-            cells = ("".join(_padded(column.cells[row], column.width, glyphs) for column in group) for group in groups)
-            yield Segment(divider.join(cells), NAME if name == "position" else PLAIN)
+            text = glyphs.divider.join(_text(group, row, glyphs) for group in groups)
+            yield Segment(text, NAME if name == "position" else PLAIN)
         yield END
 
 
-def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs, divider: str) -> Iterator[Segment]:
+def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs) -> Iterator[Segment]:
     for place, group in enumerate(groups):
         if place:
-            yield Segment(divider, PLAIN)
+            yield Segment(glyphs.divider, PLAIN)
         for match, columns in groupby(group, key=_is_right):
-            text = "".join(_padded(column.cells[row], column.width, glyphs) for column in columns)
-            yield Segment(text, RIGHT if match else WRONG)
+            yield Segment(_text(columns, row, glyphs), RIGHT if match else WRONG)
 
 
 def _is_right(column: _Column) -> bool:
     return column.match
 
 
+def _text(columns: Iterable[_Column], row: int, glyphs: Glyphs) -> str:
+    return "".join(
+        [
+            cells[row].ljust(width + 1) if is_plain else _padded(cells[row], width, glyphs)
+            for cells, width, _, is_plain in columns
+        ]
+    )
+
+
 def _padded(cell: str, width: int, glyphs: Glyphs) -> str:
-    # Counting the cells of a text takes a look-up; in ASCII they are its characters.
-    used = len(cell) if cell.isascii() else cell_len(cell)
+    used = cell_len(cell)
     if used > width:
         cell = shorten(cell, width, glyphs.ellipsis)
         used = cell_len(cell)

@@ -1,0 +1,113 @@
+"""Packed captures on their way from a device to the host: nobody waits for them until they have arrived.
+
+Each goes by one asynchronous copy into a slot of pinned memory, and a second tiny copy behind it, in the same stream,
+says that the first is done. Whoever reads it looks at that word in host memory and calls nothing of the device's: an
+event queried from another thread breaks a CUDA graph's capture (https://github.com/pytorch/pytorch/issues/104487).
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from predlog.recipe import STAMP
+
+# A cache line, so that the flag shares none with the words behind it.
+_HEAD = 8
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 20e-6, 2e-3
+
+
+class Slot:
+    """Host memory for one packed tensor, and the flag that says whether it has arrived.
+
+    It takes memory when it is first needed, and more when something larger comes, each time by a factor, always in
+    the thread that sends: to free pinned memory is a call of the device's.
+    """
+
+    def __init__(self, *, is_pinned: bool) -> None:
+        self._is_pinned = is_pinned
+        self._memory = self._allocated(0)
+
+    def fill(self, packed: Tensor) -> None:
+        """Enqueue the two copies into the current stream, and return at once."""
+        words = packed.numel()
+        if _HEAD + words > len(self._memory):
+            self._memory = self._allocated(words)
+        self._memory[0] = 0
+        flat = packed.view(-1)
+        self._memory[_HEAD : _HEAD + words].copy_(flat, non_blocking=True)
+        self._memory[:1].copy_(flat[-1:], non_blocking=True)
+
+    def has_arrived(self) -> bool:
+        """Look at the flag."""
+        return int(self._memory[0]) == STAMP
+
+    def taken(self, shape: torch.Size) -> Tensor:
+        """Copy what has arrived into memory of its own."""
+        return self._memory[_HEAD : _HEAD + shape.numel()].clone().view(shape)
+
+    def _allocated(self, words: int) -> Tensor:
+        with torch.inference_mode(mode=False):  # what is made inside can't be written to outside
+            memory = torch.empty(
+                _HEAD + (1 << (words - 1).bit_length() if words else 0),
+                dtype=torch.int64, device="cpu", pin_memory=self._is_pinned and words > 0,
+            )  # fmt: skip
+            memory[0] = STAMP
+            return memory
+
+
+class Arrival:
+    """A packed tensor on its way into a slot, which goes back to its ring when this was read, or nobody holds it."""
+
+    def __init__(self, slot: Slot, give_back: Callable[[Slot], None]) -> None:
+        self._slot: Slot | None = slot
+        self._shape = torch.Size()
+        self._give_back = give_back
+
+    def send(self, packed: Tensor) -> None:
+        """Start the way of packed [s, k, words]; returns at once."""
+        if self._slot is not None:
+            self._shape = packed.shape
+            self._slot.fill(packed)
+
+    def read(self) -> Tensor:
+        """Wait until it has arrived, and take it; once."""
+        if self._slot is None:
+            raise RuntimeError("an arrival is read once")
+        pause = _SHORTEST_PAUSE
+        while not self._slot.has_arrived():
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        packed = self._slot.taken(self._shape)
+        self._release()
+        return packed
+
+    def _release(self) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._give_back(slot)
+
+    def __del__(self) -> None:
+        self._release()
+
+
+class Ring:
+    """A fixed number of slots, and which of them are free; threads and signal handlers may ask at once."""
+
+    def __init__(self, slots: int, *, is_pinned: bool) -> None:
+        # The latest one back goes out first, so that only as many take memory as are on their way at once.
+        self._free = [Slot(is_pinned=is_pinned) for _ in range(slots)]
+
+    def arrival(self) -> Arrival | None:
+        """Give a place to send something to, or None where no slot is free."""
+        for _ in range(len(self._free)):
+            try:
+                slot = self._free.pop()
+            except IndexError:
+                return None
+            if slot.has_arrived():
+                return Arrival(slot, self._free.append)
+            # What was forgotten before it had arrived is still on its way there.
+            self._free.insert(0, slot)
+        return None

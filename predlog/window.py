@@ -1,0 +1,51 @@
+"""Which tokens of a sample are shown: the first and the last supervised ones."""
+
+import ctypes
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a pair is shown, and whether all matches are counted."""
+
+    samples: int = 2
+    first: int = 5
+    last: int = 5
+    codebooks: int = 8
+    accuracy: bool = True
+
+
+class Ends(NamedTuple):
+    """The rows shown of one sample and codebook, each in order; where there are few, a row appears once."""
+
+    first: list[int]
+    last: list[int]
+
+
+def ends(supervised: Tensor, window: Window) -> list[Ends]:
+    """Give the ends of each lane of a mask [sample, codebook, row] on the host, lane by lane."""
+    # As bytes a mask can be searched from both ends; any operation of torch's would visit the whole of it.
+    mask, rows = as_bytes(supervised), supervised.shape[-1]
+    return [_ends(mask, start, start + rows, window) for start in range(0, len(mask), rows)]
+
+
+def as_bytes(values: Tensor) -> bytes:
+    """Copy the bytes of a tensor on the host, in the order of its elements."""
+    values = values.contiguous()
+    return ctypes.string_at(values.data_ptr(), values.nbytes)
+
+
+def _ends(mask: bytes, start: int, stop: int, window: Window) -> Ends:
+    first: list[int] = []
+    last: list[int] = []
+    low, high = start, stop
+    while len(first) < window.first and (found := mask.find(1, low, high)) >= 0:
+        first.append(found - start)
+        low = found + 1
+    while len(last) < window.last and (found := mask.rfind(1, low, high)) >= 0:
+        last.append(found - start)
+        high = found
+    return Ends(first, last[::-1])
