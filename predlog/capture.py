@@ -22,9 +22,11 @@ from predlog.surroundings import alone
 from predlog.window import Window, ends
 
 _NONE_KNOWN = SpecialTokens()
-# Captures that may be on their way from one device at once. A training loop runs a step or two ahead of its device, and
-# the worker takes over what has arrived, so a handful is in use.
-_SLOTS = 32
+# Captures that may be on their way from one device at once, as many as may wait in a queue by default. A training loop
+# runs a step or two ahead of its device, so a handful is in use, and takes memory.
+_SLOTS = 256
+# Where reading a value stops nothing.
+_NEAR = frozenset({"cpu"})
 
 
 def capture(
@@ -76,7 +78,7 @@ def _ring(device: torch.device) -> Ring:
 def _holding(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window) -> Callable[[], Held] | None:
     """Start to capture, and give what waits for the rest; None where there is no room for what is on its way."""
     device = pair.logits.device
-    if device.type == "cpu":
+    if device.type in _NEAR:
         held = _held_on_cpu(pair, shift=shift, ignore_index=ignore_index, window=window)
         return lambda: held
     arrival = _ring(device).arrival()
