@@ -12,9 +12,9 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from predlog import captured, recipe, rows
 from predlog import layout as layouts
-from predlog import recipe, rows
-from predlog.captured import Capture, Held
+from predlog.captured import Capture, Held, Sizes
 from predlog.errors import PairError
 from predlog.ring import Ring
 from predlog.specials import SpecialTokens
@@ -54,10 +54,8 @@ def capture(
         vocabulary = pair.logits.shape[-1]
         if 2 * vocabulary < specials.size:
             specials = _NONE_KNOWN  # these are not the ids of that tokenizer
-        hold = _holding(pair, shift=shift, ignore_index=ignore_index, window=window)
         samples, codebooks, length = pair.labels.shape
-        return Capture(
-            hold=hold,
+        sizes = Sizes(
             samples=min(samples, window.samples),
             codebooks=min(codebooks, window.codebooks),
             length=length,
@@ -68,6 +66,7 @@ def capture(
             has_codebooks=pair.has_codebooks,
             is_trained=handed.requires_grad,
         )
+        return Capture(sizes, _holding(pair, sizes, window))
 
 
 @lru_cache
@@ -75,53 +74,52 @@ def _ring(device: torch.device) -> Ring:
     return Ring(_SLOTS, is_pinned=device.type == "cuda")
 
 
-def _holding(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window) -> Callable[[], Held] | None:
+def _holding(pair: layouts.Pair, sizes: Sizes, window: Window) -> Callable[[], Held] | None:
     """Start to capture, and give what waits for the rest; None where there is no room for what is on its way."""
     device = pair.logits.device
     if device.type in _NEAR:
-        held = _held_on_cpu(pair, shift=shift, ignore_index=ignore_index, window=window)
+        held = _held_on_cpu(pair, sizes, window)
         return lambda: held
     arrival = _ring(device).arrival()
     if arrival is None:
         return None
-    packing = recipe.packing(pair, shift=shift, window=window)
-    packed = recipe.pack(pair, packing, shift=shift, ignore_index=ignore_index, window=window)
+    packing = recipe.packing(pair, sizes, window)
+    packed = recipe.pack(pair, packing, sizes, window)
     # What is known of copies that nobody waits for is known of CUDA's.
     arrival.send(packed if device.type == "cuda" else packed.cpu())
-    return lambda: recipe.held(packing.views(arrival.read()), shift=shift, ignore_index=ignore_index, window=window)
+    return lambda: recipe.held(packing.views(arrival.read()), sizes, window)
 
 
-def _held_on_cpu(pair: layouts.Pair, *, shift: int, ignore_index: int, window: Window) -> Held:
-    labels = _own(pair.labels, window)
-    inputs = None if pair.inputs is None else _own(pair.inputs, window)
-    scored = labels[..., shift:]
+def _held_on_cpu(pair: layouts.Pair, sizes: Sizes, window: Window) -> Held:
+    labels = _own(pair.labels, sizes)
+    inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
+    scored = labels[..., sizes.shift :]
     many = scored.shape[-1]
-    logits = pair.logits[: window.samples, : window.codebooks, :many]
-    supervised = scored != ignore_index
+    logits = pair.logits[: sizes.samples, : sizes.codebooks, :many]
+    supervised = scored != sizes.ignore_index
     shown = ends(supervised, window)
-    length = labels.shape[-1]
-    index = [lane * length + shift + row for lane, both in enumerate(shown) for row in chain(*both)]
+    index = [lane * sizes.length + sizes.shift + row for lane, both in enumerate(shown) for row in chain(*both)]
     label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
+    statistics = rows.statistics(logits, shown, label)
     hits = None
     if window.accuracy:
         hits = rows.matched(logits, scored, supervised, None if inputs is None else inputs[..., :many])
-    return Held(labels, inputs, shown, rows.statistics(logits, shown, label), hits)
+    return captured.held(sizes, labels, inputs, shown, statistics, hits)
 
 
-def _own(ids: Tensor, window: Window) -> Tensor:
-    """Copy the ids of the lanes shown."""
-    lanes = ids[: window.samples, : window.codebooks]
-    return lanes.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
+def _own(ids: Tensor, sizes: Sizes) -> Tensor:
+    """Copy the ids of the lanes shown, if need be, so that they lie together and are of 64 bits."""
+    return ids[: sizes.samples, : sizes.codebooks].to(torch.int64).contiguous()
 
 
 def _floating(logits: Tensor) -> Tensor:
-    if not logits.is_floating_point():
+    if not logits.dtype.is_floating_point:
         raise PairError(f"logits {list(logits.shape)} are {logits.dtype}: are logits and labels swapped?")
     return logits
 
 
 def _integral(name: str, ids: Tensor) -> Tensor:
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
         raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers, as .long() gives them")
     return ids
 

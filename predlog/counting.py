@@ -1,16 +1,13 @@
 """Counts over all supervised positions of the samples shown, from the ids that the host holds.
 
-They are what the findings are judged by. No logits are read here, and nothing waits for it: the worker counts.
+They are what the findings are judged by. No logits are read here.
 """
-
-import zlib
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from predlog.specials import ROLES, SpecialTokens
-from predlog.window import as_bytes
 
 # How many positions after the one that is read the input is held against the label: the same, the next, the one after.
 OFFSETS = 3
@@ -27,13 +24,6 @@ def of_labels(labels: Tensor, supervised: Tensor) -> Counts:
 def out_of_range(labels: Tensor, supervised: Tensor, vocabulary: int) -> Counts:
     """Count the supervised labels [s, k, t] that no logit stands for, [s, k, 1]."""
     return {"out_of_range": (((labels < 0) | (labels >= vocabulary)) & supervised).sum(-1, keepdim=True)}
-
-
-def fingerprints(ids: Tensor) -> list[int]:
-    """Give a checksum of the ids [s, k, t] of each lane, and of their order."""
-    every = as_bytes(ids)
-    size = len(every) // max(ids.shape[0] * ids.shape[1], 1)
-    return [zlib.crc32(every[start : start + size]) for start in range(0, len(every), size)]
 
 
 def of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> Counts:

@@ -132,7 +132,7 @@ class Pipeline:
             if self._is_taken:
                 self.report_losses()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
-            uncounted = submission.capture.count - (self._counted - counted_before)
+            uncounted = submission.capture.sizes.count - (self._counted - counted_before)
             self.failed += uncounted
             if uncounted:
                 self._losses.add(uncounted, "predlog's worker failed", submission.step, submission.step)
@@ -148,7 +148,7 @@ class Pipeline:
             self._notices.say("findings", f"step {item.step}, stream {item.stream!r}: no finding: {described(error)}")
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
-        is_trained = submission.capture.is_trained
+        is_trained = submission.capture.sizes.is_trained
         self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
 
     def _refuse(self, refusal: Refusal) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from predlog.captured import Held
+from predlog import captured
+from predlog.captured import Held, Sizes
 from predlog.layout import Pair
 from predlog.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
 from predlog.window import Window, ends
@@ -47,14 +48,14 @@ def _words(many: int, dtype: torch.dtype) -> int:
     return -(-many * dtype.itemsize // _WORD)
 
 
-def packing(pair: Pair, *, shift: int, window: Window) -> Packing:
+def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
     """Say how a pair is packed.
 
     What there is of each row shown comes from the outside in: the first supervised row, the second …, then the last,
     the one before it …
     """
-    length, logits = pair.labels.shape[-1], pair.logits.dtype
-    shown, numbers = 2 * _rows(length - shift, window), torch.float64 if logits == torch.float64 else torch.float32
+    length, rows, logits = sizes.length, sizes.length - sizes.shift, pair.logits.dtype
+    shown, numbers = 2 * _rows(rows, window), torch.float64 if logits == torch.float64 else torch.float32
     parts = [("labels", length, torch.int64)]
     if pair.inputs is not None:
         parts.append(("inputs", length, torch.int64))
@@ -62,24 +63,24 @@ def packing(pair: Pair, *, shift: int, window: Window) -> Packing:
     parts += [(name, shown, numbers) for name in ("peak", "label_logit", "prediction_logprob")]
     if window.accuracy:
         peaks = torch.float32 if logits.itemsize == 1 else logits
-        parts += [("predictions", length - shift, torch.int64), ("peaks", length - shift, peaks)]
+        parts += [("predictions", rows, torch.int64), ("peaks", rows, peaks)]
     return Packing(tuple(parts))
 
 
-def pack(pair: Pair, to: Packing, *, shift: int, ignore_index: int, window: Window) -> Tensor:
+def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     """Find the supervised rows at both ends, reduce them, and pack what is found as [s, k, words].
 
     The label at p belongs to the row of logits at p - shift. Number and sizes of the operations depend neither on the
     batch nor on the mask.
     """
-    labels = pair.labels[: window.samples, : window.codebooks]
+    labels = pair.labels[: sizes.samples, : sizes.codebooks]
     packed = pad(labels.to(torch.int64), (0, to.words - labels.shape[-1]), value=STAMP)
     part = to.views(packed)
     if pair.inputs is not None:
-        part["inputs"].copy_(pair.inputs[: window.samples, : window.codebooks])
-    labels = part["labels"][..., shift:]
-    logits = pair.logits[: window.samples, : window.codebooks, : labels.shape[-1]]
-    where = _ends(labels != ignore_index, _rows(labels.shape[-1], window))
+        part["inputs"].copy_(pair.inputs[: sizes.samples, : sizes.codebooks])
+    labels = part["labels"][..., sizes.shift :]
+    logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
+    where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
     # Clamped, a label that has no logit can't stop the device.
     label = labels.gather(-1, where).clamp_(0, logits.shape[-1] - 1).unsqueeze(-1)
     rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, logits.shape[-1]), dim=2)
@@ -94,11 +95,11 @@ def pack(pair: Pair, to: Packing, *, shift: int, ignore_index: int, window: Wind
     return packed
 
 
-def held(part: Mapping[str, Tensor], *, shift: int, ignore_index: int, window: Window) -> Held:
-    """Give what has arrived on the host, in the order in which it is shown."""
-    labels, inputs = part["labels"].contiguous(), part.get("inputs")
-    scored = labels[..., shift:]
-    supervised = scored != ignore_index
+def held(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Held:
+    """Make plain numbers of what has arrived on the host, in the order in which it is shown."""
+    labels, inputs = part["labels"], part.get("inputs")
+    scored = labels[..., sizes.shift :]
+    supervised = scored != sizes.ignore_index
     shown = ends(supervised, window)
     many = part["prediction"].shape[-1] // 2
     index: list[int] = []
@@ -107,23 +108,16 @@ def held(part: Mapping[str, Tensor], *, shift: int, ignore_index: int, window: W
         index += range(start, start + len(both.first))
         index += reversed(range(start + many, start + many + len(both.last)))
     rows = torch.tensor(index, dtype=torch.int64, device="cpu")
-    found = {
-        name: part[name].flatten().index_select(0, rows)
+    prediction, above, peak, label_logit, logprob = (
+        part[name].flatten().index_select(0, rows).tolist()
         for name in ("prediction", "above", "peak", "label_logit", "prediction_logprob")
-    }
-    log_sum = found.pop("prediction_logprob").neg()
-    return Held(
-        labels=labels,
-        inputs=None if inputs is None else inputs.contiguous(),
-        shown=shown,
-        statistics=Statistics(**found, log_sum=log_sum),
-        hits=_hits(part, scored, supervised) if window.accuracy else None,
     )
-
-
-def _hits(part: Mapping[str, Tensor], labels: Tensor, supervised: Tensor) -> Tensor:
-    read = part["inputs"][..., : labels.shape[-1]] if "inputs" in part else None
-    return hits(part["predictions"], wanted_ids(labels, read), is_number(part["peaks"]) & supervised).sum(-2)
+    statistics = Statistics(prediction, above, peak, label_logit, [-one for one in logprob])
+    found = None
+    if window.accuracy:
+        wanted = wanted_ids(scored, None if inputs is None else inputs[..., : scored.shape[-1]])
+        found = hits(part["predictions"], wanted, is_number(part["peaks"]) & supervised).sum(-2)
+    return captured.held(sizes, labels, inputs, shown, statistics, found)
 
 
 def _rows(rows: int, window: Window) -> int:

@@ -324,7 +324,7 @@ class Recorder:
             self._context_names.add(name)
             if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
                 self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
-        self._submitted += captured.count
+        self._submitted += captured.sizes.count
         if captured.hold is None:
             self._drop(
                 captured,
@@ -340,12 +340,12 @@ class Recorder:
         try:
             accepted = self._handoff.submit(Submission(captured, step, stream, values, at, future))
         except BaseException:
-            self._submitted -= captured.count
+            self._submitted -= captured.sizes.count
             raise
         if accepted:
             return future
         if self._closed:
-            self._submitted -= captured.count
+            self._submitted -= captured.sizes.count
             return None
         self._drop(
             captured,
@@ -357,8 +357,8 @@ class Recorder:
         return None
 
     def _drop(self, captured: Capture, step: int, reason: str, message: str) -> None:
-        self._dropped += captured.count
-        self._losses.add(captured.count, reason, step, step)
+        self._dropped += captured.sizes.count
+        self._losses.add(captured.sizes.count, reason, step, step)
         self._notices.say(reason, message)
 
     def _refused(self, step: object, stream: object, error: Exception) -> None:

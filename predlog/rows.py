@@ -19,100 +19,97 @@ from predlog.window import Ends
 # the argmax of one block, is exact and 4 (float32) to 10 (bfloat16) times faster at 32,000 logits.
 _BLOCK = 256
 _LOG2_E = math.log2(math.e)
+_LOG2_E_FLOAT32 = torch.tensor(_LOG2_E, dtype=torch.float32, device="cpu").item()
+_LN_2 = math.log(2)
 # How many logits of a row are read first, to see whether any exceeds the label's.
 _HEAD = 1024
 # How many neighbours are visited together: they stay in the cache from the first look to the last.
 _MOST = 8
-# The rows of float32 that buffers take. More would be faster by a tenth, and a row may be half a megabyte.
-_BUFFER = 2
 # How many rows are looked at together: their blocks' maxima stay in the cache.
 _TOGETHER = 64
 
 
 class Statistics(NamedTuple):
-    """What is kept of the rows shown, each [row].
+    """What is kept of the rows shown, a number a row each, on the host.
 
     log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
-    Σ exp(row - peak) in float32. The host takes the differences in float64, so they are exact to a few float32
+    Σ exp(row - peak) in float32. The differences are taken in float64, so they are exact to a few float32
     roundings however large the logits are.
     """
 
-    prediction: Tensor
-    above: Tensor
-    peak: Tensor
-    label_logit: Tensor
-    log_sum: Tensor
+    prediction: list[int]
+    above: list[int]
+    peak: list[float]
+    label_logit: list[float]
+    log_sum: list[float]
 
 
 def statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statistics:
     """Reduce the rows of logits [s, k, t, v] that are shown, lane by lane, for their labels [row].
 
-    The rows are visited where they lie, a stretch of neighbours at a time, which the cache then holds.
+    The rows are visited where they lie, a stretch of neighbours at a time, which the cache then holds. There is one
+    buffer, of as many rows as the longest stretch; rows of half precision are widened in another one, one by one.
     """
     vocabulary = logits.shape[-1]
     numbers = torch.float64 if logits.dtype == torch.float64 else torch.float32
     is_exact = logits.dtype == numbers
     stretches = list(_neighbours(logits, shown, _MOST if is_exact else 1))
-    lengths = [len(rows) for rows in stretches]
-    buffer = torch.empty(_BUFFER, vocabulary, dtype=numbers, device=logits.device)
-    scratch, widened = (buffer, None) if is_exact else (buffer[:1], buffer[1:])
-    label_logit, peak, base, above, total = torch.empty(5, len(label), 1, dtype=numbers, device=logits.device)
-    blocks = torch.empty(len(label), -(-vocabulary // _BLOCK), dtype=numbers, device=logits.device)
+    if not stretches:
+        return Statistics([], [], [], [], [])
+    lengths = [rows.shape[0] for rows in stretches]
+    buffer = torch.empty(max(lengths), vocabulary, dtype=numbers, device=logits.device)
+    widened = None if is_exact else torch.empty_like(buffer)
+    columns = torch.empty(5, label.numel(), 1, dtype=numbers, device=logits.device)
+    blocks = torch.empty(label.numel(), -(-vocabulary // _BLOCK), dtype=numbers, device=logits.device)
     index = label.clamp(0, vocabulary - 1).unsqueeze(-1)
-    columns = (index, label_logit, peak, base, above, total, blocks)
-    for rows, *parts in zip(stretches, *(torch.split(column, lengths) for column in columns), strict=True):
-        row_index, row_label, row_peak, row_base, row_above, row_total, row_blocks = parts
+    # split_with_sizes, because Tensor.split and the like are Python, and take three times as long.
+    parts = (index.split_with_sizes(lengths), blocks.split_with_sizes(lengths), columns.split_with_sizes(lengths, 1))
+    for rows, row_index, row_blocks, row_columns in zip(stretches, *parts, strict=True):
+        row_label, row_peak, row_base, row_above, row_total = row_columns.unbind()
         values = rows if widened is None else widened.copy_(rows)
+        scratch = buffer[: rows.shape[0]]
         torch.gather(values, -1, row_index, out=row_label)
         torch.amax(_block_peaks(values, out=row_blocks), -1, keepdim=True, out=row_peak)
+        # A comparison written as floats is four times as fast as one written as booleans. Counts stay exact up to
+        # 2**24 logits.
+        torch.sum(torch.gt(values, row_label, out=scratch), -1, keepdim=True, out=row_above)
+        # exp2 is four times as fast as exp. Sum and product before it are rounded once, together.
         torch.mul(row_peak, -_LOG2_E, out=row_base)
-        _sums(values, row_label, row_base, scratch, row_above, row_total)
+        torch.sum(torch.add(row_base, values, alpha=_LOG2_E, out=scratch).exp2_(), -1, keepdim=True, out=row_total)
+    label_logit, peak, base, above, total = columns.squeeze(-1).tolist()
     return Statistics(
-        prediction=_predictions(stretches, blocks, vocabulary),
-        above=above.squeeze(-1).to(torch.int64),
-        peak=peak.squeeze(-1),
-        label_logit=label_logit.squeeze(-1),
-        log_sum=_log_sum(total, peak, base).squeeze(-1),
+        prediction=_predictions(stretches, blocks, vocabulary).tolist(),
+        above=list(map(int, above)),
+        peak=peak,
+        label_logit=label_logit,
+        log_sum=_log_sums(total, peak, base, _LOG2_E if numbers == torch.float64 else _LOG2_E_FLOAT32),
     )
 
 
-def _sums(rows: Tensor, label: Tensor, base: Tensor, scratch: Tensor, above: Tensor, total: Tensor) -> None:
-    """Write how many of rows [n, v] exceed the label's logit, and Σ 2^(base + row · log2 e), as many rows as fit."""
-    many = len(scratch)
-    for at in range(0, len(rows), many):
-        here = slice(at, at + many)
-        part = rows[here]
-        buffer = scratch[: len(part)]
-        # A comparison written as floats is four times as fast as one written as booleans. Counts stay exact up to
-        # 2**24 logits.
-        torch.sum(torch.gt(part, label[here], out=buffer), -1, keepdim=True, out=above[here])
-        # exp2 is four times as fast as exp. Sum and product before it are rounded once, together.
-        torch.sum(torch.add(base[here], part, alpha=_LOG2_E, out=buffer).exp2_(), -1, keepdim=True, out=total[here])
-
-
-def _log_sum(total: Tensor, peak: Tensor, base: Tensor) -> Tensor:
+def _log_sums(total: list[float], peak: list[float], base: list[float], log2_e: float) -> list[float]:
     """Give log Σ exp(row - peak) of total = Σ 2^(base + row · log2 e), where base is -peak · log2 e, rounded.
 
-    What the rounding added to base is known, and taken off here.
+    What the rounding added to base is known, and taken off here. A total is at least about 1, or no number.
     """
-    log2_e = torch.tensor(_LOG2_E, dtype=base.dtype, device="cpu").double()
-    return total.double().log_() - (base.double() + peak.double() * log2_e) * math.log(2)
+    return [
+        math.log(whole) - (rounded + highest * log2_e) * _LN_2 if whole > 0 else math.nan
+        for whole, highest, rounded in zip(total, peak, base, strict=True)
+    ]
 
 
 def _predictions(stretches: Sequence[Tensor], blocks: Tensor, vocabulary: int) -> Tensor:
     """Give the first index of the largest logit of each row."""
-    if not stretches:
-        return torch.empty(0, dtype=torch.int64, device=blocks.device)
     start = _starts(blocks, vocabulary).unsqueeze(-1)
     index = start + torch.arange(min(_BLOCK, vocabulary), device=blocks.device)
-    parts = torch.split(index, [len(rows) for rows in stretches])
+    parts = index.split_with_sizes([rows.shape[0] for rows in stretches])
     windows = torch.cat([gathered(rows, part) for rows, part in zip(stretches, parts, strict=True)])
     return start.squeeze(-1) + exact(windows).argmax(-1)
 
 
 def _neighbours(logits: Tensor, shown: Sequence[Ends], most: int) -> Iterator[Tensor]:
     """Yield views [n, v] of the rows shown, in order, those that follow one another together."""
-    for lane, ends in zip(itertools.chain.from_iterable(logits), shown, strict=True):
+    lanes = (lane for sample in logits.unbind() for lane in sample.unbind())
+    for lane, ends in zip(lanes, shown, strict=True):
         for rows in ends:
             begin = 0
             for end in range(1, len(rows) + 1):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from predlog import recipe
 from predlog.capture import capture
+from predlog.captured import Sizes
 from predlog.errors import PairError
 from predlog.facts import Facts
 from predlog.layout import Pair
@@ -126,11 +127,10 @@ def captured_as_on_a_device(
     assert axis[0] is not None
     assert axis[1] is not None
     pair = Pair(axis[0], axis[1], axis[2], has_codebooks=False)
-    packing = recipe.packing(pair, shift=shift, window=window)
-    how = {"shift": shift, "ignore_index": ignore_index, "window": window}
-    packed = recipe.pack(pair, packing, **how)  # type: ignore[arg-type]
-    on_cpu = capture(logits, labels, inputs=inputs, **how)  # type: ignore[arg-type]
-    return list(unpack(replace(on_cpu, hold=lambda: recipe.held(packing.views(packed), **how))))  # type: ignore[arg-type]
+    on_cpu = capture(logits, labels, inputs=inputs, shift=shift, ignore_index=ignore_index, window=window)
+    packing = recipe.packing(pair, on_cpu.sizes, window)
+    packed = recipe.pack(pair, packing, on_cpu.sizes, window)
+    return list(unpack(replace(on_cpu, hold=lambda: recipe.held(packing.views(packed), on_cpu.sizes, window))))
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
@@ -255,9 +255,9 @@ def operations_on_meta(
     logits = torch.empty(samples, 1, length, 1000, dtype=dtype, device="meta")
     pair = Pair(logits, labels, labels if inputs else None, has_codebooks=False)
     window = Window(accuracy=accuracy)
+    sizes = Sizes(2, 1, length, 1000, 1, -100, SpecialTokens(), has_codebooks=False, is_trained=True)
     with torch.no_grad(), Dispatched() as dispatched:  # under inference_mode, composites would be listed whole
-        packing = recipe.packing(pair, shift=1, window=window)
-        recipe.pack(pair, packing, shift=1, ignore_index=-100, window=window)
+        recipe.pack(pair, recipe.packing(pair, sizes, window), sizes, window)
     return list(dispatched.operations)
 
 

@@ -283,34 +283,22 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
     "errors", "notices", "ranks", "records", "context", "specials", "facts", "findings", "settings", "layout",
-    "window", "rows", "captured", "recipe", "ring", "surroundings", "capture", "counting", "unpacking", "handoff",
+    "window", "rows", "counting", "captured", "recipe", "ring", "surroundings", "capture", "unpacking", "handoff",
     "losses", "judging", "processors", "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks",
     "sinks.jsonl", "sinks.console", "sinks", "guards", "pipeline", "leaving", "recorder", "default", "reading",
     "mistakes", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
-        "layout",
-        "window",
-        "rows",
-        "captured",
-        "recipe",
-        "ring",
-        "surroundings",
-        "capture",
-        "counting",
-        "unpacking",
-        "recorder",
-        "default",
-        "mistakes",
-        "demo",
+        "layout", "window", "rows", "counting", "captured", "recipe", "ring", "surroundings", "capture", "recorder",
+        "default", "mistakes", "demo",
     },
     "einops": {"layout"},
     "structlog": {"processors", "guards", "pipeline", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {f"sinks.{name}" for name in ("visible", "wording", "table", "codebooks", "console")} | {"demo", "cli"},
-}
+}  # fmt: skip
 
 
 def modules() -> dict[str, ast.Module]:

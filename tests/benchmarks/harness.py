@@ -1,78 +1,124 @@
-"""Time several things in turn and compare their medians.
+"""Time contenders in turn on torch's own clock, and set one against another.
 
-Each round times every contender once, so that what the machine does meanwhile falls on all of them alike.
+Each round times every contender once, so that what the machine does meanwhile falls on all of them alike, and a ratio
+is taken within each round. torch's clock waits for an accelerator's work before it tells the time.
 """
 
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+import torch
+from torch.utils.benchmark import Measurement, TaskSpec, timer
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds a call: the median of the rounds, and the quartiles around it."""
+class Spread:
+    """A median, and the quartiles around it."""
 
-    median: float
     lower: float
+    median: float
     upper: float
 
-    def divided(self, many: int) -> "Timing":
-        """Give the time of one of `many` that were timed together."""
-        return Timing(self.median / many, self.lower / many, self.upper / many)
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self:
+        """Give the quartiles of what was measured."""
+        return cls(*statistics.quantiles(values, n=4, method="inclusive"))
+
+    @classmethod
+    def exact(cls, value: float) -> Self:
+        """Give what was counted, not timed, and has no spread."""
+        return cls(value, value, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """One row of the table: what is compared, what came out, and what it must be."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the report: what is measured, what came out, and what it must be."""
 
     name: str
-    measured: float
-    lower: float
-    upper: float
+    title: str
+    measured: Spread
     at_least: float | None = None
     at_most: float | None = None
+    unit: str = ""
     note: str = ""
+    seconds: Mapping[str, Spread] = field(default_factory=dict)
 
     @property
-    def holds(self) -> bool:
-        """Whether the median meets the target; a ratio without one always does."""
-        return (self.at_least is None or self.measured >= self.at_least) and (
-            self.at_most is None or self.measured <= self.at_most
-        )
+    def verdict(self) -> str:
+        """Say whether the target is met, or missed by less than the spread, or MISSED; nothing where there is none."""
+        if self.at_least is None and self.at_most is None:
+            return ""
+        if self._reaches(self.measured.median, self.measured.median):
+            return "ok"
+        return "within spread" if self._reaches(self.measured.upper, self.measured.lower) else "MISSED"
 
-    def __str__(self) -> str:
-        target = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}" if self.at_most else "-"
-        verdict = "" if self.at_least is None and self.at_most is None else "ok" if self.holds else "MISSED"
-        spread = f"{self.lower:.3g} to {self.upper:.3g}"
-        return f"{self.name:<78} {self.measured:>8.3g}  ({spread})".ljust(112) + f"{target:>8}  {verdict:<7}{self.note}"
+    def _reaches(self, highest: float, lowest: float) -> bool:
+        return (self.at_least is None or highest >= self.at_least) and (self.at_most is None or lowest <= self.at_most)
 
 
-def interleaved(contenders: dict[str, Callable[[], object]], *, rounds: int, repeat: int = 1) -> dict[str, Timing]:
-    """Time each contender `rounds` times, `repeat` calls at a time, in turn; the first round warms up."""
+class Contender(NamedTuple):
+    """What is timed, and how many steps one run of it makes: times are given by the step."""
+
+    run: Callable[[], object]
+    steps: int = 1
+
+
+def repeated(call: Callable[[], object], steps: int) -> Contender:
+    """Make a contender that calls `call` so many times a run."""
+
+    def run() -> None:
+        for _ in range(steps):
+            call()
+
+    return Contender(run, steps)
+
+
+def interleaved(contenders: Mapping[str, Contender], *, rounds: int) -> dict[str, Measurement]:
+    """Time each contender `rounds` times, in turn; one round before warms up.
+
+    `Timer.timeit` would warm up before each timing, so that nothing is ever found as another contender left it.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(rounds + 1):
-        for name, call in contenders.items():
-            start = time.perf_counter()
-            for _ in range(repeat):
-                call()
+        for name, contender in contenders.items():
+            start = timer()
+            contender.run()
+            took = timer() - start
             if round_:
-                times[name].append((time.perf_counter() - start) / repeat)
-    return {name: _timing(values) for name, values in times.items()}
+                times[name].append(took)
+    return {
+        name: Measurement(contender.steps, times[name], TaskSpec(name, "pass", num_threads=torch.get_num_threads()))
+        for name, contender in contenders.items()
+    }
 
 
-def ratio(name: str, slower: Timing, faster: Timing, **target: Any) -> Ratio:
-    """Give slower ÷ faster, with the spread that the quartiles of both allow."""
-    return Ratio(
-        name,
-        slower.median / faster.median,
-        slower.lower / faster.upper,
-        slower.upper / faster.lower,
-        **target,
+def ratio(
+    times: Mapping[str, Measurement],
+    over: str,
+    under: str,
+    *,
+    name: str,
+    title: str,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    note: str = "",
+) -> Row:
+    """Give the row of one contender's time ÷ another's, taken within each round."""
+    pairs = zip(times[over].times, times[under].times, strict=True)
+    return Row(
+        name=name,
+        title=title,
+        measured=Spread.of(upper / lower for upper, lower in pairs),
+        at_least=at_least,
+        at_most=at_most,
+        note=note,
+        seconds={each: Spread.of(times[each].times) for each in (over, under)},
     )
 
 
-def _timing(values: list[float]) -> Timing:
-    lower, median, upper = statistics.quantiles(values, n=4)
-    return Timing(median, lower, upper)
+def duration(seconds: float) -> str:
+    """Write a time with the unit that fits it."""
+    unit, scale = next((pair for pair in (("s", 1), ("ms", 1e3), ("µs", 1e6)) if seconds * pair[1] >= 1), ("ns", 1e9))
+    return f"{seconds * scale:.3g} {unit}"

@@ -1,0 +1,40 @@
+"""All benchmarks by name, in the order in which they run."""
+
+from collections.abc import Callable, Iterator
+
+from tests.benchmarks.capturing import capturing
+from tests.benchmarks.cuda import cuda
+from tests.benchmarks.drawing import drawing
+from tests.benchmarks.gate import gate
+from tests.benchmarks.harness import Row
+from tests.benchmarks.importing import importing
+from tests.benchmarks.instead import instead
+from tests.benchmarks.internals import inputs_and_counts, rules
+from tests.benchmarks.memory import memory
+from tests.benchmarks.options import Options
+from tests.benchmarks.scaling import scaling
+from tests.benchmarks.slowdown import slowdown
+from tests.benchmarks.steps import steps
+from tests.benchmarks.threads import threads
+from tests.benchmarks.writing import writing
+
+# The memory comes first, while nothing has been made that a capture could find and use again.
+BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
+    "memory": memory,
+    "capture": capturing,
+    "steps": steps,
+    "instead": instead,
+    "inputs_and_counts": inputs_and_counts,
+    "rules": rules,
+    "gate": gate,
+    "table": drawing,
+    "writing": writing,
+    "scaling": scaling,
+    "threads": threads,
+    "import": importing,
+    "cuda": cuda,
+    "slowdown": slowdown,
+}
+
+# These say something on a CUDA device alone.
+CUDA_ONLY = frozenset({"cuda", "slowdown"})
