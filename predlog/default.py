@@ -13,6 +13,8 @@ from predlog.records import Comparison
 from predlog.surroundings import is_traced
 
 _default: Recorder | None = None
+# The default recorder's, kept here as well: the gate asks for nothing else. Without a recorder every step is due.
+_every = 1
 
 
 def compare(
@@ -32,15 +34,14 @@ def compare(
     The default recorder is the one that `configure` made. Without it, the first call makes one from the
     defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
     """
-    if is_dynamo_compiling():
+    # The same gate as the recorder's, without a second call.
+    if is_dynamo_compiling() or (type(step) is int and step % _every):
         return None
     recorder = _default
     if recorder is None:
         if is_traced():
             return None
         recorder = _from_environment()
-    if type(step) is int and step % recorder._every:  # noqa: SLF001 - the same gate, without a second call
-        return None
     return recorder.compare(
         logits, labels, step,
         stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, **context,
@@ -49,11 +50,11 @@ def compare(
 
 def configure(directory: str | os.PathLike[str] | None = None, **arguments: Any) -> Recorder:
     """Make the default recorder, closing the one before; the arguments are those of `Recorder`."""
-    global _default  # noqa: PLW0603 - the one default that compare() uses
+    global _default, _every  # noqa: PLW0603 - the one default that compare() uses
     recorder = Recorder(directory, **arguments)
     if _default is not None:
         _default.close()
-    _default = recorder
+    _default, _every = recorder, recorder._every  # noqa: SLF001 - the gate is the recorder's
     return recorder
 
 
