@@ -1,9 +1,8 @@
-"""How much memory a capture takes beside the logits that it is handed.
+"""How much memory a capture takes beyond the rows shown.
 
 Counted is every allocation that torch makes while `capture` runs, freed or not, at the moment when most of it is held,
-in rows of float32: 4 bytes a logit. Nothing is taken off on the CPU: rows that are read where they lie need no memory,
-and the labels and statistics that are kept, a few kilobytes, are counted. Off the CPU the rows shown are gathered, and
-are taken off, in their own type.
+in rows of float32: 4 bytes a logit. What the rows shown take in their own type is taken off, as on a device, which
+has to gather them; where they are read where they lie, the result is below zero. The note gives all of it.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,13 +33,11 @@ def memory(options: Options) -> Iterator[Row]:
             return capture(logits, labels, window=window)
 
         peak = peak_of(captured, options.device)
-        if options.device.type != "cpu":
-            shown = window.samples * (window.first + window.last)
-            peak -= shown * shape.vocabulary * shape.dtype.itemsize
+        shown = window.samples * (window.first + window.last) * shape.vocabulary * shape.dtype.itemsize
         yield Row(
-            name=name, title=f"memory that a capture takes beside the logits, {shape}, in float32 rows",
-            measured=Spread.exact(peak / row), at_most=2, unit="rows",
-            note=f"{peak} bytes at the peak, what is kept included",
+            name=name, title=f"memory of a capture beyond the rows shown, {shape}, in float32 rows",
+            measured=Spread.exact((peak - shown) / row), at_most=options.stated(2), unit="rows",
+            note=f"{peak / row:.1f} rows in all; the rows shown are {shown / row:g}",
         )  # fmt: skip
 
 
