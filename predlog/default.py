@@ -50,7 +50,7 @@ def compare(
 
 def configure(directory: str | os.PathLike[str] | None = None, **arguments: Any) -> Recorder:
     """Make the default recorder, closing the one before; the arguments are those of `Recorder`."""
-    global _default, _every  # noqa: PLW0603 - the one default that compare() uses
+    global _default, _every
     recorder = Recorder(directory, **arguments)
     if _default is not None:
         _default.close()

@@ -8,18 +8,16 @@ import os
 import platform
 import socket
 from collections.abc import Callable, MutableMapping, Sequence
-from concurrent.futures import Future
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
 from predlog import ranks, records
-from predlog.captured import Capture
 from predlog.errors import described
 from predlog.facts import Facts
 from predlog.guards import GuardedSink, ProcessorError, named
@@ -27,45 +25,9 @@ from predlog.judging import Judge, Standing
 from predlog.losses import Losses
 from predlog.notices import Notices
 from predlog.processors import Decode
-from predlog.records import Comparison, Event, Finding
+from predlog.records import Event, Finding
+from predlog.submission import Refusal, Submission
 from predlog.unpacking import unpack
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A captured pair on its way, and the future that waits for its records."""
-
-    capture: Capture
-    step: int
-    stream: str
-    context: dict[str, Any]
-    at: float
-    future: "Recorded"
-
-
-class Recorded(Future[tuple[Comparison, ...]]):
-    """A standard future of the records that reached the sinks; typed when somebody asks, which few do."""
-
-    def result(self, timeout: float | None = None) -> tuple[Comparison, ...]:
-        """Wait for the records, and give them."""
-        events: Any = super().result(timeout)
-        return tuple(record for record in map(records.from_event, events) if isinstance(record, Comparison))
-
-    def set_events(self, events: Sequence[Event]) -> None:
-        """Resolve with what reached the sinks."""
-        super().set_result(cast(Any, events))
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A pair that could not be captured, and the finding that says why."""
-
-    code: str
-    message: str
-    evidence: dict[str, Any]
-    step: int
-    stream: str
-    at: float
 
 
 class Pipeline:

@@ -23,12 +23,13 @@ from predlog.handoff import HandOff
 from predlog.judging import Judge
 from predlog.losses import Losses
 from predlog.notices import Notices
-from predlog.pipeline import Pipeline, Recorded, Refusal, Submission
+from predlog.pipeline import Pipeline
 from predlog.processors import Decode
 from predlog.records import Comparison, Finding
 from predlog.sinks import JSONL, Console
 from predlog.specials import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.specials import special_tokens as read_special_tokens
+from predlog.submission import Recorded, Refusal, Submission
 from predlog.surroundings import is_traced, obstacle
 from predlog.window import Window
 

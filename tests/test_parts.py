@@ -285,8 +285,8 @@ ORDER = [
     "errors", "notices", "ranks", "records", "context", "specials", "facts", "findings", "settings", "layout",
     "window", "rows", "counting", "captured", "recipe", "ring", "surroundings", "capture", "unpacking", "handoff",
     "losses", "judging", "processors", "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks",
-    "sinks.jsonl", "sinks.console", "sinks", "guards", "pipeline", "leaving", "recorder", "default", "reading",
-    "mistakes", "demo", "cli",
+    "sinks.jsonl", "sinks.console", "sinks", "guards", "submission", "pipeline", "leaving", "recorder", "default",
+    "reading", "mistakes", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
