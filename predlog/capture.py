@@ -80,10 +80,10 @@ def _holding(pair: layouts.Pair, sizes: Sizes, window: Window) -> Callable[[], H
     if device.type in _NEAR:
         held = _held_on_cpu(pair, sizes, window)
         return lambda: held
-    arrival = _ring(device).arrival()
+    packing = recipe.packing(pair, sizes, window)
+    arrival = _ring(device).arrival(sizes.count * packing.words)
     if arrival is None:
         return None
-    packing = recipe.packing(pair, sizes, window)
     packed = recipe.pack(pair, packing, sizes, window)
     # What is known of copies that nobody waits for is known of CUDA's.
     arrival.send(packed if device.type == "cuda" else packed.cpu())

@@ -8,7 +8,7 @@ from structlog.typing import Processor
 
 from predlog.errors import PredlogError, described
 from predlog.records import Event
-from predlog.sinks.jsonl import JSONL
+from predlog.sinks import JSONL, Console
 
 
 class ProcessorError(PredlogError):
@@ -46,12 +46,15 @@ class GuardedSink:
         self, sink: Processor, failed: Callable[[str, BaseException], None], lost: Callable[[Event, str], None]
     ) -> None:
         self._sink = sink
+        self._is_ours = type(sink) in {JSONL, Console}
         self._name = _name_of(sink)
         self._tell_failed = failed
         self._tell_lost = lost
 
     def __call__(self, logger: Any, name: str, event: Event) -> Event:
         """Give the sink the event, and pass it on whatever becomes of it."""
+        if not self._is_ours:
+            event = dict(event)  # it may be changed, so it is known to fit the schema no longer
         try:
             self._sink(logger, name, event)
         except structlog.DropEvent:

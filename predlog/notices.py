@@ -39,9 +39,10 @@ class Notices:
         _write(f"{message} ({count} more like this since the last line)" if count else message)
 
     def say_once(self, kind: str, message: str) -> None:
-        """Write `message` unless one of this `kind` was ever written."""
+        """Write `message`, which is about no failure, unless one of this `kind` was ever written."""
         if kind not in self._said:
-            self.say(kind, message)
+            self._said[kind] = self._clock()
+            self.tell(message)
 
     def say_how_many_were_held_back(self) -> None:
         """Write one line that counts what is still held back, of all kinds, if anything is."""

@@ -52,7 +52,7 @@ class Pipeline:
         self.failed = 0
         self._settings = settings
         self._processors = processors
-        self._is_theirs = any(not isinstance(one, Decode) for one in processors)
+        self._is_theirs = any(type(one) is not Decode for one in processors)
         self._make_sinks = sinks
         self._judge = judge
         self._losses = losses

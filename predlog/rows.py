@@ -82,19 +82,27 @@ def statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statisti
         above=list(map(int, above)),
         peak=peak,
         label_logit=label_logit,
-        log_sum=_log_sums(total, peak, base, _LOG2_E if numbers == torch.float64 else _LOG2_E_FLOAT32),
+        log_sum=_log_sums(total, peak, base, stretches),
     )
 
 
-def _log_sums(total: list[float], peak: list[float], base: list[float], log2_e: float) -> list[float]:
+def _log_sums(total: list[float], peak: list[float], base: list[float], stretches: Sequence[Tensor]) -> list[float]:
     """Give log Σ exp(row - peak) of total = Σ 2^(base + row · log2 e), where base is -peak · log2 e, rounded.
 
     What the rounding added to base is known, and taken off here. A total is at least about 1, or no number.
     """
-    return [
-        math.log(whole) - (rounded + highest * log2_e) * _LN_2 if whole > 0 else math.nan
+    log2_e = _LOG2_E if stretches[0].dtype == torch.float64 else _LOG2_E_FLOAT32
+    found = [
+        math.log(whole) - (rounded + highest * log2_e) * _LN_2 if 0 < whole < math.inf else math.nan
         for whole, highest, rounded in zip(total, peak, base, strict=True)
     ]
+    for number, highest in enumerate(peak):
+        if math.isnan(found[number]) and math.isfinite(highest):
+            # Close to the largest number that there is, the product overflows; so the difference is taken first.
+            row = [row for rows in stretches for row in rows.unbind()][number]
+            apart = exact(row).to(torch.float64).sub_(highest).exp_().sum().item()
+            found[number] = math.log(apart) if apart > 0 else math.nan
+    return found
 
 
 def _predictions(stretches: Sequence[Tensor], blocks: Tensor, vocabulary: int) -> Tensor:

@@ -1,21 +1,29 @@
 """What surrounds a call of `compare`: what it must not become a part of, and what it can't be captured in."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from typing import Any
 
 import torch
-from torch._C import (
-    DisableTorchFunction,
-    _DisableAutocast,
-    _DisableTorchDispatch,
-    _functorch,
-    _get_dispatch_mode,
-    _TorchDispatchModeKey,
-)
 
+# None of these is public, and none is worth a run: a torch that lacks one is taken to have nothing of the kind.
+_functorch: Any = getattr(torch._C, "_functorch", None)  # noqa: SLF001
+_get_dispatch_mode: Any = getattr(torch._C, "_get_dispatch_mode", lambda _key: None)  # noqa: SLF001
+_keys: Any = getattr(torch._C, "_TorchDispatchModeKey", None)  # noqa: SLF001
+_GUARDS: Any = [
+    *(
+        getattr(torch._C, name, nullcontext)  # noqa: SLF001
+        for name in ("DisableTorchFunction", "_DisableTorchDispatch", "_DisableAutocast")
+    ),
+    torch.inference_mode,
+]
 _MAKERS = {
-    _TorchDispatchModeKey.PROXY: "make_fx is tracing",
-    _TorchDispatchModeKey.FAKE: "tensors are fake",
-    _TorchDispatchModeKey.FUNCTIONAL: "functionalization is at work",
+    getattr(_keys, name): what
+    for name, what in (
+        ("PROXY", "make_fx is tracing"),
+        ("FAKE", "tensors are fake"),
+        ("FUNCTIONAL", "functionalization is at work"),
+    )
+    if hasattr(_keys, name)
 }
 
 
@@ -26,7 +34,7 @@ def is_traced() -> bool:
 
 def obstacle() -> str | None:
     """Say why nothing can be captured here and now; None where nothing is in the way. Asks torch alone, no device."""
-    if _functorch.peek_interpreter_stack() is not None:
+    if _functorch is not None and _functorch.peek_interpreter_stack() is not None:
         return "a torch.func transform is at work"
     for key, what in _MAKERS.items():
         if _get_dispatch_mode(key) is not None:
@@ -42,6 +50,6 @@ def alone() -> ExitStack:
     A mode that counts, saves or changes operations sees none of predlog's: selective checkpointing would keep them.
     """
     stack = ExitStack()
-    for guard in (DisableTorchFunction, _DisableTorchDispatch, _DisableAutocast, torch.inference_mode):
+    for guard in _GUARDS:
         stack.enter_context(guard())
     return stack

@@ -222,6 +222,17 @@ def test_large_logits_keep_their_precision() -> None:
     assert fields["tokens"][0]["label_logprob"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("share", [1.0, 0.9, -0.9, -1.0])
+def test_logits_near_the_largest_number_are_finite(dtype: torch.dtype, share: float) -> None:
+    """A row filled with the lowest number that there is, as masks do, is a uniform one; so is one of huge numbers."""
+    logits = torch.full((1, 2, 8), share * torch.finfo(dtype).max, dtype=dtype)
+    labels, window = torch.zeros(1, 2, dtype=torch.int64), Window()
+    for fields in (captured(logits, labels)[0], captured_as_on_a_device(logits, labels, window=window)[0][0]):
+        assert fields["nonfinite"] == 0
+        assert fields["tokens"][0]["label_logprob"] == pytest.approx(-math.log(8), abs=1e-5)
+
+
 @pytest.mark.parametrize("source", ["numpy", "dlpack", "read-only", "reversed"])
 def test_arrays_of_other_libraries(source: str) -> None:
     """NumPy arrays and DLPack producers are read as they are, read-only and reversed ones too."""

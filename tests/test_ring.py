@@ -13,6 +13,7 @@ from torch import Tensor
 
 from predlog import Recorder
 from predlog import capture as capturing
+from predlog import ring as ring_module
 from predlog.ring import Arrival, Ring, Slot
 from tests import events
 
@@ -112,6 +113,54 @@ def test_an_arrival_that_fails_gives_its_slot_back() -> None:
             arrival.send(None)  # type: ignore[arg-type]
         del arrival
     assert ring.arrival() is not None
+
+
+def test_what_never_arrives_is_given_up() -> None:
+    """A device that hangs or has failed costs what was on its way, not the worker."""
+    ring = Ring(1, is_pinned=False)
+    arrival = sent(ring, packed())
+    still_on_its_way(arrival)
+    with pytest.raises(TimeoutError, match="nothing came from the device within"):
+        arrival.read(patience=0.01)
+    assert ring.arrival() is None  # a copy may still come
+
+
+def test_a_copy_that_fails_half_way_costs_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever interrupts the copies, the slot can be used again, with another memory."""
+    ring = Ring(1, is_pinned=False)
+    copies: list[int] = []
+
+    def copy(*_tensors: Any, **_how: Any) -> None:
+        copies.append(1)
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        arrival = ring.arrival()
+        assert arrival is not None
+        values = packed()
+        with monkeypatch.context() as broken:
+            broken.setattr(Tensor, "copy_", copy)
+            with pytest.raises(KeyboardInterrupt):
+                arrival.send(values)
+        del arrival
+    assert len(copies) == 3
+    assert torch.equal(sent(ring, packed()).read(), packed())
+
+
+def test_all_slots_together_take_no_more_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker far behind does not make pinned memory grow without end; one that is alone may be of any size."""
+    monkeypatch.setattr(ring_module, "_MOST_WORDS", 2000)
+    ring = Ring(8, is_pinned=False)
+    under_way = []
+    while (arrival := ring.arrival(10 * 50)) is not None:
+        arrival.send(packed(250))
+        under_way.append(arrival)
+    assert 1 <= len(under_way) < 8
+    assert sum(slot.words for slot in ring._slots) <= 2000
+    for arrival in under_way:
+        arrival.read()
+    large = Ring(8, is_pinned=False).arrival(10_000)
+    assert large is not None
 
 
 def test_memory_grows_by_a_factor_and_only_where_it_is_needed() -> None:

@@ -12,7 +12,7 @@ from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
 from predlog import Comparison, Recorder, read
-from predlog.processors import ToStructlog
+from predlog.processors import Decode, ToStructlog
 from predlog.records import Gap
 from predlog.sinks import JSONL, Console
 from tests import events
@@ -194,6 +194,35 @@ def test_a_failing_sink_leaves_the_others(tmp_path: Path, capfd: pytest.CaptureF
     assert len(list(read(tmp_path))) == 4
     assert recorder.stats() == {"submitted": 3, "written": 0, "filtered": 0, "dropped": 0, "failed": 3, "pending": 0}
     assert capfd.readouterr().err.count("exploding failed: SystemExit") == 1
+
+
+def test_what_a_sink_changes_is_looked_at_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A sink of the user's that spoils the event spoils no line: a file behind it refuses what can't be read again."""
+
+    def spoiling(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event["event"] == "predlog.comparison":
+            event["length"] = "many"
+        return event
+
+    behind = JSONL(tmp_path / "behind.jsonl")
+    with Recorder(tmp_path / "own", every=1, console=False, sinks=[spoiling, behind]) as recorder:
+        future = recorder.compare(*events.pair(), 0)
+        assert future is not None
+        assert [record.length for record in future.result(10)] == [20, 20]
+    assert [type(one) for one in read(tmp_path / "own")].count(Comparison) == 2
+    assert not [one for one in read(tmp_path / "behind.jsonl") if isinstance(one, Comparison)]
+    assert "JSONL failed: " in capfd.readouterr().err
+    assert recorder.stats()["failed"] == 2
+
+
+def test_what_a_decoder_of_the_users_changes_is_looked_at(tmp_path: Path) -> None:
+    """predlog's own decoder is trusted with events; one that is made from it is not."""
+
+    class Own(Decode):
+        def __call__(self, logger: Any, name: str, event: EventDict) -> Any:
+            return {**super().__call__(logger, name, event), "length": "many"}
+
+    assert not [one for one in record(tmp_path, Own(str)) if isinstance(one, Comparison)]
 
 
 @pytest.mark.usefixtures("host_structlog")

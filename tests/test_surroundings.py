@@ -497,6 +497,21 @@ def test_a_transform_is_left_alone(capfd: pytest.CaptureFixture[str], transform:
         assert shown(recorder.compare(logits, labels, 9, shift=1)) == by_itself(logits, labels, shift=1)
 
 
+def test_what_is_skipped_is_no_failure() -> None:
+    """A strict recorder raises nothing for a pair that it skips, as it is documented to."""
+    with Recorder(every=1, console=False, strict=True) as recorder:
+
+        def loss(weight: Tensor, step: int) -> Tensor:
+            _, labels = events.pair(step)
+            logits = logits_of(weight, labels.clamp(0))
+            recorder.compare(logits, labels, step, shift=1)
+            return logits.sum()
+
+        for step in range(4):
+            torch.func.grad(loss)(torch.randn(50, 8), step)
+        assert recorder.stats()["submitted"] == 0
+
+
 def test_a_functional_call_is_recorded() -> None:
     """Weights put in by `functional_call` alone are plain tensors, so there is a pair to record."""
     weight, (_, labels) = torch.randn(50, 8, requires_grad=True), events.pair()
