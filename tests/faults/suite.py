@@ -1,0 +1,5 @@
+"""Which experiments there are, by the promise that they put to the test."""
+
+from tests.faults.experiment import Experiment
+
+EXPERIMENTS: dict[str, Experiment] = {}
