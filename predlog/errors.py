@@ -31,6 +31,10 @@ class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
 
 
+class NotDurableError(PredlogError, OSError):
+    """A line is written, and survives a kill of the process; that it survives a power cut can't be promised."""
+
+
 def described(error: BaseException) -> str:
     """Give an error in words; never raises, whatever the error's own `__str__` does."""
     try:

@@ -15,6 +15,7 @@ from torch.compiler import is_dynamo_compiling
 
 from predlog import leaving, settings
 from predlog import ranks as this_process
+from predlog.accounts import Accounts, Stats
 from predlog.capture import capture
 from predlog.captured import Capture
 from predlog.context import plain_context
@@ -58,9 +59,12 @@ class Recorder:
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
         ignore: Codes of findings that are not to be looked for.
-        queue: How many pairs may wait for the worker thread; the next is dropped and counted.
+        queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
+            have threads of their own; the next is dropped and counted.
         strict: Raise the first failure instead of saying it on stderr. For tests.
         durable_every: Seconds of writing after which lines are made safe against a power cut.
+        text: Keep what tokens read; False keeps their ids only, and `decode` tells the special tokens at most.
+        mode: The permissions that the file has at most, such as 0o600; None leaves them to the umask.
 
     Once constructed, a recorder raises nothing unless it is `strict`: what goes wrong is said in one line on
     stderr, at most once a minute for each kind. With `PREDLOG_DISABLE=1` in the environment it records
@@ -92,6 +96,8 @@ class Recorder:
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,
+        text: bool = True,
+        mode: int | None = None,
     ) -> None:
         self._settings = settings.Settings(
             directory=settings.folder(directory),
@@ -108,6 +114,8 @@ class Recorder:
             queue=queue,
             strict=strict,
             durable_every=durable_every,
+            text=text,
+            mode=mode,
         )
         self._every = every
         self._window = Window(samples, first, last, codebooks, accuracy)
@@ -116,17 +124,21 @@ class Recorder:
         self._closed = False
         self._latest: dict[str, int] = {}
         self._context_names: set[str] = set()
-        self._submitted = 0
-        self._dropped = 0
+        self._claims: dict[tuple[str, int], object] = {}
+        self._accounts = Accounts()
         self._specials = _special_tokens(special_tokens, decode)
         self._notices = Notices(keep=strict)
         self._losses = Losses()
         self._judge = Judge(self._settings.ignore)
         self._pipeline = Pipeline(
             settings=self._settings.shown(),
-            processors=[*_decoding(decode, self._notices), *settings.processors("processors", processors)],
+            processors=[
+                *_decoding(decode if text else None, self._notices),
+                *settings.processors("processors", processors),
+            ],
             sinks=self._make_sinks,
             judge=self._judge,
+            accounts=self._accounts,
             losses=self._losses,
             notices=self._notices,
         )
@@ -207,7 +219,9 @@ class Recorder:
 
         Raises PredlogError where something failed and `strict` was asked for.
         """
+        deadline = time.monotonic() + timeout
         done = self._handoff.flush(timeout)
+        done &= self._pipeline.flush_lanes(deadline - time.monotonic())
         self._raise_if_strict()
         return done
 
@@ -222,20 +236,14 @@ class Recorder:
         self._raise_if_strict()
         return done
 
-    def stats(self) -> dict[str, int]:
-        """Count comparisons: submitted = written + filtered + dropped + failed + pending.
+    def stats(self) -> Stats:
+        """Count comparisons: submitted = written + filtered + dropped + failed + pending, at any moment.
 
-        Written into every sink; filtered by a processor; dropped because the queue was full; failed in a
-        processor or a sink; pending in the queue.
+        Written to the run's file, or, where there is none, given to the sinks; filtered by a processor; dropped for
+        want of room; failed in a processor or in the file; pending on their way. `sinks` has the same for every sink,
+        by name, from the first record on, and `refused` counts the pairs that could not be captured.
         """
-        counts = {
-            "written": self._pipeline.written,
-            "filtered": self._pipeline.filtered,
-            "dropped": self._dropped,
-            "failed": self._pipeline.failed,
-        }
-        submitted = self._submitted
-        return {"submitted": submitted, **counts, "pending": submitted - sum(counts.values())}
+        return self._accounts.stats()
 
     def __enter__(self) -> Self:
         return self
@@ -264,6 +272,28 @@ class Recorder:
         self._raise_if_strict()
         if self._latest.get(stream) == number:
             return None
+        # Of several threads with the same step, as replicas have it, one has the claim; `setdefault` is one step of the
+        # interpreter. A pair that is refused gives it up.
+        claim = object()
+        if self._claims.setdefault((stream, number), claim) is not claim:
+            return None
+        try:
+            if self._latest.get(stream) == number:
+                return None
+            return self._capture(logits, labels, number, stream, context, at, how)
+        finally:
+            del self._claims[stream, number]
+
+    def _capture(
+        self,
+        logits: object,
+        labels: object,
+        number: int,
+        stream: str,
+        context: dict[str, object],
+        at: float,
+        how: dict[str, Any],
+    ) -> Future[tuple[Comparison, ...]] | None:
         if (why := obstacle()) is not None:
             self._notices.say_once(f"skipped: {why}", f"step {number}, stream {_short(stream)}: not captured: {why}")
             return None
@@ -274,6 +304,7 @@ class Recorder:
             captured = capture(logits, labels, **how, window=self._window, specials=specials)
         except PairError as error:
             if not self._settings.strict:
+                self._accounts.refused += 1
                 self._handoff.submit(Refusal(error.code, str(error), error.evidence, number, stream, at))
                 return None
             raise
@@ -285,13 +316,28 @@ class Recorder:
             return True  # a fork's copy: what it holds is for the parent to say
         is_first = not self._closed
         self._closed = True
-        done = self._handoff.close(timeout)
-        if not done and (waiting := self.stats()["pending"]):
-            self._notices.say("close", f"closing took over {timeout:.1f} s: {waiting} comparisons are not written")
+        deadline = time.monotonic() + timeout
+        try:
+            done = self._handoff.close(timeout)
+            done &= self._pipeline.close_lanes(deadline - time.monotonic())
+        except KeyboardInterrupt:
+            self._say_what_waits("closing was interrupted")
+            raise
+        if not done:
+            self._say_what_waits(f"closing took over {timeout:.1f} s")
         self._notices.say_how_many_were_held_back()
         if is_first and (summary := self._judge.summary()):
             self._notices.tell(summary)
         return done
+
+    def _say_what_waits(self, why: str) -> None:
+        stats = self.stats()
+        waiting = {name: counts["pending"] for name, counts in stats["sinks"].items() if counts["pending"]}
+        if not waiting and stats["pending"]:
+            waiting = {"any sink": stats["pending"]}
+        listed = ", ".join(f"{count} did not reach {name}" for name, count in waiting.items())
+        if listed:
+            self._notices.say("close", f"{why}: of {stats['submitted']} comparisons {listed}")
 
     def _is_wanted(self, stream: str) -> bool:
         if self._off or not self._handoff.is_mine():
@@ -325,7 +371,8 @@ class Recorder:
             self._context_names.add(name)
             if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
                 self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
-        self._submitted += captured.sizes.count
+        count = captured.sizes.count
+        self._accounts.submitted += count
         if captured.hold is None:
             self._drop(
                 captured,
@@ -341,12 +388,12 @@ class Recorder:
         try:
             accepted = self._handoff.submit(Submission(captured, step, stream, values, at, future))
         except BaseException:
-            self._submitted -= captured.sizes.count
+            self._accounts.submitted -= count
             raise
         if accepted:
             return future
         if self._closed:
-            self._submitted -= captured.sizes.count
+            self._accounts.submitted -= count
             return None
         self._drop(
             captured,
@@ -358,8 +405,9 @@ class Recorder:
         return None
 
     def _drop(self, captured: Capture, step: int, reason: str, message: str) -> None:
-        self._dropped += captured.sizes.count
-        self._losses.add(captured.sizes.count, reason, step, step)
+        count = captured.sizes.count
+        self._losses.add(count, reason, step, step)
+        self._accounts.dropped += count
         self._notices.say(reason, message)
 
     def _refused(self, step: object, stream: object, error: Exception) -> None:
@@ -376,15 +424,15 @@ class Recorder:
         if self._settings.strict and (failure := self._notices.take()) is not None:
             raise PredlogError(failure)
 
-    def _make_sinks(self) -> Sequence[Processor]:
-        made: list[Processor] = []
-        if self._settings.directory is not None:
+    def _make_sinks(self) -> tuple[Processor | None, Sequence[Processor]]:
+        chosen = self._settings
+        file = None
+        if chosen.directory is not None:
             rank = this_process.rank()
             name = f"predictions-rank{rank}.jsonl" if rank else "predictions.jsonl"
-            made.append(JSONL(self._settings.directory / name, durable_every=self._settings.durable_every))
-        if self._settings.console and this_process.local_rank() == 0:
-            made.append(Console())
-        return [*made, *self._more_sinks]
+            file = JSONL(chosen.directory / name, durable_every=chosen.durable_every, mode=chosen.mode)
+        is_shown = chosen.console and this_process.local_rank() == 0
+        return file, [*([Console()] if is_shown else []), *self._more_sinks]
 
 
 def _decoding(decode: Any, notices: Notices) -> list[Processor]:

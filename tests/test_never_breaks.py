@@ -138,7 +138,8 @@ def test_ten_thousand_calls_of_nonsense(tmp_path: Path, capfd: pytest.CaptureFix
     stats = recorder.stats()
     assert stats["pending"] == 0
     # Nonsense must not be all: pairs that can be captured meet the broken decoder, processor and sink.
-    assert stats["failed"] == stats["submitted"] > 500
+    assert stats["sinks"]["exploding_sink"]["failed"] == stats["sinks"]["exploding_sink"]["submitted"] > 500
+    assert 0 < stats["failed"] < stats["submitted"] == stats["failed"] + stats["written"]
     lines = capfd.readouterr().err.splitlines()
     assert 3 <= len(lines) <= 40
     assert all(line.startswith("predlog: ") for line in lines)
