@@ -1,5 +1,6 @@
 """The way into a sink: what it takes, what it is owed, when it rests, and that it delays nothing but itself."""
 
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -63,16 +64,8 @@ def test_a_sink_that_fails_rests_and_comes_back(clock: list[float], capfd: pytes
         send(outlet, step)
         tried.append(sink.tried)
     # From the fifth failure at 0.5 s on: at 1.5, 3.5 and 7.5 s.
-    assert [step for step in range(1, 101) if step == 1 or tried[step - 1] > tried[step - 2]] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        15,
-        35,
-        75,
-    ]
+    at = [step for step, (before, after) in enumerate(itertools.pairwise(tried), 1) if after > before]
+    assert at == [1, 2, 3, 4, 5, 15, 35, 75]
     sink.fails = False
     clock[0] = 16
     assert send(outlet, 200, 201) == [True, True]

@@ -57,7 +57,7 @@ def test_everything_that_an_event_says_is_looked_at(tmp_path: Path) -> None:
 
     def spell_out(_logger: Any, _name: str, event: EventDict) -> EventDict:
         if event["event"] == "predlog.finding":
-            event |= {"evidence": {"seen": "alice"}, "message": "by alice"}
+            event.update(evidence={"seen": "alice"}, message="by alice")
         return event
 
     with Recorder(
