@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,9 @@ class Settings:
             raise SettingError(f"durable_every={self.durable_every!r} must be a number of seconds, 0 or more")
         if type(self.text) is not bool:
             raise SettingError(f"text={self.text!r} must be True or False")
-        if self.mode is not None and (type(self.mode) is not int or not 0o200 <= self.mode & 0o777 == self.mode):
+        if self.mode is not None and not (
+            type(self.mode) is int and 0 <= self.mode <= 0o777 and self.mode & stat.S_IWUSR
+        ):
             raise SettingError(f"mode={self.mode!r} must be permissions that let the owner write, such as 0o600")
 
     def shown(self) -> dict[str, Any]:

@@ -205,6 +205,7 @@ def test_the_process_group_has_the_last_word(tmp_path: Path, monkeypatch: pytest
         {"queue": 0}, {"sinks": 3}, {"sinks": [3]}, {"processors": print}, {"ranks": 1}, {"ranks": "one"},
         {"streams": "text"}, {"streams": [1]}, {"streams": 5}, {"streams": ()}, {"decode": 7}, {"directory": 7},
         {"durable_every": -1}, {"durable_every": float("nan")}, {"durable_every": "x"}, {"directory": ""},
+        {"text": "no"}, {"mode": 0o400}, {"mode": "600"}, {"mode": 0o7600}, {"mode": -1}, {"mode": True},
     ],
 )  # fmt: skip
 def test_senseless_settings_are_refused(settings: dict[str, Any]) -> None:
@@ -543,3 +544,49 @@ def test_standard_logging_is_left_alone(tmp_path: Path) -> None:
     with Recorder(tmp_path, every=1, console=False) as recorder:
         recorder.compare(*events.pair(), 0)
     assert (list(logging.root.handlers), logging.root.level, set(logging.root.manager.loggerDict)) == before
+
+
+def test_of_threads_with_the_same_step_one_records(tmp_path: Path) -> None:
+    """Replicas that compare the same stream and step at once leave one pair of each step."""
+    start = threading.Barrier(4)
+
+    def work(recorder: Recorder) -> None:
+        for step in range(100):
+            start.wait()
+            recorder.compare(*events.pair(), step)
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, queue=1000) as recorder:
+        threads = [threading.Thread(target=work, args=(recorder,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == list(range(100))
+    assert recorder.stats()["submitted"] == recorder.stats()["written"] == 100
+
+
+def test_what_was_lost_is_said_where_closing_takes_too_long(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A sink that hangs is named at the end, with what did not reach it; what the file has is no loss."""
+    release = threading.Event()
+
+    def hanging(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        release.wait(30)
+        return event
+
+    recorder = Recorder(tmp_path, every=1, console=False, sinks=[hanging])
+    for step in range(5):
+        recorder.compare(*events.pair(), step)
+    assert not recorder.close(0.5)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == "predlog: closing took over 0.5 s: of 10 comparisons 10 did not reach hanging"
+    release.set()
+    assert recorder.close(30)
+    assert recorder.stats()["sinks"]["hanging"]["written"] == 10
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_the_file_has_the_mode_asked_for(tmp_path: Path, mode: int) -> None:
+    """`mode` is the most that the run's file permits."""
+    with Recorder(tmp_path / "run", every=1, console=False, mode=mode) as recorder:
+        recorder.compare(*events.pair(), 0)
+    assert (tmp_path / "run" / "predictions.jsonl").stat().st_mode & 0o777 == mode
