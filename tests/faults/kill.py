@@ -23,7 +23,7 @@ from tests.faults.lines import Lines, Reading
 
 # attempt, sample, step: the name of one record, in one write that a pipe takes whole.
 _RECORD = struct.Struct("<HHI")
-_MOST_ATTEMPTS = 50
+_MOST_ATTEMPTS = 20
 # `predlog.read` names three damaged lines of a file.
 _MOST_DAMAGED = 3
 
@@ -131,8 +131,8 @@ def _disordered(lines: Lines) -> int:
     """Count the neighbours of the newest attempt that do not follow each other."""
     attempt = [line for line in lines.whole if line["attempt"] == lines.whole[-1]["attempt"]]
     places = [(line["step"], line["sample"]) for line in attempt if line["event"] == "predlog.comparison"]
-    return (
-        (attempt[0]["seq"] != 0)
-        + sum(after["seq"] != before["seq"] + 1 for before, after in pairwise(attempt))
-        + sum(after <= before for before, after in pairwise(places))
+    return sum(
+        [attempt[0]["seq"] != 0]
+        + [after["seq"] != before["seq"] + 1 for before, after in pairwise(attempt)]
+        + [after <= before for before, after in pairwise(places)]
     )

@@ -15,7 +15,7 @@ from predlog.records import Record
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A file's undamaged lines in order, and the numbers, from 1, of the damaged ones; one without its end is damaged."""
+    """A file's undamaged lines in order, and the numbers, from 1, of the damaged ones, as one without its end is."""
 
     whole: list[dict[str, Any]]
     damaged: list[int]

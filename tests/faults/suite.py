@@ -1,9 +1,10 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import checksum, kill
+from tests.faults import checksum, disk, kill
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     "kill": kill.run,
     "checksum": checksum.run,
+    "disk": disk.run,
 }
