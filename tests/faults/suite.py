@@ -1,5 +1,11 @@
 """Which experiments there are, by the promise that they put to the test."""
 
+from tests.faults import checksum, disk, kill, writers
 from tests.faults.experiment import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {}
+EXPERIMENTS: dict[str, Experiment] = {
+    "kill": kill.run,
+    "checksum": checksum.run,
+    "disk": disk.run,
+    "writers": writers.run,
+}
