@@ -1,5 +1,8 @@
 """Which experiments there are, by the promise that they put to the test."""
 
+from tests.faults import bounded
 from tests.faults.experiment import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {}
+EXPERIMENTS: dict[str, Experiment] = {
+    "bounded": bounded.run,
+}
