@@ -1,8 +1,9 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import bounded
+from tests.faults import bounded, console
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     "bounded": bounded.run,
+    "console": console.run,
 }
