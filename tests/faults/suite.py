@@ -1,9 +1,11 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import bounded, console
+from tests.faults import bounded, console, exits, hopeless
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     "bounded": bounded.run,
     "console": console.run,
+    "exit": exits.run,
+    "hopeless": hopeless.run,
 }
