@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -47,6 +48,24 @@ def terminal() -> Iterator[tuple[int, int]]:
         yield controller, end
     finally:
         os.close(end)
+
+
+@contextmanager
+def drained_terminal() -> Iterator[int]:
+    """Give the program's end of a terminal, of which all is read."""
+    with terminal() as (controller, end):
+        drain = threading.Thread(target=_drain, args=[controller])
+        drain.start()
+        yield end
+    drain.join()
+
+
+def _drain(controller: int) -> None:
+    # Linux says EIO where the last writer has gone.
+    with suppress(OSError):
+        while os.read(controller, 1 << 16):
+            pass
+    os.close(controller)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _SLOW = 0.02
 
 
 class Obstacle:
-    """A sink or a processor that holds up the pairs since one step: until the leaving, and then a while, or for ever."""
+    """A sink or a processor that holds up the pairs since one step: until the leaving and a while, or for ever."""
 
     def __init__(self, manner: str, since: int) -> None:
         self.leaving = threading.Event()
