@@ -2,17 +2,19 @@
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGUSR1
 from typing import IO, Any, TypeVar
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,13 @@ class Child:
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")
 
+    def stuck(self) -> str:
+        """Ask a program that hangs, and all that it started, where; and end it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, SIGUSR1)
+        self.end(1)
+        return stuck_at(self.stderr())
+
     def _line(self, deadline: float) -> bytes | None:
         while b"\n" not in self._unread:
             if not _is_readable(self._pipe, deadline - time.monotonic()):
@@ -112,6 +121,12 @@ def started(
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
+
+
+def stuck_at(errors: str) -> str:
+    """Give the places in which processes hung, and how many in each, from what they wrote when they were asked."""
+    places = re.findall(r'most recent call first\):\n  File ".*?([^/"]+/[^/"]+)", line (\d+) in (\S+)', errors)
+    return "; ".join(f"{many} in {file}:{line} {name}" for (file, line, name), many in Counter(places).items())
 
 
 def clean_environment() -> dict[str, str]:

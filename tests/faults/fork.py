@@ -4,9 +4,6 @@ The rule: no child hangs, whether `os.fork`, multiprocessing or a DataLoader mad
 however it leaves; nothing that it compares comes into the file; and the parent's records are all there, once.
 """
 
-import os
-import re
-import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +13,7 @@ from typing import Any
 
 from tests.faults import stdouts
 from tests.faults.accounting import unaccounted
-from tests.faults.children import Child, started
+from tests.faults.children import Child, started, stuck_at
 from tests.faults.experiment import Figure, Size, at_least, at_most, equals, told
 from tests.faults.readback import contents
 
@@ -53,16 +50,14 @@ def run(size: Size) -> Iterator[Figure]:
         for what, figures in stages:
             facts = child.told(what, within)
             if facts is None:
-                os.killpg(child.process.pid, signal.SIGUSR1)
-                child.end(1)
-                yield equals(f"stage {what!r}: the parent came to it", 0, 1, _where(child.stderr()))
+                yield equals(f"stage {what!r}: the parent came to it", 0, 1, child.stuck())
                 return
             yield from figures(facts)
 
 
 def _forked(facts: dict[str, Any], forks: int, child: Child) -> Iterator[Figure]:
     yield equals("os.fork: children", facts["forks"], forks)
-    yield equals("os.fork: children that hung", facts["hung"], 0, _where(child.stderr()))
+    yield equals("os.fork: children that hung", facts["hung"], 0, stuck_at(child.stderr()))
     ends = facts["ends"]
     yield equals("os.fork: children that did all and ended with 0", ends.get("0", 0), forks, f"exit codes {ends}")
     yield at_least("os.fork: forks while pairs were pending", facts["busy"], forks / 2)
@@ -94,9 +89,3 @@ def _file(facts: dict[str, Any], directory: Path) -> Iterator[Figure]:
 def _beside_what_hangs(facts: dict[str, Any]) -> Iterator[Figure]:
     yield equals("beside a sink that never returns: children that hung", facts["hung"], 0)
     yield at_most("beside a sink that never returns: os.fork took", facts["seconds"], _LONGEST_FORK, "s")
-
-
-def _where(errors: str) -> str:
-    """Give the places in which processes hung, and how many in each."""
-    places = re.findall(r'most recent call first\):\n  File ".*?([^/"]+/[^/"]+)", line (\d+) in (\S+)', errors)
-    return "; ".join(f"{many} in {file}:{line} {name}" for (file, line, name), many in Counter(places).items())

@@ -1,6 +1,6 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import bounded, console, exits, fork, hopeless
+from tests.faults import bounded, console, exits, fork, hopeless, reentry
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -9,4 +9,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "exit": exits.run,
     "hopeless": hopeless.run,
     "fork": fork.run,
+    "reentry": reentry.run,
 }

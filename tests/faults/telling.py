@@ -1,10 +1,15 @@
 """How a program of an experiment tells what it sees: lines of JSON on a pipe of its own, whatever stdout has become."""
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
+
+# Whoever hangs is asked where, by a signal that needs no Python to answer.
+faulthandler.register(signal.SIGUSR1)
 
 
 def asked() -> dict[str, Any]:

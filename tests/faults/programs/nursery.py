@@ -1,6 +1,5 @@
 """Forked children that are waited for, each no longer than it may take."""
 
-import faulthandler
 import os
 import select
 import signal
@@ -9,13 +8,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-# Whoever hangs is asked where, by a signal that needs no Python to answer.
-faulthandler.register(signal.SIGUSR1)
-
 
 @dataclass
 class Nursery:
-    """Up to `many` children at once; how those that are gone ended, by exit code, and those that hung apart."""
+    """Up to `many` children at once; how those that are gone ended, by exit code, and those that hung apart.
+
+    Those are asked where they hang, as `telling` sees to it, before they are killed.
+    """
 
     many: int
     patience: float
