@@ -22,6 +22,7 @@ class Closable(Protocol):
 
 _open: weakref.WeakSet[Closable] = weakref.WeakSet()
 _finalized_in: set[int] = set()
+_deadlines: dict[int, float] = {}
 
 
 def close_at_exit(closable: Closable) -> None:
@@ -37,7 +38,8 @@ def close_at_exit(closable: Closable) -> None:
 
 
 def _close_all() -> None:
-    deadline = time.monotonic() + DEADLINE
+    # Some processes go both ways out: what has had its time does not get it again.
+    deadline = _deadlines.setdefault(os.getpid(), time.monotonic() + DEADLINE)
     for closable in list(_open):
         try:
             closable.close(max(deadline - time.monotonic(), 0.0))

@@ -122,6 +122,7 @@ class Recorder:
         self._more_sinks = settings.processors("sinks", sinks)
         self._off = settings.is_disabled()
         self._closed = False
+        self._told_waiting = ""
         self._latest: dict[str, int] = {}
         self._context_names: set[str] = set()
         self._claims: dict[tuple[str, int], object] = {}
@@ -324,7 +325,7 @@ class Recorder:
             self._say_what_waits("closing was interrupted")
             raise
         if not done:
-            self._say_what_waits(f"closing took over {timeout:.1f} s")
+            self._say_what_waits(f"closing took over {timeout:.1f} s" if timeout > 0 else "closing had no time left")
         self._notices.say_how_many_were_held_back()
         if is_first and (summary := self._judge.summary()):
             self._notices.tell(summary)
@@ -336,7 +337,8 @@ class Recorder:
         if not waiting and stats["pending"]:
             waiting = {"any sink": stats["pending"]}
         listed = ", ".join(f"{count} did not reach {name}" for name, count in waiting.items())
-        if listed:
+        if listed and listed != self._told_waiting:
+            self._told_waiting = listed
             self._notices.say("close", f"{why}: of {stats['submitted']} comparisons {listed}")
 
     def _is_wanted(self, stream: str) -> bool:

@@ -339,3 +339,18 @@ def test_threads_share_a_sink(tmp_path: Path) -> None:
     open_files = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
     assert open_files.count(str(sink.path)) == 1
     sink.close()
+
+
+def test_the_file_is_no_standard_stream(tmp_path: Path) -> None:
+    """Where a process was started with its stdout closed, nothing that prints there writes into the file."""
+    program = (
+        "import os; from tests import events; from predlog.sinks import JSONL; import sys\n"
+        "sink = JSONL(sys.argv[1]); sink(None, 'info', events.comparison(step=1))\n"
+        "os.write(2, str(sink._file).encode())\n"
+    )
+    done = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "-", sys.executable, "-c", program, tmp_path / "predictions.jsonl"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stderr) > 2
+    assert steps(tmp_path / "predictions.jsonl") == [1]

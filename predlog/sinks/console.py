@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import rich
 from rich.console import Console as RichConsole
@@ -37,6 +37,7 @@ class Console:
         self._console = console
         self._last: Event | None = None
         self._errors: dict[str, set[str]] = {}
+        self._patience = _PATIENCE
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
@@ -44,12 +45,18 @@ class Console:
             console = self._console or rich.get_console()
             self._remember(event)
             if drawn := self._drawn(event, console):
-                if not writable.wait(console.file, _PATIENCE):
-                    raise TimeoutError(f"the console took nothing for {_PATIENCE:g} s: {_STUCK}")
+                self._wait(console.file)
                 with _tqdm_aside(console):
                     _print(console, drawn)
             self._last = event
         return event
+
+    def _wait(self, stream: IO[str]) -> None:
+        """Wait a moment for a stream that is stuck, and not again before it has taken something."""
+        patience, self._patience = self._patience, 0.0
+        if not writable.wait(stream, patience):
+            raise TimeoutError(f"the console takes nothing for {_PATIENCE:g} s or more: {_STUCK}")
+        self._patience = _PATIENCE
 
     def _remember(self, event: Event) -> None:
         """Keep which errors stand in a stream: its tables are headed by them, lest ticks below be taken for success."""

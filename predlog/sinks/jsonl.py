@@ -1,6 +1,7 @@
 """Append events to a file, one `write(2)` a line, so that what is written survives a kill of the process."""
 
 import errno
+import fcntl
 import os
 import time
 from contextlib import suppress
@@ -126,7 +127,7 @@ class JSONL:
         mode = 0o666 if self._mode is None else self._mode
         # Who may read the file may enter its folder.
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=mode | (mode & 0o444) >> 2)
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        file = _apart(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
         try:
             status = os.fstat(file)
             if self._mode is not None and status.st_mode & 0o777 & ~mode:
@@ -138,6 +139,16 @@ class JSONL:
             os.close(file)
             raise
         return file
+
+
+def _apart(file: int) -> int:
+    """Where a standard stream is closed, its number is free: in our file nobody should print."""
+    if file > 2:
+        return file
+    try:
+        return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(file)
 
 
 def _write_whole(file: int, line: bytes) -> None:
