@@ -1,7 +1,6 @@
 """The recorder: the gate in the training thread, and the owner of all that is behind it."""
 
 import difflib
-import numbers
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -13,23 +12,21 @@ from typing import Any, Literal, Self
 from structlog.typing import Processor
 from torch.compiler import is_dynamo_compiling
 
-from predlog import leaving, settings
+from predlog import arguments, leaving, settings
 from predlog import ranks as this_process
 from predlog.accounts import Accounts, Stats
 from predlog.capture import capture
 from predlog.captured import Capture
 from predlog.context import plain_context
-from predlog.errors import PairError, PredlogError, SettingError, described
+from predlog.errors import PairError, PredlogError, briefly, described, raised_at
 from predlog.handoff import HandOff
 from predlog.judging import Judge
 from predlog.losses import Losses
 from predlog.notices import Notices
 from predlog.pipeline import Pipeline
-from predlog.processors import Decode
 from predlog.records import Comparison, Finding
 from predlog.sinks import JSONL, Console
-from predlog.specials import PerStream, SpecialTokens, of_tokenizer, per_stream
-from predlog.specials import special_tokens as read_special_tokens
+from predlog.specials import SpecialTokens
 from predlog.submission import Recorded, Refusal, Submission
 from predlog.surroundings import is_traced, obstacle
 from predlog.window import Window
@@ -127,14 +124,14 @@ class Recorder:
         self._context_names: set[str] = set()
         self._claims: dict[tuple[str, int], object] = {}
         self._accounts = Accounts()
-        self._specials = _special_tokens(special_tokens, decode)
+        self._specials = arguments.special_tokens(special_tokens, decode)
         self._notices = Notices(keep=strict)
         self._losses = Losses()
         self._judge = Judge(self._settings.ignore)
         self._pipeline = Pipeline(
             settings=self._settings.shown(),
             processors=[
-                *_decoding(decode if text else None, self._notices),
+                *arguments.decoding(decode if text else None, self._notices),
                 *settings.processors("processors", processors),
             ],
             sinks=self._make_sinks,
@@ -267,7 +264,7 @@ class Recorder:
         **how: Any,
     ) -> Future[tuple[Comparison, ...]] | None:
         at = time.time()
-        number = _whole(step)
+        number = arguments.whole_step(step)
         if number % self._every or not self._is_wanted(stream):
             return None
         self._raise_if_strict()
@@ -296,7 +293,7 @@ class Recorder:
         how: dict[str, Any],
     ) -> Future[tuple[Comparison, ...]] | None:
         if (why := obstacle()) is not None:
-            self._notices.say_once(f"skipped: {why}", f"step {number}, stream {_short(stream)}: not captured: {why}")
+            self._notices.say_once(f"skipped: {why}", f"step {number}, stream {briefly(stream)}: not captured: {why}")
             return None
         layout = how["layout"]
         has_codebooks = type(layout) is str and "k" in layout
@@ -362,17 +359,7 @@ class Recorder:
     def _hand_over(
         self, captured: Capture, step: int, stream: str, context: dict[str, object], at: float
     ) -> Future[tuple[Comparison, ...]] | None:
-        values, problems = plain_context(context)
-        for problem in problems:
-            self._notices.say(
-                "context",
-                f"step {step}, stream {_short(stream)}: {problem} in the context is no plain value and stands as null; "
-                "pass a number or a string",
-            )
-        for name in context.keys() - self._context_names:
-            self._context_names.add(name)
-            if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
-                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
+        values = self._plain(context, step, stream)
         count = captured.sizes.count
         self._accounts.submitted += count
         if captured.hold is None:
@@ -380,7 +367,7 @@ class Recorder:
                 captured,
                 step,
                 "no slot free",
-                f"step {step}, stream {_short(stream)}: the device is too far "
+                f"step {step}, stream {briefly(stream)}: the device is too far "
                 "behind, or the worker: everything that may be on its way to the host is, so this pair is dropped; a "
                 "larger `every` helps",
             )
@@ -401,10 +388,24 @@ class Recorder:
             captured,
             step,
             "queue full",
-            f"step {step}, stream {_short(stream)}: the queue of "
+            f"step {step}, stream {briefly(stream)}: the queue of "
             f"{self._settings.queue} pairs is full, so this one is dropped; a larger `every` or a faster disk helps",
         )
         return None
+
+    def _plain(self, context: dict[str, object], step: int, stream: str) -> dict[str, Any]:
+        values, problems = plain_context(context)
+        for problem in problems:
+            self._notices.say(
+                "context",
+                f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
+                "null; pass a number or a string",
+            )
+        for name in context.keys() - self._context_names:
+            self._context_names.add(name)
+            if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
+                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
+        return values
 
     def _drop(self, captured: Capture, step: int, reason: str, message: str) -> None:
         count = captured.sizes.count
@@ -419,7 +420,7 @@ class Recorder:
             raise PredlogError(described(error)) from error
         where = f"step {step}" if type(step) is int else "step ?"
         self._notices.say(
-            f"refused at {_line_of(error)}", f"{where}, stream {_short(stream)}: not recorded: {described(error)}"
+            f"refused at {raised_at(error)}", f"{where}, stream {briefly(stream)}: not recorded: {described(error)}"
         )
 
     def _raise_if_strict(self) -> None:
@@ -435,48 +436,3 @@ class Recorder:
             file = JSONL(chosen.directory / name, durable_every=chosen.durable_every, mode=chosen.mode)
         is_shown = chosen.console and this_process.local_rank() == 0
         return file, [*([Console()] if is_shown else []), *self._more_sinks]
-
-
-def _decoding(decode: Any, notices: Notices) -> list[Processor]:
-    if decode is None:
-        return []
-    try:
-        return [Decode(decode, notices)]
-    except TypeError as error:
-        raise SettingError(str(error)) from None
-
-
-def _special_tokens(given: Any, decode: Any) -> PerStream[SpecialTokens]:
-    if given is not None:
-        return per_stream(given, read_special_tokens)
-    return per_stream(decode, _what_it_knows)
-
-
-def _what_it_knows(decoder: Any) -> SpecialTokens:
-    # Nobody asked for them, so a decoder that has none, or tells nonsense, is no error.
-    try:
-        return of_tokenizer(decoder) or SpecialTokens()
-    except Exception:  # noqa: BLE001 - a foreign object's own code
-        return SpecialTokens()
-
-
-def _whole(step: object) -> int:
-    # A tensor is no Integral, so it is refused here without being read.
-    if not isinstance(step, numbers.Integral) or isinstance(step, bool):
-        raise PairError(f"step is a {type(step).__name__}: pass a Python int; reading a tensor would stop the device")
-    number = int(step)
-    if not 0 <= number < 2**63:
-        raise PairError(f"step={number} must be from 0 to 2**63 - 1")
-    return number
-
-
-def _line_of(error: Exception) -> str:
-    """Name the line that raised, so that each cause is said, however often another one comes."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-
-
-def _short(value: object) -> str:
-    return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"

@@ -286,8 +286,8 @@ ORDER = [
     "findings", "settings", "layout", "window", "rows", "counting", "captured", "recipe", "ring", "surroundings",
     "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
     "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
-    "lanes", "accounts", "submission", "pipeline", "leaving", "recorder", "default", "reading", "mistakes", "demo",
-    "cli",
+    "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
+    "mistakes", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -295,7 +295,7 @@ HOMES = {
         "default", "mistakes", "demo",
     },
     "einops": {"layout"},
-    "structlog": {"processors", "guards", "outlets", "pipeline", "recorder"},
+    "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {f"sinks.{name}" for name in ("visible", "wording", "table", "codebooks", "console")} | {"demo", "cli"},
