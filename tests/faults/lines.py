@@ -1,8 +1,8 @@
 """What a file holds: read byte by byte as docs/records.md says, without predlog, and as `predlog.read` tells it."""
 
-import io
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,16 @@ import orjson
 
 import predlog
 from predlog.records import Record
+
+
+def each(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield what each line holds, None for a damaged one; a file that is not there has no lines."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            body, _, rest = line.rpartition(b',"crc":"')
+            yield orjson.loads(body + b"}") if rest == b'%08x"}\n' % zlib.crc32(body) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +34,11 @@ class Lines:
     def of(cls, path: Path) -> "Lines":
         """Read a file; one that is not there holds nothing."""
         whole, damaged = [], []
-        data = path.read_bytes() if path.exists() else b""
-        for number, line in enumerate(io.BytesIO(data), 1):
-            body, _, rest = line.rpartition(b',"crc":"')
-            if rest == b'%08x"}\n' % zlib.crc32(body):
-                whole.append(orjson.loads(body + b"}"))
-            else:
+        for number, line in enumerate(each(path), 1):
+            if line is None:
                 damaged.append(number)
+            else:
+                whole.append(line)
         return cls(whole, damaged)
 
     def all_of(self, kind: str) -> list[dict[str, Any]]:

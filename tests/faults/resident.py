@@ -1,0 +1,23 @@
+"""How much memory a process holds, by the kernel's account, and whether it grows."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import linear_regression
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes(pid: int | None = None) -> int:
+    """Give the resident memory of a process; of this one, where none is named."""
+    return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * _PAGE
+
+
+def slope(times: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
+    """Give the slope of the line of least squares, and its standard error."""
+    steepness, start = linear_regression(times, values)
+    middle = sum(times) / len(times)
+    left = sum((value - start - steepness * at) ** 2 for at, value in zip(times, values, strict=True))
+    spread = sum((at - middle) ** 2 for at in times)
+    return steepness, math.sqrt(left / (len(times) - 2) / spread)
