@@ -27,7 +27,7 @@ _CASES = {
 
 def run(size: Size) -> Iterator[Figure]:
     """Call from everywhere, each in a process of its own."""
-    many, within = size.of(1000, 200), size.of(120, 15)
+    many, within = size.of(1000, 500), size.of(120, 15)
     for figures in side_by_side(lambda case: list(_called(case, many, within)), _CASES, many=2):
         yield from figures
 

@@ -1,6 +1,6 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import bounded, console, exits, fork, hopeless, reentry
+from tests.faults import bounded, console, exits, fork, hopeless, reentry, torchrun
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -10,4 +10,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "hopeless": hopeless.run,
     "fork": fork.run,
     "reentry": reentry.run,
+    "torchrun": torchrun.run,
 }
