@@ -54,7 +54,7 @@ def _left(case: _Case) -> Iterator[Figure]:
     yield equals(f"{case.name}: exit code, and without predlog", outcome.end.code, code_without(case.how))
     recorded = [len(file.steps() & set(range(_BEFORE))) for file in outcome.files]
     yield equals(f"{case.name}: pairs in the file that were recorded before", min(recorded), _BEFORE)
-    yield equals(f"{case.name}: damaged lines", sum(file.damaged for file in outcome.files), 0)
+    yield equals(f"{case.name}: damaged, doubled and missing lines", sum(file.faults for file in outcome.files), 0)
     if case.place == "sinks":
         yield equals(f"{case.name}: pairs that the file lacks", sum(lost), 0)
         lost = [case.queued]  # for the sink, which has taken none of them

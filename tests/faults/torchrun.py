@@ -85,7 +85,7 @@ def _files(what: str, directory: Path, files: int, training: _Training) -> Itera
     yield equals(f"{what}: ranks in them", len({run.rank for one in read for run in one.runs}), files)
     whole = sum(one.steps() == set(range(training.steps)) for one in read)
     yield equals(f"{what}: files with all steps", whole, files)
-    yield equals(f"{what}: damaged and doubled lines", sum(one.damaged + one.duplicates for one in read), 0)
+    yield equals(f"{what}: damaged, doubled and missing lines", sum(one.faults for one in read), 0)
 
 
 def _collectives(seen: Sequence[dict[str, Any]]) -> Iterator[Figure]:
@@ -116,7 +116,7 @@ def _with_a_death(training: _Training, folder: Path) -> Iterator[Figure]:
     files = [contents(file) for file in sorted((folder / "dies").glob("*"))]
     flushed = sum(set(range(training.dying)) <= one.steps() for one in files)
     yield equals("a rank dies: files that have all steps flushed before, the dead one's, too", flushed, _RANKS)
-    yield equals("a rank dies: damaged and doubled lines", sum(one.damaged + one.duplicates for one in files), 0)
+    yield equals("a rank dies: damaged, doubled and missing lines", sum(one.faults for one in files), 0)
 
 
 def _with_a_restart(training: _Training, folder: Path) -> Iterator[Figure]:
@@ -131,7 +131,7 @@ def _with_a_restart(training: _Training, folder: Path) -> Iterator[Figure]:
     others = sum(one.attempt not in {1, 2} for file in files for one in file.records)
     yield equals("a restart: records of another attempt", others, 0)
     yield at_least("a restart: first lines of attempts", sum(len(file.runs) for file in files), 2 * _RANKS)
-    yield equals("a restart: damaged and doubled lines", sum(one.damaged + one.duplicates for one in files), 0)
+    yield equals("a restart: damaged, doubled and missing lines", sum(one.faults for one in files), 0)
 
 
 def _free_port() -> int:
