@@ -36,6 +36,7 @@ _CASES = (
     _Case("sink never closes", "normal end", "sinks", "never closes", is_said=False),
     _Case("processor never returns", "normal end", "processors", "never returns"),
     _Case("processors of two recorders never return", "sys.exit(3)", "processors", "never returns", recorders=2),
+    _Case("nothing in the way", "normal end", "processors", "passes", queued=0, is_said=False),
     _Case("SIGTERM, not handled", "SIGTERM", "processors", "slow", is_said=False),
     _Case("os._exit", "os._exit", "processors", "slow", is_said=False),
 )
