@@ -176,7 +176,7 @@ Right among the supervised bytes of the samples shown: {_accuracy(comparisons, f
 {_accuracy(comparisons, last):.0%} at step {last}.
 
 Look at the newest record:
-    tail -n 1 {file} | {sys.executable} -m json.tool
+    grep predlog.comparison {file} | tail -n 1 | {sys.executable} -m json.tool
 Read them all, typed:
     {sys.executable} -c "import predlog; [print(record) for record in predlog.read('{arguments.directory}')]"
 See how it is called in a training loop:

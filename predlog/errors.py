@@ -31,9 +31,26 @@ class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
 
 
+class NotDurableError(PredlogError, OSError):
+    """A line is written, and survives a kill of the process; that it survives a power cut can't be promised."""
+
+
 def described(error: BaseException) -> str:
     """Give an error in words; never raises, whatever the error's own `__str__` does."""
     try:
         return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - a foreign error's own code
         return type(error).__name__
+
+
+def raised_at(error: Exception) -> str:
+    """Name the line that raised, so that each cause is said, however often another one comes."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def briefly(value: object) -> str:
+    """Give a name as it was handed over, if it is one; else what it is."""
+    return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"

@@ -1,14 +1,12 @@
-"""Around each processor and sink: what one of them raises is told with its name, and ends nothing else."""
+"""Around each of the user's processors: what it raises is told with its name, and ends nothing else."""
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
 from predlog.errors import PredlogError, described
-from predlog.records import Event
-from predlog.sinks import JSONL, Console
 
 
 class ProcessorError(PredlogError):
@@ -20,7 +18,7 @@ class ProcessorError(PredlogError):
 
 def named(processor: Processor) -> Processor:
     """Let errors of a user's processor carry its name, and catch the one that forgets to return the event."""
-    who = f"processor {_name_of(processor)}"
+    who = f"processor {name_of(processor)}"
 
     def call(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         try:
@@ -36,53 +34,6 @@ def named(processor: Processor) -> Processor:
     return call
 
 
-class GuardedSink:
-    """A sink that can't take the others, or the worker, down with it.
-
-    `failed` is called with the sink's name and the error, `lost` with each event that a file did not take and why.
-    """
-
-    def __init__(
-        self, sink: Processor, failed: Callable[[str, BaseException], None], lost: Callable[[Event, str], None]
-    ) -> None:
-        self._sink = sink
-        self._is_ours = type(sink) in {JSONL, Console}
-        self._name = _name_of(sink)
-        self._tell_failed = failed
-        self._tell_lost = lost
-
-    def __call__(self, logger: Any, name: str, event: Event) -> Event:
-        """Give the sink the event, and pass it on whatever becomes of it."""
-        if not self._is_ours:
-            event = dict(event)  # it may be changed, so it is known to fit the schema no longer
-        try:
-            self._sink(logger, name, event)
-        except structlog.DropEvent:
-            pass  # it took the event; structlog's own LogCapture ends like that
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failed(error)
-            if isinstance(self._sink, JSONL):
-                self._tell_lost(event, f"{self._name} failed: {type(error).__name__}")
-        return event
-
-    def call(self, method: str) -> None:
-        """Call one of the methods that a sink may have: flush, close."""
-        try:
-            getattr(self._sink, method, lambda: None)()
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failed(error)
-
-    def last_attempt(self) -> int:
-        """Give the newest attempt in the sink's file; 0 where it has none, or none that can be read."""
-        try:
-            return self._sink.last_attempt() if isinstance(self._sink, JSONL) else 0
-        except OSError as error:
-            self._failed(error)
-            return 0
-
-    def _failed(self, error: BaseException) -> None:
-        self._tell_failed(self._name, error)
-
-
-def _name_of(processor: Any) -> str:
+def name_of(processor: Any) -> str:
+    """Give the name that a processor or sink is told of by."""
     return getattr(processor, "__name__", type(processor).__name__)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from predlog.forking import CalmLock
+
 Item = TypeVar("Item")
 
 
@@ -51,6 +53,8 @@ class HandOff(Generic[Item]):
         self._unstarted.put(None)
         self._thread: threading.Thread | None = None
         self._closed = False
+        # Held by the worker while it works, and by nobody else but a fork.
+        self._at_work = CalmLock()
         # One token for each call of `submit` that is under way, so that the worker does not end before it.
         self._entering: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -132,14 +136,17 @@ class HandOff(Generic[Item]):
             time.sleep(0.001)
         while not self._queue.empty():
             self._handle(self._queue.get())
-        self._finish()
+        with self._at_work:
+            self._finish()
 
     def _handle(self, item: "Item | queue.SimpleQueue[None] | _Stop") -> None:
         if isinstance(item, queue.SimpleQueue):
-            self._settle()
+            with self._at_work:
+                self._settle()
             item.put(None)
         elif not isinstance(item, _Stop):
-            self._work(item)
+            with self._at_work:
+                self._work(item)
             self._permits.put(None)
 
 

@@ -29,7 +29,7 @@ _MOST_KNOWN = 100_000
 class Standing:
     """Something that was found, or is gone again: the fields of its record, and the codebooks that it stands for.
 
-    Whoever tells it sets `is_said` and `record`, and `is_lost` where the file did not take it.
+    Whoever tells it sets `is_said` and `record`.
     """
 
     code: str
@@ -42,7 +42,6 @@ class Standing:
     codebooks: set[int | None]
     record: Finding | None = None
     is_said: bool = False
-    is_lost: bool = False
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -108,9 +107,9 @@ class Judge:
 
     @property
     def unsaid(self) -> list[Standing]:
-        """What was found, or is gone, and has not been told yet, or not been taken by the file."""
-        self._leaving = [one for one in self._leaving if one.is_lost or not one.is_said]
-        return [one for one in (*self._leaving, *self.standing) if one.is_lost or not one.is_said]
+        """What was found, or is gone, and has not been told yet."""
+        self._leaving = [one for one in self._leaving if not one.is_said]
+        return [one for one in (*self._leaving, *self.standing) if not one.is_said]
 
     def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[Standing]:
         """Take in what was captured of a pair, and give what is to be said of it now."""

@@ -22,6 +22,7 @@ class Closable(Protocol):
 
 _open: weakref.WeakSet[Closable] = weakref.WeakSet()
 _finalized_in: set[int] = set()
+_deadlines: dict[int, float] = {}
 
 
 def close_at_exit(closable: Closable) -> None:
@@ -37,10 +38,13 @@ def close_at_exit(closable: Closable) -> None:
 
 
 def _close_all() -> None:
-    deadline = time.monotonic() + DEADLINE
+    # Some processes go both ways out: what has had its time does not get it again.
+    deadline = _deadlines.setdefault(os.getpid(), time.monotonic() + DEADLINE)
     for closable in list(_open):
         try:
             closable.close(max(deadline - time.monotonic(), 0.0))
+        except KeyboardInterrupt:
+            deadline = 0.0  # somebody does not want to wait
         except Exception as error:  # noqa: BLE001 - a strict one's failure, or worse: nobody is left to raise it to
             Notices().say("exit", described(error))
 

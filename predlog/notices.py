@@ -5,14 +5,16 @@ import sys
 import time
 from collections.abc import Callable
 
+from predlog import writable
+
 _NOT_PLAIN = re.compile("[^ -~]")
 
 
 class Notices:
     """Say what went wrong: the first of a kind at once, then at most one line a minute a kind, with a count.
 
-    Never raises: a closed or missing stderr loses the line, not the run. With `keep` nothing is written; the first
-    message is kept for `take`, for those who want to raise it.
+    Never raises, and never waits: a closed, missing or blocked stderr loses the line, not the run. With `keep` nothing
+    is written; the first message is kept for `take`, for those who want to raise it.
     """
 
     def __init__(
@@ -29,14 +31,24 @@ class Notices:
         """Write `message` unless one of this `kind` was written within the last interval."""
         if self._keep:
             self._kept = self._kept or message
-            return
+        else:
+            self._say(kind, message)
+
+    def mention(self, kind: str, message: str) -> None:
+        """Write `message`, which is about no failure, unless one of this `kind` was within the last interval."""
+        if not self._keep:
+            self._say(kind, message)
+
+    def _say(self, kind: str, message: str) -> None:
         now = self._clock()
         if kind in self._said and now - self._said[kind] < self._interval:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return
-        self._said[kind] = now
         count = self._held_back.pop(kind, 0)
-        _write(f"{message} ({count} more like this since the last line)" if count else message)
+        if _write(f"{message} ({count} more like this since the last line)" if count else message):
+            self._said[kind] = now
+        else:
+            self._held_back[kind] = count + 1
 
     def say_once(self, kind: str, message: str) -> None:
         """Write `message`, which is about no failure, unless one of this `kind` was ever written."""
@@ -61,10 +73,14 @@ class Notices:
         return kept
 
 
-def _write(message: str) -> None:
+def _write(message: str) -> bool:
+    """Write one line, and say whether stderr took it."""
     line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
     try:
+        if not writable.takes(sys.stderr):
+            return False
         sys.stderr.write(f"predlog: {line}\n")
         sys.stderr.flush()
-    except Exception:  # noqa: BLE001, S110 - stderr is the last resort: there is nowhere left to say it
-        pass
+    except Exception:  # noqa: BLE001 - stderr is the last resort: there is nowhere left to say it
+        return False
+    return True

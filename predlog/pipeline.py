@@ -7,10 +7,8 @@ leaves nothing there. Whatever fails costs the event that it failed on, is said,
 import os
 import platform
 import socket
+import time
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import asdict, astuple
-from datetime import UTC, datetime
-from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -18,12 +16,15 @@ import structlog
 from structlog.typing import Processor
 
 from predlog import ranks, records
+from predlog.accounts import Accounts
 from predlog.errors import described
 from predlog.facts import Facts
-from predlog.guards import GuardedSink, ProcessorError, named
+from predlog.guards import ProcessorError, named
 from predlog.judging import Judge, Standing
+from predlog.lanes import Lane
 from predlog.losses import Losses
 from predlog.notices import Notices
+from predlog.outlets import Outlet
 from predlog.processors import Decode
 from predlog.records import Event, Finding
 from predlog.submission import Refusal, Submission
@@ -33,8 +34,8 @@ from predlog.unpacking import unpack
 class Pipeline:
     """Turn submissions into events and see them through; only the worker thread calls it, and it never raises.
 
-    `written`, `filtered` and `failed` count comparisons: into every sink, dropped by a processor, or stopped by
-    an error on the way.
+    The run's file is written here, before all else; every other sink has a thread of its own. `sinks` gives both when
+    the first event comes.
     """
 
     def __init__(
@@ -42,29 +43,25 @@ class Pipeline:
         *,
         settings: dict[str, Any],
         processors: Sequence[Processor],
-        sinks: Callable[[], Sequence[Processor]],
+        sinks: Callable[[], tuple[Processor | None, Sequence[Processor]]],
         judge: Judge,
+        accounts: Accounts,
         losses: Losses,
         notices: Notices,
     ) -> None:
-        self.written = 0
-        self.filtered = 0
-        self.failed = 0
         self._settings = settings
         self._processors = processors
         self._is_theirs = any(type(one) is not Decode for one in processors)
         self._make_sinks = sinks
         self._judge = judge
+        self._accounts = accounts
         self._losses = losses
         self._notices = notices
-        self._sinks: list[GuardedSink] = []
+        self._file: Outlet | None = None
+        self._lanes: list[Lane] = []
         self._logger: Any = None
         self._identity: dict[str, Any] = {}
         self._seq = 0
-        self._lost = 0
-        self._is_taken = True
-        self._saying: Standing | None = None
-        self._sink_failures = 0
         self._reached: records.Checked | None = None
 
     def work(self, item: Submission | Refusal) -> None:
@@ -76,26 +73,23 @@ class Pipeline:
             self._record_all(item)
 
     def _record_all(self, submission: Submission) -> None:
-        """Emit every comparison and what is found in them; resolve the future with those that reached the sinks."""
+        """Emit every comparison and what is found in them; resolve the future with those that were written."""
         recorded: list[Event] = []
         facts: list[Facts] = []
-        counted_before = self._counted
+        counted_before = self._accounts.counted
         try:
             self._start(submission.at)
-            lost_before = self._lost
+            self._share_losses()
             for fields, beyond in unpack(submission.capture):
                 facts.append(beyond)
                 event = self._comparison(submission, fields)
                 if event is not None:
                     recorded.append(event)
-            self._is_taken = self._lost == lost_before  # as long as the file takes nothing, there is nothing to tell it
             self._guarded(submission, self._find, submission, facts)
             self._tell(submission)
-            if self._is_taken:
-                self.report_losses()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
-            uncounted = submission.capture.sizes.count - (self._counted - counted_before)
-            self.failed += uncounted
+            uncounted = submission.capture.sizes.count - (self._accounts.counted - counted_before)
+            self._accounts.failed += uncounted
             if uncounted:
                 self._losses.add(uncounted, "predlog's worker failed", submission.step, submission.step)
             self._notices.say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
@@ -120,25 +114,21 @@ class Pipeline:
         self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence)
 
     def _tell(self, item: Submission | Refusal) -> None:
-        """Tell what was found or is gone, and has not been told; what a processor or the file refused comes again."""
+        """Tell what was found or is gone, and has not been told; what a processor refused comes again."""
         for found in self._judge.unsaid:
-            if self._is_taken or not found.is_lost:
-                self._guarded(item, self._say, found, item.at)
+            self._guarded(item, self._say, found, item.at)
 
     def _say(self, found: Standing, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
         found.record = _finding(records.conform(event))
-        found.is_lost, self._saying = False, found
         reached = self._send(event)
         if reached is not None:
             found.record = _finding(reached)
-            if not self._sinks:
-                self._notices.tell(f"{found.code}, step {found.step}: {found.message} More: {found.fields['help']}")
+            self._deliver(reached)
+            if self._file is None and not self._lanes:
+                text = f"{reached['code']}, step {reached['step']}: {reached['message']} More: {reached['help']}"
+                self._notices.tell(text)
         found.is_said = True
-
-    @property
-    def _counted(self) -> int:
-        return self.written + self.filtered + self.failed
 
     def _resolve(self, submission: Submission, recorded: Sequence[Event]) -> None:
         try:
@@ -148,98 +138,128 @@ class Pipeline:
 
     def settle(self) -> None:
         """Make what is written durable."""
-        for sink in self._sinks:
-            sink.call("flush")
+        self._share_losses()
+        if self._file is not None:
+            self._file.settle()
 
     def finish(self) -> None:
-        """Tell the file what it lacks and close the sinks."""
-        self.report_losses()
-        for sink in self._sinks:
-            sink.call("close")
+        """Write the last line of the attempt, and close the sinks, those with a thread of their own there."""
+        if self._logger is not None:
+            self._share_losses()
+            self._emit_run(time.time(), dict(self._accounts.stats()))
+        if self._file is not None:
+            self._file.finish()
+        self.close_lanes(0.0)
 
-    def report_losses(self) -> None:
-        """Emit a gap for what was lost since the last one."""
-        if self._logger is None:
-            return
-        for loss in self._losses.take():
-            try:
-                fields = asdict(loss) | {"context": {}}
-                self._emit("predlog.gap", "warning", datetime.now(UTC).timestamp(), fields)
-            except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
-                self._losses.add(*astuple(loss))
-                self._notices.say("processor", f"a gap could not be reported: {described(error)}")
+    def flush_lanes(self, timeout: float) -> bool:
+        """Wait until every sink has what was handed to it; False where that takes longer. Any thread may call it."""
+        deadline = time.monotonic() + timeout
+        done = [lane.flush(deadline - time.monotonic()) for lane in self._lanes]
+        return all(done)
+
+    def close_lanes(self, timeout: float) -> bool:
+        """Close the sinks that have a thread; False where one takes longer than that. Any thread may call it."""
+        deadline = time.monotonic() + timeout
+        done = [lane.close(deadline - time.monotonic()) for lane in self._lanes]
+        return all(done)
+
+    def _share_losses(self) -> None:
+        """Let every sink know what was lost on the way to all of them."""
+        for loss in self._losses.take() if self._logger is not None else ():
+            for outlet in self._outlets:
+                outlet.lack(loss)
+
+    @property
+    def _outlets(self) -> list[Outlet]:
+        return [*([self._file] if self._file is not None else []), *(lane.outlet for lane in self._lanes)]
 
     def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Event | None:
-        """Send a comparison to the sinks, and give the event that reached them, if it did."""
+        """Send a comparison to the sinks, and give the event, where the file has it, or there is no file."""
         step, stream = submission.step, submission.stream
         fields |= {"step": step, "stream": stream, "context": dict(submission.context)}
-        failures = self._sink_failures
         try:
-            reached = self._emit("predlog.comparison", "info", submission.at, fields)
+            reached = self._send(self._event("predlog.comparison", "info", submission.at, fields))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
-            self.failed += 1
+            self._accounts.failed += 1
             who, why = error.args if isinstance(error, ProcessorError) else ("the event", described(error))
             self._losses.add(1, f"{who} failed", step, step)
+            self._share_losses()
             self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
             return None
         if reached is None:
-            self.filtered += 1
-        elif self._sink_failures > failures:
-            self.failed += 1
-        else:
-            self.written += 1
-        return reached
+            self._accounts.filtered += 1
+            return None
+        is_written = self._deliver(reached)
+        self._accounts.passed += 1
+        return reached if is_written else None
+
+    def _deliver(self, event: Event) -> bool:
+        """Give an event to every sink; False where the run's file did not take it."""
+        event["seq"] = self._seq
+        self._seq += 1
+        is_written = self._file is None or self._file.take(event)
+        for lane in self._lanes:
+            lane.submit(event)
+        return is_written
 
     def _start(self, at: float) -> None:
         if self._logger is not None:
             return
         # Made here and not sooner: only now does the process group, and with it the rank, stand.
-        self._sinks = [GuardedSink(sink, self._sink_failed, self._event_lost) for sink in self._make_sinks()]
+        file, others = self._make_sinks()
+        self._file = None if file is None else Outlet(file, self._notices)
+        bound = self._settings["queue"]
+        self._lanes = [Lane(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
+        self._accounts.file, self._accounts.lanes = self._file, self._lanes
         directory = self._settings["directory"]
         self._identity = {
             "schema": records.SCHEMA,
             "run": os.path.basename(os.path.abspath(directory)) if directory else None,  # noqa: PTH100, PTH119
-            "attempt": 1 + max((sink.last_attempt() for sink in self._sinks), default=0),
+            "attempt": 1 + max((outlet.last_attempt() for outlet in self._outlets), default=0),
             "rank": ranks.rank(),
         }
         self._logger = structlog.wrap_logger(
             structlog.ReturnLogger(),
-            processors=[*map(named, self._processors), self._conform, *self._sinks],
+            processors=[*map(named, self._processors), self._conform],
             wrapper_class=structlog.make_filtering_bound_logger(0),
             context_class=dict,
             cache_logger_on_first_use=True,
         ).bind()
-        try:
-            self._emit("predlog.run", "info", at, self._run())
-        except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
-            self._notices.say("processor", f"the first line of the attempt was not recorded: {described(error)}")
+        self._emit_run(at, None)
 
-    def _run(self) -> dict[str, Any]:
+    def _emit_run(self, at: float, stats: dict[str, Any] | None) -> None:
+        """Send the attempt's first line, or, with what became of it, its last."""
         versions = {name: version(name) for name in ("predlog", "torch")}
-        return {
+        fields = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "world_size": ranks.world_size(),
             "versions": {**versions, "python": platform.python_version()},
             "settings": dict(self._settings),
+            "stats": stats,
             "context": {},
         }
-
-    def _emit(self, name: str, level: str, at: float, fields: dict[str, Any]) -> Event | None:
-        """Send one event down the chain, and give what reached the sinks; None where a processor dropped it."""
-        return self._send(self._event(name, level, at, fields))
+        try:
+            reached = self._send(self._event("predlog.run", "info", at, fields))
+        except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
+            which = "first" if stats is None else "last"
+            self._notices.say("processor", f"the {which} line of the attempt was not recorded: {described(error)}")
+            return
+        if reached is not None:
+            self._deliver(reached)
 
     def _event(self, name: str, level: str, at: float, fields: dict[str, Any]) -> dict[str, Any]:
         return {
             "event": name,
             "level": level,
-            "timestamp": _timestamp(at),
+            "timestamp": records.timestamp(at),
             **self._identity,
             "seq": self._seq,
             **fields,
         }
 
     def _send(self, event: dict[str, Any]) -> Event | None:
+        """Send an event through the processors, and give what came out; None where one dropped it."""
         self._reached = None
         getattr(self._logger, event["level"])(**event)
         return self._reached
@@ -249,27 +269,8 @@ class Pipeline:
         conformed = records.Checked(records.conform(event))
         if self._is_theirs:
             records.from_event(conformed)
-        self._seq += 1
         self._reached = conformed
         return conformed
-
-    def _event_lost(self, event: Event, why: str) -> None:
-        self._lost += 1
-        if event["event"] == "predlog.comparison":
-            self._losses.add(1, why, event["step"], event["step"])
-        elif event["event"] == "predlog.finding" and self._saying is not None:
-            self._saying.is_lost = True
-        elif event["event"] == "predlog.gap":
-            self._losses.add(event["count"], event["reason"], event["first_step"], event["last_step"])
-
-    def _sink_failed(self, name: str, error: BaseException) -> None:
-        self._sink_failures += 1
-        self._notices.say(f"sink {name}", f"{name} failed: {described(error)}")
-
-
-@lru_cache(maxsize=1)  # all of a pair's events have the same
-def _timestamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _finding(event: Event) -> Finding | None:

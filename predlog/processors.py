@@ -13,7 +13,13 @@ import structlog
 
 from predlog.notices import Notices
 from predlog.records import Event, is_ours
+from predlog.redaction import Redact
 from predlog.specials import of_tokenizer, per_stream
+
+__all__ = ["Decode", "Redact", "ToStructlog"]
+
+# Of a token's text. Tokens are short; what a decoder makes of one may be anything.
+_LONGEST = 1024
 
 
 class Decode:
@@ -27,8 +33,8 @@ class Decode:
     decodes in one thread may raise "Already borrowed" when another one changes its truncation. So hand over the
     tokenizer, not a function around it: a callable is called as it is, from predlog's own thread.
 
-    A piece of a character, as byte-level tokenizers have them, reads as its bytes: `<0xE2><0x82>`. Where the
-    decoder fails, the text stays null and the id is what there is.
+    A piece of a character, as byte-level tokenizers have them, reads as its bytes: `<0xE2><0x82>`. A text of more than
+    1024 characters is cut, and says so. Where the decoder fails, the text stays null and the id is what there is.
     """
 
     def __init__(self, decoder: Any, notices: Notices | None = None) -> None:
@@ -64,7 +70,8 @@ class _Texts:
     """One decoder, its answers kept, and how many ids it knows: 0 for a callable, which does not say."""
 
     def __init__(self, decoder: Any) -> None:
-        self.of = lru_cache(maxsize=65536)(_text_of(decoder))
+        whole = _text_of(decoder)
+        self.of = lru_cache(maxsize=65536)(lambda token: _cut(whole(token)))
         try:
             known = of_tokenizer(decoder)
         except Exception:  # noqa: BLE001 - a foreign object's own code
@@ -88,6 +95,12 @@ class ToStructlog:
             fields = {key: value for key, value in event.items() if key not in {"event", "level"}}
             getattr(logger, event["level"])(event["event"], **fields)
         return event
+
+
+def _cut(text: Any) -> Any:
+    if not isinstance(text, str) or len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
 def _text_of(decoder: Any) -> Callable[[int], Any]:

@@ -1,6 +1,7 @@
 """Files → typed records, in any process, while the run goes on; torch is never imported."""
 
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from itertools import chain
@@ -9,12 +10,15 @@ from pathlib import Path
 from predlog.errors import RecordError, UnknownKindError
 from predlog.records import Record, from_line
 
+# Seconds. A line is one `write`, so one without its end is whole within less, or never.
+_FRESH = 1.0
+
 
 def read(path: str | os.PathLike[str]) -> Iterator[Record]:
     """Give every record of a file, or of the `predictions*.jsonl` files of a folder, in the order of the lines.
 
-    A last line that is not ended yet is left for later. Damaged lines are passed over, and named in one warning
-    a file when it has been read.
+    Damaged lines are passed over, and named in one warning a file when it has been read. So is a last line without its
+    end, which a kill has torn, unless the file was written to within the last second: then it is left for later.
 
     Raises:
         FileNotFoundError: There is nothing at `path`, or no such file in the folder.
@@ -33,6 +37,8 @@ def _read_file(file: Path) -> Iterator[Record]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
+                if time.time() - os.fstat(lines.fileno()).st_mtime > _FRESH:
+                    damaged.append(f"line {number}: it has no end: a kill has torn it")
                 break
             try:
                 yield from_line(line)

@@ -1,7 +1,6 @@
 """The recorder: the gate in the training thread, and the owner of all that is behind it."""
 
 import difflib
-import numbers
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -13,22 +12,21 @@ from typing import Any, Literal, Self
 from structlog.typing import Processor
 from torch.compiler import is_dynamo_compiling
 
-from predlog import leaving, settings
+from predlog import arguments, leaving, settings
 from predlog import ranks as this_process
+from predlog.accounts import Accounts, Stats
 from predlog.capture import capture
 from predlog.captured import Capture
 from predlog.context import plain_context
-from predlog.errors import PairError, PredlogError, SettingError, described
+from predlog.errors import PairError, PredlogError, briefly, described, raised_at
 from predlog.handoff import HandOff
 from predlog.judging import Judge
 from predlog.losses import Losses
 from predlog.notices import Notices
 from predlog.pipeline import Pipeline
-from predlog.processors import Decode
 from predlog.records import Comparison, Finding
 from predlog.sinks import JSONL, Console
-from predlog.specials import PerStream, SpecialTokens, of_tokenizer, per_stream
-from predlog.specials import special_tokens as read_special_tokens
+from predlog.specials import SpecialTokens
 from predlog.submission import Recorded, Refusal, Submission
 from predlog.surroundings import is_traced, obstacle
 from predlog.window import Window
@@ -58,9 +56,12 @@ class Recorder:
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
         ignore: Codes of findings that are not to be looked for.
-        queue: How many pairs may wait for the worker thread; the next is dropped and counted.
+        queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
+            have threads of their own; the next is dropped and counted.
         strict: Raise the first failure instead of saying it on stderr. For tests.
         durable_every: Seconds of writing after which lines are made safe against a power cut.
+        text: Keep what tokens read; False keeps their ids only, and `decode` tells the special tokens at most.
+        mode: The permissions that the file has at most, such as 0o600; None leaves them to the umask.
 
     Once constructed, a recorder raises nothing unless it is `strict`: what goes wrong is said in one line on
     stderr, at most once a minute for each kind. With `PREDLOG_DISABLE=1` in the environment it records
@@ -92,6 +93,8 @@ class Recorder:
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,
+        text: bool = True,
+        mode: int | None = None,
     ) -> None:
         self._settings = settings.Settings(
             directory=settings.folder(directory),
@@ -108,25 +111,32 @@ class Recorder:
             queue=queue,
             strict=strict,
             durable_every=durable_every,
+            text=text,
+            mode=mode,
         )
         self._every = every
         self._window = Window(samples, first, last, codebooks, accuracy)
         self._more_sinks = settings.processors("sinks", sinks)
         self._off = settings.is_disabled()
         self._closed = False
+        self._told_waiting = ""
         self._latest: dict[str, int] = {}
         self._context_names: set[str] = set()
-        self._submitted = 0
-        self._dropped = 0
-        self._specials = _special_tokens(special_tokens, decode)
+        self._claims: dict[tuple[str, int], object] = {}
+        self._accounts = Accounts()
+        self._specials = arguments.special_tokens(special_tokens, decode)
         self._notices = Notices(keep=strict)
         self._losses = Losses()
         self._judge = Judge(self._settings.ignore)
         self._pipeline = Pipeline(
             settings=self._settings.shown(),
-            processors=[*_decoding(decode, self._notices), *settings.processors("processors", processors)],
+            processors=[
+                *arguments.decoding(decode if text else None, self._notices),
+                *settings.processors("processors", processors),
+            ],
             sinks=self._make_sinks,
             judge=self._judge,
+            accounts=self._accounts,
             losses=self._losses,
             notices=self._notices,
         )
@@ -207,7 +217,9 @@ class Recorder:
 
         Raises PredlogError where something failed and `strict` was asked for.
         """
+        deadline = time.monotonic() + timeout
         done = self._handoff.flush(timeout)
+        done &= self._pipeline.flush_lanes(deadline - time.monotonic())
         self._raise_if_strict()
         return done
 
@@ -222,20 +234,14 @@ class Recorder:
         self._raise_if_strict()
         return done
 
-    def stats(self) -> dict[str, int]:
-        """Count comparisons: submitted = written + filtered + dropped + failed + pending.
+    def stats(self) -> Stats:
+        """Count comparisons: submitted = written + filtered + dropped + failed + pending, at any moment.
 
-        Written into every sink; filtered by a processor; dropped because the queue was full; failed in a
-        processor or a sink; pending in the queue.
+        Written to the run's file, or, where there is none, given to the sinks; filtered by a processor; dropped for
+        want of room; failed in a processor or in the file; pending on their way. `sinks` has the same for every sink,
+        by name, from the first record on, and `refused` counts the pairs that could not be captured.
         """
-        counts = {
-            "written": self._pipeline.written,
-            "filtered": self._pipeline.filtered,
-            "dropped": self._dropped,
-            "failed": self._pipeline.failed,
-        }
-        submitted = self._submitted
-        return {"submitted": submitted, **counts, "pending": submitted - sum(counts.values())}
+        return self._accounts.stats()
 
     def __enter__(self) -> Self:
         return self
@@ -258,14 +264,36 @@ class Recorder:
         **how: Any,
     ) -> Future[tuple[Comparison, ...]] | None:
         at = time.time()
-        number = _whole(step)
+        number = arguments.whole_step(step)
         if number % self._every or not self._is_wanted(stream):
             return None
         self._raise_if_strict()
         if self._latest.get(stream) == number:
             return None
+        # Of several threads with the same step, as replicas have it, one has the claim; `setdefault` is one step of the
+        # interpreter. A pair that is refused gives it up.
+        claim = object()
+        if self._claims.setdefault((stream, number), claim) is not claim:
+            return None
+        try:
+            if self._latest.get(stream) == number:
+                return None
+            return self._capture(logits, labels, number, stream, context, at, how)
+        finally:
+            del self._claims[stream, number]
+
+    def _capture(
+        self,
+        logits: object,
+        labels: object,
+        number: int,
+        stream: str,
+        context: dict[str, object],
+        at: float,
+        how: dict[str, Any],
+    ) -> Future[tuple[Comparison, ...]] | None:
         if (why := obstacle()) is not None:
-            self._notices.say_once(f"skipped: {why}", f"step {number}, stream {_short(stream)}: not captured: {why}")
+            self._notices.say_once(f"skipped: {why}", f"step {number}, stream {briefly(stream)}: not captured: {why}")
             return None
         layout = how["layout"]
         has_codebooks = type(layout) is str and "k" in layout
@@ -274,6 +302,7 @@ class Recorder:
             captured = capture(logits, labels, **how, window=self._window, specials=specials)
         except PairError as error:
             if not self._settings.strict:
+                self._accounts.refused += 1
                 self._handoff.submit(Refusal(error.code, str(error), error.evidence, number, stream, at))
                 return None
             raise
@@ -285,13 +314,29 @@ class Recorder:
             return True  # a fork's copy: what it holds is for the parent to say
         is_first = not self._closed
         self._closed = True
-        done = self._handoff.close(timeout)
-        if not done and (waiting := self.stats()["pending"]):
-            self._notices.say("close", f"closing took over {timeout:.1f} s: {waiting} comparisons are not written")
+        deadline = time.monotonic() + timeout
+        try:
+            done = self._handoff.close(timeout)
+            done &= self._pipeline.close_lanes(deadline - time.monotonic())
+        except KeyboardInterrupt:
+            self._say_what_waits("closing was interrupted")
+            raise
+        if not done:
+            self._say_what_waits(f"closing took over {timeout:.1f} s" if timeout > 0 else "closing had no time left")
         self._notices.say_how_many_were_held_back()
         if is_first and (summary := self._judge.summary()):
             self._notices.tell(summary)
         return done
+
+    def _say_what_waits(self, why: str) -> None:
+        stats = self.stats()
+        waiting = {name: counts["pending"] for name, counts in stats["sinks"].items() if counts["pending"]}
+        if not waiting and stats["pending"]:
+            waiting = {"any sink": stats["pending"]}
+        listed = ", ".join(f"{count} did not reach {name}" for name, count in waiting.items())
+        if listed and listed != self._told_waiting:
+            self._told_waiting = listed
+            self._notices.say("close", f"{why}: of {stats['submitted']} comparisons {listed}")
 
     def _is_wanted(self, stream: str) -> bool:
         if self._off or not self._handoff.is_mine():
@@ -314,24 +359,15 @@ class Recorder:
     def _hand_over(
         self, captured: Capture, step: int, stream: str, context: dict[str, object], at: float
     ) -> Future[tuple[Comparison, ...]] | None:
-        values, problems = plain_context(context)
-        for problem in problems:
-            self._notices.say(
-                "context",
-                f"step {step}, stream {_short(stream)}: {problem} in the context is no plain value and stands as null; "
-                "pass a number or a string",
-            )
-        for name in context.keys() - self._context_names:
-            self._context_names.add(name)
-            if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
-                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
-        self._submitted += captured.sizes.count
+        values = self._plain(context, step, stream)
+        count = captured.sizes.count
+        self._accounts.submitted += count
         if captured.hold is None:
             self._drop(
                 captured,
                 step,
                 "no slot free",
-                f"step {step}, stream {_short(stream)}: the device is too far "
+                f"step {step}, stream {briefly(stream)}: the device is too far "
                 "behind, or the worker: everything that may be on its way to the host is, so this pair is dropped; a "
                 "larger `every` helps",
             )
@@ -341,25 +377,40 @@ class Recorder:
         try:
             accepted = self._handoff.submit(Submission(captured, step, stream, values, at, future))
         except BaseException:
-            self._submitted -= captured.sizes.count
+            self._accounts.submitted -= count
             raise
         if accepted:
             return future
         if self._closed:
-            self._submitted -= captured.sizes.count
+            self._accounts.submitted -= count
             return None
         self._drop(
             captured,
             step,
             "queue full",
-            f"step {step}, stream {_short(stream)}: the queue of "
+            f"step {step}, stream {briefly(stream)}: the queue of "
             f"{self._settings.queue} pairs is full, so this one is dropped; a larger `every` or a faster disk helps",
         )
         return None
 
+    def _plain(self, context: dict[str, object], step: int, stream: str) -> dict[str, Any]:
+        values, problems = plain_context(context)
+        for problem in problems:
+            self._notices.say(
+                "context",
+                f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
+                "null; pass a number or a string",
+            )
+        for name in context.keys() - self._context_names:
+            self._context_names.add(name)
+            if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
+                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
+        return values
+
     def _drop(self, captured: Capture, step: int, reason: str, message: str) -> None:
-        self._dropped += captured.sizes.count
-        self._losses.add(captured.sizes.count, reason, step, step)
+        count = captured.sizes.count
+        self._losses.add(count, reason, step, step)
+        self._accounts.dropped += count
         self._notices.say(reason, message)
 
     def _refused(self, step: object, stream: object, error: Exception) -> None:
@@ -369,64 +420,19 @@ class Recorder:
             raise PredlogError(described(error)) from error
         where = f"step {step}" if type(step) is int else "step ?"
         self._notices.say(
-            f"refused at {_line_of(error)}", f"{where}, stream {_short(stream)}: not recorded: {described(error)}"
+            f"refused at {raised_at(error)}", f"{where}, stream {briefly(stream)}: not recorded: {described(error)}"
         )
 
     def _raise_if_strict(self) -> None:
         if self._settings.strict and (failure := self._notices.take()) is not None:
             raise PredlogError(failure)
 
-    def _make_sinks(self) -> Sequence[Processor]:
-        made: list[Processor] = []
-        if self._settings.directory is not None:
+    def _make_sinks(self) -> tuple[Processor | None, Sequence[Processor]]:
+        chosen = self._settings
+        file = None
+        if chosen.directory is not None:
             rank = this_process.rank()
             name = f"predictions-rank{rank}.jsonl" if rank else "predictions.jsonl"
-            made.append(JSONL(self._settings.directory / name, durable_every=self._settings.durable_every))
-        if self._settings.console and this_process.local_rank() == 0:
-            made.append(Console())
-        return [*made, *self._more_sinks]
-
-
-def _decoding(decode: Any, notices: Notices) -> list[Processor]:
-    if decode is None:
-        return []
-    try:
-        return [Decode(decode, notices)]
-    except TypeError as error:
-        raise SettingError(str(error)) from None
-
-
-def _special_tokens(given: Any, decode: Any) -> PerStream[SpecialTokens]:
-    if given is not None:
-        return per_stream(given, read_special_tokens)
-    return per_stream(decode, _what_it_knows)
-
-
-def _what_it_knows(decoder: Any) -> SpecialTokens:
-    # Nobody asked for them, so a decoder that has none, or tells nonsense, is no error.
-    try:
-        return of_tokenizer(decoder) or SpecialTokens()
-    except Exception:  # noqa: BLE001 - a foreign object's own code
-        return SpecialTokens()
-
-
-def _whole(step: object) -> int:
-    # A tensor is no Integral, so it is refused here without being read.
-    if not isinstance(step, numbers.Integral) or isinstance(step, bool):
-        raise PairError(f"step is a {type(step).__name__}: pass a Python int; reading a tensor would stop the device")
-    number = int(step)
-    if not 0 <= number < 2**63:
-        raise PairError(f"step={number} must be from 0 to 2**63 - 1")
-    return number
-
-
-def _line_of(error: Exception) -> str:
-    """Name the line that raised, so that each cause is said, however often another one comes."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-
-
-def _short(value: object) -> str:
-    return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"
+            file = JSONL(chosen.directory / name, durable_every=chosen.durable_every, mode=chosen.mode)
+        is_shown = chosen.console and this_process.local_rank() == 0
+        return file, [*([Console()] if is_shown else []), *self._more_sinks]

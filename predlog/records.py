@@ -8,6 +8,8 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn, cast
 
 import msgspec
@@ -61,7 +63,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
 
 class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
-    """The first line of each attempt: where it runs, with what versions and settings."""
+    """The first line of each attempt, and the last of one that was closed: where it runs, and what became of it."""
 
     event: ClassVar[str] = "predlog.run"
 
@@ -70,6 +72,10 @@ class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
     world_size: _Positive
     versions: dict[str, str]
     settings: dict[str, Any]
+    stats: Annotated[
+        dict[str, Any] | None,
+        Meta(description="In an attempt's last line, what `Recorder.stats` gives; null in its first."),
+    ] = None
     context: dict[str, Any]
 
 
@@ -167,6 +173,18 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     return conformed
 
 
+@lru_cache(maxsize=1)  # all of a pair's events have the same
+def timestamp(at: float) -> str:
+    """Give seconds since 1970 as events have them."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:
+    """Give the event that tells what is missing, of the same run and attempt as `like`."""
+    known = {"event": "predlog.gap", "level": "warning", "timestamp": timestamp(at), "context": {}, **fields}
+    return Checked({key: known[key] if key in known else like[key] for key in _KEYS["predlog.gap"]})
+
+
 def from_event(event: Mapping[str, Any]) -> Record:
     """Give the typed record of a conformed event; raises RecordError where a value has the wrong type."""
     try:
@@ -221,7 +239,7 @@ def json_schema() -> dict[str, Any]:
             "pattern": "^[0-9a-f]{8}$",
             "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
         }
-        definition["required"].append("crc")
+        definition["required"] = list(definition["properties"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"A line of a predlog file, schema {SCHEMA}",

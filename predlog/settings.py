@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Settings:
     queue: int
     strict: bool
     durable_every: float
+    text: bool
+    mode: int | None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -43,6 +46,12 @@ class Settings:
             raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
         if type(self.durable_every) not in {int, float} or not self.durable_every >= 0:
             raise SettingError(f"durable_every={self.durable_every!r} must be a number of seconds, 0 or more")
+        if type(self.text) is not bool:
+            raise SettingError(f"text={self.text!r} must be True or False")
+        if self.mode is not None and not (
+            type(self.mode) is int and 0 <= self.mode <= 0o777 and self.mode & stat.S_IWUSR
+        ):
+            raise SettingError(f"mode={self.mode!r} must be permissions that let the owner write, such as 0o600")
 
     def shown(self) -> dict[str, Any]:
         """Give the settings as plain values, as the first line of an attempt holds them."""

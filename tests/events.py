@@ -66,6 +66,7 @@ def run(**fields: Any) -> dict[str, Any]:
         "world_size": 8,
         "versions": {"predlog": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
         "settings": {"directory": "runs/exp1", "every": 10},
+        "stats": None,
         "context": {},
         **fields,
     }
@@ -105,6 +106,11 @@ def gap(**fields: Any) -> dict[str, Any]:
         "context": {},
         **fields,
     }
+
+
+def counts(stats: Any) -> dict[str, int]:
+    """Give what became of all comparisons, without the sinks one by one."""
+    return {name: number for name, number in stats.items() if name not in {"refused", "sinks"}}
 
 
 def pair(seed: int = 0, samples: int = 3, length: int = 20, vocabulary: int = 50) -> tuple[Tensor, Tensor]:

@@ -1,102 +1,19 @@
 """Whatever is handed to `compare`, the training loop goes on: nothing is raised, changed or kept."""
 
 import gc
-import itertools
 import subprocess
 import sys
 import weakref
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from structlog.typing import EventDict
 from torch import Tensor
 
 from predlog import PredlogError, Recorder
-from tests import events
-
-DTYPES = [
-    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
-    torch.float8_e8m0fnu, torch.complex64, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-    torch.uint16, torch.uint32, torch.uint64,
-]  # fmt: skip
-sizes = st.lists(st.sampled_from([0, 1, 2, 3, 5, 8]), max_size=5)
-
-
-def tensor(shape: list[int], dtype: torch.dtype, kind: str, fill: float) -> Any:  # noqa: PLR0911 - one a kind
-    made = torch.full(shape, fill)
-    if kind == "meta":
-        return torch.empty(shape, dtype=dtype, device="meta")
-    made = made.to(dtype)
-    if kind == "sparse" and dtype in {torch.float32, torch.bfloat16, torch.int64, torch.complex64}:
-        return made.to_sparse()
-    if kind == "grad" and (dtype.is_floating_point and dtype.itemsize > 1):
-        return made.requires_grad_()
-    if kind == "graph" and (dtype.is_floating_point and dtype.itemsize > 1):
-        return made.requires_grad_() * 1
-    if kind == "strided" and made.ndim > 1:
-        return made.transpose(0, -1)
-    if kind == "inference":
-        with torch.inference_mode():
-            return made.clone()
-    return made
-
-
-tensors = st.builds(
-    tensor,
-    sizes,
-    st.sampled_from(DTYPES),
-    st.sampled_from(["plain", "plain", "meta", "sparse", "grad", "graph", "strided", "inference"]),
-    st.sampled_from([0.0, 1.0, 2.0, -100.0, float("nan"), float("inf"), -float("inf"), 1e30]),
-)
-fitting = st.builds(
-    lambda b, t, v, dtype, fill: (tensor([b, t, v], dtype, "graph", fill), torch.arange(b * t).view(b, t) % max(v, 1)),
-    st.integers(1, 3), st.integers(1, 6), st.integers(1, 9), st.sampled_from(DTYPES),
-    st.sampled_from([0.0, 1.0, float("nan")]),
-)  # fmt: skip
-odd = st.sampled_from(
-    [None, "text", b"bytes", 3, -1, 2**70, 0.5, float("nan"), [], [[1, 2]], {}, (), object(),
-     np.arange(6).reshape(2, 3), np.array("text"), np.array([object()]), np.float32(3), torch.tensor(3), Exception,
-     lambda: None]
-)  # fmt: skip
-anything = odd | tensors
-calls = st.fixed_dictionaries(
-    {"pair": fitting | st.tuples(anything, anything), "step": st.just(0) | st.integers(0, 20) | odd},
-    optional={
-        "stream": st.sampled_from(["text", "audio", ""]) | odd,
-        "layout": st.sampled_from(
-            ["b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k", "b t (k v), b t k", "x"]
-        )
-        | odd,
-        "shift": st.integers(-2, 9) | odd,
-        "inputs": anything,
-        "ignore_index": st.sampled_from([-100, -1, 0, 2]) | odd,
-        "loss": odd | tensors,
-    },
-)
-
-
-def exploding_decoder(token: int) -> str:
-    if token % 2:
-        raise RuntimeError("decoder")
-    return "\ud800"
-
-
-_events = itertools.count()
-
-
-def exploding_processor(_logger: Any, _name: str, event: EventDict) -> EventDict:
-    if next(_events) % 5 == 0:
-        raise RuntimeError("processor")
-    return event
-
-
-def exploding_sink(_logger: Any, _name: str, event: EventDict) -> EventDict:
-    raise OSError("sink")
+from tests import events, nonsense
 
 
 class _CountsItsCalls:
@@ -107,30 +24,16 @@ def test_ten_thousand_calls_of_nonsense(tmp_path: Path, capfd: pytest.CaptureFix
     """10,000 calls with anything, a decoder, a processor and a sink that raise: nothing raised, changed or kept."""
     counter = _CountsItsCalls()
     recorder = Recorder(
-        tmp_path, every=1, decode=exploding_decoder, processors=[exploding_processor], queue=10**5,
-        sinks=[exploding_sink], console=False,
+        tmp_path, every=1, decode=nonsense.exploding_decoder, processors=[nonsense.exploding_processor], queue=10**5,
+        sinks=[nonsense.exploding_sink], console=False,
     )  # fmt: skip
 
     @settings(max_examples=10_000, database=None, suppress_health_check=list(HealthCheck))
-    @given(calls)
+    @given(nonsense.calls)
     def call(given: dict[str, Any]) -> None:
         counter.calls += 1
-        (logits, labels), step = given["pair"], given["step"]
-        how = {key: value for key, value in given.items() if key not in {"pair", "step"}}
-        # Each step of a stream is recorded once, so every call starts a new one where it can.
-        stream = how.pop("stream", "text")
-        if type(stream) is str:
-            stream += str(counter.calls)
-        # Copies, because hypothesis keeps what it has drawn: what is left of them after the call, predlog has kept.
-        handed = {"logits": logits, "labels": labels, **how}
-        handed = {name: one.clone() if isinstance(one, Tensor) else one for name, one in handed.items()}
-        tensors = [one for one in handed.values() if isinstance(one, Tensor)]
-        references = [weakref.ref(one) for one in tensors]
-        before = [fingerprint(one) for one in tensors]
-        recorder.compare(step=step, stream=stream, **handed)
-        assert [fingerprint(one) for one in tensors] == before
-        del handed, tensors
-        assert [reference() for reference in references] == [None] * len(references)
+        outcome = nonsense.make(recorder, given, counter.calls)
+        assert (outcome.changed, outcome.kept) == (0, 0)
 
     call()
     assert counter.calls >= 10_000
@@ -138,20 +41,13 @@ def test_ten_thousand_calls_of_nonsense(tmp_path: Path, capfd: pytest.CaptureFix
     stats = recorder.stats()
     assert stats["pending"] == 0
     # Nonsense must not be all: pairs that can be captured meet the broken decoder, processor and sink.
-    assert stats["failed"] == stats["submitted"] > 500
+    assert stats["sinks"]["exploding_sink"]["failed"] == stats["sinks"]["exploding_sink"]["submitted"] > 500
+    assert 0 < stats["failed"] < stats["submitted"] == stats["failed"] + stats["written"]
     lines = capfd.readouterr().err.splitlines()
     assert 3 <= len(lines) <= 40
     assert all(line.startswith("predlog: ") for line in lines)
     assert any("exploding_sink failed: OSError: sink" in line for line in lines)
     assert any("decode(" in line for line in lines)
-
-
-def fingerprint(one: Tensor) -> tuple[Any, ...]:
-    version = None if one.is_inference() else one._version
-    if one.is_meta or one.layout != torch.strided or not one.numel():
-        return (version, one.shape)
-    data = one.detach().flatten().clone().view(torch.uint8)
-    return (version, one.shape, one.stride(), one.requires_grad, bytes(data.tolist()))
 
 
 @pytest.mark.parametrize("how", [{}, {"shift": 99}, {"layout": "b v t, b t"}, {"layout": "nonsense"}, {"inputs": 7}])

@@ -282,11 +282,12 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
-    "errors", "notices", "ranks", "records", "context", "specials", "facts", "findings", "settings", "layout",
-    "window", "rows", "counting", "captured", "recipe", "ring", "surroundings", "capture", "unpacking", "handoff",
-    "losses", "judging", "processors", "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks",
-    "sinks.jsonl", "sinks.console", "sinks", "guards", "submission", "pipeline", "leaving", "recorder", "default",
-    "reading", "mistakes", "demo", "cli",
+    "errors", "writable", "notices", "forking", "resting", "ranks", "records", "context", "specials", "facts",
+    "findings", "settings", "layout", "window", "rows", "counting", "captured", "recipe", "ring", "surroundings",
+    "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
+    "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
+    "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
+    "mistakes", "demo", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -294,7 +295,7 @@ HOMES = {
         "default", "mistakes", "demo",
     },
     "einops": {"layout"},
-    "structlog": {"processors", "guards", "pipeline", "recorder"},
+    "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {f"sinks.{name}" for name in ("visible", "wording", "table", "codebooks", "console")} | {"demo", "cli"},

@@ -125,7 +125,7 @@ def test_context_is_copied_at_once(tmp_path: Path) -> None:
 
 
 def test_a_second_start_is_the_next_attempt(tmp_path: Path) -> None:
-    """A recorder on the same folder goes on in the same file, with a first line and a count of its own."""
+    """A recorder on the same folder goes on in the same file, with a first and last line and a count of its own."""
     for _ in range(3):
         with Recorder(tmp_path, every=1, samples=1, console=False) as recorder:
             recorder.compare(*events.pair(), 0)
@@ -133,7 +133,7 @@ def test_a_second_start_is_the_next_attempt(tmp_path: Path) -> None:
     assert found == [
         (event, attempt, seq)
         for attempt in (1, 2, 3)
-        for seq, event in enumerate(["predlog.run", "predlog.comparison"])
+        for seq, event in enumerate(["predlog.run", "predlog.comparison", "predlog.run"])
     ]
 
 
@@ -205,6 +205,7 @@ def test_the_process_group_has_the_last_word(tmp_path: Path, monkeypatch: pytest
         {"queue": 0}, {"sinks": 3}, {"sinks": [3]}, {"processors": print}, {"ranks": 1}, {"ranks": "one"},
         {"streams": "text"}, {"streams": [1]}, {"streams": 5}, {"streams": ()}, {"decode": 7}, {"directory": 7},
         {"durable_every": -1}, {"durable_every": float("nan")}, {"durable_every": "x"}, {"directory": ""},
+        {"text": "no"}, {"mode": 0o400}, {"mode": "600"}, {"mode": 0o7600}, {"mode": -1}, {"mode": True},
     ],
 )  # fmt: skip
 def test_senseless_settings_are_refused(settings: dict[str, Any]) -> None:
@@ -231,7 +232,14 @@ def test_a_full_queue_drops_the_newest(tmp_path: Path, capfd: pytest.CaptureFixt
         assert recorder.stats()["dropped"] == 4
         assert recorder.stats()["pending"] == 2
         release.set()
-    assert recorder.stats() == {"submitted": 6, "written": 2, "filtered": 0, "dropped": 4, "failed": 0, "pending": 0}
+    assert events.counts(recorder.stats()) == {
+        "submitted": 6,
+        "written": 2,
+        "filtered": 0,
+        "dropped": 4,
+        "failed": 0,
+        "pending": 0,
+    }
     (gap,) = (one for one in read(tmp_path) if isinstance(one, predlog.records.Gap))
     assert (gap.count, gap.reason, gap.first_step, gap.last_step) == (4, "queue full", 2, 5)
     assert capfd.readouterr().err.count("queue of 2 pairs is full") == 1
@@ -296,7 +304,7 @@ def test_a_worker_that_cannot_start_is_accounted_for(tmp_path: Path, monkeypatch
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", lambda _self: (_ for _ in ()).throw(RuntimeError("no thread")))
             assert recorder.compare(*events.pair(), 0) is None
-        assert set(recorder.stats().values()) == {0}
+        assert set(events.counts(recorder.stats()).values()) == {0}
         assert recorder.compare(*events.pair(), 1) is not None
     assert recorder.stats()["written"] == 1
 
@@ -314,7 +322,14 @@ def test_a_worker_that_fails_midway_is_accounted_for(tmp_path: Path, monkeypatch
             recorder.compare(*events.pair(), 0)
             recorder.flush()
         recorder.compare(*events.pair(), 1)
-    assert recorder.stats() == {"submitted": 4, "written": 3, "filtered": 0, "dropped": 0, "failed": 1, "pending": 0}
+    assert events.counts(recorder.stats()) == {
+        "submitted": 4,
+        "written": 3,
+        "filtered": 0,
+        "dropped": 0,
+        "failed": 1,
+        "pending": 0,
+    }
     assert [one.count for one in read(tmp_path) if isinstance(one, predlog.records.Gap)] == [1]
 
 
@@ -346,7 +361,8 @@ def test_the_environment_configures_the_default(tmp_path: Path) -> None:
 
 def test_a_senseless_environment_is_said(tmp_path: Path) -> None:
     """PREDLOG_EVERY=often is passed over, and the run goes on."""
-    done = program(tmp_path, "print(predlog.compare(*pair, 0).result(5)[0].step)", PREDLOG_EVERY="often")
+    code = "step = predlog.compare(*pair, 0).result(5)[0].step; predlog.flush(); print(step)"
+    done = program(tmp_path, code, PREDLOG_EVERY="often")
     assert done.returncode == 0
     assert done.stdout.endswith("0\n")
     assert "PREDLOG_EVERY='often'" in done.stderr
@@ -367,8 +383,8 @@ def test_configure_replaces_the_default(tmp_path: Path) -> None:
     predlog.compare(*events.pair(), 0)
     assert predlog.flush()
     assert first.compare(*events.pair(), 1) is None
-    assert len(list(read(tmp_path / "a"))) == len(list(read(tmp_path / "b"))) == 3
     assert predlog.close()
+    assert len(list(read(tmp_path / "a"))) == len(list(read(tmp_path / "b"))) == 4
     assert second.stats()["written"] == 2
 
 
@@ -528,3 +544,49 @@ def test_standard_logging_is_left_alone(tmp_path: Path) -> None:
     with Recorder(tmp_path, every=1, console=False) as recorder:
         recorder.compare(*events.pair(), 0)
     assert (list(logging.root.handlers), logging.root.level, set(logging.root.manager.loggerDict)) == before
+
+
+def test_of_threads_with_the_same_step_one_records(tmp_path: Path) -> None:
+    """Replicas that compare the same stream and step at once leave one pair of each step."""
+    start = threading.Barrier(4)
+
+    def work(recorder: Recorder) -> None:
+        for step in range(100):
+            start.wait()
+            recorder.compare(*events.pair(), step)
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, queue=1000) as recorder:
+        threads = [threading.Thread(target=work, args=(recorder,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == list(range(100))
+    assert recorder.stats()["submitted"] == recorder.stats()["written"] == 100
+
+
+def test_what_was_lost_is_said_where_closing_takes_too_long(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A sink that hangs is named at the end, with what did not reach it; what the file has is no loss."""
+    release = threading.Event()
+
+    def hanging(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        release.wait(30)
+        return event
+
+    recorder = Recorder(tmp_path, every=1, console=False, sinks=[hanging])
+    for step in range(5):
+        recorder.compare(*events.pair(), step)
+    assert not recorder.close(0.5)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == "predlog: closing took over 0.5 s: of 10 comparisons 10 did not reach hanging"
+    release.set()
+    assert recorder.close(30)
+    assert recorder.stats()["sinks"]["hanging"]["written"] == 10
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_the_file_has_the_mode_asked_for(tmp_path: Path, mode: int) -> None:
+    """`mode` is the most that the run's file permits."""
+    with Recorder(tmp_path / "run", every=1, console=False, mode=mode) as recorder:
+        recorder.compare(*events.pair(), 0)
+    assert (tmp_path / "run" / "predictions.jsonl").stat().st_mode & 0o777 == mode

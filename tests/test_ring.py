@@ -243,7 +243,7 @@ def test_what_finds_no_slot_is_dropped_and_counted(tmp_path: Path, capfd: pytest
             release.wait(30)
         return event
 
-    with Recorder(tmp_path, every=1, console=False, sinks=[stuck], queue=1000) as recorder:
+    with Recorder(tmp_path, every=1, console=False, processors=[stuck], queue=1000) as recorder:
         assert recorder.compare(logits, labels, 0) is not None
         assert entered.wait(10)
         futures = [recorder.compare(logits, labels, step) for step in range(1, 301)]

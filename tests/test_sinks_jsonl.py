@@ -1,5 +1,6 @@
 """The file: one write a line, attempts, torn lines, full disks."""
 
+import errno
 import os
 import re
 import resource
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from predlog import read, records
-from predlog.errors import RecordError
+from predlog.errors import NotDurableError, RecordError
 from predlog.sinks import JSONL
 from tests import events
 
@@ -121,7 +123,7 @@ def test_a_short_write_is_taken_back(tmp_path: Path) -> None:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
-        with pytest.raises(OSError, match="100 of"):
+        with pytest.raises(OSError, match="File too large"):
             append(sink, 2)
         assert file.stat().st_size == size
     finally:
@@ -133,12 +135,15 @@ def test_a_short_write_is_taken_back(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_not_ended_is_not_there_yet(tmp_path: Path) -> None:
-    """A reader leaves the last line alone until its newline is there, without a warning."""
+    """A reader leaves the last line alone until its newline is there; where nobody writes it any more, it is named."""
     file = tmp_path / "predictions.jsonl"
     line = records.to_line(events.comparison())
     file.write_bytes(line + line[:-1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        assert len(list(read(file))) == 1
+    os.utime(file, (0, 0))
+    with pytest.warns(UserWarning, match="line 2: it has no end: a kill has torn it"):
         assert len(list(read(file))) == 1
 
 
@@ -209,3 +214,143 @@ def test_a_kind_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
     news = b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
     file.write_bytes(news + records.to_line(events.comparison(step=7)))
     assert steps(file) == [7]
+
+
+def permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    """Without a mode the file and its folder are what the umask leaves of everything."""
+    before = os.umask(0o027)
+    try:
+        sink = JSONL(tmp_path / "run" / "predictions.jsonl")
+        append(sink, 1)
+    finally:
+        os.umask(before)
+    sink.close()
+    assert (permissions(sink.path), permissions(sink.path.parent)) == (0o640, 0o750)
+
+
+def test_a_mode_narrows_permissions(tmp_path: Path) -> None:
+    """A mode takes permissions away, from a file that is there as well, and gives none."""
+    before = os.umask(0o077)
+    try:
+        old = JSONL(tmp_path / "old" / "predictions.jsonl")
+        append(old, 1)
+        old.close()
+        old.path.chmod(0o664)
+        for mode, path in ((0o640, old.path), (0o666, tmp_path / "new" / "predictions.jsonl")):
+            sink = JSONL(path, mode=mode)
+            append(sink, 2)
+            sink.close()
+    finally:
+        os.umask(before)
+    assert permissions(old.path) == 0o640
+    assert (permissions(path), permissions(path.parent)) == (0o600, 0o700)
+
+
+@pytest.mark.parametrize("is_dangling", [True, False])
+def test_a_symbolic_link_is_not_followed(tmp_path: Path, is_dangling: bool) -> None:
+    """Whoever could put a link there could choose what is written to: nothing is, and the error says why."""
+    target = tmp_path / "target"
+    if not is_dangling:
+        target.write_text("precious\n")
+    link = tmp_path / "predictions.jsonl"
+    link.symlink_to(target)
+    with pytest.raises(OSError, match=r"a symbolic link is not followed, name the file itself: .*predictions\.jsonl"):
+        append(JSONL(link), 1)
+    assert target.exists() != is_dangling
+    assert is_dangling or target.read_text() == "precious\n"
+
+
+def test_a_removed_file_begins_anew_with_its_first_line(tmp_path: Path) -> None:
+    """Where somebody removes the folder in the middle of a run, a new file has the run's line before the next."""
+    sink = JSONL(tmp_path / "run" / "predictions.jsonl")
+    sink(None, "info", events.run())
+    append(sink, 1)
+    shutil.rmtree(sink.path.parent)
+    append(sink, 2, seq=2)
+    sink.close()
+    assert [(one.event, one.seq) for one in read(sink.path)] == [("predlog.run", 0), ("predlog.comparison", 2)]
+
+
+def test_a_file_that_fails_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stale handle, as of a file server that was started again, costs the line that met it and no other."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1)
+    stale = sink._file
+    write = os.write
+
+    def failing(file: int, data: bytes) -> int:
+        if file == stale:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", failing)
+    with pytest.raises(OSError, match="Stale file handle"):
+        append(sink, 2)
+    blocker = os.dup(0)  # has the number, lest the new file gets it
+    assert blocker == stale
+    append(sink, 3)
+    os.close(blocker)
+    assert steps(sink.path) == [1, 3]
+    sink.close()
+
+
+def test_what_is_written_and_not_durable_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line whose fdatasync fails is in the file: the error is another than that of a line that is not."""
+    sink = JSONL(tmp_path / "predictions.jsonl", durable_every=0)
+
+    def failing(_file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", failing)
+        with pytest.raises(NotDurableError, match="written, but not safe against a power cut"):
+            append(sink, 1)
+    append(sink, 2)
+    sink.close()
+    assert steps(sink.path) == [1, 2]
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    """What is no file is no attempt of before, and nobody hangs to find that out."""
+    path = tmp_path / "predictions.jsonl"
+    os.mkfifo(path)
+    assert JSONL(path).last_attempt() == 0
+
+
+def test_threads_share_a_sink(tmp_path: Path) -> None:
+    """Threads that write at once through one sink write every line once and whole, into one open file."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    start = threading.Barrier(8)
+
+    def work(thread: int) -> None:
+        start.wait()
+        append(sink, *range(100 * thread, 100 * thread + 100))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(steps(sink.path)) == list(range(800))
+    open_files = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert open_files.count(str(sink.path)) == 1
+    sink.close()
+
+
+def test_the_file_is_no_standard_stream(tmp_path: Path) -> None:
+    """Where a process was started with its stdout closed, nothing that prints there writes into the file."""
+    program = (
+        "import os; from tests import events; from predlog.sinks import JSONL; import sys\n"
+        "sink = JSONL(sys.argv[1]); sink(None, 'info', events.comparison(step=1))\n"
+        "os.write(2, str(sink._file).encode())\n"
+    )
+    done = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "-", sys.executable, "-c", program, tmp_path / "predictions.jsonl"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stderr) > 2
+    assert steps(tmp_path / "predictions.jsonl") == [1]

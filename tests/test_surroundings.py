@@ -579,7 +579,7 @@ class _Keeps(torch.autograd.Function):
 
 @contextmanager
 def blocked_recorder(directory: Path) -> Iterator[tuple[Recorder, threading.Event]]:
-    """Give a recorder whose worker stands in its sink until the event is set."""
+    """Give a recorder whose worker stands in a processor until the event is set."""
     arrived, release = threading.Event(), threading.Event()
 
     def wait(_logger: Any, _name: str, event: EventDict) -> EventDict:
@@ -587,7 +587,7 @@ def blocked_recorder(directory: Path) -> Iterator[tuple[Recorder, threading.Even
         assert release.wait(60)
         return event
 
-    with Recorder(directory, every=1, console=False, strict=True, sinks=[wait], queue=100) as recorder:
+    with Recorder(directory, every=1, console=False, strict=True, processors=[wait], queue=100) as recorder:
         recorder.compare(*events.pair(), 0, stream="first")
         assert arrived.wait(60)
         try:

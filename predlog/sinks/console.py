@@ -1,8 +1,9 @@
 """Show events to whoever watches the run: tables on a terminal, plain lines in a log or a pipe."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import rich
 from rich.console import Console as RichConsole
@@ -11,7 +12,7 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
-from predlog import records
+from predlog import records, writable
 from predlog.records import Event
 from predlog.sinks.codebooks import CodebookLine, CodebookRow
 from predlog.sinks.table import PlainLines, TokenTable
@@ -20,6 +21,9 @@ from predlog.sinks.wording import ASCII, ERROR, NAME, PLAIN, RIGHT, UNICODE, WAR
 
 # Streams whose errors are remembered.
 _MOST_STREAMS = 1024
+# A slow terminal takes a table within that many seconds.
+_PATIENCE = 1.0
+_STUCK = "is it stopped, or a pipe that nobody reads?"
 
 
 class Console:
@@ -33,6 +37,7 @@ class Console:
         self._console = console
         self._last: Event | None = None
         self._errors: dict[str, set[str]] = {}
+        self._patience = _PATIENCE
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
@@ -40,10 +45,18 @@ class Console:
             console = self._console or rich.get_console()
             self._remember(event)
             if drawn := self._drawn(event, console):
+                self._wait(console.file)
                 with _tqdm_aside(console):
                     _print(console, drawn)
             self._last = event
         return event
+
+    def _wait(self, stream: IO[str]) -> None:
+        """Wait a moment for a stream that is stuck, and not again before it has taken something."""
+        patience, self._patience = self._patience, 0.0
+        if not writable.wait(stream, patience):
+            raise TimeoutError(f"the console takes nothing for {_PATIENCE:g} s or more: {_STUCK}")
+        self._patience = _PATIENCE
 
     def _remember(self, event: Event) -> None:
         """Keep which errors stand in a stream: its tables are headed by them, lest ticks below be taken for success."""
@@ -57,6 +70,8 @@ class Console:
                 return self._comparison(event, console)
             case "predlog.finding":
                 return _finding(event, console)
+            case "predlog.run" if event["stats"] is not None:
+                return _closing(event["stats"], console)
             case "predlog.run":
                 return _line(f"predlog {event['versions']['predlog']}: {_destination(event)}", NAME, console)
             case "predlog.gap":
@@ -134,6 +149,15 @@ def _destination(event: Event) -> str:
     if directory is None:
         return every
     return f"{every}, to {directory}, attempt {event['attempt']}"
+
+
+def _closing(stats: Mapping[str, Any], console: RichConsole) -> RenderableType | None:
+    """Say how many comparisons are missing, if any are."""
+    missing = {name: stats[name] for name in ("dropped", "failed", "pending") if stats[name]}
+    if not missing:
+        return None
+    listed = ", ".join(f"{count} {name}" for name, count in missing.items())
+    return _line(f"predlog: closed; of {stats['submitted']} comparisons {listed}", WARNING, console)
 
 
 def _line(text: str, style: Style, console: RichConsole) -> RenderableType:

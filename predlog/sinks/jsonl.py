@@ -1,13 +1,16 @@
 """Append events to a file, one `write(2)` a line, so that what is written survives a kill of the process."""
 
 import errno
+import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from predlog import records
-from predlog.errors import RecordError
+from predlog.errors import NotDurableError, RecordError
+from predlog.forking import CalmLock
 from predlog.records import Event
 
 # Enough to hold the last whole line of a file, however long its token texts are.
@@ -19,30 +22,52 @@ class JSONL:
 
     The file and its folders are made with the first event. A line goes out in one `write`, so a reader sees
     it whole or not at all, and no kill of the process can take it back. At least every `durable_every`
-    seconds of writing, and at `flush` and `close`, the lines are also made safe against a power cut.
+    seconds of writing, and at `flush` and `close`, the lines are also made safe against a power cut. Threads, processes
+    and signal handlers may write to one file at once.
+
+    The file's permissions follow the umask; `mode`, such as 0o600, narrows them, and those of a folder that is made
+    for it. A symbolic link at `path` is not followed: whoever could put it there could choose what is written to.
+
+    Raises:
+        OSError: The line is not in the file. The next event opens it anew.
+        NotDurableError: The line is in the file, and could not be made safe against a power cut.
+        RecordError: The event fits no schema.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, durable_every: float = 10.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, durable_every: float = 10.0, mode: int | None = None) -> None:
         self.path = Path(path)
         self._durable_every = durable_every
+        self._mode = mode
         self._file: int | None = None
+        self._header = b""
         self._synced_at = time.monotonic()
         self._unsynced = False
+        self._lock = CalmLock()
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Write the event, if it is one of predlog's."""
         if records.is_ours(event):
-            self._write(records.to_line(event))
+            line = records.to_line(event)
+            with self._lock:
+                self._append(line)
+                if event["event"] == "predlog.run" and event["stats"] is None:
+                    self._header = line
+                if time.monotonic() - self._synced_at >= self._durable_every:
+                    self._flush()
         return event
 
     def last_attempt(self) -> int:
         """Give the attempt that the file's last undamaged line belongs to; 0 for a new or foreign file."""
         try:
-            with self.path.open("rb") as file:
-                file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
-                lines = file.read(_TAIL).split(b"\n")
+            # What is no file, a pipe for instance, would not come back from being opened.
+            file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return 0
+        try:
+            size = os.fstat(file).st_size
+            lines = os.pread(file, _TAIL, max(size - _TAIL, 0)).split(b"\n") if size else []
+        finally:
+            os.close(file)
         for line in reversed(lines):
             try:
                 return records.from_line(line).attempt
@@ -51,49 +76,99 @@ class JSONL:
         return 0
 
     def flush(self) -> None:
-        """Make what is written safe against a power cut (`fdatasync`)."""
-        self._synced_at = time.monotonic()
-        if self._file is not None and self._unsynced:
-            self._unsynced = False
-            _sync(self._file)
+        """Make what is written safe against a power cut (`fdatasync`); raises NotDurableError where that fails."""
+        with self._lock:
+            self._flush()
 
     def close(self) -> None:
         """Flush and close the file; the next event opens it again."""
-        file, unsynced = self._file, self._unsynced
-        self._file, self._unsynced = None, False
-        if file is not None:
+        with self._lock:
             try:
-                if unsynced:
-                    _sync(file)
+                self._flush()
             finally:
+                self._close()
+
+    def _append(self, line: bytes) -> None:
+        try:
+            if self._file is not None and not os.fstat(self._file).st_nlink:
+                # Somebody removed the file: what goes on being written there, nobody will read. The new one begins as
+                # the old one did.
+                self._close()
+                self._unsynced = False
+                line = self._header + line
+            if self._file is None:
+                self._file = self._open()
+            _write_whole(self._file, line)
+        except OSError as error:
+            self._close()
+            if error.errno == errno.ELOOP and self.path.is_symlink():
+                raise OSError(
+                    errno.ELOOP, f"a symbolic link is not followed, name the file itself: {self.path}"
+                ) from None
+            raise
+        self._unsynced = True
+
+    def _flush(self) -> None:
+        self._synced_at = time.monotonic()
+        if self._file is not None and self._unsynced:
+            self._unsynced = False
+            try:
+                _sync(self._file)
+            except OSError as error:
+                raise NotDurableError(f"{self.path} is written, but not safe against a power cut: {error}") from None
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what it could say was said of the line that was not written
                 os.close(file)
 
-    def _write(self, line: bytes) -> None:
-        if self._file is not None and not os.fstat(self._file).st_nlink:
-            self.close()  # somebody removed the file: what goes on being written there, nobody will read
-        if self._file is None:
-            self._file = self._open()
-        written = os.write(self._file, line)
-        if written < len(line):
-            # The disk is full. Taken back, the next line can't merge with half of this one.
-            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
-            raise OSError(f"{self.path}: only {written} of {len(line)} bytes of a line could be written")
-        self._unsynced = True
-        if time.monotonic() - self._synced_at >= self._durable_every:
-            self.flush()
-
     def _open(self) -> int:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        mode = 0o666 if self._mode is None else self._mode
+        # Who may read the file may enter its folder.
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=mode | (mode & 0o444) >> 2)
+        file = _apart(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
         try:
-            size = os.fstat(file).st_size
-            if size and os.pread(file, 1, size - 1) != b"\n":
+            status = os.fstat(file)
+            if self._mode is not None and status.st_mode & 0o777 & ~mode:
+                os.fchmod(file, status.st_mode & mode)
+            if status.st_size and os.pread(file, 1, status.st_size - 1) != b"\n":
                 # A kill tore the last line. Closed, it stays one damaged line and the next one stays whole.
                 os.write(file, b"\n")
         except BaseException:
             os.close(file)
             raise
         return file
+
+
+def _apart(file: int) -> int:
+    """Where a standard stream is closed, its number is free: in our file nobody should print."""
+    if file > 2:
+        return file
+    try:
+        return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(file)
+
+
+def _write_whole(file: int, line: bytes) -> None:
+    """Write a line in one `write`; where that fails, leave the file as it was."""
+    written = os.write(file, line)
+    if written == len(line):
+        return
+    try:
+        written += os.write(file, line[written:])  # says why: no space, a quota, a limit
+    finally:
+        _take_back(file, written)
+    raise OSError(errno.EIO, f"a line of {len(line)} bytes could not be written at once")
+
+
+def _take_back(file: int, written: int) -> None:
+    """Take half a line back, lest the next one merges with it; but not what another process has written behind it."""
+    with suppress(OSError):
+        end = os.fstat(file).st_size
+        if end == os.lseek(file, 0, os.SEEK_CUR):
+            os.ftruncate(file, end - written)
 
 
 def _sync(file: int) -> None:

@@ -13,18 +13,33 @@ _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800"
 
 
-@lru_cache(maxsize=65536)
+# Enough for a message; of what is longer, nobody reads the rest on a terminal.
+_LONGEST = 4096
+# Tokens are shorter, and come again.
+_REMEMBERED = 64
+
+
 def visible(text: str, space: str = "␣") -> str:
     r"""Escape each character that is invisible, moves the cursor or changes its neighbour's width.
 
     A newline reads `\n`, an escape `\x1b`, a right-to-left override `\u202e`, a backslash `\\`, a space as `space`.
+    Of a longer text, its first 4096 characters are shown.
     """
+    if len(text) <= _REMEMBERED:
+        return _known(text, space)
+    return _shown(text, space) if len(text) <= _LONGEST else f"{_shown(text[:_LONGEST], space)}…"
+
+
+def _shown(text: str, space: str) -> str:
     if text.isascii() and text.isprintable():
         return text.replace("\\", "\\\\").replace(" ", space)
     shown = "".join(
         space if character == " " else _escaped(character) if _is_unsafe(character) else character for character in text
     )
     return f"◌{shown}" if shown and unicodedata.combining(shown[0]) else shown
+
+
+_known = lru_cache(maxsize=65536)(_shown)
 
 
 def shorten(text: str, width: int, ellipsis: str = "…") -> str:

@@ -15,7 +15,7 @@ from tests.faults.experiment import Figure, Size, at_most, equals, told
 from tests.faults.leaving import Left, code_without, left
 
 _BEFORE, _QUEUED = 10, 50
-_LOST = re.compile(r"^predlog: .*?\b(\d+) (?:comparison|event|pair|record)", re.MULTILINE)
+_LOST = re.compile(r"^predlog: closing .*?\b(\d+) did not reach", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""Around a fork: predlog's threads hold no lock of anybody's at that moment, and a child starts with free ones.
+
+A thread is gone in the child, and what it had locked stays locked there for ever: a console's lock, a progress bar's, a
+stream's own. So whatever is done behind a `CalmLock` is waited for before a fork, for a moment and not longer.
+"""
+
+import os
+import threading
+import time
+import weakref
+
+# For all of them together. Longer takes only what is stuck, and has then promised nothing.
+_PATIENCE = 0.25
+
+_all: "weakref.WeakValueDictionary[int, CalmLock]" = weakref.WeakValueDictionary()
+
+
+class _Forking(threading.local):
+    """What this thread holds while it forks."""
+
+    def __init__(self) -> None:
+        self.held: list[CalmLock] = []
+
+
+_forking = _Forking()
+
+
+class CalmLock:
+    """A re-entrant lock that forks wait for, and that is free in the child."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        _all[id(self)] = self
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+
+    def hold(self, timeout: float) -> bool:
+        """Take it for a fork; False where that takes longer than `timeout` seconds."""
+        return self._lock.acquire(timeout=max(timeout, 0.0))
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def renew(self) -> None:
+        """Forget who holds it: a thread that the child does not have."""
+        self._lock = threading.RLock()
+
+
+def _locks() -> list[CalmLock]:
+    return [lock for one in _all.valuerefs() if (lock := one()) is not None]
+
+
+def _before() -> None:
+    deadline = time.monotonic() + _PATIENCE
+    _forking.held = [lock for lock in _locks() if lock.hold(deadline - time.monotonic())]
+
+
+def _in_parent() -> None:
+    held, _forking.held = _forking.held, []
+    for lock in held:
+        lock.release()
+
+
+def _in_child() -> None:
+    for lock in _locks():
+        if lock not in _forking.held:
+            lock.renew()
+    _in_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

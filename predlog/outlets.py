@@ -1,0 +1,178 @@
+"""The way of events into one sink: it takes nothing else down with it, and is told what it lacks.
+
+A sink that fails again and again rests, and is tried again. What it did not take is not forgotten: the attempt's first
+line and findings are kept for it, and comparisons are counted, until a gap record in the sink itself says so.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from structlog.typing import Processor
+
+from predlog import records
+from predlog.errors import NotDurableError, described
+from predlog.guards import name_of
+from predlog.losses import Loss, Losses
+from predlog.notices import Notices
+from predlog.records import Event
+from predlog.resting import Rest
+from predlog.sinks import JSONL, Console
+
+# Findings that are kept for a sink: those of a stream and code that came first are given up first.
+_MOST_OWED = 256
+# Structlog's processors may look at the logger: it is one that does nothing.
+_LOGGER: Final = structlog.ReturnLogger()
+
+
+class Outlet:
+    """One sink, how many comparisons it took and did not take, and what it is owed.
+
+    One thread at a time calls `take`, `settle` and `finish`, which never raise; the others may be called from any.
+    """
+
+    def __init__(self, sink: Processor, notices: Notices) -> None:
+        self.name = name_of(sink)
+        self.written = 0
+        self.failed = 0
+        self._sink = sink
+        self._is_ours = type(sink) in {JSONL, Console}
+        self._notices = notices
+        self._rest = Rest()
+        self._why = ""
+        self._seq = 0
+        self._like: Event | None = None
+        self._header: Event | None = None
+        self._findings: dict[tuple[Any, ...], Event] = {}
+        self._losses = Losses()
+
+    def take(self, event: Event) -> bool:
+        """Give the sink an event, and before it what it is owed; False where it did not take it."""
+        self._like = event
+        is_comparison = event["event"] == "predlog.comparison"
+        if self._rest.is_over() and self._pay(event) and self._give(event):
+            self.written += is_comparison
+            return True
+        self.failed += is_comparison
+        self.lose(event, self._why)
+        return False
+
+    def lose(self, event: Event, why: str) -> None:
+        """Note that the sink does not get an event: it is told so, or gets it later."""
+        match event["event"]:
+            case "predlog.comparison":
+                self._losses.add(1, why, event["step"], event["step"])
+            case "predlog.finding" if len(self._findings) < _MOST_OWED:
+                self._findings[event["stream"], event["code"], event["codebook"]] = event
+            case "predlog.run" if event["stats"] is None:
+                self._header = event
+
+    def lack(self, loss: Loss) -> None:
+        """Note what was lost on the way to every sink."""
+        self._losses.add(loss.count, loss.reason, loss.first_step, loss.last_step)
+
+    def settle(self) -> None:
+        """Give the sink what it is owed, and make what is written durable."""
+        if self._like is not None and self._rest.is_over():
+            self._pay(self._like)
+        self._call("flush")
+
+    def finish(self) -> None:
+        """Give the sink what it is owed, whether it rests or not, and close it."""
+        self._rest.end()
+        if self._like is not None:
+            self._pay(self._like)
+        self._call("close")
+
+    def wake(self) -> None:
+        """Let the sink be tried with the next event: there are no more to come."""
+        self._rest.end()
+
+    def last_attempt(self) -> int:
+        """Give the newest attempt in the sink's file; 0 where it has none, or none that can be read."""
+        try:
+            return self._sink.last_attempt() if isinstance(self._sink, JSONL) else 0
+        except OSError as error:
+            self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}")
+            return 0
+
+    def _pay(self, like: Event) -> bool:
+        """Give what is owed, the attempt's first line first; False where the sink took not all of it."""
+        if self._header is not None:
+            if not self._give(self._header):
+                return False
+            self._header = None
+        losses = self._losses.take()
+        while losses:
+            if not self._give(_gap(like, losses[0])):
+                for loss in losses:
+                    self.lack(loss)
+                return False
+            del losses[0]
+        for key, finding in list(self._findings.items()):
+            if not self._give(finding):
+                return False
+            self._findings.pop(key, None)
+        return True
+
+    def _give(self, event: Event) -> bool:
+        event["seq"] = self._seq
+        try:
+            self._sink(_LOGGER, event["level"], event if self._is_ours else _copied(event))
+        except structlog.DropEvent:
+            pass  # it took the event; structlog's own LogCapture ends like that
+        except NotDurableError as error:
+            self._notices.say(f"sync {self.name}", str(error))
+        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
+            self._failed(error)
+            return False
+        self._seq += 1
+        if self._rest.failures:
+            self._recovered()
+        return True
+
+    def _failed(self, error: BaseException) -> None:
+        if not self._rest.failures:  # one reason for all that is missing until it works again
+            self._why = f"{self.name} failed: {_kind(error)}"
+        rest = self._rest.failed()
+        again = f"; {self._rest.failures} times in a row, so it rests for {rest:g} s" if rest else ""
+        self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}{again}")
+
+    def _recovered(self) -> None:
+        if self._rest.failures > 1:
+            self._notices.mention(
+                f"{self.name} again", f"{self.name} works again, after {self._rest.failures} failures"
+            )
+        self._rest.worked()
+
+    def _call(self, method: str) -> None:
+        """Call one of the methods that a sink may have: flush, close."""
+        try:
+            getattr(self._sink, method, lambda: None)()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._notices.say(f"{method} {self.name}", f"{self.name} failed: {described(error)}")
+
+
+def _gap(like: Mapping[str, Any], loss: Loss) -> Event:
+    return records.gap(
+        like, time.time(),
+        count=loss.count, reason=loss.reason, first_step=loss.first_step, last_step=loss.last_step,
+    )  # fmt: skip
+
+
+def _kind(error: BaseException) -> str:
+    """Name the kind of an error: what differs from time to time would make a gap record each."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return type(error).__name__
+
+
+def _copied(value: Any) -> Any:
+    """Copy an event: a foreign sink may change what it gets, and others get the same."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value

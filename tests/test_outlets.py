@@ -1,0 +1,266 @@
+"""The way into a sink: what it takes, what it is owed, when it rests, and that it delays nothing but itself."""
+
+import itertools
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.typing import EventDict
+
+from predlog import Comparison, Finding, Recorder, read, records
+from predlog.losses import Loss
+from predlog.notices import Notices
+from predlog.outlets import Outlet
+from predlog.resting import Rest
+from tests import events
+
+
+class Moody:
+    """A sink that fails while it is told to, and keeps what it takes."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.tried = 0
+        self.taken: list[dict[str, Any]] = []
+
+    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+        self.tried += 1
+        if self.fails:
+            raise OSError(28, "No space left on device")
+        self.taken.append(dict(event))
+        return event
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr("predlog.outlets.Rest", lambda: Rest(lambda: now[0]))
+    return now
+
+
+def send(outlet: Outlet, *steps: int) -> list[bool]:
+    return [outlet.take(records.Checked(events.comparison(step=step))) for step in steps]
+
+
+def test_a_rest_doubles_up_to_a_minute() -> None:
+    """Four failures are no reason to rest, the fifth is one for a second, each further one for twice as long."""
+    rest = Rest(lambda: 0.0)
+    assert [rest.failed() for _ in range(12)] == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
+    rest.worked()
+    assert [rest.failed() for _ in range(5)] == [0, 0, 0, 0, 1]
+
+
+def test_a_sink_that_fails_rests_and_comes_back(clock: list[float], capfd: pytest.CaptureFixture[str]) -> None:
+    """Five tries, then one after 1 s, 2 s, 4 s …; back again it gets one gap for all that it lacks, before the next."""
+    sink = Moody()
+    outlet = Outlet(sink, Notices())
+    assert send(outlet, 0) == [True]
+    sink.fails = True
+    tried = [1]
+    for step in range(1, 101):
+        clock[0] = step / 10
+        send(outlet, step)
+        tried.append(sink.tried)
+    # From the fifth failure at 0.5 s on: at 1.5, 3.5 and 7.5 s.
+    at = [step for step, (before, after) in enumerate(itertools.pairwise(tried), 1) if after > before]
+    assert at == [1, 2, 3, 4, 5, 15, 35, 75]
+    sink.fails = False
+    clock[0] = 16
+    assert send(outlet, 200, 201) == [True, True]
+    assert [(one["event"], one.get("step")) for one in sink.taken] == [
+        ("predlog.comparison", 0), ("predlog.gap", None), ("predlog.comparison", 200), ("predlog.comparison", 201)
+    ]  # fmt: skip
+    gap = sink.taken[1]
+    assert (gap["count"], gap["first_step"], gap["last_step"]) == (100, 1, 100)
+    assert gap["reason"] == "Moody failed: No space left on device"
+    assert [one["seq"] for one in sink.taken] == [0, 1, 2, 3]
+    assert (outlet.written, outlet.failed) == (3, 100)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition(" failed: ")[0] for line in lines[:1]] == ["predlog: Moody"]
+    assert lines[1:] == ["predlog: Moody works again, after 8 failures"]
+
+
+def test_what_is_owed_comes_in_order(clock: list[float]) -> None:
+    """The attempt's first line, then gaps, then findings, then what is new: nothing twice, nothing forgotten."""
+    sink = Moody()
+    sink.fails = True
+    outlet = Outlet(sink, Notices(keep=True))
+    outlet.take(records.Checked(events.run()))
+    outlet.take(records.Checked(events.finding()))
+    send(outlet, 1)
+    outlet.lack(Loss(3, "queue full", 2, 4))
+    sink.fails = False
+    send(outlet, 5)
+    assert [one["event"].removeprefix("predlog.") for one in sink.taken] == [
+        "run", "gap", "gap", "finding", "comparison"
+    ]  # fmt: skip
+    assert [(one["count"], one["reason"]) for one in sink.taken[1:3]] == [
+        (1, "Moody failed: No space left on device"), (3, "queue full")
+    ]  # fmt: skip
+    assert [one["seq"] for one in sink.taken] == list(range(5))
+
+
+def test_a_gap_that_fails_is_told_later(clock: list[float]) -> None:
+    """However often a gap can't be written, what it counts is counted once."""
+    sink = Moody()
+    outlet = Outlet(sink, Notices(keep=True))
+    outlet.lack(Loss(3, "queue full", 2, 4))
+    outlet.lack(Loss(4, "no slot free", 5, 6))
+    sink.fails = True
+    send(outlet, 7, 8)
+    sink.fails = False
+    outlet.finish()
+    assert [(one["count"], one["reason"]) for one in sink.taken] == [
+        (3, "queue full"), (4, "no slot free"), (2, "Moody failed: No space left on device")
+    ]  # fmt: skip
+
+
+def test_a_resting_sink_is_tried_once_more_at_the_end(clock: list[float]) -> None:
+    """Whoever closes waits for no rest: what is owed is written if it can be by then."""
+    sink = Moody()
+    outlet = Outlet(sink, Notices(keep=True))
+    sink.fails = True
+    send(outlet, *range(9))
+    sink.fails = False
+    outlet.settle()
+    assert not sink.taken
+    outlet.finish()
+    assert [one["count"] for one in sink.taken] == [9]
+
+
+def test_a_finding_replaces_the_one_before_it(clock: list[float]) -> None:
+    """Of what is owed of one stream and code, the latest is told: that it is gone."""
+    sink = Moody()
+    sink.fails = True
+    outlet = Outlet(sink, Notices(keep=True))
+    for level in ("error", "info"):
+        outlet.take(records.Checked(events.finding(level=level)))
+    sink.fails = False
+    outlet.finish()
+    assert [one["level"] for one in sink.taken] == ["info"]
+
+
+def test_a_hanging_sink_delays_nothing_else(tmp_path: Path) -> None:
+    """While one sink hangs, the file and another sink get everything; what finds no room is lost there alone."""
+    release, hangs = threading.Event(), threading.Event()
+    heard = structlog.testing.LogCapture()
+
+    def hanging(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        hangs.set()
+        assert release.wait(60)
+        return event
+
+    recorder = Recorder(tmp_path, every=1, samples=1, console=False, sinks=[hanging, heard], queue=10)
+    for step in range(50):
+        future = recorder.compare(*events.pair(), step)
+        assert future is not None
+        assert len(future.result(10)) == 1
+    assert hangs.wait(10)
+    assert not recorder.flush(0.1)
+    sinks = recorder.stats()["sinks"]
+    assert sinks["JSONL"]["written"] == sinks["LogCapture"]["written"] == 50
+    assert sinks["hanging"]["dropped"] + sinks["hanging"]["pending"] == 50
+    release.set()
+    assert recorder.close()
+    stats = recorder.stats()
+    assert stats["written"] == 50
+    hanging_stats = stats["sinks"]["hanging"]
+    assert hanging_stats["written"] + hanging_stats["dropped"] == 50
+    assert hanging_stats["dropped"] > 30
+    assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == list(range(50))
+    assert not [one for one in read(tmp_path) if isinstance(one, records.Gap)]
+
+
+def test_a_slow_sink_is_told_what_it_lacks(tmp_path: Path) -> None:
+    """What found no room on the way to a sink is a gap there, and a finding among it is told after all."""
+    release = threading.Event()
+    taken: list[Any] = []
+
+    def slow(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        assert release.wait(60)
+        taken.append(event)
+        return event
+
+    logits, labels = events.pair()
+    with Recorder(tmp_path, every=1, samples=1, console=False, sinks=[slow], queue=3) as recorder:
+        for step in range(20):
+            future = recorder.compare(logits, labels, step)
+            assert future is not None
+            future.result(10)
+        recorder.compare(logits, labels[:, :3], 20)
+        future = recorder.compare(logits, labels, 21)
+        assert future is not None
+        future.result(10)
+        release.set()
+    shown = [one["step"] for one in taken if one["event"] == "predlog.comparison"]
+    gaps = [one for one in taken if one["event"] == "predlog.gap"]
+    assert sum(one["count"] for one in gaps) == 21 - len(shown) > 10
+    assert {one["reason"] for one in gaps} == {"slow is too slow"}
+    # Found, and gone again by the time that it could be told.
+    assert [one["level"] for one in taken if one["event"] == "predlog.finding"] == ["info"]
+    assert [one.level for one in read(tmp_path) if isinstance(one, Finding)] == ["error", "info"]
+    assert [one["seq"] for one in taken] == list(range(len(taken)))
+
+
+def test_where_no_thread_can_be_had_a_sink_is_served_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its end the interpreter starts no more threads: then a sink is called by the worker, and closed."""
+    closed, taken = threading.Event(), []
+
+    class Sink:
+        def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+            taken.append(event["event"])
+            return event
+
+        def close(self) -> None:
+            closed.set()
+
+    start = threading.Thread.start
+
+    def only_the_worker(thread: threading.Thread) -> None:
+        if thread.name != "predlog":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", only_the_worker)
+    with Recorder(tmp_path, every=1, samples=1, console=False, sinks=[Sink()]) as recorder:
+        recorder.compare(*events.pair(), 0)
+    assert taken == ["predlog.run", "predlog.comparison", "predlog.run"]
+    assert closed.is_set()
+
+
+def test_the_last_line_says_what_became_of_it_all(tmp_path: Path) -> None:
+    """An attempt that is closed ends with its counts; the sinks have it, too."""
+    taken: list[Any] = []
+
+    def odd_steps(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event.get("step", 1) % 2 == 0:
+            raise structlog.DropEvent
+        return event
+
+    def failing(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event.get("step") == 3:
+            raise ValueError
+        return event
+
+    def keep(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        taken.append(event)
+        return event
+
+    with Recorder(
+        tmp_path, every=1, samples=1, console=False, processors=[odd_steps, failing], sinks=[keep]
+    ) as recorder:
+        for step in range(5):
+            recorder.compare(*events.pair(), step)
+        recorder.compare(None, None, 5)
+    *_, last = read(tmp_path)
+    assert isinstance(last, records.Run)
+    assert last.stats == recorder.stats() | {"sinks": last.stats["sinks"]} if last.stats else False
+    assert events.counts(recorder.stats()) == {
+        "submitted": 5, "written": 1, "filtered": 3, "dropped": 0, "failed": 1, "pending": 0
+    }  # fmt: skip
+    assert recorder.stats()["refused"] == 1
+    assert taken[-1]["stats"] == last.stats
