@@ -46,7 +46,7 @@ def _figures(case: str, slow: str, queue: int, done: dict[str, Any], file: Conte
     yield equals(f"{case}: submitted, of calls", stats["submitted"], calls)
     yield equals(f"{case}: in the file and in its gaps", len(file.comparisons) + file.missing, calls)
     yield equals(f"{case}: written, as stats() says, of those in the file", stats["written"], len(file.comparisons))
-    yield equals(f"{case}: damaged and doubled lines", file.damaged + file.duplicates, 0)
+    yield equals(f"{case}: damaged, doubled and missing lines", file.faults, 0)
     yield equals(f"{case}: comparisons without a fate in stats()", unaccounted(stats), 0)
     if slow == "sink":
         yield equals(f"{case}: in the file", len(file.comparisons), calls)

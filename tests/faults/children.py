@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[2]
 Case = TypeVar("Case")
 Outcome = TypeVar("Outcome")
 
-_LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_", "OMPI_", "PREDLOG_", "FORCE_COLOR", "NO_COLOR", "COLUMNS")
+_LAUNCHERS = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "TORCHELASTIC_", "SLURM_", "OMPI_", "PREDLOG_", "FORCE_COLOR",
+    "NO_COLOR", "COLUMNS",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class Child:
         with suppress(BrokenPipeError):
             self.process.stdin.write(b"!")
             self.process.stdin.flush()
+
+    def has_ended(self, within: float) -> bool:
+        """Wait for the program's end no longer than this."""
+        return self._end is not None or _has_ended(self.process.pid, within)
 
     def end(self, within: float) -> End:
         """Wait for the program's end; kill it, and all that it started, where it takes longer."""

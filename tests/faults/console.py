@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import stdouts
+from tests.faults.accounting import of_sink, unaccounted
 from tests.faults.children import Child, End, side_by_side, started
 from tests.faults.experiment import Figure, Size, at_least, at_most, equals, told
 from tests.faults.readback import contents
@@ -74,6 +75,9 @@ def _recorded(case: str, pairs: int) -> Iterator[Figure]:
         yield equals("descriptor 1 is what it was", done["is_same"], 1, f"it is {done['stdout']}")
         yield at_least("threads of predlog's alive after the loop", done["workers"], 1)
         yield equals("the last pair's future resolved", done["is_last_resolved"], 1)
+        yield equals("comparisons without a fate in stats()", unaccounted(done["stats"]), 0)
+        if case in {"full pipe", "pipe without reader", "/dev/full"}:
+            yield equals("pairs printed, as stats() says", of_sink(done["stats"], "Console", "written"), 0)
         if case in {"stdout pointed elsewhere by dup2", "sys.stdout redirected by contextlib"}:
             texts = [done["printed"], *(path.read_text() for path in (printed, elsewhere) if path.exists())]
             yield equals("pairs printed, in both places", sum(len(_PRINTED.findall(text)) for text in texts), pairs)

@@ -36,6 +36,7 @@ _CASES = (
     _Case("sink never closes", "normal end", "sinks", "never closes", is_said=False),
     _Case("processor never returns", "normal end", "processors", "never returns"),
     _Case("processors of two recorders never return", "sys.exit(3)", "processors", "never returns", recorders=2),
+    _Case("nothing in the way", "normal end", "processors", "passes", queued=0, is_said=False),
     _Case("SIGTERM, not handled", "SIGTERM", "processors", "slow", is_said=False),
     _Case("os._exit", "os._exit", "processors", "slow", is_said=False),
 )
@@ -54,7 +55,7 @@ def _left(case: _Case) -> Iterator[Figure]:
     yield equals(f"{case.name}: exit code, and without predlog", outcome.end.code, code_without(case.how))
     recorded = [len(file.steps() & set(range(_BEFORE))) for file in outcome.files]
     yield equals(f"{case.name}: pairs in the file that were recorded before", min(recorded), _BEFORE)
-    yield equals(f"{case.name}: damaged lines", sum(file.damaged for file in outcome.files), 0)
+    yield equals(f"{case.name}: damaged, doubled and missing lines", sum(file.faults for file in outcome.files), 0)
     if case.place == "sinks":
         yield equals(f"{case.name}: pairs that the file lacks", sum(lost), 0)
         lost = [case.queued]  # for the sink, which has taken none of them

@@ -1,10 +1,11 @@
 """What a run's files hold, as `predlog.read` gives it back: what the counts of stats() are held against."""
 
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import predlog
 from predlog.records import Comparison, Gap, Record, Run
@@ -39,6 +40,25 @@ class Contents:
             (one.rank, one.attempt, one.step, one.stream, one.codebook, one.sample) for one in self.comparisons
         )
         return sum(count - 1 for count in keys.values())
+
+    @property
+    def holes(self) -> int:
+        """How many lines are missing, as their numbers count from 0 in each attempt of a rank."""
+        numbers: dict[tuple[int, int], set[int]] = defaultdict(set)
+        for one in self.records:
+            numbers[one.rank, one.attempt].add(one.seq)
+        return sum(max(seen) + 1 - len(seen) for seen in numbers.values())
+
+    @property
+    def faults(self) -> int:
+        """How many lines are damaged, doubled or missing."""
+        return self.damaged + self.duplicates + self.holes
+
+    @property
+    def trailers(self) -> tuple[dict[str, Any], ...]:
+        """Give the counts in the lines that end an attempt."""
+        counts = [getattr(one, "stats", None) for one in self.runs]
+        return tuple(one for one in counts if one is not None)
 
     def steps(self, stream: str = "text") -> set[int]:
         """Give the steps that were recorded of a stream."""

@@ -1,6 +1,6 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import bounded, checksum, console, disk, exits, fork, hopeless, kill, reentry, writers
+from tests.faults import bounded, checksum, console, disk, exits, fork, hopeless, kill, reentry, torchrun, writers
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -13,5 +13,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "hopeless": hopeless.run,
     "fork": fork.run,
     "reentry": reentry.run,
+    "torchrun": torchrun.run,
     "writers": writers.run,
 }

@@ -45,6 +45,11 @@ class Parent:
         if self.recorder.stats()["pending"] > _MOST_PENDING:
             self.recorder.flush(10)
 
+    def is_busy(self) -> bool:
+        """Say whether something is still to be written or printed."""
+        stats: Any = self.recorder.stats()
+        return any(one["pending"] for one in (stats, *stats.get("sinks", {}).values()))
+
 
 class Speaking(Dataset[Tensor]):
     """A dataset whose items are taken in a worker, which calls compare."""
@@ -97,8 +102,8 @@ def _fork(parent: Parent, forks: int, patience: float, chance: random.Random) ->
     bar = tqdm(total=forks, mininterval=0)
     for number in range(forks):
         parent.record(chance.randint(1, 4))
-        _spin(chance.uniform(0, 0.003))
-        busy += parent.recorder.stats()["pending"] > 0
+        _spin(chance.uniform(0, 0.002))
+        busy += parent.is_busy()
         start = time.perf_counter_ns()
         child = os.fork()
         if child == 0:
