@@ -1,6 +1,20 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import bounded, checksum, console, disk, exits, fork, hopeless, kill, reentry, torchrun, writers
+from tests.faults import (
+    bounded,
+    checksum,
+    console,
+    disk,
+    exits,
+    fork,
+    fuzz,
+    hopeless,
+    kill,
+    reentry,
+    soak,
+    torchrun,
+    writers,
+)
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -15,4 +29,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "reentry": reentry.run,
     "torchrun": torchrun.run,
     "writers": writers.run,
+    "fuzz": fuzz.run,
+    "soak": soak.run,
 }
