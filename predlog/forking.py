@@ -26,29 +26,23 @@ _forking = _Forking()
 
 
 class CalmLock:
-    """A re-entrant lock that forks wait for, and that is free in the child."""
+    """A re-entrant lock that forks wait for, and that is free in the child: `with calm.lock:`."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         _all[id(self)] = self
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_error: object) -> None:
-        self._lock.release()
 
     def hold(self, timeout: float) -> bool:
         """Take it for a fork; False where that takes longer than `timeout` seconds."""
-        return self._lock.acquire(timeout=max(timeout, 0.0))
+        return self.lock.acquire(timeout=max(timeout, 0.0))
 
     def release(self) -> None:
         """Give it back."""
-        self._lock.release()
+        self.lock.release()
 
     def renew(self) -> None:
         """Forget who holds it: a thread that the child does not have."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
 
 def _locks() -> list[CalmLock]:

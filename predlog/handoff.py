@@ -136,16 +136,16 @@ class HandOff(Generic[Item]):
             time.sleep(0.001)
         while not self._queue.empty():
             self._handle(self._queue.get())
-        with self._at_work:
+        with self._at_work.lock:
             self._finish()
 
     def _handle(self, item: "Item | queue.SimpleQueue[None] | _Stop") -> None:
         if isinstance(item, queue.SimpleQueue):
-            with self._at_work:
+            with self._at_work.lock:
                 self._settle()
             item.put(None)
         elif not isinstance(item, _Stop):
-            with self._at_work:
+            with self._at_work.lock:
                 self._work(item)
             self._permits.put(None)
 

@@ -22,14 +22,20 @@ class Losses:
 
     def __init__(self) -> None:
         self._tallies: dict[str, _Tally] = {}
+        self._is_told = True
+
+    def __bool__(self) -> bool:
+        return not self._is_told
 
     def add(self, count: int, reason: str, first_step: int, last_step: int) -> None:
         """Count comparisons that were lost at these steps."""
         self._tallies.setdefault(reason, _Tally()).add(count, first_step, last_step)
+        self._is_told = False
 
     def take(self) -> list[Loss]:
         """Give what was lost since the last call, one entry a reason."""
         losses = []
+        self._is_told = True
         for reason, tally in list(self._tallies.items()):
             count, first_step, last_step = tally.take()
             if count:

@@ -52,7 +52,7 @@ class Outlet:
         """Give the sink an event, and before it what it is owed; False where it did not take it."""
         self._like = event
         is_comparison = event["event"] == "predlog.comparison"
-        if self._rest.is_over() and self._pay(event) and self._give(event):
+        if self._rest.is_over() and (not self._owes or self._pay(event)) and self._give(event):
             self.written += is_comparison
             return True
         self.failed += is_comparison
@@ -75,14 +75,14 @@ class Outlet:
 
     def settle(self) -> None:
         """Give the sink what it is owed, and make what is written durable."""
-        if self._like is not None and self._rest.is_over():
+        if self._owes and self._like is not None and self._rest.is_over():
             self._pay(self._like)
         self._call("flush")
 
     def finish(self) -> None:
         """Give the sink what it is owed, whether it rests or not, and close it."""
         self._rest.end()
-        if self._like is not None:
+        if self._owes and self._like is not None:
             self._pay(self._like)
         self._call("close")
 
@@ -97,6 +97,10 @@ class Outlet:
         except OSError as error:
             self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}")
             return 0
+
+    @property
+    def _owes(self) -> bool:
+        return self._header is not None or bool(self._losses) or bool(self._findings)
 
     def _pay(self, like: Event) -> bool:
         """Give what is owed, the attempt's first line first; False where the sink took not all of it."""

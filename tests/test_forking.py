@@ -32,7 +32,7 @@ def test_a_fork_waits_for_what_is_under_way() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
-        with calm, foreign:
+        with calm.lock, foreign:
             inside.set()
             leave.wait(10)
 
@@ -43,7 +43,7 @@ def test_a_fork_waits_for_what_is_under_way() -> None:
     timer.start()
     assert in_a_fork(lambda: foreign.acquire(blocking=False)) == 0
     thread.join()
-    with calm:
+    with calm.lock:
         pass
 
 
@@ -53,12 +53,12 @@ def test_a_fork_does_not_wait_for_ever(tmp_path: Path) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
-        with calm:
+        with calm.lock:
             inside.set()
             leave.wait(30)
 
     def child() -> bool:
-        with calm:
+        with calm.lock:
             return True
 
     thread = threading.Thread(target=work)

@@ -42,13 +42,13 @@ class JSONL:
         self._header = b""
         self._synced_at = time.monotonic()
         self._unsynced = False
-        self._lock = CalmLock()
+        self._calm = CalmLock()
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Write the event, if it is one of predlog's."""
         if records.is_ours(event):
             line = records.to_line(event)
-            with self._lock:
+            with self._calm.lock:
                 self._append(line)
                 if event["event"] == "predlog.run" and event["stats"] is None:
                     self._header = line
@@ -77,12 +77,12 @@ class JSONL:
 
     def flush(self) -> None:
         """Make what is written safe against a power cut (`fdatasync`); raises NotDurableError where that fails."""
-        with self._lock:
+        with self._calm.lock:
             self._flush()
 
     def close(self) -> None:
         """Flush and close the file; the next event opens it again."""
-        with self._lock:
+        with self._calm.lock:
             try:
                 self._flush()
             finally:

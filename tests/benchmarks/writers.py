@@ -25,8 +25,14 @@ def predlog(path: Path) -> Iterator[Write]:
     with Recorder(path.with_suffix(""), console=False) as recorder:
         pipeline = recorder._pipeline
         pipeline._start(0.0)
+
+        def write(event: dict[str, Any]) -> None:
+            reached = pipeline._send(event)
+            assert reached is not None
+            pipeline._deliver(reached)
+
         try:
-            yield pipeline._send
+            yield write
         finally:
             pipeline.finish()
 

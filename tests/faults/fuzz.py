@@ -47,7 +47,7 @@ def run(size: Size) -> Iterator[Figure]:
         file = Path(directory, "predictions.jsonl")
         lines, reading = Lines.of(file), Reading.of(file)
     yield from _judged(tally, size.of(100_000, 3000))
-    yield from _accounted(recorder.stats(), tally, lines)
+    yield from _accounted(dict(recorder.stats()), tally, lines)
     yield equals("recorders that did not close", not closed, 0)
     yield equals("damaged lines", len(lines.damaged), 0, note="; ".join(reading.warned))
     said = stderr.getvalue().splitlines()
