@@ -63,7 +63,7 @@ def main() -> None:
         recovered_after=recovered_after,
         removed=outage.removed,
         closed=closed,
-        stats=recorder.stats(),
+        stats=dict(recorder.stats()),
     )
     print(json.dumps(dataclasses.asdict(seen)))
 

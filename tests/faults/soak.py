@@ -149,7 +149,7 @@ def _compare(directory: str, seconds: float, answer: Connection) -> None:
     while (took := time.monotonic() - start) < seconds:
         compare(dice.choice(shapes))
     closed = recorder.close(60)
-    answer.send(_Answer(counted, (counted.pairs - before) / took, closed, recorder.stats()))
+    answer.send(_Answer(counted, (counted.pairs - before) / took, closed, dict(recorder.stats())))
 
 
 def _pair(shape: _Shape, noise: Tensor) -> tuple[Tensor, Tensor]:

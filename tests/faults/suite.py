@@ -1,6 +1,6 @@
 """Which experiments there are, by the promise that they put to the test."""
 
-from tests.faults import checksum, disk, fuzz, kill, soak, writers
+from tests.faults import checksum, disk, fuzz, kill, soak, text, writers
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -8,6 +8,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "checksum": checksum.run,
     "disk": disk.run,
     "writers": writers.run,
+    "text": text.run,
     "fuzz": fuzz.run,
     "soak": soak.run,
 }
