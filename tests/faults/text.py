@@ -164,13 +164,14 @@ def _pseudo_terminal(folder: Path) -> Iterator[Figure]:
     moved = sum(
         _begins(screen.display[row]) != _begins(line)
         for row, line in enumerate(lines)
-        if line.startswith(("step", " position", " label", " rank")) and _begins(line).isascii()
+        if line.startswith(("step", " position", " label", " rank"))
     )
     yield equals("pseudo-terminal: rows that pyte shows elsewhere, or a title", moved + bool(screen.title), 0)
 
 
 def _begins(line: str) -> str:
-    return line[:20].rstrip()
+    # pyte joins letters and their marks, so only what stands before the first text can be compared.
+    return line[:12].rstrip()
 
 
 # A pseudo-terminal whose other end is closed gives EIO.
