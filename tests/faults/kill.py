@@ -112,6 +112,8 @@ def _long_text(token: int) -> str:
 
 
 def _judge(target: _Target, acknowledged: set[tuple[int, int, int]], seen: _Seen) -> None:
+    # As a minute later: a line without its end in a file that was written to just now may still be on its way.
+    os.utime(target.file, (time.time() - 60,) * 2)
     lines, reading = Lines.of(target.file), Reading.of(target.file)
     present = {
         (record.attempt, record.sample, record.step) for record in reading.records if isinstance(record, Comparison)

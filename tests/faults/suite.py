@@ -12,9 +12,10 @@ from tests.faults import (
     kill,
     reentry,
     soak,
+    text,
     torchrun,
     writers,
-)
+)  # fmt: skip
 from tests.faults.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -29,6 +30,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "reentry": reentry.run,
     "torchrun": torchrun.run,
     "writers": writers.run,
+    "text": text.run,
     "fuzz": fuzz.run,
     "soak": soak.run,
 }
