@@ -10,7 +10,8 @@ from typing import Protocol
 from predlog.errors import described
 from predlog.notices import Notices
 
-DEADLINE = 5.0
+# The interpreter needs the rest of five seconds to end.
+DEADLINE = 4.0
 
 
 class Closable(Protocol):

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import subprocess
+import unicodedata
 import zlib
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,16 @@ def test_lines_fit_the_published_schema(event: dict[str, Any]) -> None:
     for key in line:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({name: value for name, value in line.items() if name != key}, schema)
+
+
+def test_no_character_that_steers_or_hides_stands_in_a_line() -> None:
+    """Controls, format characters and separators of all of Unicode are escaped, and are read back as they were."""
+    every = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in {"Cc", "Cf", "Zl", "Zp"}]
+    # Signs before numbers in Arabic are format characters that are seen.
+    steering = [one for one in every if unicodedata.bidirectional(one) != "AN"]
+    assert len(steering) > 200
+    line = records.to_line(events.gap(reason="".join(steering)))
+    assert not set(line.decode()[:-1]) & set(steering)
+    record = records.from_line(line)
+    assert isinstance(record, records.Gap)
+    assert record.reason == "".join(steering)

@@ -366,7 +366,8 @@ def test_what_visible_shows() -> None:
     assert visible(" a\n\t\x1b\x7f\u202e\ud800\u3000") == r"␣a\n\t\x1b\x7f\u202e\ud800\u3000"
     assert visible("\\n") == r"\\n" != visible("\n")
     assert visible("\u3164\u2800") == r"\u3164\u2800"
-    assert visible("\u0301") == "◌\u0301"
+    for joins in ("\u0301", "\u0903", "\u20dd", "\u1161", "\u11a8", "\ud7b0"):
+        assert visible(joins) == f"◌{joins}"
     assert visible("表👍é") == "表👍é"
 
 

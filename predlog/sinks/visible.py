@@ -36,7 +36,7 @@ def _shown(text: str, space: str) -> str:
     shown = "".join(
         space if character == " " else _escaped(character) if _is_unsafe(character) else character for character in text
     )
-    return f"◌{shown}" if shown and unicodedata.combining(shown[0]) else shown
+    return f"◌{shown}" if shown and _joins(shown[0]) else shown
 
 
 _known = lru_cache(maxsize=65536)(_shown)
@@ -64,6 +64,15 @@ def encodable(text: str, encoding: str) -> str:
     except (UnicodeEncodeError, LookupError):
         return text.encode("ascii", "backslashreplace").decode()
     return text
+
+
+def _joins(character: str) -> bool:
+    """Say whether terminals draw a character into the one before: marks, and the later parts of a Hangul syllable."""
+    return (
+        unicodedata.category(character).startswith("M")
+        or "\u1160" <= character <= "\u11ff"
+        or "\ud7b0" <= character <= "\ud7ff"
+    )
 
 
 def _is_unsafe(character: str) -> bool:
