@@ -27,7 +27,7 @@ def run(size: Size) -> Iterator[Figure]:
     """Do all in one process that writes to a terminal."""
     counts: dict[str, Any] = {
         "forks": size.of(1000, 60), "processes": size.of(20, 3), "spawned": size.of(3, 1), "epochs": size.of(10, 1),
-        "patience": size.of(20.0, 6.0), "seed": _SEED,
+        "patience": 20.0, "seed": _SEED,
     }  # fmt: skip
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -38,7 +38,7 @@ def run(size: Size) -> Iterator[Figure]:
                 **counts,
             )
         )  # fmt: skip
-        within = size.of(600, 40)
+        within = size.of(900, 60)
         stages: list[tuple[str, Callable[[dict[str, Any]], Iterator[Figure]]]] = [
             ("forked", lambda facts: _forked(facts, counts["forks"], child)),
             ("fork of multiprocessing", lambda facts: _processes(facts, "multiprocessing, fork")),
