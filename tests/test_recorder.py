@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rich
+import structlog
 import torch
 from structlog.typing import EventDict
 
@@ -590,3 +593,36 @@ def test_the_file_has_the_mode_asked_for(tmp_path: Path, mode: int) -> None:
     with Recorder(tmp_path / "run", every=1, console=False, mode=mode) as recorder:
         recorder.compare(*events.pair(), 0)
     assert (tmp_path / "run" / "predictions.jsonl").stat().st_mode & 0o777 == mode
+
+
+def test_what_is_the_hosts_stays_the_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No signal handler, hook or filter is another after a run, and the host's rich console is as it was."""
+    signals = [one for one in signal.Signals if one not in {signal.SIGKILL, signal.SIGSTOP}]
+
+    def state() -> list[Any]:
+        console = rich.get_console()
+        return [
+            [signal.getsignal(one) for one in signals], sys.excepthook, sys.unraisablehook, threading.excepthook,
+            list(warnings.filters), logging.root.handlers, sys.stdout, sys.stderr, dict(vars(console)) | {"_lock": None},
+            structlog.get_config(), signal.getitimer(signal.ITIMER_REAL), sys.gettrace(), sys.getswitchinterval(),
+        ]  # fmt: skip
+
+    before = state()
+    with Recorder(tmp_path, every=1) as recorder:
+        recorder.compare(*events.pair(), 0)
+        recorder.flush()
+        assert state() == before
+    assert state() == before
+
+
+def test_what_is_redirected_is_printed_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever redirects stdout gets what is printed meanwhile, and nothing is printed past them."""
+    code = (
+        "import contextlib, io, sys\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as caught:\n"
+        "    predlog.configure(every=1, samples=1)\n"
+        "    predlog.compare(*pair, 0)\n"
+        "    predlog.flush()\n"
+        "print(len(caught.getvalue()) > 100)\n"
+    )
+    assert program(tmp_path, code).stdout == "True\n"
