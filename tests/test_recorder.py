@@ -603,7 +603,7 @@ def test_what_is_the_hosts_stays_the_hosts(tmp_path: Path, monkeypatch: pytest.M
         console = rich.get_console()
         return [
             [signal.getsignal(one) for one in signals], sys.excepthook, sys.unraisablehook, threading.excepthook,
-            list(warnings.filters), logging.root.handlers, sys.stdout, sys.stderr, dict(vars(console)) | {"_lock": None},
+            list(warnings.filters), logging.root.handlers, sys.stdout, sys.stderr, dict(vars(console)),
             structlog.get_config(), signal.getitimer(signal.ITIMER_REAL), sys.gettrace(), sys.getswitchinterval(),
         ]  # fmt: skip
 
