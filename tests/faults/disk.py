@@ -49,7 +49,7 @@ def run(size: Size) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as directory:
         possible = {kind: lacks for kind in OUTAGES if (lacks := _lacks(kind)) is None}
         shim = _compiled(Path(directory)) if _has_compiler() else None
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(6) as pool:
             outcomes = pool.map(
                 lambda kind: _interrupted(kind, seconds[kind], patience, Path(directory), shim), possible
             )

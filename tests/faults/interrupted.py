@@ -18,7 +18,7 @@ from tests.faults.outages import OUTAGES, Outage
 from tests.faults.training import Training
 
 _STEPS = 12
-_PACE = 0.01
+_PACE = 0.03
 
 
 @dataclass(frozen=True, slots=True)

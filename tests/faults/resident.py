@@ -9,9 +9,9 @@ from statistics import linear_regression
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def resident_bytes(pid: int | None = None) -> int:
-    """Give the resident memory of a process; of this one, where none is named."""
-    return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * _PAGE
+def resident_bytes() -> int:
+    """Give the resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> tuple[float, float]:

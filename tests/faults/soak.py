@@ -58,6 +58,7 @@ class _Counted:
 class _Answer:
     counted: "_Counted"
     rate: float
+    samples: list[tuple[float, float]]
     closed: bool
     stats: dict[str, Any]
 
@@ -69,7 +70,7 @@ def run(size: Size) -> Iterator[Figure]:
     """
     seconds = size.of(600.0, 15.0)
     with tempfile.TemporaryDirectory() as directory:
-        answer, samples = _watched(directory, seconds)
+        answer = _soaked(directory, seconds)
         # One after the other, for ten minutes of them are more than should be held.
         kinds = Counter(line and line["event"] for line in each(Path(directory, "predictions.jsonl")))
     made = answer.counted
@@ -81,7 +82,7 @@ def run(size: Size) -> Iterator[Figure]:
     yield equals("claimed as written, less those made", answer.stats["written"] - made.comparisons, 0)
     yield equals("gap records, damaged lines, a recorder that did not close",
                  kinds["predlog.gap"] + kinds[None] + (not answer.closed), 0)  # fmt: skip
-    yield _growth(samples)
+    yield _growth(answer.samples)
 
 
 def _growth(samples: list[tuple[float, float]]) -> Figure:
@@ -95,23 +96,16 @@ def _growth(samples: list[tuple[float, float]]) -> Figure:
     )  # fmt: skip
 
 
-def _watched(directory: str, seconds: float) -> tuple[_Answer, list[tuple[float, float]]]:
-    """Give what the process says in the end, and its memory in KiB at each second."""
+def _soaked(directory: str, seconds: float) -> _Answer:
     forks = context()
     here, there = forks.Pipe(duplex=False)
     child = forks.Process(target=_compare, args=(directory, seconds, there), daemon=True)
     child.start()
     there.close()
-    assert here.poll(120), "the process never got warm"
-    here.recv()
-    start = time.monotonic()
-    samples: list[tuple[float, float]] = []
-    while not here.poll(1.0):
-        samples.append((time.monotonic() - start, resident_bytes(child.pid) / _KIB))
     answer: _Answer = here.recv()
     child.join()
     assert child.exitcode == 0
-    return answer, samples
+    return answer
 
 
 def _compare(directory: str, seconds: float, answer: Connection) -> None:
@@ -144,12 +138,15 @@ def _compare(directory: str, seconds: float, answer: Connection) -> None:
     # Warm: every buffer has been needed once, whatever the shape.
     for which in shapes:
         compare(which)
-    answer.send("warm")
     start, before = time.monotonic(), counted.pairs
+    samples: list[tuple[float, float]] = []
     while (took := time.monotonic() - start) < seconds:
+        # Here, where no tensor is alive that is the training's own.
+        if took >= len(samples):
+            samples.append((took, resident_bytes() / _KIB))
         compare(dice.choice(shapes))
     closed = recorder.close(60)
-    answer.send(_Answer(counted, (counted.pairs - before) / took, closed, dict(recorder.stats())))
+    answer.send(_Answer(counted, (counted.pairs - before) / took, samples, closed, dict(recorder.stats())))
 
 
 def _pair(shape: _Shape, noise: Tensor) -> tuple[Tensor, Tensor]:
