@@ -9,8 +9,8 @@ import threading
 import time
 import weakref
 
-# For all of them together. Longer takes only what is stuck, and has then promised nothing.
-_PATIENCE = 0.25
+# For all of them together. Longer takes only what is stuck, which is not waited for a second time.
+_PATIENCE = 1.0
 
 _all: "weakref.WeakValueDictionary[int, CalmLock]" = weakref.WeakValueDictionary()
 
@@ -30,11 +30,14 @@ class CalmLock:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._is_stuck = False
         _all[id(self)] = self
 
     def hold(self, timeout: float) -> bool:
         """Take it for a fork; False where that takes longer than `timeout` seconds."""
-        return self.lock.acquire(timeout=max(timeout, 0.0))
+        is_held = self.lock.acquire(timeout=0.0 if self._is_stuck else max(timeout, 0.0))
+        self._is_stuck = not is_held
+        return is_held
 
     def release(self) -> None:
         """Give it back."""

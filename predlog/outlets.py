@@ -49,11 +49,19 @@ class Outlet:
         self._losses = Losses()
 
     def take(self, event: Event) -> bool:
-        """Give the sink an event, and before it what it is owed; False where it did not take it."""
+        """Give the sink an event, and with it what it is owed; False where it did not take it.
+
+        A gap comes behind the first event that is taken again: there may be room for it where there is none for more.
+        """
         self._like = event
         is_comparison = event["event"] == "predlog.comparison"
-        if self._rest.is_over() and (not self._owes or self._pay(event)) and self._give(event):
+        if event["event"] == "predlog.run" and event["stats"] is not None:  # the last: nothing is to come behind it
+            self._rest.end()
+            self._pay_all()
+        if self._rest.is_over() and self._pay_header() and self._give(event):
             self.written += is_comparison
+            if self._owes:
+                self._pay(event)
             return True
         self.failed += is_comparison
         self.lose(event, self._why)
@@ -75,20 +83,15 @@ class Outlet:
 
     def settle(self) -> None:
         """Give the sink what it is owed, and make what is written durable."""
-        if self._owes and self._like is not None and self._rest.is_over():
-            self._pay(self._like)
+        if self._rest.is_over():
+            self._pay_all()
         self._call("flush")
 
     def finish(self) -> None:
         """Give the sink what it is owed, whether it rests or not, and close it."""
         self._rest.end()
-        if self._owes and self._like is not None:
-            self._pay(self._like)
+        self._pay_all()
         self._call("close")
-
-    def wake(self) -> None:
-        """Let the sink be tried with the next event: there are no more to come."""
-        self._rest.end()
 
     def last_attempt(self) -> int:
         """Give the newest attempt in the sink's file; 0 where it has none, or none that can be read."""
@@ -98,28 +101,32 @@ class Outlet:
             self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}")
             return 0
 
+    def _pay_all(self) -> None:
+        if self._like is not None and self._pay_header() and self._owes:
+            self._pay(self._like)
+
     @property
     def _owes(self) -> bool:
-        return self._header is not None or bool(self._losses) or bool(self._findings)
+        return bool(self._losses) or bool(self._findings)
 
-    def _pay(self, like: Event) -> bool:
-        """Give what is owed, the attempt's first line first; False where the sink took not all of it."""
-        if self._header is not None:
-            if not self._give(self._header):
-                return False
+    def _pay_header(self) -> bool:
+        if self._header is not None and self._give(self._header):
             self._header = None
+        return self._header is None
+
+    def _pay(self, like: Event) -> None:
+        """Give the gaps and findings that are owed, as far as the sink takes them."""
         losses = self._losses.take()
         while losses:
             if not self._give(_gap(like, losses[0])):
                 for loss in losses:
                     self.lack(loss)
-                return False
+                return
             del losses[0]
         for key, finding in list(self._findings.items()):
             if not self._give(finding):
-                return False
+                return
             self._findings.pop(key, None)
-        return True
 
     def _give(self, event: Event) -> bool:
         event["seq"] = self._seq

@@ -292,11 +292,11 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-# DEL and C1, soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width, line and paragraph
-# separators, bidirectional controls, invisible operators, byte order mark, interlinear marks, language tags, and the
-# format characters of Syriac, Kaithi, hieroglyphs, shorthand and music.
+# DEL and C1, soft hyphen, grapheme joiner, Arabic letter mark, Mongolian vowel separator, zero-width, line and
+# paragraph separators, bidirectional controls, invisible operators, byte order mark, interlinear marks, language tags,
+# and the format characters of Syriac, Kaithi, hieroglyphs, shorthand and music.
 _INVISIBLE = re.compile(
-    "[\x7f-\x9f\xad\u061c\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
+    "[\x7f-\x9f\xad\u034f\u061c\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
 

@@ -53,7 +53,7 @@ def test_a_rest_doubles_up_to_a_minute() -> None:
 
 
 def test_a_sink_that_fails_rests_and_comes_back(clock: list[float], capfd: pytest.CaptureFixture[str]) -> None:
-    """Five tries, then one after 1 s, 2 s, 4 s …; back again it gets one gap for all that it lacks, before the next."""
+    """Five tries, then one after 1 s, 2 s, 4 s …; back again it gets one gap for all that it lacks."""
     sink = Moody()
     outlet = Outlet(sink, Notices())
     assert send(outlet, 0) == [True]
@@ -70,9 +70,9 @@ def test_a_sink_that_fails_rests_and_comes_back(clock: list[float], capfd: pytes
     clock[0] = 16
     assert send(outlet, 200, 201) == [True, True]
     assert [(one["event"], one.get("step")) for one in sink.taken] == [
-        ("predlog.comparison", 0), ("predlog.gap", None), ("predlog.comparison", 200), ("predlog.comparison", 201)
+        ("predlog.comparison", 0), ("predlog.comparison", 200), ("predlog.gap", None), ("predlog.comparison", 201)
     ]  # fmt: skip
-    gap = sink.taken[1]
+    gap = sink.taken[2]
     assert (gap["count"], gap["first_step"], gap["last_step"]) == (100, 1, 100)
     assert gap["reason"] == "Moody failed: No space left on device"
     assert [one["seq"] for one in sink.taken] == [0, 1, 2, 3]
@@ -83,7 +83,7 @@ def test_a_sink_that_fails_rests_and_comes_back(clock: list[float], capfd: pytes
 
 
 def test_what_is_owed_comes_in_order(clock: list[float]) -> None:
-    """The attempt's first line, then gaps, then findings, then what is new: nothing twice, nothing forgotten."""
+    """The attempt's first line, then what is new, then gaps and findings: nothing twice, nothing forgotten."""
     sink = Moody()
     sink.fails = True
     outlet = Outlet(sink, Notices(keep=True))
@@ -94,9 +94,9 @@ def test_what_is_owed_comes_in_order(clock: list[float]) -> None:
     sink.fails = False
     send(outlet, 5)
     assert [one["event"].removeprefix("predlog.") for one in sink.taken] == [
-        "run", "gap", "gap", "finding", "comparison"
+        "run", "comparison", "gap", "gap", "finding"
     ]  # fmt: skip
-    assert [(one["count"], one["reason"]) for one in sink.taken[1:3]] == [
+    assert [(one["count"], one["reason"]) for one in sink.taken[2:4]] == [
         (1, "Moody failed: No space left on device"), (3, "queue full")
     ]  # fmt: skip
     assert [one["seq"] for one in sink.taken] == list(range(5))
@@ -264,3 +264,34 @@ def test_the_last_line_says_what_became_of_it_all(tmp_path: Path) -> None:
     }  # fmt: skip
     assert recorder.stats()["refused"] == 1
     assert taken[-1]["stats"] == last.stats
+
+
+def test_one_outage_is_one_gap(clock: list[float]) -> None:
+    """Where a gap would fit and a comparison does not, none is written until a comparison is."""
+
+    def cramped(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event["event"] == "predlog.comparison" and 1 <= event["step"] <= 20:
+            raise OSError(28, "No space left on device")
+        taken.append(event)
+        return event
+
+    taken: list[Any] = []
+    outlet = Outlet(cramped, Notices(keep=True))
+    for step in range(40):
+        clock[0] = step
+        send(outlet, step)
+    gaps = [one for one in taken if one["event"] == "predlog.gap"]
+    assert [(one["count"], one["first_step"]) for one in gaps] == [(gaps[0]["count"], 1)]
+    assert gaps[0]["count"] + outlet.written == 40
+
+
+def test_the_last_line_is_the_last(clock: list[float]) -> None:
+    """What is owed is paid before the line that ends an attempt, though the sink rests."""
+    sink = Moody()
+    outlet = Outlet(sink, Notices(keep=True))
+    sink.fails = True
+    send(outlet, *range(9))
+    outlet.take(records.Checked(events.finding()))
+    sink.fails = False
+    outlet.take(records.Checked(events.run(stats={})))
+    assert [one["event"].removeprefix("predlog.") for one in sink.taken] == ["gap", "finding", "run"]

@@ -9,8 +9,8 @@ from functools import lru_cache
 from rich.cells import cell_len
 
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
-# Letters and symbols that show nothing: the Hangul fillers and the blank Braille pattern.
-_BLANK = "\u115f\u1160\u3164\uffa0\u2800"
+# Letters and symbols that show nothing: the grapheme joiner, the Hangul fillers and the blank Braille pattern.
+_BLANK = "\u034f\u115f\u1160\u3164\uffa0\u2800"
 
 
 # Enough for a message; of what is longer, nobody reads the rest on a terminal.
