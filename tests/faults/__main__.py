@@ -1,10 +1,14 @@
 """Run the experiments that docs/reliability.md tells of; exit with 1 where a figure does not hold."""
 
 import argparse
+import os
 import sys
 import time
 import traceback
 
+import torch
+
+from tests.benchmarks.report import device_name, versions
 from tests.faults.experiment import Figure, Size
 from tests.faults.suite import EXPERIMENTS
 
@@ -13,28 +17,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for; give 0 where all figures hold, 1 where one does not, or an experiment fails."""
     asked = _parser().parse_args(arguments)
     size = Size(is_full=asked.full)
-    if asked.markdown:
-        print("| experiment | what | bound | measured |  |\n|---|---|---|---|---|")
+    print(_header(size))
     broken = False
     for name in asked.only or EXPERIMENTS:
         start = time.monotonic()
         try:
             for figure in EXPERIMENTS[name](size):
                 broken |= not figure.holds
-                print(_row(name, figure) if asked.markdown else _line(name, figure), flush=True)
+                print(_line(name, figure), flush=True)
         except Exception:  # noqa: BLE001 - the others are still to be seen
             broken = True
             print(f"{name:<10} could not be done", flush=True)
             traceback.print_exc()
-        if not asked.markdown:
-            print(f"{name:<10} took {time.monotonic() - start:.0f} s\n", flush=True)
+        print(f"{name:<10} took {time.monotonic() - start:.0f} s\n", flush=True)
     return int(broken)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--full", action="store_true", help="at the size that docs/reliability.md tells of")
-    parser.add_argument("--markdown", action="store_true", help="print the rows of a table")
     parser.add_argument(
         "--only", metavar="NAME", nargs="+", action="extend", choices=list(EXPERIMENTS),
         help=f"experiments to do instead of all: {', '.join(EXPERIMENTS)}",
@@ -42,15 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _header(size: Size) -> str:
+    known = ", ".join(f"{name} {number}" for name, number in versions().items() if number)
+    cores = len(os.sched_getaffinity(0))
+    return f"{'full' if size.is_full else 'reduced'} size; {device_name(torch.device('cpu'))}, {cores} cores; {known}\n"
+
+
 def _line(name: str, figure: Figure) -> str:
     verdict = "" if not figure.bound else "ok" if figure.holds else "BROKEN"
     measured = f"{figure.measured:>12,.6g} {figure.unit}"
     return f"{name:<10} {figure.what:<72}{measured:<18}{figure.bound:<10}{verdict:<8}{figure.note}".rstrip()
-
-
-def _row(name: str, figure: Figure) -> str:
-    verdict = figure.note if figure.holds else f"**BROKEN** {figure.note}".rstrip()
-    return f"| {name} | {figure.what} | {figure.bound} | {figure.measured:,.6g} {figure.unit} | {verdict} |"
 
 
 if __name__ == "__main__":

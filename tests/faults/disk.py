@@ -18,9 +18,7 @@ from tests.faults.lines import Lines
 from tests.faults.outages import OUTAGES
 from tests.faults.training import Training, fingerprints_without_predlog
 
-# Where a gap record more than one may be right, because the file takes some records and no others.
-_ANY_GAPS = frozenset({"size limit, room for a gap", "failing fdatasync"})
-_NO_GAPS = frozenset({"folder removed", "second sink full"})
+_NO_GAPS = {"folder removed", "failing fdatasync", "second sink full"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +133,6 @@ def _promises(outcome: _Outcome, calls: int, lines: Lines) -> dict[str, bool]:
 
 
 def _gaps(kind: str, count: int) -> Figure:
-    if kind in _ANY_GAPS:
-        return told(f"{kind}: gap records", count)
     return equals(f"{kind}: gap records", count, 0 if kind in _NO_GAPS else 1)
 
 
