@@ -21,7 +21,7 @@ from predlog.records import Event
 from predlog.resting import Rest
 from predlog.sinks import JSONL, Console
 
-# Findings that are kept for a sink: those of a stream and code that came first are given up first.
+# Findings that are kept for a sink, one a stream, code and codebook.
 _MOST_OWED = 256
 # Structlog's processors may look at the logger: it is one that does nothing.
 _LOGGER: Final = structlog.ReturnLogger()
@@ -60,6 +60,8 @@ class Outlet:
             self._pay_all()
         if self._rest.is_over() and self._pay_header() and self._give(event):
             self.written += is_comparison
+            if self._findings:
+                self._findings.pop(_topic(event), None)  # what is owed of it is older, and no longer true
             if self._owes:
                 self._pay(event)
             return True
@@ -72,8 +74,8 @@ class Outlet:
         match event["event"]:
             case "predlog.comparison":
                 self._losses.add(1, why, event["step"], event["step"])
-            case "predlog.finding" if len(self._findings) < _MOST_OWED:
-                self._findings[event["stream"], event["code"], event["codebook"]] = event
+            case "predlog.finding" if len(self._findings) < _MOST_OWED or _topic(event) in self._findings:
+                self._findings[_topic(event)] = event
             case "predlog.run" if event["stats"] is None:
                 self._header = event
 
@@ -123,10 +125,12 @@ class Outlet:
                     self.lack(loss)
                 return
             del losses[0]
-        for key, finding in list(self._findings.items()):
+        for topic in list(self._findings):
+            # Another thread may put a newer one in its place meanwhile.
+            finding = self._findings.pop(topic)
             if not self._give(finding):
+                self._findings.setdefault(topic, finding)
                 return
-            self._findings.pop(key, None)
 
     def _give(self, event: Event) -> bool:
         event["seq"] = self._seq
@@ -164,6 +168,11 @@ class Outlet:
             getattr(self._sink, method, lambda: None)()
         except BaseException as error:  # noqa: BLE001 - as above
             self._notices.say(f"{method} {self.name}", f"{self.name} failed: {described(error)}")
+
+
+def _topic(event: Event) -> tuple[Any, ...]:
+    """Give what a finding is about: of several, the latest counts."""
+    return event.get("stream"), event.get("code"), event.get("codebook")
 
 
 def _gap(like: Mapping[str, Any], loss: Loss) -> Event:

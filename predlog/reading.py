@@ -40,6 +40,8 @@ def _read_file(file: Path) -> Iterator[Record]:
                 if time.time() - os.fstat(lines.fileno()).st_mtime > _FRESH:
                     damaged.append(f"line {number}: it has no end: a kill has torn it")
                 break
+            if line == b"\n":
+                continue
             try:
                 yield from_line(line)
             except UnknownKindError:

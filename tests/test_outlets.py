@@ -295,3 +295,33 @@ def test_the_last_line_is_the_last(clock: list[float]) -> None:
     sink.fails = False
     outlet.take(records.Checked(events.run(stats={})))
     assert [one["event"].removeprefix("predlog.") for one in sink.taken] == ["gap", "finding", "run"]
+
+
+def test_a_finding_that_is_gone_does_not_come_back(clock: list[float]) -> None:
+    """Where a sink missed a finding, and then learns that it is gone, it is not told of the finding after that."""
+    sink = Moody()
+    outlet = Outlet(sink, Notices(keep=True))
+    sink.fails = True
+    outlet.take(records.Checked(events.finding(level="error")))
+    outlet.take(records.Checked(events.finding(level="error", code="collapsed")))
+    sink.fails = False
+    outlet.take(records.Checked(events.finding(level="info")))
+    outlet.finish()
+    assert [(one["code"], one["level"]) for one in sink.taken] == [
+        ("labels-are-inputs", "info"),
+        ("collapsed", "error"),
+    ]
+
+
+def test_an_endless_outage_keeps_no_more_than_so_many_findings(clock: list[float]) -> None:
+    """What is owed has a bound; of what is known already, the latest is kept all the same."""
+    sink = Moody()
+    sink.fails = True
+    outlet = Outlet(sink, Notices(keep=True))
+    for stream in range(300):
+        outlet.take(records.Checked(events.finding(stream=str(stream))))
+    outlet.take(records.Checked(events.finding(stream="0", level="info")))
+    sink.fails = False
+    outlet.finish()
+    assert [one["stream"] for one in sink.taken] == [str(stream) for stream in range(256)]
+    assert [one["level"] for one in sink.taken][:2] == ["info", "error"]

@@ -159,3 +159,12 @@ def test_only_a_copy_made_up_front_is_used(tmp_path: Path, how: str) -> None:
         assert all(token.label_text == str(token.label) for token in future.result(5)[0].tokens)
     assert users.calls == []
     assert users.copied_in == [threading.current_thread()]
+
+
+def test_a_text_that_is_too_long_is_cut_and_says_so() -> None:
+    """A decoder that gives a book for a token fills no disk and no memory; how long it was is kept."""
+    decode = Decode(lambda token: "x" * (1024 + token))
+    event = decode(None, "info", events.comparison(tokens=[events.token(0, 0), events.token(1, 1)]))
+    short, long = (token["label_text"] for token in event["tokens"])
+    assert short == "x" * 1024
+    assert long == "x" * 1024 + "… (1025 characters)"

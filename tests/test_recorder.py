@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import torch
 from structlog.typing import EventDict
 
 import predlog
-from predlog import Comparison, PredlogError, Recorder, read
+from predlog import Comparison, PredlogError, Recorder, leaving, read
+from predlog.captured import Sizes
 from predlog.errors import SettingError
+from predlog.handoff import HandOff
 from predlog.unpacking import unpack
 from tests import events
 
@@ -626,3 +629,67 @@ def test_what_is_redirected_is_printed_there(tmp_path: Path, capfd: pytest.Captu
         "print(len(caught.getvalue()) > 100)\n"
     )
     assert program(tmp_path, code).stdout == "True\n"
+
+
+def test_a_call_in_the_middle_of_a_call_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever calls `compare` while a call is counting, as a signal's handler may, no count is lost."""
+    nested = iter(range(100, 103))
+    with Recorder(tmp_path, every=1, samples=1, console=False) as own:
+
+        def interrupted(sizes: Sizes) -> int:
+            if (step := next(nested, None)) is not None:
+                own.compare(*events.pair(), step)
+            return sizes.samples * sizes.codebooks
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Sizes, "count", property(interrupted))
+            own.compare(*events.pair(), 0)
+    stats = own.stats()
+    written = [one.step for one in read(tmp_path) if isinstance(one, Comparison)]
+    assert stats["submitted"] == stats["written"] == len(written) == 4
+
+
+def test_two_ways_out_have_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where multiprocessing's finalizers and atexit both close what is open, the second has what time is left."""
+    now = [100.0]
+    given: list[float] = []
+
+    class Hanging:
+        def close(self, timeout: float) -> bool:
+            given.append(timeout)
+            now[0] += timeout
+            return False
+
+    one, other = Hanging(), Hanging()
+    monkeypatch.setattr("predlog.leaving.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(leaving, "_open", weakref.WeakSet([one, other]))
+    monkeypatch.setattr(leaving, "_deadlines", {})
+    leaving._close_all()
+    leaving._close_all()
+    assert given == [leaving.DEADLINE, 0.0, 0.0, 0.0]
+
+
+def test_who_does_not_want_to_wait_for_the_end_need_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An interrupt while closing ends the waiting, for all that is open, and says what is lost by it."""
+    release = threading.Event()
+
+    def hanging(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        release.wait(30)
+        return event
+
+    recorder = Recorder(tmp_path, every=1, samples=1, console=False, processors=[hanging])
+    recorder.compare(*events.pair(), 0)
+
+    def interrupted(_handoff: Any, _timeout: float) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(leaving, "_open", weakref.WeakSet([recorder]))
+    monkeypatch.setattr(leaving, "_deadlines", {})
+    with monkeypatch.context() as patched:
+        patched.setattr(HandOff, "close", interrupted)
+        leaving._close_all()
+    assert "closing was interrupted: of 1 comparisons 1 did not reach" in capfd.readouterr().err
+    release.set()
+    assert recorder.close(30)

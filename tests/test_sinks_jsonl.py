@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 from pathlib import Path
@@ -354,3 +355,28 @@ def test_the_file_is_no_standard_stream(tmp_path: Path) -> None:
     )  # fmt: skip
     assert int(done.stderr) > 2
     assert steps(tmp_path / "predictions.jsonl") == [1]
+
+
+def test_a_line_that_is_being_written_is_not_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens the file while another process is in the middle of a line adds nothing to it."""
+    file = tmp_path / "predictions.jsonl"
+    line = records.to_line(events.comparison(step=1))
+    file.write_bytes(line[:100])
+
+    def goes_on(_seconds: float) -> None:
+        with file.open("ab") as other:
+            other.write(line[100:])
+
+    monkeypatch.setattr(time, "sleep", goes_on)
+    sink = JSONL(file)
+    append(sink, 2)
+    sink.close()
+    assert steps(file) == [1, 2]
+    assert b"\n\n" not in file.read_bytes()
+
+
+def test_an_empty_line_is_no_damage(tmp_path: Path) -> None:
+    """A reader passes over a line that holds nothing, and has nothing to warn of."""
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(b"\n" + records.to_line(events.comparison(step=1)) + b"\n")
+    assert steps(file) == [1]

@@ -15,6 +15,7 @@ from predlog.records import Event
 
 # Enough to hold the last whole line of a file, however long its token texts are.
 _TAIL = 4 * 1024 * 1024
+_MOMENT = 0.05
 
 
 class JSONL:
@@ -132,13 +133,22 @@ class JSONL:
             status = os.fstat(file)
             if self._mode is not None and status.st_mode & 0o777 & ~mode:
                 os.fchmod(file, status.st_mode & mode)
-            if status.st_size and os.pread(file, 1, status.st_size - 1) != b"\n":
-                # A kill tore the last line. Closed, it stays one damaged line and the next one stays whole.
+            if _is_torn(file):
+                # Closed, it stays one damaged line and the next one stays whole.
                 os.write(file, b"\n")
         except BaseException:
             os.close(file)
             raise
         return file
+
+
+def _is_torn(file: int) -> bool:
+    """Say whether a kill has torn the last line: one that is being written has its end a moment later."""
+    size = os.fstat(file).st_size
+    if not size or os.pread(file, 1, size - 1) == b"\n":
+        return False
+    time.sleep(_MOMENT)
+    return os.fstat(file).st_size == size
 
 
 def _apart(file: int) -> int:

@@ -27,7 +27,7 @@ def _slowed(slow: str, calls: int, queue: int) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "run"
         with started("bounded", directory=str(directory), calls=calls, queue=queue, slow=slow) as child:
-            done = child.told("done", 300)
+            done = child.told("done", 600)
             errors = child.stderr()
         yield equals(f"slow {slow}: runs that ended", int(done is not None), 1, errors[-200:] if done is None else "")
         if done is not None:

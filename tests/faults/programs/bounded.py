@@ -82,8 +82,8 @@ def main(directory: str, calls: int, queue: int, slow: Literal["sink", "processo
         processors=[thing] if slow == "processor" else [passed], sinks=[thing] if slow == "sink" else [],
     )  # fmt: skip
     period = _warm_up(recorder)
-    # What the file is to keep up with is given four times the time.
-    pace = 4 * period
+    # What the file is to keep up with is given three times the time.
+    pace = 3 * period
     thing.seconds = TIMES * pace
     thing.comparisons, thing.spent = 0, 0.0
     timed = Timed(calls)
@@ -104,7 +104,7 @@ def main(directory: str, calls: int, queue: int, slow: Literal["sink", "processo
         _keep_to(start + (step + 1 - WARM_UP) * pace)
     took = time.monotonic() - start
     ratio = thing.spent / max(thing.comparisons, 1) / (took / calls)
-    in_time = recorder.close(60)
+    in_time = recorder.close(240)
     tell(
         "done", stats=recorder.stats(), calls=WARM_UP + calls, most_pending=most_pending,
         most_pending_of_it=most_pending_of_it, most_unseen=most_unseen,
