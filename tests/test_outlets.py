@@ -325,3 +325,26 @@ def test_an_endless_outage_keeps_no_more_than_so_many_findings(clock: list[float
     outlet.finish()
     assert [one["stream"] for one in sink.taken] == [str(stream) for stream in range(256)]
     assert [one["level"] for one in sink.taken][:2] == ["info", "error"]
+
+
+@pytest.mark.parametrize("kind", ["predlog.gap", "predlog.finding"])
+def test_what_is_owed_and_fails_is_owed_still(clock: list[float], kind: str) -> None:
+    """A sink that takes comparisons, and for a while no gap or no finding, gets it when it takes that again."""
+    fails = [True]
+
+    def picky(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if fails[0] and event["event"] == kind:
+            raise ValueError
+        taken.append(event)
+        return event
+
+    taken: list[Any] = []
+    outlet = Outlet(picky, Notices(keep=True))
+    outlet.lack(Loss(3, "queue full", 2, 4))
+    outlet.lack(Loss(4, "no slot free", 5, 6))
+    outlet.lose(records.Checked(events.finding()), "queue full")
+    assert send(outlet, 7) == [True]
+    fails[0] = False
+    assert send(outlet, 8) == [True]
+    told = sorted((one["event"], one.get("count")) for one in taken if one["event"] != "predlog.comparison")
+    assert told == [("predlog.finding", None), ("predlog.gap", 3), ("predlog.gap", 4)]
