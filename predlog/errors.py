@@ -31,6 +31,10 @@ class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
 
 
+class NoThreadError(PredlogError, RuntimeError):
+    """No thread could be started: there are too many, or the interpreter is at its end."""
+
+
 class NotDurableError(PredlogError, OSError):
     """A line is written, and survives a kill of the process; that it survives a power cut can't be promised."""
 

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 
 # For all of them together. Longer takes only what is stuck, which is not waited for a second time.
 _PATIENCE = 1.0
@@ -26,10 +27,14 @@ _forking = _Forking()
 
 
 class CalmLock:
-    """A re-entrant lock that forks wait for, and that is free in the child: `with calm.lock:`."""
+    """A re-entrant lock that forks wait for, and that is free in the child: `with calm.lock:`.
 
-    def __init__(self) -> None:
+    One that is taken while another is held is an `inner` one: forks take those last.
+    """
+
+    def __init__(self, *, inner: bool = False) -> None:
         self.lock = threading.RLock()
+        self.is_inner = inner
         self._is_stuck = False
         _all[id(self)] = self
 
@@ -49,18 +54,24 @@ class CalmLock:
 
 
 def _locks() -> list[CalmLock]:
-    return [lock for one in _all.valuerefs() if (lock := one()) is not None]
+    return sorted((lock for one in _all.valuerefs() if (lock := one()) is not None), key=lambda lock: lock.is_inner)
 
 
 def _before() -> None:
     deadline = time.monotonic() + _PATIENCE
-    _forking.held = [lock for lock in _locks() if lock.hold(deadline - time.monotonic())]
+    held = _forking.held = []
+    for lock in _locks():
+        # Noted before it is taken: a signal's handler may raise at any moment, and what is held must be given back.
+        held.append(lock)
+        if not lock.hold(deadline - time.monotonic()):
+            held.remove(lock)
 
 
 def _in_parent() -> None:
     held, _forking.held = _forking.held, []
     for lock in held:
-        lock.release()
+        with suppress(RuntimeError):  # noted, and not taken
+            lock.release()
 
 
 def _in_child() -> None:

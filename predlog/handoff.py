@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from predlog.errors import NoThreadError
 from predlog.forking import CalmLock
 
 Item = TypeVar("Item")
@@ -24,7 +25,8 @@ class HandOff(Generic[Item]):
     """A bounded queue and the one daemon thread that empties it, calling `work` with each item.
 
     At most `bound` items wait or are being worked on; `submit` refuses the next. The same thread calls
-    `settle` before it answers a flush, and `finish` once, last of all. None of the three may raise.
+    `settle` before it answers a flush, and `finish` once, last of all. None of the three may raise. Whoever starts the
+    thread calls `prepare` before that, in a thread of theirs; it may be called more than once, also at once.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class HandOff(Generic[Item]):
         *,
         bound: int,
         name: str,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
+        self._prepare = prepare
         self._work = work
         self._settle = settle
         self._finish = finish
@@ -48,9 +52,9 @@ class HandOff(Generic[Item]):
         self._permits: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(bound):
             self._permits.put(None)
-        # Whoever takes the one token starts the worker; taking it is atomic, so there is never a second worker.
-        self._unstarted: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._unstarted.put(None)
+        # Whoever takes the one token is the worker: of threads that several callers start at once, one.
+        self._idle: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._idle.put(None)
         self._thread: threading.Thread | None = None
         self._closed = False
         # Held by the worker while it works, and by nobody else but a fork.
@@ -68,7 +72,10 @@ class HandOff(Generic[Item]):
         return os.getpid() == self._owner
 
     def submit(self, item: Item) -> bool:
-        """Queue an item and return at once; False where it was refused: full, closed, or in a forked child."""
+        """Queue an item and return at once; False where it was refused: full, closed, or in a forked child.
+
+        Raises NoThreadError where there is no worker, and none can be started.
+        """
         self._entering.put(None)
         try:
             return not self._closed and self.is_mine() and self._accept(item)
@@ -76,8 +83,7 @@ class HandOff(Generic[Item]):
             self._entering.get_nowait()
 
     def _accept(self, item: Item) -> bool:
-        if self._thread is None:
-            self._start()
+        self.start()
         try:
             self._permits.get_nowait()
         except queue.Empty:
@@ -87,7 +93,7 @@ class HandOff(Generic[Item]):
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued before this call is done; False where `timeout` seconds passed first."""
-        if self._thread is None or not self.is_mine():
+        if not self.is_mine() or (self._thread is None and self._queue.empty()):
             return True
         if self._closed or self._thread is threading.current_thread():
             return self.pending == 0
@@ -111,22 +117,28 @@ class HandOff(Generic[Item]):
         if self._thread is threading.current_thread():
             return True  # the worker itself: it ends when it has returned and finished
         self._thread.join(_bounded(timeout))
-        return not self._thread.is_alive() and self.pending == 0
+        return not self._thread.is_alive()
 
-    def _start(self) -> None:
-        try:
-            self._unstarted.get_nowait()
-        except queue.Empty:
+    def start(self) -> None:
+        """Start the worker, if there is none; raises NoThreadError where that can't be done.
+
+        A signal's handler may raise in the middle of it: nothing is changed before the worker itself says that it is.
+        """
+        if self._thread is not None:
             return
-        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        if self._prepare is not None:
+            self._prepare()
         try:
-            thread.start()
-        except BaseException:
-            self._unstarted.put(None)  # the next item tries again
-            raise
-        self._thread = thread
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            raise NoThreadError(f"predlog can't start its thread: {error}") from None
 
     def _run(self) -> None:
+        try:
+            self._idle.get_nowait()
+        except queue.Empty:
+            return
+        self._thread = threading.current_thread()
         while not isinstance(item := self._queue.get(), _Stop):
             self._handle(item)
         # What came in while `close` was being called stands behind the end, and was accepted all the same. The wait

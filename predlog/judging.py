@@ -142,7 +142,7 @@ class Judge:
             f"{one.code} ({_lane_name(one.stream, sorted(one.codebooks, key=_none_first))}, since step {one.step})"
             for one in self.standing
         ]
-        now = {(one.stream, codebook, one.code) for one in self.standing for codebook in one.codebooks}
+        now = {(one.stream, codebook, one.code) for one in self.standing for codebook in tuple(one.codebooks)}
         gone = dict.fromkeys(f"{key[2]} ({key[0]})" for key in list(self._gone) if key not in now)
         parts = [
             f"{len(stand)} finding{'s stand' if len(stand) > 1 else ' stands'}: {_listed(stand)}" if stand else "",
@@ -284,7 +284,7 @@ def _gone(one: Standing, step: int) -> Standing:
         stream=one.stream,
         codebook=one.codebook,
         message=f"{where}: gone; it was found at step {one.step}.",
-        evidence={"since": one.step},
+        evidence={"since": one.step} | {name: one.evidence[name] for name in ("codebooks",) if name in one.evidence},
         codebooks=set(),
     )
 

@@ -44,7 +44,7 @@ def _close_all() -> None:
     for closable in list(_open):
         try:
             closable.close(max(deadline - time.monotonic(), 0.0))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             deadline = 0.0  # somebody does not want to wait
         except Exception as error:  # noqa: BLE001 - a strict one's failure, or worse: nobody is left to raise it to
             Notices().say("exit", described(error))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from predlog import writable
 
+# A stream that takes something takes a line of that length: an error may quote a book.
+_LONGEST = 2000
 _NOT_PLAIN = re.compile("[^ -~]")
 
 
@@ -76,6 +78,7 @@ class Notices:
 def _write(message: str) -> bool:
     """Write one line, and say whether stderr took it."""
     line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
+    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
     try:
         if not writable.takes(sys.stderr):
             return False

@@ -21,7 +21,7 @@ from predlog.records import Event
 from predlog.resting import Rest
 from predlog.sinks import JSONL, Console
 
-# Findings that are kept for a sink, one a stream, code and codebook.
+# Findings that are kept for a sink, one for each stream, code and group of codebooks.
 _MOST_OWED = 256
 # Structlog's processors may look at the logger: it is one that does nothing.
 _LOGGER: Final = structlog.ReturnLogger()
@@ -60,8 +60,8 @@ class Outlet:
             self._pay_all()
         if self._rest.is_over() and self._pay_header() and self._give(event):
             self.written += is_comparison
-            if self._findings:
-                self._findings.pop(_topic(event), None)  # what is owed of it is older, and no longer true
+            if self._findings and event["event"] == "predlog.finding":
+                self._forget(event)
             if self._owes:
                 self._pay(event)
             return True
@@ -78,6 +78,12 @@ class Outlet:
                 self._findings[_topic(event)] = event
             case "predlog.run" if event["stats"] is None:
                 self._header = event
+
+    def _forget(self, finding: Event) -> None:
+        """Owe nothing older about what the sink was told of now; what is newer is still to come."""
+        owed = self._findings.get(_topic(finding))
+        if owed is not None and owed["timestamp"] <= finding["timestamp"]:
+            self._findings.pop(_topic(finding), None)
 
     def lack(self, loss: Loss) -> None:
         """Note what was lost on the way to every sink."""
@@ -172,7 +178,7 @@ class Outlet:
 
 def _topic(event: Event) -> tuple[Any, ...]:
     """Give what a finding is about: of several, the latest counts."""
-    return event.get("stream"), event.get("code"), event.get("codebook")
+    return event["stream"], event["code"], event["codebook"], str(event["evidence"].get("codebooks"))
 
 
 def _gap(like: Mapping[str, Any], loss: Loss) -> Event:

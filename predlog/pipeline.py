@@ -9,7 +9,7 @@ import platform
 import socket
 import time
 from collections.abc import Callable, MutableMapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
@@ -57,12 +57,36 @@ class Pipeline:
         self._accounts = accounts
         self._losses = losses
         self._notices = notices
-        self._file: Outlet | None = None
-        self._lanes: list[Lane] = []
+        self._open: dict[str, tuple[Outlet | None, list[Lane]]] = {}
         self._logger: Any = None
         self._identity: dict[str, Any] = {}
         self._seq = 0
         self._reached: records.Checked | None = None
+
+    def open(self) -> None:
+        """Make the sinks, and start their threads: before the worker, in a thread that compares.
+
+        Not sooner, because only with the first pair does the process group, and with it the rank, stand; and not in the
+        worker, because the interpreter starts no more threads at its end, when that may be still to come.
+        """
+        if self._open:
+            return
+        file, others = self._make_sinks()
+        outlet = None if file is None else Outlet(file, self._notices)
+        bound = self._settings["queue"]
+        lanes = [Lane(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
+        if self._open.setdefault("sinks", (outlet, lanes))[1] is lanes:  # several threads may compare at once
+            self._accounts.file, self._accounts.lanes = outlet, lanes
+            for lane in lanes:
+                lane.start()
+
+    @property
+    def _file(self) -> Outlet | None:
+        return self._open["sinks"][0] if self._open else None
+
+    @property
+    def _lanes(self) -> list[Lane]:
+        return self._open["sinks"][1] if self._open else []
 
     def work(self, item: Submission | Refusal) -> None:
         """See a submission or a refusal through to the sinks."""
@@ -120,7 +144,8 @@ class Pipeline:
 
     def _say(self, found: Standing, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
-        found.record = _finding(records.conform(event))
+        if self._processors:
+            found.record = _finding(records.conform(_withheld(event)))
         reached = self._send(event)
         if reached is not None:
             found.record = _finding(reached)
@@ -205,12 +230,6 @@ class Pipeline:
     def _start(self, at: float) -> None:
         if self._logger is not None:
             return
-        # Made here and not sooner: only now does the process group, and with it the rank, stand.
-        file, others = self._make_sinks()
-        self._file = None if file is None else Outlet(file, self._notices)
-        bound = self._settings["queue"]
-        self._lanes = [Lane(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
-        self._accounts.file, self._accounts.lanes = self._file, self._lanes
         directory = self._settings["directory"]
         self._identity = {
             "schema": records.SCHEMA,
@@ -229,17 +248,17 @@ class Pipeline:
 
     def _emit_run(self, at: float, stats: dict[str, Any] | None) -> None:
         """Send the attempt's first line, or, with what became of it, its last."""
-        versions = {name: version(name) for name in ("predlog", "torch")}
-        fields = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "world_size": ranks.world_size(),
-            "versions": {**versions, "python": platform.python_version()},
-            "settings": dict(self._settings),
-            "stats": stats,
-            "context": {},
-        }
         try:
+            fields = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "world_size": ranks.world_size(),
+                "versions": {name: _version(name) for name in ("predlog", "torch")}
+                | {"python": platform.python_version()},
+                "settings": dict(self._settings),
+                "stats": stats,
+                "context": {},
+            }
             reached = self._send(self._event("predlog.run", "info", at, fields))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             which = "first" if stats is None else "last"
@@ -271,6 +290,18 @@ class Pipeline:
             records.from_event(conformed)
         self._reached = conformed
         return conformed
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its sources
+        return "unknown"
+
+
+def _withheld(event: dict[str, Any]) -> dict[str, Any]:
+    """Give a finding without its words: a processor was to change them, and has dropped it or failed."""
+    return {**event, "message": f"{event['code']}: a processor dropped its words, or failed", "evidence": {}}
 
 
 def _finding(event: Event) -> Finding | None:

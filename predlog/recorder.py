@@ -18,7 +18,7 @@ from predlog.accounts import Accounts, Stats
 from predlog.capture import capture
 from predlog.captured import Capture
 from predlog.context import plain_context
-from predlog.errors import PairError, PredlogError, briefly, described, raised_at
+from predlog.errors import NoThreadError, PairError, PredlogError, briefly, described, raised_at
 from predlog.handoff import HandOff
 from predlog.judging import Judge
 from predlog.losses import Losses
@@ -31,6 +31,8 @@ from predlog.submission import Recorded, Refusal, Submission
 from predlog.surroundings import is_traced, obstacle
 from predlog.window import Window
 
+# Of streams and of context, beyond which the oldest are forgotten.
+_MOST_NAMES = 1024
 _ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
 
 
@@ -114,6 +116,7 @@ class Recorder:
             text=text,
             mode=mode,
         )
+        self._place = Path(os.path.abspath(self._settings.directory or ""))  # noqa: PTH100 - links stay as they are
         self._every = every
         self._window = Window(samples, first, last, codebooks, accuracy)
         self._more_sinks = settings.processors("sinks", sinks)
@@ -121,7 +124,7 @@ class Recorder:
         self._closed = False
         self._told_waiting = ""
         self._latest: dict[str, int] = {}
-        self._context_names: set[str] = set()
+        self._context_names: dict[str, None] = {}
         self._claims: dict[tuple[str, int], object] = {}
         self._accounts = Accounts()
         self._specials = arguments.special_tokens(special_tokens, decode)
@@ -141,8 +144,9 @@ class Recorder:
             notices=self._notices,
         )
         self._handoff: HandOff[Submission | Refusal] = HandOff(
-            self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog"
-        )
+            self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog",
+            prepare=self._pipeline.open,
+        )  # fmt: skip
         leaving.close_at_exit(self)
 
     @property
@@ -307,6 +311,7 @@ class Recorder:
                 return None
             raise
         self._latest[stream] = number
+        _bound(self._latest)
         return self._hand_over(captured, number, stream, context, at)
 
     def _close(self, timeout: float) -> bool:
@@ -316,9 +321,9 @@ class Recorder:
         self._closed = True
         deadline = time.monotonic() + timeout
         try:
-            done = self._handoff.close(timeout)
-            done &= self._pipeline.close_lanes(deadline - time.monotonic())
-        except KeyboardInterrupt:
+            # The worker's last act is to tell the sinks that have a thread to finish.
+            done = self._handoff.close(timeout) and self._pipeline.close_lanes(deadline - time.monotonic())
+        except (KeyboardInterrupt, SystemExit):
             self._say_what_waits("closing was interrupted")
             raise
         if not done:
@@ -376,7 +381,7 @@ class Recorder:
         future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
         try:
             accepted = self._handoff.submit(Submission(captured, step, stream, values, at, future))
-        except BaseException:
+        except NoThreadError:
             self._accounts.submitted -= count
             raise
         if accepted:
@@ -401,8 +406,9 @@ class Recorder:
                 f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
                 "null; pass a number or a string",
             )
-        for name in context.keys() - self._context_names:
-            self._context_names.add(name)
+        for name in context.keys() - self._context_names.keys():
+            self._context_names[name] = None
+            _bound(self._context_names)
             if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
                 self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
         return values
@@ -433,6 +439,13 @@ class Recorder:
         if chosen.directory is not None:
             rank = this_process.rank()
             name = f"predictions-rank{rank}.jsonl" if rank else "predictions.jsonl"
-            file = JSONL(chosen.directory / name, durable_every=chosen.durable_every, mode=chosen.mode)
+            file = JSONL(self._place / name, durable_every=chosen.durable_every, mode=chosen.mode)
         is_shown = chosen.console and this_process.local_rank() == 0
         return file, [*([Console()] if is_shown else []), *self._more_sinks]
+
+
+def _bound(names: dict[str, Any]) -> None:
+    """Forget the names that came first, where there are too many: somebody makes a new one for each step."""
+    if len(names) > 2 * _MOST_NAMES:
+        for name in list(names)[:-_MOST_NAMES]:
+            names.pop(name, None)

@@ -156,6 +156,11 @@ def is_ours(event: Mapping[str, Any]) -> bool:
     return event.get("event") in _TYPES
 
 
+def keys(name: str) -> frozenset[str]:
+    """Give the keys that all events of a kind have; none for a kind that is not predlog's."""
+    return frozenset(_KEYS.get(name, ()))
+
+
 def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     """Give the event in the schema's shape: its own keys in their order, foreign ones in `context`.
 

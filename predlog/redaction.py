@@ -1,16 +1,18 @@
 """Take what must not be seen out of events, before any sink gets them."""
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from predlog.errors import SettingError
-from predlog.records import Event
+from predlog.errors import PredlogError, SettingError
+from predlog.records import Event, keys
 
-# What readers go by, and what nobody but predlog writes.
-_KEPT = frozenset({"event", "level", "timestamp", "stream", "code", "help", "slot", "versions"})
+# What readers go by, and what nobody but predlog, and the caller with the name of a stream, writes.
+_KEPT = frozenset({"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens"})
 _TEXTS = ("input_text", "label_text", "prediction_text")
+# How a token that is a piece of a character reads, and how one does that goes on within a word.
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
+_GOES_ON = "##"
 
 
 class Redact:
@@ -18,12 +20,14 @@ class Redact:
 
     `what` is a regular expression, whose matches are replaced, or a callable from a text to what may be seen of it.
 
-    Tokenizers split names and numbers, so what neighbouring tokens read together is looked at, too. Each token that has
-    part in a match reads `replacement`; where a callable changes what neighbours read together, all of them do. What
-    begins before the tokens shown, or ends behind them, can't be known. Ids stay: whoever has the tokenizer can read
-    them, so where that is too much, let a processor raise `structlog.DropEvent`.
+    Tokenizers split names and numbers, even characters, so what neighbouring tokens read together is looked at, too.
+    Each token that has part in a match reads `replacement`; where a callable changes what neighbours read together, all
+    of them do. What begins before the tokens shown, or ends behind them, can't be known. The name of a stream stays,
+    and ids do: whoever has the tokenizer can read them, so where that is too much, let a processor raise
+    `structlog.DropEvent`.
 
-    Where `what` raises, the event is not recorded: never is it written as it was.
+    Where `what` raises, or another processor has added what is no plain value, the event is not recorded: never is it
+    written as it was, nor the words of the error.
 
     Raises:
         SettingError: `what` is neither a pattern nor a callable.
@@ -48,36 +52,92 @@ class Redact:
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Give the event without what must not be seen."""
+        try:
+            return self._without(event)
+        except Exception as error:  # noqa: BLE001 - a user's callable may raise anything, and quote what it was given
+            raise PredlogError(f"{type(error).__name__}, whose words may hold what must not be seen") from None
+
+    def _without(self, event: Event) -> Event:
         if event.get("event") == "predlog.comparison":
             for field in _TEXTS:
                 for neighbours in _runs(event["tokens"], field):
                     self._redact_together(neighbours, field)
-        return {key: value if key in _KEPT else self._redacted(value) for key, value in event.items()}
+                for token in event["tokens"]:
+                    token[field] = self._redacted(token[field])
+        known = keys(event["event"])
+        return {
+            key if key in known else self._redacted(key): value if key in _KEPT & known else self._redacted(value)
+            for key, value in event.items()
+        }
 
     def _redact_together(self, tokens: Sequence[dict[str, Any]], field: str) -> None:
-        spans = self._spans("".join(token[field] for token in tokens))
-        start = 0
-        for token in tokens:
-            end = start + len(token[field])
-            if any(first < end and start < last for first, last in spans):
-                token[field] = self._replacement
-            start = end
+        guilty = set()
+        for joined, ends in _joined([token[field] for token in tokens]):
+            for first, last in self._spans(joined):
+                guilty |= {place for place, (start, end) in enumerate(ends) if first < end and start < last}
+        for place in guilty:
+            tokens[place][field] = self._replacement
 
     def _redacted(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
         if isinstance(value, str):
             seen = value if value == self._replacement else self._seen(value)
             if not isinstance(seen, str):
-                raise TypeError(f"the callable of Redact gave {type(seen).__name__} instead of text")
+                raise TypeError
             return seen
         if isinstance(value, dict):
-            return {key: item if key in _KEPT else self._redacted(item) for key, item in value.items()}
+            return {self._redacted(key): self._redacted(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._redacted(item) for item in value]
-        return value
+        raise TypeError
 
 
 def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[str, Any]]]:
     """Give the tokens that have this text and stand side by side."""
-    known = [token for token in tokens if token[field] is not None]
-    for _, run in itertools.groupby(enumerate(known), key=lambda one: one[1]["position"] - one[0]):
-        yield [token for _, token in run]
+    run: list[dict[str, Any]] = []
+    for token in tokens:
+        if run and (token[field] is None or token["position"] != run[-1]["position"] + 1):
+            yield run
+            run = []
+        if token[field] is not None:
+            run.append(token)
+    if run:
+        yield run
+
+
+def _joined(texts: Sequence[str]) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Give what tokens read together, and where each one stands in that.
+
+    Once as they are, and where one goes on within a word by its marks, once more with blanks between the words.
+    """
+    yield _whole([text.removeprefix(_GOES_ON) if place else text for place, text in enumerate(texts)])
+    if any(text.startswith(_GOES_ON) for text in texts[1:]):
+        words = [text if not place or text.startswith(_GOES_ON) else f" {text}" for place, text in enumerate(texts)]
+        yield _whole([text.removeprefix(_GOES_ON) if place else text for place, text in enumerate(words)])
+
+
+def _whole(texts: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Join texts whose pieces of characters are bytes; a token that has part in a character has it all."""
+    pieces = [_bytes_of(text) for text in texts]
+    joined = b"".join(pieces).decode(errors="surrogateescape")
+    # Where each character ends in bytes.
+    ends, end = [0], 0
+    for character in joined:
+        end += len(character.encode(errors="surrogateescape")) if not "\ud800" <= character <= "\udfff" else 1
+        ends.append(end)
+    places, start = [], 0
+    for piece in pieces:
+        stop = start + len(piece)
+        first = max(place for place, at in enumerate(ends) if at <= start)
+        last = min(place for place, at in enumerate(ends) if at >= stop)
+        places.append((first, last))
+        start = stop
+    return joined, places
+
+
+def _bytes_of(text: str) -> bytes:
+    raw = b""
+    for place, part in enumerate(_BYTE.split(text)):
+        raw += bytes([int(part, 16)]) if place % 2 else part.encode(errors="replace")
+    return raw

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,9 +48,11 @@ class Settings:
         if type(self.text) is not bool:
             raise SettingError(f"text={self.text!r} must be True or False")
         if self.mode is not None and not (
-            type(self.mode) is int and 0 <= self.mode <= 0o777 and self.mode & stat.S_IWUSR
+            type(self.mode) is int and 0 <= self.mode <= 0o777 and self.mode & 0o600 == 0o600
         ):
-            raise SettingError(f"mode={self.mode!r} must be permissions that let the owner write, such as 0o600")
+            raise SettingError(
+                f"mode={self.mode!r} must be permissions that let the owner read and write, such as 0o600"
+            )
 
     def shown(self) -> dict[str, Any]:
         """Give the settings as plain values, as the first line of an attempt holds them."""

@@ -16,11 +16,15 @@ from typing import Any
 
 # What the host may have written, and the stream has not passed on yet, goes out before what we write, which is less.
 _ROOM = 32 * 1024
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PAUSE = 0.02
 
 
 def takes(stream: Any) -> bool:
-    """Say whether a few kilobytes can be written without waiting, as far as can be known."""
+    """Say whether a few kilobytes can be written without waiting, as far as can be known.
+
+    Of a pipe that is known, if nobody else fills it at the same moment; of a terminal, that it takes something.
+    """
     try:
         file: int = stream.fileno()
         kind = os.fstat(file).st_mode
@@ -50,4 +54,5 @@ def _has_room(pipe: int) -> bool:
         (waiting,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
     except (AttributeError, OSError):  # not on this system
         return True
-    return bool(capacity - waiting >= min(_ROOM, capacity))
+    # Writes of a little over half a page take a page each, and so twice the room that they need.
+    return not waiting or bool(capacity - 2 * waiting - _PAGE >= _ROOM)

@@ -204,32 +204,90 @@ def test_a_slow_sink_is_told_what_it_lacks(tmp_path: Path) -> None:
     assert [one["seq"] for one in taken] == list(range(len(taken)))
 
 
-def test_where_no_thread_can_be_had_a_sink_is_served_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_no_thread_can_be_had_a_sink_gets_nothing_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """At its end the interpreter starts no more threads: then a sink is called by the worker, and closed."""
-    closed, taken = threading.Event(), []
+    """A sink that no thread can be started for loses events until one can; nobody else waits for it meanwhile."""
+    taken: list[Any] = []
 
-    class Sink:
-        def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
-            taken.append(event["event"])
-            return event
-
-        def close(self) -> None:
-            closed.set()
+    def own(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        taken.append(event)
+        return event
 
     start = threading.Thread.start
 
     def only_the_worker(thread: threading.Thread) -> None:
         if thread.name != "predlog":
-            raise RuntimeError("can't create new thread at interpreter shutdown")
+            raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", only_the_worker)
-    with Recorder(tmp_path, every=1, samples=1, console=False, sinks=[Sink()]) as recorder:
+    with Recorder(tmp_path, every=1, samples=1, console=False, sinks=[own]) as recorder:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", only_the_worker)
+            for step in range(3):
+                recorder.compare(*events.pair(), step)
+            assert recorder.flush()
+        recorder.compare(*events.pair(), 3)
+    assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == [0, 1, 2, 3]
+    assert [one["event"].removeprefix("predlog.") for one in taken] == ["run", "comparison", "gap", "run"]
+    assert (taken[2]["count"], taken[2]["reason"]) == (3, "no thread for own")
+    assert recorder.stats()["sinks"]["own"]["dropped"] == 3
+    assert "own gets nothing: predlog can't start its thread: can't start new thread" in capfd.readouterr().err
+
+
+def test_sinks_have_their_threads_before_the_first_pair_is_worked_on(tmp_path: Path) -> None:
+    """A program that ends right behind its first pair has started every thread that it needs by then."""
+
+    def own(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        return event
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, sinks=[own]) as recorder:
         recorder.compare(*events.pair(), 0)
-    assert taken == ["predlog.run", "predlog.comparison", "predlog.run"]
-    assert closed.is_set()
+        assert {"predlog", "predlog own"} <= {thread.name for thread in threading.enumerate()}
+
+
+def test_of_a_finding_the_newer_is_told_whatever_comes_first(clock: list[float]) -> None:
+    """What a sink lost of a finding is not forgotten because an older event about it arrives after that."""
+    sink = Moody()
+    outlet = Outlet(sink, Notices(keep=True))
+    older, newer = (f"2026-01-02T03:04:0{second}.000000Z" for second in (5, 6))
+    outlet.lose(records.Checked(events.finding(level="info", timestamp=newer)), "queue full")
+    outlet.take(records.Checked(events.finding(level="error", timestamp=older)))
+    assert [one["level"] for one in sink.taken] == ["error", "info"]
+
+
+def test_groups_of_codebooks_are_findings_of_their_own(clock: list[float]) -> None:
+    """That some codebooks are told of does not tell of others."""
+    sink = Moody()
+    sink.fails = True
+    outlet = Outlet(sink, Notices(keep=True))
+    outlet.take(records.Checked(events.finding(evidence={"codebooks": [0, 1]})))
+    sink.fails = False
+    outlet.take(records.Checked(events.finding(evidence={"codebooks": [5, 6]})))
+    assert [one["evidence"]["codebooks"] for one in sink.taken] == [[5, 6], [0, 1]]
+
+
+def test_closing_that_runs_out_of_time_takes_nothing_from_the_sinks(tmp_path: Path) -> None:
+    """Whoever closes again, and waits, has everything in every sink."""
+    release = threading.Event()
+    taken: list[Any] = []
+
+    def own(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        taken.append(event["event"])
+        return event
+
+    def slow(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        release.wait(30)
+        return event
+
+    recorder = Recorder(tmp_path, every=1, samples=1, console=False, processors=[slow], sinks=[own])
+    for step in range(20):
+        recorder.compare(*events.pair(), step)
+    assert not recorder.close(0.1)
+    release.set()
+    assert recorder.close(30)
+    assert taken.count("predlog.comparison") == 20
+    assert recorder.stats()["sinks"]["own"]["written"] == recorder.stats()["written"] == 20
 
 
 def test_the_last_line_says_what_became_of_it_all(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,64 @@ def test_text_can_be_left_out(tmp_path: Path) -> None:
     (one,) = (one for one in read(tmp_path) if isinstance(one, Comparison))
     assert {(token.label_text, token.prediction_text, token.input_text) for token in one.tokens} == {(None,) * 3}
     assert all(token.label >= 0 for token in one.tokens)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tokens", "seen"),
+    [
+        ("Zoë", ["I am ", "Z", "o", "<0xC3>", "<0xAB>", "."], ["I am ", *["[redacted]"] * 4, "."]),
+        ("Иван", ["<0xD0>", "<0x98>", "<0xD0>", "<0xB2>", "ан", "!"], [*["[redacted]"] * 5, "!"]),
+        ("johnson", ["by", "john", "##son", "now"], ["by", "[redacted]", "[redacted]", "now"]),
+        ("john johnson", ["john", "john", "##son", "now"], [*["[redacted]"] * 3, "now"]),
+    ],
+)
+def test_tokens_that_are_pieces_of_characters_or_words(pattern: str, tokens: list[str], seen: list[str]) -> None:
+    """What byte-level and WordPiece tokenizers split is put together before it is looked at."""
+    assert texts(Redact(pattern)(None, "info", comparison(*tokens))) == seen
+
+
+def test_no_name_of_the_callers_own_is_kept(tmp_path: Path) -> None:
+    """Keys, and values under names that predlog uses itself elsewhere, are looked at like all others."""
+    secret = {"code": "alice", "level": "alice", "help": "alice", "slot": "alice", "event": "alice"}
+
+    def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        return {**event, "alice's": 1, "tokens of": "alice"}
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, processors=[add, Redact("alice")]) as recorder:
+        recorder.compare(*events.pair(), 0, **secret, nested={"alice": ["alice", 1]})  # type: ignore[arg-type]
+    assert "alice" not in (tmp_path / "predictions.jsonl").read_text()
+    (one,) = (one for one in read(tmp_path) if isinstance(one, Comparison))
+    assert one.context["nested"] == {"[redacted]": ["[redacted]", 1]}
+
+
+def test_what_is_no_plain_value_is_not_passed_on(tmp_path: Path) -> None:
+    """What a processor adds and nobody can look into is not written: JSON would write what it holds."""
+
+    @dataclass
+    class User:
+        mail: str
+
+    def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        return {**event, "user": User("alice@home.org")} if event["event"] == "predlog.comparison" else event
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, processors=[add, Redact("alice")]) as recorder:
+        recorder.compare(*events.pair(), 0)
+    assert recorder.stats()["failed"] == 1
+    assert "alice" not in (tmp_path / "predictions.jsonl").read_text()
+
+
+def test_a_finding_that_cannot_be_redacted_keeps_its_words_for_itself(tmp_path: Path) -> None:
+    """Where the redaction of a finding fails, it stands without its message and its evidence, also in memory."""
+
+    def fails(text: str) -> str:
+        if text.startswith("text: "):
+            raise ValueError(text)
+        return text
+
+    logits, labels = events.pair()
+    with Recorder(tmp_path, every=1, console=False, processors=[Redact(fails)]) as recorder:
+        recorder.compare(logits, labels[:, :3], 0)
+        recorder.flush()
+        (finding,) = recorder.findings
+    assert (finding.code, finding.evidence) == ("length-mismatch", {})
+    assert "positions" not in finding.message

@@ -13,6 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from predlog import records, writable
+from predlog.forking import CalmLock
 from predlog.records import Event
 from predlog.sinks.codebooks import CodebookLine, CodebookRow
 from predlog.sinks.table import PlainLines, TokenTable
@@ -23,6 +24,8 @@ from predlog.sinks.wording import ASCII, ERROR, NAME, PLAIN, RIGHT, UNICODE, WAR
 _MOST_STREAMS = 1024
 # A slow terminal takes a table within that many seconds.
 _PATIENCE = 1.0
+# Two of us may print on one console of rich's.
+_printing = CalmLock(inner=True)
 _STUCK = "is it stopped, or a pipe that nobody reads?"
 
 
@@ -98,15 +101,16 @@ def _print(console: RichConsole, drawn: RenderableType) -> None:
     Left to itself, rich points the standard output of the whole process at /dev/null when a pipe is broken, and
     prints what failed again with the next table.
     """
-    console.on_broken_pipe = _raise  # type: ignore[method-assign]
-    try:
-        console.print(drawn, end="", crop=False)
-    except BaseException:
-        console.begin_capture()
-        console.end_capture()
-        raise
-    finally:
-        del console.on_broken_pipe
+    with _printing.lock:
+        console.on_broken_pipe = _raise  # type: ignore[method-assign]
+        try:
+            console.print(drawn, end="", crop=False)
+        except BaseException:
+            console.begin_capture()
+            console.end_capture()
+            raise
+        finally:
+            del console.on_broken_pipe
 
 
 def _raise() -> NoReturn:

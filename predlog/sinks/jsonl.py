@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -36,14 +37,15 @@ class JSONL:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, durable_every: float = 10.0, mode: int | None = None) -> None:
-        self.path = Path(path)
+        # Wherever the process goes meanwhile: what is opened anew is the same file.
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symbolic links
         self._durable_every = durable_every
         self._mode = mode
         self._file: int | None = None
         self._header = b""
         self._synced_at = time.monotonic()
         self._unsynced = False
-        self._calm = CalmLock()
+        self._calm = CalmLock(inner=True)
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Write the event, if it is one of predlog's."""
@@ -92,13 +94,13 @@ class JSONL:
     def _append(self, line: bytes) -> None:
         try:
             if self._file is not None and not os.fstat(self._file).st_nlink:
-                # Somebody removed the file: what goes on being written there, nobody will read. The new one begins as
-                # the old one did.
+                # Somebody removed the file: what goes on being written there, nobody will read.
                 self._close()
                 self._unsynced = False
-                line = self._header + line
             if self._file is None:
                 self._file = self._open()
+                if not os.fstat(self._file).st_size:
+                    line = self._header + line  # a new file begins as the one before did
             _write_whole(self._file, line)
         except OSError as error:
             self._close()
@@ -131,6 +133,7 @@ class JSONL:
         file = _apart(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
         try:
             status = os.fstat(file)
+            self._refuse_pipes(status.st_mode)
             if self._mode is not None and status.st_mode & 0o777 & ~mode:
                 os.fchmod(file, status.st_mode & mode)
             if _is_torn(file):
@@ -140,6 +143,10 @@ class JSONL:
             os.close(file)
             raise
         return file
+
+    def _refuse_pipes(self, mode: int) -> None:
+        if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
+            raise OSError(errno.EINVAL, f"neither a file nor a device, so writing might never return: {self.path}")
 
 
 def _is_torn(file: int) -> bool:
