@@ -3,13 +3,14 @@
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.typing import EventDict
 
-from predlog import Comparison, Recorder, read
+from predlog import Comparison, Recorder, forking, read
 from predlog.forking import CalmLock
 from predlog.sinks import JSONL
 from tests import events
@@ -123,3 +124,47 @@ def test_a_sink_in_a_chain_works_in_a_child(tmp_path: Path, monkeypatch: pytest.
     leave.set()
     thread.join()
     assert [one.step for one in read(sink.path) if isinstance(one, Comparison)] == [2, 1]
+
+
+def test_an_interrupted_fork_gives_everything_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal's handler that raises while a fork waits leaves no lock behind: predlog's threads go on."""
+    first, second = CalmLock(), CalmLock(inner=True)
+    hold = CalmLock.hold
+
+    def interrupted(calm: CalmLock, timeout: float) -> bool:
+        is_held = hold(calm, timeout)
+        if calm is second:
+            raise TimeoutError("an alarm of the user's")
+        return is_held
+
+    monkeypatch.setattr(CalmLock, "hold", interrupted)
+    with suppress(TimeoutError):
+        forking._before()
+    forking._in_parent()
+    free: list[bool] = []
+    thread = threading.Thread(target=lambda: free.extend(hold(calm, 0) for calm in (first, second)))
+    thread.start()
+    thread.join()
+    assert free == [True, True]
+
+
+def test_a_fork_takes_inner_locks_last() -> None:
+    """A thread that has one lock and waits for an inner one gets it, and is done before the fork."""
+    inner, outer = CalmLock(inner=True), CalmLock()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with outer.lock:
+            inside.set()
+            assert go_on.wait(10)
+            with inner.lock:
+                pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(10)
+    timer = threading.Timer(0.05, go_on.set)
+    timer.start()
+    assert in_a_fork(lambda: outer.hold(0) and inner.hold(0)) == 0
+    thread.join()
+    assert not outer._is_stuck

@@ -51,6 +51,50 @@ class TestHandOff:
         assert handoff.close(10)
         assert done == [(item, "worker") for item in range(500)]
 
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_an_interrupt_while_the_worker_starts(self, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+        """A signal's handler that raises in the middle of it costs that item at most: the next is worked on, once."""
+        start = threading.Thread.start
+
+        def interrupted(thread: threading.Thread) -> None:
+            if when == "after":
+                start(thread)
+            raise KeyboardInterrupt
+
+        done: list[int] = []
+        handoff: HandOff[int] = HandOff(done.append, nothing, nothing, bound=10, name="interrupted")
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                handoff.submit(1)
+        assert handoff.submit(2)
+        assert handoff.flush(10)
+        assert done == [2]
+        assert [thread.name for thread in threading.enumerate()].count("interrupted") == 1
+        assert handoff.close(10)
+
+    def test_of_threads_that_start_it_one_is_the_worker(self, hasty_threads: None) -> None:
+        """However many callers find no worker, there is one afterwards, and each item is worked on once, in order."""
+        for _ in range(30):
+            done: list[int] = []
+            handoff: HandOff[int] = HandOff(done.append, nothing, nothing, bound=100, name="one of several")
+            together = threading.Barrier(4)
+
+            def work(handoff: HandOff[int] = handoff, together: threading.Barrier = together) -> None:
+                together.wait()
+                for item in range(10):
+                    assert handoff.submit(item)
+
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert handoff.flush(10)
+            assert sorted(done) == sorted([*range(10)] * 4)
+            assert [thread.name for thread in threading.enumerate()].count("one of several") == 1
+            assert handoff.close(10)
+
     def test_the_bound_counts_the_item_at_work(self) -> None:
         """At most `bound` items are in flight; the next is refused at once; each that is done makes room."""
         release, entered = threading.Semaphore(0), threading.Semaphore(0)

@@ -380,3 +380,43 @@ def test_an_empty_line_is_no_damage(tmp_path: Path) -> None:
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(b"\n" + records.to_line(events.comparison(step=1)) + b"\n")
     assert steps(file) == [1]
+
+
+def test_a_new_file_begins_with_the_first_line_whatever_came_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folder was removed, and could not be made at once, the new file has the run's line all the same."""
+    sink = JSONL(tmp_path / "run" / "predictions.jsonl")
+    sink(None, "info", events.run())
+    append(sink, 1)
+    shutil.rmtree(sink.path.parent)
+    sink.path.parent.write_text("in the way")
+    with pytest.raises(OSError, match="exists"):
+        append(sink, 2)
+    sink.path.parent.unlink()
+    append(sink, 3)
+    sink.close()
+    assert [one.event for one in read(sink.path)] == ["predlog.run", "predlog.comparison"]
+
+
+def test_the_file_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means the folder in which the sink was made, also when the file is opened anew elsewhere."""
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sink = JSONL("predictions.jsonl")
+    append(sink, 1)
+    sink.close()
+    monkeypatch.chdir(tmp_path / "there")
+    append(sink, 2)
+    sink.close()
+    assert steps(tmp_path / "here" / "predictions.jsonl") == [1, 2]
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Whoever wrote to a pipe that nobody reads would never come back, so it is refused."""
+    path = tmp_path / "predictions.jsonl"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="neither a file nor a device"):
+        append(JSONL(path), 1)

@@ -138,3 +138,46 @@ def test_a_blocked_console_fails_within_a_moment(pipe: tuple[int, Any], monkeypa
     os.read(reader, written)
     sink(None, "info", events.gap(count=7))
     assert os.read(reader, 1000).decode() == "predlog: 7 comparisons missing, steps 130 to 180: queue full\n"
+
+
+def test_a_pipe_whose_pages_are_half_empty(pipe: tuple[int, Any]) -> None:
+    """A pipe counts pages and not bytes: many small writes fill it long before it has its number of bytes."""
+    _, stream = pipe
+    fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, 65536)
+    for _ in range(15):
+        os.write(stream.fileno(), b"-" * 2049)
+    assert not writable.takes(stream)
+
+
+def test_a_line_on_stderr_is_short(pipe: tuple[int, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that quotes a book is cut: a pipe that takes something takes the line."""
+    reader, stream = pipe
+    monkeypatch.setattr(sys, "stderr", stream)
+    Notices().say("book", "x" * 100_000)
+    said = os.read(reader, 200_000).decode()
+    assert said == f"predlog: {'x' * 2000}...\n"
+
+
+def test_two_of_us_on_one_console() -> None:
+    """Recorders that print on the same console of rich's, at once, leave it as it was, and print everything."""
+    stream = io.StringIO()
+    console = RichConsole(file=stream, width=80)
+    before = dict(vars(console))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        sink = Console(console)
+        try:
+            for _ in range(200):
+                sink(None, "info", events.gap())
+        except BaseException as error:  # noqa: BLE001 - told by the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert stream.getvalue().count("comparisons missing") == 800
+    assert dict(vars(console)).keys() == before.keys()
