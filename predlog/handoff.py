@@ -17,6 +17,9 @@ from predlog.forking import CalmLock
 Item = TypeVar("Item")
 
 
+_PAUSE = 100e-6
+
+
 class _Stop:
     """Ends the worker."""
 
@@ -124,7 +127,7 @@ class HandOff(Generic[Item]):
 
         A signal's handler may raise in the middle of it: nothing is changed before the worker itself says that it is.
         """
-        if self._thread is not None:
+        if self._has_worker():
             return
         if self._prepare is not None:
             self._prepare()
@@ -132,6 +135,14 @@ class HandOff(Generic[Item]):
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
         except RuntimeError as error:
             raise NoThreadError(f"predlog can't start its thread: {error}") from None
+        # Whoever closes asks for the worker: the thread that was started, or one that was before it, is about to say
+        # that it is that.
+        deadline = time.monotonic() + 1.0
+        while not self._has_worker() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+    def _has_worker(self) -> bool:
+        return self._thread is not None
 
     def _run(self) -> None:
         try:

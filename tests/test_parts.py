@@ -73,6 +73,23 @@ class TestHandOff:
         assert [thread.name for thread in threading.enumerate()].count("interrupted") == 1
         assert handoff.close(10)
 
+    def test_closing_right_behind_the_first_item_loses_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever closes before the worker has come to itself waits for it all the same."""
+        wakes, run = threading.Event(), HandOff._run
+
+        def drowsy(handoff: HandOff[int]) -> None:
+            assert wakes.wait(10)
+            run(handoff)
+
+        monkeypatch.setattr(HandOff, "_run", drowsy)
+        done: list[int] = []
+        handoff: HandOff[int] = HandOff(done.append, nothing, nothing, bound=10, name="worker")
+        timer = threading.Timer(0.05, wakes.set)
+        timer.start()
+        assert handoff.submit(1)
+        assert handoff.close(10)
+        assert done == [1]
+
     def test_of_threads_that_start_it_one_is_the_worker(self, hasty_threads: None) -> None:
         """However many callers find no worker, there is one afterwards, and each item is worked on once, in order."""
         for _ in range(30):
