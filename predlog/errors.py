@@ -47,7 +47,7 @@ def described(error: BaseException) -> str:
         return type(error).__name__
 
 
-def raised_at(error: Exception) -> str:
+def raised_at(error: BaseException) -> str:
     """Name the line that raised, so that each cause is said, however often another one comes."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

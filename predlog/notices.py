@@ -62,7 +62,7 @@ class Notices:
         """Write one line that counts what is still held back, of all kinds, if anything is."""
         held_back, self._held_back = self._held_back, {}
         if held_back:
-            _write(f"{sum(held_back.values())} more lines like the ones above were held back")
+            _write(f"{sum(held_back.values())} more lines were held back")
 
     def tell(self, message: str) -> None:
         """Write a line about something that is no failure of predlog's, so nothing to keep or to hold back."""

@@ -13,7 +13,7 @@ import structlog
 from structlog.typing import Processor
 
 from predlog import records
-from predlog.errors import NotDurableError, described
+from predlog.errors import NotDurableError, described, raised_at
 from predlog.guards import name_of
 from predlog.losses import Loss, Losses
 from predlog.notices import Notices
@@ -159,7 +159,8 @@ class Outlet:
             self._why = f"{self.name} failed: {_kind(error)}"
         rest = self._rest.failed()
         again = f"; {self._rest.failures} times in a row, so it rests for {rest:g} s" if rest else ""
-        self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}{again}")
+        where = f", at {raised_at(error)}" if not self._is_ours else ""
+        self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}{where}{again}")
 
     def _recovered(self) -> None:
         if self._rest.failures > 1:

@@ -206,7 +206,11 @@ class Pipeline:
             reached = self._send(self._event("predlog.comparison", "info", submission.at, fields))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self._accounts.failed += 1
-            who, why = error.args if isinstance(error, ProcessorError) else ("the event", described(error))
+            who, why = (
+                error.args
+                if isinstance(error, ProcessorError)
+                else ("the event", f"is none any more: {described(error)}")
+            )
             self._losses.add(1, f"{who} failed", step, step)
             self._share_losses()
             self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")

@@ -50,4 +50,5 @@ def _read_file(file: Path) -> Iterator[Record]:
                 damaged.append(f"line {number}: {error}")
     if damaged:
         more = f" (and {len(damaged) - 3} more)" if len(damaged) > 3 else ""
-        warnings.warn(f"{file}: {len(damaged)} lines passed over: {'; '.join(damaged[:3])}{more}", stacklevel=3)
+        lines_are = "1 line is" if len(damaged) == 1 else f"{len(damaged)} lines are"
+        warnings.warn(f"{file}: {lines_are} passed over: {'; '.join(damaged[:3])}{more}", stacklevel=2)

@@ -3,7 +3,7 @@
 import difflib
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from torch.compiler import is_dynamo_compiling
 
 from predlog import arguments, leaving, settings
 from predlog import ranks as this_process
-from predlog.accounts import Accounts, Stats
+from predlog.accounts import Accounts, Counts, Stats
 from predlog.capture import capture
 from predlog.captured import Capture
 from predlog.context import plain_context
@@ -122,7 +122,7 @@ class Recorder:
         self._more_sinks = settings.processors("sinks", sinks)
         self._off = settings.is_disabled()
         self._closed = False
-        self._told_waiting = ""
+        self._told_missing = ""
         self._latest: dict[str, int] = {}
         self._context_names: dict[str, None] = {}
         self._claims: dict[tuple[str, int], object] = {}
@@ -324,24 +324,25 @@ class Recorder:
             # The worker's last act is to tell the sinks that have a thread to finish.
             done = self._handoff.close(timeout) and self._pipeline.close_lanes(deadline - time.monotonic())
         except (KeyboardInterrupt, SystemExit):
-            self._say_what_waits("closing was interrupted")
+            self._say_what_is_missing("closing was interrupted: ")
             raise
-        if not done:
-            self._say_what_waits(f"closing took over {timeout:.1f} s" if timeout > 0 else "closing had no time left")
+        took = "" if done else f"closing took over {timeout:.1f} s: " if timeout > 0 else "closing had no time left: "
+        self._say_what_is_missing(took)
         self._notices.say_how_many_were_held_back()
         if is_first and (summary := self._judge.summary()):
             self._notices.tell(summary)
         return done
 
-    def _say_what_waits(self, why: str) -> None:
+    def _say_what_is_missing(self, why: str) -> None:
+        """Say which sinks lack how much, where one does, unless that was said before."""
         stats = self.stats()
-        waiting = {name: counts["pending"] for name, counts in stats["sinks"].items() if counts["pending"]}
-        if not waiting and stats["pending"]:
-            waiting = {"any sink": stats["pending"]}
-        listed = ", ".join(f"{count} did not reach {name}" for name, count in waiting.items())
-        if listed and listed != self._told_waiting:
-            self._told_waiting = listed
-            self._notices.say("close", f"{why}: of {stats['submitted']} comparisons {listed}")
+        sinks: Mapping[str, Counts] = stats["sinks"] or {"any sink": stats}
+        missing = {name: one["submitted"] - one["written"] - one["filtered"] for name, one in sinks.items()}
+        listed = ", ".join(f"{count} did not reach {name}" for name, count in missing.items() if count)
+        if listed and listed != self._told_missing:
+            self._told_missing = listed
+            told = self._notices.say if why else self._notices.mention
+            told("close", f"{why}of {stats['submitted']} comparisons {listed}")
 
     def _is_wanted(self, stream: str) -> bool:
         if self._off or not self._handoff.is_mine():

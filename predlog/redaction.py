@@ -21,10 +21,10 @@ class Redact:
     `what` is a regular expression, whose matches are replaced, or a callable from a text to what may be seen of it.
 
     Tokenizers split names and numbers, even characters, so what neighbouring tokens read together is looked at, too.
-    Each token that has part in a match reads `replacement`; where a callable changes what neighbours read together, all
-    of them do. What begins before the tokens shown, or ends behind them, can't be known. The name of a stream stays,
-    and ids do: whoever has the tokenizer can read them, so where that is too much, let a processor raise
-    `structlog.DropEvent`.
+    Each token that has part in a match reads `replacement`; where a callable changes what neighbours read together, the
+    tokens of the shortest stretch that it changes do. What begins before the tokens shown, or ends behind them, can't
+    be known. The name of a stream stays, and ids do: whoever has the tokenizer can read them, so where that is too
+    much, let a processor raise `structlog.DropEvent`.
 
     Where `what` raises, or another processor has added what is no plain value, the event is not recorded: never is it
     written as it was, nor the words of the error.
@@ -41,12 +41,12 @@ class Redact:
             pattern = what
             # As a function, lest a backslash in the replacement means something.
             self._seen: Callable[[str], Any] = lambda text: pattern.sub(lambda _match: replacement, text)
-            self._spans: Callable[[str], list[tuple[int, int]]] = lambda text: [
+            self._spans: Callable[[str], list[tuple[int, int]]] | None = lambda text: [
                 match.span() for match in pattern.finditer(text)
             ]
         elif callable(what):
-            seen = self._seen = what
-            self._spans = lambda text: [] if seen(text) == text else [(0, len(text))]
+            self._seen = what
+            self._spans = None
         else:
             raise SettingError(f"Redact({what!r}): pass a pattern, or a callable from a text to what may be seen of it")
 
@@ -54,8 +54,12 @@ class Redact:
         """Give the event without what must not be seen."""
         try:
             return self._without(event)
+        except PredlogError:
+            raise
         except Exception as error:  # noqa: BLE001 - a user's callable may raise anything, and quote what it was given
-            raise PredlogError(f"{type(error).__name__}, whose words may hold what must not be seen") from None
+            raise PredlogError(
+                f"{type(error).__name__} (its words are withheld: they may quote what it was given)"
+            ) from None
 
     def _without(self, event: Event) -> Event:
         if event.get("event") == "predlog.comparison":
@@ -64,19 +68,58 @@ class Redact:
                     self._redact_together(neighbours, field)
                 for token in event["tokens"]:
                     token[field] = self._redacted(token[field])
-        known = keys(event["event"])
-        return {
-            key if key in known else self._redacted(key): value if key in _KEPT & known else self._redacted(value)
-            for key, value in event.items()
-        }
+        known = keys(event.get("event", ""))
+        if not known:
+            return event  # it is not one of predlog's
+        # What processors have added lands in the context, and is looked at with it.
+        added = {key: value for key, value in event.items() if key not in known}
+        event = {key: value if key in _KEPT else self._redacted(value) for key, value in event.items() if key in known}
+        return {**event, "context": self._redacted_keys({**event["context"], **added})}
+
+    def _redacted_keys(self, value: Any) -> Any:
+        """Look at names as well, where they are not predlog's own; names that come to be the same are numbered."""
+        if isinstance(value, dict):
+            seen: dict[Any, Any] = {}
+            for key, item in value.items():
+                name = self._redacted(key)
+                while name in seen:
+                    name = f"{name} {len(seen)}"
+                seen[name] = self._redacted_keys(item)
+            return seen
+        return (
+            [self._redacted_keys(item) for item in value] if isinstance(value, list | tuple) else self._redacted(value)
+        )
 
     def _redact_together(self, tokens: Sequence[dict[str, Any]], field: str) -> None:
-        guilty = set()
-        for joined, ends in _joined([token[field] for token in tokens]):
-            for first, last in self._spans(joined):
-                guilty |= {place for place, (start, end) in enumerate(ends) if first < end and start < last}
-        for place in guilty:
+        texts = [token[field] for token in tokens]
+        for place in self._changed(texts) if self._spans is None else self._matched(texts, self._spans):
             tokens[place][field] = self._replacement
+
+    def _matched(self, texts: Sequence[str], spans: Callable[[str], list[tuple[int, int]]]) -> set[int]:
+        """Give the tokens that have part in a match."""
+        guilty = set()
+        for joined, ends in _joined(texts):
+            for first, last in spans(joined):
+                guilty |= {place for place, (start, end) in enumerate(ends) if first < end and start < last}
+        return guilty
+
+    def _changed(self, texts: Sequence[str]) -> set[int]:
+        """Give the tokens of the shortest stretches that a callable changes."""
+        guilty: set[int] = set()
+        if not self._changes(texts):
+            return guilty
+        first = 0
+        for last in range(1, len(texts) + 1):
+            if not self._changes(texts[first:last]):
+                continue
+            while first + 1 < last and self._changes(texts[first + 1 : last]):
+                first += 1
+            guilty |= set(range(first, last))
+            first += 1
+        return guilty
+
+    def _changes(self, texts: Sequence[str]) -> bool:
+        return any(self._redacted(joined) != joined for joined, _ in _joined(texts))
 
     def _redacted(self, value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float):
@@ -84,13 +127,13 @@ class Redact:
         if isinstance(value, str):
             seen = value if value == self._replacement else self._seen(value)
             if not isinstance(seen, str):
-                raise TypeError
+                raise PredlogError(f"an error: the callable gave {type(seen).__name__} instead of text")
             return seen
         if isinstance(value, dict):
-            return {self._redacted(key): self._redacted(item) for key, item in value.items()}
+            return {key: self._redacted(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._redacted(item) for item in value]
-        raise TypeError
+        raise PredlogError(f"an error: {type(value).__name__} is no plain value, so nobody can look into it")
 
 
 def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[str, Any]]]:

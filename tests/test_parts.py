@@ -295,7 +295,7 @@ class TestNotices:
         notices.say("b", "b")
         notices.say_how_many_were_held_back()
         notices.say_how_many_were_held_back()
-        assert capfd.readouterr().err == "predlog: 4 more lines like the ones above were held back\n"
+        assert capfd.readouterr().err == "predlog: 4 more lines were held back\n"
 
     def test_kept_for_those_who_raise(self, capfd: pytest.CaptureFixture[str]) -> None:
         """With `keep` nothing is written, and the first message can be taken, once."""

@@ -86,7 +86,7 @@ def test_a_torn_last_line_is_closed_first(tmp_path: Path) -> None:
     assert sink.last_attempt() == 1
     append(sink, 3)
     sink.close()
-    with pytest.warns(UserWarning, match="1 lines passed over: line 2: the checksum"):
+    with pytest.warns(UserWarning, match="1 line is passed over: line 2: the checksum"):
         assert steps(file) == [1, 3]
 
 
@@ -259,7 +259,7 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path, is_dangling: bool) -> N
         target.write_text("precious\n")
     link = tmp_path / "predictions.jsonl"
     link.symlink_to(target)
-    with pytest.raises(OSError, match=r"a symbolic link is not followed, name the file itself: .*predictions\.jsonl"):
+    with pytest.raises(OSError, match=r"a symbolic link, which is not followed; name the file: .*predictions\.jsonl"):
         append(JSONL(link), 1)
     assert target.exists() != is_dangling
     assert is_dangling or target.read_text() == "precious\n"

@@ -63,7 +63,7 @@ class JSONL:
         """Give the attempt that the file's last undamaged line belongs to; 0 for a new or foreign file."""
         try:
             # What is no file, a pipe for instance, would not come back from being opened.
-            file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = self._opened(os.O_RDONLY | os.O_NONBLOCK, 0)
         except FileNotFoundError:
             return 0
         try:
@@ -102,12 +102,8 @@ class JSONL:
                 if not os.fstat(self._file).st_size:
                     line = self._header + line  # a new file begins as the one before did
             _write_whole(self._file, line)
-        except OSError as error:
+        except OSError:
             self._close()
-            if error.errno == errno.ELOOP and self.path.is_symlink():
-                raise OSError(
-                    errno.ELOOP, f"a symbolic link is not followed, name the file itself: {self.path}"
-                ) from None
             raise
         self._unsynced = True
 
@@ -130,7 +126,7 @@ class JSONL:
         mode = 0o666 if self._mode is None else self._mode
         # Who may read the file may enter its folder.
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=mode | (mode & 0o444) >> 2)
-        file = _apart(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
+        file = _apart(self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT, mode))
         try:
             status = os.fstat(file)
             self._refuse_pipes(status.st_mode)
@@ -143,6 +139,16 @@ class JSONL:
             os.close(file)
             raise
         return file
+
+    def _opened(self, flags: int, mode: int) -> int:
+        try:
+            return os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        except OSError as error:
+            if error.errno == errno.ELOOP and self.path.is_symlink():
+                raise OSError(
+                    errno.ELOOP, f"a symbolic link, which is not followed; name the file: {self.path}"
+                ) from None
+            raise
 
     def _refuse_pipes(self, mode: int) -> None:
         if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
