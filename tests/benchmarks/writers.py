@@ -24,6 +24,7 @@ def predlog(path: Path) -> Iterator[Write]:
     """
     with Recorder(path.with_suffix(""), console=False) as recorder:
         pipeline = recorder._pipeline
+        pipeline.open()
         pipeline._start(0.0)
 
         def write(event: dict[str, Any]) -> None:
@@ -34,6 +35,8 @@ def predlog(path: Path) -> Iterator[Write]:
         try:
             yield write
         finally:
+            # What did not come through `compare` was not counted there.
+            recorder._accounts.submitted = recorder.stats()["written"]
             pipeline.finish()
 
 
