@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch.utils.benchmark import Measurement, TaskSpec
 
-from predlog import Recorder
+from predlog import Recorder, read
 from tests import events
-from tests.benchmarks import baselines
+from tests.benchmarks import baselines, writers
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.harness import Contender, Row, Spread, duration, interleaved, ratio
-from tests.benchmarks.material import SMALL, pairs
+from tests.benchmarks.material import SMALL, comparison, pairs
 from tests.benchmarks.memory import peak_of
 from tests.benchmarks.plot import Line, plotted
 from tests.benchmarks.slowdown import slowed
@@ -205,3 +205,13 @@ def test_what_cannot_be_run_is_said(arguments: str, said: str, capsys: pytest.Ca
         main(arguments.split())
     assert left.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_predlogs_way_of_writing_writes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is timed as predlog's writing is a line in a file for each event, between the first and the last."""
+    with writers.predlog(tmp_path / "own.jsonl") as write:
+        for _ in range(3):
+            write(comparison())
+    kinds = [record.event.removeprefix("predlog.") for record in read(tmp_path / "own")]
+    assert kinds == ["run", *["comparison"] * 3, "run"]
+    assert not capfd.readouterr().err
