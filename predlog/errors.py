@@ -27,8 +27,19 @@ class RecordError(PredlogError, ValueError):
     """A line is no undamaged predlog record, or an event cannot become one."""
 
 
+class SchemaError(RecordError):
+    """A file was written with a schema that is newer than this predlog."""
+
+
 class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
+
+
+class MissingExtraError(PredlogError, ImportError):
+    """What was asked for needs a package that is not installed."""
+
+    def __init__(self, extra: str, package: str) -> None:
+        super().__init__(f"this needs {package}, which is not installed: pip install 'predlog[{extra}]'")
 
 
 class NoThreadError(PredlogError, RuntimeError):
