@@ -28,7 +28,15 @@ class RecordError(PredlogError, ValueError):
 
 
 class SchemaError(RecordError):
-    """A file was written with a schema that is newer than this predlog."""
+    """A line was written with a schema that is newer than this predlog, by the version named, where that is known."""
+
+    def __init__(self, written: int, known: int, version: str | None) -> None:
+        by, wanted = (f" by predlog {version}", f"predlog>={version}") if version else ("", "predlog")
+        super().__init__(
+            f"written with schema {written}{by}, and this predlog reads up to {known}:"
+            f" pip install --upgrade '{wanted}' to read it"
+        )
+        self.version = version
 
 
 class UnknownKindError(RecordError):

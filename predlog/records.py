@@ -4,19 +4,18 @@ Events travel through structlog as plain dicts; a line is read back as one of th
 which they may change stand in docs/records.md.
 """
 
-import json
-import re
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import msgspec
 import orjson
 from msgspec import Meta
 
-from predlog.errors import RecordError, UnknownKindError
+from predlog import escaping
+from predlog.errors import RecordError, SchemaError, UnknownKindError
 
 SCHEMA: Final = 1
 
@@ -25,7 +24,7 @@ _Positive = Annotated[int, Meta(ge=1)]
 _Id = Annotated[int, Meta(description="A token id as the tokenizer and the loss know it.")]
 
 
-class Token(msgspec.Struct, frozen=True, kw_only=True):
+class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What the model predicted at one supervised position, beside what it was asked to predict."""
 
     slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
@@ -52,7 +51,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     prediction_text: Annotated[str | None, Meta(description="The prediction as text, where a decoder was given.")]
 
 
-class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+# A key that is not known is forbidden to the decoder, so that a line that has one is noticed, and the key kept.
+class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event"):
     level: Annotated[str, Meta(description="info, warning or error.")]
     timestamp: Annotated[str, Meta(description="ISO 8601 in UTC: when the pair was handed over.")]
     schema: Annotated[int, Meta(ge=1, description="Version of this schema.")]
@@ -145,6 +145,7 @@ class Checked(dict[str, Any]):
 
 
 _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
+_TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(Token))
 _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
 }
@@ -215,30 +216,35 @@ def to_line(event: Mapping[str, Any]) -> bytes:
 def from_line(line: bytes) -> Record:
     """Give the typed record that a line holds; the inverse of `to_line`.
 
-    Raises RecordError where the line is torn or damaged, or was written by a newer schema.
+    Keys that a later predlog has added to the schema are kept in `context`, those of tokens as a list under `tokens`.
+
+    Raises RecordError where the line is torn or damaged, SchemaError where it was written with a newer schema.
     """
-    line = line.removesuffix(b"\n")
-    body, tail = line[:-18], line[-18:]
-    if tail != b',"crc":"%08x"}' % zlib.crc32(body):
+    if line.endswith(b"\n"):
+        line = line[:-1]
+    body = line[:-18]
+    if line[-18:] != b',"crc":"%08x"}' % zlib.crc32(body):
         raise RecordError("the checksum does not fit the line: it is torn or damaged")
     line = body + b"}"
+    if escaping.is_marked(line):
+        return _from_json(line, escaping.reveal)
     try:
-        if _MARK_BYTES in line:
-            record = msgspec.convert(_mapped(orjson.loads(line), _reveal), Record)
-        else:
-            record = _decoder.decode(line)
-    except msgspec.MsgspecError as error:
-        _explain(line, error)
+        record = cast(Record, _decoder.decode(line))
+    except msgspec.MsgspecError:
+        return _from_json(line)
     if record.schema > SCHEMA:
-        raise RecordError(_too_new(record.schema))
-    return cast(Record, record)
+        return _from_json(line)  # says so
+    return record
 
 
 def json_schema() -> dict[str, Any]:
     """Give the JSON Schema (2020-12) of one line, generated from the types of this module."""
     schema = msgspec.json.schema(Record)
-    for name in ("Run", "Comparison", "Finding", "Gap"):
+    for name in ("Run", "Comparison", "Finding", "Gap", "Token"):
         definition = schema["$defs"][name]
+        del definition["additionalProperties"]  # a later predlog may add keys
+        if name == "Token":
+            continue
         definition["properties"]["crc"] = {
             "type": "string",
             "pattern": "^[0-9a-f]{8}$",
@@ -258,71 +264,48 @@ def _dump(event: Mapping[str, Any]) -> bytes:
     except TypeError as error:
         if "surrogates" not in str(error):
             raise RecordError(f"not JSON: {error}; context and processors may add plain values only") from None
-        body = orjson.dumps(_mapped(event, _hide))
+        body = orjson.dumps(escaping.mapped(event, escaping.hide))
     else:
-        if body.isascii() and b"\x7f" not in body:
-            return body  # nothing to escape, as in nearly all lines
-        if _MARK_BYTES in body:
-            body = orjson.dumps(_mapped(event, _hide))
-    return _escape(body)
+        if escaping.is_marked(body):
+            body = orjson.dumps(escaping.mapped(event, escaping.hide))
+    return escaping.escape(body)
 
 
-# JSON has no way to hold half a surrogate pair that every reader takes (jq, orjson and msgspec refuse the line),
-# and tokenizers produce them. So U+D800 to U+DFFF is written as a mark and a private character that stands for
-# it, and the mark itself as two marks. Whatever holds neither is written as it is.
-_MARK = "\U0010fffd"
-_MARK_BYTES = _MARK.encode()
-_PRIVATE = 0x100000
-_SURROGATE_OR_MARK = re.compile(f"[\ud800-\udfff{_MARK}]")
-_MARKED = re.compile(f"{_MARK}(.)", re.DOTALL)
-
-
-def _hide(text: str) -> str:
-    return _SURROGATE_OR_MARK.sub(
-        lambda found: _MARK + (_MARK if found[0] == _MARK else chr(_PRIVATE + ord(found[0]))), text
-    )
-
-
-def _reveal(text: str) -> str:
-    return _MARKED.sub(lambda found: _MARK if found[1] == _MARK else chr(ord(found[1]) - _PRIVATE), text)
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {_mapped(key, change): _mapped(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_mapped(item, change) for item in value]
-    return value
-
-
-# DEL and C1, soft hyphen, grapheme joiner, Arabic letter mark, Mongolian vowel separator, zero-width, line and
-# paragraph separators, bidirectional controls, invisible operators, byte order mark, interlinear marks, language tags,
-# and the format characters of Syriac, Kaithi, hieroglyphs, shorthand and music.
-_INVISIBLE = re.compile(
-    "[\x7f-\x9f\xad\u034f\u061c\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
-    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
-)
-
-
-def _escape(body: bytes) -> bytes:
-    return _INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()
-
-
-def _explain(line: bytes, error: Exception) -> NoReturn:
-    """Raise what a whole line that is no record of ours deserves."""
+def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Record:
+    """Give the record of a whole line that can't be decoded at once, or raise what it deserves."""
     try:
         event = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        event = None
+    except orjson.JSONDecodeError as error:
+        raise RecordError(f"no JSON: {error}") from None
     written = event.get("schema") if isinstance(event, dict) else None
     if isinstance(written, int) and written > SCHEMA:
-        raise RecordError(_too_new(written)) from None
+        raise SchemaError(written, SCHEMA, _writer(event))
     if written == SCHEMA and event.get("event") not in _TYPES:
-        raise UnknownKindError(f"a kind that this predlog does not know: {event.get('event')!r}") from None
-    raise RecordError(f"not a record of schema {written}: {error}") from None
+        raise UnknownKindError(f"a kind that this predlog does not know: {event.get('event')!r}")
+    try:
+        return cast(Record, msgspec.convert(_known(escaping.mapped(event, change) if change else event), Record))
+    except msgspec.ValidationError as error:
+        raise RecordError(f"not a record of schema {written}: {error}") from None
 
 
-def _too_new(written: int) -> str:
-    return f"written with schema {written}, and this predlog reads up to {SCHEMA}: upgrade predlog to read it"
+def _known(event: Any) -> Any:
+    """Move the keys that this predlog does not know into the context, where those of processors are, too."""
+    if not isinstance(event, dict) or not isinstance(event.get("context"), dict):
+        return event
+    known = {"event", *_KEYS.get(str(event.get("event")), ())}
+    extra = {key: value for key, value in event.items() if key not in known}
+    tokens = event.get("tokens")
+    if isinstance(tokens, list) and all(isinstance(token, dict) for token in tokens):
+        more = [{key: value for key, value in token.items() if key not in _TOKEN_KEYS} for token in tokens]
+        if any(more):
+            extra["tokens"] = more
+            tokens = [{key: value for key, value in token.items() if key in _TOKEN_KEYS} for token in tokens]
+            event = {**event, "tokens": tokens}
+    return {**{key: value for key, value in event.items() if key in known}, "context": {**event["context"], **extra}}
+
+
+def _writer(event: Mapping[str, Any]) -> str | None:
+    """Give the version of predlog that wrote a line, which an attempt's first tells."""
+    versions = event.get("versions")
+    version = versions.get("predlog") if isinstance(versions, dict) else None
+    return version if isinstance(version, str) else None
