@@ -30,17 +30,23 @@ class RecordError(PredlogError, ValueError):
 class SchemaError(RecordError):
     """A line was written with a schema that is newer than this predlog, by the version named, where that is known."""
 
-    def __init__(self, written: int, known: int, version: str | None) -> None:
+    def __init__(self, written: int, known: int, version: str | None, where: str = "") -> None:
         by, wanted = (f" by predlog {version}", f"predlog>={version}") if version else ("", "predlog")
         super().__init__(
-            f"written with schema {written}{by}, and this predlog reads up to {known}:"
+            f"{where}written with schema {written}{by}, and this predlog reads up to {known}:"
             f" pip install --upgrade '{wanted}' to read it"
         )
+        self.written = written
+        self.known = known
         self.version = version
 
 
 class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
+
+
+class NoRecordsError(PredlogError, FileNotFoundError):
+    """There is nothing to read at a path."""
 
 
 class MissingExtraError(PredlogError, ImportError):

@@ -213,6 +213,11 @@ def to_line(event: Mapping[str, Any]) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
+def is_whole(line: bytes) -> bool:
+    """Say whether the checksum fits a line; it has no newline."""
+    return line[-18:] == b',"crc":"%08x"}' % zlib.crc32(line[:-18])
+
+
 def from_line(line: bytes) -> Record:
     """Give the typed record that a line holds; the inverse of `to_line`.
 

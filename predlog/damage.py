@@ -1,0 +1,87 @@
+"""What of a file can't be read, or is missing from it, by line; how much of it is remembered is bounded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from predlog.records import Record, Run
+
+_MOST = 1000
+_AGAIN = 50
+
+
+class Damage(NamedTuple):
+    """One line that is damaged, or, as a `hole`, before which others are missing.
+
+    `line` counts from 1.
+    """
+
+    file: Path
+    line: int
+    reason: str
+    hole: bool = False
+
+    def __str__(self) -> str:
+        """Give the line and the reason."""
+        return f"line {self.line}: {self.reason}"
+
+
+class Damages(list[Damage]):
+    """The first thousand damages that were met; `total` is how many there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def note(self, damage: Damage) -> None:
+        """Remember one; parts of a file that overlap are read twice, and what is met again is not counted again."""
+        if damage in self[-_AGAIN:]:
+            return
+        self.total += 1
+        if len(self) < _MOST:
+            self.append(damage)
+
+    def words(self) -> Iterator[str]:
+        """Say of each file which lines were passed over, in a few words."""
+        passed = [one for one in self if not one.hole]
+        for file in dict.fromkeys(one.file for one in passed):
+            here = [one for one in passed if one.file == file]
+            more = f" (and {len(here) - 3} more)" if len(here) > 3 else ""
+            lines = "1 line is" if len(here) == 1 else f"{len(here)} lines are"
+            yield f"{file}: {lines} passed over: {'; '.join(map(str, here[:3]))}{more}"
+
+
+class Sequence:
+    """Follows the `seq` of each attempt and rank, which counts without holes, and notes the holes that it meets."""
+
+    def __init__(self, damages: Damages) -> None:
+        self._damages = damages
+        self._next: dict[tuple[int, int], int] = {}
+        self._pids: dict[tuple[int, int], int] = {}
+        self._shared: set[tuple[int, int]] = set()
+        self._key = (-1, -1)
+        self.attempt = -1
+        self.explained = 0
+
+    def jump(self, record: Record, expected: int, file: Path, line: int) -> None:
+        """Look at a record that is not the expected one: it is of another attempt or rank, or behind a hole."""
+        self._next[self._key] = expected
+        key = (record.rank, record.attempt)
+        before = self._next.get(key, 0)
+        if isinstance(record, Run) and record.stats is None and self._pids.setdefault(key, record.pid) != record.pid:
+            self._shared.add(key)  # two processes that write as one attempt count each for itself
+        missing = record.seq - before - self.explained
+        if missing > 0 and key not in self._shared:
+            lines = "a line is missing" if missing == 1 else f"{missing} lines are missing"
+            last = f"the one before has seq {before - 1}" if before else "it is the first"
+            self._damages.note(
+                Damage(
+                    file,
+                    line,
+                    f"{lines} before it: it has seq {record.seq} of attempt {record.attempt}, and {last}",
+                    hole=True,
+                )
+            )
+        self._key = key
+        self.attempt = record.attempt
+        self.explained = 0

@@ -1,0 +1,54 @@
+"""A path as people give it → the files with records that it stands for."""
+
+import glob
+import os
+from pathlib import Path
+
+from predlog.errors import NoRecordsError
+
+STDIN = "-"
+STDIN_FILE = Path("/dev/stdin")
+PACKED = (".gz", ".zst")
+_NAMES = [f"predictions*.jsonl{suffix}" for suffix in ("", *PACKED)]
+
+
+def files(path: str | os.PathLike[str]) -> list[Path]:
+    """Give the files of a path: itself, a folder's `predictions*.jsonl` (also `.gz` and `.zst`), or what a glob finds.
+
+    A file that stands there packed and unpacked counts once, unpacked. Files come in the order of their ranks.
+
+    Raises:
+        NoRecordsError: There is nothing at `path`, or no such file in the folder.
+    """
+    place = Path(path)
+    if place.is_dir():
+        if found := _in_folder(place):
+            return found
+        below = sorted({file.parent for name in _NAMES for file in place.glob(f"*/{name}")})
+        hint = f"; there are some in {below[0]}" if below else ": is it the folder of a run?"
+        raise NoRecordsError(f"{place} holds no predictions*.jsonl{hint}")
+    if place.exists():
+        return [place]
+    if not glob.has_magic(os.fspath(path)):
+        raise NoRecordsError(f"{place} does not exist")
+    matches = [Path(match) for match in glob.glob(os.fspath(path), recursive=True)]  # noqa: PTH207 - it may be absolute
+    found = [file for match in matches for file in (_in_folder(match) if match.is_dir() else [match])]
+    if not found:
+        raise NoRecordsError(f"no file fits {place}")
+    return sorted(dict.fromkeys(found), key=_in_order)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = {file for name in _NAMES for file in folder.glob(name)}
+    return sorted((file for file in found if _unpacked(file) not in found or _unpacked(file) == file), key=_in_order)
+
+
+def _unpacked(file: Path) -> Path:
+    return file.with_suffix("") if file.suffix in PACKED else file
+
+
+def _in_order(file: Path) -> tuple[str, int, str]:
+    """Put rank 10 behind rank 9."""
+    _, _, rank = file.name.partition("-rank")
+    number = rank.partition(".")[0]
+    return str(file.parent), int(number) if number.isdecimal() else -1, file.name
