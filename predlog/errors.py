@@ -35,6 +35,10 @@ class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
 
 
+class ExportError(PredlogError, OSError):
+    """What was recorded can't be written where, or as, was asked."""
+
+
 class MissingExtraError(PredlogError, ImportError):
     """What was asked for needs a package that is not installed."""
 

@@ -348,7 +348,8 @@ ORDER = [
     "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
     "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
     "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
-    "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain", "cli",
+    "exporting", "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain", "commands.export",
+    "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -359,6 +360,8 @@ HOMES = {
     "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
+    "duckdb": {"exporting"},
+    "pyarrow": {"exporting"},
     "rich": {
         "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "demo", "commands.explain",
     },
