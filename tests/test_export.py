@@ -158,7 +158,25 @@ def test_types_are_the_same_whatever_there_is(tmp_path: Path, shown: list[Row]) 
     assert (tmp_path / "out.csv").read_text().splitlines()[0] == ",".join(schema().names)
 
 
-def test_csv_is_utf_8_with_a_header(tmp_path: Path) -> None:
+def test_parquet_is_packed(tmp_path: Path) -> None:
+    """Each column of a Parquet file is packed with zstd."""
+    export(recorded(events.comparison()), tmp_path / "out.parquet")
+    group = pyarrow.parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
+    assert {group.column(number).compression for number in range(group.num_columns)} == {"ZSTD"}
+
+
+def test_duckdb_keeps_to_itself() -> None:
+    """It gets no extension from anywhere, and has no place for files of its own."""
+    with duckdb.connect(config=exporting._SETTINGS) as connection:
+        for setting, due in (
+            ("autoinstall_known_extensions", False),
+            ("autoload_known_extensions", False),
+            ("temp_directory", ""),
+        ):
+            assert connection.sql(f"select current_setting('{setting}')").fetchall() == [(due,)]
+
+
+def test_csv_is_utf_8_with_a_header(tmp_path: Path, elsewhere: None) -> None:
     """The CSV module of Python reads the texts as they are, whatever quotation marks and ends of lines are in them."""
     shown = [
         events.comparison(stream=odd, tokens=[events.token(1, label_text=odd)])
@@ -173,6 +191,15 @@ def test_csv_is_utf_8_with_a_header(tmp_path: Path) -> None:
     assert {row["match"] for row in read} == {"true"}
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [
@@ -182,8 +209,8 @@ def test_csv_is_utf_8_with_a_header(tmp_path: Path) -> None:
         ("yesterday", None),
     ],
 )
-def test_times(tmp_path: Path, written: str, read: datetime | None) -> None:
-    """A time is one in UTC, whatever zone it was written in; what is none is null."""
+def test_times(tmp_path: Path, elsewhere: None, written: str, read: datetime | None) -> None:
+    """A time is one in UTC, whatever zone it was written in, or is read in; what is none is null."""
     export(recorded(events.comparison(timestamp=written)), tmp_path / "out.parquet")
     assert pyarrow.parquet.read_table(tmp_path / "out.parquet")["timestamp"].to_pylist() == [read] * 2
 
@@ -340,11 +367,9 @@ class TestCommand:
     def test_without_the_extra(self, tmp_path: Path, missing: str) -> None:
         """Where a package is missing, one line says which, and how to get it."""
         source = write_lines(tmp_path / "in.jsonl", events.comparison())
-        program = f"import sys; sys.modules[{missing!r}] = None; from predlog.cli import main; sys.exit(main())"
-        done = subprocess.run(
-            [sys.executable, "-c", program, "export", source, "-o", tmp_path / "out.csv"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = predlog(
+            "export", source, "-o", tmp_path / "out.csv", first=f"import sys; sys.modules[{missing!r}] = None"
+        )
         assert done.returncode == 2
         assert done.stderr == f"predlog: this needs {missing}, which is not installed: pip install 'predlog[export]'\n"
 

@@ -348,8 +348,8 @@ ORDER = [
     "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
     "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
     "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
-    "exporting", "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain", "commands.export",
-    "cli",
+    "exporting", "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain",
+    "commands.export", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {

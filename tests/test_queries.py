@@ -25,7 +25,7 @@ from tests import events
 
 ROOT = Path(__file__).parent.parent
 TEXTS = [" the", " a", "ing", "\n", '"', "表", "2024-01-01", "NA", " lan", "guage", "<0xE2>", "="]
-FORGOTTEN, FORGOTTEN_AT, JUMP_AT = 4, 120, 60
+KNOWN, FORGOTTEN, FORGOTTEN_AT, JUMP_AT = 2, 4, 120, 60
 
 
 class Block(NamedTuple):
@@ -49,10 +49,11 @@ DISTRIBUTED = "When one machine no longer does"
 
 
 def logits_of(labels: Tensor, step: int, generator: torch.Generator, vocabulary: int) -> Tensor:
-    """Give the logits of a model that learns, forgets a token, and has a bad step."""
+    """Give the logits of a model that learns, knows one token from the start, forgets another, and has a bad step."""
     strength = torch.full(labels.shape, 0.05 * step - (4 if step == JUMP_AT else 0))
     strength[..., 1, :] -= 1  # the second sample is the harder one
     strength[(labels == FORGOTTEN) & (step >= FORGOTTEN_AT)] = -9
+    strength[labels == KNOWN] = 30
     noise = torch.randn(*labels.shape, vocabulary, generator=generator)
     return noise.scatter_add(-1, labels.unsqueeze(-1), strength.unsqueeze(-1))
 
@@ -296,10 +297,11 @@ def test_polars_and_pandas(exported: Path, monkeypatch: pytest.MonkeyPatch, sect
 
 
 def test_the_answers_are_no_accident(folder: Path) -> None:
-    """The token that the model forgets is among those that are told, and the bad step among the jumps."""
+    """The tokens that the model knows and forgets are among those that are told, and the bad step among the jumps."""
     assert ("text", None, FORGOTTEN) in [
         row[:3] for row in answer("Which tokens were right once, and wrong later?", folder)
     ]
+    assert ("text", None, KNOWN, 0) in answer("When was a token learnt?", folder)
     assert ("text", None, FORGOTTEN) not in [row[:3] for row in answer("When was a token learnt?", folder)]
     assert ("text", JUMP_AT) in [row[:2] for row in answer("At which steps does the loss jump?", folder)]
 
