@@ -182,14 +182,20 @@ _CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {"timestamp": _moment, "con
 
 
 def _parquet(rows: pa.RecordBatchReader, file: Path) -> None:
-    with duckdb.connect(config=_SETTINGS) as connection:
+    with _connected() as connection:
         connection.from_arrow(rows).to_parquet(str(file), compression="zstd")
 
 
 def _csv(rows: pa.RecordBatchReader, file: Path) -> None:
-    with duckdb.connect(config=_SETTINGS) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with _connected() as connection:
         connection.from_arrow(rows).to_csv(str(file), header=True, timestamp_format="%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _connected() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(config=_SETTINGS)
+    connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set enable_progress_bar = false")  # it draws one on any stdout
+    return connection
 
 
 def _arrow(rows: pa.RecordBatchReader, file: Path) -> None:

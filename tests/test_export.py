@@ -166,12 +166,13 @@ def test_parquet_is_packed(tmp_path: Path) -> None:
 
 
 def test_duckdb_keeps_to_itself() -> None:
-    """It gets no extension from anywhere, and has no place for files of its own."""
-    with duckdb.connect(config=exporting._SETTINGS) as connection:
+    """It gets no extension from anywhere, has no place for files of its own, and draws nothing on stdout."""
+    with exporting._connected() as connection:
         for setting, due in (
             ("autoinstall_known_extensions", False),
             ("autoload_known_extensions", False),
             ("temp_directory", ""),
+            ("enable_progress_bar", False),
         ):
             assert connection.sql(f"select current_setting('{setting}')").fetchall() == [(due,)]
 
@@ -487,7 +488,7 @@ class TestInterrupt:
         """A Ctrl-C inside of DuckDB is one, and no error of DuckDB's."""
 
         def for_ever(_rows: Any, file: Path) -> None:
-            with duckdb.connect(config=exporting._SETTINGS) as connection:
+            with exporting._connected() as connection:
                 interrupt = threading.Thread(target=_interrupt_when_there, args=(file,))
                 interrupt.start()
                 try:
