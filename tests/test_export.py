@@ -346,8 +346,19 @@ class TestCommand:
         done = predlog("export", source, "-o", tmp_path / "out.csv")
         assert done.returncode == 0
         assert [row["position"] for row in by_duckdb(tmp_path / "out.csv")] == [1, 2, 4, 6, 7, 8]
-        assert re.findall(r"line (\d+)", done.stderr) == ["4", "6"]
+        assert re.findall(r"^predlog: not exported: .*in\.jsonl line (\d+): \w", done.stderr, re.MULTILINE) == [
+            "4",
+            "6",
+        ]
         assert "predlog: no token is shown in 1 comparison: they give no row\n" in done.stderr
+
+    def test_much_damage_is_said_in_few_lines(self, tmp_path: Path) -> None:
+        """Of more than ten damaged lines, ten are named and the others counted."""
+        source = tmp_path / "in.jsonl"
+        source.write_bytes(b"torn\n" * 30)
+        said = predlog("export", source, "-o", tmp_path / "out.csv").stderr.splitlines()
+        assert len(said) == 11
+        assert said[-1] == "predlog: not exported: 20 damaged places more"
 
     def test_ranks_and_attempts(self, tmp_path: Path) -> None:
         """A folder gives the rows of all ranks; what a later attempt has done again gives none, unless asked for."""

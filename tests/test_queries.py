@@ -337,6 +337,7 @@ def test_guessed_columns_lose_texts(tmp_path: Path) -> None:
 def test_the_ranks_files_by_a_distributed_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Daft answers from eight ranks' files as DuckDB does; torn ones it refuses, and their exports it takes."""
     monkeypatch.setenv("DAFT_ANALYTICS_ENABLED", "0")
+    pytest.importorskip("daft")
     for rank in range(8):
         monkeypatch.setenv("RANK", str(rank))
         record(tmp_path / "runs/exp1", rank, seed=rank)

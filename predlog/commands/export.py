@@ -36,9 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _say_damage(damage: Sequence[Any]) -> None:
     for one in damage[:_NAMED]:
-        _say(f"{one.file} line {one.line}: passed over: {one.reason}")
+        where = one.file if one.line is None else f"{one.file} line {one.line}"
+        _say(f"not exported: {where}: {one.reason}")
     if len(damage) > _NAMED:
-        _say(f"and {_counted(len(damage) - _NAMED, 'line')} more passed over")
+        _say(f"not exported: {_counted(len(damage) - _NAMED, 'damaged place')} more")
 
 
 def _say(text: str) -> None:
