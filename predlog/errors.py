@@ -35,15 +35,15 @@ class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
 
 
-class ExportError(PredlogError, OSError):
-    """What was recorded can't be written where, or as, was asked."""
-
-
 class MissingExtraError(PredlogError, ImportError):
     """What was asked for needs a package that is not installed."""
 
     def __init__(self, extra: str, package: str) -> None:
         super().__init__(f"this needs {package}, which is not installed: pip install 'predlog[{extra}]'")
+
+
+class ExportError(PredlogError, OSError):
+    """What was recorded can't be written where, or as, was asked."""
 
 
 class NoThreadError(PredlogError, RuntimeError):
