@@ -56,6 +56,10 @@ class MissingExtraError(PredlogError, ImportError):
         super().__init__(f"this needs {package}, which is not installed: pip install 'predlog[{extra}]'")
 
 
+class ExportError(PredlogError, OSError):
+    """What was recorded can't be written where, or as, was asked."""
+
+
 class NoThreadError(PredlogError, RuntimeError):
     """No thread could be started: there are too many, or the interpreter is at its end."""
 

@@ -345,12 +345,16 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 ORDER = [
     "errors", "writable", "notices", "forking", "resting", "ranks", "escaping", "records", "context", "specials",
     "facts", "findings", "settings", "layout", "window", "rows", "counting", "captured", "recipe", "ring",
-    "surroundings",
-    "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
-    "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
-    "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "places",
-    "lines", "attempts", "damage", "reading",
-    "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain", "cli",
+    "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
+    "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
+    "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
+    "places", "lines", "attempts", "damage", "reading", "exporting",
+    "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
+    "comparing", "differing", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
+    "pictures.troubles", "pictures.objects", "pictures.difference", "pictures.differences", "shades", "inlining",
+    "strip", "captions", "plots", "phrases", "sections", "dossier", "report", "mistakes", "demo", "options",
+    "commands", "commands.looking", "commands.check", "commands.completion", "commands.demo", "commands.diff",
+    "commands.explain", "commands.export", "commands.report", "commands.summary", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -361,8 +365,13 @@ HOMES = {
     "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
+    "duckdb": {"exporting"},
+    "pyarrow": {"exporting"},
+    "jinja2": {"report"},
+    "bokeh": {"plots", "report"},
     "rich": {
-        "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "demo", "commands.explain",
+        "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "pictures.paper",
+        "pictures.curves", "pictures.difference", "demo", "commands.explain",
     },
 }  # fmt: skip
 
