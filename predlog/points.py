@@ -1,18 +1,16 @@
 """The comparisons of one logged step → the point of a curve; neighbouring points → one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from predlog.records import Comparison
 
 T = TypeVar("T")
 _tokens = attrgetter("tokens")
 _match = attrgetter("match")
-_logprob = attrgetter("label_logprob")
-_rank = attrgetter("label_rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,10 @@ def _mean(one: float | None, weight: int, other: float | None, others: int) -> f
 
 
 def of_step(ones: Sequence[Comparison]) -> Point:
-    """Give the point of one step. It runs for each logged step of large files, so its loops are the interpreter's."""
-    tokens = list(chain.from_iterable(map(_tokens, ones)))
-    logprobs = _known(map(_logprob, tokens))
-    ranks = _known(map(_rank, tokens))
+    """Give the point of one step. It runs for each logged step of large files, so its loops are fast ones."""
+    tokens = ones[0].tokens if len(ones) == 1 else list(chain.from_iterable(map(_tokens, ones)))
+    logprobs = _known([token.label_logprob for token in tokens])
+    ranks = _known([token.label_rank for token in tokens])
     length = supervised = right = of = 0
     for one in ones:
         length += one.length
@@ -99,8 +97,8 @@ def of_step(ones: Sequence[Comparison]) -> Point:
     )
 
 
-def _known(values: Iterable[T | None]) -> list[T]:
-    return [value for value in values if value is not None]
+def _known(values: list[T | None]) -> list[T]:
+    return [value for value in values if value is not None] if None in values else cast("list[T]", values)
 
 
 def _median(values: list[int]) -> float | None:
