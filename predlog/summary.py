@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from predlog.attempts import Attempt, Attempts
 from predlog.curves import Course, Curve, CurveBuilder, Mark
 from predlog.points import Point
 from predlog.records import Comparison, Finding, Gap, Record, Run
 from predlog.standing import Found, Ledger
+from predlog.starts import Attempt, Attempts
 
 __all__ = ["Attempt", "Course", "Curve", "Found", "Key", "Mark", "Missing", "Point", "Summary"]
 

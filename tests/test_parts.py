@@ -348,7 +348,7 @@ ORDER = [
     "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
     "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
     "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
-    "points", "curves", "attempts", "standing", "summary", "learning", "mistakes", "demo", "options", "commands",
+    "points", "curves", "starts", "standing", "summary", "learning", "mistakes", "demo", "options", "commands",
     "commands.completion", "commands.demo", "commands.explain", "cli",
 ]  # fmt: skip
 HOMES = {
