@@ -35,6 +35,10 @@ class UnknownKindError(RecordError):
     """A whole line of a known schema holds a kind of event that this version does not know."""
 
 
+class NoRecordsError(PredlogError, FileNotFoundError):
+    """There is nothing to read at a path."""
+
+
 class MissingExtraError(PredlogError, ImportError):
     """What was asked for needs a package that is not installed."""
 

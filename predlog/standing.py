@@ -42,7 +42,7 @@ class _Entry:
 class Ledger:
     """Take findings in the order in which they were said, and give what became of each."""
 
-    _entries: list[_Entry] = field(default_factory=list)
+    entries: list[_Entry] = field(default_factory=list)
     _standing: dict[tuple[str | None, int, int, str], list[_Entry]] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
@@ -59,14 +59,14 @@ class Ledger:
             entry.by = None if finding.level == "info" else finding.code
         if finding.level != "info":
             entry = _Entry(finding, codebooks(finding))
-            self._entries.append(entry)
+            self.entries.append(entry)
             standing.append(entry)
 
     def found(self, recorded: Mapping[tuple[str | None, int, str], int]) -> tuple[Found, ...]:
         """Give all findings; `recorded` has the last attempt of each run, rank and stream that has comparisons."""
-        said = _last_said(entry.finding for entry in self._entries)
+        said = _last_said(entry.finding for entry in self.entries)
         return tuple(
-            Found(entry.finding, _fate(entry, recorded, said), entry.until, entry.by) for entry in self._entries
+            Found(entry.finding, _fate(entry, recorded, said), entry.until, entry.by) for entry in self.entries
         )
 
 

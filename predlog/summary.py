@@ -72,6 +72,16 @@ class Summary:
             self._attempts.add(record)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether not one record has come."""
+        return not (self._builders or self._missing or self._ledger.entries or self.attempts)
+
+    @property
+    def comparisons(self) -> int:
+        """How many comparisons there are, of all streams."""
+        return sum(curve.records for curve in self.curves.values())
+
+    @property
     def curves(self) -> dict[Key, Curve]:
         """The curves by stream and codebook: streams as they came first, codebooks in their order."""
         if self._curves is None:

@@ -348,8 +348,11 @@ ORDER = [
     "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
     "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
     "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
-    "points", "curves", "starts", "standing", "summary", "learning", "mistakes", "demo", "options", "commands",
-    "commands.completion", "commands.demo", "commands.explain", "cli",
+    "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
+    "comparing", "differing", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
+    "pictures.troubles", "pictures.objects", "pictures.difference", "pictures.differences", "mistakes", "demo",
+    "options", "commands", "commands.looking", "commands.check", "commands.completion", "commands.demo",
+    "commands.diff", "commands.explain", "commands.summary", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -361,7 +364,8 @@ HOMES = {
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {
-        "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "demo", "commands.explain",
+        "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "pictures.paper",
+        "pictures.curves", "pictures.difference", "demo", "commands.explain",
     },
 }  # fmt: skip
 
