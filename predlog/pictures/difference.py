@@ -183,9 +183,8 @@ def _add_tokens(paper: Paper, found: Difference, rows: Sequence[Row], most: int)
     tokens, both = sum(row.score.tokens for row in rows), sum(row.score.both for row in rows)
     neither = sum(row.score.neither for row in rows)
     paper.heading("tokens that one has right")
-    paper.paragraph(
-        f"of {counted(tokens, 'token')} with the same label at the same place, both have {both} right and neither {neither}"
-    )
+    shown = f"of {counted(tokens, 'token')} with the same label at the same place"
+    paper.paragraph(f"{shown}, both have {both} right and neither {neither}")
     for name, other, count in (
         ("a", "B", sum(row.score.only_a for row in rows)),
         ("b", "A", sum(row.score.only_b for row in rows)),
