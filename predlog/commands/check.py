@@ -1,0 +1,69 @@
+"""`predlog check`: what is wrong with a run, and an exit status that says whether anything is."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from predlog.commands.looking import look
+from predlog.pictures import objects
+from predlog.pictures.figures import counted
+from predlog.pictures.paper import Paper
+from predlog.pictures.troubles import add_damage, add_ended, add_gaps, add_standing
+from predlog.sinks.visible import visible
+from predlog.sinks.wording import ERROR, RIGHT
+from predlog.summary import Summary
+from predlog.troubles import Shared, shared
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List what is wrong; 1 where a finding stands or a file is damaged, else 0."""
+    summary, damage = look(arguments.path)
+    found = shared(summary.findings)
+    ignored = [one for one in found if one.found.finding.code in arguments.ignore]
+    standing = [one for one in found if one.found.stands and one not in ignored]
+    ended = [one for one in found if not one.found.stands and one not in ignored]
+    status = 1 if standing or damage else 0
+    if arguments.json:
+        whole = _object(arguments.path, summary, (standing, ended, ignored), damage)
+        sys.stdout.write(objects.dumped({"status": status, **whole}))
+    else:
+        paper = Paper()
+        _draw(paper, summary, (standing, ended), damage)
+        _conclude(paper, arguments.path, summary, len(standing), len(damage))
+        paper.write()
+    return status
+
+
+def _object(path: str, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Sequence[Any]) -> dict[str, Any]:
+    standing, ended, ignored = ([objects.finding(one) for one in ones] for ones in found)
+    return {
+        "path": path,
+        "findings": standing,
+        "damage": objects.damages(damage),
+        "ended": ended,
+        "ignored": ignored,
+        "gaps": [objects.gap(one) for one in summary.gaps],
+        "lost": summary.lost,
+        "comparisons": summary.comparisons,
+    }
+
+
+def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Sequence[Any]) -> None:
+    standing, ended = found
+    for one in standing:
+        add_standing(paper, one)
+    add_damage(paper, damage)
+    for one in ended:
+        add_ended(paper, one)
+    add_gaps(paper, summary.gaps, summary.lost)
+
+
+def _conclude(paper: Paper, path: str, summary: Summary, findings: int, damaged: int) -> None:
+    wrong = [
+        f"{counted(findings, 'finding')} {'stands' if findings == 1 else 'stand'}" if findings else "",
+        f"{counted(damaged, 'damaged place')}" if damaged else "",
+    ]
+    said = ", ".join(filter(None, wrong))
+    what = f"{said or 'nothing is wrong'} ({counted(summary.comparisons, 'comparison')})"
+    paper.line((f"{visible(path, ' ')}: {what}", ERROR if said else RIGHT))

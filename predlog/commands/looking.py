@@ -1,0 +1,28 @@
+"""A path → the summary of what can be read there, or the error that nothing can."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from predlog.errors import NoRecordsError
+from predlog.reading import read
+from predlog.summary import Summary
+
+
+def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Sequence[Any]]:
+    """Give the summary of a path's records, and what is damaged.
+
+    Raises:
+        NoRecordsError: Not one record can be read.
+    """
+    records = read(path, all_attempts=all_attempts)
+    summary = Summary.of(records)
+    if summary.is_empty:
+        raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
+    return summary, records.damage
+
+
+def why_not(damage: Sequence[Any]) -> str:
+    """Say why nothing could be read."""
+    if not damage:
+        return "it is empty; is it a predictions.jsonl, and has the run begun?"
+    return f"{damage[0].file}, line {damage[0].line}: {damage[0].reason}; is it a predictions.jsonl?"

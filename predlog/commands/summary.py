@@ -1,0 +1,64 @@
+"""`predlog summary`: how a run went."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from predlog.commands.looking import look
+from predlog.pictures import objects
+from predlog.pictures.curves import add_curves
+from predlog.pictures.paper import Paper
+from predlog.pictures.troubles import add_damage, add_ended, add_gaps, add_standing, add_start
+from predlog.sinks.wording import NAME, RIGHT
+from predlog.summary import Summary
+from predlog.troubles import shared, starts
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the summary."""
+    summary, damage = look(arguments.path, all_attempts=arguments.all_attempts)
+    if arguments.json:
+        sys.stdout.write(objects.dumped(_object(arguments.path, summary, damage)))
+    else:
+        paper = Paper()
+        _draw(paper, summary, damage)
+        paper.write()
+    return 0
+
+
+def _object(path: str, summary: Summary, damage: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "path": path,
+        "ranks": summary.ranks,
+        "comparisons": summary.comparisons,
+        "streams": [objects.stream(curve) for curve in summary.curves.values()],
+        "findings": [objects.finding(one) for one in shared(summary.findings)],
+        "gaps": [objects.gap(one) for one in summary.gaps],
+        "lost": summary.lost,
+        "attempts": [objects.attempt(one) for one in summary.attempts],
+        "damage": objects.damages(damage),
+    }
+
+
+def _draw(paper: Paper, summary: Summary, damage: Sequence[Any]) -> None:
+    if not summary.curves:
+        paper.line("nothing has been compared")
+    elif paper.is_screen:
+        paper.line((f"first {paper.glyphs.arrow} last {paper.glyphs.arrow} best @step", NAME))
+    add_curves(paper, list(summary.curves.values()))
+    paper.heading("findings")
+    found = shared(summary.findings)
+    for one in found:
+        (add_standing if one.found.stands else add_ended)(paper, one)
+    if not found:
+        paper.line(("no findings", RIGHT))
+    if summary.gaps or any(summary.lost.values()):
+        paper.heading("missing")
+        add_gaps(paper, summary.gaps, summary.lost)
+    if damage:
+        paper.heading("damage")
+        add_damage(paper, damage)
+    paper.heading("attempts")
+    for start in starts(summary.attempts):
+        add_start(paper, start, has_run=len({one.run for one in summary.attempts}) > 1)

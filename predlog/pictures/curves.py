@@ -1,0 +1,187 @@
+"""Curves → a table: one row a stream and codebook, its figures first → last → best beside how they went."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from operator import attrgetter
+
+from rich.style import Style
+
+from predlog.curves import Course, Curve
+from predlog.pictures.figures import between, counted, lane, nats, percent, place
+from predlog.pictures.paper import Paper
+from predlog.pictures.sparkline import BLOCKS, INK, sparkline
+from predlog.sinks.visible import visible
+from predlog.sinks.wording import HEADING, NAME, PLAIN
+
+_SPARK = Style.parse("cyan")
+# No sparkline is worth drawing below, nor easier to read above.
+_NARROWEST, _WIDEST = 8, 40
+_MARGIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """One figure of a curve in words: its values, the step of the best, and how it went."""
+
+    title: str
+    values: tuple[str, ...]
+    at: str
+    went: tuple[float | None, ...]
+    is_log: bool = False
+
+    def drawn(self, paper: Paper, width: int) -> str:
+        if len(self.went) < 2:
+            return ""
+        return sparkline(self.went, width, BLOCKS if paper.glyphs.arrow == "→" else INK, is_log=self.is_log)
+
+
+def add_curves(paper: Paper, curves: Sequence[Curve]) -> None:
+    """Add the table of all curves, or a line for each where there is no terminal."""
+    for stream, group in groupby(curves, key=attrgetter("stream")):
+        ones = list(group)
+        if paper.is_screen:
+            paper.heading(_title(paper, stream, ones))
+            _add_rows(paper, ones)
+        else:
+            for one in ones:
+                paper.line(_plainly(paper, one))
+
+
+def _title(paper: Paper, stream: str, curves: Sequence[Curve]) -> str:
+    """Name what is the same for all codebooks of a stream, or between what it is."""
+    first, last = min(one.first_step for one in curves), max(one.last_step for one in curves)
+    parts = [
+        visible(stream, " "),
+        counted(len(curves), "codebook") if curves[0].codebook is not None else "",
+        f"{_many([one.steps for one in curves], 'step')}, {_range(first, last)}",
+        _many([one.records for one in curves], "record"),
+        f"{between(map(percent, sorted({one.share for one in curves})))} supervised",
+        _counted(curves),
+    ]
+    return f" {paper.glyphs.dot} ".join(filter(None, parts))
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _many(counts: Sequence[int], what: str) -> str:
+    least, most = min(counts), max(counts)
+    return counted(most, what) if least == most else f"{least} to {counted(most, what)}"
+
+
+def _counted(curves: Sequence[Curve]) -> str:
+    ways = {one.counted for one in curves}
+    if ways == {"supervised"}:
+        return ""
+    return "accuracy of the tokens shown alone" if ways == {"shown"} else "accuracy in part of the tokens shown alone"
+
+
+def _figures(curve: Curve) -> Iterator[_Figure]:
+    points = curve.points
+    yield _figure("accuracy", curve.accuracy, percent, [point.accuracy for point in points])
+    yield _figure("log-probability", curve.logprob, nats, [point.logprob for point in points])
+    yield _figure("median rank", curve.rank, place, [point.rank for point in points], is_log=True)
+
+
+def _figure(
+    title: str,
+    course: Course | None,
+    say: Callable[[float | None], str],
+    went: Sequence[float | None],
+    *,
+    is_log: bool = False,
+) -> _Figure:
+    if course is None:
+        return _Figure(title, ("-",), "", ())
+    marks = course if course.first.step != course.last.step else course[:1]
+    at = f"@{course.best.step}" if len(marks) > 1 else ""
+    return _Figure(title, tuple(say(mark.value) for mark in marks), at, tuple(went), is_log)
+
+
+def _plainly(paper: Paper, curve: Curve) -> str:
+    """Give a curve in one line, every number with its name."""
+    figures = [_plain_figure(paper, one) for one in _figures(curve)]
+    return (
+        f"stream {lane(curve.stream, curve.codebook)}: {counted(curve.steps, 'step')},"
+        f" {_range(curve.first_step, curve.last_step)}, {counted(curve.records, 'record')},"
+        f" {percent(curve.share)} supervised; {'; '.join(figures)}{', '.join(['', *filter(None, [_counted([curve])])])}"
+    )
+
+
+def _plain_figure(paper: Paper, figure: _Figure) -> str:
+    if len(figure.values) < 3:
+        return f"{figure.title} {figure.values[0]}"
+    first, last, best = figure.values
+    drawn = figure.drawn(paper, 16)
+    return (
+        f"{figure.title} {first} first, {last} last, {best} best at step {figure.at[1:]}{f' {drawn}' if drawn else ''}"
+    )
+
+
+def _add_rows(paper: Paper, curves: Sequence[Curve]) -> None:
+    names = [_name(one, curves) for one in curves]
+    margin = _MARGIN + max(map(len, names)) + (2 if any(names) else 0)
+    columns = list(zip(*(_aligned(paper, column) for column in zip(*map(_figures, curves), strict=True)), strict=True))
+    width = (paper.width - margin) // len(columns[0])
+    if width < max(len(numbers) for row in columns for numbers, _ in row) + 1:
+        _add_stacked(paper, names, columns)
+        return
+    paper.line((" " * margin + "".join(f"{one.title:<{width}}" for _, one in columns[0]), NAME))
+    for name, row in zip(names, columns, strict=True):
+        _add_row(paper, f"{' ' * _MARGIN}{name}".ljust(margin), row, width)
+
+
+def _name(curve: Curve, curves: Sequence[Curve]) -> str:
+    """Give the codebook, and its supervised share where codebooks have several."""
+    if curve.codebook is None:
+        return ""
+    share = f" {percent(curve.share)}" if len({one.share for one in curves}) > 1 else ""
+    return f"{curve.codebook:>2}{share}"
+
+
+def _aligned(paper: Paper, column: Sequence[_Figure]) -> list[tuple[str, _Figure]]:
+    """Give the numbers of a column's figures, those of all rows below each other."""
+    widths = [max(map(len, place)) for place in zip_longest(*(one.values for one in column), fillvalue="")]
+    arrow = f" {paper.glyphs.arrow} "
+    return [(arrow.join(map(str.rjust, one.values, widths)), one) for one in column]
+
+
+def _add_row(paper: Paper, name: str, row: Sequence[tuple[str, _Figure]], width: int) -> None:
+    """Add a row: of one line where there is room for what is drawn beside the numbers, else of two."""
+    numbers = max(len(text) for text, _ in row)
+    at = max(len(one.at) for _, one in row)
+    beside = min(width - numbers - at - 4, _WIDEST)
+    if beside >= _NARROWEST:
+        cells = [((text, PLAIN), (f" {one.at}".ljust(at + 2), NAME), _spark(paper, one, beside)) for text, one in row]
+        paper.line((name, HEADING), *_joined(cells, width))
+        return
+    paper.line((name, HEADING), *_joined([((text, PLAIN),) for text, _ in row], width))
+    below = min(width - at - 3, _WIDEST)
+    if any(one.at for _, one in row):
+        paper.line(
+            " " * len(name), *_joined([(_spark(paper, one, below), (f" {one.at}", NAME)) for _, one in row], width)
+        )
+
+
+def _add_stacked(paper: Paper, names: Sequence[str], rows: Sequence[Sequence[tuple[str, _Figure]]]) -> None:
+    """Add a line a figure, and what is drawn below it: for terminals that are too narrow for columns."""
+    for name, row in zip(names, rows, strict=True):
+        if name:
+            paper.line((f"  {name}", HEADING))
+        for numbers, one in row:
+            paper.line((f"  {one.title} ", NAME), numbers, (f" {one.at}", NAME))
+            if drawn := one.drawn(paper, min(paper.width - _MARGIN, _WIDEST)):
+                paper.line("  ", (drawn, _SPARK))
+
+
+def _spark(paper: Paper, figure: _Figure, width: int) -> tuple[str, Style]:
+    return figure.drawn(paper, width), _SPARK
+
+
+def _joined(cells: Sequence[Sequence[tuple[str, Style]]], width: int) -> Iterator[tuple[str, Style]]:
+    """Yield the parts of cells, each cell filled up to its width."""
+    for cell in cells:
+        yield from cell
+        yield " " * (width - sum(len(text) for text, _ in cell)), PLAIN

@@ -1,0 +1,66 @@
+"""Numbers, steps and names → the words that all pictures of a run share."""
+
+import math
+from collections.abc import Collection, Iterable
+
+from predlog.sinks.visible import visible
+
+
+def percent(share: float | None) -> str:
+    """Give a share in percent; what is not all or nothing never reads as if it were."""
+    if share is None:
+        return "-"
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return f"{100 * share:.1f}%"
+
+
+def nats(logprob: float | None) -> str:
+    """Give a log-probability in two decimals."""
+    if logprob is None or not math.isfinite(logprob):
+        return "-"
+    return f"{logprob:.2f}" if abs(logprob) < 1000 else f"{logprob:.1e}"
+
+
+def place(rank: float | None) -> str:
+    """Give a median rank, whole where it is."""
+    if rank is None:
+        return "-"
+    return f"{rank:.0f}" if rank == int(rank) or rank >= 1000 else f"{rank:.1f}"
+
+
+def counted(count: int, what: str) -> str:
+    """Give a count and its noun."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def steps(first: int, last: int) -> str:
+    """Name a range of steps."""
+    return f"step {first}" if first == last else f"steps {first} to {last}"
+
+
+def lane(stream: str, codebook: int | None) -> str:
+    """Name a stream, and its codebook where it has one."""
+    return visible(stream, " ") if codebook is None else f"{visible(stream, ' ')} codebook {codebook}"
+
+
+def between(values: Iterable[str]) -> str:
+    """Give a value that all have, or the least and the most in the order given."""
+    known = list(dict.fromkeys(values))
+    return known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"
+
+
+def listed(numbers: Collection[int]) -> str:
+    """Give whole numbers in a few words: 0 to 7, or 0, 2, 5."""
+    known = sorted(numbers)
+    if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
+        return f"{known[0]} to {known[-1]}"
+    more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+    return ", ".join(map(str, known[:8])) + more
+
+
+def moment(timestamp: str | None) -> str:
+    """Give a timestamp without what nobody reads: its fraction of a second."""
+    return "-" if timestamp is None else visible(timestamp[:19].replace("T", " "), " ")

@@ -1,0 +1,30 @@
+"""Runs' files that tests write line by line, and the command line run on them."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from predlog import cli, records
+
+
+def written(folder: Path, *events: dict[str, Any]) -> str:
+    """Write events to the files of their ranks, counted as a recorder counts them, and give the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = Counter[tuple[int, int]]()
+    for event in events:
+        key = event["rank"], event["attempt"]
+        name = f"predictions-rank{event['rank']}.jsonl" if event["rank"] else "predictions.jsonl"
+        with (folder / name).open("ab") as file:
+            file.write(records.to_line({**event, "seq": numbers[key]}))
+        numbers[key] += 1
+    return str(folder)
+
+
+def typed(*events: dict[str, Any]) -> list[records.Record]:
+    """Give the records of events."""
+    return [records.from_event(event) for event in events]
+
+
+def command(*arguments: str) -> int:
+    """Run the command line in this process."""
+    return cli.main(arguments)
