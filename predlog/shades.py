@@ -32,13 +32,14 @@ def shades(*, dark: bool) -> list[Shade]:
     return [_shade(step / (LEVELS - 1), start, end) for step in range(LEVELS)]
 
 
-def lines(count: int, *, dark: bool) -> list[str]:
-    """Give colours for so many lines that have an order, such as codebooks: from the first to the last, by lightness."""
-    span = max(count - 1, 1)
-    start, end = ((0.88, 95.0), (0.62, 305.0)) if dark else ((0.36, 290.0), (0.66, 110.0))
+def ordered(count: int) -> list[tuple[str, str]]:
+    """Give colours, on light and on dark, for so many lines that have an order: from the first to the last by lightness."""
     return [
-        written(colour(_between(start[0], end[0], place / span), 0.13, _between(start[1], end[1], place / span)))
-        for place in range(count)
+        (
+            written(colour(_between(0.36, 0.66, share), 0.13, _between(290.0, 110.0, share))),
+            written(colour(_between(0.88, 0.62, share), 0.13, _between(95.0, 305.0, share))),
+        )
+        for share in (place / max(count - 1, 1) for place in range(count))
     ]
 
 

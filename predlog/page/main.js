@@ -20,8 +20,8 @@ function openAddress() {
   show();
   active = { place: step === null ? 0 : Math.max(nearest(Number(step), nth), 0), column: Math.min(Math.max(token, 0), COLUMNS - 1) || 0 };
   clear();
+  centre(active.place);
   draw();
-  bringIntoSight(active.place);
   for (const part of ALL_PARTS) part();
 }
 

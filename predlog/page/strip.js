@@ -29,6 +29,7 @@ function headings() {
   const columns = (count) => (count ? `repeat(${count}, var(--cell))` : "");
   grid.style.setProperty("--tokens", `${columns(first)} 15px ${columns(last)}`);
   grid.style.setProperty("--behind", first + 3);
+  grid.style.setProperty("--least", `calc(var(--step) + ${COLUMNS} * var(--narrowest) + 15px + var(--share))`);
   grid.setAttribute("aria-colcount", COLUMNS + 2);
 }
 
@@ -91,7 +92,8 @@ function shareCell(row) {
 
 function drawRow(place) {
   const row = shown[place];
-  const made = element("div", "row");
+  const startsStep = place === 0 || rows.step[shown[place - 1]] !== rows.step[row];
+  const made = element("div", startsStep ? "row starts-step" : "row");
   made.setAttribute("role", "row");
   made.setAttribute("aria-rowindex", place + 2);
   made.dataset.place = place;
@@ -143,6 +145,10 @@ function activate(place, column) {
   return now;
 }
 
+function centre(place) {
+  grid.scrollTop = (place + 0.5) * height - (grid.clientHeight - head.offsetHeight) / 2;
+}
+
 function bringIntoSight(place) {
   const room = grid.clientHeight - head.offsetHeight;
   const top = place * height;
@@ -179,7 +185,7 @@ function show(row) {
   body.style.setProperty("--row", `${height}px`);
   nothing.hidden = shown.length > 0;
   active = { place: Math.max(nearest(rows.step[kept]), 0), column: active.column };
-  if (shown.length) bringIntoSight(active.place);
+  centre(active.place);
   draw();
 }
 

@@ -1,0 +1,161 @@
+"""Curves of a run → a Bokeh document: four plots over one range of steps, a line a stream or codebook, findings as marks.
+
+No text of the run goes into it: lines, marks and gaps are known by their places, and the page tells what they are.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from predlog.errors import MissingExtraError
+from predlog.records import Finding, Gap
+from predlog.summary import Curve, Point
+
+try:
+    from bokeh.document import Document
+    from bokeh.models import (
+        BasicTickFormatter,
+        BoxZoomTool,
+        ColumnDataSource,
+        DataRange1d,
+        LinearScale,
+        NumeralTickFormatter,
+        Range1d,
+        ResetTool,
+        SaveTool,
+        Span,
+        Tool,
+    )
+    from bokeh.plotting import figure
+except ModuleNotFoundError:
+    raise MissingExtraError("report", "bokeh") from None
+
+
+class Plot(NamedTuple):
+    """One of the four: the column that it draws, and how its values are written."""
+
+    name: str
+    title: str
+    says: str
+    written: str
+
+
+PLOTS: Final = (
+    Plot("accuracy", "Accuracy", "right among the supervised tokens", "share"),
+    Plot("logprob", "Log-probability", "of the labels shown, mean, in nats", "logprob"),
+    Plot("rank", "Rank", "of the labels shown, median; 1 is best", "rank"),
+    Plot("share", "Supervised share", "of all positions, how many the loss sees", "share"),
+)
+_LEVELS: Final = ("error", "warning", "info")
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
+# Where there are more points than these, they would hide the line.
+_MOST_DOTS = 60
+
+
+def document(curves: Sequence[Curve], findings: Sequence[Finding], gaps: Sequence[Gap]) -> tuple[Any, dict[str, str]]:
+    """Give a Bokeh document as plain values, and for each of its roots the id of the element that it goes into."""
+    whole = Document()
+    sources = [_source(curve.points, place) for place, curve in enumerate(curves)]
+    steps = DataRange1d(name="steps", range_padding=0.02)
+    roots = {}
+    for plot in PLOTS:
+        drawn = _figure(plot, steps, curves)
+        for place, source in enumerate(sources):
+            _line(drawn, plot, source, place, has_dots=len(curves[place].points) <= _MOST_DOTS)
+        _gaps(drawn, gaps)
+        _marks(drawn, plot, findings)
+        whole.add_root(drawn)
+        roots[drawn.id] = f"plot-{plot.name}"
+    return whole.to_json(deferred=False), roots
+
+
+def _source(points: Sequence[Point], place: int) -> ColumnDataSource:
+    columns = {
+        "first": [point.first_step for point in points],
+        "last": [point.last_step for point in points],
+        "step": [(point.first_step + point.last_step) / 2 for point in points],
+        "accuracy": [_number(point.accuracy) for point in points],
+        "logprob": [_number(point.logprob) for point in points],
+        "rank": [_number(point.rank) for point in points],
+        "share": [_number(point.share) for point in points],
+    }
+    return ColumnDataSource(columns, name=f"points-{place}")
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
+    drawn = figure(
+        name=plot.name,
+        x_range=steps,
+        y_range=_range(plot, curves),
+        y_axis_type="log" if plot.name == "rank" else "linear",
+        tools=_tools(),
+        toolbar_location="above",
+        height=260,
+        sizing_mode="stretch_width",
+        outline_line_color=None,
+        min_border=4,
+    )
+    drawn.toolbar.logo = None
+    drawn.toolbar.autohide = True
+    drawn.extra_y_ranges = {"marks": Range1d(0, 1)}
+    drawn.extra_y_scales = {"marks": LinearScale()}
+    drawn.add_layout(Span(name=f"cursor-{plot.name}", dimension="height", line_width=1, visible=False))
+    _axes(drawn, plot)
+    return drawn
+
+
+def _tools() -> list[Tool]:
+    # Scrolling is left to the page.
+    return [BoxZoomTool(dimensions="width"), ResetTool(), SaveTool()]
+
+
+def _range(plot: Plot, curves: Sequence[Curve]) -> DataRange1d | Range1d:
+    if plot.name == "share":
+        return Range1d(0, 1.04)
+    if plot.name == "rank":
+        worst = max((point.rank or 1 for curve in curves for point in curve.points), default=1)
+        return Range1d(0.85, max(10.0, 1.3 * worst))
+    return DataRange1d(only_visible=True, **({"start": 0} if plot.name == "accuracy" else {"end": 0}))
+
+
+def _axes(drawn: figure, plot: Plot) -> None:
+    drawn.xaxis.axis_label = "step"
+    drawn.xaxis.formatter = BasicTickFormatter(use_scientific=False)
+    if plot.written == "share":
+        drawn.yaxis.formatter = NumeralTickFormatter(format="0%")
+    if plot.name == "rank":
+        drawn.yaxis.formatter = NumeralTickFormatter(format="0,0")
+    drawn.axis.major_label_text_font = drawn.axis.axis_label_text_font = _FONT
+    drawn.axis.major_label_text_font_size = drawn.axis.axis_label_text_font_size = "12px"
+    drawn.axis.axis_label_text_font_style = "normal"
+    drawn.axis.minor_tick_line_color = None
+    drawn.axis.major_tick_in = 0
+
+
+def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int, *, has_dots: bool) -> None:
+    line = drawn.line("step", plot.name, source=source, line_width=1.8, line_join="round")
+    dots = drawn.scatter("step", plot.name, source=source, size=4.5 if has_dots else 0)
+    line.name, dots.name = f"line-{place}-{plot.name}", f"dots-{place}-{plot.name}"
+    drawn.x_range.renderers = [*drawn.x_range.renderers, line]
+    if isinstance(drawn.y_range, DataRange1d):
+        drawn.y_range.renderers = [*drawn.y_range.renderers, line]
+
+
+def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:
+    strips = {"x0": [gap.first_step for gap in gaps], "x1": [gap.last_step for gap in gaps]}
+    drawn.vstrip("x0", "x1", source=ColumnDataSource(strips), name=f"gaps-{drawn.name}", fill_alpha=0.25, line_alpha=0.6)
+
+
+def _marks(drawn: figure, plot: Plot, findings: Sequence[Finding]) -> None:
+    for level in _LEVELS:
+        steps = [finding.step for finding in findings if finding.level == level]
+        source = ColumnDataSource({"step": steps, "top": [0.965] * len(steps)})
+        rule = drawn.vspan("step", source=source, line_dash="dashed", line_width=1.2, line_alpha=0.75)
+        # Each has a form of its own, so that colour is not needed.
+        form = {"error": "inverted_triangle", "warning": "diamond", "info": "circle"}[level]
+        mark = drawn.scatter("step", "top", source=source, marker=form, size=10, y_range_name="marks")
+        rule.name, mark.name = f"rule-{level}-{plot.name}", f"mark-{level}-{plot.name}"
