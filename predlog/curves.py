@@ -94,9 +94,12 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
         y_axis_type="log" if plot.name == "rank" else "linear",
         tools=_tools(),
         toolbar_location="above",
+        toolbar_inner=True,
         height=260,
         sizing_mode="stretch_width",
         outline_line_color=None,
+        background_fill_color=None,
+        border_fill_color=None,
         min_border=4,
     )
     drawn.toolbar.logo = None

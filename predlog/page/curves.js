@@ -48,9 +48,9 @@ function chip(line) {
 }
 
 function fillChips() {
-  let group = null;
+  let group = "";
   for (const line of lines) {
-    if (line.group !== group && line.group !== null) chips.append(element("span", "group", line.group));
+    if (line.group && line.group !== group) chips.append(element("span", "group", line.group));
     group = line.group;
     chips.append(chip(line));
   }
@@ -156,16 +156,17 @@ const css = (name) => {
 };
 
 function paintPlots() {
-  const colours = Object.fromEntries(["card", "ink", "soft", "line", "bad", "warn", "good"].map((name) => [name, css(name)]));
+  const colours = Object.fromEntries(["soft", "line", "bad", "warn", "good"].map((name) => [name, css(name)]));
   for (const plot of plots) {
     const drawnPlot = model(plot.name);
-    drawnPlot.background_fill_color = drawnPlot.border_fill_color = colours.card;
     for (const axis of [...drawnPlot.below, ...drawnPlot.left]) {
       axis.major_label_text_color = axis.axis_label_text_color = colours.soft;
       axis.axis_line_color = axis.major_tick_line_color = colours.line;
     }
     for (const grid of drawnPlot.center) if (grid.type === "Grid") grid.grid_line_color = colours.line;
     model(`cursor-${plot.name}`).line_color = colours.soft;
+    const strips = model(`gaps-${plot.name}`).glyph;
+    strips.fill_color = strips.line_color = colours.soft;
     for (const [place, line] of lines.entries()) {
       model(`line-${place}-${plot.name}`).glyph.line_color = colourOf(line);
       const { glyph } = model(`dots-${place}-${plot.name}`);
