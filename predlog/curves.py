@@ -18,6 +18,7 @@ try:
         BoxZoomTool,
         ColumnDataSource,
         DataRange1d,
+        GlyphRenderer,
         LinearScale,
         NumeralTickFormatter,
         Range1d,
@@ -54,18 +55,21 @@ _MOST_DOTS = 60
 
 def document(curves: Sequence[Curve], findings: Sequence[Finding], gaps: Sequence[Gap]) -> tuple[Any, dict[str, str]]:
     """Give a Bokeh document as plain values, and for each of its roots the id of the element that it goes into."""
-    whole = Document()
     sources = [_source(curve.points, place) for place, curve in enumerate(curves)]
     steps = DataRange1d(name="steps", range_padding=0.02)
-    roots = {}
-    for plot in PLOTS:
-        drawn = _figure(plot, steps, curves)
-        for place, source in enumerate(sources):
-            _line(drawn, plot, source, place, has_dots=len(curves[place].points) <= _MOST_DOTS)
-        _gaps(drawn, gaps)
-        _marks(drawn, plot, findings)
-        whole.add_root(drawn)
-        roots[drawn.id] = f"plot-{plot.name}"
+    drawn = [_figure(plot, steps, curves) for plot in PLOTS]
+    for one, plot in zip(drawn, PLOTS, strict=True):
+        lines = [_line(one, plot, source, place) for place, source in enumerate(sources)]
+        if isinstance(one.y_range, DataRange1d):
+            one.y_range.renderers = lines
+        steps.renderers = [*steps.renderers, *lines]
+        _gaps(one, gaps)
+        _marks(one, plot, findings)
+    # Only now: a document looks through all of its models at each change.
+    whole = Document()
+    for one in drawn:
+        whole.add_root(one)
+    roots = {one.id: f"plot-{one.name}" for one in drawn}
     return whole.to_json(deferred=False), roots
 
 
@@ -139,13 +143,12 @@ def _axes(drawn: figure, plot: Plot) -> None:
     drawn.axis.major_tick_in = 0
 
 
-def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int, *, has_dots: bool) -> None:
+def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int) -> GlyphRenderer:
     line = drawn.line("step", plot.name, source=source, line_width=1.8, line_join="round")
+    has_dots = len(source.data["step"]) <= _MOST_DOTS
     dots = drawn.scatter("step", plot.name, source=source, size=4.5 if has_dots else 0)
     line.name, dots.name = f"line-{place}-{plot.name}", f"dots-{place}-{plot.name}"
-    drawn.x_range.renderers = [*drawn.x_range.renderers, line]
-    if isinstance(drawn.y_range, DataRange1d):
-        drawn.y_range.renderers = [*drawn.y_range.renderers, line]
+    return line
 
 
 def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:

@@ -56,7 +56,7 @@ def facts(summary: Summary) -> Iterator[str]:
     yield f"{len(ranks)} rank{'s' if len(ranks) > 1 else ''} of {max(run.world_size for run in summary.runs)}"
     yield f"started {_time(summary.runs[0].timestamp)}"
     versions = summary.runs[-1].versions
-    yield ", ".join(f"{name} {seen(versions[name])}" for name in ("predlog", "torch") if name in versions)
+    yield from (f"{name} {seen(versions[name])}" for name in ("predlog", "torch") if name in versions)
 
 
 def notes(summary: Summary, damage: int) -> Iterator[dict[str, str]]:
@@ -150,8 +150,8 @@ def findings(found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
     for one, said in sorted(told, key=lambda pair: pair[1] is not None):
         yield {
             "code": seen(one.code),
-            "level": one.level if said is None and one.level in {"error", "warning"} else "info",
-            "state": said or f"{one.level}, stands",
+            "level": "info" if said else one.level if one.level in {"error", "warning"} else "warning",
+            "state": said or f"{seen(one.level)}, stands",
             "where": f"{lane(one.stream, one.codebook)}{_codebooks(one)}",
             "step": one.step,
             "href": f"#{urlencode({'stream': seen(one.stream), 'step': one.step}, errors='backslashreplace')}",

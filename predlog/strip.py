@@ -106,9 +106,13 @@ class _Texts:
 
 def shown(text: str) -> str:
     """Give a token's text so that all of it can be seen and none of it steers; its start, where it is very long."""
+    return _shortened(text, "␣") or '""'
+
+
+def _shortened(text: str, space: str) -> str:
     if len(text) > _LONGEST:
-        return f"{visible(text[:_LONGEST])}… ({len(text)} characters)"
-    return visible(text) or '""'
+        return f"{visible(text[:_LONGEST], space)}… ({len(text)} characters)"
+    return visible(text, space)
 
 
 def _rows(rows: list[Comparison], streams: dict[str, int]) -> dict[str, list[Any]]:
@@ -145,7 +149,7 @@ def _contexts(rows: Iterable[Comparison]) -> list[str]:
 
 
 def _context(context: dict[str, Any]) -> str:
-    return ", ".join(f"{visible(name, ' ')}={shown(_written(value))}" for name, value in context.items())
+    return ", ".join(f"{visible(name, ' ')}={_shortened(_written(value), ' ')}" for name, value in context.items())
 
 
 def _written(value: Any) -> str:

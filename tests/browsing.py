@@ -63,10 +63,19 @@ def complaints(browser: Chrome) -> list[str]:
 
 
 def requests(browser: Chrome) -> list[str]:
-    """Give the addresses that were asked for since the last time, but for data that stands in the page itself."""
+    """Give the addresses that were asked for since the last time, but for data that stands in the page itself.
+
+    What was stopped before it left the browser says so.
+    """
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
-    return [address for address in asked if not address.startswith("data:")]
+    sent = [one["params"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    failed = [one["params"] for one in messages if one["method"] == "Network.loadingFailed"]
+    stopped = {one["requestId"]: one["blockedReason"] for one in failed if "blockedReason" in one}
+    return [
+        one["request"]["url"] + (f" was stopped: {stopped[one['requestId']]}" if one["requestId"] in stopped else "")
+        for one in sent
+        if not one["request"]["url"].startswith("data:")
+    ]
 
 
 def until(browser: Chrome, condition: str) -> Any:

@@ -31,7 +31,7 @@ function about(row) {
 
 // The whole sample, a line a token, as the console shows it.
 function line(row, token, here) {
-  const made = element("tr", [token === here && "here", token === starts[row] + rows.first[row] && "begins"].filter(Boolean).join(" "));
+  const made = element("tr", [token === here && "here", token === starts[row] + rows.first[row] && "second"].filter(Boolean).join(" "));
   const at = (name) => tokens[name][token];
   made.append(
     element("td", "", textOf(at("label"))),

@@ -182,6 +182,7 @@ function show(row) {
   grid.classList.toggle("with-names", open.length > 0);
   grid.setAttribute("aria-rowcount", shown.length + 1);
   body.style.height = `${shown.length * height}px`;
+  grid.style.setProperty("--whole", `${shown.length * height}px`);
   body.style.setProperty("--row", `${height}px`);
   nothing.hidden = shown.length > 0;
   active = { place: Math.max(nearest(rows.step[kept]), 0), column: active.column };
