@@ -108,6 +108,7 @@ def trained() -> Iterator[dict[str, Any]]:
     yield events.gap(first_step=300, last_step=320)
 
 
+# Stream, codebook, rank and sample.
 LANES = [
     (stream, codebook, rank, sample)
     for stream, codebook in [("text", None), ("audio", 0), ("audio", 1), ("audio", 2)]
@@ -295,3 +296,293 @@ def test_the_policy_stops_what_gets_in(chromium: Chrome, hostile: Path) -> None:
         "document.body.setAttribute('onclick', 'window.ran = 1')",
     ):
         assert browser.execute_script(f"try {{ {refused}; return null }} catch (error) {{ return error.name }}") == "TypeError"
+
+
+# --- what it shows is what was recorded ---------------------------------------------------------------------------
+
+
+def test_cells_are_the_records(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """Each cell in sight shows the label of its token, the shade of its probability, and a tick where it is right."""
+    browser = opened(chromium, run[0])
+    told = browser.execute_script(
+        "return [...document.querySelectorAll('#grid-body .row')].map((row) => ["
+        "  row.querySelector('.number').textContent, row.querySelector('.right-share').textContent,"
+        "  ...[...row.querySelectorAll('.cell')].map((cell) => [cell.textContent, cell.className])])"
+    )
+    records = lane(run[1], "text", None)[: len(told)]
+    assert len(told) > 20
+    for (step, share, *cells), record in zip(told, records, strict=True):
+        assert step == str(record.step)
+        assert share == f"{100 * (record.matched or 0) / record.supervised:.1f}%"
+        for (text, classes), token in zip(cells, record.tokens, strict=True):
+            assert text == shown(token.label_text or "")
+            assert f"p{round(24 * math.exp(token.label_logprob or 0))}" in classes.split()
+            assert ("is-right" in classes.split()) == token.match
+
+
+def test_the_pointer_tells_everything_of_a_token(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """Under the pointer: both texts, ids and probabilities, rank, position, input, and where it was recorded."""
+    browser = opened(chromium, run[0])
+    browser.execute_script("document.getElementById('grid').scrollIntoView()")
+    for row, column in ((0, 0), (3, 4), (5, 5), (20, 9)):
+        acting(browser).move_to_element(cell(browser, row, column)).perform()
+        record = lane(run[1], "text", None)[row]
+        token = record.tokens[column]
+        told = inspected(browser)
+        assert told["where"] == f"step {record.step} · text · sample 0 · rank 0"
+        assert (told["label"], told["label-id"]) == (shown(token.label_text or ""), f"id {token.label}")
+        assert (told["prediction"], told["prediction-id"]) == (
+            shown(token.prediction_text or ""),
+            f"id {token.prediction}",
+        )
+        assert float(told["label-probability"]) == pytest.approx(math.exp(token.label_logprob or 0), rel=0.05)
+        assert told["prediction-probability"] == "0.882"
+        assert told["rank"] == f"{token.label_rank} of 32000"
+        assert told["position"] == f"{token.position} of 512"
+        assert told["input"] == "in (id 5)"
+        assert told["verdict"] == ("✓ right" if token.match else "wrong")
+        assert "shift 1" in told["about"]
+        assert told["context"] == "epoch=3"
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#inspector .sample tbody tr")) == 10
+
+
+def rows_shown(browser: Chrome) -> int:
+    return int(at(browser, "#grid").get_attribute("aria-rowcount") or 0) - 1
+
+
+def test_filters_choose(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """Stream, codebook, sample and rank are chosen each by itself, and the cells are those of the records left."""
+    browser = opened(chromium, run[0])
+    assert not at(browser, "#by-codebook").is_displayed()
+    choose(browser, "stream", "audio")
+    for codebook in (0, 2):
+        choose(browser, "codebook", str(codebook))
+        for rank, sample in ((0, 1), (1, 0)):
+            choose(browser, "rank", str(rank))
+            choose(browser, "sample", str(sample))
+            records = lane(run[1], "audio", codebook, rank, sample)
+            assert rows_shown(browser) == len(records)
+            acting(browser).move_to_element(cell(browser, 2, 3)).perform()
+            told = inspected(browser)
+            assert told["where"] == f"step 20 · audio · codebook {codebook} · sample {sample} · rank {rank}"
+            assert told["label"] == told["label-id"].removeprefix("id ") == str(records[2].tokens[3].label)
+    choose(browser, "codebook", "all 3")
+    assert rows_shown(browser) == 3 * len(STEPS)
+    assert [one.text for one in browser.find_elements(By.CSS_SELECTOR, ".row .rest")[:4]] == ["cb0", "cb1", "cb2", "cb0"]
+    choose(browser, "stream", "all 2")
+    assert rows_shown(browser) == 4 * len(STEPS)
+    choose(browser, "stream", "text")
+    assert rows_shown(browser) == len(STEPS)
+
+
+def test_shades_by_the_logarithm_and_predictions_below(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """The logarithm shades what is improbable, and wrong predictions can stand below their labels."""
+    browser = opened(chromium, run[0])
+    Select(at(browser, "#shade-by")).select_by_visible_text("its logarithm")
+    at(browser, "#predictions-below").click()
+    token = lane(run[1], "text", None)[0].tokens[9]
+    found = cell(browser, 0, 9)
+    level = round(24 * (1 + (token.label_logprob or 0) / math.log(1e5)))
+    assert f"p{level}" in (found.get_attribute("class") or "").split()
+    assert [one.text for one in found.find_elements(By.TAG_NAME, "bdi")] == ["␣t9", "no"]
+
+
+# --- by keyboard --------------------------------------------------------------------------------------------------
+
+
+def test_the_keyboard_moves_in_the_strip(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """Arrows, Home, End, Page Up and Page Down move one cell that has the focus, which is told beside the strip."""
+    browser = opened(chromium, run[0])
+    last = len(STEPS) - 1
+    cell(browser, 0, 0).click()
+    assert focused(browser) == (0, 0)
+    for keys, place in [
+        (Keys.ARROW_DOWN, (1, 0)),
+        (Keys.ARROW_RIGHT, (1, 1)),
+        (Keys.ARROW_UP, (0, 1)),
+        (Keys.ARROW_UP, (0, 1)),
+        (Keys.ARROW_LEFT, (0, 0)),
+        (Keys.END, (0, 9)),
+        (Keys.ARROW_RIGHT, (0, 9)),
+        (Keys.HOME, (0, 0)),
+    ]:
+        press(browser, keys)
+        assert focused(browser) == place
+    acting(browser).key_down(Keys.CONTROL).send_keys(Keys.END).key_up(Keys.CONTROL).perform()
+    assert focused(browser) == (last, 9)
+    assert inspected(browser)["where"] == f"step {STEPS[-1]} · text · sample 0 · rank 0"
+    press(browser, Keys.PAGE_UP)
+    row, column = focused(browser) or (0, 0)
+    assert last - 40 < row < last - 5
+    assert column == 9
+    press(browser, Keys.PAGE_DOWN)
+    assert focused(browser) == (last, 9)
+
+
+def test_one_cell_is_reached_by_tab(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """The strip is one stop for Tab, at the cell where one was, though that has been scrolled out of sight."""
+    browser = opened(chromium, run[0])
+    cell(browser, 2, 3).click()
+    browser.execute_script("document.getElementById('grid').scrollTop = 1e6")
+    until(browser, "document.querySelector('#grid-body .row[data-place=\"59\"]')")
+    assert focused(browser) == (2, 3)
+    assert browser.execute_script("return document.querySelectorAll('.cell[tabindex=\"0\"]').length") == 1
+    press(browser, Keys.ARROW_DOWN)
+    assert focused(browser) == (3, 3)
+    assert browser.execute_script("return document.getElementById('grid').scrollTop") < 200
+
+
+def test_slash_goes_to_a_step(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """`/` takes to the field, and a step there to its row, or to the nearest."""
+    browser = opened(chromium, run[0])
+    for asked, row in (("450", 45), ("333", 33), ("99999", 59)):
+        cell_now = at(browser, ".cell[tabindex='0']")
+        browser.execute_script("arguments[0].focus()", cell_now)
+        press(browser, "/", asked, Keys.ENTER)
+        assert focused(browser) == (row, 0)
+
+
+def test_what_a_screen_reader_is_told(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """The grid has its size, each row and cell its place, and a cell a name with all that sighted people see."""
+    browser = opened(chromium, run[0])
+    grid = at(browser, "[role=grid]")
+    assert (grid.get_attribute("aria-rowcount"), grid.get_attribute("aria-colcount")) == ("61", "12")
+    row = at(browser, '#grid-body .row[data-place="1"]')
+    assert (row.get_attribute("role"), row.get_attribute("aria-rowindex")) == ("row", "3")
+    token = lane(run[1], "text", None)[1].tokens[5]
+    found = cell(browser, 1, 5)
+    assert found.get_attribute("aria-colindex") == "7"
+    assert found.accessible_name == (
+        f"label ␣t5, probability {math.exp(token.label_logprob or 0):.2g}, rank {token.label_rank}, predicted no"
+    )
+    unnamed = browser.execute_script(
+        "return [...document.querySelectorAll('button, select, input')].filter((one) => !one.labels?.length && !one.textContent.trim()).length"
+    )
+    assert unnamed == 0
+
+
+# --- addresses ----------------------------------------------------------------------------------------------------
+
+
+def test_an_address_opens_the_same_place(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """What was chosen and pointed at is in the address, and who opens it sees the same."""
+    browser = opened(chromium, run[0])
+    choose(browser, "stream", "audio")
+    choose(browser, "codebook", "all 3")
+    choose(browser, "sample", "1")
+    at(browser, "#predictions-below").click()
+    cell(browser, 4, 6).click()
+    before = inspected(browser)
+    until(browser, "location.hash.includes('token=6')")
+    address = browser.execute_script("return location.hash")
+    assert "stream=audio" in address
+    opened(browser, run[0], address)
+    assert inspected(browser) == before
+    assert rows_shown(browser) == 3 * len(STEPS)
+    assert at(browser, "#predictions-below").is_selected()
+
+
+# --- curves and findings ------------------------------------------------------------------------------------------
+
+
+def test_lines_can_be_hidden(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """A name over the curves hides its line in all four plots, and shows it again."""
+    browser = opened(chromium, run[0])
+    visible = "['accuracy', 'logprob', 'rank', 'share'].map((name) => Bokeh.documents[0].get_model_by_name(`line-1-${name}`).visible)"
+    chips = browser.find_elements(By.CSS_SELECTOR, ".chip")
+    assert [chip.text for chip in chips] == ["text", "0", "1", "2"]
+    for shown_now in (False, True):
+        chips[1].click()
+        assert browser.execute_script(f"return {visible}") == [shown_now] * 4
+        assert chips[1].get_attribute("aria-pressed") == str(shown_now).lower()
+
+
+def test_curves_are_read_at_the_pointer(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """Under the pointer each line's value is told with its name, and a finding's message at its mark."""
+    browser = opened(chromium, run[0])
+    plot = at(browser, "#plot-accuracy")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    across = browser.execute_script(
+        "const plot = Bokeh.documents[0].get_model_by_name('accuracy'), {start, end} = plot.x_range;"
+        "return plot.outer_width - plot.inner_width - 4 + plot.inner_width * (200 - start) / (end - start)"
+    )
+    acting(browser).move_to_element_with_offset(plot, int(across - plot.size["width"] / 2), 20).perform()
+    readout = until(browser, "document.querySelector('#figure-accuracy .readout:not([hidden])')?.innerText")
+    assert "step 200" in readout
+    for title in ("text", "audio codebook 0", "audio codebook 1", "audio codebook 2"):
+        assert title in readout
+    assert "33.3%" in readout
+    assert "collapsed, step 200: text: one token everywhere" in readout
+
+
+def test_findings_have_their_help(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """A finding is told at the top and in the list; its help opens; its step leads to the row of the strip."""
+    browser = opened(chromium, run[0])
+    assert "1 finding stands: collapsed (text, step 200)" in at(browser, ".notes").text
+    finding = at(browser, ".finding")
+    assert "warning, stands" in finding.text
+    assert not finding.find_element(By.TAG_NAME, "pre").is_displayed()
+    finding.find_element(By.TAG_NAME, "summary").click()
+    assert finding.find_element(By.TAG_NAME, "pre").text.startswith("# collapsed")
+    finding.find_element(By.TAG_NAME, "a").click()
+    until(browser, "document.activeElement.classList.contains('cell')")
+    assert focused(browser) == (20, 0)
+
+
+# --- looks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["run", "hostile"])
+def test_nothing_is_wider_than_the_window(
+    chromium: Chrome, run: tuple[Path, list[Comparison]], hostile: Path, which: str
+) -> None:
+    """On a desk, a tablet and a phone: the page itself never scrolls sideways, whatever the texts."""
+    browser = opened(chromium, hostile if which == "hostile" else run[0])
+    for width in (1400, 768, 390):
+        look(browser, width=width)
+        assert until(browser, f"innerWidth === {width}")
+        assert browser.execute_script("return document.documentElement.scrollWidth") == width
+
+
+def test_a_tap_tells_of_a_token(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """On a phone a tap on a cell tells of it."""
+    browser = opened(chromium, run[0], width=390, height=844)
+    cell(browser, 3, 1).click()
+    assert inspected(browser)["where"] == "step 30 · text · sample 0 · rank 0"
+
+
+def test_it_is_dark_where_the_system_is(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """The page, its cells and its curves follow the system, and the button."""
+    browser = opened(chromium, run[0], dark=True)
+
+    def colours() -> list[Any]:
+        found: list[Any] = browser.execute_script(
+            "const background = (one) => getComputedStyle(document.querySelector(one)).backgroundColor;"
+            "return [background('body'), background('.cell'), Bokeh.documents[0].get_model_by_name('line-0-rank').glyph.line_color]"
+        )
+        return found
+
+    dark = colours()
+    assert dark[0] == "rgb(15, 19, 24)"
+    at(browser, "#scheme").click()
+    light = colours()
+    assert light[0] == "rgb(252, 252, 253)"
+    assert all(one != other for one, other in zip(dark, light, strict=True))
+    look(browser, dark=False)
+    opened(browser, run[0])
+    assert colours() == light
+
+
+def test_without_scripts_the_rest_is_there(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """Without JavaScript the page says what needs it, and shows everything else."""
+    forget(chromium)
+    chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        chromium.get(run[0].as_uri())
+        text = at(chromium, "body").text
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert "The film strip needs JavaScript" in text
+    for told in ("exp1", "audio codebook 2", "text: one token everywhere", "12 comparisons were captured", "node7"):
+        assert told in text
+    assert "Go to step" not in text

@@ -68,10 +68,19 @@ const placeOf = (target) => {
   const found = target.closest?.(".cell");
   return found && [Number(found.parentElement.dataset.place), Number(found.dataset.column)];
 };
+// A pointer at rest, under which a key has moved the strip, points at nothing.
+let resting = null;
+const pointsAt = ({ clientX, clientY }) => `${clientX} ${clientY}`;
+let pointed = null;
 body.addEventListener("pointerover", (event) => {
+  pointed = pointsAt(event);
+  if (event.pointerType === "touch" || pointed === resting) return;
   const at = placeOf(event.target);
-  if (at && event.pointerType !== "touch") inspect(shown[at[0]], at[1]);
+  if (at) inspect(shown[at[0]], at[1]);
 });
+grid.addEventListener("pointermove", (event) => (pointed = pointsAt(event)));
+grid.addEventListener("keydown", () => (resting = pointed), true);
+grid.addEventListener("wheel", () => (resting = null), { passive: true });
 body.addEventListener("pointerleave", inspectActive);
 body.addEventListener("focusin", (event) => {
   const at = placeOf(event.target);
