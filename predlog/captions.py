@@ -30,7 +30,13 @@ def lines(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
         else:
             light, dark = next(scales[curve.stream])
             title = f"{name} codebook {curve.codebook}"
-            yield {"group": f"{name} codebook", "name": str(curve.codebook), "title": title, "light": light, "dark": dark}
+            yield {
+                "group": f"{name} codebook",
+                "name": str(curve.codebook),
+                "title": title,
+                "light": light,
+                "dark": dark,
+            }
 
 
 def mark(finding: Finding) -> dict[str, Any]:

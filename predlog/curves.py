@@ -1,4 +1,4 @@
-"""Curves of a run → a Bokeh document: four plots over one range of steps, a line a stream or codebook, findings as marks.
+"""Curves of a run → a Bokeh document: four plots over one range of steps, a line a stream or codebook, and marks.
 
 No text of the run goes into it: lines, marks and gaps are known by their places, and the page tells what they are.
 """
@@ -13,23 +13,23 @@ from predlog.summary import Curve, Point
 
 try:
     from bokeh.document import Document
+    from bokeh.model import Model
     from bokeh.models import (
         BasicTickFormatter,
         BoxZoomTool,
         ColumnDataSource,
         DataRange1d,
-        GlyphRenderer,
         LinearScale,
         NumeralTickFormatter,
         Range1d,
         ResetTool,
         SaveTool,
-        Span,
         Tool,
     )
+    from bokeh.models.annotations import Span
     from bokeh.plotting import figure
-except ModuleNotFoundError:
-    raise MissingExtraError("report", "bokeh") from None
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
 
 
 class Plot(NamedTuple):
@@ -53,18 +53,20 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation 
 _MOST_DOTS = 60
 
 
-def document(curves: Sequence[Curve], findings: Sequence[Finding], gaps: Sequence[Gap]) -> tuple[Any, dict[str, str]]:
+def document(curves: Sequence[Curve], findings: Sequence[Finding], gaps: Sequence[Gap]) -> tuple[Any, dict[Any, str]]:
     """Give a Bokeh document as plain values, and for each of its roots the id of the element that it goes into."""
     sources = [_source(curve.points, place) for place, curve in enumerate(curves)]
     steps = DataRange1d(name="steps", range_padding=0.02)
     drawn = [_figure(plot, steps, curves) for plot in PLOTS]
+    every: list[Model] = []
     for one, plot in zip(drawn, PLOTS, strict=True):
         lines = [_line(one, plot, source, place) for place, source in enumerate(sources)]
         if isinstance(one.y_range, DataRange1d):
             one.y_range.renderers = lines
-        steps.renderers = [*steps.renderers, *lines]
+        every += lines
         _gaps(one, gaps)
         _marks(one, plot, findings)
+    steps.renderers = every
     # Only now: a document looks through all of its models at each change.
     whole = Document()
     for one in drawn:
@@ -108,7 +110,7 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
     )
     drawn.toolbar.logo = None
     drawn.toolbar.autohide = True
-    drawn.extra_y_ranges = {"marks": Range1d(0, 1)}
+    drawn.extra_y_ranges = {"marks": Range1d(start=0, end=1)}
     drawn.extra_y_scales = {"marks": LinearScale()}
     drawn.add_layout(Span(name=f"cursor-{plot.name}", dimension="height", line_width=1, visible=False))
     _axes(drawn, plot)
@@ -122,11 +124,13 @@ def _tools() -> list[Tool]:
 
 def _range(plot: Plot, curves: Sequence[Curve]) -> DataRange1d | Range1d:
     if plot.name == "share":
-        return Range1d(0, 1.04)
+        return Range1d(start=0, end=1.04)
     if plot.name == "rank":
         worst = max((point.rank or 1 for curve in curves for point in curve.points), default=1)
-        return Range1d(0.85, max(10.0, 1.3 * worst))
-    return DataRange1d(only_visible=True, **({"start": 0} if plot.name == "accuracy" else {"end": 0}))
+        return Range1d(start=0.85, end=max(10.0, 1.3 * worst))
+    if plot.name == "accuracy":
+        return DataRange1d(start=0, only_visible=True)
+    return DataRange1d(end=0, only_visible=True)
 
 
 def _axes(drawn: figure, plot: Plot) -> None:
@@ -143,7 +147,7 @@ def _axes(drawn: figure, plot: Plot) -> None:
     drawn.axis.major_tick_in = 0
 
 
-def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int) -> GlyphRenderer:
+def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int) -> Model:
     line = drawn.line("step", plot.name, source=source, line_width=1.8, line_join="round")
     has_dots = len(source.data["step"]) <= _MOST_DOTS
     dots = drawn.scatter("step", plot.name, source=source, size=4.5 if has_dots else 0)
@@ -153,7 +157,9 @@ def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int) -> Gl
 
 def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:
     strips = {"x0": [gap.first_step for gap in gaps], "x1": [gap.last_step for gap in gaps]}
-    drawn.vstrip("x0", "x1", source=ColumnDataSource(strips), name=f"gaps-{drawn.name}", fill_alpha=0.25, line_alpha=0.6)
+    drawn.vstrip(
+        "x0", "x1", source=ColumnDataSource(strips), name=f"gaps-{drawn.name}", fill_alpha=0.25, line_alpha=0.6
+    )
 
 
 def _marks(drawn: figure, plot: Plot, findings: Sequence[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""What stands inside a page: data that can't end its element, scripts by their hashes, and a policy that allows no more."""
+"""What stands inside a page: data that can't end its element, and a policy that allows its scripts and no more."""
 
 import base64
 import hashlib
@@ -20,8 +20,8 @@ def json_text(value: Any) -> str:
 def policy(scripts: Iterable[str]) -> str:
     """Give a Content-Security-Policy under which these scripts run, and nothing else, and nothing is loaded.
 
-    The plotting library puts `<style>` elements into the page, so styles may stand in it; with images from `data:` alone,
-    none of them can load anything. Scripts can turn no text into markup: `trusted-types 'none'`.
+    The plotting library puts `<style>` elements into the page, so styles may stand in it; with images from `data:`
+    alone, none of them can load anything. Scripts can turn no text into markup: `trusted-types 'none'`.
     """
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     return (

@@ -1,4 +1,4 @@
-"""Records → one self-contained page: the film strip, curves, findings, tokens and the run; it loads and sends nothing."""
+"""Records → one self-contained page: film strip, curves, findings, tokens and the run; it loads and sends nothing."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from predlog.inlining import json_text, policy
 from predlog.learning import Learning
 from predlog.records import Comparison, Record
 from predlog.shades import stylesheet
-from predlog.strip import Strip
+from predlog.strip import MOST, Strip
 from predlog.summary import Summary
 
 try:
@@ -20,7 +20,7 @@ try:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 except ModuleNotFoundError as missing:
-    raise MissingExtraError("report", str(missing.name)) from None
+    raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
 
 _HERE: Final = Path(__file__).parent / "page"
 _SCRIPTS: Final = (
@@ -37,15 +37,16 @@ class Page(NamedTuple):
     comparisons: int
 
 
-def page(records: Iterable[Record], source: str) -> Page:
-    """Give the page of a run, read once; `source` is named in it as where it comes from.
+def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
+    """Give the page of a run, read once; `source` is named in it as where it comes from, and `most` comparisons
+    or about so many are in the film strip.
 
     Damage is told where `records` has a `damage`, as what `predlog.reading.read` gives does.
 
     Raises:
         PredlogError: There is no comparison among the records.
     """
-    summary, learning, strip = Summary(), Learning(), Strip()
+    summary, learning, strip = Summary(), Learning(), Strip(most)
     for record in records:
         summary.add(record)
         if isinstance(record, Comparison):
@@ -74,12 +75,11 @@ def _rendered(source: str, summary: Summary, learning: Learning, strip: Strip, d
         **_said(source, summary, learning, damage),
         left_out=strip.left_out,
         policy=policy([script, library]),
-        # What follows is ours and the library's own, or JSON that can't leave its element.
-        style=Markup(_asset("report.css") + stylesheet()),
-        script=Markup(script),
-        bokeh=Markup(library),
-        strip_data=Markup(json_text(strip.columns())),
-        curves_data=Markup(json_text(_curves(summary))),
+        style=_trusted(_asset("report.css") + stylesheet()),
+        script=_trusted(script),
+        bokeh=_trusted(library),
+        strip_data=_trusted(json_text(strip.columns())),
+        curves_data=_trusted(json_text(_curves(summary))),
     )
 
 
@@ -115,6 +115,10 @@ def _curves(summary: Summary) -> dict[str, Any]:
         "gaps": [captions.gap(gap) for gap in summary.gaps],
         "plots": [{"name": plot.name, "column": plot.name, "written": plot.written} for plot in curves.PLOTS],
     }
+
+
+def _trusted(text: str) -> Markup:
+    return Markup(text)  # noqa: S704 - ours and the library's own, or JSON that can't leave its element
 
 
 def _asset(name: str) -> str:

@@ -37,6 +37,11 @@ def number(value: float) -> str:
     return f"{value:,}"
 
 
+def counted(count: int, what: str) -> str:
+    """Give a count and its noun."""
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+
+
 def steps(first: int, last: int) -> str:
     """Name a range of steps."""
     return _STEPS_NAMED[first != last].format(first, last)
@@ -49,11 +54,11 @@ def facts(summary: Summary) -> Iterator[str]:
     """Yield what a reader wants to know first: how much was logged, when, and with what."""
     points = [point for curve in summary.curves for point in curve.points]
     yield steps(min(point.first_step for point in points), max(point.last_step for point in points))
-    yield f"{number(sum(point.records for point in points))} comparisons"
+    yield counted(sum(point.records for point in points), "comparison")
     if not summary.runs:
         return
     ranks = {run.rank for run in summary.runs}
-    yield f"{len(ranks)} rank{'s' if len(ranks) > 1 else ''} of {max(run.world_size for run in summary.runs)}"
+    yield f"{counted(len(ranks), 'rank')} of {max(run.world_size for run in summary.runs)}"
     yield f"started {_time(summary.runs[0].timestamp)}"
     versions = summary.runs[-1].versions
     yield from (f"{name} {seen(versions[name])}" for name in ("predlog", "torch") if name in versions)
@@ -66,16 +71,15 @@ def notes(summary: Summary, damage: int) -> Iterator[dict[str, str]]:
         kind = "bad" if any(one["level"] == "error" for one in standing) else "warn"
         named = "; ".join(f"{one['code']} ({one['where']}, step {one['step']})" for one in standing[:_MOST_NAMED])
         more = f" and {len(standing) - _MOST_NAMED} more" if len(standing) > _MOST_NAMED else ""
-        stand = "1 finding stands" if len(standing) == 1 else f"{len(standing)} findings stand"
-        yield _note(kind, f"{stand}: {named}{more}.", "#findings", "What to do")
+        stand = "stands" if len(standing) == 1 else "stand"
+        yield _note(kind, f"{counted(len(standing), 'finding')} {stand}: {named}{more}.", "#findings", "What to do")
     else:
         yield _note("good", "No finding stands.")
     lost = sum(gap.count for gap in summary.gaps)
     if lost:
-        yield _note("warn", f"{number(lost)} comparisons were captured and are missing here.", "#missing", "Which")
+        yield _note("warn", f"Captured, and missing here: {counted(lost, 'comparison')}.", "#missing", "Which")
     if damage:
-        lines = "1 line of the files is" if damage == 1 else f"{number(damage)} lines of the files are"
-        yield _note("warn", f"{lines} damaged.", "#damage", "Which")
+        yield _note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
 
 
 def _note(kind: str, text: str, href: str = "", link: str = "") -> dict[str, str]:
@@ -121,8 +125,10 @@ def _measure(
 ) -> Measure:
     known = [value for value in values if value is not None]
     if not known:
-        return Measure("–", "–", "–", "")
-    return Measure(written(known[0]), written(known[-1]), written(best(known)), _spark([scaled(value) for value in known]))
+        return Measure("-", "-", "-", "")
+    return Measure(
+        written(known[0]), written(known[-1]), written(best(known)), _spark([scaled(value) for value in known])
+    )
 
 
 def _spark(values: Sequence[float]) -> str:
@@ -241,4 +247,4 @@ def gaps(found: Sequence[Gap]) -> Iterator[dict[str, Any]]:
 def damage(found: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Yield which lines of which files can't be read, and why."""
     for one in found:
-        yield {"file": seen(one.file), "line": "–" if one.line is None else one.line, "reason": seen(one.reason)}
+        yield {"file": seen(one.file), "line": "-" if one.line is None else one.line, "reason": seen(one.reason)}

@@ -33,7 +33,7 @@ def shades(*, dark: bool) -> list[Shade]:
 
 
 def ordered(count: int) -> list[tuple[str, str]]:
-    """Give colours, on light and on dark, for so many lines that have an order: from the first to the last by lightness."""
+    """Give colours, on light and on dark, for so many lines that have an order: by lightness, from first to last."""
     return [
         (
             written(colour(_between(0.36, 0.66, share), 0.13, _between(290.0, 110.0, share))),
@@ -105,7 +105,6 @@ def _companded(part: float) -> float:
 
 def _luminance(colour: Colour) -> float:
     red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in (one / 255 for one in colour)
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (one / 255 for one in colour)
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

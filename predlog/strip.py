@@ -163,4 +163,3 @@ def _firsts(comparison: Comparison) -> int:
 def _exact(number: int | None) -> int | str | None:
     """Give a number as JavaScript can hold it: one that is too large as text."""
     return number if number is None or abs(number) <= _EXACT else str(number)
-

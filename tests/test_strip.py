@@ -50,7 +50,9 @@ tokens = st.builds(
 
 @given(
     st.lists(
-        st.tuples(st.lists(tokens, max_size=4), st.lists(tokens, max_size=4), st.sampled_from(["text", "a</b>", "\u202e"])),
+        st.tuples(
+            st.lists(tokens, max_size=4), st.lists(tokens, max_size=4), st.sampled_from(["text", "a</b>", "\u202e"])
+        ),
         min_size=1,
         max_size=5,
     )
@@ -105,7 +107,14 @@ def test_each_text_stands_once() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seen"),
-    [("", '""'), (" the", "␣the"), ("\u202eabc", "\\u202eabc"), ("\ud800", "\\ud800"), ("\x00", "\\x00"), ("a" * 300, None)],
+    [
+        ("", '""'),
+        (" the", "␣the"),
+        ("\u202eabc", "\\u202eabc"),
+        ("\ud800", "\\ud800"),
+        ("\x00", "\\x00"),
+        ("a" * 300, None),
+    ],
 )
 def test_texts_are_seen(text: str, seen: str | None) -> None:
     """What is invisible or steers is spelt out, and of what is long the start stands, with its length."""
@@ -198,10 +207,14 @@ class Elements(HTMLParser):
         self.text += data
 
 
-hostile = st.text() | st.sampled_from(["</script>", "<!--", "<script>", "]]>", "&lt;", "\u2028", "\ud800", "\x00", "</SCRIPT\n>"])
+hostile = st.text() | st.sampled_from(
+    ["</script>", "<!--", "<script>", "]]>", "&lt;", "\u2028", "\ud800", "\x00", "</SCRIPT\n>"]
+)
 
 
-@given(st.recursive(hostile | st.none() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(hostile, inner)))
+@given(
+    st.recursive(hostile | st.none() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(hostile, inner))
+)
 def test_data_stays_data(value: Any) -> None:
     """Whatever the data holds, its element ends where it should, and the same data is read out of it."""
     text = json_text(value)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from predlog.reading import read
 from predlog.report import page
+from predlog.sections import counted
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the page, put it in its place whole, and say where it is."""
-    made = page(read(arguments.path), arguments.path)
+    made = page(read(arguments.path), arguments.path, arguments.most)
     size = _written(Path(arguments.output), made.html)
-    sys.stdout.write(f"{arguments.output}: {made.comparisons:,} comparisons, {size / 1e6:.1f} MB\n")
+    sys.stdout.write(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {size / 1e6:.1f} MB\n")
     return 0
 
 
@@ -25,8 +26,8 @@ def _written(target: Path, text: str) -> int:
         try:
             file.write(content)
             file.close()
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, target)
+            Path(file.name).chmod(0o666 & ~_umask())
+            Path(file.name).replace(target)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise

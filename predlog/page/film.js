@@ -22,14 +22,14 @@ const valuesOf = (field, among) => [...new Set(among.map((row) => rows[field][ro
 const nameOf = (field, value) => (field === "stream" ? streams[value] : value === null ? "none" : String(value));
 
 function probability(logprob) {
-  if (logprob === null) return "–";
+  if (logprob === null) return "-";
   const value = Math.exp(logprob);
   if (value === 0) return "0";
   return value >= 0.0995 ? value.toFixed(3) : value >= 0.001 ? value.toPrecision(2) : value.toExponential(1);
 }
 
 function share(right, of) {
-  return of ? `${((100 * right) / of).toFixed(1)}%` : "–";
+  return of ? `${((100 * right) / of).toFixed(1)}%` : "-";
 }
 
 // How many are right: of all supervised ones, or of those shown where only these were counted.

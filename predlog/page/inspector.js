@@ -37,7 +37,7 @@ function line(row, token, here) {
     element("td", "", textOf(at("label"))),
     element("td", "", isRight(token) ? "✓" : (textOf(at("prediction")) ?? "nan")),
     element("td", "", probability(at("label_logprob"))),
-    element("td", "", at("label_rank") ?? "–"),
+    element("td", "", at("label_rank") ?? "-"),
   );
   return made;
 }

@@ -1,6 +1,7 @@
 // All shown rows at once, in as many pixels as there are, beside the strip: to see the run, and to move in it.
 
 const overview = document.getElementById("overview");
+const frame = overview.querySelector(".frame");
 const canvas = overview.querySelector("canvas");
 const sight = overview.querySelector(".sight");
 const TALLEST = 6;
@@ -35,7 +36,7 @@ function meanLevel(from, to, column, byLogarithm) {
 
 function paintOverview() {
   const ratio = window.devicePixelRatio || 1;
-  const room = overview.clientHeight;
+  const room = frame.clientHeight;
   const tall = Math.max(Math.min(room, shown.length * TALLEST), 1);
   canvas.style.height = `${tall}px`;
   const lines = (canvas.height = Math.max(Math.round(tall * ratio), 1));
