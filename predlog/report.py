@@ -38,8 +38,9 @@ class Page(NamedTuple):
 
 
 def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
-    """Give the page of a run, read once; `source` is named in it as where it comes from, and `most` comparisons
-    or about so many are in the film strip.
+    """Give the page of a run, read once.
+
+    `source` is named in it as where it comes from; about `most` comparisons at most are in the film strip.
 
     Damage is told where `records` has a `damage`, as what `predlog.reading.read` gives does.
 

@@ -348,7 +348,9 @@ ORDER = [
     "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
     "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
     "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
-    "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain", "cli",
+    "summary", "learning", "shades", "inlining", "strip", "captions", "curves", "sections", "report",
+    "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain",
+    "commands.report", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -359,6 +361,8 @@ HOMES = {
     "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
     "msgspec": {"records"},
     "orjson": {"records"},
+    "jinja2": {"report"},
+    "bokeh": {"curves", "report"},
     "rich": {
         "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "demo", "commands.explain",
     },
