@@ -115,6 +115,22 @@ LANES = [
 ]
 
 
+def odd() -> Iterator[dict[str, Any]]:
+    """Yield what is not as it mostly is: short samples, none supervised, nothing finite, accuracy switched off."""
+
+    def tokens(firsts: int, lasts: int, **fields: Any) -> list[dict[str, Any]]:
+        slots = ["first"] * firsts + ["last"] * lasts
+        return [events.token(place, label=place, slot=slot, **fields) for place, slot in enumerate(slots)]
+
+    yield events.comparison(step=0, tokens=tokens(5, 5))
+    yield events.comparison(step=1, tokens=tokens(5, 2))
+    yield events.comparison(step=2, tokens=tokens(1, 0))
+    yield events.comparison(step=3, tokens=[], supervised=0, matched=0)
+    unknown = {"label_logprob": None, "prediction_logprob": None, "label_rank": None, "prediction": None}
+    yield events.comparison(step=4, tokens=tokens(5, 5, **unknown, match=False), nonfinite=20)
+    yield events.comparison(step=5, tokens=tokens(5, 5), matched=None)
+
+
 def written(folder: Path, told: Iterator[dict[str, Any]]) -> tuple[Path, list[Comparison]]:
     """Make the page of a run, through a file, and give the comparisons that it is of."""
     folder.mkdir()

@@ -21,7 +21,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests import browsing
 from tests.browsing import complaints, forget, look, requests, until
-from tests.reported import HOSTILE, STEPS, corpus, trained, written
+from tests.reported import HOSTILE, STEPS, corpus, odd, trained, written
 
 pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 
@@ -257,6 +257,34 @@ def test_the_pointer_tells_everything_of_a_token(chromium: Chrome, run: tuple[Pa
         assert "shift 1" in told["about"]
         assert told["context"] == "epoch=3"
         assert len(browser.find_elements(By.CSS_SELECTOR, "#inspector .sample tbody tr")) == 10
+
+
+def test_what_is_odd_is_told(chromium: Chrome, tmp_path: Path) -> None:
+    """The last tokens stand at the right edge, what is not there is empty, and what can't be known says so."""
+    browser = opened(chromium, written(tmp_path / "run", odd())[0])
+    cells = browser.execute_script(
+        "return [...document.querySelectorAll('#grid-body .row')].map("
+        "  (row) => [...row.querySelectorAll('.cell')].map((cell) => cell.textContent))"
+    )
+    every = list("0123456789")
+    assert cells == [
+        every,
+        [*"01234", "", "", "", *"56"],
+        ["0", *[""] * 9],
+        [""] * 10,
+        every,
+        every,
+    ]
+    shares = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#grid-body .right-share")]
+    assert shares == ["41.2%", "41.2%", "41.2%", "-", "41.2%", "10.0%"]
+    assert at(browser, ".row[data-place='3']").text.endswith("nothing supervised: every label of 512 is ignored")
+    assert "unknown" in (cell(browser, 4, 0).get_attribute("class") or "").split()
+    cell(browser, 4, 0).click()
+    told = inspected(browser)
+    assert (told["label-probability"], told["prediction"], told["rank"]) == ("-", "nan", "unknown")
+    assert "20 probabilities not finite" in told["about"]
+    cell(browser, 5, 0).click()
+    assert "10.0% right (1 of 10 shown)" in inspected(browser)["about"]
 
 
 def rows_shown(browser: Chrome) -> int:
