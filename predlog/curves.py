@@ -110,6 +110,7 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
     )
     drawn.toolbar.logo = None
     drawn.toolbar.autohide = True
+    drawn.toolbar.stylesheets = [":host(.bk-inner) { background-color: transparent; }"]
     drawn.extra_y_ranges = {"marks": Range1d(start=0, end=1)}
     drawn.extra_y_scales = {"marks": LinearScale()}
     drawn.add_layout(Span(name=f"cursor-{plot.name}", dimension="height", line_width=1, visible=False))
