@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predlog import errors, findings, processors, reading, records, sinks
+    from predlog import errors, findings, processors, reading, records, sinks, summary
     from predlog.default import close, compare, configure, flush
     from predlog.errors import PredlogError
     from predlog.reading import read
@@ -36,6 +36,7 @@ __all__ = [
     "reading",
     "records",
     "sinks",
+    "summary",
 ]
 
 _HOMES = {
@@ -50,7 +51,7 @@ _HOMES = {
     "flush": "default",
     "read": "reading",
 }
-_MODULES = {"errors", "findings", "processors", "reading", "records", "sinks"}
+_MODULES = {"errors", "findings", "processors", "reading", "records", "sinks", "summary"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,16 @@
 """Curves, findings and gaps → what the page tells of the lines and marks in its plots."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
-from predlog.records import Finding, Gap
+from predlog.curves import Curve
+from predlog.records import Gap
 from predlog.shades import ordered
 from predlog.sinks.visible import visible
-from predlog.summary import Curve
+from predlog.standing import Found
 
-_SIGNS: Final = {"error": "✗", "warning": "!", "info": "gone:"}
+_SIGNS: Final = {"error": "✗", "warning": "!"}
 # Of streams without codebooks, on light and on dark: hues far apart, each with a contrast of 3 and more.
 STREAMS: Final = (
     ("#0b63a5", "#6fb7f2"), ("#b4431a", "#f2996b"), ("#1d7a3c", "#6fd08f"), ("#7a3fb0", "#c6a0f0"),
@@ -39,17 +40,27 @@ def lines(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
             }
 
 
-def mark(finding: Finding) -> dict[str, Any]:
-    """Give what a mark tells of its finding."""
-    return {
-        "step": finding.step,
-        "sign": _SIGNS.get(finding.level, "!"),
-        "code": visible(finding.code, " "),
-        "message": visible(finding.message, " "),
-    }
+class Sign(NamedTuple):
+    """A mark of a finding at a step, and what it tells; of level info where the finding is gone there."""
+
+    step: int
+    level: str
+    says: str
 
 
-def gap(gap: Gap) -> dict[str, Any]:
-    """Give what a strip tells of the comparisons that are missing there."""
-    says = f"{gap.count} comparisons missing: {visible(gap.reason, ' ')}"
-    return {"first": gap.first_step, "last": gap.last_step, "says": says}
+def signs(found: Iterable[Found]) -> Iterator[Sign]:
+    """Yield the marks of findings: where each was found, and where it was gone."""
+    for one in found:
+        finding = one.finding
+        level = "error" if finding.level == "error" else "warning"
+        code = visible(finding.code, " ")
+        yield Sign(finding.step, level, f"{_SIGNS[level]} {code}, step {finding.step}: {visible(finding.message, ' ')}")
+        if one.fate == "gone" and one.until is not None:
+            yield Sign(one.until, "info", f"{code}, found at step {finding.step}, is gone at step {one.until}")
+
+
+def strips(gaps: Iterable[Gap]) -> Iterator[dict[str, Any]]:
+    """Yield what a strip tells of the comparisons that are missing there."""
+    for gap in gaps:
+        says = f"{gap.count} missing: {visible(gap.reason, ' ')}"
+        yield {"first": gap.first_step, "last": gap.last_step, "says": says}

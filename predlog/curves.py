@@ -1,174 +1,224 @@
-"""Curves of a run → a Bokeh document: four plots over one range of steps, a line a stream or codebook, and marks.
+"""The comparisons of one stream and codebook → its curve over the steps, in bounded memory.
 
-No text of the run goes into it: lines, marks and gaps are known by their places, and the page tells what they are.
+Far more steps are logged than a picture can show. Beyond a bound neighbouring points are merged, their sums exactly;
+first, last and best are taken from the single steps before, so no merging blurs them.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from copy import copy
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Literal, NamedTuple
 
-from predlog.errors import MissingExtraError
-from predlog.records import Finding, Gap
-from predlog.summary import Curve, Point
+from predlog.points import Point, merged, of_step
+from predlog.records import Comparison
 
-try:
-    from bokeh.document import Document
-    from bokeh.model import Model
-    from bokeh.models import (
-        BasicTickFormatter,
-        BoxZoomTool,
-        ColumnDataSource,
-        DataRange1d,
-        LinearScale,
-        NumeralTickFormatter,
-        Range1d,
-        ResetTool,
-        SaveTool,
-        Tool,
-    )
-    from bokeh.models.annotations import Span
-    from bokeh.plotting import figure
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
+MOST_POINTS = 2000
+
+Source = tuple[str | None, int, int]
+Counted = Literal["supervised", "shown", "both"]
+_source = attrgetter("run", "attempt", "rank")
 
 
-class Plot(NamedTuple):
-    """One of the four: the column that it draws, and how its values are written."""
+class Mark(NamedTuple):
+    """A figure, and the step that it is from."""
 
-    name: str
-    title: str
-    says: str
-    written: str
+    step: int
+    value: float
 
 
-PLOTS: Final = (
-    Plot("accuracy", "Accuracy", "right among the supervised tokens", "share"),
-    Plot("logprob", "Log-probability", "of the labels shown, mean, in nats", "logprob"),
-    Plot("rank", "Rank", "of the labels shown, median; 1 is best", "rank"),
-    Plot("share", "Supervised share", "of all positions, how many the loss sees", "share"),
-)
-_LEVELS: Final = ("error", "warning", "info")
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
-# Where there are more points than these, they would hide the line.
-_MOST_DOTS = 60
+class Course(NamedTuple):
+    """How a figure went: at the first and the last step that had it, and at the earliest of the best."""
+
+    first: Mark
+    last: Mark
+    best: Mark
 
 
-def document(curves: Sequence[Curve], findings: Sequence[Finding], gaps: Sequence[Gap]) -> tuple[Any, dict[Any, str]]:
-    """Give a Bokeh document as plain values, and for each of its roots the id of the element that it goes into."""
-    sources = [_source(curve.points, place) for place, curve in enumerate(curves)]
-    steps = DataRange1d(name="steps", range_padding=0.02)
-    drawn = [_figure(plot, steps, curves) for plot in PLOTS]
-    every: list[Model] = []
-    for one, plot in zip(drawn, PLOTS, strict=True):
-        lines = [_line(one, plot, source, place) for place, source in enumerate(sources)]
-        if isinstance(one.y_range, DataRange1d):
-            one.y_range.renderers = lines
-        every += lines
-        _gaps(one, gaps)
-        _marks(one, plot, findings)
-    steps.renderers = every
-    # Only now: a document looks through all of its models at each change.
-    whole = Document()
-    for one in drawn:
-        whole.add_root(one)
-    roots = {one.id: f"plot-{one.name}" for one in drawn}
-    return whole.to_json(deferred=False), roots
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How one stream and codebook went.
+
+    `steps` counts the logged steps and `records` the comparisons; `counted` says of what the accuracy is: of all
+    supervised positions, of the tokens shown, or of both in turn. `accuracy`, `logprob` and `rank` are those of single
+    steps, or None where no step has them.
+    """
+
+    stream: str
+    codebook: int | None
+    points: tuple[Point, ...]
+    steps: int
+    records: int
+    first_step: int
+    last_step: int
+    length: int
+    supervised: int
+    counted: Counted
+    accuracy: Course | None
+    logprob: Course | None
+    rank: Course | None
+
+    @property
+    def share(self) -> float:
+        """The supervised share of all positions."""
+        return self.supervised / self.length
 
 
-def _source(points: Sequence[Point], place: int) -> ColumnDataSource:
-    columns = {
-        "first": [point.first_step for point in points],
-        "last": [point.last_step for point in points],
-        "step": [(point.first_step + point.last_step) / 2 for point in points],
-        "accuracy": [_number(point.accuracy) for point in points],
-        "logprob": [_number(point.logprob) for point in points],
-        "rank": [_number(point.rank) for point in points],
-        "share": [_number(point.share) for point in points],
-    }
-    return ColumnDataSource(columns, name=f"points-{place}")
+@dataclass(slots=True)
+class Coverage:
+    """What one process of one attempt has compared."""
+
+    records: int
+    first_step: int
+    last_step: int
+    timestamp: str
+
+    def add(self, records: int, first_step: int, last_step: int, timestamp: str) -> None:
+        """Count further comparisons; the timestamp is that of the latest."""
+        self.records += records
+        self.first_step = min(self.first_step, first_step)
+        self.last_step = max(self.last_step, last_step)
+        self.timestamp = max(self.timestamp, timestamp)
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+@dataclass(slots=True)
+class _Figure:
+    """A course as it grows, without a new object a step."""
+
+    sign: int = 1
+    first: Mark | None = None
+    best: Mark | None = None
+    last_step: int = 0
+    last_value: float = 0.0
+
+    def add(self, step: int, value: float) -> None:
+        self.last_step = step
+        self.last_value = value
+        if self.best is None:
+            self.first = self.best = Mark(step, value)
+        elif self.sign * (value - self.best.value) > 0:
+            self.best = Mark(step, value)
+
+    @property
+    def course(self) -> Course | None:
+        if self.first is None or self.best is None:
+            return None
+        return Course(self.first, Mark(self.last_step, self.last_value), self.best)
 
 
-def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
-    drawn = figure(
-        name=plot.name,
-        x_range=steps,
-        y_range=_range(plot, curves),
-        y_axis_type="log" if plot.name == "rank" else "linear",
-        tools=_tools(),
-        toolbar_location="above",
-        toolbar_inner=True,
-        height=260,
-        sizing_mode="stretch_width",
-        outline_line_color=None,
-        background_fill_color=None,
-        border_fill_color=None,
-        min_border=4,
-    )
-    drawn.toolbar.logo = None
-    drawn.toolbar.autohide = True
-    drawn.toolbar.stylesheets = [":host(.bk-inner) { background-color: transparent; }"]
-    drawn.extra_y_ranges = {"marks": Range1d(start=0, end=1)}
-    drawn.extra_y_scales = {"marks": LinearScale()}
-    drawn.add_layout(Span(name=f"cursor-{plot.name}", dimension="height", line_width=1, visible=False))
-    _axes(drawn, plot)
-    return drawn
+@dataclass(slots=True)
+class _Closed:
+    """The steps that are complete."""
+
+    points: list[Point] = field(default_factory=list)
+    stride: int = 1
+    steps: int = 0
+    records: int = 0
+    first_step: int = 0
+    last_step: int = 0
+    length: int = 0
+    supervised: int = 0
+    accuracy: _Figure = field(default_factory=_Figure)
+    logprob: _Figure = field(default_factory=_Figure)
+    rank: _Figure = field(default_factory=lambda: _Figure(sign=-1))
+
+    def add(self, point: Point) -> None:
+        step = point.first_step
+        self.first_step = min(self.first_step, step) if self.steps else step
+        self.last_step = max(self.last_step, step)
+        self.steps += 1
+        self.records += point.records
+        self.length += point.length
+        self.supervised += point.supervised
+        if point.of:
+            self.accuracy.add(step, point.right / point.of)
+        if point.logprob is not None:
+            self.logprob.add(step, point.logprob)
+        if point.rank is not None:
+            self.rank.add(step, point.rank)
+        self._draw(point)
+
+    def copy(self) -> "_Closed":
+        figures = {name: copy(getattr(self, name)) for name in ("accuracy", "logprob", "rank")}
+        return replace(self, points=[*self.points], **figures)
+
+    def _draw(self, point: Point) -> None:
+        points = self.points
+        if points and points[-1].steps < self.stride:
+            points[-1] = merged(points[-1], point)
+            return
+        points.append(point)
+        if len(points) > MOST_POINTS:
+            pairs = [merged(*pair) for pair in zip(points[::2], points[1::2], strict=False)]
+            self.points = pairs + points[2 * len(pairs) :]
+            self.stride *= 2
 
 
-def _tools() -> list[Tool]:
-    # Scrolling is left to the page.
-    return [BoxZoomTool(dimensions="width"), ResetTool(), SaveTool()]
+class CurveBuilder:
+    """Take the comparisons of one stream and codebook in the order of their steps, and give the curve at any time.
+
+    What comes in a row with one step makes one point. A step that comes again later, as it does with all attempts,
+    makes another.
+    """
+
+    def __init__(self, stream: str, codebook: int | None) -> None:
+        self.stream = stream
+        self.codebook = codebook
+        self._step = -1
+        self._open: list[Comparison] = []
+        self._closed = _Closed()
+        self._covered: dict[Source, Coverage] = {}
+        self._counted: set[bool] = set()
+
+    def add(self, one: Comparison) -> None:
+        """Take in the next comparison."""
+        if one.step != self._step:
+            self._close()
+            self._step = one.step
+        self._open.append(one)
+
+    def curve(self) -> Curve:
+        """Give the curve of what has come so far."""
+        closed, counted = self._closed.copy(), set(self._counted)
+        if self._open:
+            closed.add(of_step(self._open))
+            counted.update(one.matched is not None for one in self._open)
+        return Curve(
+            self.stream,
+            self.codebook,
+            tuple(closed.points),
+            closed.steps,
+            closed.records,
+            closed.first_step,
+            closed.last_step,
+            closed.length,
+            closed.supervised,
+            "both" if len(counted) > 1 else "supervised" if True in counted else "shown",
+            closed.accuracy.course,
+            closed.logprob.course,
+            closed.rank.course,
+        )
+
+    def covered(self) -> dict[Source, Coverage]:
+        """Give what each process of each attempt has compared so far."""
+        covered = {source: copy(coverage) for source, coverage in self._covered.items()}
+        _cover(covered, self._open)
+        return covered
+
+    def _close(self) -> None:
+        if self._open:
+            self._closed.add(of_step(self._open))
+            self._counted.update([one.matched is not None for one in self._open])
+            _cover(self._covered, self._open)
+            self._open = []
 
 
-def _range(plot: Plot, curves: Sequence[Curve]) -> DataRange1d | Range1d:
-    if plot.name == "share":
-        return Range1d(start=0, end=1.04)
-    if plot.name == "rank":
-        worst = max((point.rank or 1 for curve in curves for point in curve.points), default=1)
-        return Range1d(start=0.85, end=max(10.0, 1.3 * worst))
-    if plot.name == "accuracy":
-        return DataRange1d(start=0, only_visible=True)
-    return DataRange1d(end=0, only_visible=True)
-
-
-def _axes(drawn: figure, plot: Plot) -> None:
-    drawn.xaxis.axis_label = "step"
-    drawn.xaxis.formatter = BasicTickFormatter(use_scientific=False)
-    if plot.written == "share":
-        drawn.yaxis.formatter = NumeralTickFormatter(format="0%")
-    if plot.name == "rank":
-        drawn.yaxis.formatter = NumeralTickFormatter(format="0,0")
-    drawn.axis.major_label_text_font = drawn.axis.axis_label_text_font = _FONT
-    drawn.axis.major_label_text_font_size = drawn.axis.axis_label_text_font_size = "12px"
-    drawn.axis.axis_label_text_font_style = "normal"
-    drawn.axis.minor_tick_line_color = None
-    drawn.axis.major_tick_in = 0
-
-
-def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int) -> Model:
-    line = drawn.line("step", plot.name, source=source, line_width=1.8, line_join="round")
-    has_dots = len(source.data["step"]) <= _MOST_DOTS
-    dots = drawn.scatter("step", plot.name, source=source, size=4.5 if has_dots else 0)
-    line.name, dots.name = f"line-{place}-{plot.name}", f"dots-{place}-{plot.name}"
-    return line
-
-
-def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:
-    strips = {"x0": [gap.first_step for gap in gaps], "x1": [gap.last_step for gap in gaps]}
-    drawn.vstrip(
-        "x0", "x1", source=ColumnDataSource(strips), name=f"gaps-{drawn.name}", fill_alpha=0.25, line_alpha=0.6
-    )
-
-
-def _marks(drawn: figure, plot: Plot, findings: Sequence[Finding]) -> None:
-    for level in _LEVELS:
-        steps = [finding.step for finding in findings if finding.level == level]
-        source = ColumnDataSource({"step": steps, "top": [0.965] * len(steps)})
-        rule = drawn.vspan("step", source=source, line_dash="dashed", line_width=1.2, line_alpha=0.75)
-        # Each has a form of its own, so that colour is not needed.
-        form = {"error": "inverted_triangle", "warning": "diamond", "info": "circle"}[level]
-        mark = drawn.scatter("step", "top", source=source, marker=form, size=10, y_range_name="marks")
-        rule.name, mark.name = f"rule-{level}-{plot.name}", f"mark-{level}-{plot.name}"
+def _cover(covered: dict[Source, Coverage], ones: Sequence[Comparison]) -> None:
+    sources = set(map(_source, ones))
+    for source in sources:
+        mine = ones if len(sources) == 1 else [one for one in ones if _source(one) == source]
+        last = mine[-1]
+        if source in covered:
+            covered[source].add(len(mine), last.step, last.step, last.timestamp)
+        else:
+            covered[source] = Coverage(len(mine), last.step, last.step, last.timestamp)

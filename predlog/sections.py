@@ -1,50 +1,40 @@
-"""Records and sums → what stands in the sections of the page, as harmless text."""
+"""The sums of a run → what its page says of it at the top, of its streams and of its tokens."""
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
-from predlog.findings import CODES, page
-from predlog.records import Finding, Gap, Run
-from predlog.sinks.visible import visible
-from predlog.summary import Curve, Point, Summary
+from predlog.curves import Course, Curve
+from predlog.learning import Learning, Sights
+from predlog.phrases import counted, lane, number, place, seen, steps, subject
+from predlog.standing import Found
+from predlog.strip import shown
+from predlog.summary import Key, Summary
 
+# Units of the box of a small curve.
 _SPARK = 96, 22
 _MOST_NAMED = 5
-# Characters of settings or evidence.
-_LONGEST = 20_000
-_STEPS_NAMED = "step {0}", "steps {0} to {1}"
+# Tokens in a table; each stream and codebook has at least so few.
+_MOST_TOKENS, _FEWEST_TOKENS = 20, 3
+
+
+class Note(NamedTuple):
+    """A line at the top: good, bad or warn, and the part of the page that says more."""
+
+    kind: str
+    text: str
+    href: str = ""
+    link: str = ""
 
 
 class Measure(NamedTuple):
-    """A measure of a stream as text: at its first point, at its last, and at its best; and a small curve."""
+    """A measure of a stream as text: at its first step, at its last, at its best; that step; and a small curve."""
 
     first: str
     last: str
     best: str
+    best_step: str
     spark: str
-
-
-def seen(text: object) -> str:
-    """Give any text so that nothing in it is invisible or steers; of a long one, its start."""
-    return visible(str(text), " ")
-
-
-def number(value: float) -> str:
-    """Give a number with its thousands apart."""
-    return f"{value:,}"
-
-
-def counted(count: int, what: str) -> str:
-    """Give a count and its noun."""
-    return f"{number(count)} {what}{'' if count == 1 else 's'}"
-
-
-def steps(first: int, last: int) -> str:
-    """Name a range of steps."""
-    return _STEPS_NAMED[first != last].format(first, last)
 
 
 # --- head ---------------------------------------------------------------------------------------------------------
@@ -52,38 +42,41 @@ def steps(first: int, last: int) -> str:
 
 def facts(summary: Summary) -> Iterator[str]:
     """Yield what a reader wants to know first: how much was logged, when, and with what."""
-    points = [point for curve in summary.curves for point in curve.points]
-    yield steps(min(point.first_step for point in points), max(point.last_step for point in points))
-    yield counted(sum(point.records for point in points), "comparison")
-    if not summary.runs:
-        return
-    ranks = {run.rank for run in summary.runs}
-    yield f"{counted(len(ranks), 'rank')} of {max(run.world_size for run in summary.runs)}"
-    yield f"started {_time(summary.runs[0].timestamp)}"
-    versions = summary.runs[-1].versions
-    yield from (f"{name} {seen(versions[name])}" for name in ("predlog", "torch") if name in versions)
+    curves = summary.curves.values()
+    yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
+    yield counted(sum(curve.records for curve in curves), "comparison")
+    yield counted(len(summary.ranks), "rank")
+    if summary.runs:
+        newest = summary.runs[-1]
+        yield f"started {moment(summary.runs[0].timestamp)}"
+        yield from (f"{name} {seen(newest.versions[name])}" for name in ("predlog", "torch") if name in newest.versions)
 
 
-def notes(summary: Summary, damage: int) -> Iterator[dict[str, str]]:
+def notes(summary: Summary, damage: int) -> Iterator[Note]:
     """Yield what must not be overlooked: findings that stand, what is missing, what is damaged."""
-    standing = [one for one in findings(summary.findings) if one["level"] != "info"]
-    if standing:
-        kind = "bad" if any(one["level"] == "error" for one in standing) else "warn"
-        named = "; ".join(f"{one['code']} ({one['where']}, step {one['step']})" for one in standing[:_MOST_NAMED])
-        more = f" and {len(standing) - _MOST_NAMED} more" if len(standing) > _MOST_NAMED else ""
-        stand = "stands" if len(standing) == 1 else "stand"
-        yield _note(kind, f"{counted(len(standing), 'finding')} {stand}: {named}{more}.", "#findings", "What to do")
-    else:
-        yield _note("good", "No finding stands.")
-    lost = sum(gap.count for gap in summary.gaps)
-    if lost:
-        yield _note("warn", f"Captured, and missing here: {counted(lost, 'comparison')}.", "#missing", "Which")
+    standing = [one for one in summary.findings if one.stands]
+    yield _standing(standing) if standing else Note("good", "No finding stands.")
+    missing = sum(gap.count for gap in summary.gaps)
+    if missing:
+        yield Note("warn", f"Captured, and missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
+    if refused := summary.lost["refused"]:
+        yield Note("warn", f"Refused, for they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
     if damage:
-        yield _note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
+        yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
 
 
-def _note(kind: str, text: str, href: str = "", link: str = "") -> dict[str, str]:
-    return {"kind": kind, "text": text, "href": href, "link": link}
+def _standing(found: Sequence[Found]) -> Note:
+    ones = [one.finding for one in found]
+    named = "; ".join(f"{seen(one.code)} ({subject(one)}, step {one.step})" for one in ones[:_MOST_NAMED])
+    more = f" and {len(ones) - _MOST_NAMED} more" if len(ones) > _MOST_NAMED else ""
+    kind = "bad" if any(one.level == "error" for one in ones) else "warn"
+    stand = "stands" if len(ones) == 1 else "stand"
+    return Note(kind, f"{counted(len(ones), 'finding')} {stand}: {named}{more}.", "#findings", "What to do")
+
+
+def moment(timestamp: str) -> str:
+    """Give a timestamp as people write it."""
+    return f"{seen(timestamp[:19].replace('T', ' '))} UTC"
 
 
 # --- streams ------------------------------------------------------------------------------------------------------
@@ -91,54 +84,48 @@ def _note(kind: str, text: str, href: str = "", link: str = "") -> dict[str, str
 
 def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
     """Yield a row a stream and codebook."""
+    of_shown = {
+        "supervised": "",
+        "shown": "accuracy of the tokens shown",
+        "both": "accuracy in part of the tokens shown",
+    }
     for curve in curves:
         points = curve.points
         yield {
             "title": lane(curve.stream, curve.codebook),
-            "steps": f"{points[0].first_step} to {points[-1].last_step}",
-            "records": number(sum(point.records for point in points)),
-            "supervised": _percent(_share(points)),
-            "accuracy": _measure([point.accuracy for point in points], max, _percent),
-            "logprob": _measure([point.logprob for point in points], max, "{:.3f}".format),
-            "rank": _measure([point.rank for point in points], min, "{:.4g}".format, math.log),
+            "note": of_shown[curve.counted],
+            "steps": number(curve.steps),
+            "records": number(curve.records),
+            "supervised": _percent(curve.share),
+            "accuracy": _measure(curve.accuracy, _percent, [point.accuracy for point in points]),
+            "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
+            "rank": _measure(curve.rank, "{:,g}".format, [_log(point.rank) for point in points]),
         }
-
-
-def lane(stream: str, codebook: int | None) -> str:
-    """Name a stream, and its codebook where it has one."""
-    return seen(stream) if codebook is None else f"{seen(stream)} codebook {codebook}"
-
-
-def _share(points: Sequence[Point]) -> float:
-    return sum(point.supervised for point in points) / max(sum(point.length for point in points), 1)
 
 
 def _percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def _measure(
-    values: Iterable[float | None],
-    best: Callable[[Iterable[float]], float],
-    written: Callable[[float], str],
-    scaled: Callable[[float], float] = float,
-) -> Measure:
-    known = [value for value in values if value is not None]
-    if not known:
-        return Measure("-", "-", "-", "")
-    return Measure(
-        written(known[0]), written(known[-1]), written(best(known)), _spark([scaled(value) for value in known])
-    )
+def _log(rank: float | None) -> float | None:
+    return None if rank is None else math.log(rank)
 
 
-def _spark(values: Sequence[float]) -> str:
-    """Give the corners of a small curve, in the units of its box."""
+def _measure(course: Course | None, written: Callable[[float], str], values: Sequence[float | None]) -> Measure:
+    if course is None:
+        return Measure("-", "-", "-", "", "")
+    first, last, best = (written(mark.value) for mark in course)
+    return Measure(first, last, best, f"step {course.best.step}", spark([one for one in values if one is not None]))
+
+
+def spark(values: Sequence[float]) -> str:
+    """Give the corners of a small curve; none for fewer than two values."""
     if len(values) < 2:
         return ""
     width, height = _SPARK
-    values = [*values[:: math.ceil(len(values) / width)], values[-1]]
-    lowest, highest = min(values), max(values)
-    span = highest - lowest or 1.0
+    values = [*values[: -1 : math.ceil(len(values) / width)], values[-1]]
+    lowest = min(values)
+    span = max(values) - lowest or 1.0
     corners = (
         (width * place / (len(values) - 1), height - 2 - (height - 4) * (value - lowest) / span)
         for place, value in enumerate(values)
@@ -146,105 +133,36 @@ def _spark(values: Sequence[float]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
-# --- findings -----------------------------------------------------------------------------------------------------
+# --- tokens -------------------------------------------------------------------------------------------------------
 
 
-def findings(found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
-    """Yield what is said of each finding, those that stand first, and whether it stands."""
-    states = [state(one, found[place + 1 :]) for place, one in enumerate(found)]
-    told = [(one, said) for one, said in zip(found, states, strict=True) if one.level != "info"]
-    for one, said in sorted(told, key=lambda pair: pair[1] is not None):
-        yield {
-            "code": seen(one.code),
-            "level": "info" if said else one.level if one.level in {"error", "warning"} else "warning",
-            "state": said or f"{seen(one.level)}, stands",
-            "where": f"{lane(one.stream, one.codebook)}{_codebooks(one)}",
-            "step": one.step,
-            "href": f"#{urlencode({'stream': seen(one.stream), 'step': one.step}, errors='backslashreplace')}",
-            "message": seen(one.message),
-            "help": page(one.code) if one.code in CODES else "",
-            "evidence": seen_json(one.evidence) if one.evidence else "",
-        }
+def stubborn(learning: Learning, lanes: int) -> list[dict[str, Any]]:
+    """Give the rows of the most stubborn tokens, which were never right."""
+    return list(_rows(learning.stubborn(_a_lane(lanes))))
 
 
-def state(finding: Finding, later: Iterable[Finding]) -> str | None:
-    """Say that a finding is gone, or ended with its attempt; None where it stands."""
-    for one in later:
-        if one.rank == finding.rank and one.attempt > finding.attempt:
-            return f"was there when attempt {finding.attempt} ended"
-        if one.level == "info" and _subject(one) == _subject(finding):
-            return f"gone at step {one.step}"
-    return None
+def forgotten(learning: Learning, lanes: int) -> list[dict[str, Any]]:
+    """Give the rows of the most forgotten tokens, which were right once."""
+    return list(_rows(learning.forgotten(_a_lane(lanes))))
 
 
-def _subject(finding: Finding) -> tuple[Any, ...]:
-    codebooks = finding.evidence.get("codebooks")
-    return finding.attempt, finding.rank, finding.stream, finding.codebook, finding.code, json.dumps(codebooks)
+def _a_lane(lanes: int) -> int:
+    return max(_MOST_TOKENS // lanes, _FEWEST_TOKENS)
 
 
-def _codebooks(finding: Finding) -> str:
-    codebooks = finding.evidence.get("codebooks")
-    return f" codebooks {seen(', '.join(map(str, codebooks)))}" if isinstance(codebooks, list) and codebooks else ""
-
-
-def seen_json(value: Any) -> str:
-    """Give a value as indented JSON in ASCII, which hides nothing; of a long one, its start."""
-    text = json.dumps(value, indent=2)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
-
-
-# --- the run ------------------------------------------------------------------------------------------------------
-
-
-def attempts(runs: Sequence[Run], ends: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each attempt and rank: when, where, with which versions and settings, and how it ended."""
-    closed = {(end.attempt, end.rank): end for end in ends}
-    several = len({run.rank for run in runs}) > 1
-    for run in runs:
-        end = closed.get((run.attempt, run.rank))
-        yield {
-            "title": f"Attempt {run.attempt}{f', rank {run.rank}' if several else ''}",
-            "facts": list(_facts(run, end)),
-            "settings": seen_json(run.settings),
-        }
-
-
-def _facts(run: Run, end: Run | None) -> Iterator[tuple[str, str]]:
-    yield "started", _time(run.timestamp)
-    yield "ended", _time(end.timestamp) if end else "not closed: it goes on, or was killed"
-    yield "host", f"{seen(run.host)}, process {run.pid}"
-    yield "ranks", f"rank {run.rank} of {run.world_size}"
-    yield "versions", ", ".join(f"{seen(name)} {seen(version)}" for name, version in run.versions.items())
-    yield "schema", str(run.schema)
-    if run.context:
-        yield "context", seen_json(run.context)
-    if end and end.stats:
-        yield "comparisons", ", ".join(_counts(end.stats))
-
-
-def _counts(stats: dict[str, Any]) -> Iterator[str]:
-    for name, count in stats.items():
-        if isinstance(count, int) and (count or name in {"submitted", "written"}):
-            yield f"{number(count)} {seen(name)}"
-
-
-def _time(timestamp: str) -> str:
-    return seen(timestamp[:19].replace("T", " ")) + " UTC"
-
-
-def gaps(found: Sequence[Gap]) -> Iterator[dict[str, Any]]:
-    """Yield what is missing, and why."""
-    for one in found:
-        yield {
-            "count": number(one.count),
-            "reason": seen(one.reason),
-            "steps": f"{one.first_step} to {one.last_step}",
-            "rank": one.rank,
-            "attempt": one.attempt,
-        }
-
-
-def damage(found: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield which lines of which files can't be read, and why."""
-    for one in found:
-        yield {"file": seen(one.file), "line": "-" if one.line is None else one.line, "reason": seen(one.reason)}
+def _rows(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
+    for (stream, codebook), ones in found.items():
+        for one in ones:
+            yield {
+                "text": str(one.label) if one.text is None else shown(one.text),
+                "id": "" if one.text is None else str(one.label),
+                "stream": lane(stream, codebook),
+                "wrong": number(one.wrong),
+                "wrong_steps": number(one.wrong_steps),
+                "sights": number(one.sights),
+                "right": number(one.right),
+                "last_right": one.last_right,
+                "last_step": one.last_step,
+                "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right),
+                "last_href": place(stream, codebook, one.last_step),
+            }

@@ -348,9 +348,9 @@ ORDER = [
     "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors", "sinks.visible",
     "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks", "guards", "outlets",
     "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default", "reading",
-    "summary", "learning", "shades", "inlining", "strip", "captions", "curves", "sections", "report",
-    "mistakes", "demo", "options", "commands", "commands.completion", "commands.demo", "commands.explain",
-    "commands.report", "cli",
+    "points", "curves", "attempts", "standing", "summary", "learning", "shades", "inlining", "strip", "captions",
+    "plots", "phrases", "sections", "dossier", "report", "mistakes", "demo", "options", "commands",
+    "commands.completion", "commands.demo", "commands.explain", "commands.report", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -362,7 +362,7 @@ HOMES = {
     "msgspec": {"records"},
     "orjson": {"records"},
     "jinja2": {"report"},
-    "bokeh": {"curves", "report"},
+    "bokeh": {"plots", "report"},
     "rich": {
         "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "demo", "commands.explain",
     },

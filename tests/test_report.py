@@ -93,7 +93,7 @@ def test_no_text_becomes_an_element() -> None:
     """The elements of a page are the same whether its texts are hostile or harmless."""
 
     def harmless() -> Iterator[dict[str, Any]]:
-        mild = {text: f"t{place:02}" for place, text in enumerate(HOSTILE)}
+        mild = {text: f"a{place:02}" for place, text in enumerate(HOSTILE)}
 
         def mildly(value: Any) -> Any:
             if isinstance(value, str):
@@ -164,12 +164,13 @@ def test_findings_that_are_gone_are_marked() -> None:
         yield events.finding(step=30, code="collapsed", level="info", evidence={"since": 10})
         yield events.finding(step=40, code="same-batch", stream="audio", level="info", evidence={"codebooks": [2]})
         yield events.finding(step=50, code="at-chance", rank=1)
+        yield events.comparison(step=60, rank=1, attempt=2)
         yield events.finding(step=60, code="collapsed", level="warning", rank=1, attempt=2)
 
     text = " ".join(Parsed(page(told())).text.split())
     assert "collapsed gone at step 30" in text
-    assert "at-chance was there when attempt 1 ended" in text
-    assert "2 findings stand: same-batch (audio codebooks 0, 1, step 20); collapsed (text, step 60)." in text
+    assert "at-chance of attempt 1; not found again since" in text
+    assert "2 findings stand: same-batch (audio codebooks 0, 1, step 20); collapsed (text, rank 1, step 60)." in text
 
 
 def test_what_is_missing_is_said() -> None:

@@ -470,7 +470,8 @@ def test_findings_have_their_help(chromium: Chrome, run: tuple[Path, list[Compar
     assert finding.find_element(By.TAG_NAME, "pre").text.startswith("# collapsed")
     finding.find_element(By.TAG_NAME, "a").click()
     until(browser, "document.activeElement.classList.contains('cell')")
-    assert focused(browser) == (20, 0)
+    assert inspected(browser)["where"] == "step 200 · text · sample 0 · rank 0"
+    assert rows_shown(browser) == 4 * len(STEPS)
 
 
 # --- looks --------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from predlog.phrases import counted
 from predlog.reading import read
 from predlog.report import page
-from predlog.sections import counted
 
 
 def run(arguments: argparse.Namespace) -> int:

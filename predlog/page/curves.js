@@ -56,24 +56,20 @@ function fillChips() {
   }
 }
 
-// The point of a line that is nearest to a step; lines are in the order of their steps.
-function pointAt(line, step) {
-  const at = model(`points-${lines.indexOf(line)}`).data.step;
-  let low = 0;
-  let high = at.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((at[middle] + at[middle + 1]) / 2 < step) low = middle + 1;
-    else high = middle;
+// The point that is nearest to a step. With all attempts, steps come again, so their order tells nothing.
+function nearestPoint(steps, step) {
+  let best = 0;
+  for (let at = 1; at < steps.length; at++) {
+    if (Math.abs(steps[at] - step) < Math.abs(steps[best] - step)) best = at;
   }
-  return low;
+  return best;
 }
 
 function valuesAt(plot, step) {
   return lines.filter((line) => !line.isHidden).map((line) => {
     const { data } = model(`points-${lines.indexOf(line)}`);
-    const at = pointAt(line, step);
-    return { line, from: data.first[at], to: data.last[at], middle: data.step[at], value: data[plot.column][at] };
+    const at = nearestPoint(data.step, step);
+    return { line, from: data.first[at], to: data.last[at], middle: data.step[at], value: data[plot.name][at] };
   }).filter(({ value }) => Number.isFinite(value));
 }
 
@@ -88,7 +84,7 @@ const stepsOf = (from, to) => (from === to ? `step ${from}` : `steps ${from} to 
 function marksNear(plot, step) {
   const { start, end } = model("steps");
   const reach = (MARK_REACH * (end - start)) / model(plot.name).inner_width;
-  return marks.filter((mark) => Math.abs(mark.step - step) <= reach).map((mark) => `${mark.sign} ${mark.code}, step ${mark.step}: ${mark.message}`)
+  return marks.filter((mark) => Math.abs(mark.step - step) <= reach).map((mark) => mark.says)
     .concat(gaps.filter((gap) => step >= gap.first - reach && step <= gap.last + reach).map((gap) => gap.says));
 }
 

@@ -85,7 +85,7 @@ def _opened(page: Path) -> Iterator[tuple[float, float, float]]:
             browser.get(page.as_uri())
             painted = browsing.until(browser, _PAINTED)
             ready = browsing.until(browser, _READY)
-            yield painted / 1e3, ready / 1e3, browser.execute_async_script(_KEYS) / 1e3  # type: ignore[no-untyped-call]
+            yield painted / 1e3, ready / 1e3, browser.execute_async_script(_KEYS) / 1e3
 
 
 def _run(comparisons: int) -> Iterator[dict[str, Any]]:

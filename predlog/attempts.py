@@ -1,0 +1,72 @@
+"""First lines, last lines and steps → what is known of each attempt, process by process."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from predlog.curves import Coverage, Source
+from predlog.records import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One process of one start of a run.
+
+    `start` is its first line and `end` its last: None where it was killed, or is going on. `records` are its
+    comparisons, from `first_step` to `last_step`, the latest at `timestamp`; of an attempt that was done again, those
+    that no later one has replaced.
+    """
+
+    run: str | None
+    number: int
+    rank: int
+    start: Run | None
+    end: Run | None
+    records: int = 0
+    first_step: int | None = None
+    last_step: int | None = None
+    timestamp: str | None = None
+
+
+class Attempts:
+    """Take the first and last lines of attempts."""
+
+    def __init__(self) -> None:
+        self._starts: dict[Source, Run] = {}
+        self._ends: dict[Source, Run] = {}
+
+    def add(self, run: Run) -> None:
+        """Take in a first line, or, with stats, a last one."""
+        key = run.run, run.attempt, run.rank
+        if run.stats is None:
+            # Where a file was removed under the run, its first line stands twice.
+            self._starts.setdefault(key, run)
+        else:
+            self._ends[key] = run
+
+    def listed(self, coverages: Iterable[dict[Source, Coverage]]) -> tuple[Attempt, ...]:
+        """Give the attempts by run, number and rank, with the steps that the streams cover."""
+        covered = _together(coverages)
+        keys = {**self._starts, **self._ends, **covered}
+        return tuple(self._attempt(key, covered.get(key)) for key in sorted(keys, key=_no_name_first))
+
+    def _attempt(self, key: Source, covered: Coverage | None) -> Attempt:
+        start, end = self._starts.get(key), self._ends.get(key)
+        if covered is None:
+            return Attempt(*key, start, end)
+        return Attempt(*key, start, end, covered.records, covered.first_step, covered.last_step, covered.timestamp)
+
+
+def _together(coverages: Iterable[dict[Source, Coverage]]) -> dict[Source, Coverage]:
+    whole: dict[Source, Coverage] = {}
+    for covered in coverages:
+        for source, one in covered.items():
+            if source in whole:
+                whole[source].add(one.records, one.first_step, one.last_step, one.timestamp)
+            else:
+                whole[source] = one
+    return whole
+
+
+def _no_name_first(source: Source) -> tuple[str, int, int]:
+    run, attempt, rank = source
+    return run or "", attempt, rank
