@@ -167,10 +167,54 @@ def test_findings_that_are_gone_are_marked() -> None:
         yield events.comparison(step=60, rank=1, attempt=2)
         yield events.finding(step=60, code="collapsed", level="warning", rank=1, attempt=2)
 
-    text = " ".join(Parsed(page(told())).text.split())
+    parsed = Parsed(page(told()))
+    levels = [
+        (attributes["class"] or "").split() for tag, attributes in parsed.elements if tag == "li" and "id" in attributes
+    ]
+    assert levels == [["finding", level] for level in ("error", "warning", "info", "info")]
+    marks = [(mark["step"], mark["level"]) for mark in parsed.data("curves-data")["marks"]]
+    assert marks == [(10, "warning"), (30, "info"), (20, "error"), (50, "error"), (60, "warning")]
+    text = " ".join(parsed.text.split())
     assert "collapsed gone at step 30" in text
     assert "at-chance of attempt 1; not found again since" in text
     assert "2 findings stand: same-batch (audio codebooks 0, 1, step 20); collapsed (text, rank 1, step 60)." in text
+
+
+def test_tokens_that_are_not_learnt_are_listed() -> None:
+    """The most stubborn tokens and the most forgotten ones stand there with their texts, counts and steps."""
+
+    def told() -> Iterator[dict[str, Any]]:
+        for step in range(0, 60, 10):
+            never = events.token(0, 3, 4, label_text=" never")
+            once = events.token(1, 5, 5 if step == 20 else 6, label_text=" once")
+            always = events.token(2, 7, 7, label_text=" always")
+            yield events.comparison(step=step, tokens=[never, once, always])
+
+    made = page(told())
+    text = " ".join(Parsed(made[made.index('id="tokens"') : made.index('id="run"')]).text.split())
+    assert "label wrong at steps last at ␣never 3 6 6 50 " in text
+    assert "label right last right at wrong since at steps ␣once 5 1 20 3 3" in text
+    assert "always" not in text
+    assert 'href="#stream=text&amp;sample=all&amp;rank=all&amp;step=20"' in made
+
+
+def test_accuracy_of_the_tokens_shown_says_so() -> None:
+    """Where the accuracy was switched off, that of the tokens shown stands there, and is called that."""
+    text = " ".join(Parsed(page(iter([events.comparison(matched=None)]))).text.split())
+    assert "text accuracy of the tokens shown 50.0% 50.0% 50.0%" in text
+    assert "accuracy of the tokens shown" not in Parsed(page(iter([events.comparison()]))).text
+
+
+def test_first_last_and_best() -> None:
+    """The table of streams has each measure at the first step, the last and the best, over all ranks and samples."""
+
+    def told() -> Iterator[dict[str, Any]]:
+        for step, matched, logprob, rank in ((0, 10, -8.0, 90), (10, 90, -1.0, 1), (20, 50, -2.0, 4)):
+            tokens = [events.token(0, label_logprob=logprob, label_rank=rank)]
+            yield events.comparison(step=step, supervised=100, matched=matched, tokens=tokens)
+
+    text = " ".join(Parsed(page(told())).text.split())
+    assert "text 10.0% 50.0% 90.0% -8.000 -2.000 -1.000 90 4 1 19.5% 3 3" in text
 
 
 def test_what_is_missing_is_said() -> None:

@@ -187,4 +187,4 @@ async function drawCurves() {
 }
 
 // Bokeh stands at the end of the page, so that the strip is there before it.
-if (lines.length) document.addEventListener("DOMContentLoaded", () => requestAnimationFrame(() => setTimeout(drawCurves)));
+document.addEventListener("DOMContentLoaded", () => requestAnimationFrame(() => setTimeout(drawCurves)));

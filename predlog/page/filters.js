@@ -14,7 +14,7 @@ function choices(field) {
 }
 
 function startingChoice(field) {
-  return field === "attempt" || !rows.step.length ? ALL : String(choices(field)[0]);
+  return field === "attempt" ? ALL : String(choices(field)[0]);
 }
 
 function fill(field) {
@@ -22,7 +22,7 @@ function fill(field) {
   if (state[field] !== ALL && !values.some((value) => String(value) === state[field])) state[field] = startingChoice(field);
   const options = values.map((value) => new Option(nameOf(field, value), String(value)));
   if (values.length > 1) options.push(new Option(`all ${values.length}`, ALL));
-  else state[field] = values.length ? String(values[0]) : ALL;
+  else state[field] = String(values[0]);
   selects[field].replaceChildren(...options);
   selects[field].value = state[field];
   selects[field].disabled = values.length < 2;

@@ -112,9 +112,7 @@ repainted.push(() => {
   paintOverview();
 });
 
-if (rows.step.length) {
-  for (const hidden of document.querySelectorAll("#strip [data-needs-script]")) hidden.hidden = false;
-  readPalette();
-  openAddress();
-}
+for (const hidden of document.querySelectorAll("#strip [data-needs-script]")) hidden.hidden = false;
+readPalette();
+openAddress();
 repaint();
