@@ -1,5 +1,6 @@
 """Runs of which tests make pages: one in which every text is hostile, and one that becomes better."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def corpus() -> Iterator[dict[str, Any]]:
         other = HOSTILE[step - 1]
         tokens = [
             events.token(0, 3, 4, label_text=text, prediction_text=other, input=1, input_text=text),
-            events.token(1, 3, 3, label_text=other, prediction_text=other, slot="last"),
+            events.token(1, 5, 5, label_text=other, prediction_text=other, slot="last"),
         ]
         yield events.comparison(step=step, stream=text, tokens=tokens, context=everything)
         yield events.comparison(step=step, stream="text", tokens=tokens, context={text: text})
@@ -66,6 +67,10 @@ def corpus() -> Iterator[dict[str, Any]]:
         )
         yield events.finding(step=step, stream=text, code="collapsed", message=text)
         yield events.gap(reason=text, first_step=step, last_step=step + 1)
+    for step in range(len(HOSTILE), len(HOSTILE) + 3):  # so that one token is stubborn, and one forgotten
+        for text, other in itertools.pairwise(HOSTILE):
+            wrong = [events.token(0, 3, 4, label_text=other), events.token(1, 5, 4, label_text=text)]
+            yield events.comparison(step=step, stream=other, tokens=wrong)
     yield events.run(run=HOSTILE[0], stats=dict.fromkeys(HOSTILE, 1))
 
 
