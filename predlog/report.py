@@ -95,6 +95,7 @@ def _said(source: str, run: _Run, damage: Sequence[Any]) -> dict[str, Any]:
         "facts": list(sections.facts(summary)),
         "notes": list(sections.notes(summary, len(damage))),
         "streams": list(sections.streams(tuple(summary.curves.values()))),
+        "errors": sections.errors(summary),
         "left_out": run.strip.left_out,
         "plots": PLOTS,
         "gaps_left_out": sum(gap.gaps for gap in summary.gaps) - len(run.gaps),

@@ -74,6 +74,12 @@ def _standing(found: Sequence[Found]) -> Note:
     return Note(kind, f"{counted(len(ones), 'finding')} {stand}: {named}{more}.", "#findings", "What to do")
 
 
+def errors(summary: Summary) -> list[str]:
+    """Name the errors that stand, for whoever looks at the tokens."""
+    ones = [one.finding for one in summary.findings if one.stands and one.finding.level == "error"]
+    return [f"{seen(one.code)} ({subject(one)})" for one in ones[:_MOST_NAMED]]
+
+
 def moment(timestamp: str) -> str:
     """Give a timestamp as people write it."""
     return f"{seen(timestamp[:19].replace('T', ' '))} UTC"

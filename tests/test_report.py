@@ -180,6 +180,14 @@ def test_findings_that_are_gone_are_marked() -> None:
     assert "2 findings stand: same-batch (audio codebooks 0, 1, step 20); collapsed (text, rank 1, step 60)." in text
 
 
+def test_ticks_under_an_error_are_no_success() -> None:
+    """While an error stands, the strip says so over its ticks; a warning does not take them back."""
+    told = [events.comparison(), events.finding(code="collapsed", level="warning")]
+    assert "no success" not in Parsed(page(iter(told))).text
+    text = " ".join(Parsed(page(iter([*told, events.finding()]))).text.split())
+    assert "An error stands: labels-are-inputs (text). Ticks under a pair that is wrong are no success." in text
+
+
 def test_tokens_that_are_not_learnt_are_listed() -> None:
     """The most stubborn tokens and the most forgotten ones stand there with their texts, counts and steps."""
 
