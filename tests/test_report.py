@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -226,11 +227,28 @@ def test_first_last_and_best() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    """Gaps, damaged lines and a run that was not closed are told at the top, and in full below."""
+    """Gaps and a run that was not closed are told at the top, and in full below."""
     text = " ".join(Parsed(page(iter([events.run(), events.comparison(), events.gap()]))).text.split())
     assert "Captured, and missing here: 12 comparisons." in text
     assert "12 queue full 130 to 180" in text
     assert "not closed: it goes on, or was killed" in text
+
+
+class Damaged(list[Record]):
+    """Records as a reader gives them that has met damage."""
+
+    damage = (
+        SimpleNamespace(file="p.jsonl", line=3, reason=HOSTILE[0]),
+        SimpleNamespace(file="p", line=None, reason="a"),
+    )
+
+
+def test_what_is_damaged_is_said() -> None:
+    """Damage that the reader has met is counted at the top, and told place by place below, as text."""
+    parsed = Parsed(report.page(Damaged(records(iter([events.comparison()]))), "runs/exp1").html)
+    text = " ".join(parsed.text.split())
+    assert "Damaged in the files: 2 places." in text
+    assert f"p.jsonl 3 {HOSTILE[0]} p - a" in text
 
 
 # --- the command --------------------------------------------------------------------------------------------------
