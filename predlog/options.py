@@ -163,6 +163,9 @@ def _report(commands: Any) -> None:
     )
     report.add_argument("path", metavar="PATH", help=_PATH)
     report.add_argument("-o", "--output", default="report.html", metavar="FILE", help="where to write it (report.html)")
+    report.add_argument(
+        "--most", type=_positive, default=20_000, metavar="N", help="comparisons in the film strip at most (20000)"
+    )
     _attempts(report)
 
 

@@ -1,0 +1,40 @@
+"""`predlog report`: one page of a run that can be sent to people."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from predlog.phrases import counted
+from predlog.reading import read
+from predlog.report import page
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the page, put it in its place whole, and say where it is."""
+    made = page(read(arguments.path), arguments.path, arguments.most)
+    size = _written(Path(arguments.output), made.html)
+    sys.stdout.write(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {size / 1e6:.1f} MB\n")
+    return 0
+
+
+def _written(target: Path, text: str) -> int:
+    """Write a file so that whoever has the old one open, or looks at it meanwhile, never sees half of the new one."""
+    content = text.encode()
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.close()
+            Path(file.name).chmod(0o666 & ~_umask())
+            Path(file.name).replace(target)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    return len(content)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,58 @@
+// The comparisons as rows of cells, read from the data that stands in the page.
+
+const { streams, first, last, rows, tokens, texts, ids } = JSON.parse(document.getElementById("strip-data").textContent);
+const COLUMNS = first + last;
+const starts = [0];
+rows.count.forEach((count, row) => starts.push(starts[row] + count));
+
+// Which token stands in a column, or -1: the first ones from the left, the last ones up to the right edge.
+function tokenAt(row, column) {
+  const firsts = rows.first[row];
+  const place = column < first ? column : rows.count[row] - COLUMNS + column;
+  const isThere = column < first ? place < firsts : place >= firsts;
+  return isThere ? starts[row] + place : -1;
+}
+
+const textOf = (place) => (place < 0 ? null : (texts[place] ?? ids[place]));
+const isRight = (token) => tokens.match[token] === "1";
+
+// What a row is known by; the last of it names the codebook, where there is one.
+const FIELDS = ["stream", "codebook", "sample", "rank", "attempt"];
+const valuesOf = (field, among) => [...new Set(among.map((row) => rows[field][row]))].sort((a, b) => (a ?? -1) - (b ?? -1));
+const nameOf = (field, value) => (field === "stream" ? streams[value] : value === null ? "none" : String(value));
+
+function probability(logprob) {
+  if (logprob === null) return "-";
+  const value = Math.exp(logprob);
+  if (value === 0) return "0";
+  return value >= 0.0995 ? value.toFixed(3) : value >= 0.001 ? value.toPrecision(2) : value.toExponential(1);
+}
+
+function share(right, of) {
+  return of ? `${((100 * right) / of).toFixed(1)}%` : "-";
+}
+
+// How many are right: of all supervised ones, or of those shown where only these were counted.
+function rightOf(row) {
+  const { matched, supervised, count } = rows;
+  if (!supervised[row]) return { right: 0, of: 0, which: "supervised" };
+  if (matched[row] !== null) return { right: matched[row], of: supervised[row], which: "supervised" };
+  const shown = tokens.match.slice(starts[row], starts[row] + count[row]);
+  return { right: shown.split("1").length - 1, of: shown.length, which: "shown" };
+}
+
+const LEVELS = 25;
+const FAINTEST = Math.log(1e-5);
+
+// The shade of a probability: in even steps of it, or of its logarithm.
+function levelOf(logprob, byLogarithm) {
+  const t = byLogarithm ? Math.max(0, 1 - logprob / FAINTEST) : Math.exp(logprob);
+  return Math.round(Math.min(t, 1) * (LEVELS - 1));
+}
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}

@@ -1,0 +1,72 @@
+// What is known of the token under the pointer, or else of the one that has the focus.
+
+const inspector = document.getElementById("inspector");
+const hasAttempts = valuesOf("attempt", everyRow).length > 1;
+const part = (name) => inspector.querySelector(`[data-part="${name}"]`);
+
+function say(name, text) {
+  part(name).textContent = text;
+}
+
+function bar(name, logprob) {
+  part(name).style.width = `${logprob === null ? 0 : 100 * Math.exp(logprob)}%`;
+}
+
+function where(row) {
+  const names = [`step ${rows.step[row]}`, streams[rows.stream[row]]];
+  if (rows.codebook[row] !== null) names.push(`codebook ${rows.codebook[row]}`);
+  names.push(`sample ${rows.sample[row]}`, `rank ${rows.rank[row]}`);
+  if (hasAttempts) names.push(`attempt ${rows.attempt[row]}`);
+  return names.join(" · ");
+}
+
+function about(row) {
+  const { right, of, which } = rightOf(row);
+  const supervised = `${rows.supervised[row]} of ${rows.length[row]} supervised`;
+  const parts = of ? [`${share(right, of)} right (${right} of ${of} ${which})`, supervised] : [supervised];
+  parts.push(`shift ${rows.shift[row]}`);
+  if (rows.nonfinite[row]) parts.push(`${rows.nonfinite[row]} probabilities not finite`);
+  return parts.join(" · ");
+}
+
+// The whole sample, a line a token, as the console shows it.
+function line(row, token, here) {
+  const made = element("tr", [token === here && "here", token === starts[row] + rows.first[row] && "second"].filter(Boolean).join(" "));
+  const at = (name) => tokens[name][token];
+  made.append(
+    element("td", "", textOf(at("label"))),
+    element("td", "", isRight(token) ? "✓" : (textOf(at("prediction")) ?? "nan")),
+    element("td", "", probability(at("label_logprob"))),
+    element("td", "", at("label_rank") ?? "-"),
+  );
+  return made;
+}
+
+function inspect(row, column) {
+  const token = row === undefined ? -1 : tokenAt(row, column);
+  inspector.classList.toggle("is-empty", row === undefined);
+  inspector.classList.toggle("has-token", token >= 0);
+  if (row === undefined) return;
+  say("where", where(row));
+  say("about", about(row));
+  say("context", rows.context[row]);
+  const all = Array.from({ length: rows.count[row] }, (_, place) => line(row, starts[row] + place, token));
+  part("sample").replaceChildren(...all);
+  if (token < 0) return;
+  const at = (name) => tokens[name][token];
+  inspector.classList.toggle("is-right", isRight(token));
+  say("label", textOf(at("label")));
+  say("label-id", `id ${ids[at("label")]}`);
+  say("label-probability", probability(at("label_logprob")));
+  bar("label-bar", at("label_logprob"));
+  say("prediction", textOf(at("prediction")) ?? "nan");
+  say("prediction-id", at("prediction") < 0 ? "no id" : `id ${ids[at("prediction")]}`);
+  say("prediction-probability", probability(at("prediction_logprob")));
+  bar("prediction-bar", at("prediction_logprob"));
+  say("verdict", isRight(token) ? "✓ right" : "wrong");
+  say("rank", at("label_rank") === null ? "unknown" : `${at("label_rank")} of ${rows.vocabulary[row]}`);
+  say("position", `${at("position")} of ${rows.length[row]}`);
+  say("input", at("input") < 0 ? "not known" : `${textOf(at("input"))} (id ${ids[at("input")]})`);
+}
+
+const inspectActive = () => inspect(shown[active.place], active.column);

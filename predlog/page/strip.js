@@ -1,0 +1,226 @@
+// The film strip: a grid of which only the rows in sight exist, with one cell that the keyboard moves.
+
+const grid = document.getElementById("grid");
+const head = document.getElementById("grid-head");
+const body = document.getElementById("grid-body");
+const nothing = document.getElementById("nothing-shown");
+const HEIGHT = { flat: 26, below: 42 };
+const OVERSCAN = 8;
+let shown = [];
+let open = [];
+let active = { place: 0, column: 0 };
+let height = HEIGHT.flat;
+const drawn = new Map();
+
+function headings() {
+  const said = [element("div", "step", "step")];
+  for (let column = 0; column < COLUMNS; column++) {
+    const which = column < first ? `${column + 1}` : `−${COLUMNS - column}`;
+    const heading = element("div", column === first ? "behind" : "", which);
+    heading.setAttribute("aria-label", column < first ? `first ${column + 1}` : `last ${COLUMNS - column}`);
+    said.push(heading);
+  }
+  said.push(element("div", "right-share", "right"));
+  said.forEach((heading, place) => {
+    heading.setAttribute("role", "columnheader");
+    heading.setAttribute("aria-colindex", place + 1);
+  });
+  head.replaceChildren(...said);
+  const columns = (count) => (count ? `repeat(${count}, var(--cell))` : "");
+  grid.style.setProperty("--tokens", `${columns(first)} 15px ${columns(last)}`);
+  grid.style.setProperty("--behind", first + 3);
+  grid.style.setProperty("--least", `calc(var(--step) + ${COLUMNS} * var(--narrowest) + 15px + var(--share))`);
+  grid.setAttribute("aria-colcount", COLUMNS + 2);
+}
+
+// The name of a row: its step, and whatever else tells it from its neighbours.
+function rowName(row) {
+  const short = { stream: "", codebook: "cb", sample: "s", rank: "r", attempt: "#" };
+  const parts = open.filter((field) => rows[field][row] !== null).map((field) => short[field] + nameOf(field, rows[field][row]));
+  return { step: String(rows.step[row]), rest: parts.join(" ") };
+}
+
+function rowHead(row) {
+  const made = element("div", "step");
+  const { step, rest } = rowName(row);
+  made.setAttribute("role", "rowheader");
+  made.setAttribute("aria-colindex", 1);
+  made.append(element("span", "number", step));
+  if (rest) made.append(element("span", "rest", rest));
+  if (rest) made.title = `step ${step} ${rest}`;
+  return made;
+}
+
+function cellName(token) {
+  const label = textOf(tokens.label[token]);
+  const prediction = textOf(tokens.prediction[token]) ?? "nan";
+  const rank = tokens.label_rank[token];
+  const said = isRight(token) ? "predicted right" : `predicted ${prediction}`;
+  const logprob = tokens.label_logprob[token];
+  const p = logprob === null ? "not finite" : probability(logprob);
+  return `label ${label}, probability ${p}, rank ${rank ?? "unknown"}, ${said}`;
+}
+
+function cell(place, column) {
+  const token = tokenAt(shown[place], column);
+  const made = element("div", column === first ? "cell behind" : "cell");
+  made.setAttribute("role", "gridcell");
+  made.setAttribute("aria-colindex", column + 2);
+  made.tabIndex = place === active.place && column === active.column ? 0 : -1;
+  made.dataset.column = column;
+  if (token < 0) {
+    made.classList.add("none");
+    made.setAttribute("aria-label", "no token");
+    return made;
+  }
+  const logprob = tokens.label_logprob[token];
+  made.classList.add(logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`);
+  if (isRight(token)) made.classList.add("is-right");
+  made.append(element("bdi", "label", textOf(tokens.label[token])));
+  if (state.below && !isRight(token)) made.append(element("bdi", "said", textOf(tokens.prediction[token]) ?? "nan"));
+  made.setAttribute("aria-label", cellName(token));
+  return made;
+}
+
+function shareCell(row) {
+  const { right, of } = rightOf(row);
+  const made = element("div", "right-share", share(right, of));
+  made.setAttribute("role", "gridcell");
+  made.setAttribute("aria-colindex", COLUMNS + 2);
+  return made;
+}
+
+function drawRow(place) {
+  const row = shown[place];
+  const startsStep = place === 0 || rows.step[shown[place - 1]] !== rows.step[row];
+  const made = element("div", startsStep ? "row starts-step" : "row");
+  made.setAttribute("role", "row");
+  made.setAttribute("aria-rowindex", place + 2);
+  made.dataset.place = place;
+  made.style.top = `${place * height}px`;
+  made.append(rowHead(row));
+  for (let column = 0; column < COLUMNS; column++) made.append(cell(place, column));
+  made.append(shareCell(row));
+  if (!rows.count[row]) {
+    const why = rows.supervised[row] ? "no tokens were shown" : `nothing supervised: every label of ${rows.length[row]} is ignored`;
+    made.append(element("div", "why", why));
+  }
+  return made;
+}
+
+function inSight() {
+  const from = Math.floor(grid.scrollTop / height) - OVERSCAN;
+  const to = Math.ceil((grid.scrollTop + grid.clientHeight) / height) + OVERSCAN;
+  return [Math.max(from, 0), Math.min(to, shown.length)];
+}
+
+// The row of the active cell stays wherever it is, so that the focus is never lost to scrolling.
+function draw() {
+  const [from, to] = inSight();
+  const isWanted = (place) => (place >= from && place < to) || place === active.place;
+  for (const [place, row] of drawn) {
+    if (!isWanted(place)) {
+      row.remove();
+      drawn.delete(place);
+    }
+  }
+  const wanted = new Set(shown.length ? [active.place] : []);
+  for (let place = from; place < to; place++) wanted.add(place);
+  for (const place of [...wanted].sort((a, b) => b - a)) {
+    if (drawn.has(place)) continue;
+    drawn.set(place, drawRow(place));
+    body.insertBefore(drawn.get(place), drawn.get(place + 1) ?? null);
+  }
+}
+
+const cellAt = (place, column) => drawn.get(place)?.querySelector(`[data-column="${column}"]`);
+
+function activate(place, column) {
+  const before = cellAt(active.place, active.column);
+  if (before) before.tabIndex = -1;
+  active = { place, column };
+  draw();
+  const now = cellAt(place, column);
+  if (now) now.tabIndex = 0;
+  return now;
+}
+
+function centre(place) {
+  grid.scrollTop = (place + 0.5) * height - (grid.clientHeight - head.offsetHeight) / 2;
+}
+
+function bringIntoSight(place) {
+  const room = grid.clientHeight - head.offsetHeight;
+  const top = place * height;
+  if (top < grid.scrollTop) grid.scrollTop = top;
+  else if (top + height > grid.scrollTop + room) grid.scrollTop = top + height - room;
+}
+
+function focusCell(place, column) {
+  if (!shown.length) return;
+  const at = Math.min(Math.max(place, 0), shown.length - 1);
+  bringIntoSight(at);
+  const target = activate(at, Math.min(Math.max(column, 0), COLUMNS - 1));
+  if (!target) return;
+  target.focus({ preventScroll: true });
+  target.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
+function clear() {
+  for (const row of drawn.values()) row.remove();
+  drawn.clear();
+}
+
+// Draws everything again: after a filter, or another way of showing.
+function show(row) {
+  const kept = row ?? shown[active.place];
+  clear();
+  shown = shownRows();
+  open = openFields();
+  height = state.below ? HEIGHT.below : HEIGHT.flat;
+  grid.classList.toggle("with-predictions", state.below);
+  grid.classList.toggle("with-names", open.length > 0);
+  grid.setAttribute("aria-rowcount", shown.length + 1);
+  body.style.height = `${shown.length * height}px`;
+  grid.style.setProperty("--whole", `${shown.length * height}px`);
+  body.style.setProperty("--row", `${height}px`);
+  nothing.hidden = shown.length > 0;
+  active = { place: Math.max(nearest(rows.step[kept]), 0), column: active.column };
+  centre(active.place);
+  draw();
+}
+
+// The row of a step, or of the next one to it; -1 where there are no rows.
+function nearest(step, nth = 0) {
+  let best = -1;
+  shown.forEach((row, place) => {
+    if (best < 0 || Math.abs(rows.step[row] - step) < Math.abs(rows.step[shown[best]] - step)) best = place;
+  });
+  const isSame = shown[best + nth] !== undefined && rows.step[shown[best + nth]] === rows.step[shown[best]];
+  return isSame ? best + nth : best;
+}
+
+function placeInAddress() {
+  const row = shown[active.place];
+  if (row === undefined) return {};
+  const nth = active.place - nearest(rows.step[row]);
+  return { step: rows.step[row], ...(nth > 0 ? { nth } : {}), token: active.column };
+}
+
+function moved(key, whole) {
+  const { place, column } = active;
+  const page = Math.max(Math.floor((grid.clientHeight - head.offsetHeight) / height) - 1, 1);
+  const to = {
+    ArrowUp: [place - 1, column],
+    ArrowDown: [place + 1, column],
+    ArrowLeft: [place, column - 1],
+    ArrowRight: [place, column + 1],
+    PageUp: [place - page, column],
+    PageDown: [place + page, column],
+    Home: [whole ? 0 : place, 0],
+    End: [whole ? shown.length - 1 : place, COLUMNS - 1],
+  };
+  return to[key];
+}
+
+headings();

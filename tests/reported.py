@@ -1,0 +1,147 @@
+"""Runs of which tests make pages: one in which every text is hostile, and one that becomes better."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from predlog import report
+from predlog.reading import read
+from predlog.records import Comparison, to_line
+from tests import events
+
+STEPS = range(0, 600, 10)
+HOSTILE = [
+    "</script><script>window.ran=1</script>",
+    "<img src=x onerror=window.ran=1>",
+    "<svg/onload=window.ran=1>",
+    "</style><script>window.ran=1</script>",
+    "<!--<script>window.ran=1</script>",
+    "]]><script>window.ran=1</script>",
+    "{{7*7}}{% raw %}{{ config }}",
+    "${window.ran=1}`${window.ran=1}`",
+    "javascript:window.ran=1",
+    '" onfocus=window.ran=1 autofocus x="',
+    "' onmouseover='window.ran=1",
+    "&lt;script&gt;window.ran=1&lt;/script&gt;",
+    "<iframe srcdoc='<script>parent.ran=1</script>'>",
+    "<link rel=stylesheet href=http://192.0.2.1/a.css>",
+    "<img src=http://192.0.2.1/pixel>",
+    "url(http://192.0.2.1/b)}*{background:url(http://192.0.2.1/c)",
+    "<meta http-equiv=refresh content='0;url=http://192.0.2.1/'>",
+    "<base href=http://192.0.2.1/>",
+    "$$\\frac{1}{2}$$ \\(x\\) $x @x @{step} $name{safe}",
+    "\u202egnp.\u2066live\u2069\u200b\ufeff",
+    "\ud800\udc00\udfff",
+    "\x00\x01\x1b[31m\x7f\x9b",
+    "\u2028\u2029\r\n\t",
+    "z\u0335\u0322\u0321" * 30,
+    "x" * 5000,
+    "__proto__",
+    "constructor",
+    "%3Cscript%3E=&stream=#",
+]
+
+
+def corpus() -> Iterator[dict[str, Any]]:
+    """Yield a run in which everything that is text is hostile."""
+    everything = {text: text for text in HOSTILE}
+    yield events.run(
+        run=HOSTILE[0],
+        host=HOSTILE[1],
+        versions=everything,
+        settings={**everything, "directory": HOSTILE},
+        context=everything,
+    )
+    for step, text in enumerate(HOSTILE):
+        other = HOSTILE[step - 1]
+        tokens = [
+            events.token(0, 3, 4, label_text=text, prediction_text=other, input=1, input_text=text),
+            events.token(1, 5, 5, label_text=other, prediction_text=other, slot="last"),
+        ]
+        yield events.comparison(step=step, stream=text, tokens=tokens, context=everything)
+        yield events.comparison(step=step, stream="text", tokens=tokens, context={text: text})
+        yield events.finding(
+            step=step, stream=text, code=text, message=text, help=text, evidence={text: [text]}, level=text
+        )
+        yield events.finding(step=step, stream=text, code="collapsed", message=text)
+        yield events.gap(reason=text, first_step=step, last_step=step + 1)
+    for step in range(len(HOSTILE), len(HOSTILE) + 3):  # so that one token is stubborn, and one forgotten
+        for text, other in itertools.pairwise(HOSTILE):
+            wrong = [events.token(0, 3, 4, label_text=other), events.token(1, 5, 4, label_text=text)]
+            yield events.comparison(step=step, stream=other, tokens=wrong)
+    yield events.run(run=HOSTILE[0], stats=dict.fromkeys(HOSTILE, 1))
+
+
+def trained() -> Iterator[dict[str, Any]]:
+    """Yield a run of text and of audio with three codebooks, two samples, two ranks, that becomes better."""
+    yield events.run(run="exp1")
+    for number, step in enumerate(STEPS):
+        for stream, codebook, rank, sample in LANES:
+            right = [(7 * number + 3 * place + sample) % 60 < number for place in range(10)]
+            tokens = [
+                events.token(
+                    20 + 40 * place,
+                    100 + place,
+                    100 + place if is_right else 7,
+                    slot="first" if place < 5 else "last",
+                    label_logprob=round(math.log((number + 1) / 70) - place / 10, 6),
+                    prediction_logprob=-0.125,
+                    label_rank=1 if is_right else 2 + place,
+                    label_text=f" t{place}" if stream == "text" else None,
+                    prediction_text=(f" t{place}" if is_right else "no") if stream == "text" else None,
+                    input=5,
+                    input_text="in",
+                )
+                for place, is_right in enumerate(right)
+            ]
+            yield events.comparison(
+                step=step,
+                stream=stream,
+                codebook=codebook,
+                rank=rank,
+                sample=sample,
+                tokens=tokens,
+                matched=5 * number,
+                supervised=300,
+            )
+        if number == 20:
+            yield events.finding(step=step, code="collapsed", level="warning", message="text: one token everywhere")
+    yield events.gap(first_step=300, last_step=320)
+
+
+# Stream, codebook, rank and sample.
+LANES = [
+    (stream, codebook, rank, sample)
+    for stream, codebook in [("text", None), ("audio", 0), ("audio", 1), ("audio", 2)]
+    for rank in (0, 1)
+    for sample in (0, 1)
+]
+
+
+def odd() -> Iterator[dict[str, Any]]:
+    """Yield what is not as it mostly is: short samples, none supervised, nothing finite, accuracy switched off."""
+
+    def tokens(firsts: int, lasts: int, **fields: Any) -> list[dict[str, Any]]:
+        slots = ["first"] * firsts + ["last"] * lasts
+        return [events.token(place, label=place, slot=slot, **fields) for place, slot in enumerate(slots)]
+
+    yield events.comparison(step=0, tokens=tokens(5, 5))
+    yield events.comparison(step=1, tokens=tokens(5, 2))
+    yield events.comparison(step=2, tokens=tokens(1, 0))
+    yield events.comparison(step=3, tokens=[], supervised=0, matched=0)
+    unknown = {"label_logprob": None, "prediction_logprob": None, "label_rank": None, "prediction": None}
+    yield events.comparison(step=4, tokens=tokens(5, 5, **unknown, match=False), nonfinite=20)
+    yield events.comparison(step=5, tokens=tokens(5, 5), matched=None)
+
+
+def written(folder: Path, told: Iterator[dict[str, Any]]) -> tuple[Path, list[Comparison]]:
+    """Make the page of a run, through a file, and give the comparisons that it is of."""
+    folder.mkdir()
+    file = folder / "predictions.jsonl"
+    file.write_bytes(b"".join(to_line({**event, "seq": seq}) for seq, event in enumerate(told)))
+    records = list(read(file))
+    page = folder / "report.html"
+    page.write_text(report.page(read(file), str(file)).html, "utf-8")
+    return page, [record for record in records if isinstance(record, Comparison)]
