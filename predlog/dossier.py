@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from predlog.attempts import Attempt
 from predlog.findings import CODES, page
 from predlog.phrases import counted, number, place, seen, seen_json, steps, subject
 from predlog.sections import moment
 from predlog.standing import Found
+from predlog.starts import Attempt
 from predlog.summary import Missing
 
 MOST_FINDINGS: Final = 200

@@ -54,11 +54,14 @@ class Reading:
         done: How many of them have been read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False, warns: bool = True
+    ) -> None:
         self.path = path
         self.files = [] if os.fspath(path) == places.STDIN else places.files(path)
         self._strict = strict
         self._all_attempts = all_attempts
+        self._warns = warns
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
         self.damage = Damages()
         self.done = 0
@@ -69,13 +72,12 @@ class Reading:
         return sum(file.stat().st_size for file in self.files)
 
     def __iter__(self) -> Iterator[Record]:
-        """Read from the beginning, and warn at the end of what was passed over."""
-        yield from self.quietly()
-        for words in self.damage.words():
+        """Read from the beginning, and warn at the end of what was passed over, unless the caller says it."""
+        yield from self._merged()
+        for words in self.damage.words() if self._warns else ():
             warnings.warn(words, stacklevel=2)
 
-    def quietly(self) -> Iterator[Record]:
-        """Read from the beginning, and leave it to the caller to say what is in `damage`."""
+    def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
         self.done = 0
         files = self.files or [self._stdin()]

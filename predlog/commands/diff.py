@@ -11,7 +11,7 @@ from predlog.pictures.difference import add_difference
 from predlog.pictures.figures import counted
 from predlog.pictures.objects import dumped
 from predlog.pictures.paper import Paper
-from predlog.reading import read
+from predlog.reading import Reading
 from predlog.sinks.visible import visible
 from predlog.sinks.wording import HEADING, RIGHT
 
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths = arguments.a, arguments.b
     if paths == ("-", "-"):
         raise PredlogError("only one of the two runs can be standard input: give the other one's path")
-    both = [read(path) for path in paths]
+    both = [Reading(path, warns=False) for path in paths]
     found = Difference(*both)
     for path, records, count in zip(paths, both, found.comparisons, strict=True):
         if not count:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from predlog.errors import MissingExtraError
-from predlog.reading import read
+from predlog.reading import Reading
 from predlog.sinks.visible import encodable, visible
 
 # More lines than these say nothing more.
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         if missing.name not in {"duckdb", "pyarrow"}:
             raise
         raise MissingExtraError("export", missing.name) from None
-    records = read(arguments.path, all_attempts=arguments.all_attempts)
+    records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     exported = export(records, arguments.output)
     _say_damage(records.damage)
     if exported.without_tokens:

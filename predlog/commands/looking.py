@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from predlog.errors import NoRecordsError
-from predlog.reading import read
+from predlog.reading import Reading
 from predlog.summary import Summary
 
 
@@ -14,7 +14,7 @@ def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Sequence[An
     Raises:
         NoRecordsError: Not one record can be read.
     """
-    records = read(path, all_attempts=all_attempts)
+    records = Reading(path, all_attempts=all_attempts, warns=False)
     summary = Summary.of(records)
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
