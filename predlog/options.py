@@ -12,6 +12,7 @@ from predlog.findings import CODES
 from predlog.mistakes import MISTAKES
 
 EVERY = 40
+ALL = -1
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
 
 
@@ -75,7 +76,9 @@ def _tail(commands: Any) -> None:
         ("ssh node7 tail -f runs/exp1/predictions.jsonl | predlog tail -", "of another machine"),
     )
     tail.add_argument("path", metavar="PATH", help=_PATH)
-    tail.add_argument("-n", "--lines", type=_lines, default=10, metavar="N", help="how many records, or `all` (10)")
+    tail.add_argument(
+        "-n", "--lines", type=_lines, metavar="N", help="how many records, or `all` (10; all of what is piped in)"
+    )
     tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until interrupted")
     tail.add_argument("--json", action="store_true", help="print the lines as they are in the file")
     tail.add_argument("--stream", action="append", metavar="NAME", help="of this stream alone; may be repeated")
@@ -236,9 +239,9 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _lines(text: str) -> int | None:
+def _lines(text: str) -> int:
     if text == "all":
-        return None
+        return ALL
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more, or `all`")
     return int(text)

@@ -199,6 +199,11 @@ def from_event(event: Mapping[str, Any]) -> Record:
         raise RecordError(f"a {event.get('event')} event does not fit schema {SCHEMA}: {error}") from None
 
 
+def to_event(record: Record) -> dict[str, Any]:
+    """Give a record as the event that it was; the inverse of `from_event`."""
+    return cast(dict[str, Any], msgspec.to_builtins(record))
+
+
 def to_line(event: Mapping[str, Any]) -> bytes:
     """Give the event as one line of JSON, UTF-8, newline included, its checksum last.
 

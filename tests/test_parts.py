@@ -348,13 +348,14 @@ ORDER = [
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
-    "places", "lines", "attempts", "damage", "reading", "exporting",
+    "places", "lines", "attempts", "damage", "reading", "selecting", "ending", "following",
+    "exporting",
     "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
     "comparing", "differing", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
     "pictures.troubles", "pictures.objects", "pictures.difference", "pictures.differences", "shades", "inlining",
     "strip", "captions", "plots", "phrases", "sections", "dossier", "report", "mistakes", "demo", "options",
     "commands", "commands.looking", "commands.check", "commands.completion", "commands.demo", "commands.diff",
-    "commands.explain", "commands.export", "commands.report", "commands.summary", "cli",
+    "commands.explain", "commands.export", "commands.report", "commands.summary", "commands.tail", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {
@@ -371,7 +372,7 @@ HOMES = {
     "bokeh": {"plots", "report"},
     "rich": {
         "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "pictures.paper",
-        "pictures.curves", "pictures.difference", "demo", "commands.explain",
+        "pictures.curves", "pictures.difference", "demo", "commands.explain", "commands.tail",
     },
 }  # fmt: skip
 

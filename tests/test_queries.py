@@ -20,6 +20,7 @@ from torch import Tensor
 
 import predlog
 from predlog import exporting
+from predlog.reading import Reading
 from predlog.records import Comparison, Token, to_line
 from tests import events
 
@@ -110,7 +111,7 @@ Table = list[tuple[Any, ...]]
 
 
 def shown_in(folder: Path) -> Shown:
-    return [(one, token) for one in predlog.read(folder) if isinstance(one, Comparison) for token in one.tokens]
+    return [(one, token) for one in Reading(folder, warns=False) if isinstance(one, Comparison) for token in one.tokens]
 
 
 def grouped(shown: Shown, key: Callable[[Comparison, Token], Any]) -> dict[Any, Shown]:

@@ -5,8 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from predlog.damage import Damage
 from predlog.errors import MissingExtraError
 from predlog.reading import Reading
 from predlog.sinks.visible import encodable, visible
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise MissingExtraError("export", missing.name) from None
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     exported = export(records, arguments.output)
-    _say_damage(records.damage)
+    _say_damage([one for one in records.damage if not one.hole])
     if exported.without_tokens:
         _say(f"no token is shown in {_counted(exported.without_tokens, 'comparison')}: they give no row")
     size = Path(arguments.output).stat().st_size
@@ -34,10 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _say_damage(damage: Sequence[Any]) -> None:
+def _say_damage(damage: Sequence[Damage]) -> None:
     for one in damage[:_NAMED]:
-        where = one.file if one.line is None else f"{one.file} line {one.line}"
-        _say(f"not exported: {where}: {one.reason}")
+        _say(f"not exported: {one.file} line {one.line}: {one.reason}")
     if len(damage) > _NAMED:
         _say(f"not exported: {_counted(len(damage) - _NAMED, 'damaged place')} more")
 

@@ -33,14 +33,15 @@ class Console:
     """Print predlog's events; pass every event on unchanged.
 
     Without `console` it prints through `rich.get_console()`, the one that a running `rich.progress` bar knows
-    about; any other would be overwritten by the bar. A running tqdm bar is cleared and drawn again.
+    about; any other would be overwritten by the bar. A running tqdm bar is cleared and drawn again. A stream that takes
+    nothing for so many seconds raises TimeoutError; with a `patience` of None it is waited for.
     """
 
-    def __init__(self, console: RichConsole | None = None) -> None:
+    def __init__(self, console: RichConsole | None = None, *, patience: float | None = _PATIENCE) -> None:
         self._console = console
         self._last: Event | None = None
         self._errors: dict[str, set[str]] = {}
-        self._patience = _PATIENCE
+        self._most = self._patience = patience
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
@@ -56,10 +57,12 @@ class Console:
 
     def _wait(self, stream: IO[str]) -> None:
         """Wait a moment for a stream that is stuck, and not again before it has taken something."""
+        if self._patience is None:
+            return
         patience, self._patience = self._patience, 0.0
         if not writable.wait(stream, patience):
-            raise TimeoutError(f"the console takes nothing for {_PATIENCE:g} s or more: {_STUCK}")
-        self._patience = _PATIENCE
+            raise TimeoutError(f"the console takes nothing for {self._most:g} s or more: {_STUCK}")
+        self._patience = self._most
 
     def _remember(self, event: Event) -> None:
         """Keep which errors stand in a stream: its tables are headed by them, lest ticks below be taken for success."""
