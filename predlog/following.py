@@ -113,12 +113,15 @@ class Follower:
         return number
 
     def _is_repeated(self, record: Record) -> bool:
-        """Say whether a record of a file that took another's place was in that one, too."""
+        """Say whether a record of a file that took another's place was in that one, too.
+
+        A `seq` that was there before and a time that was not are those of another run, which counts anew.
+        """
         key = (record.rank, record.attempt)
         seq, at = self._reached.get(key, (-1, ""))
         if self._generation and record.seq <= seq and record.timestamp <= at:
             return True
-        self._reached[key] = (max(seq, record.seq), max(at, record.timestamp))
+        self._reached[key] = (record.seq, max(at, record.timestamp))
         return False
 
     def _is_replaced(self, file: int) -> bool:

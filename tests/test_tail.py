@@ -1,0 +1,259 @@
+"""`predlog tail`: the last records, filters, and following by name through truncation and replacement."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predlog import cli, records
+from predlog.ending import last
+from predlog.following import Follower
+from tests import events
+
+PREDLOG = [sys.executable, "-m", "predlog.cli"]
+
+
+def comparisons(numbers: range, **fields: Any) -> list[bytes]:
+    """Give lines whose `seq` and `step` are these numbers."""
+    return [
+        records.to_line(events.comparison(seq=one, step=one, timestamp=f"2026-01-02T03:04:05.{one:06}Z", **fields))
+        for one in numbers
+    ]
+
+
+def seqs(follower: Follower) -> list[int]:
+    return [read.record.seq for read in follower.poll()]
+
+
+class TestLast:
+    @given(st.lists(st.integers(0, 400), max_size=40), st.integers(0, 50), st.integers(1, 3), st.integers(40, 3000))
+    def test_it_is_what_the_whole_file_ends_with(
+        self, tmp_path_factory: pytest.TempPathFactory, sizes: list[int], many: int, every: int, block: int
+    ) -> None:
+        """Whatever the sizes of lines and blocks: the last wanted records, and the end of the last whole line."""
+        file = tmp_path_factory.mktemp("last") / "x.jsonl"
+        lines = [
+            records.to_line(events.gap(seq=number, reason="x" * size)) if size % 7 else b"\n" if size % 2 else b"torn\n"
+            for number, size in enumerate(sizes)
+        ]
+        file.write_bytes(b"".join(lines) + b'{"event":"predlog.g')
+        wanted = [number for number, size in enumerate(sizes) if size % 7 and number % every == 0]
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("predlog.ending._BLOCK", block)
+            found, end = last(file, many, lambda record: record.seq % every == 0)
+        assert [read.record.seq for read in found] == (wanted[-many:] if many else [])
+        assert [read.line + b"\n" for read in found] == [lines[read.record.seq] for read in found]
+        assert end == len(b"".join(lines))
+
+
+class TestFollower:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        """Give a file of five lines."""
+        file = tmp_path / "x.jsonl"
+        file.write_bytes(b"".join(comparisons(range(5))))
+        return file
+
+    def test_half_a_line_is_waited_for(self, file: Path) -> None:
+        """A line comes when its end does, once."""
+        follower = Follower(file)
+        whole = comparisons(range(5, 6))[0]
+        assert seqs(follower) == [0, 1, 2, 3, 4]
+        with file.open("ab", buffering=0) as opened:
+            opened.write(whole[:50])
+            assert seqs(follower) == []
+            opened.write(whole[50:])
+            assert seqs(follower) == [5]
+        assert seqs(follower) == []
+
+    @pytest.mark.parametrize("how", ["copied and truncated", "truncated and grown", "shorter"])
+    def test_truncation(self, file: Path, how: str) -> None:
+        """A file that was emptied is read from its beginning, also where it has grown beyond what was read."""
+        follower = Follower(file)
+        assert seqs(follower) == [0, 1, 2, 3, 4]
+        more = {"copied and truncated": range(5, 7), "truncated and grown": range(5, 20), "shorter": range(5, 6)}[how]
+        file.write_bytes(b"".join(comparisons(more)))
+        assert seqs(follower) == [*more]
+
+    @pytest.mark.parametrize("start", ["beginning", "end"])
+    def test_replacement(self, file: Path, start: str) -> None:
+        """What was written to the old file before it was moved is read, then the new one, and nothing twice."""
+        follower = Follower(file, file.stat().st_size if start == "end" else 0)
+        assert seqs(follower) == ([] if start == "end" else [0, 1, 2, 3, 4])
+        with file.open("ab") as opened:
+            opened.write(b"".join(comparisons(range(5, 8))))
+        moved = shutil.move(file, file.with_suffix(".1"))
+        assert seqs(follower) == [5, 6, 7]
+        with Path(moved).open("ab") as opened:
+            opened.write(b"".join(comparisons(range(8, 9))))
+        file.write_bytes(b"".join(comparisons(range(6, 12))))  # repeats three that were in the other
+        assert seqs(follower) == [8, 9, 10, 11]
+
+    def test_a_new_run_under_the_same_name(self, file: Path) -> None:
+        """Another run counts from 0 again: none of it is taken for a repetition."""
+        follower = Follower(file)
+        assert seqs(follower) == [0, 1, 2, 3, 4]
+        file.unlink()
+        assert seqs(follower) == []
+        later = [events.comparison(seq=one, step=one, timestamp="2026-02-01T00:00:00.000000Z") for one in range(3)]
+        file.write_bytes(b"".join(map(records.to_line, later)))
+        assert seqs(follower) == [0, 1, 2]
+
+    def test_damage_is_named(self, file: Path) -> None:
+        """A damaged line is kept with its number in the file, wherever following began."""
+        follower = Follower(file, file.stat().st_size)
+        with file.open("ab") as opened:
+            opened.write(b"".join([*comparisons(range(5, 7)), b"Killed\n", *comparisons(range(8, 9))]))
+        assert seqs(follower) == [5, 6, 8]
+        assert [one.line for one in follower.damage] == [8]
+
+    @given(st.lists(st.sampled_from(["write", "half", "truncate", "replace", "rewrite", "poll"]), max_size=30))
+    def test_nothing_is_lost_and_nothing_twice(
+        self, tmp_path_factory: pytest.TempPathFactory, happens: list[str]
+    ) -> None:
+        """Whatever is done to the file behind a poll, every line that was there at one is given once."""
+        file = tmp_path_factory.mktemp("follow") / "x.jsonl"
+        follower, found, number = Follower(file), [], 0
+        for what in happens:
+            if what in {"write", "half"}:
+                (line,) = comparisons(range(number, number + 1))
+                with file.open("ab", buffering=0) as opened:
+                    opened.write(line[:40])
+                    found += seqs(follower) if what == "half" else []
+                    opened.write(line[40:])
+                number += 1
+            elif what == "poll":
+                found += seqs(follower)
+            elif file.exists():
+                found += seqs(follower)
+                content = file.read_bytes()
+                if what == "truncate":
+                    os.truncate(file, 0)
+                elif what == "replace":
+                    file.unlink()
+                    file.write_bytes(content)
+                else:
+                    file.write_bytes(content[len(content) // 2 :])
+        found += seqs(follower)
+        assert found == [*range(number)]
+
+
+class TestCommand:
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Path:
+        """Give a run of two ranks with two streams, a finding and a gap."""
+        lines = [records.to_line(events.run())]
+        for step in range(1, 9):
+            at = f"2026-01-02T03:04:05.{step:06}Z"
+            right = [events.token(1)]
+            lines += [
+                records.to_line(
+                    events.comparison(seq=step, step=step, timestamp=at, tokens=right, stream=stream, **more)
+                )
+                for stream, more in (("text", {}), ("audio", {"codebook": step % 2}))
+            ]
+        lines.append(records.to_line(events.finding(step=3, stream="audio", codebook=1)))
+        lines.append(records.to_line(events.comparison(step=9, seq=20, sample=1)))
+        lines.append(records.to_line(events.gap(first_step=4, last_step=5)))
+        (tmp_path / "predictions.jsonl").write_bytes(b"".join(lines))
+        (tmp_path / "predictions-rank1.jsonl").write_bytes(
+            b"".join(comparisons(range(1, 4), rank=1, tokens=[events.token(1)]))
+        )
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("arguments", "wanted"),
+        [
+            ([], 1 + 16 + 1 + 1 + 1 + 3),
+            (["-n", "2"], 2),
+            (["-n", "0"], 0),
+            (["--stream", "audio", "--only", "findings"], 1),
+            (["--stream", "text", "--rank", "0"], 9 + 1),
+            (["--codebook", "1"], 4 + 1 + 1),
+            (["--codebook", "0", "--codebook", "1", "--step", "3:4"], 2 + 1 + 1),
+            (["--step", "3"], 2 + 1 + 1),
+            (["--step", "8:", "--stream", "text"], 2),
+            (["--sample", "1", "--only", "mistakes"], 1),
+            (["--rank", "1"], 3),
+            (["--only", "mistakes"], 1),
+        ],
+    )
+    def test_filters(
+        self, run: Path, capfdbinary: pytest.CaptureFixture[bytes], arguments: list[str], wanted: int
+    ) -> None:
+        """Each filter leaves what it says, and `--json` gives the lines as they are in the files."""
+        count = [] if "-n" in arguments else ["-n", "all"]
+        assert cli.main(["tail", str(run), "--json", *count, *arguments]) == 0
+        lines = capfdbinary.readouterr().out.splitlines(keepends=True)
+        assert len(lines) == wanted
+        whole = b"".join(file.read_bytes() for file in run.iterdir())
+        assert all(line in whole for line in lines)
+
+    def test_the_console_shows_the_same(self, run: Path) -> None:
+        """In a pipe the lines of a log, with colours forced the tables of a terminal."""
+        for variables, sign in (
+            ({}, "predlog step 9 text sample 1:"),
+            ({"FORCE_COLOR": "1"}, "\x1b[1mstep 9 · text"),
+        ):
+            environment = {**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **variables}
+            done = subprocess.run([*PREDLOG, "tail", run], capture_output=True, check=True, text=True, env=environment)
+            assert sign in done.stdout
+
+    @pytest.fixture
+    def started(self, run: Path) -> Iterator[subprocess.Popen[str]]:
+        """Give a `predlog tail -f --json -n 1` of the run's first file."""
+        command = [*PREDLOG, "tail", "-f", "--json", "-n", "1", str(run / "predictions.jsonl")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            yield process
+            process.kill()
+
+    def test_following(self, run: Path, started: subprocess.Popen[str]) -> None:
+        """What is written comes out; an interrupt ends it with 130 and without a word."""
+        assert started.stdout is not None
+        assert started.stderr is not None
+        assert json.loads(started.stdout.readline())["event"] == "predlog.gap"
+        with (run / "predictions.jsonl").open("ab") as opened:
+            opened.write(comparisons(range(30, 31))[0])
+        assert json.loads(started.stdout.readline())["seq"] == 30
+        started.send_signal(2)
+        assert started.wait(10) == cli.INTERRUPTED
+        assert started.stderr.read() == ""
+
+    def test_of_standard_input(self, run: Path) -> None:
+        """`tail -f file | predlog tail -` shows each line as it comes; with `-n` it waits for the end."""
+        with subprocess.Popen(
+            [*PREDLOG, "tail", "-", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for line in comparisons(range(3)):
+                process.stdin.write(line)
+                process.stdin.flush()
+                assert process.stdout.readline() == line
+            process.stdin.close()
+        done = subprocess.run(
+            [*PREDLOG, "tail", "-", "--json", "-n", "2"],
+            input=b"".join(comparisons(range(9))),
+            capture_output=True,
+            check=True,
+        )
+        assert done.stdout == b"".join(comparisons(range(7, 9)))
+
+    def test_nobody_reads_on(self, run: Path) -> None:
+        """`predlog tail … | head -1` ends without a word."""
+        with subprocess.Popen(
+            [*PREDLOG, "tail", "-n", "all", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.wait(20) == cli.BROKEN_PIPE
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
