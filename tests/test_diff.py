@@ -158,6 +158,7 @@ class TestKinds:
         [
             ({"tokens": [events.token(63), events.token(64, 5, 9, label_logprob=-2.5, label_rank=17)]}, {"labels"}),
             ({"supervised": 389}, {"labels"}),
+            ({"supervised": 389, "matched": 161}, {"labels"}),
             ({"matched": 161}, {"predictions"}),
             (
                 {"tokens": [events.token(63), events.token(64, 4, 8, label_logprob=-2.5, label_rank=17)]},
