@@ -20,7 +20,7 @@ from predlog.points import merged, of_step
 from predlog.records import Comparison
 from predlog.summary import Curve, Summary
 from tests import events
-from tests.written import command, typed, written
+from tests.written import command, typed, undocumented, written
 
 Raw = list[tuple[int, int, int, float | None, int | None, bool]]
 
@@ -407,8 +407,9 @@ class TestCommand:
         assert said.isascii()
         found = json.loads(said, parse_constant=pytest.fail)
         assert list(found) == [
-            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "attempts", "damage",
+            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "attempts", "damage", "damaged",
         ]  # fmt: skip
+        assert not undocumented(found)
         assert found["streams"][0]["stream"].endswith("\\ud800")
         assert found["streams"][0]["logprob"]["last"] is None
         assert found["streams"][0]["accuracy"]["last"] == 160 / 388
