@@ -121,9 +121,7 @@ class Row:
 
     def _differ(self, first: First) -> None:
         self.differing[first.kind] = self.differing.get(first.kind, 0) + 1
-        known = self.first.get(first.kind)
-        if known is None or first.step < known.step:
-            self.first[first.kind] = first
+        self.first.setdefault(first.kind, first)
 
     def _compare(self, a: Comparison, b: Comparison) -> None:
         self.records += 1

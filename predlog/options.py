@@ -99,7 +99,7 @@ def _summary(commands: Any) -> None:
         "Show steps, records, supervised share, accuracy, log-probability and rank of the labels, first, last and"
         " best, of each stream and codebook; then findings, what is missing, and attempts.",
         ("predlog summary runs/exp1", "one run"),
-        ("predlog summary 'runs/*/predictions.jsonl'", "several files as one"),
+        ("predlog summary 'runs/exp1/predictions-rank[0-7].jsonl'", "the first eight ranks of a run"),
         ("predlog summary --json runs/exp1 | jq '.streams[0].accuracy.last'", "a figure for another program"),
     )
     summary.add_argument("path", metavar="PATH", help=_PATH)

@@ -10,7 +10,7 @@ import pytest
 
 from predlog.findings import CODES
 from tests import events
-from tests.written import command, written
+from tests.written import command, undocumented, written
 
 GONE = {"level": "info", "step": 200, "evidence": {"since": 120}}
 HEALTHY = [events.run(), events.comparison(), events.run(stats={})]
@@ -97,14 +97,14 @@ def test_a_removed_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_much_damage_is_told_in_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Beyond twenty damaged lines, they are counted."""
+    """Beyond twenty damaged lines, they are counted, however many."""
     folder = written(tmp_path, *HEALTHY)
     with (tmp_path / "predictions.jsonl").open("ab") as file:
-        file.write(b"damaged\n" * 30)
+        file.write(b"damaged\n" * 1500)
     assert command("check", folder) == 1
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 22
-    assert said[20] == "damage: 10 places more"
+    assert said[20] == "damage: 1480 places more"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}\n", b"\x00\xff\n\n"])
@@ -141,9 +141,10 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(tmp_path, *made, arguments=("--json", "--ignore", "same-batch")) == 1
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
-        "status", "path", "findings", "damage", "ended", "ignored", "gaps", "lost", "comparisons",
+        "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "comparisons",
     ]  # fmt: skip
     assert found["status"] == 1
+    assert not undocumented(found)
     assert [one["code"] for one in found["findings"]] == ["labels-are-inputs"]
     assert [(one["code"], one["state"], one["until"]) for one in found["ended"]] == [("collapsed", "gone", 200)]
     assert [one["code"] for one in found["ignored"]] == ["same-batch"]

@@ -15,7 +15,7 @@ from predlog.contrasting import KINDS
 from predlog.differing import Difference
 from predlog.records import Comparison, Record
 from tests import events
-from tests.written import command, typed, written
+from tests.written import command, typed, undocumented, written
 
 Made = list[dict[str, Any]]
 
@@ -158,6 +158,7 @@ class TestKinds:
         [
             ({"tokens": [events.token(63), events.token(64, 5, 9, label_logprob=-2.5, label_rank=17)]}, {"labels"}),
             ({"supervised": 389}, {"labels"}),
+            ({"supervised": 389, "matched": 161}, {"labels"}),
             ({"matched": 161}, {"predictions"}),
             (
                 {"tokens": [events.token(63), events.token(64, 4, 8, label_logprob=-2.5, label_rank=17)]},
@@ -326,6 +327,7 @@ class TestCommand:
         found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
         assert list(found) == ["a", "b", "same", "first", "settings", "streams", "right_in_a", "right_in_b"]
         assert list(found["first"]) == list(KINDS)
+        assert undocumented(found) <= events.token(1).keys()
         assert found["first"]["predictions"]["a"]["label_text"] == " the"
         (stream,) = found["streams"]
         assert stream["accuracy"]["difference"] == stream["accuracy"]["b"] - stream["accuracy"]["a"]

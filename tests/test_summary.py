@@ -8,8 +8,9 @@ from statistics import median
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from predlog import curves
 from predlog.learning import Learning
@@ -19,7 +20,7 @@ from predlog.points import merged, of_step
 from predlog.records import Comparison
 from predlog.summary import Curve, Summary
 from tests import events
-from tests.written import command, typed, written
+from tests.written import command, typed, undocumented, written
 
 Raw = list[tuple[int, int, int, float | None, int | None, bool]]
 
@@ -117,15 +118,17 @@ class TestCurves:
             summary.add(each)
         assert summary.curves == Summary.of(ordered).curves
 
-    @given(st.lists(st.lists(one, min_size=1, max_size=3), min_size=2, max_size=2))
-    def test_merging_two_points(self, pair: list[Raw]) -> None:
-        """The mean log-probability of merged points is that of all their tokens."""
-        points = [of_step(comparisons(raw)) for raw in pair]
-        together = merged(*points)
-        tokens = [token.label_logprob for raw in pair for each in comparisons(raw) for token in each.tokens]
+    @given(st.lists(st.lists(one, min_size=1, max_size=3), min_size=3, max_size=3))
+    def test_merging_points(self, several: list[Raw]) -> None:
+        """The log-probability of merged points is the mean of all tokens, and their rank that of the steps with one."""
+        points = [of_step([_unranked(each) for each in comparisons(raw)]) for raw in several]
+        together = merged(merged(points[0], points[1]), points[2])
+        tokens = [token.label_logprob for raw in several for each in comparisons(raw) for token in each.tokens]
         known = [logprob for logprob in tokens if logprob is not None]
         assert together.logprob == pytest.approx(sum(known) / len(known))
         assert together.shown == len(known)
+        ranks = [point.rank for point in points if point.rank is not None]
+        assert together.rank == (pytest.approx(sum(ranks) / len(ranks)) if ranks else None)
 
     def test_memory_is_bounded(self) -> None:
         """Of ten thousand steps at most two thousand points are kept, and all are counted."""
@@ -150,6 +153,12 @@ class TestCurves:
         """Streams stand in the order of their first record, and codebooks by number."""
         made = [comparison(0, stream=name, codebook=number) for name, number in [("z", 10), ("z", 2), ("a", None)]]
         assert list(Summary.of(typed(*made)).curves) == [("z", 2), ("z", 10), ("a", None)]
+
+
+def _unranked(one: Comparison) -> Comparison:
+    """Leave the first token's rank, which may be none, and none of the others'."""
+    first, *others = one.tokens
+    return replace(one, tokens=(first, *(replace(token, label_rank=None) for token in others)))
 
 
 def _right(ones: list[Comparison]) -> tuple[int, int]:
@@ -199,6 +208,8 @@ class TestStanding:
         assert fates(cause, symptom)[1][1] == "stands"
         assert fates(symptom, {**cause, "stream": "audio"})[0][1] == "stands"
         assert fates(symptom, events.finding(step=50, code="pad-supervised", level="warning"))[0][1] == "stands"
+        assert fates(symptom, {**cause, "code": "at-chance"})[0][1] == "stands"
+        assert fates({**symptom, "code": "at-chance"}, {**cause, "code": "collapsed"})[0][1] == "explained"
 
     def test_a_symptom_is_explained_codebook_by_codebook(self) -> None:
         """A symptom of two codebooks stands until both are explained."""
@@ -312,6 +323,8 @@ class TestSparkline:
         assert sparkline([2, 2], 2) == "▁▁"
         assert sparkline([0, None, 1], 3) == "▁ █"
 
+    @example(0.99999)
+    @example(0.00001)
     @given(st.floats(0, 1))
     def test_percent_claims_no_more_than_there_is(self, share: float) -> None:
         """Only what is all reads 100 %, and only what is nothing reads 0 %."""
@@ -394,8 +407,9 @@ class TestCommand:
         assert said.isascii()
         found = json.loads(said, parse_constant=pytest.fail)
         assert list(found) == [
-            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "attempts", "damage",
+            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "attempts", "damage", "damaged",
         ]  # fmt: skip
+        assert not undocumented(found)
         assert found["streams"][0]["stream"].endswith("\\ud800")
         assert found["streams"][0]["logprob"]["last"] is None
         assert found["streams"][0]["accuracy"]["last"] == 160 / 388

@@ -28,3 +28,17 @@ def typed(*events: dict[str, Any]) -> list[records.Record]:
 def command(*arguments: str) -> int:
     """Run the command line in this process."""
     return cli.main(arguments)
+
+
+def undocumented(found: Any) -> set[str]:
+    """Give the keys of an object, at any depth but in what users choose themselves, that docs/looking.md lacks."""
+    if isinstance(found, list):
+        return set[str]().union(*map(undocumented, found))
+    if not isinstance(found, dict):
+        return set()
+    inner = [value for key, value in found.items() if key not in _FREE]
+    return {key for key in found if f"`{key}`" not in _PAGE} | undocumented(inner)
+
+
+_PAGE = (Path(__file__).parent.parent / "docs" / "looking.md").read_text()
+_FREE = {"settings", "versions", "evidence", "context", "stats"}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from predlog.commands.looking import look
+from predlog.damage import Damages
 from predlog.pictures import objects
 from predlog.pictures.figures import counted
 from predlog.pictures.paper import Paper
@@ -30,17 +31,18 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         paper = Paper()
         _draw(paper, summary, (standing, ended), damage)
-        _conclude(paper, arguments.path, summary, len(standing), len(damage))
+        _conclude(paper, arguments.path, summary, len(standing), damage.total)
         paper.write()
     return status
 
 
-def _object(path: str, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Sequence[Any]) -> dict[str, Any]:
+def _object(path: str, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages) -> dict[str, Any]:
     standing, ended, ignored = ([objects.finding(one) for one in ones] for ones in found)
     return {
         "path": path,
         "findings": standing,
         "damage": objects.damages(damage),
+        "damaged": damage.total,
         "ended": ended,
         "ignored": ignored,
         "gaps": [objects.gap(one) for one in summary.gaps],
@@ -49,7 +51,7 @@ def _object(path: str, summary: Summary, found: tuple[Sequence[Shared], ...], da
     }
 
 
-def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Sequence[Any]) -> None:
+def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages) -> None:
     standing, ended = found
     for one in standing:
         add_standing(paper, one)

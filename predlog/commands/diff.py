@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not count:
             reason = "" if any(found.headers) and not records.damage else f": {why_not(records.damage)}"
             raise NoRecordsError(f"{path} holds no comparisons{reason}")
-    damaged = [len(records.damage) for records in both]
+    damaged = [records.damage.total for records in both]
     if arguments.json:
         sys.stdout.write(dumped(differences.whole(found, paths, damaged, arguments.tokens)))
     else:

@@ -1,14 +1,12 @@
 """A path → the summary of what can be read there, or the error that nothing can."""
 
-from collections.abc import Sequence
-from typing import Any
-
+from predlog.damage import Damages
 from predlog.errors import NoRecordsError
 from predlog.reading import Reading
 from predlog.summary import Summary
 
 
-def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Sequence[Any]]:
+def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
     """Give the summary of a path's records, and what is damaged.
 
     Raises:
@@ -21,7 +19,7 @@ def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Sequence[An
     return summary, records.damage
 
 
-def why_not(damage: Sequence[Any]) -> str:
+def why_not(damage: Damages) -> str:
     """Say why nothing could be read."""
     if not damage:
         return "it is empty; is it a predictions.jsonl, and has the run begun?"

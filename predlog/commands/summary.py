@@ -2,15 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from predlog.commands.looking import look
+from predlog.damage import Damages
 from predlog.pictures import objects
 from predlog.pictures.curves import add_curves
 from predlog.pictures.paper import Paper
 from predlog.pictures.troubles import add_damage, add_ended, add_gaps, add_standing, add_start
-from predlog.sinks.wording import NAME, RIGHT
+from predlog.sinks.visible import visible
+from predlog.sinks.wording import NAME, RIGHT, WARNING
 from predlog.summary import Summary
 from predlog.troubles import shared, starts
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _object(path: str, summary: Summary, damage: Sequence[Any]) -> dict[str, Any]:
+def _object(path: str, summary: Summary, damage: Damages) -> dict[str, Any]:
     return {
         "path": path,
         "ranks": summary.ranks,
@@ -38,10 +39,14 @@ def _object(path: str, summary: Summary, damage: Sequence[Any]) -> dict[str, Any
         "lost": summary.lost,
         "attempts": [objects.attempt(one) for one in summary.attempts],
         "damage": objects.damages(damage),
+        "damaged": damage.total,
     }
 
 
-def _draw(paper: Paper, summary: Summary, damage: Sequence[Any]) -> None:
+def _draw(paper: Paper, summary: Summary, damage: Damages) -> None:
+    runs = list(dict.fromkeys(visible(one.run or "no folder", " ") for one in summary.attempts))
+    if len(runs) > 1:
+        paper.paragraph(f"{len(runs)} runs as if they were one: {', '.join(runs)}", WARNING)
     if not summary.curves:
         paper.line("nothing has been compared")
     elif paper.is_screen:
@@ -61,4 +66,4 @@ def _draw(paper: Paper, summary: Summary, damage: Sequence[Any]) -> None:
         add_damage(paper, damage)
     paper.heading("attempts")
     for start in starts(summary.attempts):
-        add_start(paper, start, has_run=len({one.run for one in summary.attempts}) > 1)
+        add_start(paper, start, has_run=len(runs) > 1)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from predlog.curves import Course, Curve
+from predlog.damage import Damage
 from predlog.starts import Attempt
 from predlog.summary import Missing
 from predlog.troubles import Shared
@@ -99,9 +100,9 @@ def attempt(one: Attempt) -> dict[str, Any]:
     }
 
 
-def damages(damage: Iterable[Any]) -> list[dict[str, Any]]:
+def damages(damage: Iterable[Damage]) -> list[dict[str, Any]]:
     """Give where lines are damaged or missing."""
-    return [{"file": str(one.file), "line": one.line, "reason": one.reason} for one in damage]
+    return [{"file": str(one.file), "line": one.line, "reason": one.reason, "hole": one.hole} for one in damage]
 
 
 def _course(course: Course | None) -> dict[str, Any] | None:

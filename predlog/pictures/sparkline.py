@@ -6,6 +6,8 @@ from itertools import pairwise
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 INK = ".:-=+*%#"
+# Sums of so much are still finite.
+_HIGHEST = 1e300
 
 
 def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, *, is_log: bool = False) -> str:
@@ -27,7 +29,7 @@ def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, 
 def _scaled(value: float | None, *, is_log: bool) -> float | None:
     if value is None or not math.isfinite(value):
         return None
-    return math.log(max(value, 1e-9)) if is_log else value
+    return math.log(max(value, 1e-9)) if is_log else min(max(value, -_HIGHEST), _HIGHEST)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,8 +1,8 @@
 """Findings, gaps, attempts and damage → their lines."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
+from predlog.damage import Damages
 from predlog.findings import CODES
 from predlog.pictures.figures import counted, lane, listed, moment, steps
 from predlog.pictures.paper import Paper
@@ -78,14 +78,14 @@ def add_start(paper: Paper, one: Start, *, has_run: bool) -> None:
     paper.paragraph(f"{text}{_end(one)}", PLAIN if one.ended else NAME)
 
 
-def add_damage(paper: Paper, damage: Sequence[Any]) -> None:
+def add_damage(paper: Paper, damage: Damages) -> None:
     """Add the lines that are damaged and those that are missing; beyond the first twenty, how many."""
     sign = f"{paper.glyphs.warning} " if paper.is_screen else ""
     for one in damage[:MOST_DAMAGE]:
-        line = "" if one.line is None else f" line {one.line}"
-        paper.paragraph(f"{sign}damage {visible(str(one.file), ' ')}{line}: {visible(one.reason, ' ')}", WARNING)
-    if len(damage) > MOST_DAMAGE:
-        paper.paragraph(f"{sign}damage: {counted(len(damage) - MOST_DAMAGE, 'place')} more", WARNING)
+        where = f"{visible(str(one.file), ' ')} line {one.line}"
+        paper.paragraph(f"{sign}damage {where}: {visible(one.reason, ' ')}", WARNING)
+    if damage.total > MOST_DAMAGE:
+        paper.paragraph(f"{sign}damage: {counted(damage.total - MOST_DAMAGE, 'place')} more", WARNING)
 
 
 def _start(paper: Paper, name: str) -> str:
