@@ -52,6 +52,14 @@ _INVISIBLE = re.compile(
 )
 
 
+_HARMFUL = re.compile(f"[\x00-\x1f\ud800-\udfff]|{_INVISIBLE.pattern}")
+
+
+def harmless(text: str) -> str:
+    r"""Write the characters that steer or hide as backslash escapes: a newline as `\n`, half a pair as `\ud800`."""
+    return _HARMFUL.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
 def escape(body: bytes) -> bytes:
     """Write the characters of JSON text that steer or hide as JSON escapes."""
     if body.isascii() and b"\x7f" not in body:

@@ -12,15 +12,18 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
-from predlog import places
+from predlog import hypertext, places
 from predlog.attempts import Part, parts
 from predlog.damage import Damage, Damages, Sequence
+from predlog.ending import last
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.lines import Lines, tail
 from predlog.records import Comparison, Finding, Record, from_line
 
 # Seconds. A line is one `write`, so one without its end is whole within less, or never.
 _FRESH = 1.0
+# Records that a notebook shows of a run.
+_SHOWN = 3
 
 
 def read(path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False) -> "Reading":
@@ -76,6 +79,16 @@ class Reading:
         yield from self._merged()
         for words in self.damage.words() if self._warns else ():
             warnings.warn(words, stacklevel=2)
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it reads, and the last of it, without reading the whole."""
+        shown = [read for file in self.files for read in last(file, _SHOWN, _is_shown)[0]]
+        latest = sorted(shown, key=lambda read: read.record.timestamp)[-_SHOWN:]
+        return hypertext.reading(
+            self.path,
+            self.files,
+            [read.record._repr_html_() for read in latest if isinstance(read.record, Comparison | Finding)],
+        )
 
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
@@ -164,3 +177,7 @@ def _last_attempt(file: Path) -> int | None:
 
 def _is_old(file: Path) -> bool:
     return time.time() - file.stat().st_mtime > _FRESH
+
+
+def _is_shown(record: Record) -> bool:
+    return isinstance(record, Comparison | Finding)

@@ -14,7 +14,7 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from predlog import escaping
+from predlog import escaping, hypertext
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 
 SCHEMA: Final = 1
@@ -105,6 +105,10 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: tuple[Token, ...]
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return hypertext.comparison(self)
+
 
 class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
     """Something wrong with the pair itself, under a stable code: written when it is found, not at each step."""
@@ -122,6 +126,10 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
     evidence: Annotated[dict[str, Any], Meta(description="The numbers that show it.")]
     help: Annotated[str | None, Meta(description="The command that prints the page about this code.")]
     context: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return hypertext.finding(self)
 
 
 class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):

@@ -343,12 +343,12 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
-    "errors", "writable", "notices", "forking", "resting", "ranks", "escaping", "records", "context", "specials",
-    "facts", "findings", "settings", "layout", "window", "rows", "counting", "captured", "recipe", "ring",
+    "errors", "writable", "notices", "forking", "resting", "ranks", "escaping", "hypertext", "records",
+    "context", "specials", "facts", "findings", "settings", "layout", "window", "rows", "counting", "captured", "recipe", "ring",
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
-    "places", "lines", "attempts", "damage", "reading", "selecting", "ending", "following",
+    "places", "lines", "attempts", "damage", "ending", "reading", "selecting", "following",
     "exporting",
     "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
     "comparing", "differing", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
