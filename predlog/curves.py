@@ -124,7 +124,8 @@ class _Closed:
 
     def add(self, point: Point) -> None:
         step = point.first_step
-        self.first_step = min(self.first_step, step) if self.steps else step
+        if step < self.first_step or not self.steps:
+            self.first_step = step
         self.last_step = max(self.last_step, step)
         self.steps += 1
         self.records += point.records
@@ -202,19 +203,20 @@ class CurveBuilder:
     def covered(self) -> dict[Source, Coverage]:
         """Give what each process of each attempt has compared so far."""
         covered = {source: copy(coverage) for source, coverage in self._covered.items()}
-        _cover(covered, self._open)
+        if self._open:
+            _cover(covered, self._open)
         return covered
 
     def _close(self) -> None:
         if self._open:
             self._closed.add(of_step(self._open))
-            self._counted.update([one.matched is not None for one in self._open])
+            self._counted |= {one.matched is not None for one in self._open}
             _cover(self._covered, self._open)
             self._open = []
 
 
 def _cover(covered: dict[Source, Coverage], ones: Sequence[Comparison]) -> None:
-    sources = set(map(_source, ones))
+    sources = set(map(_source, ones)) if len(ones) > 1 else (_source(ones[0]),)
     for source in sources:
         mine = ones if len(sources) == 1 else [one for one in ones if _source(one) == source]
         last = mine[-1]

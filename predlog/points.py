@@ -1,10 +1,9 @@
 """The comparisons of one logged step → the point of a curve; neighbouring points → one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from predlog.records import Comparison
 
@@ -13,8 +12,7 @@ _tokens = attrgetter("tokens")
 _match = attrgetter("match")
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """One logged step, of all samples and ranks, or several neighbouring ones that were merged.
 
     `right` predictions of `of`: of the supervised positions, or, where these were not counted, of the tokens shown.

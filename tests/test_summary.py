@@ -422,6 +422,15 @@ class TestCommand:
         assert said[0] == "nothing has been compared"
         assert said[-1].startswith("attempt 1: ")
 
+    def test_several_runs_are_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Where a glob finds several runs, their figures are means of all, and it says so."""
+        for name in "ab":
+            written(tmp_path / name, events.run(run=name), comparison(0, run=name))
+        assert command("summary", f"{tmp_path}/[ab]") == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == "2 runs as if they were one: a, b"
+        assert [line.split(":")[0] for line in said[-2:]] == ["attempt 1 of a", "attempt 1 of b"]
+
     def test_one_step(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Of a single step there is one figure, and nothing to draw."""
         command("summary", written(tmp_path, comparison(3)))
