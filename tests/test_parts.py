@@ -344,7 +344,9 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
     "errors", "writable", "notices", "forking", "resting", "ranks", "escaping", "hypertext", "records",
-    "context", "specials", "facts", "findings", "settings", "layout", "window", "rows", "counting", "captured", "recipe", "ring",
+    "context", "specials", "facts", "findings", "settings", "layout", "window", "rows", "counting", "captured",
+    "recipe",
+    "ring",
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
