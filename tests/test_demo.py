@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_records(run: tuple[Path, str], tmp_path: P
     ("mistake", "steps"),
     [
         ("unshifted", 1), ("shifted-twice", 1), ("all-masked", 1), ("wrong-ignore-index", 1), ("doubled-bos", 1),
-        ("nan", 21), ("copied-batch", 41), ("collapsed", 400),
+        ("nan", 21), ("copied-batch", 41), pytest.param("collapsed", 400, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_each_mistake_is_named(tmp_path: Path, mistake: str, steps: int) -> None:

@@ -127,11 +127,10 @@ def test_a_full_stderr_loses_the_line_and_keeps_the_count(
     assert said == "predlog: the disk is as full as ever (2 more like this since the last line)\n"
 
 
-def test_a_blocked_console_fails_within_a_moment(pipe: tuple[int, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_console_fails_within_a_moment(pipe: tuple[int, Any]) -> None:
     """The console raises instead of waiting for ever, has printed nothing by halves, and prints again later."""
     reader, stream = pipe
-    monkeypatch.setattr("predlog.sinks.console._PATIENCE", 0.1)
-    sink = Console(RichConsole(file=stream, width=80))
+    sink = Console(RichConsole(file=stream, width=80), patience=0.1)
     written = fill(stream)
     with pytest.raises(TimeoutError, match=r"the console takes nothing for 0\.1 s or more: is it stopped, or a pipe"):
         sink(None, "info", events.gap())
