@@ -1,0 +1,143 @@
+"""The command line as a whole: what it loads, what it says, and how it ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import predlog
+from predlog import cli, options
+from tests import events
+
+COMMANDS = ("tail", "summary", "check", "diff", "export", "report", "explain", "completion")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a run of two steps."""
+    folder = tmp_path_factory.mktemp("cli") / "exp1"
+    with predlog.Recorder(folder, every=1, console=False) as recorder:
+        for step in range(2):
+            recorder.compare(*events.pair(step), step)
+    return folder
+
+
+def arguments(command: str, run: Path) -> list[str]:
+    return {
+        "tail": [command, "-n", "5", str(run)],
+        "summary": [command, str(run)],
+        "check": [command, str(run)],
+        "diff": [command, str(run), str(run)],
+        "export": [command, str(run), "-o", str(run.parent / "out.csv")],
+        "report": [command, str(run), "-o", str(run.parent / "out.html")],
+        "explain": [command, "collapsed"],
+        "completion": [command, "bash"],
+    }[command]
+
+
+def loaded(code: str) -> set[str]:
+    """Run code in a new process, and give the modules that it has loaded at its end."""
+    program = f"import sys\n{code}\nprint('\\n', *sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_torch_is_never_imported(run: Path, command: str) -> None:
+    """Every command that looks at files runs, warns of nothing, and loads neither torch nor structlog."""
+    modules = loaded(f"from predlog.cli import main\nassert main({arguments(command, run)!r}) == 0")
+    assert f"predlog.commands.{command}" in modules
+    assert not modules & {"torch", "structlog", "einops"}
+
+
+def test_that_test_can_fail() -> None:
+    """Where torch is loaded, it is seen."""
+    assert "torch" in loaded("import predlog.demo")
+
+
+def test_starting_loads_next_to_nothing() -> None:
+    """The parser with all its subcommands needs neither rich nor any extra."""
+    heavy = {"torch", "structlog", "rich", "duckdb", "bokeh", "jinja2", "shtab"}
+    assert not loaded("import predlog.options\npredlog.options.parser().parse_args(['tail', 'x'])") & heavy
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "demo"])
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` of every command shows how it is used."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert f"\n  predlog {command}" in shown or f"| predlog {command}" in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script of each shell names every command; but for tcsh, which completes less, options and findings, too."""
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    more = () if shell == "tcsh" else ("--codebook", "labels-are-inputs")
+    assert not [word for word in (*COMMANDS, *more) if word not in script]
+
+
+def test_bash_takes_the_completion(run: Path) -> None:
+    """A real bash that has read the script completes `predlog su` to `summary`."""
+    script = run.parent / "completion"
+    script.write_bytes(
+        subprocess.run(
+            [sys.executable, "-m", "predlog.cli", "completion", "bash"], capture_output=True, check=True
+        ).stdout
+    )
+    line = 'COMP_WORDS=(predlog su); COMP_CWORD=1; COMP_LINE="predlog su"; COMP_POINT=10'
+    ask = f'{line}; "$1" predlog su predlog; echo "${{COMPREPLY[@]}}"'
+    name = next(line for line in script.read_text().splitlines() if line.startswith("complete ")).split()
+    function = name[name.index("-F") + 1]
+    done = subprocess.run(
+        ["bash", "-c", f'source "{script}"; {ask}', "bash", function], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["summary"]
+
+
+@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff", "export", "report"])
+def test_errors_are_one_line(run: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What can't be read is said in one line, without a traceback, and the status is 2."""
+    asked = [str(run.parent / "nothere") if word == str(run) else word for word in arguments(command, run)]
+    assert cli.main(asked) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"predlog: {run.parent / 'nothere'} does not exist\n"
+
+
+@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff"])
+def test_colours_are_asked_for_and_refused(run: Path, command: str) -> None:
+    """A pipe gets no escape sequence, FORCE_COLOR gives colours, NO_COLOR takes them away, COLUMNS sets the width."""
+
+    def shown(**variables: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+        done = subprocess.run(
+            [sys.executable, "-m", "predlog.cli", *arguments(command, run)],
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+            env={**environment, "PYTHONIOENCODING": "utf-8", "TERM": "xterm-256color", **variables},
+        )
+        return done.stdout
+
+    assert "\x1b" not in shown()
+    assert "\x1b" in shown(FORCE_COLOR="1", COLUMNS="80")
+    colours = ("\x1b[3", "\x1b[9", ";3", "\x1b[4")
+    assert not any(colour in shown(FORCE_COLOR="1", NO_COLOR="1", COLUMNS="80") for colour in colours)
+    narrow = shown(FORCE_COLOR="1", NO_COLOR="1", COLUMNS="60")
+    assert max(map(len, narrow.splitlines())) <= 60 + 8  # bold and its end
+
+
+def test_all_commands_have_a_module() -> None:
+    """Every subcommand names a module that is there."""
+    parser = options.parser()
+    for command in COMMANDS:
+        needed = {"diff": ["a", "b"], "export": ["p", "-o", "f"], "explain": [], "completion": ["bash"]}
+        parsed = parser.parse_args([command, *needed.get(command, ["p"])])
+        assert (Path(predlog.__file__).parent / f"{parsed.module.replace('.', '/').partition('/')[2]}.py").exists()
