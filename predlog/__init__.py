@@ -5,7 +5,6 @@ line never imports torch.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(f"predlog.{_HOMES[name]}"), name)
     elif name == "__version__":
-        value = version("predlog")
+        value = import_module("importlib.metadata").version("predlog")
     else:
         raise AttributeError(f"module 'predlog' has no attribute {name!r}")
     globals()[name] = value

@@ -5,15 +5,45 @@ Nothing is imported here that takes time: a subcommand names the module that run
 
 import argparse
 import textwrap
+from collections.abc import Collection, Iterator
+from importlib import import_module
 from typing import Any
-
-import predlog
-from predlog.findings import CODES
-from predlog.mistakes import MISTAKES
 
 EVERY = 40
 ALL = -1
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
+
+
+class _Choices(Collection[str]):
+    """What a module lists, which is imported when somebody wants to know."""
+
+    def __init__(self, module: str, name: str, *more: str) -> None:
+        self._home = module, name
+        self._more = more
+
+    def _all(self) -> list[str]:
+        module, name = self._home
+        return [*getattr(import_module(module), name), *self._more]
+
+    def __contains__(self, choice: object) -> bool:
+        return choice in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+_CODES = _Choices("predlog.findings", "CODES")
+_MISTAKES = _Choices("predlog.mistakes", "MISTAKES", "list")
+
+
+class _Version(argparse.Action):
+    """Print the version, which is looked up then and not before."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.exit(message=f"predlog {import_module('predlog').__version__}\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         ),
         formatter_class=_formatter,
     )
-    whole.add_argument("--version", action="version", version=f"predlog {predlog.__version__}")
+    whole.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
     for add in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
         add(commands)
@@ -120,7 +150,7 @@ def _check(commands: Any) -> None:
     check.add_argument("path", metavar="PATH", help=_PATH)
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument(
-        "--ignore", action="append", default=[], choices=CODES, metavar="CODE", help="a finding that is none here"
+        "--ignore", action="append", default=[], choices=_CODES, metavar="CODE", help="a finding that is none here"
     )
 
 
@@ -181,7 +211,7 @@ def _explain(commands: Any) -> None:
         ("predlog explain", "all of them, a line each"),
         ("predlog explain labels-are-inputs", "one"),
     )
-    explain.add_argument("code", nargs="?", choices=CODES, metavar="CODE", help="such as labels-are-inputs")
+    explain.add_argument("code", nargs="?", choices=_CODES, metavar="CODE", help="such as labels-are-inputs")
 
 
 def _demo(commands: Any) -> None:
@@ -202,7 +232,7 @@ def _demo(commands: Any) -> None:
     )
     demo.add_argument(
         "--mistake",
-        choices=[*MISTAKES, "list"],
+        choices=_MISTAKES,
         metavar="NAME",
         help="make this mistake, and see the finding that names it; `list` lists them",
     )

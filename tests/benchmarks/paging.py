@@ -1,22 +1,17 @@
 """What the page of a run of 10,000 comparisons takes: to be made, and to be there in a browser."""
 
-import math
-import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from predlog.records import to_line
-from tests import events
 from tests.benchmarks.harness import Row, Spread, duration
+from tests.benchmarks.logged import logged
 from tests.benchmarks.options import Options
 
 COMPARISONS = 10_000
-_VOCABULARY = 32_000
 _ROUNDS = 5
 
 
@@ -24,7 +19,7 @@ def paging(_options: Options) -> Iterator[Row]:
     """Measure the command in fresh processes, and the page in fresh tabs of a headless browser."""
     with tempfile.TemporaryDirectory() as folder:
         file, page = Path(folder, "predictions.jsonl"), Path(folder, "report.html")
-        file.write_bytes(b"".join(map(to_line, _run(COMPARISONS))))
+        logged(file, COMPARISONS)
         seconds = Spread.of(_made(file, page) for _ in range(_ROUNDS))
         size = f"{page.stat().st_size / 1e6:.1f} MB"
         yield Row(
@@ -86,25 +81,3 @@ def _opened(page: Path) -> Iterator[tuple[float, float, float]]:
             painted = browsing.until(browser, _PAINTED)
             ready = browsing.until(browser, _READY)
             yield painted / 1e3, ready / 1e3, browser.execute_async_script(_KEYS) / 1e3
-
-
-def _run(comparisons: int) -> Iterator[dict[str, Any]]:
-    draw = random.Random(0)
-    yield events.run()
-    for number in range(comparisons):
-        yield events.comparison(
-            seq=number + 1, step=number // 2, sample=number % 2,
-            tokens=[_token(draw, place, number / comparisons) for place in range(10)],
-        )  # fmt: skip
-
-
-def _token(draw: random.Random, place: int, learnt: float) -> dict[str, Any]:
-    label = int(_VOCABULARY * draw.random() ** 3)
-    prediction = label if draw.random() < learnt else int(_VOCABULARY * draw.random() ** 3)
-    logprob = math.log(draw.betavariate(1 + 4 * learnt, 4) + 1e-6)
-    return events.token(
-        63 + place if place < 5 else 502 + place, label, prediction, slot="first" if place < 5 else "last",
-        label_logprob=round(logprob, 6), prediction_logprob=round(max(logprob, -0.9), 6),
-        label_rank=1 if label == prediction else draw.randrange(2, 900), input=label - 1,
-        label_text=f" token{label}", prediction_text=f" token{prediction}", input_text=f" token{label - 1}",
-    )  # fmt: skip

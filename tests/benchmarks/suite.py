@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from tests.benchmarks.capturing import capturing
+from tests.benchmarks.commanding import commanding
 from tests.benchmarks.cuda import cuda
 from tests.benchmarks.drawing import drawing
 from tests.benchmarks.gate import gate
@@ -12,6 +13,7 @@ from tests.benchmarks.instead import instead
 from tests.benchmarks.internals import inputs_and_counts, rules
 from tests.benchmarks.memory import memory
 from tests.benchmarks.options import Options
+from tests.benchmarks.reading import reading
 from tests.benchmarks.scaling import scaling
 from tests.benchmarks.slowdown import slowdown
 from tests.benchmarks.steps import steps
@@ -32,6 +34,8 @@ BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "scaling": scaling,
     "threads": threads,
     "import": importing,
+    "command": commanding,
+    "reading": reading,
     "cuda": cuda,
     "slowdown": slowdown,
 }
