@@ -1,5 +1,6 @@
 """What of a file can't be read, or is missing from it, by line; how much of it is remembered is bounded."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,28 +28,35 @@ class Damage(NamedTuple):
 
 
 class Damages(list[Damage]):
-    """The first thousand damages that were met; `total` is how many there were."""
+    """The first thousand damages that were met.
+
+    Attributes:
+        total: How many there were.
+        passed: How many of these are lines that were passed over, by file.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
+        self.passed = Counter[Path]()
 
     def note(self, damage: Damage) -> None:
         """Remember one; parts of a file that overlap are read twice, and what is met again is not counted again."""
         if damage in self[-_AGAIN:]:
             return
         self.total += 1
+        self.passed[damage.file] += not damage.hole
         if len(self) < _MOST:
             self.append(damage)
 
     def words(self) -> Iterator[str]:
         """Say of each file which lines were passed over, in a few words."""
-        passed = [one for one in self if not one.hole]
-        for file in dict.fromkeys(one.file for one in passed):
-            here = [one for one in passed if one.file == file]
-            more = f" (and {len(here) - 3} more)" if len(here) > 3 else ""
-            lines = "1 line is" if len(here) == 1 else f"{len(here)} lines are"
-            yield f"{file}: {lines} passed over: {'; '.join(map(str, here[:3]))}{more}"
+        for file, count in self.passed.items():
+            if count:
+                named = [str(one) for one in self if one.file == file and not one.hole][:3]
+                more = f" (and {count - len(named)} more)" if count > len(named) else ""
+                lines = "1 line is" if count == 1 else f"{count} lines are"
+                yield f"{file}: {lines} passed over: {'; '.join(named)}{more}"
 
 
 class Sequence:

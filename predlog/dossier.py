@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from predlog.damage import Damage
 from predlog.findings import CODES, page
 from predlog.phrases import counted, number, place, seen, seen_json, steps, subject
 from predlog.sections import moment
@@ -101,7 +102,7 @@ def missing(found: Iterable[Missing]) -> Iterator[dict[str, Any]]:
         }
 
 
-def damage(found: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def damage(found: Sequence[Damage]) -> Iterator[dict[str, Any]]:
     """Yield which places of which files can't be read, and why."""
     for one in found[:MOST_DAMAGE]:
-        yield {"file": seen(one.file), "line": "-" if one.line is None else one.line, "reason": seen(one.reason)}
+        yield {"file": seen(one.file), "line": one.line, "reason": seen(one.reason)}

@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ from predlog.places import PACKED
 from predlog.records import Record, from_line
 
 _BLOCK = 1 << 18
+# Bytes, which are looked through in a tenth of a second.
+_FURTHER = 1 << 26
+_MOST_BESIDE = 1000
 
 
 class Read(NamedTuple):
@@ -21,31 +25,58 @@ class Read(NamedTuple):
     line: bytes
 
 
-def last(file: Path, many: int, wanted: Callable[[Record], bool]) -> tuple[list[Read], int]:
-    """Give a file's last records that are wanted, so many at most, oldest first; and where its last line ends."""
+Wanted = Callable[[Record], bool]
+
+
+def last(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> tuple[list[Read], int]:
+    """Give a file's last records that are wanted, so many at most, oldest first; and where its last line ends.
+
+    With them come all whose lines begin with one of `also`, from among them and from the 64 MiB before them.
+    """
     if file.suffix in PACKED:
-        return list(deque(reads(Lines(file), wanted), many)), 0
+        return _last_unpacked(file, many, wanted, also), 0
     with file.open("rb", buffering=0) as opened:
         end = _end(opened.fileno(), os.fstat(opened.fileno()).st_size)
         found: deque[Read] = deque()
-        for line in _backwards(opened.fileno(), end) if many else ():
-            found.extendleft(reads([line], wanted))
-            if len(found) == many:
-                break
+        left, budget = many, _FURTHER
+        for line in _backwards(opened.fileno(), end) if many or also else ():
+            if left or line.startswith(also):
+                for read in reads([line]):
+                    is_wanted = left > 0 and wanted(read.record)
+                    left -= is_wanted
+                    if is_wanted or line.startswith(also):
+                        found.appendleft(read)
+            if not left:
+                budget -= len(line)
+                if not also or budget < 0:
+                    break
     return list(found), end
 
 
-def reads(lines: Iterable[bytes], wanted: Callable[[Record], bool]) -> Iterator[Read]:
-    """Give the records wanted of some lines; what is damaged is for those who read a file as a whole."""
+def reads(lines: Iterable[bytes]) -> Iterator[Read]:
+    """Give the records of some lines; what is damaged is for those who read a file as a whole."""
     for line in lines:
         try:
-            record = from_line(line)
+            yield Read(from_line(line), line)
         except SchemaError:
             raise
         except RecordError:
             continue
-        if wanted(record):
-            yield Read(record, line)
+
+
+def _last_unpacked(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...]) -> list[Read]:
+    """Read a file from its beginning, since nothing else leads to its end."""
+    here: deque[tuple[int, Read]] = deque()
+    beside: deque[tuple[int, Read]] = deque(maxlen=_MOST_BESIDE)
+    for placed in enumerate(reads(Lines(file))):
+        is_wanted = wanted(placed[1].record)
+        if is_wanted:
+            here.append(placed)
+        if not is_wanted or len(here) > many:
+            passed = here.popleft() if is_wanted else placed
+            if passed[1].line.startswith(also):
+                beside.append(passed)
+    return [read for _, read in sorted(here + beside, key=itemgetter(0))]
 
 
 def _end(file: int, size: int) -> int:

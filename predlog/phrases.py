@@ -1,4 +1,4 @@
-"""The words that all sections of the page share; whatever text of a run goes through here is harmless behind."""
+"""The words that the pictures of a run and its page share; whatever text of a run goes through here is harmless."""
 
 import json
 from typing import Any

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -54,7 +54,7 @@ class Reading:
         files: The files that it stands for; empty for standard input.
         damage: What was damaged or missing when the files were last read, as `Damage`s of file, line and reason.
         size: Bytes of all files, as they are on disk.
-        done: How many of them have been read.
+        told: Called with the number of bytes of each block that has been read.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Reading:
         self._warns = warns
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
         self.damage = Damages()
-        self.done = 0
+        self.told: Callable[[int], object] = bool
 
     @property
     def size(self) -> int:
@@ -92,7 +92,6 @@ class Reading:
 
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
-        self.done = 0
         files = self.files or [self._stdin()]
         sources = [self._records(file, part) for file in files for part in self._parts(file)]
         if len(sources) == 1:
@@ -115,7 +114,7 @@ class Reading:
         return Path(self._spool.name)
 
     def _records(self, file: Path, part: Part) -> Iterator[Record]:
-        lines = Lines(file, part.start, self._tell)
+        lines = Lines(file, part.start, self.told)
         sequence = Sequence(self.damage)
         number, expected = part.line - 1, 0
         for number, line in enumerate(islice(lines, part.lines), part.line):
@@ -147,9 +146,6 @@ class Reading:
         if self._strict:
             raise RecordError(f"{file} line {number}: {reason}")
         self.damage.note(Damage(file, number, reason))
-
-    def _tell(self, size: int) -> None:
-        self.done += size
 
 
 def _placed(records: Iterator[Record]) -> Iterator[tuple[tuple[int, int], Record]]:

@@ -1,6 +1,6 @@
 """Records → one self-contained page: film strip, curves, findings, tokens and the run; it loads and sends nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,11 +8,13 @@ from typing import Any, Final, NamedTuple
 
 import predlog
 from predlog import captions, dossier, plots, sections
+from predlog.damage import Damages
 from predlog.errors import MissingExtraError, PredlogError
 from predlog.inlining import json_text, policy
 from predlog.learning import Learning
 from predlog.phrases import counted, number, seen
 from predlog.plots import PLOTS
+from predlog.reading import Reading
 from predlog.records import Comparison, Gap, Record
 from predlog.shades import stylesheet
 from predlog.strip import MOST, Strip
@@ -63,7 +65,7 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
     """Give the page of a run, read once.
 
     `source` is named in it as where it comes from; about `most` comparisons at most are in the film strip. Damage is
-    told where `records` has a `damage` afterwards, as what `predlog.read` gives does.
+    told where `records` are what `predlog.read` gives.
 
     Raises:
         PredlogError: There is no comparison among the records.
@@ -74,7 +76,8 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
     comparisons = run.strip.left_out.of_comparisons
     if not comparisons:
         raise PredlogError(_nothing(source, len(run.summary.findings)))
-    said = _said(source, run, tuple(getattr(records, "damage", ())))
+    damage = records.damage if isinstance(records, Reading) else Damages()
+    said = _said(source, run, damage)
     return Page(_rendered(said, run.strip.columns(), _curves(run)), comparisons)
 
 
@@ -83,7 +86,7 @@ def _nothing(source: str, findings: int) -> str:
     return f"{source} holds no comparison{found}; there is nothing to make a page of"
 
 
-def _said(source: str, run: _Run, damage: Sequence[Any]) -> dict[str, Any]:
+def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
     summary = run.summary
     names = [one.run for one in summary.attempts if one.run]
     lanes = len(summary.curves)
@@ -93,7 +96,7 @@ def _said(source: str, run: _Run, damage: Sequence[Any]) -> dict[str, Any]:
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "source": seen(source),
         "facts": list(sections.facts(summary)),
-        "notes": list(sections.notes(summary, len(damage))),
+        "notes": list(sections.notes(summary, damage.total)),
         "streams": list(sections.streams(tuple(summary.curves.values()))),
         "errors": sections.errors(summary),
         "left_out": run.strip.left_out,
@@ -108,7 +111,7 @@ def _said(source: str, run: _Run, damage: Sequence[Any]) -> dict[str, Any]:
         "attempts_left_out": max(len(summary.attempts) - dossier.MOST_PROCESSES, 0),
         "missing": list(dossier.missing(summary.gaps)),
         "damage": list(dossier.damage(damage)),
-        "damage_left_out": max(len(damage) - dossier.MOST_DAMAGE, 0),
+        "damage_left_out": max(damage.total - dossier.MOST_DAMAGE, 0),
     }
 
 

@@ -104,7 +104,7 @@ def test_much_damage_is_told_in_few_lines(tmp_path: Path, capsys: pytest.Capture
     assert command("check", folder) == 1
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 22
-    assert said[20] == "damage: 1480 places more"
+    assert said[20] == "damage: 1,480 places more"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}\n", b"\x00\xff\n\n"])

@@ -1,6 +1,8 @@
 """The command line as a whole: what it loads, what it says, and how it ends."""
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import predlog
 from predlog import cli, options
 from tests import events
 
+PREDLOG = [sys.executable, "-m", "predlog.cli"]
 COMMANDS = ("tail", "summary", "check", "diff", "export", "report", "explain", "completion")
 
 
@@ -141,3 +144,42 @@ def test_all_commands_have_a_module() -> None:
         needed = {"diff": ["a", "b"], "export": ["p", "-o", "f"], "explain": [], "completion": ["bash"]}
         parsed = parser.parse_args([command, *needed.get(command, ["p"])])
         assert (Path(predlog.__file__).parent / f"{parsed.module.replace('.', '/').partition('/')[2]}.py").exists()
+
+
+def test_a_bar_for_large_files(run: Path, tmp_path: Path) -> None:
+    """Whoever waits in a terminal sees how far a large file has been read, and not a trace of it afterwards."""
+    code = (
+        "import sys; from predlog import cli; from predlog.commands import waiting; "
+        "waiting._LARGE = int(sys.argv[1]); sys.exit(cli.main(sys.argv[2:]))"
+    )
+    for command in ("summary", "diff", "export", "report"):
+        call = [sys.executable, "-c", code, "1", *arguments(command, run)]
+        piped = subprocess.run(call, capture_output=True, check=True)
+        assert piped.stderr == b""
+        status, screen = in_a_terminal(call, tmp_path / command)
+        assert status == 0
+        assert (tmp_path / command).read_bytes() == piped.stdout
+        assert b"reading" in screen
+        assert screen.endswith(ERASED)
+    assert in_a_terminal([*PREDLOG, *arguments("summary", run)], tmp_path / "small") == (0, b"")
+
+
+# Up to the bar's line, and what is on it gone.
+ERASED = b"\r\x1b[1A\x1b[2K"
+
+
+def in_a_terminal(call: list[str], output: Path) -> tuple[int, bytes]:
+    """Run a command whose stderr is a terminal; give its status and what came there."""
+    screen, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    with (
+        output.open("wb") as opened,
+        subprocess.Popen(call, stdout=opened, stderr=terminal, env=environment) as process,
+    ):
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody holds the terminal any more
+            while some := os.read(screen, 1 << 16):
+                shown += some
+    os.close(screen)
+    return process.returncode, shown

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import pandas as pd
@@ -355,10 +355,10 @@ class TestCommand:
     def test_much_damage_is_said_in_few_lines(self, tmp_path: Path) -> None:
         """Of more than ten damaged lines, ten are named and the others counted."""
         source = tmp_path / "in.jsonl"
-        source.write_bytes(b"torn\n" * 30)
+        source.write_bytes(b"torn\n" * 2000)
         said = predlog("export", source, "-o", tmp_path / "out.csv").stderr.splitlines()
         assert len(said) == 11
-        assert said[-1] == "predlog: not exported: 20 damaged places more"
+        assert said[-1] == "predlog: not exported: 1,990 damaged places more"
 
     def test_ranks_and_attempts(self, tmp_path: Path) -> None:
         """A folder gives the rows of all ranks; what a later attempt has done again gives none, unless asked for."""
@@ -443,56 +443,44 @@ def test_memory_is_bounded(tmp_path: Path, ending: str) -> None:
     assert peaks[1] - peaks[0] < 20
 
 
+@contextlib.contextmanager
+def fed(target: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]]:
+    """Start an export of standard input; give the process, where its lines go in, and what it says."""
+    command = [sys.executable, "-m", "predlog.cli", "export", "-", "-o", str(target)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        yield process, process.stdin, process.stderr
+
+
 class TestInterrupt:
     @pytest.mark.parametrize("ending", FORMATS)
     def test_while_it_waits_for_lines(self, tmp_path: Path, ending: str) -> None:
         """A Ctrl-C while it has written much and waits for more ends it at once, quietly, and nothing is left."""
         line = records.to_line(events.comparison())
-        command: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "predlog.cli",
-            "export",
-            "-",
-            "-o",
-            tmp_path / f"out.{ending}",
-        ]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stderr is not None
-            process.stdin.write(line * 5000)  # more than a pipe holds: when it has taken them, it is at work
-            process.stdin.flush()
+        with fed(tmp_path / f"out.{ending}") as (process, lines, said):
+            lines.write(line * 5000)  # more than a pipe holds: when it has taken them, it is at work
+            lines.flush()
             assert [one.name[:16] for one in tmp_path.iterdir()] == [".predlog-export-"]
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 130
-            assert process.stderr.read() == b""
+            assert said.read() == b""
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(("ending", "taken"), [("parquet", 1), ("csv", 3000)])
     def test_while_it_works(self, tmp_path: Path, ending: str, taken: int) -> None:
         """A Ctrl-C while lines come as fast as they are read, the same."""
         line = records.to_line(events.comparison())
-        command: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "predlog.cli",
-            "export",
-            "-",
-            "-o",
-            tmp_path / f"out.{ending}",
-        ]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stderr is not None
-            process.stdin.write(line * (200 + taken))
+        with fed(tmp_path / f"out.{ending}") as (process, lines, said):
+            lines.write(line * (200 + taken))
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(BrokenPipeError):
                 while process.poll() is None:
-                    process.stdin.write(line * 100)
+                    lines.write(line * 100)
             assert process.wait(20) == 130
-            assert process.stderr.read() == b""
+            assert said.read() == b""
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+                lines.close()
         assert not list(tmp_path.iterdir())
 
     def test_while_duckdb_works(self, tmp_path: Path) -> None:

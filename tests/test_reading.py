@@ -187,6 +187,15 @@ class TestDamage:
         assert [(one.file, one.line) for one in found.damage] == [(file, 3), (file, 7)]
         assert found.damage.total == 2
 
+    def test_beyond_a_thousand_it_is_still_counted(self, tmp_path: Path) -> None:
+        """What is remembered is bounded, what is said of it is not."""
+        file = tmp_path / "x.jsonl"
+        file.write_bytes(b"damaged\n" * 1500)
+        found = predlog.read(file)
+        with pytest.warns(UserWarning, match=r"1500 lines are passed over: line 1: .* \(and 1497 more\)"):
+            assert list(found) == []
+        assert (len(found.damage), found.damage.total, found.damage.passed[file]) == (1000, 1500, 1500)
+
     def test_strict_raises(self, file: Path) -> None:
         """With `strict`, the first damage is an error that names file and line."""
         with pytest.raises(RecordError, match=r"x\.jsonl line 3: the checksum"):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
 
 from predlog import cli, report
+from predlog.reading import Reading
 from predlog.records import Comparison, Record, from_event, to_line
 from tests import events
 from tests.reported import HOSTILE, corpus, trained
@@ -234,21 +234,15 @@ def test_what_is_missing_is_said() -> None:
     assert "not closed: it goes on, or was killed" in text
 
 
-class Damaged(list[Record]):
-    """Records as a reader gives them that has met damage."""
-
-    damage = (
-        SimpleNamespace(file="p.jsonl", line=3, reason=HOSTILE[0]),
-        SimpleNamespace(file="p", line=None, reason="a"),
-    )
-
-
-def test_what_is_damaged_is_said() -> None:
-    """Damage that the reader has met is counted at the top, and told place by place below, as text."""
-    parsed = Parsed(report.page(Damaged(records(iter([events.comparison()]))), "runs/exp1").html)
+def test_what_is_damaged_is_said(tmp_path: Path) -> None:
+    """Damage that the reader has met is counted at the top, all of it, and told place by place below, as text."""
+    file = tmp_path / "<b>&amp;.jsonl"
+    file.write_bytes(b"torn\n" * 1200 + to_line(events.comparison(seq=0)))
+    parsed = Parsed(report.page(Reading(file, warns=False), "runs/exp1").html)
     text = " ".join(parsed.text.split())
-    assert "Damaged in the files: 2 places." in text
-    assert f"p.jsonl 3 {HOSTILE[0]} p - a" in text
+    assert "Damaged in the files: 1,200 places." in text
+    assert f"{file} 3 the checksum does not fit the line: it is torn or damaged" in text
+    assert "and 1100 more" in text
 
 
 # --- the command --------------------------------------------------------------------------------------------------

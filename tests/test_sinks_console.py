@@ -331,10 +331,10 @@ def test_tables_are_headed_by_the_errors_that_stand(codebook: int | None, termin
     stream = io.StringIO()
     sink = Console(RichConsole(file=stream, force_terminal=terminal, width=120))
 
-    def heading(name: str) -> str:
+    def heading(name: str, rank: int = 0) -> str:
         stream.seek(0)
         stream.truncate()
-        sink(None, "info", event([None] * 10, stream=name, codebook=codebook))
+        sink(None, "info", event([None] * 10, stream=name, codebook=codebook, rank=rank))
         return stream.getvalue().splitlines()[0]
 
     assert "labels-are-inputs" not in heading("text")
@@ -343,7 +343,13 @@ def test_tables_are_headed_by_the_errors_that_stand(codebook: int | None, termin
     assert "labels-are-inputs" in heading("text")
     assert "same-batch" not in heading("text")
     assert "labels-are-inputs" not in heading("eval/text")
+    assert "labels-are-inputs" not in heading("text", rank=1)
     sink(None, "info", events.finding(level="info"))
+    assert "labels-are-inputs" not in heading("text")
+    sink(None, "error", events.finding())
+    sink(None, "info", events.run(rank=1))
+    assert "labels-are-inputs" in heading("text")
+    sink(None, "info", events.run(attempt=2))
     assert "labels-are-inputs" not in heading("text")
 
 

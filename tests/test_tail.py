@@ -1,5 +1,6 @@
 """`predlog tail`: the last records, filters, and following by name through truncation and replacement."""
 
+import gzip
 import json
 import os
 import shutil
@@ -206,6 +207,22 @@ class TestCommand:
             environment = {**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **variables}
             done = subprocess.run([*PREDLOG, "tail", run], capture_output=True, check=True, text=True, env=environment)
             assert sign in done.stdout
+
+    @pytest.mark.parametrize("packed", [False, True])
+    @pytest.mark.parametrize("arguments", [["-n", "2"], ["-n", "2", "--only", "mistakes"], ["--step", "8:"]])
+    def test_what_stood_before_heads_the_tables(self, tmp_path: Path, arguments: list[str], *, packed: bool) -> None:
+        """An error from before the first record shown, or that a filter leaves out, stands in the headings."""
+        file = tmp_path / ("x.jsonl.gz" if packed else "x.jsonl")
+        at = "2026-01-02T03:04:05.000005Z"
+        found = records.to_line(events.finding(seq=5, step=5, message="not shown", timestamp=at))
+        lines = [*comparisons(range(5)), found, *comparisons(range(6, 10))]
+        new = [records.to_line(events.run(seq=0, attempt=2, timestamp=at)), *comparisons(range(8, 10), attempt=2)]
+        for written, stands in ((lines, True), ([*lines, *new], False)):
+            file.write_bytes((gzip.compress if packed else bytes)(b"".join(written)))
+            done = subprocess.run([*PREDLOG, "tail", *arguments, file], capture_output=True, check=True, text=True)
+            *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "right" in line)
+            assert ("labels-are-inputs" in shown) is stands
+            assert "not shown" not in done.stdout
 
     @pytest.fixture
     def started(self, run: Path) -> Iterator[subprocess.Popen[str]]:

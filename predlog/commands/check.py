@@ -7,8 +7,8 @@ from typing import Any
 
 from predlog.commands.looking import look
 from predlog.damage import Damages
+from predlog.phrases import counted
 from predlog.pictures import objects
-from predlog.pictures.figures import counted
 from predlog.pictures.paper import Paper
 from predlog.pictures.troubles import add_damage, add_ended, add_gaps, add_standing
 from predlog.sinks.visible import visible

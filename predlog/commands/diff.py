@@ -4,11 +4,12 @@ import argparse
 import sys
 
 from predlog.commands.looking import why_not
+from predlog.commands.waiting import waiting
 from predlog.differing import Difference
 from predlog.errors import NoRecordsError, PredlogError
+from predlog.phrases import counted
 from predlog.pictures import differences
 from predlog.pictures.difference import add_difference
-from predlog.pictures.figures import counted
 from predlog.pictures.objects import dumped
 from predlog.pictures.paper import Paper
 from predlog.reading import Reading
@@ -22,7 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
     if paths == ("-", "-"):
         raise PredlogError("only one of the two runs can be standard input: give the other one's path")
     both = [Reading(path, warns=False) for path in paths]
-    found = Difference(*both)
+    with waiting(*both):
+        found = Difference(*both)
     for path, records, count in zip(paths, both, found.comparisons, strict=True):
         if not count:
             reason = "" if any(found.headers) and not records.damage else f": {why_not(records.damage)}"

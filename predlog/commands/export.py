@@ -3,11 +3,13 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from predlog.damage import Damage
+from predlog.commands.saying import say
+from predlog.commands.waiting import waiting
+from predlog.damage import Damages
 from predlog.errors import MissingExtraError
+from predlog.phrases import counted
 from predlog.reading import Reading
 from predlog.sinks.visible import encodable, visible
 
@@ -24,29 +26,23 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise MissingExtraError("export", missing.name) from None
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
-    exported = export(records, arguments.output)
-    _say_damage([one for one in records.damage if not one.hole])
+    with waiting(records):
+        exported = export(records, arguments.output)
+    _say_damage(records.damage)
     if exported.without_tokens:
-        _say(f"no token is shown in {_counted(exported.without_tokens, 'comparison')}: they give no row")
+        say(f"no token is shown in {counted(exported.without_tokens, 'comparison')}: they give no row")
     size = Path(arguments.output).stat().st_size
     name = encodable(visible(os.fspath(arguments.output), " "), sys.stdout.encoding or "utf-8")
-    sys.stdout.write(f"{name}: {_counted(exported.rows, 'row')}, {_megabytes(size)}\n")
+    sys.stdout.write(f"{name}: {counted(exported.rows, 'row')}, {_megabytes(size)}\n")
     return 0
 
 
-def _say_damage(damage: Sequence[Damage]) -> None:
-    for one in damage[:_NAMED]:
-        _say(f"not exported: {one.file} line {one.line}: {one.reason}")
-    if len(damage) > _NAMED:
-        _say(f"not exported: {_counted(len(damage) - _NAMED, 'damaged place')} more")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"predlog: {encodable(visible(text, ' '), sys.stderr.encoding or 'utf-8')}\n")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' if number != 1 else ''}"
+def _say_damage(damage: Damages) -> None:
+    named = [one for one in damage if not one.hole][:_NAMED]
+    for one in named:
+        say(f"not exported: {one.file} line {one.line}: {one.reason}")
+    if more := damage.passed.total() - len(named):
+        say(f"not exported: {counted(more, 'damaged place')} more")
 
 
 def _megabytes(size: int) -> str:

@@ -1,5 +1,6 @@
 """A path → the summary of what can be read there, or the error that nothing can."""
 
+from predlog.commands.waiting import waiting
 from predlog.damage import Damages
 from predlog.errors import NoRecordsError
 from predlog.reading import Reading
@@ -13,7 +14,8 @@ def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
         NoRecordsError: Not one record can be read.
     """
     records = Reading(path, all_attempts=all_attempts, warns=False)
-    summary = Summary.of(records)
+    with waiting(records):
+        summary = Summary.of(records)
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
     return summary, records.damage

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from predlog.commands.waiting import waiting
 from predlog.phrases import counted
 from predlog.reading import Reading
 from predlog.report import page
@@ -13,9 +14,9 @@ from predlog.report import page
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the page, put it in its place whole, and say where it is."""
-    made = page(
-        Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False), arguments.path, arguments.most
-    )
+    records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
+    with waiting(records):
+        made = page(records, arguments.path, arguments.most)
     size = _written(Path(arguments.output), made.html)
     sys.stdout.write(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {size / 1e6:.1f} MB\n")
     return 0

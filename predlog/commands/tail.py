@@ -4,7 +4,7 @@ import argparse
 import heapq
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -12,41 +12,45 @@ from typing import TypeVar
 from rich.console import Console as RichConsole
 
 from predlog import places
+from predlog.commands.saying import say
 from predlog.ending import Read, last, reads
 from predlog.errors import NoRecordsError
 from predlog.following import Follower
 from predlog.lines import Lines
 from predlog.options import ALL
-from predlog.records import to_event
+from predlog.records import Comparison, to_event
 from predlog.selecting import Selection
 from predlog.sinks.console import Console
-from predlog.sinks.visible import encodable, visible
 
 _MANY = 10
+# Not shown, these still tell which errors stand in what is.
+_BESIDE = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
 # Seconds between two looks at the files, and at the folder for those of more ranks.
 _PAUSE, _FOLDER = 0.02, 1.0
 
 _Item = TypeVar("_Item")
-_Show = Callable[[Iterable[Read]], None]
+# What is shown, and how many of it at most, the last ones.
+_Show = Callable[[Iterable[Read], int | None], None]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what is there; with `--follow`, go on until interrupted."""
-    wanted, show = _wanted(arguments), _lines if arguments.json else _tables()
+    wanted = _wanted(arguments)
+    show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == places.STDIN:
-        comes = reads(Lines(places.STDIN_FILE), wanted)
-        show(comes if arguments.lines in {None, ALL} else [*comes][-many or sys.maxsize :])
+        comes = reads(Lines(places.STDIN_FILE))
+        show(comes, None if arguments.lines in {None, ALL} else many)
         return 0
     files = _files(arguments.path, waits=arguments.follow)
     packed = [file for file in files if file.suffix in places.PACKED]
     followed = {file: Follower(file) for file in files if file not in packed}
     if many == ALL:
-        show(_merged([*(reads(Lines(file), wanted) for file in packed), *map(_poll(wanted), followed.values())]))
+        show(_merged([*(reads(Lines(file)) for file in packed), *map(Follower.poll, followed.values())]), None)
     else:
-        show(_last(files, followed, many, wanted))
+        show(_last(files, followed, many, wanted), many)
     if arguments.follow:
-        _follow(arguments.path, followed, wanted, show)
+        _follow(arguments.path, followed, show)
     _say_damage(followed.values())
     return 0
 
@@ -72,25 +76,25 @@ def _files(path: str, *, waits: bool) -> list[Path]:
     except NoRecordsError as nothing:
         if not waits:
             raise
-        _say(f"{nothing}: waiting for it")
+        say(f"{nothing}: waiting for it")
         return []
 
 
 def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Selection) -> list[Read]:
-    """Give the last records of all files together, and let each be followed from there."""
+    """Give the last records of all files, each with what stands beside them, and let it be followed from there."""
     found: list[Read] = []
     for file in files:
-        here, end = last(file, many, wanted)
+        here, end = last(file, many, wanted, _BESIDE)
         found += here
         if file in followed:
             followed[file] = Follower(file, end)
-    return sorted(found, key=_time)[-many:] if many else []
+    return sorted(found, key=_time)
 
 
-def _follow(path: str, followed: dict[Path, Follower], wanted: Selection, show: _Show) -> None:
+def _follow(path: str, followed: dict[Path, Follower], show: _Show) -> None:
     looked = time.monotonic()
     while True:
-        show(chain.from_iterable(map(_poll(wanted), followed.values())))
+        show(chain.from_iterable(map(Follower.poll, followed.values())), None)
         _say_damage(followed.values())
         if time.monotonic() - looked >= (_FOLDER if followed else _PAUSE):
             looked = time.monotonic()
@@ -107,10 +111,6 @@ def _there(path: str) -> list[Path]:
         return []
 
 
-def _poll(wanted: Selection) -> Callable[[Follower], Iterable[Read]]:
-    return lambda follower: (read for read in follower.poll() if wanted(read.record))
-
-
 def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
     return heapq.merge(*sources, key=_time)
 
@@ -119,32 +119,48 @@ def _time(read: Read) -> str:
     return read.record.timestamp
 
 
-def _lines(found: Iterable[Read]) -> None:
+def _lines(wanted: Selection) -> _Show:
     """Pass lines on as they are in the file."""
-    some = False
-    for _, line in found:
-        some = True
-        sys.stdout.buffer.write(line + b"\n")
-    if some:
-        sys.stdout.buffer.flush()
 
-
-def _tables() -> _Show:
-    draw = Console(RichConsole(highlight=False, markup=False, emoji=False), patience=None)
-
-    def show(found: Iterable[Read]) -> None:
-        for record, _ in found:
-            draw(None, "info", to_event(record))
+    def show(found: Iterable[Read], many: int | None) -> None:
+        some = False
+        for (_, line), is_shown in _told(found, many, wanted):
+            if is_shown:
+                some = True
+                sys.stdout.buffer.write(line + b"\n")
+        if some:
+            sys.stdout.buffer.flush()
 
     return show
+
+
+def _tables(wanted: Selection) -> _Show:
+    draw = Console(RichConsole(highlight=False, markup=False, emoji=False), patience=None)
+
+    def show(found: Iterable[Read], many: int | None) -> None:
+        for (record, _), is_shown in _told(found, many, wanted):
+            if is_shown:
+                draw(None, "info", to_event(record))
+            elif not isinstance(record, Comparison):
+                draw.remember(to_event(record))
+
+    return show
+
+
+def _told(found: Iterable[Read], many: int | None, wanted: Selection) -> Iterator[tuple[Read, bool]]:
+    """Say of each whether it is shown: it is wanted, and, unless `many` is None, among the last so many of those."""
+    passed = 0
+    if many is not None:
+        found = list(found)
+        passed = sum(wanted(read.record) for read in found) - many
+    for read in found:
+        is_wanted = wanted(read.record)
+        passed -= is_wanted
+        yield read, is_wanted and passed < 0
 
 
 def _say_damage(followed: Iterable[Follower]) -> None:
     for follower in followed:
         for one in follower.damage:
-            _say(f"{one.file} {one}")
+            say(f"{one.file} {one}")
         follower.damage.clear()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"predlog: {encodable(visible(text, ' '), sys.stderr.encoding or 'utf-8')}\n")

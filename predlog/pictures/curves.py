@@ -8,7 +8,8 @@ from operator import attrgetter
 from rich.style import Style
 
 from predlog.curves import Course, Curve
-from predlog.pictures.figures import between, counted, lane, nats, percent, place
+from predlog.phrases import counted, lane
+from predlog.pictures.figures import between, nats, percent, place
 from predlog.pictures.paper import Paper
 from predlog.pictures.sparkline import BLOCKS, INK, sparkline
 from predlog.sinks.visible import visible

@@ -7,7 +7,8 @@ from rich.style import Style
 from predlog.comparing import Alone, First, Row
 from predlog.contrasting import Kind
 from predlog.differing import Difference
-from predlog.pictures.figures import counted, lane, nats, percent
+from predlog.phrases import counted, lane
+from predlog.pictures.figures import nats, percent
 from predlog.pictures.paper import Paper, Part
 from predlog.records import Token
 from predlog.scoring import Misses

@@ -1,4 +1,4 @@
-"""Numbers, steps and names → the words that all pictures of a run share."""
+"""Figures of a run → the words that all its pictures share."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -29,21 +29,6 @@ def place(rank: float | None) -> str:
     if rank is None:
         return "-"
     return f"{rank:.0f}" if rank == int(rank) or rank >= 1000 else f"{rank:.1f}"
-
-
-def counted(count: int, what: str) -> str:
-    """Give a count and its noun."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def steps(first: int, last: int) -> str:
-    """Name a range of steps."""
-    return f"step {first}" if first == last else f"steps {first} to {last}"
-
-
-def lane(stream: str, codebook: int | None) -> str:
-    """Name a stream, and its codebook where it has one."""
-    return visible(stream, " ") if codebook is None else f"{visible(stream, ' ')} codebook {codebook}"
 
 
 def between(values: Iterable[str]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from predlog.damage import Damages
 from predlog.findings import CODES
-from predlog.pictures.figures import counted, lane, listed, moment, steps
+from predlog.phrases import counted, lane, steps
+from predlog.pictures.figures import listed, moment
 from predlog.pictures.paper import Paper
 from predlog.sinks.visible import visible
 from predlog.sinks.wording import ERROR, NAME, PLAIN, RIGHT, WARNING

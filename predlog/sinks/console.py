@@ -20,7 +20,7 @@ from predlog.sinks.table import PlainLines, TokenTable
 from predlog.sinks.visible import encodable, visible
 from predlog.sinks.wording import ASCII, ERROR, NAME, PLAIN, RIGHT, UNICODE, WARNING
 
-# Streams whose errors are remembered.
+# Streams, of each rank, whose errors are remembered.
 _MOST_STREAMS = 1024
 # A slow terminal takes a table within that many seconds.
 _PATIENCE = 1.0
@@ -40,14 +40,14 @@ class Console:
     def __init__(self, console: RichConsole | None = None, *, patience: float | None = _PATIENCE) -> None:
         self._console = console
         self._last: Event | None = None
-        self._errors: dict[str, set[str]] = {}
+        self._errors: dict[tuple[int, str], set[str]] = {}
         self._most = self._patience = patience
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
         if records.is_ours(event):
             console = self._console or rich.get_console()
-            self._remember(event)
+            self.remember(event)
             if drawn := self._drawn(event, console):
                 self._wait(console.file)
                 with _tqdm_aside(console):
@@ -64,10 +64,16 @@ class Console:
             raise TimeoutError(f"the console takes nothing for {self._most:g} s or more: {_STUCK}")
         self._patience = self._most
 
-    def _remember(self, event: Event) -> None:
-        """Keep which errors stand in a stream: its tables are headed by them, lest ticks below be taken for success."""
-        if event["event"] == "predlog.finding" and len(self._errors) < _MOST_STREAMS:
-            errors = self._errors.setdefault(event["stream"], set())
+    def remember(self, event: Event) -> None:
+        """Keep which errors stand in a stream: its tables are headed by them, lest ticks below be taken for success.
+
+        Of an event that isn't printed, because it came before the first that is, this is all that is wanted.
+        """
+        if event["event"] == "predlog.run" and event["stats"] is None:
+            for key in [key for key in self._errors if key[0] == event["rank"]]:
+                del self._errors[key]  # a new attempt; what stood in the one before may have been mended
+        elif event["event"] == "predlog.finding" and len(self._errors) < _MOST_STREAMS:
+            errors = self._errors.setdefault((event["rank"], event["stream"]), set())
             (errors.add if event["level"] == "error" else errors.discard)(event["code"])
 
     def _drawn(self, event: Event, console: RichConsole) -> RenderableType | None:
@@ -90,7 +96,7 @@ class Console:
         return None
 
     def _comparison(self, event: Event, console: RichConsole) -> RenderableType:
-        errors = sorted(self._errors.get(event["stream"], ()))
+        errors = sorted(self._errors.get((event["rank"], event["stream"]), ()))
         if not _is_screen(console):
             return PlainLines(event, errors) if event["codebook"] is None else CodebookLine(event, errors)
         if event["codebook"] is None:
