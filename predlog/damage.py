@@ -8,7 +8,6 @@ from typing import NamedTuple
 from predlog.records import Record, Run
 
 _MOST = 1000
-_AGAIN = 50
 
 
 class Damage(NamedTuple):
@@ -41,9 +40,7 @@ class Damages(list[Damage]):
         self.passed = Counter[Path]()
 
     def note(self, damage: Damage) -> None:
-        """Remember one; parts of a file that overlap are read twice, and what is met again is not counted again."""
-        if damage in self[-_AGAIN:]:
-            return
+        """Count one, and remember it while there is room."""
         self.total += 1
         self.passed[damage.file] += not damage.hole
         if len(self) < _MOST:

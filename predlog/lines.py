@@ -1,18 +1,14 @@
 """A file → its whole lines, from any place on, packed or not, in constant memory."""
 
-import gzip
 import os
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
 
-from predlog.errors import MissingExtraError
-from predlog.places import STDIN_FILE
+from predlog.inflating import InflateError, inflating
+from predlog.places import PACKED, STDIN_FILE
 
-# Read at once. No file is held open between two of these: a job of 4096 ranks has as many files.
-_BLOCK = 1 << 18
+# Read at once; of many files together, and the least. None is held open between: a job of 4096 ranks has as many.
+_BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
 # No record is longer. What is would fill the memory, so its end is left out.
 _LONGEST = 1 << 24
 
@@ -24,10 +20,11 @@ class Lines:
     says what was wrong with a packed file, if anything. `told` is called with the number of bytes of each block read.
     """
 
-    def __init__(self, file: Path, start: int = 0, told: Callable[[int], object] = bool) -> None:
+    def __init__(self, file: Path, start: int = 0, told: Callable[[int], object] = bool, block: int = _BLOCK) -> None:
         self._file = file
         self._start = start
         self._told = told
+        self._block = block
         self.rest = b""
         self.broken: str | None = None
 
@@ -49,11 +46,11 @@ class Lines:
 
     def _blocks(self) -> Iterator[bytes]:
         if self._file == STDIN_FILE:
-            return iter(lambda: os.read(0, _BLOCK), b"")
-        return self._plain() if self._file.suffix not in _OPENERS else self._unpacked()
+            return blocks_of_stdin()
+        return self._plain(self._start) if self._file.suffix not in PACKED else self._unpacked()
 
-    def _plain(self) -> Iterator[bytes]:
-        position, identity = self._start, None
+    def _plain(self, position: int) -> Iterator[bytes]:
+        identity = None
         while True:
             with self._file.open("rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
@@ -62,7 +59,7 @@ class Lines:
                     return
                 identity = (status.st_dev, status.st_ino)
                 file.seek(position)
-                block = file.read(_BLOCK)
+                block = file.read(self._block)
             if not block:
                 return
             position += len(block)
@@ -71,46 +68,23 @@ class Lines:
 
     def _unpacked(self) -> Iterator[bytes]:
         skip = self._start
-        with self._file.open("rb") as packed, _OPENERS[self._file.suffix](packed) as file:
-            told = 0
-            while block := self._read(file):
-                self._told(packed.tell() - told)
-                told = packed.tell()
-                if skip < len(block):
-                    yield block[skip:]
-                skip = max(skip - len(block), 0)
-
-    def _read(self, file: Any) -> bytes:
+        inflate = inflating(self._file.suffix)
         try:
-            block: bytes = file.read1(_BLOCK)
-        except EOFError:
-            return b""  # what is behind is not there yet
-        except Exception as error:
-            if not isinstance(error, zlib.error | OSError) and type(error).__name__ != "ZstdError":
-                raise
+            for packed in self._plain(0):
+                for block in inflate(packed):
+                    if skip < len(block):
+                        yield block[skip:]
+                    skip = max(skip - len(block), 0)
+        except InflateError as error:
             self.broken = f"it can't be unpacked further: {error}"
-            return b""
-        return block
 
 
-def _gzip(packed: IO[bytes]) -> AbstractContextManager[Any]:
-    return gzip.open(packed)
+def blocks_of_stdin() -> Iterator[bytes]:
+    """Give standard input in blocks, each as soon as it is there."""
+    # By the descriptor: a read of Python's own waits for a full block, and may miss an interrupt over it.
+    return iter(lambda: os.read(0, _BLOCK), b"")
 
 
-def _zstd(packed: IO[bytes]) -> AbstractContextManager[Any]:
-    try:
-        import zstandard  # noqa: PLC0415 - it may not be installed
-    except ModuleNotFoundError:
-        raise MissingExtraError("zstd", "zstandard") from None
-    reader: AbstractContextManager[Any] = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-    return reader
-
-
-_OPENERS: dict[str, Callable[[IO[bytes]], AbstractContextManager[Any]]] = {".gz": _gzip, ".zst": _zstd}
-
-
-def tail(file: Path, size: int = 1 << 18) -> list[bytes]:
-    """Give the lines of a file's last bytes; the first of them may be a part of one."""
-    with file.open("rb") as opened:
-        opened.seek(max(os.fstat(opened.fileno()).st_size - size, 0))
-        return opened.read().split(b"\n")
+def block(files: int) -> int:
+    """Give how many bytes to read at once, so that a job of many ranks or attempts takes no more memory than one."""
+    return max(min(_BLOCK, _ALL_BLOCKS // files), _LEAST)

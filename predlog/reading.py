@@ -1,23 +1,20 @@
 """Files → typed records, in any process, while the run goes on; torch is never imported."""
 
-import heapq
 import os
-import shutil
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
-from operator import itemgetter
 from pathlib import Path
 
-from predlog import hypertext, places
-from predlog.attempts import Part, parts
+from predlog import attempts, hypertext, places
+from predlog.attempts import Part
 from predlog.damage import Damage, Damages, Sequence
 from predlog.ending import last
 from predlog.errors import RecordError, SchemaError, UnknownKindError
-from predlog.lines import Lines, tail
+from predlog.lines import Lines, block, blocks_of_stdin
+from predlog.merging import Source, merged
 from predlog.records import Comparison, Finding, Record, from_line
 
 # Seconds. A line is one `write`, so one without its end is whole within less, or never.
@@ -31,8 +28,8 @@ def read(path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bo
 
     `path` is a file (also `.gz` and `.zst`, the latter with the extra `zstd`), the folder of a run, a glob, or `-` for
     standard input. The files of several ranks are merged by step. Where a run was started again, a later attempt
-    replaces what earlier ones have between its first and its last step; `all_attempts=True` gives everything, attempt
-    by attempt, and standard input as it comes.
+    replaces what earlier ones have of a stream between its first and its last step there; `all_attempts=True` gives
+    everything, attempt by attempt, and standard input as it comes.
 
     Damaged lines are passed over, counted, and named in one warning a file when all has been read; `strict=True` raises
     RecordError at the first. A last line without its end is not there yet; in a file that was not written to within the
@@ -92,16 +89,14 @@ class Reading:
 
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
-        files = self.files or [self._stdin()]
-        sources = [self._records(file, part) for file in files for part in self._parts(file)]
-        if len(sources) == 1:
-            return sources[0]
-        return map(itemgetter(1), heapq.merge(*map(_placed, sources), key=itemgetter(0)))
+        parts = [(file, part) for file in self.files or [self._stdin()] for part in self._parts(file)]
+        sources = [Source(self._records(file, part, block(len(parts))), part.begins) for file, part in parts]
+        return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self._all_attempts)
 
     def _parts(self, file: Path) -> list[Part]:
-        if self._all_attempts or _last_attempt(file) == 1:
+        if self._all_attempts or attempts.has_one(file):
             return [Part()]
-        return parts(Lines(file)) or [Part()]
+        return attempts.parts(Lines(file)) or [Part()]
 
     def _stdin(self) -> Path:
         """Give standard input as a file: what a later attempt replaces is known when all of it has come."""
@@ -109,66 +104,46 @@ class Reading:
             return places.STDIN_FILE
         if self._spool is None:
             self._spool = tempfile.NamedTemporaryFile(prefix="predlog-")  # noqa: SIM115 - it lives as long as this
-            shutil.copyfileobj(sys.stdin.buffer, self._spool)
+            self._spool.writelines(blocks_of_stdin())
             self._spool.flush()
         return Path(self._spool.name)
 
-    def _records(self, file: Path, part: Part) -> Iterator[Record]:
-        lines = Lines(file, part.start, self.told)
+    def _records(self, file: Path, part: Part, block: int) -> Iterator[Record]:
+        lines = Lines(file, part.start, self.told, block)
         sequence = Sequence(self.damage)
+        has_all, is_whole = not part.later, part.attempt is None
+        name = file if self.files else Path(places.STDIN)
         number, expected = part.line - 1, 0
         for number, line in enumerate(islice(lines, part.lines), part.line):
             try:
                 record = from_line(line)
             except SchemaError as error:
-                raise SchemaError(error.written, error.known, error.version, f"{file} line {number}: ") from None
+                raise SchemaError(error.written, error.known, error.version, f"{name} line {number}: ") from None
             except RecordError as error:
                 if line:
                     sequence.explained += 1
-                    if not isinstance(error, UnknownKindError):
-                        self._damaged(file, number, str(error))
+                    if part.owns(number) and not isinstance(error, UnknownKindError):
+                        self._damaged(name, number, str(error))
                 continue
-            if record.seq != expected or record.attempt != sequence.attempt:
-                sequence.jump(record, expected, file, number)
-            expected = record.seq + 1
-            if part.attempt is None or part.has(record):
-                yield record
+            if is_whole or part.is_of(record):
+                if record.seq != expected or record.attempt != sequence.attempt:
+                    sequence.jump(record, expected, name, number)
+                expected = record.seq + 1
+                if has_all or part.has(record):
+                    yield record
         if part.lines is None:
-            self._ended(file, lines, number + 1)
+            self._ended(file, name, lines, number + 1)
 
-    def _ended(self, file: Path, lines: Lines, number: int) -> None:
+    def _ended(self, file: Path, name: Path, lines: Lines, number: int) -> None:
         if lines.broken:
-            self._damaged(file, number, lines.broken)
-        elif lines.rest and _is_old(file):
-            self.damage.note(Damage(file, number, "it has no end: a kill has torn it"))
+            self._damaged(name, number, lines.broken)
+        elif lines.rest and (not self.files or _is_old(file)):
+            self.damage.note(Damage(name, number, "it has no end: a kill has torn it"))
 
-    def _damaged(self, file: Path, number: int, reason: str) -> None:
+    def _damaged(self, name: Path, number: int, reason: str) -> None:
         if self._strict:
-            raise RecordError(f"{file} line {number}: {reason}")
-        self.damage.note(Damage(file, number, reason))
-
-
-def _placed(records: Iterator[Record]) -> Iterator[tuple[tuple[int, int], Record]]:
-    """Say where each record stands among those of other ranks: an attempt's by the highest step that it has reached."""
-    attempt, step = 0, -1
-    for record in records:
-        if record.attempt != attempt:
-            attempt, step = record.attempt, -1
-        if isinstance(record, Comparison | Finding):
-            step = max(step, record.step)
-        yield (attempt, step), record
-
-
-def _last_attempt(file: Path) -> int | None:
-    """Give the attempt of the last whole line, if it can be had without reading all: attempts stand in their order."""
-    if file.suffix in places.PACKED:
-        return None
-    for line in reversed(tail(file)):
-        try:
-            return from_line(line).attempt
-        except RecordError:
-            continue
-    return None
+            raise RecordError(f"{name} line {number}: {reason}")
+        self.damage.note(Damage(name, number, reason))
 
 
 def _is_old(file: Path) -> bool:

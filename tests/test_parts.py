@@ -357,7 +357,7 @@ ORDER = [
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
-    "places", "lines", "attempts", "damage", "ending", "reading", "selecting", "following",
+    "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
     "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
     "comparing", "differing",
