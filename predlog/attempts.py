@@ -2,16 +2,19 @@
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from predlog.errors import RecordError
 from predlog.places import PACKED
 from predlog.records import Comparison, Finding, Gap, Record, from_line, is_whole
 
 # In this order they stand in every line, and no text in a line holds a bare quotation mark.
 _HEAD = re.compile(rb'"attempt":(\d+),"rank":\d+,"seq":\d+(?:,"step":(\d+),"stream":"((?:[^"\\]|\\.)*)")?')
 _COMPARISON = b'{"event":"predlog.comparison"'
+_GAP = b'{"event":"predlog.gap"'
 # Bytes at a file's end, and so many samples of it, tell whether it has one attempt.
 _END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
 
@@ -20,8 +23,9 @@ _END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
 class Part:
     """The lines of a file in which those of one attempt stand: all of them, where its attempts are not told apart.
 
-    `own` lines from the first on are told of by this part alone, also what is damaged among them. `begins` is the step
-    of the first comparison, `steps` has the first and the last of each stream, and `later` the parts of later attempts.
+    `last` is the line of its last record. `own` lines from the first on are told of by this part alone, also what is
+    damaged among them. `begins` is the step of the first comparison, `steps` has the first and the last of each stream,
+    `reach` those of all that has a step, and `later` are the parts of later attempts that have been there, too.
     """
 
     attempt: int | None = None
@@ -29,8 +33,10 @@ class Part:
     line: int = 1
     lines: int | None = None
     own: int | None = None
+    last: int = 0
     begins: int = -1
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    reach: tuple[int, int] | None = None
     later: tuple["Part", ...] = ()
 
     def is_of(self, record: Record) -> bool:
@@ -61,7 +67,6 @@ class Part:
 def parts(lines: Iterable[bytes]) -> list[Part]:
     """Give a file's attempts, oldest first, each with where its lines begin and end, and what comes behind it."""
     found: dict[int, Part] = {}
-    ends: dict[int, int] = {}
     streams: dict[bytes, str] = {}
     offset = 0
     for number, line in enumerate(lines, 1):
@@ -71,11 +76,16 @@ def parts(lines: Iterable[bytes]) -> list[Part]:
             part = found.get(attempt)
             if part is None:
                 part = found[attempt] = Part(attempt, offset, number)
-            if head[2] is not None and line.startswith(_COMPARISON):
-                _met(part, _stream(line, head[3], streams), int(head[2]))
-            ends[attempt] = number
+            if head[2] is not None:
+                step = int(head[2])
+                part.reach = _wider(part.reach, step, step)
+                if line.startswith(_COMPARISON):
+                    _met(part, _stream(line, head[3], streams), step)
+            elif line.startswith(_GAP) and isinstance(gap := _read(line), Gap):
+                part.reach = _wider(part.reach, gap.first_step, gap.last_step)
+            part.last = number
         offset += len(line) + 1
-    return _joined(found, ends)
+    return _joined(found)
 
 
 def has_one(file: Path) -> bool:
@@ -97,32 +107,49 @@ def has_one(file: Path) -> bool:
 def _met(part: Part, stream: str, step: int) -> None:
     if not part.steps:
         part.begins = step
-    first, last = part.steps.get(stream, (step, step))
-    part.steps[stream] = min(first, step), max(last, step)
+    part.steps[stream] = _wider(part.steps.get(stream), step, step)
+
+
+def _wider(known: tuple[int, int] | None, first: int, last: int) -> tuple[int, int]:
+    return (first, last) if known is None else (min(known[0], first), max(known[1], last))
 
 
 def _stream(line: bytes, written: bytes, known: dict[bytes, str]) -> str:
     """Give a stream's name as records have it, by how it is written."""
-    if written not in known:
-        record = from_line(line)
-        assert isinstance(record, Comparison)  # noqa: S101 - for the type checker
+    if written not in known and isinstance(record := _read(line), Comparison):
         known[written] = record.stream
-    return known[written]
+    return known.get(written, "")
 
 
-def _joined(found: dict[int, Part], ends: dict[int, int]) -> list[Part]:
+def _read(line: bytes) -> Record | None:
+    try:
+        return from_line(line)
+    except RecordError:
+        return None  # who reads the lines will say so
+
+
+def _joined(found: dict[int, Part]) -> list[Part]:
     """Let each part reach to where the next begins, so that no line between them, damaged ones above all, is missed."""
-    beginnings = sorted(part.line for part in found.values())
-    if beginnings:
+    if found:
         first = min(found.values(), key=_line)
         first.start, first.line = 0, 1
-    for attempt, part in found.items():
-        following = [line - 1 for line in beginnings if line > part.line]
-        if following:
-            part.own = following[0] - part.line + 1
-            part.lines = max(ends[attempt], following[0]) - part.line + 1
-        part.later = tuple(found[later] for later in sorted(found) if later > attempt)
-    return [found[attempt] for attempt in sorted(found)]
+    beginnings = sorted(map(_line, found.values()))
+    ordered = [found[attempt] for attempt in sorted(found)]
+    for place, part in enumerate(ordered):
+        following = bisect_right(beginnings, part.line)
+        if following < len(beginnings):
+            part.own = beginnings[following] - part.line
+            part.lines = max(part.last, beginnings[following] - 1) - part.line + 1
+        part.later = tuple(later for later in ordered[place + 1 :] if _have_met(part, later))
+    return ordered
+
+
+def _have_met(part: Part, later: Part) -> bool:
+    """Say whether a later attempt has been where this one was."""
+    if part.reach is None:
+        return False
+    start, end = part.reach
+    return any(first <= end and last >= start for first, last in later.steps.values())
 
 
 def _line(part: Part) -> int:

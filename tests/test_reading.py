@@ -206,7 +206,7 @@ class TestAttempts:
             assert steps(found) == [*wanted, *also]
             assert not found.damage
             lines = file.read_bytes().splitlines(keepends=True)
-            file.write_bytes(b"".join([*lines[:6], *[b"junk\n"] * 70, *lines[6:]]))
+            file.write_bytes(b"".join([*[b"junk\n"] * 10, *lines[:6], *[b"junk\n"] * 60, *lines[6:]]))
             with pytest.warns(UserWarning, match="70 lines are passed over"):
                 assert len(steps(found)) == len([*wanted, *also])
             assert found.damage.total == 70
@@ -248,7 +248,7 @@ class TestAttempts:
         """A run that was started a thousand times is read within the memory of one."""
         write(tmp_path / "one.jsonl", attempt(1, range(5000)))
         write(tmp_path / "many.jsonl", *(attempt(one, range(5 * one, 5 * one + 5)) for one in range(1, 1001)))
-        assert peak(tmp_path / "many.jsonl") < peak(tmp_path / "one.jsonl") + 25
+        assert peak(tmp_path / "many.jsonl") < peak(tmp_path / "one.jsonl") + 40
 
 
 class TestDamage:
