@@ -14,7 +14,7 @@ from predlog.places import STDIN_FILE
 # Read at once. No file is held open between two of these: a job of 4096 ranks has as many files.
 _BLOCK = 1 << 18
 # No record is longer. What is would fill the memory, so its end is left out.
-_LONGEST = 1 << 24
+LONGEST = 1 << 24
 
 
 class Lines:
@@ -37,7 +37,7 @@ class Lines:
         size = 0
         for block in self._blocks():
             first, *lines = block.split(b"\n")
-            if size < _LONGEST:
+            if size < LONGEST:
                 parts.append(first)
                 size += len(first)
             if lines:
