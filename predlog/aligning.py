@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from predlog.records import Comparison
 
-# Comparisons of one run that wait for the other: some tens of megabytes.
-MOST_WAITING = 4096
+# Comparisons that wait for the other run, of both together: some tens of megabytes.
+MOST_WAITING = 8192
 
 _step = attrgetter("step")
 Group = list[Comparison]
@@ -46,6 +46,11 @@ class _Side:
         self.is_read = not found
         return list(found)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that the other run should be read first."""
+        return self.waiting > MOST_WAITING // 2
+
     def next_step(self, stream: str) -> int | None:
         """Give the step of a stream that has waited for longest."""
         queue = self._queues.get(stream)
@@ -66,18 +71,25 @@ def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligne
     """Yield every comparison of both once, those of the same stream and step together.
 
     The steps of a stream must ascend, as `predlog.read` gives them. Streams may count their steps each in its own way:
-    what one run has waits until the other is past that step in that stream, or until too much waits.
+    what one run has waits until the other is past that step in that stream, or until too much of both waits; a step is
+    never parted. Runs that are the same meet throughout: of two, only the one that is ahead has anything that waits.
     """
     sides = _Side(a), _Side(b)
-    while not all(side.is_read for side in sides):
-        reader = min((side for side in sides if not side.is_read), key=_step)
+    while unread := [side for side in sides if not side.is_read]:
+        # The one whose step is lower comes next, unless so much of it waits that only the other can make room.
+        reader = min([side for side in unread if not side.is_full] or unread, key=_step)
         for stream in reader.read():
             yield from _meet(stream, *sides)
-        for place, side in enumerate(sides):
-            while side.waiting > MOST_WAITING:
-                yield _alone(side, side.fullest(), place)
+        yield from _make_room(*sides)
     for place, side in enumerate(sides):
         while side.waiting:
+            yield _alone(side, side.fullest(), place)
+
+
+def _make_room(a: _Side, b: _Side) -> Iterator[Aligned]:
+    """Give up waiting where the other run has ended, or, if too much of both waits, is at or past that step."""
+    for place, (side, other) in enumerate(((a, b), (b, a))):
+        while side.is_full and (other.is_read or (other.is_full and other.step >= side.step)):
             yield _alone(side, side.fullest(), place)
 
 

@@ -1,5 +1,6 @@
 """One stream and codebook of two runs → how it compares, and where it differs first."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -100,9 +101,9 @@ class Row:
             self._miss(step, "a" if a else "b")
             return
         self.steps += 1
-        others = {(one.rank, one.sample): one for one in b}
-        for one in a:
-            other = others.pop((one.rank, one.sample), None)
+        others = _placed(b)
+        for place, one in _placed(a).items():
+            other = others.pop(place, None)
             if other is None:
                 self._lone(one, "a")
             else:
@@ -141,6 +142,17 @@ class Row:
         # Of other data, no position stands for the same.
         self.a.add(a, [*a.tokens] if is_other_data else [one for one, _ in pairs], is_counted=is_counted)
         self.b.add(b, [*b.tokens] if is_other_data else [other for _, other in pairs], is_counted=is_counted)
+
+
+def _placed(group: Group) -> dict[tuple[int, int, int], Comparison]:
+    """Tell comparisons of a step apart by rank and sample; those that have both in common by their order."""
+    seen = Counter[tuple[int, int]]()
+    placed = {}
+    for one in group:
+        key = one.rank, one.sample
+        placed[*key, seen[key]] = one
+        seen[key] += 1
+    return placed
 
 
 def _first(contrast: Contrast, one: Comparison) -> First:

@@ -1,4 +1,4 @@
-"""A file → its last records, found from its end, however long it is."""
+"""A file → its last records, found from its end, however long it is; and those of what can only be gone through."""
 
 import os
 from collections import deque
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from predlog.errors import RecordError, SchemaError
-from predlog.lines import Lines
+from predlog.lines import LONGEST, Lines
 from predlog.places import PACKED
 from predlog.records import Record, from_line
 
@@ -34,12 +34,12 @@ def last(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) ->
     With them come all whose lines begin with one of `also`, from among them and from the 64 MiB before them.
     """
     if file.suffix in PACKED:
-        return _last_unpacked(file, many, wanted, also), 0
+        return latest(reads(Lines(file)), many, wanted, also), 0
     with file.open("rb", buffering=0) as opened:
         end = _end(opened.fileno(), os.fstat(opened.fileno()).st_size)
         found: deque[Read] = deque()
         left, budget = many, _FURTHER
-        for line in _backwards(opened.fileno(), end) if many or also else ():
+        for line in backwards(opened.fileno(), end) if many or also else ():
             if left or line.startswith(also):
                 for read in reads([line]):
                     is_wanted = left > 0 and wanted(read.record)
@@ -64,11 +64,14 @@ def reads(lines: Iterable[bytes]) -> Iterator[Read]:
             continue
 
 
-def _last_unpacked(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...]) -> list[Read]:
-    """Read a file from its beginning, since nothing else leads to its end."""
+def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> list[Read]:
+    """Give the last of some records as `last` does, where nothing leads to their end but to go through them all.
+
+    With them come the last thousand at most of those before and among them whose lines begin with one of `also`.
+    """
     here: deque[tuple[int, Read]] = deque()
     beside: deque[tuple[int, Read]] = deque(maxlen=_MOST_BESIDE)
-    for placed in enumerate(reads(Lines(file))):
+    for placed in enumerate(found):
         is_wanted = wanted(placed[1].record)
         if is_wanted:
             here.append(placed)
@@ -91,18 +94,21 @@ def _end(file: int, size: int) -> int:
     return 0
 
 
-def _backwards(file: int, end: int) -> Iterator[bytes]:
-    """Give the lines before an offset, the last one first."""
+def backwards(file: int, end: int) -> Iterator[bytes]:
+    """Give the lines before an offset, at which one ends, the last one first; in place of an overlong one nothing."""
     parts: list[bytes] = []
+    size = 0
     position = end - 1  # its newline ends the last line
     while position > 0:
         start = max(position - _BLOCK, 0)
         *lines, behind = os.pread(file, position - start, start).split(b"\n")
-        parts.append(behind)
+        size += len(behind)
+        # A part of a line could pass for a whole one, so of a line that is left out nothing remains.
+        parts = [*parts, behind] if size <= LONGEST else []
         if lines:
             yield b"".join(reversed(parts))
             yield from reversed(lines[1:])
-            parts = [lines[0]]
+            parts, size = [lines[0]], len(lines[0])
         position = start
     if parts:
         yield b"".join(reversed(parts))

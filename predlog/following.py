@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import cast
 
 from predlog.damage import Damage
-from predlog.ending import Read
+from predlog.ending import Read, backwards, reads
 from predlog.errors import RecordError, SchemaError, UnknownKindError
-from predlog.records import Record, from_line, is_whole
+from predlog.lines import LONGEST
+from predlog.records import Record, from_line
 
 _BLOCK = 1 << 18
 # So many bytes before the place reached tell whether the file is still what was read.
@@ -30,10 +31,12 @@ class Follower:
         self.damage: list[Damage] = []
         self._file: int | None = None
         self._offset = offset
-        self._rest = b""
+        self._begun: list[bytes] = []
+        self._size = 0
         self._last = b""
+        self._counted = (1, 0)
         self._generation = 0
-        self._reached: dict[tuple[int, int], tuple[int, str]] = {}
+        self._reached: dict[tuple[str | None, int], dict[int, tuple[int, str]]] = {}
 
     def poll(self) -> Iterator[Read]:
         """Give what has come since; each block is given before the next is read."""
@@ -63,16 +66,23 @@ class Follower:
 
     def _remember(self, file: int) -> None:
         """Know what stands before the offset, so that it is known again in a file that takes this one's place."""
-        start = max(self._offset - _BLOCK, 0)
-        before = os.pread(file, self._offset - start, start)
-        self._last = before[-_REMEMBERED:]
-        for line in before.split(b"\n")[bool(start) : -1]:
-            if is_whole(line) and (read := self._read(line, 0)):
-                self._is_repeated(read.record)
+        start = max(self._offset - _REMEMBERED, 0)
+        self._last = os.pread(file, self._offset - start, start)
+        before: list[Record] = []
+        size = 0
+        for line in backwards(file, self._offset):
+            size += len(line) + 1
+            if size > (_BLOCK if before else LONGEST):
+                break
+            before += [read.record for read in reads([line])]
+        for record in reversed(before):
+            self._is_repeated(record)
 
     def _begin(self) -> None:
-        self._offset = 0
-        self._rest = self._last = b""
+        self._offset = self._size = 0
+        self._begun = []
+        self._last = b""
+        self._counted = (1, 0)
         self._generation += 1
 
     def _look_back(self, file: int) -> None:
@@ -83,14 +93,30 @@ class Follower:
 
     def _new(self, file: int) -> Iterator[Read]:
         while block := os.pread(file, _BLOCK, self._offset):
-            start = self._offset - len(self._rest)
-            self._offset += len(block)
-            self._last = (self._last + block)[-_REMEMBERED:]
-            *lines, self._rest = (self._rest + block).split(b"\n")
-            for line in lines:
+            for start, line in self._ended(block):
                 if line and (read := self._read(line, start)) and not self._is_repeated(read.record):
                     yield read
-                start += len(line) + 1
+
+    def _ended(self, block: bytes) -> list[tuple[int, bytes]]:
+        """Give the lines that end in a block, each with where it begins."""
+        start = self._offset - self._size
+        self._offset += len(block)
+        self._last = (self._last + block)[-_REMEMBERED:]
+        first, *more = block.split(b"\n")
+        self._go_on(first)
+        ended = []
+        for line in more:
+            ended.append((start, b"".join(self._begun)))
+            start += self._size + 1
+            self._begun, self._size = [], 0
+            self._go_on(line)
+        return ended
+
+    def _go_on(self, part: bytes) -> None:
+        """Keep a part of a line, unless it is longer than any: as in `Lines`, its beginning is damage enough."""
+        if self._size < LONGEST:
+            self._begun.append(part)
+        self._size += len(part)
 
     def _read(self, line: bytes, start: int) -> Read | None:
         try:
@@ -106,22 +132,27 @@ class Follower:
     def _number(self, offset: int) -> int:
         """Count the lines up to an offset, which only damaged ones are worth."""
         assert self._file is not None  # noqa: S101 - for the type checker
-        number, position = 1, 0
+        number, position = self._counted
         while block := os.pread(self._file, min(_BLOCK, offset - position), position):
             number += block.count(b"\n")
             position += len(block)
+        self._counted = number, position
         return number
 
     def _is_repeated(self, record: Record) -> bool:
         """Say whether a record of a file that took another's place was in that one, too.
 
-        A `seq` that was there before and a time that was not are those of another run, which counts anew.
+        A `seq` that was there before and a time that was not are those of a run that took the place of one of its name
+        and counts anew. Of an attempt that came before those remembered, the time alone tells.
         """
-        key = (record.rank, record.attempt)
-        seq, at = self._reached.get(key, (-1, ""))
-        if self._generation and record.seq <= seq and record.timestamp <= at:
-            return True
-        self._reached[key] = (record.seq, max(at, record.timestamp))
+        attempts = self._reached.setdefault((record.run, record.rank), {})
+        seq, at = attempts.get(record.attempt, (-1, ""))
+        if self._generation and attempts:
+            is_earlier = record.attempt not in attempts and record.attempt < max(attempts)
+            until = max(at for _, at in attempts.values()) if is_earlier else at
+            if record.timestamp <= until and (is_earlier or record.seq <= seq):
+                return True
+        attempts[record.attempt] = (record.seq, max(at, record.timestamp))
         return False
 
     def _is_replaced(self, file: int) -> bool:

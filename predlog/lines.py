@@ -10,7 +10,7 @@ from predlog.places import PACKED, STDIN_FILE
 # Read at once; of many files together, and the least. None is held open between: a job of 4096 ranks has as many.
 _BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
 # No record is longer. What is would fill the memory, so its end is left out.
-_LONGEST = 1 << 24
+LONGEST = 1 << 24
 
 
 class Lines:
@@ -34,7 +34,7 @@ class Lines:
         size = 0
         for block in self._blocks():
             first, *lines = block.split(b"\n")
-            if size < _LONGEST:
+            if size < LONGEST:
                 parts.append(first)
                 size += len(first)
             if lines:

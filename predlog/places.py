@@ -2,6 +2,8 @@
 
 import glob
 import os
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from predlog.errors import NoRecordsError
@@ -18,9 +20,11 @@ def files(path: str | os.PathLike[str]) -> list[Path]:
     A file that stands there packed and unpacked counts once, unpacked. Files come in the order of their ranks.
 
     Raises:
-        NoRecordsError: There is nothing at `path`, or no such file in the folder.
+        NoRecordsError: There is nothing at `path`, or no such file in the folder; or it is a pipe or a device.
     """
     place = Path(path)
+    if is_stream(place):  # it has no end to look at, and can't be read twice
+        raise NoRecordsError(f"{place} is no file: pipe it in and read {STDIN}")
     if place.is_dir():
         if found := _in_folder(place):
             return found
@@ -32,19 +36,38 @@ def files(path: str | os.PathLike[str]) -> list[Path]:
     if not glob.has_magic(os.fspath(path)):
         raise NoRecordsError(f"{place} does not exist")
     matches = [Path(match) for match in glob.glob(os.fspath(path), recursive=True)]  # noqa: PTH207 - it may be absolute
-    found = [file for match in matches for file in (_in_folder(match) if match.is_dir() else [match])]
+    here = [match for match in matches if not is_stream(match)]
+    found = [file for match in here for file in (_in_folder(match) if match.is_dir() else [match])]
     if not found:
         raise NoRecordsError(f"no file fits {place}")
-    return sorted(dict.fromkeys(found), key=_in_order)
+    return _once(found)
+
+
+def is_stream(place: Path) -> bool:
+    """Say whether what stands at a path is neither a file nor a folder."""
+    try:
+        mode = place.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    found = {file for name in _NAMES for file in folder.glob(name)}
-    return sorted((file for file in found if _unpacked(file) not in found or _unpacked(file) == file), key=_in_order)
+    return _once(file for name in _NAMES for file in folder.glob(name))
+
+
+def _once(found: Iterable[Path]) -> list[Path]:
+    """Put files in order, each once: unpacked, or, if it stands there only packed, in one of its packings."""
+    once = {_unpacked(file): file for file in sorted(found, key=_packing, reverse=True)}
+    return sorted(once.values(), key=_in_order)
 
 
 def _unpacked(file: Path) -> Path:
     return file.with_suffix("") if file.suffix in PACKED else file
+
+
+def _packing(file: Path) -> int:
+    return PACKED.index(file.suffix) if file.suffix in PACKED else -1
 
 
 def _in_order(file: Path) -> tuple[str, int, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from predlog import aligning
@@ -30,9 +30,12 @@ def difference(a: Made, b: Made) -> Difference:
 
 @st.composite
 def runs(draw: st.DrawFn) -> list[Record]:
-    """Draw a run of two streams, one with codebooks, of some steps, samples and ranks, in the reader's order."""
+    """Draw a run of two streams, one with codebooks, of some steps, samples and ranks, in the reader's order.
+
+    Of one sample and rank there may be several at a step: a loop may compare more than once.
+    """
     lane = st.sampled_from([("text", None), ("audio", 0), ("audio", 1)])
-    places = st.sets(st.tuples(st.integers(0, 5), lane, st.integers(0, 1), st.integers(0, 1)), max_size=8)
+    places = st.lists(st.tuples(st.integers(0, 5), lane, st.integers(0, 1), st.integers(0, 1)), max_size=8)
     made = []
     for step, (stream, codebook), sample, rank in sorted(draw(places), key=str):
         tokens = [
@@ -87,7 +90,7 @@ class TestLaws:
     @given(runs(), runs())
     def test_the_same_by_brute_force(self, a: list[Record], b: list[Record]) -> None:
         """Steps, records and tokens are those that a reader finds who keeps all records of both."""
-        one, other = ({_place(each): each for each in run if isinstance(each, Comparison)} for run in (a, b))
+        one, other = _placed(a), _placed(b)
         found = Difference(a, b)
         common = one.keys() & other.keys()
         assert sum(row.records for row in found.rows.values()) == len(common)
@@ -107,8 +110,14 @@ class TestLaws:
         assert sum(row.only_b.steps for row in found.rows.values()) == len(steps[1] - steps[0])
 
 
-def _place(one: Comparison) -> tuple[int, tuple[str, int | None], int, int]:
-    return one.step, (one.stream, one.codebook), one.sample, one.rank
+def _placed(run: list[Record]) -> dict[tuple[int, tuple[str, int | None], int, int, int], Comparison]:
+    """Give the comparisons of a run by what they are held against, those of one place by their number there."""
+    found: dict[Any, Comparison] = {}
+    for one in run:
+        if isinstance(one, Comparison):
+            place = one.step, (one.stream, one.codebook), one.sample, one.rank
+            found[*place, sum(key[:-1] == place for key in found)] = one
+    return found
 
 
 class TestAligning:
@@ -128,6 +137,23 @@ class TestAligning:
             ("text", 980, 0, 1), ("text", 990, 1, 0), ("text", 1000, 1, 1), ("text", 1010, 1, 0),
             ("text", 1020, 1, 1), ("eval", 0, 1, 1), ("eval", 10, 1, 1),
         }  # fmt: skip
+
+    @given(
+        st.lists(st.tuples(st.sampled_from(["text", "eval"]), st.integers(0, 30), st.integers(1, 9), st.booleans())),
+        st.integers(0, 20),
+    )
+    @example([("text", 0, 5000, True)], aligning.MOST_WAITING)
+    @example([("text", 9000, 1, True), ("eval", 0, 9000, False), ("text", 9010, 1, True)], aligning.MOST_WAITING)
+    def test_a_run_meets_itself(self, parts: list[tuple[str, int, int, bool]], most: int) -> None:
+        """However much there is of one step, and of a stream that counts for itself, nothing is given up that comes."""
+        run = self.steps(
+            *((stream, at if is_one else at + n) for stream, at, many, is_one in parts for n in range(many))
+        )
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(aligning, "MOST_WAITING", most)
+            met = list(aligned(run, run))
+        assert all(one.a == one.b for one in met)
+        assert sum(len(one.a) for one in met) == len(run)
 
     @pytest.mark.parametrize("every", [1, 2, 7])
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch, every: int) -> None:

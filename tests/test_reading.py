@@ -103,6 +103,27 @@ class TestPlaces:
         plain.unlink()
         assert len(list(predlog.read(run))) == 3 * 12
 
+    def test_packed_beside_unpacked_counts_once(self, run: Path) -> None:
+        """Also where a glob finds both, or a file in two packings."""
+        plain = run / "predictions.jsonl"
+        zipped, other = (plain.with_name(f"{plain.name}{suffix}") for suffix in (".gz", ".zst"))
+        zipped.write_bytes(gzip.compress(plain.read_bytes()))
+        other.write_bytes(zstandard.ZstdCompressor().compress(plain.read_bytes()))
+        for stands in (plain, zipped):
+            assert predlog.read(f"{run}/predictions.*").files == [stands]
+            assert predlog.read(run).files[0] == stands
+            stands.unlink()
+        assert predlog.read(f"{run}/predictions.*").files == [other]
+
+    def test_what_is_no_file(self, run: Path) -> None:
+        """A pipe or a device can't be looked through, which is said with what can be done; a glob passes over it."""
+        pipe = run / "predictions-x.jsonl"
+        os.mkfifo(pipe)
+        for path in (pipe, Path(os.devnull)):
+            with pytest.raises(NoRecordsError, match="is no file: pipe it in and read -"):
+                predlog.read(path)
+        assert len(predlog.read(f"{run}/predictions*").files) == 12
+
     def test_a_packed_file_that_is_cut_or_damaged(self, tmp_path: Path) -> None:
         """What could be unpacked is read; what is not packed is named, an end that is missing is not there yet."""
         letters = random.Random(0)

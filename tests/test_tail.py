@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -11,15 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from predlog import cli, records
+from predlog import cli, following, records
 from predlog.ending import last
 from predlog.following import Follower
 from tests import events
 
 PREDLOG = [sys.executable, "-m", "predlog.cli"]
+# The same, and at the end on stderr the most memory that it took, in KiB.
+_MEASURED = """
+import sys; from predlog import cli; cli.main(sys.argv[1:])
+sys.stderr.write(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])
+"""
+MEASURED = [sys.executable, "-c", _MEASURED]
+MOST_KIB = 120 << 10
 
 
 def comparisons(numbers: range, **fields: Any) -> list[bytes]:
@@ -28,6 +36,17 @@ def comparisons(numbers: range, **fields: Any) -> list[bytes]:
         records.to_line(events.comparison(seq=one, step=one, timestamp=f"2026-01-02T03:04:05.{one:06}Z", **fields))
         for one in numbers
     ]
+
+
+def change(file: Path, how: str) -> None:
+    content = file.read_bytes()
+    if how == "truncate":
+        os.truncate(file, 0)
+    elif how == "replace":
+        file.unlink()
+        file.write_bytes(content)
+    else:
+        file.write_bytes(content[len(content) // 2 :])
 
 
 def seqs(follower: Follower) -> list[int]:
@@ -53,6 +72,16 @@ class TestLast:
         assert [read.record.seq for read in found] == (wanted[-many:] if many else [])
         assert [read.line + b"\n" for read in found] == [lines[read.record.seq] for read in found]
         assert end == len(b"".join(lines))
+
+    def test_a_line_longer_than_any(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """None of it is kept, and no part of it passes for a record, wherever blocks end."""
+        before, inside, behind = comparisons(range(3))
+        file = tmp_path / "x.jsonl"
+        monkeypatch.setattr("predlog.ending.LONGEST", 1000)
+        monkeypatch.setattr("predlog.ending._BLOCK", len(inside) + len(behind) - 1)
+        for padding in range(900, 1200):
+            file.write_bytes(before + b"\0" * padding + inside + behind)
+            assert [read.record.seq for read in last(file, 9, lambda _: True)[0]] == [0, 2]
 
 
 class TestFollower:
@@ -108,42 +137,89 @@ class TestFollower:
         file.write_bytes(b"".join(map(records.to_line, later)))
         assert seqs(follower) == [0, 1, 2]
 
+    def test_another_run_from_before(self, file: Path) -> None:
+        """A file of another run may take the name, and be older: none of it was there before."""
+        follower = Follower(file)
+        assert seqs(follower) == [0, 1, 2, 3, 4]
+        file.unlink()
+        older = [events.comparison(seq=one, run="other", timestamp="2026-01-01T00:00:00.000000Z") for one in range(3)]
+        file.write_bytes(b"".join(map(records.to_line, older)))
+        assert seqs(follower) == [0, 1, 2]
+
+    @pytest.mark.parametrize("how", ["replaced", "truncated"])
+    def test_more_than_is_remembered(self, file: Path, how: str) -> None:
+        """Of a file that takes its own place, as rsync leaves it, what was there of old attempts is not given again."""
+        noise = {"noise": "x" * (following._BLOCK // 100)}
+        lines = comparisons(range(5), context=noise) + comparisons(range(5, 200), attempt=2, context=noise)
+        file.write_bytes(b"".join(lines))
+        follower = Follower(file, file.stat().st_size)
+        assert seqs(follower) == []
+        if how == "replaced":
+            file.unlink()
+        else:
+            file.write_bytes(b"")
+            assert seqs(follower) == []
+        file.write_bytes(b"".join([*lines, *comparisons(range(200, 202), attempt=2)]))
+        assert seqs(follower) == [200, 201]
+
     def test_damage_is_named(self, file: Path) -> None:
         """A damaged line is kept with its number in the file, wherever following began."""
         follower = Follower(file, file.stat().st_size)
         with file.open("ab") as opened:
             opened.write(b"".join([*comparisons(range(5, 7)), b"Killed\n", *comparisons(range(8, 9))]))
         assert seqs(follower) == [5, 6, 8]
-        assert [one.line for one in follower.damage] == [8]
+        with file.open("ab") as opened:
+            opened.write(b"".join([b"Killed\n", *comparisons(range(9, 10)), b"Killed\n"]))
+        assert seqs(follower) == [9]
+        assert [one.line for one in follower.damage] == [8, 10, 12]
 
-    @given(st.lists(st.sampled_from(["write", "half", "truncate", "replace", "rewrite", "poll"]), max_size=30))
+    @given(
+        st.lists(
+            st.sampled_from(["write", "half", "again", "truncate", "replace", "rewrite", "poll", "join"]), max_size=30
+        ),
+        st.integers(1, 3000),
+    )
+    @example(["write", "again", "write", "write", "join", "replace"], 1)
+    @example(["write", "write", "join", "truncate", "again", "write", "join", "replace", "write"], 1)
     def test_nothing_is_lost_and_nothing_twice(
-        self, tmp_path_factory: pytest.TempPathFactory, happens: list[str]
+        self, tmp_path_factory: pytest.TempPathFactory, happens: list[str], block: int
     ) -> None:
-        """Whatever is done to the file behind a poll, every line that was there at one is given once."""
+        """Whatever is done to the file behind a poll, every line that was there at one is given once.
+
+        However many attempts there are, and however little of them a follower that begins at the end remembers.
+        """
         file = tmp_path_factory.mktemp("follow") / "x.jsonl"
-        follower, found, number = Follower(file), [], 0
-        for what in happens:
-            if what in {"write", "half"}:
-                (line,) = comparisons(range(number, number + 1))
-                with file.open("ab", buffering=0) as opened:
-                    opened.write(line[:40])
-                    found += seqs(follower) if what == "half" else []
-                    opened.write(line[40:])
-                number += 1
-            elif what == "poll":
-                found += seqs(follower)
-            elif file.exists():
-                found += seqs(follower)
-                content = file.read_bytes()
-                if what == "truncate":
-                    os.truncate(file, 0)
-                elif what == "replace":
-                    file.unlink()
-                    file.write_bytes(content)
-                else:
-                    file.write_bytes(content[len(content) // 2 :])
-        found += seqs(follower)
+        follower, found, number, attempt, first = Follower(file), list[int](), 0, 1, 0
+
+        def look() -> None:
+            found.extend(read.record.step for read in follower.poll() if isinstance(read.record, records.Comparison))
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("predlog.following._BLOCK", block)
+            for what in happens:
+                if what in {"write", "half"}:
+                    at = f"2026-01-02T03:04:05.{number:06}Z"
+                    event = events.comparison(seq=number - first, step=number, attempt=attempt, timestamp=at)
+                    line = records.to_line(event)
+                    with file.open("ab", buffering=0) as opened:
+                        opened.write(line[:40])
+                        if what == "half":
+                            look()
+                        opened.write(line[40:])
+                    number += 1
+                elif what == "again":
+                    attempt, first = attempt + 1, number
+                elif what == "poll":
+                    look()
+                elif file.exists():
+                    look()
+                    if what == "join":
+                        follower.close()
+                        follower = Follower(file, file.stat().st_size)
+                        look()
+                    else:
+                        change(file, what)
+            look()
         assert found == [*range(number)]
 
 
@@ -198,6 +274,26 @@ class TestCommand:
         whole = b"".join(file.read_bytes() for file in run.iterdir())
         assert all(line in whole for line in lines)
 
+    @pytest.mark.parametrize("many", ["4", "6", "all"])
+    def test_the_order_is_that_of_writing(
+        self, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], many: str
+    ) -> None:
+        """A file's own order is kept, though a later attempt's clock is behind; files are merged by time."""
+        early, noon, late = (f"2026-01-02T{hour}:00:0" for hour in ("11", "12", "13"))
+        for name, rank, ats in (
+            ("", 0, [noon + "1", noon + "3", early + "1", early + "2"]),
+            ("-rank1", 1, [noon + "2", late]),
+        ):
+            made = [
+                events.comparison(step=step, rank=rank, attempt=1 + at.startswith(early), timestamp=f"{at}.000000Z")
+                for step, at in enumerate(ats)
+            ]
+            (tmp_path / f"predictions{name}.jsonl").write_bytes(b"".join(map(records.to_line, made)))
+        assert cli.main(["tail", "--json", "-n", many, str(tmp_path)]) == 0
+        shown = [(one["rank"], one["step"]) for one in map(json.loads, capfdbinary.readouterr().out.splitlines())]
+        whole = [(0, 0), (1, 0), (0, 1), (0, 2), (0, 3), (1, 1)]
+        assert shown == (whole if many == "all" else whole[-int(many) :])
+
     def test_the_console_shows_the_same(self, run: Path) -> None:
         """In a pipe the lines of a log, with colours forced the tables of a terminal."""
         for variables, sign in (
@@ -246,16 +342,20 @@ class TestCommand:
 
     def test_of_standard_input(self, run: Path) -> None:
         """`tail -f file | predlog tail -` shows each line as it comes; with `-n` it waits for the end."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         with subprocess.Popen(
-            [*PREDLOG, "tail", "-", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*PREDLOG, "tail", "-", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            for line in comparisons(range(3)):
-                process.stdin.write(line)
-                process.stdin.flush()
-                assert process.stdout.readline() == line
-            process.stdin.close()
+            try:
+                for line in comparisons(range(3)):
+                    process.stdin.write(line)
+                    process.stdin.flush()
+                    assert select.select([process.stdout], [], [], 30)[0]
+                    assert process.stdout.readline() == line
+            finally:
+                process.stdin.close()
         done = subprocess.run(
             [*PREDLOG, "tail", "-", "--json", "-n", "2"],
             input=b"".join(comparisons(range(9))),
@@ -263,6 +363,50 @@ class TestCommand:
             check=True,
         )
         assert done.stdout == b"".join(comparisons(range(7, 9)))
+
+    def test_of_standard_input_memory_is_bounded(self) -> None:
+        """The last lines of what is piped in take no more than they need, however much there is before them."""
+        noise = {"noise": "x" * 1_000_000}
+        lines = comparisons(range(200), context=noise)
+        lines += [records.to_line(events.finding(seq=seq, context=noise)) for seq in range(200, 202)]
+        lines += comparisons(range(202, 204))
+        done = subprocess.run(
+            [*MEASURED, "tail", "-", "-n", "1", "--json"], input=b"".join(lines), capture_output=True, check=True
+        )
+        assert done.stdout == lines[-1]
+        assert int(done.stderr) < MOST_KIB
+
+    def test_standard_input_that_is_closed(self) -> None:
+        """It is one line on stderr, and 2."""
+        command = ["sh", "-c", 'exec "$@" <&-', "sh", *PREDLOG, "tail", "-"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (2, "predlog: standard input is closed\n")
+
+    @pytest.mark.parametrize("arguments", [[], ["-f"], ["-n", "all"]])
+    def test_what_is_no_file(self, tmp_path: Path, arguments: list[str]) -> None:
+        """A pipe that is named, as a shell's `<(…)` is, is refused with a way to do it, and not waited for."""
+        os.mkfifo(pipe := tmp_path / "pipe")
+        command = [*PREDLOG, "tail", *arguments, str(pipe)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert done.stderr == f"predlog: {pipe} is no file: pipe it in and read -\n"
+
+    @pytest.mark.parametrize(("many", "named"), [("3", []), ("all", ["line 2: the checksum"])])
+    def test_a_line_that_never_ends(self, tmp_path: Path, many: str, named: list[str]) -> None:
+        """A block of zeros, as a full disk leaves it, takes no memory, and is one damaged line where all are read."""
+        file = tmp_path / "x.jsonl"
+        first, second = comparisons(range(2))
+        file.write_bytes(first)
+        with file.open("r+b") as opened:
+            opened.truncate(300 << 20)
+            opened.seek(0, os.SEEK_END)
+            opened.write(b"\n" + second)
+        done = subprocess.run([*MEASURED, "tail", "--json", "-n", many, file], capture_output=True, check=True)
+        assert done.stdout == first + second
+        *said, peak = done.stderr.decode().splitlines()
+        assert len(said) == len(named)
+        assert all(words in line for words, line in zip(named, said, strict=True))
+        assert int(peak) < MOST_KIB
 
     def test_nobody_reads_on(self, run: Path) -> None:
         """`predlog tail … | head -1` ends without a word."""

@@ -13,7 +13,7 @@ from rich.console import Console as RichConsole
 
 from predlog import places
 from predlog.commands.saying import say
-from predlog.ending import Read, last, reads
+from predlog.ending import Read, last, latest, reads
 from predlog.errors import NoRecordsError
 from predlog.following import Follower
 from predlog.lines import Lines
@@ -39,8 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == places.STDIN:
-        comes = reads(Lines(places.STDIN_FILE))
-        show(comes, None if arguments.lines in {None, ALL} else many)
+        comes = _piped()
+        if arguments.lines in {None, ALL}:
+            for read in comes:  # shown one by one, so that none waits for the next
+                show([read], None)
+        else:
+            show(latest(comes, many, wanted, _BESIDE), many)
         return 0
     files = _files(arguments.path, waits=arguments.follow)
     packed = [file for file in files if file.suffix in places.PACKED]
@@ -70,25 +74,31 @@ def _set(items: Iterable[_Item] | None) -> frozenset[_Item] | None:
     return None if items is None else frozenset(items)
 
 
+def _piped() -> Iterator[Read]:
+    if sys.stdin is None:
+        raise NoRecordsError("standard input is closed")
+    return reads(Lines(places.STDIN_FILE))
+
+
 def _files(path: str, *, waits: bool) -> list[Path]:
     try:
         return places.files(path)
     except NoRecordsError as nothing:
-        if not waits:
+        if not waits or places.is_stream(Path(path)):
             raise
         say(f"{nothing}: waiting for it")
         return []
 
 
-def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Selection) -> list[Read]:
-    """Give the last records of all files, each with what stands beside them, and let it be followed from there."""
-    found: list[Read] = []
+def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Selection) -> Iterable[Read]:
+    """Give the last records of each file, with what stands beside them, and let it be followed from there."""
+    found: list[Iterable[Read]] = []
     for file in files:
         here, end = last(file, many, wanted, _BESIDE)
-        found += here
+        found.append(here)
         if file in followed:
             followed[file] = Follower(file, end)
-    return sorted(found, key=_time)
+    return _merged(found)
 
 
 def _follow(path: str, followed: dict[Path, Follower], show: _Show) -> None:
@@ -112,6 +122,7 @@ def _there(path: str) -> list[Path]:
 
 
 def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
+    """Merge files by time, and leave each in its own order: another node's clock, after a restart, may be behind."""
     return heapq.merge(*sources, key=_time)
 
 
