@@ -98,7 +98,7 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
     for curve in curves:
         points = curve.points
         yield {
-            "title": lane(curve.stream, curve.codebook),
+            **_named(curve.stream, curve.codebook),
             "note": of_shown[curve.counted],
             "steps": number(curve.steps),
             "records": number(curve.records),
@@ -107,6 +107,12 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
             "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
             "rank": _measure(curve.rank, "{:,g}".format, [_log(point.rank) for point in points]),
         }
+
+
+def _named(stream: str, codebook: int | None) -> dict[str, str]:
+    """Name a stream and its codebook, each by itself too: where there is little room, only the stream's may be cut."""
+    part = "" if codebook is None else f"codebook {codebook}"
+    return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
 
 
 def _percent(share: float) -> str:
@@ -162,7 +168,7 @@ def _rows(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
             yield {
                 "text": str(one.label) if one.text is None else shown(one.text),
                 "id": "" if one.text is None else str(one.label),
-                "stream": lane(stream, codebook),
+                **_named(stream, codebook),
                 "wrong": number(one.wrong),
                 "wrong_steps": number(one.wrong_steps),
                 "sights": number(one.sights),

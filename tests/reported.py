@@ -111,6 +111,27 @@ def trained() -> Iterator[dict[str, Any]]:
     yield events.gap(first_step=300, last_step=320)
 
 
+def perfect(audio: str = "audio") -> Iterator[dict[str, Any]]:
+    """Yield a run of text and of audio with four codebooks, two samples, two ranks, all right, up to a late step."""
+    lanes = [("text", None), *((audio, codebook) for codebook in range(4))]
+    for step in (0, 500, *range(999_000, 1_000_001, 50)):
+        for (stream, codebook), rank, sample in itertools.product(lanes, (0, 1), (0, 1)):
+            tokens = [
+                events.token(place, place, place, slot="first" if place < 5 else "last", label_logprob=-0.01 * place)
+                for place in range(10)
+            ]
+            yield events.comparison(
+                step=step,
+                stream=stream,
+                codebook=codebook,
+                rank=rank,
+                sample=sample,
+                tokens=tokens,
+                matched=10 if step else 1,
+                supervised=10,
+            )
+
+
 # Stream, codebook, rank and sample.
 LANES = [
     (stream, codebook, rank, sample)

@@ -1,5 +1,6 @@
 """The report in a real browser: it shows what was recorded, and nothing that was recorded does anything there."""
 
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,16 @@ from predlog.strip import shown
 pytest.importorskip("selenium")
 pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
+pytest.importorskip("PIL")
 
+from PIL import Image
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from tests import browsing
 from tests.browsing import complaints, forget, look, requests, until
-from tests.reported import HOSTILE, STEPS, corpus, odd, trained, written
+from tests.reported import HOSTILE, STEPS, corpus, odd, perfect, trained, written
 
 pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 
@@ -40,6 +43,16 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Comparison]]:
     return written(tmp_path_factory.mktemp("trained") / "run", trained())
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("perfect") / "run", perfect())[0]
+
+
+@pytest.fixture(scope="module")
+def long_named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("long") / "run", perfect(LONG))[0]
 
 
 def opened(browser: Chrome, page: Path, address: str = "", **how: Any) -> Chrome:
@@ -90,6 +103,7 @@ def press(browser: Chrome, *keys: str) -> None:
     acting(browser).send_keys(*keys).perform()
 
 
+LONG = "a-stream-with-a-name-that-is-as-long-as-this-one"
 # What Bokeh drew, by its name.
 DRAWN = "const drawn = (name) => Bokeh.documents[0].get_model_by_name(name);"
 
@@ -426,6 +440,38 @@ def test_an_address_opens_the_same_place(chromium: Chrome, run: tuple[Path, list
     assert at(browser, "#predictions-below").is_selected()
 
 
+# Whether the cell that has the focus is what one sees in its middle, and whether all of it is in the window.
+SEEN = """
+const cell = document.activeElement.closest(".cell");
+if (!cell) return false;
+const { left, right, top, bottom } = cell.getBoundingClientRect();
+const whole = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+return whole && cell.contains(document.elementFromPoint((left + right) / 2, (top + bottom) / 2));
+"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 1000), (390, 844)])
+def test_an_address_brings_its_cell_into_sight(
+    chromium: Chrome, run: tuple[Path, list[Comparison]], width: int, height: int
+) -> None:
+    """Whoever opens a link to a cell sees that cell, though it is far down in the strip, and keys move on from it."""
+    browser = opened(chromium, run[0], "#stream=audio&codebook=2&step=450&token=6", width=width, height=height)
+    assert browser.execute_script(SEEN)
+    assert inspected(browser)["where"] == "step 450 · audio · codebook 2 · sample 0 · rank 0"
+    press(browser, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
+    assert focused(browser) == (46, 7)
+    assert browser.execute_script(SEEN)
+    browser.execute_script("scrollTo(0, 0); location.hash = 'stream=text&step=10&token=9'")
+    until(browser, "document.activeElement.dataset.column === '9'")
+    assert browser.execute_script(SEEN)
+
+
+def test_a_page_without_a_place_opens_at_its_top(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
+    """Where the address names no place, the page begins with what must not be overlooked, and takes no focus."""
+    browser = opened(chromium, run[0])
+    assert browser.execute_script("return [scrollY, document.activeElement.tagName]") == [0, "BODY"]
+
+
 # --- curves and findings ------------------------------------------------------------------------------------------
 
 
@@ -489,6 +535,120 @@ def test_nothing_is_wider_than_the_window(
         look(browser, width=width)
         assert until(browser, f"innerWidth === {width}")
         assert browser.execute_script("return document.documentElement.scrollWidth") == width
+
+
+# For each row in sight: where it begins, how high it is, what of it lies outside, and which text is not whole.
+ROWS = """
+const box = (one) => one.getBoundingClientRect();
+const isIn = (one, other) => box(one).top >= box(other).top - 0.1 && box(one).bottom <= box(other).bottom + 0.1;
+const isWhole = (one, other) => box(one).left >= box(other).left && box(one).right <= box(other).right;
+return [...document.querySelectorAll("#grid-body .row")].map((row) => ({
+  top: box(row).top,
+  height: box(row).height,
+  out: [...row.querySelectorAll("*")].filter((one) => !isIn(one, row)).map((one) => one.className),
+  cut: [...row.querySelectorAll(".number, .rest")].filter((one) => !isWhole(one, one.closest(".step")))
+    .concat([...row.querySelectorAll(".right-share")].filter((one) => one.scrollWidth > one.clientWidth))
+    .map((one) => one.textContent),
+}));
+"""
+
+
+def rows_are_even(browser: Chrome) -> None:
+    rows = browser.execute_script(ROWS)
+    assert len(rows) > 10
+    height = rows[0]["height"]
+    assert [row["top"] - rows[0]["top"] for row in rows] == pytest.approx(
+        [place * height for place in range(len(rows))]
+    )
+    assert [row for row in rows if row["height"] != height or row["out"] or row["cut"]] == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_text_makes_a_row_higher(chromium: Chrome, right: Path, width: int, dark: bool) -> None:
+    """Rows lie one below the other, equally high, and share, step and codebook are whole, however long they are."""
+    browser = opened(chromium, right, width=width, dark=dark)
+    rows_are_even(browser)
+    assert at(browser, ".row[data-place='2'] .right-share").text == "100.0%"
+    for field in ("stream", "codebook", "sample", "rank"):
+        browser.execute_script(
+            "const field = document.getElementById(`by-${arguments[0]}`);"
+            "field.value = 'all'; field.dispatchEvent(new Event('change'))",
+            field,
+        )
+    at(browser, "#to-newest").click()
+    rows_are_even(browser)
+    assert focused(browser) == (rows_shown(browser) - 1, 0)
+    name = at(browser, ":focus").find_element(By.XPATH, "..").find_element(By.CSS_SELECTOR, ".step").text
+    assert name.split() == ["1000000", "audio", "cb3", "s1", "r1"]
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_hostile_text_makes_a_row_higher(chromium: Chrome, hostile: Path, width: int) -> None:
+    """Nor does a text of thousands of characters, or one that stacks marks, or a prediction below it."""
+    browser = opened(chromium, hostile, "#stream=all&codebook=all&sample=all&rank=all", width=width)
+    rows_are_even(browser)
+    at(browser, "#predictions-below").click()
+    rows_are_even(browser)
+
+
+# For each row of the streams: its name, whether the end of that can be seen, and how far its best is from the edge.
+NAMES = """
+const wide = document.querySelector("#streams .wide").getBoundingClientRect();
+const endOf = (one, letters) => {
+  const walker = document.createTreeWalker(one, NodeFilter.SHOW_TEXT, (text) => text.data.trim() ? 1 : 2);
+  const range = document.createRange();
+  const text = walker.lastChild();
+  range.setStart(text, Math.max(text.data.length - letters, 0));
+  range.setEnd(text, text.data.length);
+  return range.getBoundingClientRect();
+};
+return [...document.querySelectorAll("#streams tbody tr")].map((row) => {
+  const name = row.querySelector("th");
+  const best = endOf(row.querySelector(".best"), 5);
+  return {
+    name: name.innerText.replace(/\\s+/g, " "),
+    isWhole: endOf(name, 10).right <= name.getBoundingClientRect().right && endOf(name, 10).left >= wide.left,
+    room: wide.right - best.right,
+  };
+});
+"""
+
+
+@pytest.mark.parametrize("audio", ["audio", LONG])
+def test_codebooks_are_told_apart_on_a_phone(chromium: Chrome, right: Path, long_named: Path, audio: str) -> None:
+    """Of a name for which there is no room, the stream's is cut, never the codebook's number."""
+    browser = opened(chromium, long_named if audio == LONG else right, width=390, height=844)
+    rows = browser.execute_script(NAMES)
+    assert [row["name"] for row in rows] == ["text", *(f"{audio} codebook {number}" for number in range(4))]
+    assert all(row["isWhole"] for row in rows)
+    if audio != LONG:
+        assert all(row["room"] >= 8 for row in rows)
+
+
+def edge(browser: Chrome) -> tuple[bool, bool]:
+    """Tell whether the table of streams is wider than its box, and whether the box is shaded at its right edge."""
+    box = at(browser, "#streams .wide")
+    picture = Image.open(io.BytesIO(box.screenshot_as_png)).convert("RGB")
+    down = range(picture.height // 4, picture.height * 3 // 4)
+    at_the_edge, before_it = ([picture.getpixel((picture.width - away, place)) for place in down] for away in (4, 30))
+    usual = [max(set(colours), key=colours.count) for colours in (at_the_edge, before_it)]
+    wider = browser.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", box)
+    return wider, usual[0] != usual[1]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_table_fits_or_shows_that_it_scrolls(chromium: Chrome, right: Path, long_named: Path, dark: bool) -> None:
+    """The streams fit a desk; where they don't fit, the edge beyond which there is more is shaded, up to the end."""
+    browser = opened(chromium, right, width=1400, dark=dark)
+    assert edge(browser) == (False, False)
+    look(browser, width=1280, dark=dark)
+    assert edge(browser) == (False, False)
+    for page, width in ((right, 390), (long_named, 1280)):
+        opened(browser, page, width=width, dark=dark)
+        assert edge(browser) == (True, True)
+        browser.execute_script("document.querySelector('#streams .wide').scrollLeft = 1e6")
+        assert edge(browser) == (True, False)
 
 
 def test_a_tap_tells_of_a_token(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:

@@ -97,12 +97,16 @@ document.addEventListener("keydown", (event) => {
   stepField.focus();
   stepField.select();
 });
-window.addEventListener("hashchange", () => {
-  if (!location.hash.includes("=")) return;
+// To the cell that the address names: with the heading where the window has room for it, else with the whole film, and
+// always with that cell, which has the focus, so that keys move on from there.
+function followAddress() {
   openAddress();
+  if (!location.hash.includes("=")) return;
   document.getElementById("strip").scrollIntoView();
+  grid.parentElement.scrollIntoView({ block: "nearest" });
   go(active.place);
-});
+}
+window.addEventListener("hashchange", () => location.hash.includes("=") && followAddress());
 new ResizeObserver(() => {
   draw();
   paintOverview();
@@ -114,5 +118,5 @@ repainted.push(() => {
 
 for (const hidden of document.querySelectorAll("#strip [data-needs-script]")) hidden.hidden = false;
 readPalette();
-openAddress();
+followAddress();
 repaint();

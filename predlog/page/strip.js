@@ -33,21 +33,36 @@ function headings() {
   grid.setAttribute("aria-colcount", COLUMNS + 2);
 }
 
-// The name of a row: its step, and whatever else tells it from its neighbours.
+// The name of a row: its step, and whatever else tells it from its neighbours. A stream's own name alone may be cut.
 function rowName(row) {
-  const short = { stream: "", codebook: "cb", sample: "s", rank: "r", attempt: "#" };
-  const parts = open.filter((field) => rows[field][row] !== null).map((field) => short[field] + nameOf(field, rows[field][row]));
-  return { step: String(rows.step[row]), rest: parts.join(" ") };
+  const short = { codebook: "cb", sample: "s", rank: "r", attempt: "#" };
+  const parts = open.filter((field) => short[field] && rows[field][row] !== null).map((field) => short[field] + rows[field][row]);
+  const stream = open.includes("stream") ? nameOf("stream", rows.stream[row]) : "";
+  return { step: String(rows.step[row]), stream, rest: parts.join(" ") };
+}
+
+// The column of names has room for the longest of those shown, so that it doesn't change while one scrolls.
+function makeRoomForNames() {
+  const most = { step: 1, stream: 0, rest: 0 };
+  for (const row of shown) {
+    for (const [part, said] of Object.entries(rowName(row))) most[part] = Math.max(most[part], said.length);
+  }
+  grid.style.setProperty("--digits", most.step);
+  grid.style.setProperty("--stream", most.stream);
+  grid.style.setProperty("--rest", most.rest);
 }
 
 function rowHead(row) {
   const made = element("div", "step");
-  const { step, rest } = rowName(row);
+  const { step, stream, rest } = rowName(row);
+  const names = element("span", "names");
+  if (stream) names.append(element("span", "of", stream));
+  if (rest) names.append(element("span", "rest", rest));
   made.setAttribute("role", "rowheader");
   made.setAttribute("aria-colindex", 1);
   made.append(element("span", "number", step));
-  if (rest) made.append(element("span", "rest", rest));
-  if (rest) made.title = `step ${step} ${rest}`;
+  if (stream || rest) made.append(names);
+  if (stream || rest) made.title = ["step", step, stream, rest].filter(Boolean).join(" ");
   return made;
 }
 
@@ -177,6 +192,7 @@ function show(row) {
   clear();
   shown = shownRows();
   open = openFields();
+  makeRoomForNames();
   height = state.below ? HEIGHT.below : HEIGHT.flat;
   grid.classList.toggle("with-predictions", state.below);
   grid.classList.toggle("with-names", open.length > 0);
