@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from predlog.reading import read
     from predlog.recorder import Recorder
     from predlog.records import Comparison, Finding, Token
+    from predlog.sources import Projection
 
     __version__: str
 
@@ -21,6 +22,7 @@ __all__ = [
     "Comparison",
     "Finding",
     "PredlogError",
+    "Projection",
     "Recorder",
     "Token",
     "__version__",
@@ -42,6 +44,7 @@ _HOMES = {
     "Comparison": "records",
     "Finding": "records",
     "PredlogError": "errors",
+    "Projection": "sources",
     "Recorder": "recorder",
     "Token": "records",
     "close": "default",

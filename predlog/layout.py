@@ -93,6 +93,26 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
     return Pair(viewed_logits, viewed_labels, viewed_inputs, "k" in parsed.axes)
 
 
+def viewed(logits: Tensor, labels: Tensor, layout: str | None) -> Tensor:
+    """View a part of the logits of a pair that `canonical` has taken, along time, in canonical form."""
+    return _view_logits(logits, labels, _parse(_INFERRED[logits.ndim, labels.ndim] if layout is None else layout))
+
+
+def time_axis(axes: int, layout: str | None) -> int:
+    """Give the axis of logits with so many axes along which their chunks follow one another.
+
+    Raises PairError where the layout folds it into another.
+    """
+    if layout is None:
+        return axes - 2
+    names = _parse(layout).logits.split()
+    if "t" not in names or any("(" in name for name in names[: names.index("t")]):
+        raise PairError(
+            f"chunks of logits can't follow one another under layout {layout!r}: join them", "layout-mismatch"
+        )
+    return names.index("t")
+
+
 def _check_inputs(inputs: Tensor, labels: Tensor) -> None:
     if inputs.shape != labels.shape:
         raise PairError(

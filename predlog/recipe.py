@@ -16,6 +16,7 @@ from predlog import captured
 from predlog.captured import Held, Sizes
 from predlog.layout import Pair
 from predlog.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
+from predlog.sources import Source
 from predlog.window import Window, ends
 
 _WORD = 8
@@ -48,13 +49,14 @@ def _words(many: int, dtype: torch.dtype) -> int:
     return -(-many * dtype.itemsize // _WORD)
 
 
-def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
+def packing(pair: Pair, sizes: Sizes, window: Window, source: Source | None = None) -> Packing:
     """Say how a pair is packed.
 
     What there is of each row shown comes from the outside in: the first supervised row, the second …, then the last,
     the one before it …
     """
-    length, rows, logits = sizes.length, sizes.length - sizes.shift, pair.logits.dtype
+    length, rows = sizes.length, sizes.length - sizes.shift
+    logits = pair.logits.dtype if source is None else source.dtype
     shown, numbers = 2 * _rows(rows, window), torch.float64 if logits == torch.float64 else torch.float32
     parts = [("labels", length, torch.int64)]
     if pair.inputs is not None:
@@ -67,7 +69,7 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
     return Packing(tuple(parts))
 
 
-def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
+def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window, source: Source | None = None) -> Tensor:
     """Find the supervised rows at both ends, reduce them, and pack what is found as [s, k, words].
 
     The label at p belongs to the row of logits at p - shift. Number and sizes of the operations depend neither on the
@@ -79,11 +81,14 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     if pair.inputs is not None:
         part["inputs"].copy_(pair.inputs[: sizes.samples, : sizes.codebooks])
     labels = part["labels"][..., sizes.shift :]
-    logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
     where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
     # Clamped, a label that has no logit can't stop the device.
-    label = labels.gather(-1, where).clamp_(0, logits.shape[-1] - 1).unsqueeze(-1)
-    rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, logits.shape[-1]), dim=2)
+    label = labels.gather(-1, where).clamp_(0, sizes.vocabulary - 1).unsqueeze(-1)
+    if source is None:
+        logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
+        rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, sizes.vocabulary), dim=2)
+    else:
+        rows = source.at(where)
     rows = rows if rows.dtype == torch.float64 else rows.to(torch.float32)
     torch.gather(rows, -1, label, out=part["label_logit"].unsqueeze(-1))
     torch.max(rows, -1, out=(part["peak"], part["prediction"]))

@@ -180,7 +180,8 @@ class Recorder:
 
         Args:
             logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that
-                speaks DLPack. Only the rows of the tokens shown are read, and, for the accuracy, their samples.
+                speaks DLPack. Only the rows of the tokens shown are read, and, for the accuracy, their samples. Where
+                there are none, a `Projection`; where they come in chunks along time, a list of these.
             labels: Integer token ids of the same samples.
             step: The training step, a Python int. The first pair of each stream and step is recorded.
             stream: Name of the pair: "text", "audio", "eval/text".

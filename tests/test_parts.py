@@ -351,8 +351,8 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
     "errors", "writable", "notices", "forking", "resting", "ranks", "escaping", "hypertext", "records",
-    "context", "specials", "facts", "findings", "settings", "layout", "window", "rows", "counting", "captured",
-    "recipe",
+    "context", "specials", "facts", "findings", "settings", "layout", "window", "rows", "sources",
+    "counting", "captured", "recipe",
     "ring",
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
@@ -370,8 +370,8 @@ ORDER = [
 ]  # fmt: skip
 HOMES = {
     "torch": {
-        "layout", "window", "rows", "counting", "captured", "recipe", "ring", "surroundings", "capture", "recorder",
-        "default", "mistakes", "demo",
+        "layout", "window", "rows", "sources", "counting", "captured", "recipe", "ring", "surroundings", "capture",
+        "recorder", "default", "mistakes", "demo",
     },
     "einops": {"layout"},
     "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
