@@ -283,4 +283,6 @@ def _steps(text: str) -> tuple[int | None, int | None]:
         end = start
     if not start + end or any(part and not part.isdecimal() for part in (start, end)):
         raise argparse.ArgumentTypeError(f"{text!r} must be A:B, A:, :B or one step")
+    if start and end and int(start) > int(end):
+        raise argparse.ArgumentTypeError(f"{text!r}: {start} is above {end}")
     return int(start) if start else None, int(end) if end else None

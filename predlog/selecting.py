@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from predlog.records import Comparison, Finding, Gap, Record
 
+# More are not told of.
+_MOST_STREAMS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -48,6 +51,35 @@ class Selection:
     def _reaches(self, first: int, last: int) -> bool:
         start, end = self.steps
         return (start is None or last >= start) and (end is None or first <= end)
+
+
+class Asked:
+    """A selection that remembers what it was asked about, to be told where nothing fits."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._streams: dict[str, None] = {}
+        self._steps: tuple[int, int] | None = None
+        self.asked = self.fitting = 0
+
+    def __call__(self, record: Record) -> bool:
+        """Say whether a record is wanted."""
+        self.asked += 1
+        fits = self._selection(record)
+        self.fitting += fits
+        if not self.fitting and isinstance(record, Comparison) and len(self._streams) < _MOST_STREAMS:
+            self._streams[record.stream] = None
+            first, last = self._steps or (record.step, record.step)
+            self._steps = min(first, record.step), max(last, record.step)
+        return fits
+
+    def there(self) -> str:
+        """Say which streams and steps there are."""
+        if self._steps is None:
+            return "there is no comparison"
+        first, last = self._steps
+        streams = f"stream{'s' if len(self._streams) > 1 else ''} {', '.join(self._streams)}"
+        return f"there {'are' if len(self._streams) > 1 else 'is'} {streams}, steps {first} to {last}"
 
 
 def _codebooks(record: Comparison | Finding) -> list[int | None]:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -293,6 +294,22 @@ class TestCommand:
         shown = [(one["rank"], one["step"]) for one in map(json.loads, capfdbinary.readouterr().out.splitlines())]
         whole = [(0, 0), (1, 0), (0, 1), (0, 2), (0, 3), (1, 1)]
         assert shown == (whole if many == "all" else whole[-int(many) :])
+
+    @pytest.mark.parametrize("lines", ["2", "all"])
+    def test_where_nothing_fits_it_is_said_what_there_is(self, run: Path, tmp_path: Path, lines: str) -> None:
+        """A mistyped stream looks like no empty run, and what is no run is an error."""
+        tail = [*PREDLOG, "tail", "-n", lines]
+        done = subprocess.run([*tail, "--stream", "txt", run], capture_output=True, check=True, text=True)
+        assert done.stdout == ""
+        assert re.search(
+            r"^predlog: nothing in \S+ fits: there (is|are) streams? .*text.*, steps 0 to \d+$", done.stderr
+        )
+        (tmp_path / "x.jsonl").write_text('{"a": 1}\n')
+        for path, piped in ((tmp_path / "x.jsonl", None), ("-", b'{"a": 1}\n')):
+            nothing = subprocess.run([*tail, path], input=piped, capture_output=True, check=False)
+            assert nothing.returncode == 2
+            assert b"holds no records: is it a predictions.jsonl" in nothing.stderr.splitlines()[-1]
+            assert nothing.stdout == b""
 
     def test_the_console_shows_the_same(self, run: Path) -> None:
         """In a pipe the lines of a log, with colours forced the tables of a terminal."""

@@ -19,7 +19,7 @@ from predlog.following import Follower
 from predlog.lines import Lines
 from predlog.options import ALL
 from predlog.records import Comparison, to_event
-from predlog.selecting import Selection
+from predlog.selecting import Asked, Selection
 from predlog.sinks.console import Console
 
 _MANY = 10
@@ -35,7 +35,7 @@ _Show = Callable[[Iterable[Read], int | None], None]
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what is there; with `--follow`, go on until interrupted."""
-    wanted = _wanted(arguments)
+    wanted = Asked(_wanted(arguments))
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == places.STDIN:
@@ -45,7 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
                 show([read], None)
         else:
             show(latest(comes, many, wanted, _BESIDE), many)
-        return 0
+    else:
+        _of_files(arguments, many, wanted, show)
+    if many and not wanted.fitting:
+        _say_why_nothing(arguments.path, wanted)
+    return 0
+
+
+def _of_files(arguments: argparse.Namespace, many: int, wanted: Asked, show: _Show) -> None:
     files = _files(arguments.path, waits=arguments.follow)
     packed = [file for file in files if file.suffix in places.PACKED]
     followed = {file: Follower(file) for file in files if file not in packed}
@@ -54,9 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         show(_last(files, followed, many, wanted), many)
     if arguments.follow:
+        if many and wanted.asked and not wanted.fitting:
+            _say_why_nothing(arguments.path, wanted)
         _follow(arguments.path, followed, show)
     _say_damage(followed.values())
-    return 0
+
+
+def _say_why_nothing(path: str, wanted: Asked) -> None:
+    """Say what there is, where nothing of it was asked for: a name may be mistyped."""
+    if not wanted.asked:
+        raise NoRecordsError(f"{path} holds no records: is it a predictions.jsonl, and has the run begun?")
+    say(f"nothing in {path} fits: {wanted.there()}")
 
 
 def _wanted(arguments: argparse.Namespace) -> Selection:
@@ -90,7 +105,7 @@ def _files(path: str, *, waits: bool) -> list[Path]:
         return []
 
 
-def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Selection) -> Iterable[Read]:
+def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Asked) -> Iterable[Read]:
     """Give the last records of each file, with what stands beside them, and let it be followed from there."""
     found: list[Iterable[Read]] = []
     for file in files:
@@ -130,7 +145,7 @@ def _time(read: Read) -> str:
     return read.record.timestamp
 
 
-def _lines(wanted: Selection) -> _Show:
+def _lines(wanted: Asked) -> _Show:
     """Pass lines on as they are in the file."""
 
     def show(found: Iterable[Read], many: int | None) -> None:
@@ -145,7 +160,7 @@ def _lines(wanted: Selection) -> _Show:
     return show
 
 
-def _tables(wanted: Selection) -> _Show:
+def _tables(wanted: Asked) -> _Show:
     draw = Console(RichConsole(highlight=False, markup=False, emoji=False), patience=None)
 
     def show(found: Iterable[Read], many: int | None) -> None:
@@ -158,7 +173,7 @@ def _tables(wanted: Selection) -> _Show:
     return show
 
 
-def _told(found: Iterable[Read], many: int | None, wanted: Selection) -> Iterator[tuple[Read, bool]]:
+def _told(found: Iterable[Read], many: int | None, wanted: Asked) -> Iterator[tuple[Read, bool]]:
     """Say of each whether it is shown: it is wanted, and, unless `many` is None, among the last so many of those."""
     passed = 0
     if many is not None:
