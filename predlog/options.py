@@ -15,11 +15,24 @@ _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - fo
 
 
 class _Choices(Collection[str]):
-    """What a module lists, which is imported when somebody wants to know."""
+    """What a module lists, which is imported when somebody wants to know.
 
-    def __init__(self, module: str, name: str, *more: str) -> None:
+    It is an argument's `type` as well as its `choices`: argparse asks the type first, and would itself answer a slip
+    with the whole list. `listed` is the command that prints that.
+    """
+
+    def __init__(self, module: str, name: str, *more: str, listed: str) -> None:
         self._home = module, name
         self._more = more
+        self._listed = listed
+
+    def __call__(self, text: str) -> str:
+        """Give a choice back; of any other text, say which choice is close, and where all are listed."""
+        if text in self:
+            return text
+        close = import_module("difflib").get_close_matches(text, self, 1)
+        meant = f", did you mean {close[0]!r}?" if close else ";"
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r}{meant} `{self._listed}` lists them all")
 
     def _all(self) -> list[str]:
         module, name = self._home
@@ -35,8 +48,8 @@ class _Choices(Collection[str]):
         return len(self._all())
 
 
-_CODES = _Choices("predlog.findings", "CODES")
-_MISTAKES = _Choices("predlog.mistakes", "MISTAKES", "list")
+_CODES = _Choices("predlog.findings", "CODES", listed="predlog explain")
+_MISTAKES = _Choices("predlog.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
 
 
 class _Version(argparse.Action):
@@ -146,11 +159,21 @@ def _check(commands: Any) -> None:
         " is, 2 it can't be read.",
         ("predlog check runs/exp1 && ./deploy", "only where nothing is wrong"),
         ("predlog check --ignore same-batch runs/overfit", "what is meant to be so"),
+        ("predlog check --ended runs/exp1 && ./deploy", "only where the run is over, too"),
     )
     check.add_argument("path", metavar="PATH", help=_PATH)
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument(
-        "--ignore", action="append", default=[], choices=_CODES, metavar="CODE", help="a finding that is none here"
+        "--ignore",
+        action="append",
+        default=[],
+        type=_CODES,
+        choices=_CODES,
+        metavar="CODE",
+        help="a finding that is none here",
+    )
+    check.add_argument(
+        "--ended", action="store_true", help="also fail where an attempt has no last line: killed, or going on"
     )
 
 
@@ -211,7 +234,9 @@ def _explain(commands: Any) -> None:
         ("predlog explain", "all of them, a line each"),
         ("predlog explain labels-are-inputs", "one"),
     )
-    explain.add_argument("code", nargs="?", choices=_CODES, metavar="CODE", help="such as labels-are-inputs")
+    explain.add_argument(
+        "code", nargs="?", type=_CODES, choices=_CODES, metavar="CODE", help="such as labels-are-inputs"
+    )
 
 
 def _demo(commands: Any) -> None:
@@ -232,6 +257,7 @@ def _demo(commands: Any) -> None:
     )
     demo.add_argument(
         "--mistake",
+        type=_MISTAKES,
         choices=_MISTAKES,
         metavar="NAME",
         help="make this mistake, and see the finding that names it; `list` lists them",
@@ -246,7 +272,7 @@ def _completion(commands: Any) -> None:
         commands,
         "completion",
         "print what completes this command in your shell",
-        "Print a script that completes subcommands, options and findings' codes. Needs the extra `cli`.",
+        "Print a script that completes subcommands, options, paths and findings' codes. Needs the extra `cli`.",
         ("predlog completion bash > ~/.local/share/bash-completion/completions/predlog", "for bash"),
         ("predlog completion zsh > ~/.zfunc/_predlog", "for zsh, with ~/.zfunc in fpath"),
     )

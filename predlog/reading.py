@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -50,6 +51,8 @@ class Reading:
         path: As it was given.
         files: The files that it stands for; empty for standard input.
         damage: What was damaged or missing when the files were last read, as `Damage`s of file, line and reason.
+        replaced: How many comparisons of each run, attempt and rank were passed over then, since a later attempt has
+            done them again.
         size: Bytes of all files, as they are on disk.
         told: Called with the number of bytes of each block that has been read.
     """
@@ -64,6 +67,7 @@ class Reading:
         self._warns = warns
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
         self.damage = Damages()
+        self.replaced = Counter[tuple[str | None, int, int]]()
         self.told: Callable[[int], object] = bool
 
     @property
@@ -89,6 +93,7 @@ class Reading:
 
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
+        self.replaced = Counter()
         parts = [(file, part) for file in self.files or [self._stdin()] for part in self._parts(file)]
         sources = [Source(self._records(file, part, block(len(parts))), part.begins) for file, part in parts]
         return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self._all_attempts)
@@ -129,10 +134,17 @@ class Reading:
                 if record.seq != expected or record.attempt != sequence.attempt:
                     sequence.jump(record, expected, name, number)
                 expected = record.seq + 1
-                if has_all or part.has(record):
+                if has_all or self._is_left(part, record):
                     yield record
         if part.lines is None:
             self._ended(file, name, lines, number + 1)
+
+    def _is_left(self, part: Part, record: Record) -> bool:
+        """Say whether a record still counts; comparisons that don't are counted."""
+        is_left = part.has(record)
+        if not is_left and isinstance(record, Comparison):
+            self.replaced[record.run, record.attempt, record.rank] += 1
+        return is_left
 
     def _ended(self, file: Path, name: Path, lines: Lines, number: int) -> None:
         if lines.broken:

@@ -1,6 +1,6 @@
 """First lines, last lines and steps → what is known of each attempt, process by process."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from predlog.curves import Coverage, Source
@@ -13,7 +13,7 @@ class Attempt:
 
     `start` is its first line and `end` its last: None where it was killed, or is going on. `records` are its
     comparisons, from `first_step` to `last_step`, the latest at `timestamp`; of an attempt that was done again, those
-    that no later one has replaced.
+    that no later one has replaced. `replaced` counts the others, where whoever read them has told.
     """
 
     run: str | None
@@ -25,6 +25,7 @@ class Attempt:
     first_step: int | None = None
     last_step: int | None = None
     timestamp: str | None = None
+    replaced: int = 0
 
 
 class Attempts:
@@ -33,6 +34,7 @@ class Attempts:
     def __init__(self) -> None:
         self._starts: dict[Source, Run] = {}
         self._ends: dict[Source, Run] = {}
+        self._replaced: dict[Source, int] = {}
 
     def add(self, run: Run) -> None:
         """Take in a first line, or, with stats, a last one."""
@@ -43,17 +45,22 @@ class Attempts:
         else:
             self._ends[key] = run
 
+    def replace(self, counts: Mapping[Source, int]) -> None:
+        """Take in how many comparisons of each process of an attempt a later one has done again."""
+        self._replaced = {**counts}
+
     def listed(self, coverages: Iterable[dict[Source, Coverage]]) -> tuple[Attempt, ...]:
         """Give the attempts by run, number and rank, with the steps that the streams cover."""
         covered = _together(coverages)
-        keys = {**self._starts, **self._ends, **covered}
+        keys = {**self._starts, **self._ends, **self._replaced, **covered}
         return tuple(self._attempt(key, covered.get(key)) for key in sorted(keys, key=_no_name_first))
 
     def _attempt(self, key: Source, covered: Coverage | None) -> Attempt:
-        start, end = self._starts.get(key), self._ends.get(key)
+        start, end, replaced = self._starts.get(key), self._ends.get(key), self._replaced.get(key, 0)
         if covered is None:
-            return Attempt(*key, start, end)
-        return Attempt(*key, start, end, covered.records, covered.first_step, covered.last_step, covered.timestamp)
+            return Attempt(*key, start, end, replaced=replaced)
+        first, last = covered.first_step, covered.last_step
+        return Attempt(*key, start, end, covered.records, first, last, covered.timestamp, replaced)
 
 
 def _together(coverages: Iterable[dict[Source, Coverage]]) -> dict[Source, Coverage]:

@@ -5,10 +5,10 @@ summary.curves["text", None].accuracy.last.value
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from predlog.curves import Course, Curve, CurveBuilder, Mark
+from predlog.curves import Course, Curve, CurveBuilder, Mark, Source
 from predlog.points import Point
 from predlog.records import Comparison, Finding, Gap, Record, Run
 from predlog.standing import Found, Ledger
@@ -70,6 +70,13 @@ class Summary:
             self._miss(record)
         else:
             self._attempts.add(record)
+
+    def replace(self, counts: Mapping[Source, int]) -> None:
+        """Take in how many comparisons of each run, attempt and rank a later attempt has done again.
+
+        They are not among the records; `Reading.replaced` has them when all has been read.
+        """
+        self._attempts.replace(counts)
 
     @property
     def is_empty(self) -> bool:

@@ -36,6 +36,11 @@ class Start:
         return sum(one.records for one in self.processes)
 
     @property
+    def replaced(self) -> int:
+        """How many comparisons a later attempt has done again."""
+        return sum(one.replaced for one in self.processes)
+
+    @property
     def steps(self) -> tuple[int, int] | None:
         """The first and the last step compared; None without any."""
         firsts = [one.first_step for one in self.processes if one.first_step is not None]
@@ -61,6 +66,19 @@ def starts(attempts: Sequence[Attempt]) -> list[Start]:
     for one in attempts:
         groups.setdefault((one.run, one.number), []).append(one)
     return [Start(run, number, tuple(processes)) for (run, number), processes in groups.items()]
+
+
+def latest(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Give the last attempt of each run and rank, whose numbers may differ: each file counts its own."""
+    last: dict[tuple[str | None, int], Attempt] = {}
+    for one in attempts:
+        key = one.run, one.rank
+        last[key] = max(last.get(key, one), one, key=_number)
+    return [*last.values()]
+
+
+def _number(one: Attempt) -> int:
+    return one.number
 
 
 def _shared(first: Found, group: Sequence[Found]) -> Shared:

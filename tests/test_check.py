@@ -23,12 +23,14 @@ def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) 
 @pytest.mark.parametrize(
     ("more", "status", "said"),
     [
-        ([], 0, "nothing is wrong (1 comparison)"),
-        ([events.finding()], 1, "1 finding stands (1 comparison)"),
+        ([], 0, "nothing is wrong (1 comparison; the last attempt has no last line: killed, or going on)"),
+        ([events.finding()], 1, "1 finding stands (1 comparison; the last attempt has no last line: "),
+        ([events.run(stats={})], 0, "nothing is wrong (1 comparison)"),
+        ([events.run(stats={}), events.finding()], 1, "1 finding stands (1 comparison)"),
         ([events.finding(), events.finding(code="pad-supervised", level="warning")], 1, "2 findings stand"),
         ([events.finding(), events.finding(**GONE)], 0, "nothing is wrong"),
         ([events.gap()], 0, "nothing is wrong"),
-        ([events.finding(), events.comparison(attempt=2, step=130)], 0, "nothing is wrong (2 comparisons)"),
+        ([events.finding(), events.comparison(attempt=2, step=130)], 0, "nothing is wrong (2 comparisons; the last"),
     ],
 )
 def test_status(
@@ -37,6 +39,42 @@ def test_status(
     """A finding that stands fails the check; gaps and what is gone do not."""
     assert check(tmp_path, *HEALTHY[:2], *more) == status
     assert said in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was killed or goes on is said to be so, and fails where that was asked for alone."""
+    (folder := tmp_path / "exp1").mkdir()
+    assert check(folder, *HEALTHY[:2]) == 0
+    said = "no last line: killed, or going on"
+    assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison; the last attempt has {said})\n"
+    assert check(folder, arguments=("--ended",)) == 1
+    assert capsys.readouterr().out == f"{folder}: the last attempt has {said} (1 comparison)\n"
+    assert check(folder, events.run(stats={}), arguments=("--ended",)) == 0
+    assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison)\n"
+
+
+def test_the_last_attempt_of_each_rank_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An attempt that was killed, and started again, is over; of several ranks it is said how many have no end."""
+    again = [events.run(attempt=2), events.comparison(attempt=2, step=130), events.run(attempt=2, stats={})]
+    assert check(tmp_path, *HEALTHY[:2], *again, arguments=("--ended",)) == 0
+    more = [events.run(rank=1), events.run(rank=1, stats={}), events.run(rank=2)]
+    assert check(tmp_path, *more) == 0
+    assert capsys.readouterr().out.endswith("(2 comparisons; 1 of 3 processes has no last line: killed, or going on)\n")
+    assert check(tmp_path, arguments=("--json", "--ended")) == 1
+    (one,) = json.loads(capsys.readouterr().out)["unended"]
+    assert (one["run"], one["attempt"], one["rank"], one["ended"]) == ("exp1", 1, 2, None)
+
+
+def test_a_narrow_terminal_has_the_whole_conclusion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the conclusion is wrapped, and nothing of it is cut off."""
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    check(tmp_path, *HEALTHY[:2])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 60
+    assert "no last line: killed, or going on)" in " ".join(said.split())
 
 
 def test_notes_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +109,7 @@ def test_ranks_that_say_the_same_are_one_line(tmp_path: Path, capsys: pytest.Cap
     assert check(tmp_path, *made) == 1
     first, last = capsys.readouterr().out.splitlines()
     assert "since step 120 (ranks 0 to 3): " in first
-    assert last.endswith("1 finding stands (4 comparisons)")
+    assert last.endswith("1 finding stands (4 comparisons; 4 of 4 processes have no last line: killed, or going on)")
 
 
 def test_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +180,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
         "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "comparisons",
+        "unended",
     ]  # fmt: skip
     assert found["status"] == 1
     assert not undocumented(found)

@@ -86,22 +86,77 @@ def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixtur
     assert not [word for word in (*COMMANDS, *more) if word not in script]
 
 
-def test_bash_takes_the_completion(run: Path) -> None:
-    """A real bash that has read the script completes `predlog su` to `summary`."""
+@pytest.fixture(scope="module")
+def completion(run: Path) -> Path:
+    """Give bash's script, beside which there are the run exp1, its export exp1.parquet and the file report.html."""
     script = run.parent / "completion"
-    script.write_bytes(
-        subprocess.run(
-            [sys.executable, "-m", "predlog.cli", "completion", "bash"], capture_output=True, check=True
-        ).stdout
-    )
-    line = 'COMP_WORDS=(predlog su); COMP_CWORD=1; COMP_LINE="predlog su"; COMP_POINT=10'
-    ask = f'{line}; "$1" predlog su predlog; echo "${{COMPREPLY[@]}}"'
-    name = next(line for line in script.read_text().splitlines() if line.startswith("complete ")).split()
-    function = name[name.index("-F") + 1]
+    script.write_bytes(subprocess.run([*PREDLOG, "completion", "bash"], capture_output=True, check=True).stdout)
+    for name in ("exp1.parquet", "report.html"):
+        (run.parent / name).touch()
+    return script
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("su", "summary"),
+        ("explain coll", "collapsed"),
+        ("check --ignore same-", "same-batch"),
+        ("tail exp", "exp1 exp1.parquet"),
+        ("tail -n 5 -f exp", "exp1 exp1.parquet"),
+        ("summary exp", "exp1 exp1.parquet"),
+        ("check exp", "exp1 exp1.parquet"),
+        ("diff rep", "report.html"),
+        ("diff exp1 rep", "report.html"),
+        ("export exp", "exp1 exp1.parquet"),
+        ("export exp1 -o exp1.pa", "exp1.parquet"),
+        ("report --output rep", "report.html"),
+        ("demo --directory exp", "exp1"),
+    ],
+)
+def test_bash_takes_the_completion(completion: Path, typed: str, completed: str) -> None:
+    """A real bash that has read the script completes commands, codes, files and folders."""
+    words = ["predlog", *typed.split()]
+    line = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='predlog {typed}'"
+    ask = f'{line}; COMP_POINT=${{#COMP_LINE}}; "$1" predlog {words[-1]} {words[-2]}; echo "${{COMPREPLY[@]}}"'
+    name = next(line for line in completion.read_text().splitlines() if line.startswith("complete ")).split()
     done = subprocess.run(
-        ["bash", "-c", f'source "{script}"; {ask}', "bash", function], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["summary"]
+        ["bash", "-c", f'source "{completion}"; {ask}', "bash", name[name.index("-F") + 1]],
+        cwd=completion.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert sorted(done.stdout.split()) == completed.split()
+
+
+def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    """In zsh's script, each argument that is a path is completed by zsh's own function for files, or for folders."""
+    assert cli.main(["completion", "zsh"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(options._PATH in line and line.endswith(':_files"') for line in lines) == 6
+    assert sum("--output}" in line and line.endswith(':_files"') for line in lines) == 2
+    assert sum(":the same, of another run:_files" in line for line in lines) == 1
+    assert sum("--directory[" in line and line.endswith(':_files -/"') for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            ["explain", "collapsd"],
+            "invalid choice: 'collapsd', did you mean 'collapsed'? `predlog explain` lists",
+        ),
+        (["check", "--ignore", "sam-batch", "x"], "'sam-batch', did you mean 'same-batch'? `predlog explain` lists"),
+        (["demo", "--mistake", "nann"], "'nann', did you mean 'nan'? `predlog demo --mistake list` lists them all"),
+        (["explain", "zzz"], "CODE: invalid choice: 'zzz'; `predlog explain` lists them all"),
+    ],
+)
+def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt code or mistake is told which one is meant, and where all are listed, and not all of them."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(asked)
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert said in line
+    assert len(line) < 140
 
 
 @pytest.mark.parametrize("command", ["tail", "summary", "check", "diff", "export", "report"])

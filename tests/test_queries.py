@@ -25,7 +25,7 @@ from predlog.records import Comparison, Token, to_line
 from tests import events
 
 ROOT = Path(__file__).parent.parent
-TEXTS = [" the", " a", "ing", "\n", '"', "表", "2024-01-01", "NA", " lan", "guage", "<0xE2>", "="]
+TEXTS = ["e", " a", "ing", "\n", '"', "表", "2024-01-01", "NA", " lan", "guage", "<0xE2>", "="]
 KNOWN, FORGOTTEN, FORGOTTEN_AT, JUMP_AT = 2, 4, 120, 60
 
 
@@ -46,6 +46,7 @@ def _blocks() -> list[Block]:
 
 
 BLOCKS = _blocks()
+(BEGIN,) = (block.code for block in BLOCKS if block[:2] == ("Before you begin", "python"))
 DISTRIBUTED = "When one machine no longer does"
 
 
@@ -60,10 +61,11 @@ def logits_of(labels: Tensor, step: int, generator: torch.Generator, vocabulary:
 
 
 def record(folder: Path, rank: int, seed: int) -> None:
-    """Record the training of a rank: text with two samples, and audio with two codebooks."""
+    """Record the training of a rank: text with two samples, audio with two codebooks, no epoch in the first steps."""
     generator = torch.Generator().manual_seed(seed)
     with predlog.Recorder(folder, every=10, ranks="all", console=False, decode=lambda one: TEXTS[one]) as recorder:
         for step in range(0, 200, 10):
+            context = {"epoch": step // 50} if step >= 50 else {}
             for stream, shape, layout in (("text", (2, 30), None), ("audio", (2, 2, 20), "b k t v, b k t")):
                 labels = torch.randint(len(TEXTS), shape, generator=generator)
                 logits = logits_of(labels, step, generator, len(TEXTS))
@@ -71,7 +73,7 @@ def record(folder: Path, rank: int, seed: int) -> None:
                 if stream == "text" and step == 30:
                     ignored[:] = True
                 recorder.compare(
-                    logits, labels.masked_fill(ignored, -100), step, stream=stream, layout=layout, epoch=step // 50
+                    logits, labels.masked_fill(ignored, -100), step, stream=stream, layout=layout, **context
                 )
 
 
@@ -163,14 +165,14 @@ def worst(shown: Shown) -> Table:
 
 
 def instead(shown: Shown) -> Table:
-    times = Counter(token.prediction for _, token in shown if token.label_text == " the" and not token.match)
+    times = Counter(token.prediction for _, token in shown if token.label_text == "e" and not token.match)
     return [(one, TEXTS[one or 0], count) for one, count in sorted(times.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def ranks(shown: Shown) -> Table:
     groups = grouped(shown, lambda one, _: (one.step, one.stream)).items()
     known = [(key, [token.label_rank or 0 for _, token in group]) for key, group in groups]
-    return [(*key, fmean(these), median(these)) for key, these in known]
+    return [(*key, fmean(these), float(median(these))) for key, these in known]
 
 
 def ends(shown: Shown) -> Table:
@@ -201,7 +203,7 @@ def forgotten(shown: Shown) -> Table:
 
 
 def by_epoch(shown: Shown) -> Table:
-    groups = grouped(shown, lambda one, _: (one.context["epoch"], one.stream))
+    groups = grouped(shown, lambda one, _: (one.context.get("epoch"), one.stream))
     return [(*key, accuracy(group)) for key, group in groups.items()]
 
 
@@ -253,6 +255,7 @@ def assert_same(found: Iterable[Any], due: Table) -> None:
     assert len(found) == len(due) > 0
     for one, other in zip(found, due, strict=True):
         assert list(one) == [pytest.approx(cell, rel=1e-9) if isinstance(cell, float) else cell for cell in other]
+        assert not any(isinstance(cell, float) for cell, known in zip(one, other, strict=True) if type(known) is int)
 
 
 def macro() -> str:
@@ -289,12 +292,44 @@ def test_polars_and_pandas(exported: Path, monkeypatch: pytest.MonkeyPatch, sect
     """Polars and pandas answer the same from the export."""
     monkeypatch.chdir(exported)
     names: dict[str, Any] = {}
-    (begin,) = (block.code for block in BLOCKS if block[:2] == ("Before you begin", "python"))
-    last_value(begin, names)
+    last_value(BEGIN, names)
     found = [last_value(block.code, names) for block in BLOCKS if block[:2] == (section, "python")]
     assert [type(one).__module__.partition(".")[0] for one in found] == ["polars", "pandas"]
     for one in found:
         assert_same(table(one), answer(section, exported))
+
+
+def answers(section: str, names: dict[str, Any]) -> Iterator[Table]:
+    """Give what each block of a section answers where its files are, as whoever copies it sees it."""
+    with duckdb.connect() as connection:
+        for block in BLOCKS:
+            if block.section == section and block.language == "sql":
+                yield connection.sql(block.code).fetchall()
+            elif block.section == section:
+                yield table(last_value(block.code, names))
+
+
+def test_runs_of_one_name_are_compared(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs whose folders have one name, such as a/exp and b/exp, are still two."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("exp1", "exp2"):
+        duckdb.sql(f"copy (select * replace ('exp' as run) from '{exported}/{name}.parquet') to '{name}.parquet'")
+    names: dict[str, Any] = {}
+    last_value(BEGIN, names)
+    due = answer("How do two runs compare?", exported)
+    for found in answers("How do two runs compare?", names):
+        assert_same(found, due)
+
+
+def test_the_demo_has_the_token_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied as it stands, the question for one token has an answer on a run of the demo."""
+    monkeypatch.chdir(tmp_path)
+    bash("predlog demo --steps 12 --every 2 && predlog export runs/demo -o exp1.parquet", tmp_path)
+    names: dict[str, Any] = {}
+    last_value(BEGIN, names)
+    found = [*answers("What is predicted instead?", names)]
+    assert len(found) == 3
+    assert all(found)
 
 
 def test_the_answers_are_no_accident(folder: Path) -> None:

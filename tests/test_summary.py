@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from predlog import curves
 from predlog.learning import Learning
-from predlog.pictures.figures import percent
+from predlog.pictures.figures import nats, percent
 from predlog.pictures.sparkline import sparkline
 from predlog.points import merged, of_step
 from predlog.records import Comparison
@@ -331,6 +332,15 @@ class TestSparkline:
         assert (percent(share) == "100.0%") == (share == 1)
         assert (percent(share) == "0.0%") == (share == 0)
 
+    @example(-0.0)
+    @example(-0.0004)
+    @example(-0.00499999)
+    @given(st.floats(-1e6, 1e6))
+    def test_a_logprob_claims_no_more_than_there_is(self, logprob: float) -> None:
+        """Only what is 0 reads 0, and never with a sign."""
+        assert (float(nats(logprob)) == 0) == (logprob == 0)
+        assert nats(logprob) != "-0.00"
+
 
 HOSTILE = "\x1b[31m\u202e\n[bold]\ud800"
 
@@ -396,7 +406,59 @@ class TestCommand:
         assert "refused: 1 pair refused" in said
         assert "steps 0 to 10, 2 records; ended 2026-01-02 03:04:05" in said
         assert "no comparison; no last line: killed, or going on" in said
+        assert "done again" not in said
         assert "predictions.jsonl line 8: " in said
+
+    @pytest.mark.parametrize("end", [[], [events.run(stats={"written": 3})]])
+    def test_what_was_done_again_is_told(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], end: list[dict[str, Any]]
+    ) -> None:
+        """An attempt of which a later one has done all or part again is said to have compared that, killed or not."""
+        first = [comparison(step) for step in (10, 20, 30)]
+        folder = written(tmp_path, events.run(), *first, *end, events.run(attempt=2), comparison(20, attempt=2))
+        command("summary", folder)
+        assert "steps 10 to 30, 2 records, 1 more done again by a later attempt; " in capsys.readouterr().out
+        written(tmp_path, *(comparison(step, attempt=2) for step in (0, 30)))
+        command("summary", folder)
+        said = capsys.readouterr().out
+        assert "3 comparisons, all done again by a later attempt; " in said
+        assert "steps 0 to 30, 3 records; " in said
+        command("summary", "--json", folder)
+        found = json.loads(capsys.readouterr().out)["attempts"]
+        assert [(one["records"], one["replaced"]) for one in found] == [(0, 3), (3, 0)]
+        command("summary", "--all-attempts", folder)
+        assert "done again" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize("width", [60, 80, 200])
+    def test_nothing_is_filled_up_within_a_triple(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+    ) -> None:
+        """First, last and best stand one blank from their arrows, whatever other codebooks have; nothing is cut."""
+        for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}.items():
+            monkeypatch.setenv(name, value)
+        ranks = {0: (17, 4, 4), 1: (21, 36, 7), 2: (8, 100, 3000)}
+        made = [
+            comparison(step, stream="audio", codebook=k, tokens=[events.token(1, label_rank=rank, label_logprob=-4e-6)])
+            for k, known in ranks.items()
+            for step, rank in enumerate(known)
+        ]
+        command("summary", written(tmp_path, *made))
+        said = capsys.readouterr().out.partition("findings")[0]
+        assert all(triple in said for triple in ("17 → 4 → 4", "21 → 7 → 7", "8 → 3000 → 8"))
+        assert "-4e-06 → -4e-06 → -4e-06" in said
+        assert not re.search(r"→  | {2,}→", said)
+        assert "…" not in said.partition("\n\n")[2].partition("\n")[2]
+
+    @pytest.mark.parametrize("width", [70, 80])
+    def test_columns_stay_apart(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+    ) -> None:
+        """A triple longer than a third of the line takes the room of shorter ones, and none touches the next."""
+        for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}.items():
+            monkeypatch.setenv(name, value)
+        tokens = [[events.token(1, label_logprob=-logprob)] for logprob in (1000.0, 0.0007, 0.0005)]
+        command("summary", written(tmp_path, *(comparison(step, tokens=one) for step, one in enumerate(tokens))))
+        assert re.search(r"  -1.0e\+03 → -0.0005 → -0.0005  +1 → 1 → 1\n", capsys.readouterr().out)
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """One object has everything, and is strict JSON whatever the texts and numbers are."""

@@ -10,33 +10,43 @@ from predlog.damage import Damages
 from predlog.phrases import counted
 from predlog.pictures import objects
 from predlog.pictures.paper import Paper
-from predlog.pictures.troubles import add_damage, add_ended, add_gaps, add_standing
+from predlog.pictures.troubles import add_damage, add_ended, add_gaps, add_standing, going_on
 from predlog.sinks.visible import visible
 from predlog.sinks.wording import ERROR, RIGHT
-from predlog.summary import Summary
-from predlog.troubles import Shared, shared
+from predlog.summary import Attempt, Summary
+from predlog.troubles import Shared, latest, shared
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List what is wrong; 1 where a finding stands or a file is damaged, else 0."""
+    """List what is wrong; 1 where a finding stands, a file is damaged or, with `--ended`, has no end; else 0."""
     summary, damage = look(arguments.path)
     found = shared(summary.findings)
     ignored = [one for one in found if one.found.finding.code in arguments.ignore]
     standing = [one for one in found if one.found.stands and one not in ignored]
     ended = [one for one in found if not one.found.stands and one not in ignored]
-    status = 1 if standing or damage else 0
+    last = latest(summary.attempts)
+    unended = [one for one in last if one.end is None]
+    status = 1 if standing or damage or (unended and arguments.ended) else 0
     if arguments.json:
-        whole = _object(arguments.path, summary, (standing, ended, ignored), damage)
+        whole = _object(arguments.path, summary, (standing, ended, ignored), damage, unended)
         sys.stdout.write(objects.dumped({"status": status, **whole}))
     else:
         paper = Paper()
         _draw(paper, summary, (standing, ended), damage)
-        _conclude(paper, arguments.path, summary, len(standing), damage.total)
+        wrong = [
+            f"{counted(len(standing), 'finding')} {'stands' if len(standing) == 1 else 'stand'}" if standing else "",
+            counted(damage.total, "damaged place") if damage else "",
+        ]
+        notes = [counted(summary.comparisons, "comparison")]
+        (wrong if arguments.ended else notes).append(going_on(len(unended), len(last)))
+        _conclude(paper, arguments.path, wrong, notes)
         paper.write()
     return status
 
 
-def _object(path: str, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages) -> dict[str, Any]:
+def _object(
+    path: str, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages, unended: Sequence[Attempt]
+) -> dict[str, Any]:
     standing, ended, ignored = ([objects.finding(one) for one in ones] for ones in found)
     return {
         "path": path,
@@ -48,6 +58,7 @@ def _object(path: str, summary: Summary, found: tuple[Sequence[Shared], ...], da
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
         "comparisons": summary.comparisons,
+        "unended": [objects.attempt(one) for one in unended],
     }
 
 
@@ -61,11 +72,7 @@ def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Shared], ...], d
     add_gaps(paper, summary.gaps, summary.lost)
 
 
-def _conclude(paper: Paper, path: str, summary: Summary, findings: int, damaged: int) -> None:
-    wrong = [
-        f"{counted(findings, 'finding')} {'stands' if findings == 1 else 'stand'}" if findings else "",
-        f"{counted(damaged, 'damaged place')}" if damaged else "",
-    ]
+def _conclude(paper: Paper, path: str, wrong: Sequence[str], notes: Sequence[str]) -> None:
     said = ", ".join(filter(None, wrong))
-    what = f"{said or 'nothing is wrong'} ({counted(summary.comparisons, 'comparison')})"
-    paper.line((f"{visible(path, ' ')}: {what}", ERROR if said else RIGHT))
+    what = f"{said or 'nothing is wrong'} ({'; '.join(filter(None, notes))})"
+    paper.paragraph(f"{visible(path, ' ')}: {what}", ERROR if said else RIGHT)

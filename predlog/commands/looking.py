@@ -16,6 +16,7 @@ def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
     records = Reading(path, all_attempts=all_attempts, warns=False)
     with waiting(records):
         summary = Summary.of(records)
+    summary.replace(records.replaced)
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
     return summary, records.damage

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
+from itertools import groupby
 from operator import attrgetter
 
 from rich.style import Style
@@ -19,6 +19,8 @@ _SPARK = Style.parse("cyan")
 # No sparkline is worth drawing below, nor easier to read above.
 _NARROWEST, _WIDEST = 8, 40
 _MARGIN = 2
+# Between two columns.
+_GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +127,24 @@ def _add_rows(paper: Paper, curves: Sequence[Curve]) -> None:
     names = [_name(one, curves) for one in curves]
     margin = _MARGIN + max(map(len, names)) + (2 if any(names) else 0)
     columns = list(zip(*(_aligned(paper, column) for column in zip(*map(_figures, curves), strict=True)), strict=True))
-    width = (paper.width - margin) // len(columns[0])
-    if width < max(len(numbers) for row in columns for numbers, _ in row) + 1:
+    widths = _widths(columns[0], paper.width - margin)
+    if not widths:
         _add_stacked(paper, names, columns)
         return
-    paper.line((" " * margin + "".join(f"{one.title:<{width}}" for _, one in columns[0]), NAME))
+    titles = (one.title.ljust(width) for (_, one), width in zip(columns[0], widths, strict=True))
+    paper.line((" " * margin + "".join(titles), NAME))
     for name, row in zip(names, columns, strict=True):
-        _add_row(paper, f"{' ' * _MARGIN}{name}".ljust(margin), row, width)
+        _add_row(paper, f"{' ' * _MARGIN}{name}".ljust(margin), row, widths)
+
+
+def _widths(row: Sequence[tuple[str, _Figure]], room: int) -> list[int]:
+    """Give columns of one width, or of what each needs, if that is too narrow for one; none where there is no room."""
+    needed = [max(len(text), len(one.title)) + _GAP for text, one in row]
+    width = room // len(needed)
+    if max(needed) <= width:
+        return [width] * len(needed)
+    spare = (room - sum(needed)) // len(needed)
+    return [one + spare for one in needed] if spare >= 0 else []
 
 
 def _name(curve: Curve, curves: Sequence[Curve]) -> str:
@@ -143,26 +156,33 @@ def _name(curve: Curve, curves: Sequence[Curve]) -> str:
 
 
 def _aligned(paper: Paper, column: Sequence[_Figure]) -> list[tuple[str, _Figure]]:
-    """Give the numbers of a column's figures, those of all rows below each other."""
-    widths = [max(map(len, place)) for place in zip_longest(*(one.values for one in column), fillvalue="")]
-    arrow = f" {paper.glyphs.arrow} "
-    return [(arrow.join(map(str.rjust, one.values, widths)), one) for one in column]
+    """Give the numbers of a column's figures, the first ones of all rows below each other.
+
+    Nothing is filled up between the numbers of one row: a hole there would look like a slip.
+    """
+    first = max(len(one.values[0]) for one in column)
+    texts = [_numbers(paper, one, first) for one in column]
+    whole = max(map(len, texts))
+    return [(text.ljust(whole), one) for text, one in zip(texts, column, strict=True)]
 
 
-def _add_row(paper: Paper, name: str, row: Sequence[tuple[str, _Figure]], width: int) -> None:
+def _numbers(paper: Paper, figure: _Figure, first: int = 0) -> str:
+    return f" {paper.glyphs.arrow} ".join([figure.values[0].rjust(first), *figure.values[1:]])
+
+
+def _add_row(paper: Paper, name: str, row: Sequence[tuple[str, _Figure]], widths: Sequence[int]) -> None:
     """Add a row: of one line where there is room for what is drawn beside the numbers, else of two."""
-    numbers = max(len(text) for text, _ in row)
     at = max(len(one.at) for _, one in row)
-    beside = min(width - numbers - at - 4, _WIDEST)
+    beside = min(*(width - len(text) - at - 4 for (text, _), width in zip(row, widths, strict=True)), _WIDEST)
     if beside >= _NARROWEST:
-        cells = [((text, PLAIN), (f" {one.at}".ljust(at + 2), NAME), _spark(paper, one, beside)) for text, one in row]
-        paper.line((name, HEADING), *_joined(cells, width))
+        cells = [(*_at(text, one, at), _spark(paper, one, beside)) for text, one in row]
+        paper.line((name, HEADING), *_joined(cells, widths))
         return
-    paper.line((name, HEADING), *_joined([((text, PLAIN),) for text, _ in row], width))
-    below = min(width - at - 3, _WIDEST)
+    paper.line((name, HEADING), *_joined([((text, PLAIN),) for text, _ in row], widths))
+    below = min(min(widths) - at - 3, _WIDEST)
     if any(one.at for _, one in row):
         paper.line(
-            " " * len(name), *_joined([(_spark(paper, one, below), (f" {one.at}", NAME)) for _, one in row], width)
+            " " * len(name), *_joined([(_spark(paper, one, below), (f" {one.at}", NAME)) for _, one in row], widths)
         )
 
 
@@ -171,18 +191,24 @@ def _add_stacked(paper: Paper, names: Sequence[str], rows: Sequence[Sequence[tup
     for name, row in zip(names, rows, strict=True):
         if name:
             paper.line((f"  {name}", HEADING))
-        for numbers, one in row:
-            paper.line((f"  {one.title} ", NAME), numbers, (f" {one.at}", NAME))
+        for _, one in row:
+            paper.line((f"  {one.title} ", NAME), _numbers(paper, one), (f" {one.at}", NAME))
             if drawn := one.drawn(paper, min(paper.width - _MARGIN, _WIDEST)):
                 paper.line("  ", (drawn, _SPARK))
+
+
+def _at(text: str, figure: _Figure, width: int) -> tuple[tuple[str, Style], tuple[str, Style]]:
+    """Give a row's numbers and, next to them, the step of the best, together as wide as in all rows."""
+    numbers = text.rstrip()
+    return (numbers, PLAIN), (f" {figure.at}".ljust(len(text) - len(numbers) + width + 2), NAME)
 
 
 def _spark(paper: Paper, figure: _Figure, width: int) -> tuple[str, Style]:
     return figure.drawn(paper, width), _SPARK
 
 
-def _joined(cells: Sequence[Sequence[tuple[str, Style]]], width: int) -> Iterator[tuple[str, Style]]:
+def _joined(cells: Sequence[Sequence[tuple[str, Style]]], widths: Sequence[int]) -> Iterator[tuple[str, Style]]:
     """Yield the parts of cells, each cell filled up to its width."""
-    for cell in cells:
+    for cell, width in zip(cells, widths, strict=True):
         yield from cell
         yield " " * (width - sum(len(text) for text, _ in cell)), PLAIN

@@ -18,10 +18,12 @@ def percent(share: float | None) -> str:
 
 
 def nats(logprob: float | None) -> str:
-    """Give a log-probability in two decimals."""
+    """Give a log-probability in two decimals, or in as many as tell it from 0."""
     if logprob is None or not math.isfinite(logprob):
         return "-"
-    return f"{logprob:.2f}" if abs(logprob) < 1000 else f"{logprob:.1e}"
+    if 0 < abs(logprob) < 0.005:
+        return f"{logprob:.1g}"
+    return f"{logprob + 0.0:.2f}" if abs(logprob) < 1000 else f"{logprob:.1e}"
 
 
 def place(rank: float | None) -> str:

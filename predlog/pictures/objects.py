@@ -96,6 +96,7 @@ def attempt(one: Attempt) -> dict[str, Any]:
         "first_step": one.first_step,
         "last_step": one.last_step,
         "records": one.records,
+        "replaced": one.replaced,
         "stats": one.end and one.end.stats,
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from predlog.damage import Damages
 from predlog.findings import CODES
-from predlog.phrases import counted, lane, steps
+from predlog.phrases import counted, lane, number, steps
 from predlog.pictures.figures import listed, moment
 from predlog.pictures.paper import Paper
 from predlog.sinks.visible import visible
@@ -72,7 +72,7 @@ def add_start(paper: Paper, one: Start, *, has_run: bool) -> None:
         ", ".join(f"{visible(name, ' ')} {visible(version, ' ')}" for name, version in first.versions.items())
         if first
         else "its first line is missing",
-        f"{steps(*one.steps)}, {counted(one.records, 'record')}" if one.steps else "no comparison",
+        _compared(one),
     ]
     whose = f" of {visible(one.run or 'no folder', ' ')}" if has_run else ""
     text = f"attempt {one.number}{whose}: {', '.join(filter(None, parts)).replace(', of ', ' of ')}; "
@@ -87,6 +87,16 @@ def add_damage(paper: Paper, damage: Damages) -> None:
         paper.paragraph(f"{sign}damage {where}: {visible(one.reason, ' ')}", WARNING)
     if damage.total > MOST_DAMAGE:
         paper.paragraph(f"{sign}damage: {counted(damage.total - MOST_DAMAGE, 'place')} more", WARNING)
+
+
+def going_on(unended: int, processes: int) -> str:
+    """Say which processes have no last line in their last attempt; nothing where all have."""
+    if not unended:
+        return ""
+    whose = "the last attempt has"
+    if processes > 1:
+        whose = f"{number(unended)} of {number(processes)} processes {'has' if unended == 1 else 'have'}"
+    return f"{whose} no last line: killed, or going on"
 
 
 def _start(paper: Paper, name: str) -> str:
@@ -108,6 +118,16 @@ def _whose(one: Shared) -> str:
     ]
     said = ", ".join(filter(None, parts))
     return f" ({said})" if said else ""
+
+
+def _compared(one: Start) -> str:
+    """Say what of an attempt counts, and what a later one has done again."""
+    if one.steps is not None:
+        again = f", {number(one.replaced)} more done again by a later attempt" if one.replaced else ""
+        return f"{steps(*one.steps)}, {counted(one.records, 'record')}{again}"
+    if one.replaced:
+        return f"{counted(one.replaced, 'comparison')}, all done again by a later attempt"
+    return "no comparison"
 
 
 def _end(one: Start) -> str:
