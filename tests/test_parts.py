@@ -364,7 +364,7 @@ ORDER = [
     "phrases", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
     "pictures.troubles", "pictures.objects", "pictures.difference", "pictures.differences", "shades", "inlining",
     "strip", "captions", "plots", "sections", "dossier", "report", "mistakes", "demo", "options",
-    "commands", "commands.saying", "commands.waiting", "commands.looking", "commands.check",
+    "commands", "commands.saying", "commands.waiting", "commands.targets", "commands.looking", "commands.check",
     "commands.completion", "commands.demo", "commands.diff", "commands.explain", "commands.export", "commands.report",
     "commands.summary", "commands.tail", "cli",
 ]  # fmt: skip
