@@ -18,19 +18,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output any more; argparse exits with 2 by itself.
     """
     try:
-        parsed = options.parser().parse_args(arguments)
-        status: int = import_module(parsed.module).run(parsed)
-        sys.stdout.flush()
+        return _run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # What is left in the buffer has nowhere to go, and would be complained about at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
     except (PredlogError, OSError) as error:
-        sys.stderr.write(f"predlog: {described(error)}\n")
+        from predlog.commands.saying import say  # noqa: PLC0415 - it takes time, and most have nothing to say
+
+        say(described(error))
         return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    if sys.stdout is None:
+        raise PredlogError("standard output is closed: give it somewhere to go, /dev/null if need be")
+    try:
+        parsed = options.parser().parse_args(arguments)
+        status: int = import_module(parsed.module).run(parsed)
+    finally:
+        _flush()  # also behind --help, which ends in SystemExit
     return status
+
+
+def _flush() -> None:
+    """Write what is left of the output; where that can't be, it is said here, and not by Python at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer has nowhere else to go
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise PredlogError(f"standard output can't be written to: {error.strerror}") from None
 
 
 if __name__ == "__main__":

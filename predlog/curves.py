@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from predlog.points import Point, merged, of_step
 from predlog.records import Comparison
+from predlog.shares import share
 
 MOST_POINTS = 2000
 
@@ -61,7 +62,7 @@ class Curve:
     @property
     def share(self) -> float:
         """The supervised share of all positions."""
-        return self.supervised / self.length
+        return share(self.supervised, self.length)
 
 
 @dataclass(slots=True)
@@ -132,7 +133,7 @@ class _Closed:
         self.length += point.length
         self.supervised += point.supervised
         if point.of:
-            self.accuracy.add(step, point.right / point.of)
+            self.accuracy.add(step, share(point.right, point.of))
         if point.logprob is not None:
             self.logprob.add(step, point.logprob)
         if point.rank is not None:

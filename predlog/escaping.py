@@ -13,7 +13,8 @@ _MARK_BYTES = _MARK.encode()
 _MARK_LEAD = _MARK_BYTES[:1]
 _PRIVATE = 0x100000
 _SURROGATE_OR_MARK = re.compile(f"[\ud800-\udfff{_MARK}]")
-_MARKED = re.compile(f"{_MARK}(.)", re.DOTALL)
+_MARKED = re.compile(f"{_MARK}(.?)", re.DOTALL)
+_HIDDEN = re.compile(f"[{chr(_PRIVATE + 0xD800)}-{chr(_PRIVATE + 0xDFFF)}]")
 
 
 def is_marked(json_text: bytes) -> bool:
@@ -29,8 +30,16 @@ def hide(text: str) -> str:
 
 
 def reveal(text: str) -> str:
-    """Give back what `hide` was given."""
-    return _MARKED.sub(lambda found: _MARK if found[1] == _MARK else chr(ord(found[1]) - _PRIVATE), text)
+    """Give back what `hide` was given; raises ValueError for a text that it can't have written."""
+    return _MARKED.sub(_revealed, text)
+
+
+def _revealed(found: re.Match[str]) -> str:
+    if found[1] == _MARK:
+        return _MARK
+    if not _HIDDEN.fullmatch(found[1]):
+        raise ValueError("U+10FFFD stands before what it does not mark")
+    return chr(ord(found[1]) - _PRIVATE)
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:

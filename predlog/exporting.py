@@ -214,6 +214,15 @@ def _writer(target: Path) -> Callable[[pa.RecordBatchReader, Path], None]:
         raise ExportError(f"{target.parent} is no folder: make it first")
     if target.is_dir():
         raise ExportError(f"{target} is a folder: name a file in it")
+    if target.exists() and not target.is_file():
+        raise ExportError(f"{target} is a pipe or a device: write to a file, and pass that on")
+    try:
+        str(target.parent).encode()
+    except UnicodeEncodeError:
+        # DuckDB and Arrow take a path as text. The file's own name may be anything: it gets that when it is whole.
+        raise ExportError(
+            f"the path of {target.parent} is not UTF-8: write to another folder, and move the file"
+        ) from None
     return _WRITERS[target.suffix.lower()]
 
 

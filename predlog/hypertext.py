@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from predlog.escaping import harmless
+from predlog.shares import share
 
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _LEVELS = {"error": (_WRONG, "✗"), "warning": ("#9a6700", "!"), "info": (_RIGHT, "✓")}
@@ -43,7 +44,7 @@ def text(value: str) -> str:
 def right(record: Any) -> str:
     """Say how many predictions are right."""
     if record.matched is not None and record.supervised:
-        return f"{100 * record.matched / record.supervised:.1f}% right"
+        return f"{100 * share(record.matched, record.supervised):.1f}% right"
     return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown right"
 
 
@@ -53,9 +54,7 @@ def _rows(tokens: Sequence[Any]) -> Iterator[str]:
         "input": [_token(token.input, token.input_text) for token in tokens],
         "label": [_token(token.label, token.label_text) for token in tokens],
         "prediction": [_prediction(token) for token in tokens],
-        "p(label)": [
-            "-" if token.label_logprob is None else f"{math.exp(token.label_logprob):.3f}" for token in tokens
-        ],
+        "p(label)": [_probability(token.label_logprob) for token in tokens],
         "rank": ["-" if token.label_rank is None else str(token.label_rank) for token in tokens],
     }
     # The first tokens and the last ones are apart.
@@ -73,6 +72,10 @@ def _cells(cells: Sequence[str], edges: Sequence[int]) -> Iterator[str]:
 
 def _token(number: int | None, decoded: str | None) -> str:
     return text(decoded) if decoded is not None else "-" if number is None else str(number)
+
+
+def _probability(logprob: float | None) -> str:
+    return "-" if logprob is None else f"{math.exp(min(logprob, 0.0)):.3f}"
 
 
 def _prediction(token: Any) -> str:

@@ -4,10 +4,13 @@ Nothing is imported here that takes time: a subcommand names the module that run
 """
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Collection, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
+
+from predlog.escaping import harmless
 
 EVERY = 40
 ALL = -1
@@ -56,12 +59,20 @@ class _Version(argparse.Action):
     """Print the version, which is looked up then and not before."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.exit(message=f"predlog {import_module('predlog').__version__}\n")
+        sys.stdout.write(f"predlog {import_module('predlog').__version__}\n")
+        parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are harmless: a shell puts the names of files in place of a star."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
 
 
 def parser() -> argparse.ArgumentParser:
     """Give the parser; what it gives has a `module`, whose `run` takes the arguments and gives the exit status."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="predlog",
         description="See what a token model predicts next to what it was asked to predict.",
         epilog=_examples(

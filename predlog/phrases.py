@@ -44,10 +44,9 @@ def lane(stream: str, codebook: int | None) -> str:
 
 def subject(finding: Finding) -> str:
     """Name what a finding is about: stream, codebook or codebooks, and the rank where it is not the first."""
-    codebooks = finding.evidence.get("codebooks")
     named = lane(finding.stream, finding.codebook)
-    if isinstance(codebooks, list) and codebooks and finding.codebook is None:
-        named += f" codebooks {seen(', '.join(map(str, codebooks)))}"
+    if finding.codebook is None and (several := [one for one in finding.codebooks if one is not None]):
+        named += f" codebooks {', '.join(map(str, sorted(several)))}"
     return named if finding.rank == 0 else f"{named}, rank {finding.rank}"
 
 

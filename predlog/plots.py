@@ -12,6 +12,7 @@ from predlog.curves import Curve
 from predlog.errors import MissingExtraError
 from predlog.points import Point
 from predlog.records import Gap
+from predlog.shares import HIGHEST
 
 try:
     from bokeh.document import Document
@@ -78,15 +79,19 @@ def document(curves: Sequence[Curve], signs: Sequence[Sign], gaps: Sequence[Gap]
 
 def _source(points: Sequence[Point], place: int) -> ColumnDataSource:
     columns = {
-        "first": [point.first_step for point in points],
-        "last": [point.last_step for point in points],
-        "step": [(point.first_step + point.last_step) / 2 for point in points],
+        "first": [_place(point.first_step) for point in points],
+        "last": [_place(point.last_step) for point in points],
+        "step": [(_place(point.first_step) + _place(point.last_step)) / 2 for point in points],
         "accuracy": [_number(point.accuracy) for point in points],
         "logprob": [_number(point.logprob) for point in points],
         "rank": [_number(point.rank) for point in points],
         "share": [_number(point.share) for point in points],
     }
     return ColumnDataSource(columns, name=f"points-{place}")
+
+
+def _place(step: int) -> float:
+    return float(min(step, HIGHEST))  # a step may be any whole number
 
 
 def _number(value: float | None) -> float:
@@ -158,7 +163,7 @@ def _line(drawn: figure, plot: Plot, source: ColumnDataSource, place: int) -> Mo
 
 
 def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:
-    strips = {"x0": [gap.first_step for gap in gaps], "x1": [gap.last_step for gap in gaps]}
+    strips = {"x0": [_place(gap.first_step) for gap in gaps], "x1": [_place(gap.last_step) for gap in gaps]}
     drawn.vstrip(
         "x0", "x1", source=ColumnDataSource(strips), name=f"gaps-{drawn.name}", fill_alpha=0.25, line_alpha=0.6
     )
@@ -167,7 +172,7 @@ def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:
 def _marks(drawn: figure, plot: Plot, signs: Sequence[Sign]) -> None:
     # Each has a form of its own, so that colour is not needed.
     for level, form in (("error", "inverted_triangle"), ("warning", "diamond"), ("info", "circle")):
-        steps = [sign.step for sign in signs if sign.level == level]
+        steps = [_place(sign.step) for sign in signs if sign.level == level]
         source = ColumnDataSource({"step": steps, "top": [0.965] * len(steps)})
         rule = drawn.vspan("step", source=source, line_dash="dashed", line_width=1.2, line_alpha=0.75)
         mark = drawn.scatter("step", "top", source=source, marker=form, size=10, y_range_name="marks")

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import NamedTuple, TypeVar, cast
 
 from predlog.records import Comparison
+from predlog.shares import HIGHEST, share
 
 T = TypeVar("T")
 _tokens = attrgetter("tokens")
@@ -36,12 +37,12 @@ class Point(NamedTuple):
     @property
     def share(self) -> float:
         """The supervised share of all positions."""
-        return self.supervised / self.length
+        return share(self.supervised, self.length)
 
     @property
     def accuracy(self) -> float | None:
         """The share of predictions that are right; None where none was counted."""
-        return self.right / self.of if self.of else None
+        return share(self.right, self.of) if self.of else None
 
 
 def merged(one: Point, other: Point) -> Point:
@@ -104,4 +105,5 @@ def _median(values: list[int]) -> float | None:
         return None
     values.sort()
     middle = len(values) // 2
-    return float(values[middle]) if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+    high = min(values[middle], HIGHEST)  # a rank may be any whole number, too
+    return float(high) if len(values) % 2 else (min(values[middle - 1], HIGHEST) + high) / 2

@@ -4,6 +4,7 @@ Events travel through structlog as plain dicts; a line is read back as one of th
 which they may change stand in docs/records.md.
 """
 
+import re
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
@@ -127,6 +128,14 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
     help: Annotated[str | None, Meta(description="The command that prints the page about this code.")]
     context: dict[str, Any]
 
+    @property
+    def codebooks(self) -> set[int | None]:
+        """The codebooks that it is about; None stands for a stream without any."""
+        several = self.evidence.get("codebooks")
+        if self.codebook is not None or not isinstance(several, list):
+            return {self.codebook}
+        return {one for one in several if type(one) is int} or {None}
+
     def _repr_html_(self) -> str:
         """Show it in a notebook."""
         return hypertext.finding(self)
@@ -158,6 +167,7 @@ _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
 }
 _decoder: Final = msgspec.json.Decoder(Record)
+_VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
 
 def is_ours(event: Mapping[str, Any]) -> bool:
@@ -204,7 +214,7 @@ def from_event(event: Mapping[str, Any]) -> Record:
     try:
         return cast(Record, msgspec.convert(event, Record))
     except msgspec.ValidationError as error:
-        raise RecordError(f"a {event.get('event')} event does not fit schema {SCHEMA}: {error}") from None
+        raise _no_record(f"a {event.get('event')} event does not fit schema {SCHEMA}: {error}") from None
 
 
 def to_event(record: Record) -> dict[str, Any]:
@@ -234,7 +244,8 @@ def is_whole(line: bytes) -> bool:
 def from_line(line: bytes) -> Record:
     """Give the typed record that a line holds; the inverse of `to_line`.
 
-    Keys that a later predlog has added to the schema are kept in `context`, those of tokens as a list under `tokens`.
+    Keys that a later predlog has added to the schema are kept in `context`, those of tokens as a list under `tokens`;
+    under a name that the context has already, `lr_` stands beside `lr`.
 
     Raises RecordError where the line is torn or damaged, SchemaError where it was written with a newer schema.
     """
@@ -248,7 +259,7 @@ def from_line(line: bytes) -> Record:
         return _from_json(line, escaping.reveal)
     try:
         record = cast(Record, _decoder.decode(line))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _from_json(line)
     if record.schema > SCHEMA:
         return _from_json(line)  # says so
@@ -294,16 +305,21 @@ def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Recor
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise RecordError(f"no JSON: {error}") from None
-    written = event.get("schema") if isinstance(event, dict) else None
+        raise _no_record(f"no JSON: {error}") from None
+    written, kind = (event.get("schema"), event.get("event")) if isinstance(event, dict) else (None, None)
     if isinstance(written, int) and written > SCHEMA:
         raise SchemaError(written, SCHEMA, _writer(event))
-    if written == SCHEMA and event.get("event") not in _TYPES:
-        raise UnknownKindError(f"a kind that this predlog does not know: {event.get('event')!r}")
+    if written == SCHEMA and isinstance(kind, str) and kind not in _TYPES:
+        raise UnknownKindError(f"a kind that this predlog does not know: {kind!r}")
     try:
         return cast(Record, msgspec.convert(_known(escaping.mapped(event, change) if change else event), Record))
-    except msgspec.ValidationError as error:
-        raise RecordError(f"not a record of schema {written}: {error}") from None
+    except (ValueError, RecursionError) as error:  # msgspec's, and that of a text that `hide` can't have written
+        raise _no_record(f"not a record of schema {written}: {error}") from None
+
+
+def _no_record(why: str) -> RecordError:
+    """Give the error; it quotes what is in the line, and is shown on terminals."""
+    return RecordError(escaping.harmless(why))
 
 
 def _known(event: Any) -> Any:
@@ -319,11 +335,21 @@ def _known(event: Any) -> Any:
             extra["tokens"] = more
             tokens = [{key: value for key, value in token.items() if key in _TOKEN_KEYS} for token in tokens]
             event = {**event, "tokens": tokens}
-    return {**{key: value for key, value in event.items() if key in known}, "context": {**event["context"], **extra}}
+    return {**{key: value for key, value in event.items() if key in known}, "context": _beside(event["context"], extra)}
+
+
+def _beside(context: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a context with more in it: what the caller has put there stays, and a name that is taken gets a `_`."""
+    both = dict(context)
+    for name, value in more.items():
+        while name in both:
+            name += "_"  # noqa: PLW2901 - until it is free
+        both[name] = value
+    return both
 
 
 def _writer(event: Mapping[str, Any]) -> str | None:
-    """Give the version of predlog that wrote a line, which an attempt's first tells."""
+    """Give the version of predlog that wrote a line, which an attempt's first tells; people paste it into a shell."""
     versions = event.get("versions")
     version = versions.get("predlog") if isinstance(versions, dict) else None
-    return version if isinstance(version, str) else None
+    return version if isinstance(version, str) and _VERSION.fullmatch(version) else None

@@ -44,7 +44,7 @@ class Selection:
         return (
             self._reaches(record.step, record.step)
             and (self.streams is None or record.stream in self.streams)
-            and (self.codebooks is None or not self.codebooks.isdisjoint(_codebooks(record)))
+            and (self.codebooks is None or not self.codebooks.isdisjoint(_about(record)))
             and (self.samples is None or record.sample in {*self.samples, *_any_sample(record)})
         )
 
@@ -82,11 +82,9 @@ class Asked:
         return f"there {'are' if len(self._streams) > 1 else 'is'} {streams}, steps {first} to {last}"
 
 
-def _codebooks(record: Comparison | Finding) -> list[int | None]:
+def _about(record: Comparison | Finding) -> set[int | None]:
     """Give the codebooks that a record is about: several may be found guilty at once."""
-    if isinstance(record, Finding) and isinstance(several := record.evidence.get("codebooks"), list):
-        return several
-    return [record.codebook]
+    return record.codebooks if isinstance(record, Finding) else {record.codebook}
 
 
 def _any_sample(record: Comparison | Finding) -> tuple[None, ...]:

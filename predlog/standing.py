@@ -58,7 +58,7 @@ class Ledger:
             entry.until = finding.step
             entry.by = None if finding.level == "info" else finding.code
         if finding.level != "info":
-            entry = _Entry(finding, codebooks(finding))
+            entry = _Entry(finding, finding.codebooks)
             self.entries.append(entry)
             standing.append(entry)
 
@@ -70,16 +70,10 @@ class Ledger:
         )
 
 
-def codebooks(finding: Finding) -> set[int | None]:
-    """Give the codebooks that a finding is about; None stands for a stream without any."""
-    several = finding.evidence.get("codebooks")
-    return {*several} if isinstance(several, list) and finding.codebook is None else {finding.codebook}
-
-
 def _ends(gone: Finding, finding: Finding) -> bool:
     return (
         gone.code == finding.code
-        and codebooks(gone) == codebooks(finding)
+        and gone.codebooks == finding.codebooks
         and gone.evidence.get("since", finding.step) == finding.step
     )
 
@@ -93,7 +87,7 @@ def _explains(finding: Finding, entry: _Entry) -> bool:
     if symptom is None or cause is None or not symptom.is_symptom or _PLACES[symptom.code] <= _PLACES[cause.code]:
         return False
     if cause.is_symptom or (cause.is_certain and cause.level == "error"):
-        entry.codebooks -= codebooks(finding)
+        entry.codebooks -= finding.codebooks
     return not entry.codebooks
 
 

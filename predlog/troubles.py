@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from predlog.records import Finding
-from predlog.standing import Found, codebooks
+from predlog.standing import Found
 from predlog.starts import Attempt
 
 
@@ -53,7 +53,7 @@ def shared(found: Iterable[Found]) -> list[Shared]:
     groups: dict[tuple[object, ...], list[Found]] = {}
     for one in found:
         finding = one.finding
-        about = frozenset(codebooks(finding))
+        about = frozenset(finding.codebooks)
         key = finding.run, finding.attempt, finding.stream, about, finding.code, one.fate
         groups.setdefault(key, []).append(one)
     joined = [_shared(min(group, key=_step), group) for group in groups.values()]
@@ -82,7 +82,7 @@ def _number(one: Attempt) -> int:
 
 
 def _shared(first: Found, group: Sequence[Found]) -> Shared:
-    known = sorted(one for one in codebooks(first.finding) if one is not None)
+    known = sorted(one for one in first.finding.codebooks if one is not None)
     return Shared(first, tuple(sorted({one.finding.rank for one in group})), tuple(known))
 
 

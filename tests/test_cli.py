@@ -1,6 +1,7 @@
 """The command line as a whole: what it loads, what it says, and how it ends."""
 
 import contextlib
+import json
 import os
 import pty
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import predlog
-from predlog import cli, options
+from predlog import cli, options, records
+from predlog.reading import Reading
 from tests import events
+from tests.written import sealed
 
 PREDLOG = [sys.executable, "-m", "predlog.cli"]
 COMMANDS = ("tail", "summary", "check", "diff", "export", "report", "explain", "completion")
@@ -167,6 +170,180 @@ def test_errors_are_one_line(run: Path, command: str, capsys: pytest.CaptureFixt
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == f"predlog: {run.parent / 'nothere'} does not exist\n"
+
+
+STEERING = "\x1b[31m\nX\u202e"
+
+
+@pytest.mark.parametrize(
+    "asked", [["summary", f"{STEERING}.jsonl"], ["summary", "a", STEERING], ["export", f"{STEERING}", "-o", "x.csv"]]
+)
+def test_no_name_steers_a_terminal(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What an error quotes of the command line, where a shell may have put names of files, is harmless."""
+    with contextlib.suppress(SystemExit):
+        assert cli.main(asked) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("predlog: ")
+    assert "[31m" in said.err.splitlines()[-1]
+    assert said.err.replace("\n", "").isprintable()
+
+
+def test_nothing_in_a_file_steers_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version that stands in a newer file is only named where it is one."""
+    file = tmp_path / "x.jsonl"
+    event = {**events.run(versions={"predlog": f"9{STEERING}"}), "schema": 2}
+    file.write_bytes(sealed(json.dumps(event).encode()))
+    for command in ("summary", "tail", "check"):
+        assert cli.main([command, str(file)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said[:-1].isprintable()
+
+
+FULL = "predlog: standard output can't be written to: No space left on device\n"
+CLOSED = "predlog: standard output is closed: give it somewhere to go, /dev/null if need be\n"
+
+
+@pytest.mark.parametrize("asked", [["summary"], ["--help"], ["--version"], ["check", "--json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("redirected", "status", "says"), [(">/dev/full", 2, FULL), (">&-", 2, CLOSED), (">&3", cli.BROKEN_PIPE, "")]
+)
+def test_output_that_goes_nowhere(run: Path, asked: list[str], redirected: str, status: int, says: str) -> None:
+    """A full disk and a closed output are said in one line; of a reader who has left, the status tells, and no word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    shell = f'exec "$@" {redirected.replace("3", str(writer))}'
+    paths = [str(run)] if not asked[0].startswith("--") else []
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *PREDLOG, *asked, *paths],
+        stderr=subprocess.PIPE, text=True, check=False, pass_fds=[writer],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (status, says)
+
+
+def test_an_error_that_nobody_hears(tmp_path: Path) -> None:
+    """With stderr closed, the status still says that it can't be done."""
+    call = ["bash", "-c", 'exec "$@" 2>&-', "bash", *PREDLOG, "summary", str(tmp_path / "nothere")]
+    assert subprocess.run(call, stdout=subprocess.DEVNULL, check=False).returncode == 2
+
+
+HUGE = 10**400
+ODD = {
+    "no settings": events.run(settings={}, versions={}),
+    "no counts": events.run(stats={}),
+    "lists of codebooks": events.finding(evidence={"codebooks": [[1]]}),
+    "codebooks of two types": events.finding(evidence={"codebooks": [1, "a"]}),
+    "a probability above 1": events.comparison(tokens=[events.token(1, label_logprob=1000.0)]),
+    "a rank beyond floats": events.comparison(tokens=[events.token(1, label_rank=HUGE)]),
+    "ranks beyond floats": events.comparison(tokens=[events.token(1, label_rank=HUGE)] * 2),
+    "a step beyond floats": events.comparison(step=HUGE),
+    "a step beyond JavaScript": events.comparison(step=2**62),
+    "a finding beyond floats": events.finding(step=HUGE),
+    "a gap beyond floats": events.gap(first_step=HUGE, last_step=HUGE),
+    "counts beyond floats": events.comparison(matched=HUGE, supervised=HUGE),
+    "more right than there are": events.comparison(matched=HUGE),
+    "more supervised than there are": events.comparison(supervised=HUGE),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.filterwarnings("error")
+def test_whatever_fits_the_schema_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    """A processor, or another program, may have written any value of the right type: no command fails at it."""
+    line = sealed(json.dumps(ODD[odd], separators=(",", ":")).encode())
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(records.to_line(events.run()) + records.to_line(events.comparison(step=1, codebook=1)) + line)
+    monkeypatch.setenv("COLUMNS", "80")
+    for colours in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.setenv(colours, "1")
+        for command in (["summary"], ["tail"], ["tail", "--codebook", "1"], ["check"]):
+            assert cli.main([*command, str(file)]) in {0, 1}
+        monkeypatch.delenv(colours)
+    assert cli.main(["report", str(file), "-o", str(tmp_path / "report.html")]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+WRITES = [("report", "html"), ("export", "csv")]
+
+
+@pytest.mark.parametrize(("command", "ending"), WRITES)
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("nowhere/out", "nowhere is no folder: make it first"),
+        ("folder", "{} is a folder: name a file in it"),
+        ("pipe", "{} is a pipe or a device: write to a file, and pass that on"),
+        ("device", "{} is a pipe or a device: write to a file, and pass that on"),
+        ("own", "{} is read, and would be overwritten: write to another file"),
+        ("link", "{} is read, and would be overwritten: write to another file"),
+    ],
+)
+def test_what_is_not_to_be_replaced(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    ending: str,
+    output: str,
+    says: str,
+) -> None:
+    """A folder, a pipe, a device, and the run itself by whatever name, are refused before anything is read."""
+    monkeypatch.chdir(tmp_path)
+    name = f"{output}.{ending}"
+    own = Path(f"own.{ending}")
+    own.write_bytes(records.to_line(events.comparison()))
+    Path(f"folder.{ending}").mkdir()
+    Path(f"device.{ending}").symlink_to(os.devnull)
+    Path(f"link.{ending}").symlink_to(own)
+    os.mkfifo(f"pipe.{ending}")
+    there = {file.name: file.lstat() for file in tmp_path.iterdir()}
+    monkeypatch.delattr(Reading, "__iter__")
+    assert cli.main([command, str(own), "-o", name]) == 2
+    assert capsys.readouterr().err == f"predlog: {says.format(name)}\n"
+    assert {file.name: (file.lstat().st_ino, file.lstat().st_mode) for file in tmp_path.iterdir()} == {
+        file: (status.st_ino, status.st_mode) for file, status in there.items()
+    }
+
+
+@pytest.mark.parametrize(("command", "ending"), WRITES)
+def test_standard_input_is_not_to_be_replaced(tmp_path: Path, command: str, ending: str) -> None:
+    """A file that comes in as standard input is one that is read, too."""
+    own = tmp_path / f"own.{ending}"
+    own.write_bytes(line := records.to_line(events.comparison()))
+    with own.open() as stdin:
+        call = [*PREDLOG, command, "-", "-o", str(own)]
+        done = subprocess.run(call, stdin=stdin, capture_output=True, text=True, check=False)
+    assert (done.returncode, own.read_bytes()) == (2, line)
+    assert done.stderr == f"predlog: {own} is read, and would be overwritten: write to another file\n"
+
+
+@pytest.mark.parametrize(("command", "ending"), WRITES)
+@pytest.mark.parametrize(
+    ("name", "encoding", "shown"),
+    [
+        (b"\xff.", "utf-8:strict", r"\udcff."),
+        ("é.".encode(), "ascii", r"\xe9."),
+        (b"a\x1b[31m\n.", "utf-8", r"a\x1b[31m\n."),
+        (b"n" * 240 + b".", "utf-8", "n" * 240 + "."),
+    ],
+)
+def test_any_name_can_be_written_and_told(
+    run: Path, tmp_path: Path, command: str, ending: str, name: bytes, encoding: str, shown: str
+) -> None:
+    """Whatever bytes a name is of, and whatever a terminal can show, the file is written, and said harmlessly."""
+    file = os.fsdecode(name) + ending
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    call = [*PREDLOG, command, str(run), "-o", file]
+    done = subprocess.run(call, capture_output=True, check=False, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(f"{shown}{ending}: ".encode())
+    assert done.stdout.count(b"\n") == 1
+    assert (tmp_path / file).stat().st_size
 
 
 @pytest.mark.parametrize("command", ["tail", "summary", "check", "diff"])

@@ -167,7 +167,7 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str], arguments: list[st
         cli.main(arguments)
     assert left.value.code == status
     output = capsys.readouterr()
-    assert says in output.out + output.err
+    assert says in (output.err if status else output.out)
 
 
 def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -279,6 +279,7 @@ def test_the_file_is_as_others_make_it(tmp_path: Path) -> None:
         ("out", r"^out must end in \.parquet, \.csv or \.arrow"),
         ("nowhere/out.csv", r"nowhere is no folder"),
         ("folder.csv", r"folder\.csv is a folder"),
+        ("pipe.csv", r"pipe\.csv is a pipe or a device"),
     ],
 )
 def test_what_cannot_be_written(tmp_path: Path, output: str, says: str) -> None:
@@ -289,9 +290,11 @@ def test_what_cannot_be_written(tmp_path: Path, output: str, says: str) -> None:
         yield
 
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(ExportError, match=says):
         export(unread(), tmp_path / output)
-    assert [one.name for one in tmp_path.iterdir()] == ["folder.csv"]
+    assert {one.name for one in tmp_path.iterdir()} == {"folder.csv", "pipe.csv"}
+    assert (tmp_path / "pipe.csv").is_fifo()
 
 
 def predlog(*arguments: str | Path, first: str = "", then: str = "", **options: Any) -> Any:
@@ -308,6 +311,24 @@ def write_lines(file: Path, *shown: Row) -> Path:
     file.parent.mkdir(exist_ok=True, parents=True)
     file.write_bytes(b"".join(map(records.to_line, shown)))
     return file
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_folder_whose_path_is_no_text(tmp_path: Path, ending: str) -> None:
+    """A file's name may be any bytes. A folder's path that is not UTF-8 is refused in a line that says what to do."""
+    source = write_lines(tmp_path / "in.jsonl", events.comparison())
+    folder = tmp_path / os.fsdecode(b"\xfe")
+    folder.mkdir()
+    done = predlog("export", source, "-o", f"out.{ending}", cwd=folder)
+    path = re.escape(str(tmp_path))
+    assert done.returncode == 2
+    assert re.fullmatch(rf"predlog: the path of {path}/\\udcfe is not UTF-8: write to another .*\n", done.stderr)
+    assert not list(folder.iterdir())
+    with pytest.raises(ExportError, match="is not UTF-8"):
+        export(recorded(events.comparison()), folder / f"out.{ending}")
+    name = os.fsdecode(b"\xff.") + ending
+    assert predlog("export", source, "-o", name, cwd=tmp_path).returncode == 0
+    assert (tmp_path / name).stat().st_size
 
 
 @pytest.mark.parametrize("ending", FORMATS)

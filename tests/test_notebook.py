@@ -68,6 +68,12 @@ def test_what_is_unknown_is_a_dash() -> None:
         assert cell in parsed.text
 
 
+def test_a_probability_is_at_most_one() -> None:
+    """Whatever a processor has put in place of a log-probability, or of a count, the table is shown."""
+    record = compared(tokens=[events.token(5, label_logprob=1000.0)], matched=10**400)
+    assert "p(label)1.000" in Parsed(record._repr_html_()).text
+
+
 @pytest.mark.parametrize(("level", "sign"), [("error", "✗"), ("warning", "!"), ("info", "✓")])
 def test_a_finding_shows_what_to_do(level: str, sign: str) -> None:
     """Its sign, code, step, message and help."""

@@ -350,7 +350,7 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 
 # Each module may import those that stand above it. sinks/ is a floor of its own.
 ORDER = [
-    "errors", "writable", "notices", "forking", "resting", "ranks", "escaping", "hypertext", "records",
+    "errors", "writable", "notices", "forking", "resting", "ranks", "escaping", "shares", "hypertext", "records",
     "context", "specials", "facts", "findings", "settings", "layout", "window", "rows", "sources",
     "counting", "captured", "recipe",
     "ring",
@@ -364,9 +364,9 @@ ORDER = [
     "phrases", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
     "pictures.troubles", "pictures.objects", "pictures.difference", "pictures.differences", "shades", "inlining",
     "strip", "captions", "plots", "sections", "dossier", "report", "mistakes", "demo", "options",
-    "commands", "commands.saying", "commands.waiting", "commands.looking", "commands.check", "commands.completion",
-    "commands.demo", "commands.diff", "commands.explain", "commands.export", "commands.report", "commands.summary",
-    "commands.tail", "cli",
+    "commands", "commands.saying", "commands.waiting", "commands.targets", "commands.looking", "commands.check",
+    "commands.completion", "commands.demo", "commands.diff", "commands.explain", "commands.export", "commands.report",
+    "commands.summary", "commands.tail", "cli",
 ]  # fmt: skip
 HOMES = {
     "torch": {

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predlog import records
-from predlog.errors import RecordError
+from predlog.errors import RecordError, UnknownKindError
 from tests import events
+from tests.written import sealed
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1.jsonl"
 PUBLISHED = Path(__file__).parent.parent / "docs" / "records.schema.json"
@@ -172,12 +173,84 @@ def test_a_newer_schema_names_itself() -> None:
             records.from_line(b'%b,"crc":"%08x"}\n' % (line, zlib.crc32(line)))
 
 
-@pytest.mark.parametrize("line", [b"{}", b"[1]", b"7", b'{"schema":"two"', b'{"event":"predlog.gap","schema":1'])
+def changed(old: str, new: str | bytes) -> bytes:
+    """Give the JSON of a gap with something else in it."""
+    text = json.dumps(events.gap(reason="why"), separators=(",", ":")).encode()
+    assert text.count(old.encode()) == 1
+    return text.replace(old.encode(), new if isinstance(new, bytes) else new.encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{}",
+        b"[1]",
+        b"7",
+        b'{"schema":"two"',
+        b'{"event":"predlog.gap","schema":1',
+        b'{"event":[],"schema":1}',
+        b'{"event":{},"schema":1}',
+        b'{"schema":1}',
+        changed("why", "\U0010fffda"),  # the mark of half pairs before what is none
+        changed("why", "\U0010fffd\U00100041"),
+        changed("why", "\U0010fffd"),
+        changed("why", b"\xff\xfe"),
+        changed('"context":{}', f'"context":{{"a":{"[" * 5000}{"]" * 5000}}}'),
+    ],
+    ids=lambda line: str(line[-60:]),
+)
 def test_whole_lines_that_are_no_records(line: bytes) -> None:
-    """Whatever JSON a line holds, it is a record or a RecordError."""
-    body = line.removesuffix(b"}")
-    with pytest.raises(RecordError):
-        records.from_line(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
+    """Whatever a line holds, JSON or not, it is a record or a RecordError."""
+    with pytest.raises(RecordError) as raised:
+        records.from_line(sealed(line))
+    assert not isinstance(raised.value, UnknownKindError)  # it is damage
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        changed('"context":{}', r'"\u001b[31m\nX\u202e":1'),
+        changed('"schema":1', r'"schema":"\u001b[31m\nX\u202e"'),
+        changed('"count":12', r'"count":"\u001b[31m\nX\u202e"'),
+        changed('"predlog.gap"', r'"\u001b[31m\nX\u202e"'),
+        changed('"schema":1', r'"schema":2,"versions":{"predlog":"9\u001b[31m\nX\u202e"}'),
+        changed('"schema":1', """"schema":2,"versions":{"predlog":"9'; rm -rf X; '"}"""),
+    ],
+)
+def test_errors_do_nothing_on_a_terminal(line: bytes) -> None:
+    """Where an error quotes a line, nothing in it steers, and nothing in what is to be pasted is a command."""
+    with pytest.raises(RecordError) as raised:
+        records.from_line(sealed(line))
+    assert str(raised.value).isprintable()
+    assert "rm -rf" not in str(raised.value)
+
+
+def test_what_the_caller_has_put_there_stays() -> None:
+    """A key of a later schema that the context has already is kept beside it, under a name that is free."""
+    event = events.comparison(context={"lr": 1, "tokens": "mine"})
+    event["tokens"][0]["new"] = 3
+    record = records.from_line(sealed(json.dumps({**event, "lr": 2, "lr_": 4}).encode()))
+    assert record.context == {"lr": 1, "lr_": 2, "lr__": 4, "tokens": "mine", "tokens_": [{"new": 3}, {}]}
+
+
+@pytest.mark.parametrize(
+    ("codebook", "several", "about"),
+    [
+        (None, None, {None}),
+        (3, None, {3}),
+        (None, [1, 2], {1, 2}),
+        (None, [[1]], {None}),
+        (None, [1, "a", True, None, {}], {1}),
+        (None, "12", {None}),
+        (3, [1, 2], {3}),
+    ],
+)
+def test_which_codebooks_a_finding_is_about(codebook: int | None, several: Any, about: set[int | None]) -> None:
+    """Its own, or those of the evidence; what a processor has put among these and is none is left out."""
+    evidence = {} if several is None else {"codebooks": several}
+    found = records.from_event(events.finding(codebook=codebook, evidence=evidence))
+    assert isinstance(found, records.Finding)
+    assert found.codebooks == about
 
 
 def test_the_golden_file_reads_as_ever() -> None:

@@ -238,6 +238,30 @@ def test_a_run_and_a_gap_are_a_line_each() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (events.run(settings={}, versions={}), "predlog of an unknown version: attempt 1\n"),
+        (events.run(settings={"directory": "a\x1b"}), "predlog 0.1.0: to a\\x1b, attempt 1\n"),
+        (events.run(settings={"every": []}), "predlog 0.1.0: every [] steps\n"),
+        (events.run(stats={}), ""),
+        (events.run(stats={"dropped": 3}), "predlog: closed; of the comparisons 3 dropped\n"),
+        (events.run(stats={"failed": "x", "submitted": None}), "predlog: closed; of None comparisons x failed\n"),
+    ],
+)
+def test_no_setting_or_count_is_taken_for_granted(given: dict[str, Any], says: str) -> None:
+    """The schema promises none of them: what a processor has taken out or replaced is not said, or said as it is."""
+    assert drawn(given, 200, terminal=False) == says
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_probability_is_at_most_one(terminal: bool) -> None:
+    """Whatever a processor has put in place of a log-probability, or of a count, the table is drawn."""
+    tokens = [events.token(1, label_logprob=number) for number in (1000.0, -1000.0)]
+    shown = drawn(events.comparison(tokens=tokens, matched=10**400), 80, terminal=terminal)
+    assert re.search(r"p\(label\) +\[?1\.00,? +0e\+00", ANSI.sub("", shown))
+
+
 def rows_of_codebooks(count: int = 8, **how: Any) -> str:
     """Give what a sink shows of one sample of so many codebooks, and of the next sample's first."""
     raw = io.BytesIO()

@@ -299,7 +299,9 @@ class TestCommand:
     def test_where_nothing_fits_it_is_said_what_there_is(self, run: Path, tmp_path: Path, lines: str) -> None:
         """A mistyped stream looks like no empty run, and what is no run is an error."""
         tail = [*PREDLOG, "tail", "-n", lines]
-        done = subprocess.run([*tail, "--stream", "txt", "--only", "mistakes", run], capture_output=True, check=True, text=True)
+        done = subprocess.run(
+            [*tail, "--stream", "txt", "--only", "mistakes", run], capture_output=True, check=True, text=True
+        )
         assert done.stdout == ""
         assert re.search(
             r"^predlog: nothing in \S+ fits: there (is|are) streams? .*text.*, steps 0 to \d+$", done.stderr

@@ -1,17 +1,14 @@
 """`predlog export`: one row a token, for DuckDB, Polars, pandas and others."""
 
 import argparse
-import os
-import sys
-from pathlib import Path
 
-from predlog.commands.saying import say
+from predlog.commands.saying import say, tell
+from predlog.commands.targets import target
 from predlog.commands.waiting import waiting
 from predlog.damage import Damages
 from predlog.errors import MissingExtraError
 from predlog.phrases import counted
 from predlog.reading import Reading
-from predlog.sinks.visible import encodable, visible
 
 # More lines than these say nothing more.
 _NAMED = 10
@@ -26,14 +23,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise MissingExtraError("export", missing.name) from None
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
+    file = target(arguments.output, records)
     with waiting(records):
-        exported = export(records, arguments.output)
+        exported = export(records, file)
     _say_damage(records.damage)
     if exported.without_tokens:
         say(f"no token is shown in {counted(exported.without_tokens, 'comparison')}: they give no row")
-    size = Path(arguments.output).stat().st_size
-    name = encodable(visible(os.fspath(arguments.output), " "), sys.stdout.encoding or "utf-8")
-    sys.stdout.write(f"{name}: {counted(exported.rows, 'row')}, {_megabytes(size)}\n")
+    tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(file.stat().st_size)}")
     return 0
 
 

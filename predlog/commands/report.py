@@ -2,10 +2,11 @@
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 
+from predlog.commands.saying import tell
+from predlog.commands.targets import target
 from predlog.commands.waiting import waiting
 from predlog.phrases import counted
 from predlog.reading import Reading
@@ -15,22 +16,23 @@ from predlog.report import page
 def run(arguments: argparse.Namespace) -> int:
     """Make the page, put it in its place whole, and say where it is."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
+    file = target(arguments.output, records)
     with waiting(records):
         made = page(records, arguments.path, arguments.most)
-    size = _written(Path(arguments.output), made.html)
-    sys.stdout.write(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {size / 1e6:.1f} MB\n")
+    size = _written(file, made.html)
+    tell(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {size / 1e6:.1f} MB")
     return 0
 
 
-def _written(target: Path, text: str) -> int:
+def _written(place: Path, text: str) -> int:
     """Write a file so that whoever has the old one open, or looks at it meanwhile, never sees half of the new one."""
     content = text.encode()
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".predlog-report-", delete=False) as file:
         try:
             file.write(content)
             file.close()
             Path(file.name).chmod(0o666 & ~_umask())
-            Path(file.name).replace(target)
+            Path(file.name).replace(place)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise

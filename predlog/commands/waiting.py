@@ -17,7 +17,7 @@ def waiting(*readings: Reading) -> Iterator[None]:
     The bar goes when all is done, so that nothing but the answer is left on the screen.
     """
     size = sum(reading.size for reading in readings)
-    if size < _LARGE or not sys.stderr.isatty():
+    if size < _LARGE or sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich import console, progress  # noqa: PLC0415 - few wait

@@ -23,7 +23,7 @@ const nameOf = (field, value) => (field === "stream" ? streams[value] : value ==
 
 function probability(logprob) {
   if (logprob === null) return "-";
-  const value = Math.exp(logprob);
+  const value = Math.exp(Math.min(logprob, 0));
   if (value === 0) return "0";
   return value >= 0.0995 ? value.toFixed(3) : value >= 0.001 ? value.toPrecision(2) : value.toExponential(1);
 }

@@ -9,7 +9,7 @@ function say(name, text) {
 }
 
 function bar(name, logprob) {
-  part(name).style.width = `${logprob === null ? 0 : 100 * Math.exp(logprob)}%`;
+  part(name).style.width = `${logprob === null ? 0 : 100 * Math.exp(Math.min(logprob, 0))}%`;
 }
 
 function where(row) {

@@ -13,8 +13,11 @@ _HIGHEST = 1e300
 def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, *, is_log: bool = False) -> str:
     """Draw numbers from the lowest to the highest, at most `width` of them: of more, neighbours are averaged.
 
-    Where there is no number there is a space. A logarithmic scale is for numbers above 0.
+    Where there is no number there is a space, and where there is no room, nothing. A logarithmic scale is for numbers
+    above 0.
     """
+    if width < 1:
+        return ""
     shown = [_scaled(value, is_log=is_log) for value in values]
     if len(shown) > width:
         edges = [place * len(shown) // width for place in range(width + 1)]

@@ -85,7 +85,8 @@ class Console:
             case "predlog.run" if event["stats"] is not None:
                 return _closing(event["stats"], console)
             case "predlog.run":
-                return _line(f"predlog {event['versions']['predlog']}: {_destination(event)}", NAME, console)
+                version = event["versions"].get("predlog", "of an unknown version")
+                return _line(f"predlog {version}: {_destination(event)}", NAME, console)
             case "predlog.gap":
                 steps = f"steps {event['first_step']} to {event['last_step']}"
                 return _line(
@@ -156,21 +157,22 @@ def _finding(event: Event, console: RichConsole) -> RenderableType:
 
 
 def _destination(event: Event) -> str:
-    directory = event["settings"]["directory"]
-    number = event["settings"]["every"]
-    every = "every step" if number == 1 else f"every {number} steps"
-    if directory is None:
+    """Say what is recorded, and where to; the schema promises no setting, and a processor may have taken one out."""
+    number, directory = (event["settings"].get(name) for name in ("every", "directory"))
+    every = "" if number is None else "every step" if number == 1 else f"every {number} steps"
+    if directory is None and every:
         return every
-    return f"{every}, to {directory}, attempt {event['attempt']}"
+    return ", ".join(filter(None, (every, directory and f"to {directory}", f"attempt {event['attempt']}")))
 
 
 def _closing(stats: Mapping[str, Any], console: RichConsole) -> RenderableType | None:
     """Say how many comparisons are missing, if any are."""
-    missing = {name: stats[name] for name in ("dropped", "failed", "pending") if stats[name]}
+    missing = {name: stats[name] for name in ("dropped", "failed", "pending") if stats.get(name)}
     if not missing:
         return None
     listed = ", ".join(f"{count} {name}" for name, count in missing.items())
-    return _line(f"predlog: closed; of {stats['submitted']} comparisons {listed}", WARNING, console)
+    submitted = f"{stats['submitted']} comparisons" if "submitted" in stats else "the comparisons"
+    return _line(f"predlog: closed; of {submitted} {listed}", WARNING, console)
 
 
 def _line(text: str, style: Style, console: RichConsole) -> RenderableType:

@@ -10,6 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records import Event
+from predlog.shares import share
 from predlog.sinks.visible import encodable, shorten, visible
 
 HEADING = Style.parse("bold")
@@ -72,7 +73,7 @@ def right(event: Event) -> str:
     if event["matched"] is None:
         shown = [token["match"] for token in event["tokens"]]
         return f"{sum(shown)} of {len(shown)} shown right"
-    return f"{100 * event['matched'] / event['supervised']:.1f}% right"
+    return f"{100 * share(event['matched'], event['supervised']):.1f}% right"
 
 
 def not_finite(event: Event) -> str:
@@ -97,10 +98,10 @@ def known(number: int | None) -> str:
 
 
 def probability(logprob: float | None) -> str:
-    """Give the probability of a log-probability, in two digits."""
+    """Give the probability of a log-probability, in two digits; whatever a processor has put there, 1 at most."""
     if logprob is None:
         return "-"
-    value = math.exp(logprob)
+    value = math.exp(min(logprob, 0.0))
     return f"{value:.2f}" if value >= 0.005 else f"{value:.0e}".replace("e-0", "e-")
 
 
