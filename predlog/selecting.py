@@ -1,5 +1,6 @@
 """Which records somebody wants to see."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from predlog.records import Comparison, Finding, Gap, Record
@@ -56,7 +57,7 @@ class Selection:
 class Asked:
     """A selection that remembers what it was asked about, to be told where nothing fits."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Callable[[Record], bool]) -> None:
         self._selection = selection
         self._streams: dict[str, None] = {}
         self._steps: tuple[int, int] | None = None

@@ -368,6 +368,7 @@ def test_tables_are_headed_by_the_errors_that_stand(codebook: int | None, termin
     assert "same-batch" not in heading("text")
     assert "labels-are-inputs" not in heading("eval/text")
     assert "labels-are-inputs" not in heading("text", rank=1)
+    assert ("rank" in heading("text"), "rank 1" in heading("text", rank=1)) == (False, True)
     sink(None, "info", events.finding(level="info"))
     assert "labels-are-inputs" not in heading("text")
     sink(None, "error", events.finding())

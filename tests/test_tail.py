@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import predlog
 from predlog import cli, following, records
 from predlog.ending import last
 from predlog.following import Follower
@@ -295,16 +296,25 @@ class TestCommand:
         whole = [(0, 0), (1, 0), (0, 1), (0, 2), (0, 3), (1, 1)]
         assert shown == (whole if many == "all" else whole[-int(many) :])
 
+    def test_a_line_that_says_nothing_is_not_counted(self, tmp_path: Path) -> None:
+        """The last record of a run that was closed is its last comparison: of its last line no table is drawn."""
+        with predlog.Recorder(tmp_path, every=1, samples=1, console=False) as recorder:
+            for step in range(3):
+                recorder.compare(*events.pair(step), step)
+        tail = [*PREDLOG, "tail", "-n", "1", str(tmp_path)]
+        assert "predlog step 2 text" in subprocess.run(tail, capture_output=True, check=True, text=True).stdout
+        (line,) = subprocess.run([*tail, "--json"], capture_output=True, check=True).stdout.splitlines()
+        assert isinstance(records.from_line(line), records.Run)
+
     @pytest.mark.parametrize("lines", ["2", "all"])
     def test_where_nothing_fits_it_is_said_what_there_is(self, run: Path, tmp_path: Path, lines: str) -> None:
         """A mistyped stream looks like no empty run, and what is no run is an error."""
         tail = [*PREDLOG, "tail", "-n", lines]
-        done = subprocess.run(
-            [*tail, "--stream", "txt", "--only", "mistakes", run], capture_output=True, check=True, text=True
-        )
+        mistyped = [*tail, "--stream", "txt", "--only", "mistakes", str(run)]
+        done = subprocess.run(mistyped, capture_output=True, check=True, text=True)
         assert done.stdout == ""
         assert re.search(
-            r"^predlog: nothing in \S+ fits: there (is|are) streams? .*text.*, steps 0 to \d+$", done.stderr
+            r"^predlog: nothing in \S+ fits: there (is|are) streams? .*text.*, steps 1 to \d+$", done.stderr
         )
         (tmp_path / "x.jsonl").write_text('{"a": 1}\n')
         for path, piped in ((tmp_path / "x.jsonl", None), ("-", b'{"a": 1}\n')):

@@ -18,9 +18,9 @@ from predlog.errors import NoRecordsError
 from predlog.following import Follower
 from predlog.lines import Lines
 from predlog.options import ALL
-from predlog.records import Comparison, to_event
+from predlog.records import Comparison, Record, Run, to_event
 from predlog.selecting import Asked, Selection
-from predlog.sinks.console import Console
+from predlog.sinks.console import Console, lacking
 
 _MANY = 10
 # Not shown, these still tell which errors stand in what is.
@@ -35,7 +35,7 @@ _Show = Callable[[Iterable[Read], int | None], None]
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what is there; with `--follow`, go on until interrupted."""
-    wanted = Asked(_wanted(arguments))
+    wanted = Asked(_wanted(arguments) if arguments.json else _drawn(_wanted(arguments)))
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == places.STDIN:
@@ -83,6 +83,16 @@ def _wanted(arguments: argparse.Namespace) -> Selection:
         steps=arguments.step or (None, None),
         only=arguments.only,
     )
+
+
+def _drawn(selection: Selection) -> Callable[[Record], bool]:
+    """Leave out what no table, nor line, is drawn of: the last line of an attempt that lacks nothing."""
+
+    def wanted(record: Record) -> bool:
+        is_silent = isinstance(record, Run) and record.stats is not None and not lacking(record.stats)
+        return not is_silent and selection(record)
+
+    return wanted
 
 
 def _set(items: Iterable[_Item] | None) -> frozenset[_Item] | None:

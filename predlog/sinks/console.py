@@ -136,7 +136,7 @@ def _goes_on(event: Event, last: Event | None) -> bool:
     return (
         last is not None
         and last["event"] == "predlog.comparison"
-        and all(event[key] == last[key] for key in ("step", "stream", "sample"))
+        and all(event[key] == last[key] for key in ("step", "stream", "sample", "rank"))
         and last["codebook"] is not None
     )
 
@@ -165,9 +165,14 @@ def _destination(event: Event) -> str:
     return ", ".join(filter(None, (every, directory and f"to {directory}", f"attempt {event['attempt']}")))
 
 
+def lacking(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what an attempt's last line counts as missing: without any, nothing is said of it."""
+    return {name: stats[name] for name in ("dropped", "failed", "pending") if stats.get(name)}
+
+
 def _closing(stats: Mapping[str, Any], console: RichConsole) -> RenderableType | None:
     """Say how many comparisons are missing, if any are."""
-    missing = {name: stats[name] for name in ("dropped", "failed", "pending") if stats.get(name)}
+    missing = lacking(stats)
     if not missing:
         return None
     listed = ", ".join(f"{count} {name}" for name, count in missing.items())

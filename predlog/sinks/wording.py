@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import ConsoleOptions
 from rich.segment import Segment
 from rich.style import Style
@@ -44,19 +45,28 @@ ASCII = Glyphs(right="=", space="\\s", ellipsis="~", dot="-", divider="|", arrow
 def heading(
     parts: Sequence[str], errors: Sequence[str], options: ConsoleOptions, glyphs: Glyphs, *, is_warning: bool = False
 ) -> Iterator[Segment]:
-    """Yield the line over a table; the codes of errors that stand come right behind the names, where nothing is cut."""
+    """Yield the line over a table; the codes of errors that stand take one of their own where they would not fit."""
     marked = [*parts[:3], *(f"{glyphs.error} {code}" for code in errors), *parts[3:]]
-    text = encodable(f" {glyphs.dot} ".join(filter(None, marked)), options.encoding)
+    lines = [_joined(marked, options, glyphs)]
+    if errors and cell_len(lines[0]) > options.max_width:
+        named = len(errors) + 3
+        lines = [_joined(marked[:named], options, glyphs), f"  {_joined(marked[named:], options, glyphs)}"]
     style = ERROR if errors else WARNING if is_warning else HEADING
-    yield Segment(shorten(text, options.max_width, glyphs.ellipsis), style)
-    yield END
+    for line in lines:
+        yield Segment(shorten(line, options.max_width, glyphs.ellipsis), style)
+        yield END
+
+
+def _joined(parts: Iterable[str], options: ConsoleOptions, glyphs: Glyphs) -> str:
+    return encodable(f" {glyphs.dot} ".join(filter(None, parts)), options.encoding)
 
 
 def where(event: Event, *, codebook: bool = True) -> list[str]:
-    """Name step, stream, codebook and sample."""
+    """Name step, stream, codebook and sample; and the rank, where it is not the first."""
     which = f" codebook {event['codebook']}" if codebook and event["codebook"] is not None else ""
     stream = visible(event["stream"], " ")
-    return [f"step {event['step']}", f"{stream}{which}", f"sample {event['sample']}"]
+    rank = f" rank {event['rank']}" if event["rank"] else ""
+    return [f"step {event['step']}", f"{stream}{which}", f"sample {event['sample']}{rank}"]
 
 
 def supervised(event: Event) -> str:
