@@ -351,7 +351,7 @@ class TestCommand:
         """One object has every figure."""
         assert command("diff", "--json", *pair(tmp_path)) == 1
         found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-        assert list(found) == ["a", "b", "same", "first", "settings", "streams", "right_in_a", "right_in_b"]
+        assert list(found) == ["a", "b", "same", "first", "findings", "settings", "streams", "right_in_a", "right_in_b"]
         assert list(found["first"]) == list(KINDS)
         assert undocumented(found) <= events.token(1).keys()
         assert found["first"]["predictions"]["a"]["label_text"] == " the"

@@ -10,6 +10,7 @@ from predlog.differing import Difference
 from predlog.phrases import counted, lane
 from predlog.pictures.figures import nats, percent
 from predlog.pictures.paper import Paper, Part
+from predlog.pictures.troubles import add_standing
 from predlog.records import Token
 from predlog.scoring import Misses
 from predlog.sinks.visible import shorten, visible
@@ -30,6 +31,10 @@ _TABLE = 6 * _NUMBER + 9 + 8  # with the shortest name
 def add_difference(paper: Paper, found: Difference, most: int) -> None:
     """Add where two runs differ, how their streams compare, and what one alone has right."""
     rows = list(found.rows.values())
+    for name, ones in zip("AB", found.standing, strict=True):
+        for one in ones:
+            paper.line((f"in {name}:", NAME))
+            add_standing(paper, one)
     paper.heading("where they differ")
     for line in _where(found, rows):
         paper.paragraph(line, WARNING)

@@ -6,6 +6,7 @@ from typing import Any
 from predlog.comparing import Alone, First, Row
 from predlog.contrasting import KINDS
 from predlog.differing import Difference
+from predlog.pictures.objects import finding
 from predlog.records import Token
 from predlog.scoring import Misses
 
@@ -22,6 +23,7 @@ def whole(found: Difference, paths: Sequence[str], damaged: Sequence[int], most:
         "b": runs[1],
         "same": not found.differs,
         "first": {kind: _first(first[kind]) if kind in first else None for kind in KINDS},
+        "findings": {name: list(map(finding, ones)) for name, ones in zip("ab", found.standing, strict=True)},
         "settings": {name: {"a": a, "b": b} for name, (a, b) in found.settings.items()},
         "streams": [_row(row) for row in found.rows.values()],
         "right_in_a": [_missed(row, one) for row, one in found.worst("a", most)],
