@@ -9,6 +9,7 @@ from predlog.contrasting import Contrast, Kind, TokenPair, at_same_positions, co
 from predlog.curves import Counted
 from predlog.records import Comparison, Token
 from predlog.scoring import Score
+from predlog.shares import share
 
 
 class First(NamedTuple):
@@ -42,7 +43,7 @@ class Figures:
     @property
     def accuracy(self) -> float | None:
         """The share of right predictions."""
-        return self.right / self.of if self.of else None
+        return share(self.right, self.of) if self.of else None
 
     @property
     def logprob(self) -> float | None:

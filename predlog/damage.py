@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from predlog.escaping import harmless
 from predlog.records import Record, Run
 
 _MOST = 1000
@@ -53,7 +54,7 @@ class Damages(list[Damage]):
                 named = [str(one) for one in self if one.file == file and not one.hole][:3]
                 more = f" (and {count - len(named)} more)" if count > len(named) else ""
                 lines = "1 line is" if count == 1 else f"{count} lines are"
-                yield f"{file}: {lines} passed over: {'; '.join(named)}{more}"
+                yield f"{harmless(str(file))}: {lines} passed over: {'; '.join(named)}{more}"
 
 
 class Sequence:

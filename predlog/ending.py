@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from predlog.errors import RecordError, SchemaError
-from predlog.lines import LONGEST, Lines
+from predlog.lines import Lines
 from predlog.places import PACKED
-from predlog.records import Record, from_line
+from predlog.records import LONGEST, Record, from_line
 
 _BLOCK = 1 << 18
 # Bytes, which are looked through in a tenth of a second.

@@ -8,8 +8,7 @@ from typing import cast
 from predlog.damage import Damage
 from predlog.ending import Read, backwards, reads
 from predlog.errors import RecordError, SchemaError, UnknownKindError
-from predlog.lines import LONGEST
-from predlog.records import Record, from_line
+from predlog.records import LONGEST, Record, from_line
 
 _BLOCK = 1 << 18
 # So many bytes before the place reached tell whether the file is still what was read.

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from predlog.inflating import InflateError, inflating
 from predlog.places import PACKED, STDIN_FILE
+from predlog.records import LONGEST
 
 # Read at once; of many files together, and the least. None is held open between: a job of 4096 ranks has as many.
 _BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
-# No record is longer. What is would fill the memory, so its end is left out.
-LONGEST = 1 << 24
 
 
 class Lines:

@@ -19,6 +19,8 @@ from predlog import escaping, hypertext
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 
 SCHEMA: Final = 1
+# Bytes of a line. What is longer would fill the memory of whoever reads it, so it is not written, and not read.
+LONGEST: Final = 1 << 24
 
 _Count = Annotated[int, Meta(ge=0)]
 _Positive = Annotated[int, Meta(ge=1)]
@@ -233,6 +235,11 @@ def to_line(event: Mapping[str, Any]) -> bytes:
         event = conform(event)
         from_event(event)  # what could not be read again is not written
     body = _dump(event)[:-1]
+    if len(body) > LONGEST:
+        name = f"{event['event']} event"
+        raise RecordError(
+            f"a {name} of {len(body):,} bytes is longer than a line may be, {LONGEST:,}: show fewer tokens"
+        )
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 

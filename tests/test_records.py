@@ -287,3 +287,13 @@ def test_no_character_that_steers_or_hides_stands_in_a_line() -> None:
     record = records.from_line(line)
     assert isinstance(record, records.Gap)
     assert record.reason == "".join(steering)
+
+
+def test_a_line_has_a_longest_length() -> None:
+    """What `read` would pass over as too long is not written: an error says by how much it is, and what to do."""
+    tokens = [events.token(place, place, place) for place in range(80_000)]
+    with pytest.raises(
+        RecordError, match=r"event of [\d,]+ bytes is longer than a line may be, 16,777,216: show fewer"
+    ):
+        records.to_line(events.comparison(tokens=tokens))
+    assert records.to_line(events.comparison(tokens=tokens[:40_000]))
