@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import settings
 # How long an example takes is the machine's business; how many there are is a test's own.
 settings.register_profile("predlog", deadline=None)
 settings.load_profile("predlog")
+# Many tests start processes. These keep what Python has compiled, as those of users do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# There are as many workers as cores: threads of torch's beyond one would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
