@@ -32,15 +32,19 @@ class Lines:
         parts: list[bytes] = []
         size = 0
         for block in self._blocks():
-            first, *lines = block.split(b"\n")
+            end = block.find(b"\n")
+            first = block if end < 0 else block[:end]
             if size < LONGEST:
                 parts.append(first)
                 size += len(first)
-            if lines:
+            if end >= 0:
                 yield b"".join(parts)
-                rest = lines.pop()
-                yield from lines
-                parts, size = [rest], len(rest)
+                # One by one, so that each lies where the one before did: a `split` takes nearly twice as long.
+                start = end + 1
+                while (end := block.find(b"\n", start)) >= 0:
+                    yield block[start:end]
+                    start = end + 1
+                parts, size = [block[start:]], len(block) - start
         self.rest = b"".join(parts)
 
     def _blocks(self) -> Iterator[bytes]:

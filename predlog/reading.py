@@ -119,7 +119,7 @@ class Reading:
         has_all, is_whole = not part.later, part.attempt is None
         name = file if self.files else Path(places.STDIN)
         number, expected = part.line - 1, 0
-        for number, line in enumerate(islice(lines, part.lines), part.line):
+        for number, line in enumerate(lines if part.lines is None else islice(lines, part.lines), part.line):
             try:
                 record = from_line(line)
             except SchemaError as error:
