@@ -13,7 +13,7 @@ from tests.benchmarks.paging import paging
 
 # Comparisons, and the size of their file.
 _SIZES = {"30 MB": 11_111, "300 MB": 111_111}
-_ROUNDS = {"30 MB": 9, "300 MB": 5}
+_ROUNDS = {"30 MB": 25, "300 MB": 5}
 _MEBIBYTE = 1024
 
 # Both in turn, so that what the machine does meanwhile falls on both alike.
