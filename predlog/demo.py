@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 import predlog
-from predlog.mistakes import IGNORED, MISTAKES, NONE, Mistake
+from predlog.mistakes import IGNORED, MISTAKES, NONE
 
 BEGIN, END, PAD = 256, 257, 258
 VOCABULARY = 259
-LENGTH, BATCH, WIDTH, HEADS, LAYERS = 96, 16, 128, 4, 2
+LENGTH, BATCH, WIDTH, HEADS, LAYERS, NEWEST = 96, 16, 128, 4, 2, 4
 
 
 def decode(token: int) -> str:
@@ -50,12 +50,16 @@ def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 class Writer(nn.Module):
-    """A small causal transformer over bytes: ids [b, t] → logits [b, t, v]."""
+    """A small causal transformer over bytes: ids [b, t] → logits [b, t, v].
+
+    Each position is told the four newest bytes at once, by a convolution: to learn that by attention takes longer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = nn.Embedding(VOCABULARY, WIDTH)
         self.places = nn.Embedding(LENGTH, WIDTH)
+        self.newest = nn.Conv1d(WIDTH, WIDTH, NEWEST, padding=NEWEST - 1)
         layer = nn.TransformerEncoderLayer(
             WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
@@ -68,6 +72,7 @@ class Writer(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Predict the byte after each position."""
         hidden = self.bytes(ids) + self.places.weight
+        hidden = hidden + self.newest(hidden.mT)[..., :LENGTH].mT
         causal = nn.Transformer.generate_square_subsequent_mask(LENGTH, device=ids.device)
         logits: Tensor = self.head(self.norm(self.layers(hidden, mask=causal, is_causal=True)))
         return logits
@@ -93,8 +98,8 @@ def train(arguments: Namespace) -> None:
     generator = torch.Generator().manual_seed(arguments.seed)
     mistake = MISTAKES.get(arguments.mistake, NONE)
     model = Writer().to(arguments.device)
-    optimizers = _optimizers(model, mistake)
-    schedules = [_schedule(optimizer, arguments.steps, mistake.jump) for optimizer in optimizers]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.99), eps=mistake.epsilon)
+    schedule = _schedule(optimizer, arguments.steps, mistake.jump)
 
     recorder = predlog.configure(  # 1: once, before the loop
         arguments.directory,
@@ -119,9 +124,8 @@ def train(arguments: Namespace) -> None:
                 break
             model.zero_grad()
             loss.backward()
-            for optimizer, schedule in zip(optimizers, schedules, strict=True):
-                optimizer.step()
-                schedule.step()
+            optimizer.step()
+            schedule.step()
             if step % 10 == 0:
                 progress.update(bar, completed=step, loss=loss.item())
         else:
@@ -131,18 +135,11 @@ def train(arguments: Namespace) -> None:
     _tell(arguments, recorder)
 
 
-def _optimizers(model: nn.Module, mistake: Mistake) -> list[torch.optim.Optimizer]:
-    hidden = [weight for name, weight in model.named_parameters() if "layers" in name and weight.ndim == 2]
-    others = [weight for name, weight in model.named_parameters() if "layers" not in name or weight.ndim != 2]
-    return [
-        torch.optim.Muon(hidden, lr=0.02, weight_decay=0.0),
-        torch.optim.AdamW(others, lr=3e-3, eps=mistake.epsilon),
-    ]
-
-
 def _schedule(optimizer: torch.optim.Optimizer, steps: int, jump: float) -> torch.optim.lr_scheduler.LRScheduler:
     def factor(step: int) -> float:
-        return min(1.0, (step + 1) / 20, (steps - step) / (0.4 * steps)) * (jump if step > 0.4 * steps else 1.0)
+        if jump > 1 and step > 0.4 * steps:
+            return jump  # for good: as it decays, the model would recover a little
+        return min(1.0, (step + 1) / 20, (steps - step) / (0.4 * steps))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 

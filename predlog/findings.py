@@ -1,9 +1,10 @@
 """What can be wrong with a pair: one small pure rule a finding.
 
 A rule is given the evidence of one stream and codebook at one logged step, or at several in a row, and answers with a
-`Fault`, with `CLEAN`, or with None where it can't tell yet and wants to see more. A rule that can't be sure says
-nothing. *Certain* rules go by shapes, labels and inputs and mostly decide on the first record. *Statistical* rules go
-by predictions, pooled over records, with a margin, over tokens that can tell one explanation from another.
+`Fault`, with `CLEAN`, with `NO_BETTER`, or with None where it can't tell yet and wants to see more. A rule that can't
+be sure says nothing. *Certain* rules go by shapes, labels and inputs and mostly decide on the first record.
+*Statistical* rules go by predictions, pooled over records, with a margin, over tokens that can tell one explanation
+from another.
 
 What a healthy model can't be is confidently wrong: trained on such pairs by likelihood, it is right about as often as
 its own probabilities say. Early in training, on repetitive data or in a noisy codebook its predictions may copy, repeat
@@ -25,12 +26,14 @@ from predlog.facts import AROUND, Evidence, Facts, Sums, added
 
 
 class Clean(Enum):
-    """The evidence sufficed, and there is no such fault."""
+    """The evidence sufficed, and shows no such fault; or none by itself, and none that was found before as gone."""
 
     CLEAN = "clean"
+    NO_BETTER = "no better"
 
 
 CLEAN: Final = Clean.CLEAN
+NO_BETTER: Final = Clean.NO_BETTER
 
 
 class Fault(NamedTuple):
@@ -449,7 +452,7 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
         return CLEAN
     had_learnt = 2 * sum(label in past.known for label in sums.labels) >= len(sums.labels)
     if not _is_sure_and_wrong(sums) and not (had_learnt and _has_lost(sums, past, _chance(pool))):
-        return CLEAN  # so does each model that has learnt which token is the most frequent, and nothing more yet
+        return NO_BETTER  # so does each model that has learnt which token is the most frequent, and nothing more yet
     labels = len(set(sums.labels))
     which = [token for token, _ in Counter(sums.predictions).most_common(3)]
     return Fault(

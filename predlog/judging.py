@@ -14,7 +14,7 @@ from typing import Any
 
 from predlog import findings
 from predlog.facts import Evidence, Facts, Sums
-from predlog.findings import CLEAN, ENOUGH, Fault, Past, Rule, vary
+from predlog.findings import CLEAN, ENOUGH, Clean, Fault, Past, Rule, vary
 from predlog.records import Finding
 
 # A rule that could not decide by then begins anew.
@@ -165,7 +165,7 @@ class Judge:
             opinion.pool.append(evidence)
             verdict = rule.judge(opinion.pool, past)
             pool = opinion.pool
-            if verdict is CLEAN and rule.looks_back:
+            if isinstance(verdict, Clean) and rule.looks_back:
                 opinion.pool = pool[1 - rule.looks_back :]
             elif verdict is not None or len(pool) >= _LONGEST_POOL:
                 opinion.pool = []

@@ -256,7 +256,7 @@ def _demo(commands: Any) -> None:
         "demo",
         "train a small model on real text, with predlog on",
         "Train a small byte-level transformer on the Python language reference, with predlog on.",
-        ("predlog demo", "half a minute; four, without bfloat16 in the CPU"),
+        ("predlog demo", "half a minute on two cores"),
         ("predlog demo --mistake unshifted", "and what predlog says of it"),
     )
     demo.add_argument("--steps", type=_positive, default=400, help="training steps (400)")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from predlog import findings
 from predlog.facts import Evidence, Shown, Sums
-from predlog.findings import CLEAN, Fault, Past, Verdict
+from predlog.findings import CLEAN, NO_BETTER, Fault, Past, Verdict
 from predlog.specials import SpecialTokens
 from tests.events import evidence, facts, shown
 
@@ -272,7 +272,7 @@ def test_what_was_never_known_is_not_lost() -> None:
     half, fewer = frozenset(range(10, 30)), frozenset(range(10, 29))
     for known, is_said in ((half, True), (fewer, False)):
         assert isinstance(judged("collapsed", calm, Past(0, best=3.0, known=known)), Fault) == is_said
-    assert judged("collapsed", calm, Past(0, best=4.6, known=half)) is CLEAN
+    assert judged("collapsed", calm, Past(0, best=4.6, known=half)) is NO_BETTER
 
 
 def test_one_prediction_is_no_collapse() -> None:

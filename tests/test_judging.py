@@ -105,6 +105,19 @@ def test_one_symptom_at_a_time() -> None:
     assert [code for step in range(60) for code in said(judge, step, collapsing(step))] == ["collapsed"]
 
 
+def test_a_collapse_is_gone_when_predictions_differ_again() -> None:
+    """That its loss eases while one token goes on being predicted everywhere does not end a collapse."""
+    judge = Judge()
+    assert [code for step in range(60) for code in said(judge, step, collapsing(step))] == ["collapsed"]
+    calm = tuple(shown(n, 7, label_logprob=-3.0, prediction_logprob=-1.0) for n in range(40, 60))
+    for step in range(60, 120):
+        judge.judge(step, "text", [fresh(step, tokens=calm)], is_trained=True)
+    assert [code for code, *_ in stands(judge)] == ["collapsed"]
+    for step in range(120, 180):
+        judge.judge(step, "text", [fresh(step, tokens=tuple(shown(n, n) for n in range(40, 60)))], is_trained=True)
+    assert stands(judge) == []
+
+
 @pytest.mark.parametrize("code", [rule.code for rule in findings.RULES if not rule.is_certain])
 def test_ignored_codes_are_not_looked_for(code: str) -> None:
     """What is ignored is neither said nor keeps anything else from being said."""
