@@ -72,6 +72,7 @@ def capture(
             specials=specials,
             has_codebooks=pair.has_codebooks,
             is_trained=any(chunk.requires_grad for chunk in given.chunks),
+            has_probabilities=source is None or source.has_probabilities,
         )
         return Capture(sizes, _holding(pair, source, sizes, window))
 

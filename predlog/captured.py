@@ -30,6 +30,7 @@ class Sizes:
     specials: SpecialTokens
     has_codebooks: bool
     is_trained: bool
+    has_probabilities: bool = True
 
     @property
     def count(self) -> int:

@@ -25,14 +25,16 @@ class Projection:
         hidden: What the head reads, laid out as logits would be, with the model's width in place of the vocabulary.
         weight: [vocabulary, width], as `torch.nn.Linear` has it.
         bias: [vocabulary].
-        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`).
+        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None, where
+            that, or whatever else the model does to them, is not known beyond that it keeps their order: predictions
+            and ranks are right then, and probabilities are left out.
         softcap: Gemma 2's `final_logit_softcapping`.
     """
 
     hidden: object
     weight: object
     bias: object = None
-    scale: float = 1.0
+    scale: float | None = 1.0
     softcap: float | None = None
 
 
@@ -42,13 +44,13 @@ class Head:
 
     weight: Tensor
     bias: Tensor | None
-    scale: float
+    scale: float | None
     softcap: float | None
 
     def project(self, hidden: Tensor) -> Tensor:
         """Give the logits [..., vocabulary] of hidden states [..., width]."""
         logits = functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
-        if self.scale != 1:
+        if self.scale not in {1, None}:
             logits = logits * self.scale
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
@@ -69,6 +71,11 @@ class Source:
     def dtype(self) -> torch.dtype:
         """The type of the rows."""
         return self.chunks[0].dtype if self.head is None else self.head.weight.dtype
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the rows are the model's logits: else they have their order alone."""
+        return self.head is None or self.head.scale is not None
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -149,7 +156,9 @@ def _head(projection: Projection) -> Head:
     if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         shapes = f"weight {list(weight.shape)}" + ("" if bias is None else f" and bias {list(bias.shape)}")
         raise PairError(f"a head's {shapes} must be [vocabulary, width] and [vocabulary]")
-    scale, softcap = _number("scale", projection.scale), projection.softcap
+    scale, softcap = projection.scale, projection.softcap
+    if scale is not None and _number("scale", scale) <= 0:
+        raise PairError(f"scale={scale} must be above 0, or None where it is not known")
     if softcap is not None and _number("softcap", softcap) <= 0:
         raise PairError(f"softcap={softcap} must be above 0, or None")
     return Head(weight, bias, scale, softcap)

@@ -101,6 +101,9 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
     has_nan = peak != peak  # noqa: PLR0124 - a call of isnan costs three times as much
     label_logprob = _finite(label_logit - peak - log_sum) if in_range else None
     prediction_logprob = _finite(-log_sum)
+    missing = (in_range and label_logprob is None) + (prediction_logprob is None)
+    if not sizes.has_probabilities:
+        label_logprob = prediction_logprob = None
     if has_nan:
         prediction = None
     token = {
@@ -123,7 +126,7 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
         after_next if position + 2 < length and after_next != ignored else None,
     )
     shown = Shown(position, label, prediction, read, label_logprob, prediction_logprob, around)
-    return token, shown, (in_range and label_logprob is None) + (prediction_logprob is None)
+    return token, shown, missing
 
 
 def _finite(logprob: float) -> float | None:
