@@ -43,8 +43,9 @@ def capture(
     specials: SpecialTokens = _NONE_KNOWN,
 ) -> Capture:
     """Capture a pair; raises PairError where it is none."""
+    product = sources.autocast_type(logits)
     with alone():
-        given = sources.given(logits, layout)
+        given = sources.given(logits, layout, product)
         outline = _floating(given.outline)
         ids = _integral("labels", layouts.as_tensor("labels", labels))
         pair = layouts.canonical(

@@ -12,6 +12,9 @@ from predlog import layout as layouts
 from predlog.errors import PairError
 from predlog.rows import gathered
 
+# Rows of a head's weight that are cast at once.
+_TOGETHER = 8192
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
@@ -19,15 +22,16 @@ class Projection:
 
     Models with a fused head and loss make no logits at all. Here only the rows shown are projected, as the model would:
     `softcap · tanh(scale · (hidden · weightᵀ + bias) / softcap)`, without the tanh where `softcap` is None. They are
-    computed in the weight's type. How many predictions are right is known of the tokens shown only.
+    computed in the weight's type, or in autocast's where `compare` is called under it. How many predictions are right
+    is known of the tokens shown only.
 
     Args:
         hidden: What the head reads, laid out as logits would be, with the model's width in place of the vocabulary.
         weight: [vocabulary, width], as `torch.nn.Linear` has it.
         bias: [vocabulary].
-        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None, where
-            that, or whatever else the model does to them, is not known beyond that it keeps their order: predictions
-            and ranks are right then, and probabilities are left out.
+        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None,
+            where that, or whatever else the model does to them, is not known beyond that it keeps their order:
+            predictions and ranks are right then, and probabilities are left out.
         softcap: Gemma 2's `final_logit_softcapping`.
     """
 
@@ -46,13 +50,23 @@ class Head:
     bias: Tensor | None
     scale: float | None
     softcap: float | None
+    dtype: torch.dtype
 
     def project(self, hidden: Tensor) -> Tensor:
         """Give the logits [..., vocabulary] of hidden states [..., width]."""
-        logits = functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+        logits = self._linear(hidden.to(self.dtype))
         if self.scale not in {1, None}:
             logits = logits * self.scale
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+    def _linear(self, hidden: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(self.dtype)
+        if self.weight.dtype == self.dtype:
+            return functional.linear(hidden, self.weight, bias)
+        # A copy of the whole weight in another type could be a gigabyte.
+        parts = self.weight.split(_TOGETHER)
+        logits = torch.cat([functional.linear(hidden, part.to(self.dtype)) for part in parts], -1)
+        return logits if bias is None else logits + bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ class Source:
     @property
     def dtype(self) -> torch.dtype:
         """The type of the rows."""
-        return self.chunks[0].dtype if self.head is None else self.head.weight.dtype
+        return self.chunks[0].dtype if self.head is None else self.head.dtype
 
     @property
     def has_probabilities(self) -> bool:
@@ -120,14 +134,24 @@ class Given:
         return Source(views, self.head)
 
 
-def given(logits: object, layout: str | None) -> Given:
+def autocast_type(logits: object) -> torch.dtype | None:
+    """Give the type in which the caller's autocast would project; None where it would not meddle."""
+    weight = logits.weight if isinstance(logits, Projection) else None
+    if not isinstance(weight, Tensor) or weight.dtype == torch.float64:  # which autocast leaves alone
+        return None
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def given(logits: object, layout: str | None, product: torch.dtype | None = None) -> Given:
     """Take what was handed over as logits: a tensor, a `Projection`, or a list of chunks along time.
 
-    Raises PairError where it is none of these.
+    `product` is the type in which rows are projected; None takes the weight's. Raises PairError where it is none of
+    these.
     """
     if isinstance(logits, Projection):
         hidden = layouts.as_tensor("hidden", logits.hidden)
-        return Given(hidden, (hidden,), _head(logits))
+        return Given(hidden, (hidden,), _head(logits, product))
     if isinstance(logits, list | tuple) and logits and not isinstance(logits[0], int | float | list | tuple):
         chunks = tuple(layouts.as_tensor("logits", chunk) for chunk in logits)
         return Given(_joined(chunks, layout), chunks, None)
@@ -150,7 +174,7 @@ def _joined(chunks: Sequence[Tensor], layout: str | None) -> Tensor:
     return torch.empty(shape, dtype=first.dtype, device="meta")
 
 
-def _head(projection: Projection) -> Head:
+def _head(projection: Projection, product: torch.dtype | None) -> Head:
     weight = _plain("weight", projection.weight)
     bias = None if projection.bias is None else _plain("bias", projection.bias)
     if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
@@ -161,7 +185,7 @@ def _head(projection: Projection) -> Head:
         raise PairError(f"scale={scale} must be above 0, or None where it is not known")
     if softcap is not None and _number("softcap", softcap) <= 0:
         raise PairError(f"softcap={softcap} must be above 0, or None")
-    return Head(weight, bias, scale, softcap)
+    return Head(weight, bias, scale, softcap, product or weight.dtype)
 
 
 def _plain(name: str, value: object) -> Tensor:

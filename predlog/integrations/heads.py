@@ -6,7 +6,8 @@ steps that are known here: its text is read, since the same names in a configura
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -21,6 +22,7 @@ _CALLED = re.compile(rf"self\.(\w+)\({_HIDDEN}(?:\.to\((?:dtype=)?self\.\w+\.wei
 _SAME_HIDDEN = re.compile(rf"{_HIDDEN}(.*)")
 _SAME_VALUES = re.compile(r"^(?:\.float\(\)|\.contiguous\(\))+")
 _ASSIGNED = re.compile(r"^\s*(logits|lm_logits|hidden_states|last_hidden_state) ([*/]?)= (.+?)\s*(?:#.*)?$")
+_FORWARD = re.compile(r"^    def forward\(.*?(?=^    @|^    def |\Z)", re.MULTILINE | re.DOTALL)
 _NO_CHANGES = {"", "None", "torch.tanh(logits)"}
 
 
@@ -46,7 +48,7 @@ _SOFT_CAPS = {
 class Head(NamedTuple):
     """The linear layer that makes logits of hidden states, and what is done to them then.
 
-    `scale` is None where that is not known, and `unknown` is the first step that is not.
+    `scale` is None where that is not known, and `unknown` says what it is that is not.
     """
 
     linear: nn.Linear
@@ -60,15 +62,28 @@ class Head(NamedTuple):
 
 
 def head_of(model: Any) -> Head | str:
-    """Give the head of a model, or say why its logits can't be made of its hidden states."""
+    """Give the head of a model, or say why its logits can't be made of its hidden states.
+
+    A `forward` that does not say what it makes of its head is expected to do as that of the class it comes from, or
+    that it has replaced: such are those that fuse head and loss.
+    """
     head = model.get_output_embeddings()
     linear = _unwrapped(head)
     if not isinstance(linear, nn.Linear) or type(linear).forward is not nn.Linear.forward:
         return f"its head is a {type(linear).__name__}, and no plain linear layer"
     names = {name for name, module in model.named_children() if module is head}
-    scale, softcap, unknown, is_used = 1.0, None, None, False
-    for statement, target, change in _changes(model, names):
-        is_used |= target == "head"
+    if not names:
+        return "there is more to its head than a linear layer"
+    for text in _forwards(type(model)):
+        changes = list(_changes(text, names))
+        if any(target == "head" for _, target, _ in changes):
+            return _read(model, linear, changes)
+    return Head(linear, None, None, "no forward of its classes says so")
+
+
+def _read(model: Any, linear: nn.Linear, changes: Iterable[tuple[str, str, str]]) -> Head | str:
+    scale, softcap, unknown = 1.0, None, None
+    for statement, target, change in changes:
         if target == "hidden" and change and (change not in _SCALES or linear.bias is not None):
             return f"its forward does something to its hidden states (`{statement}`)"
         if change in _SCALES:
@@ -76,9 +91,7 @@ def head_of(model: Any) -> Head | str:
         elif change in _SOFT_CAPS:
             softcap = _soft_cap(model)
         elif change not in _NO_CHANGES:
-            unknown = unknown or statement
-    if not is_used:
-        return "its forward does not say how its head is used"
+            unknown = unknown or f"`{statement}`"
     return Head(linear, None if unknown else scale, softcap, unknown)
 
 
@@ -88,27 +101,37 @@ def _unwrapped(head: Any) -> Any:
     return copies[active[0]] if copies and active and active[0] in copies else head
 
 
-def _changes(model: Any, heads: Collection[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield what the model's forward does to its hidden states and to its logits: statement, which of them, what.
+def _forwards(kind: type) -> Iterator[str]:
+    """Yield the texts of a class's `forward` and of those it stands for: first what runs, then what was written."""
+    for one in kind.__mro__:
+        for read in (lambda one: inspect.getsource(inspect.unwrap(one.__dict__["forward"])), _as_written):
+            with suppress(OSError, TypeError, KeyError):
+                yield read(one)
+
+
+def _as_written(kind: type) -> str:
+    """Give the text of a class's `forward` as its file has it, whoever has put another in its place since."""
+    match = _FORWARD.search(inspect.getsource(kind))
+    return match[0] if match is not None else ""
+
+
+def _changes(text: str, heads: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield what a `forward` does to hidden states and to logits: the statement, which of them, and what.
 
     A statement that calls the head on the hidden states is one of the "head".
     """
-    try:
-        lines = inspect.getsource(inspect.unwrap(type(model).forward)).splitlines()
-    except (OSError, TypeError):
-        return
-    for statement in filter(None, map(_ASSIGNED.match, lines)):
+    for statement in filter(None, map(_ASSIGNED.match, text.splitlines())):
         target, operator, value = statement.groups()
-        text = f"{target} {operator}= {value}"
+        said = f"{target} {operator}= {value}"
         if operator:
-            yield text, "hidden" if "hidden" in target else "logits", f"{operator} {value}"
+            yield said, "hidden" if "hidden" in target else "logits", f"{operator} {value}"
         elif (called := _CALLED.fullmatch(value)) is not None and called[1] in heads:
-            yield text, "head", _plain(called[2])
+            yield said, "head", _plain(called[2])
         elif "hidden" in target:
             same = _SAME_HIDDEN.fullmatch(value)
-            yield text, "hidden", "unknown" if same is None else _plain(same[1])
+            yield said, "hidden", "unknown" if same is None else _plain(same[1])
         else:
-            yield text, "logits", _plain(value.removeprefix("logits"))
+            yield said, "logits", _plain(value.removeprefix("logits"))
 
 
 def _plain(change: str) -> str:

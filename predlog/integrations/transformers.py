@@ -5,7 +5,6 @@ first micro-batch and go. How the labels lead the logits is what the model's own
 the loss and there are no logits, the rows shown are projected from the hidden states.
 """
 
-import inspect
 import sys
 from pathlib import Path
 from types import FrameType
@@ -49,7 +48,7 @@ class PredictionCallback(TrainerCallback):
 
     Raises:
         TypeError: An argument is none that a `Recorder` takes.
-        SettingError: When the training begins: an argument makes no sense.
+        SettingError: An argument makes no sense; the message says which and why.
     """
 
     def __init__(
@@ -63,7 +62,8 @@ class PredictionCallback(TrainerCallback):
         recorder: Recorder | None = None,
         **arguments: Any,
     ) -> None:
-        inspect.signature(Recorder).bind(directory, every=every, **arguments)
+        # Refused now, and not when the training begins; a recorder that records nothing has no thread and no file.
+        Recorder(directory, **{"every": 1 if every is None else every, **arguments}).close()
         self._directory = directory
         self._every = every
         self._shift = shift
@@ -198,7 +198,7 @@ class PredictionCallback(TrainerCallback):
         if head.unknown:
             self._once(
                 f"{type(self._model).__name__} gives no logits, and what it does to them isn't known "
-                f"(`{head.unknown}`): predictions and ranks are those of its head, and probabilities are left out"
+                f"({head.unknown}): predictions and ranks are those of its head, and probabilities are left out"
             )
         return head.project(hidden)
 

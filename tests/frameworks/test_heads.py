@@ -1,0 +1,122 @@
+"""Models that give no logits: what their rows would be is known from their heads, or it is said that it is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.frameworks.needed import needed
+
+needed("accelerate")
+transformers = needed("transformers")
+
+from transformers import Trainer  # noqa: E402
+from transformers.modeling_outputs import CausalLMOutputWithPast  # noqa: E402
+
+from predlog.integrations.heads import head_of  # noqa: E402
+from predlog.integrations.transformers import PredictionCallback  # noqa: E402
+from tests.frameworks import tiny  # noqa: E402
+from tests.frameworks.test_trainer import trained  # noqa: E402
+from tests.frameworks.witness import Twice, check, comparisons  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+SCALED: dict[str, dict[str, Any]] = {
+    "Llama": {},
+    "Gemma2": {"final_logit_softcapping": 0.5, "head_dim": 16},
+    "Granite": {"logits_scaling": 0.25},
+    "Cohere": {"logit_scale": 3.0},
+    "GPTNeoX": {},
+    "Phi": {},  # its head has a bias
+}
+
+
+class Witnessed(Twice, Trainer):  # type: ignore[misc]
+    """A trainer that remembers what logits there would be."""
+
+
+def fused(kind: Any) -> Any:
+    """Give a class whose loss takes hidden states, as Liger's does; without labels it gives logits."""
+
+    class Fused(kind):  # type: ignore[misc]
+        def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None, **more: Any) -> Any:
+            if labels is None:
+                return super().forward(input_ids=input_ids, attention_mask=attention_mask, **more)
+            more.pop("num_items_in_batch", None)
+            hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **more)[0]
+            loss = functional.cross_entropy(
+                self.get_output_embeddings()(hidden[:, :-1]).flatten(0, 1), labels[:, 1:].flatten()
+            )
+            return CausalLMOutputWithPast(loss=loss)
+
+    return Fused
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_head_is_understood(tmp_path: Path, name: str) -> None:
+    """Models that scale or cap their logits give the same ranks and probabilities as their full logits."""
+    kind, config = getattr(transformers, f"{name}ForCausalLM"), getattr(transformers, f"{name}Config")
+    model = tiny.llama(fused(kind), config, **SCALED[name])
+    trainer = trained(tmp_path, [PredictionCallback(console=False)], model, Witnessed)
+    check(tmp_path, trainer.seen, {"train": [0, 3, 6]}, counted=False)
+
+
+class Strange(transformers.LlamaForCausalLM):  # type: ignore[misc, name-defined]
+    """A model that does to its logits what nobody knows of."""
+
+    def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None, **more: Any) -> Any:
+        """Cap the logits in a way of its own."""
+        more.pop("num_items_in_batch", None)
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, **more)
+        hidden_states = outputs.last_hidden_state
+        logits = self.lm_head(hidden_states)
+        logits = logits.asinh() * 7
+        if labels is None:
+            return CausalLMOutputWithPast(logits=logits)
+        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return CausalLMOutputWithPast(loss=loss)
+
+
+def test_what_is_not_understood_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Ids and ranks are shown all the same, and one line says that probabilities are left out, and why."""
+    trainer = trained(tmp_path, [PredictionCallback(console=False)], tiny.llama(Strange), Witnessed)
+    found = comparisons(tmp_path)
+    assert {one.step for one in found} == {0, 3, 6}
+    for one in found:
+        logits, labels, _ = (tensor[one.sample] for tensor in trainer.seen["train", one.step])
+        for token in one.tokens:
+            row = logits[token.position - 1]
+            assert (token.label, token.prediction) == (labels[token.position], row.argmax())
+            assert token.label_rank == 1 + (row > row[token.label]).sum()
+            assert token.label_logprob is None
+            assert token.prediction_logprob is None
+        assert one.nonfinite == 0
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    assert len(told) == 1
+    assert "logits = logits.asinh() * 7" in told[0]
+    assert "probabilities are left out" in told[0]
+
+
+def test_heads_that_are_no_linear_layers_are_refused() -> None:
+    """Of a head with more to it than a linear layer no rows are made up."""
+    bert = tiny.llama(transformers.BertLMHeadModel, transformers.BertConfig, is_decoder=True)
+    assert head_of(bert) == "there is more to its head than a linear layer"
+    llama = tiny.llama()
+    llama.set_output_embeddings(torch.nn.Sequential(torch.nn.Linear(64, 500)))
+    assert head_of(llama) == "its head is a Sequential, and no plain linear layer"
+
+
+def test_a_loss_that_works_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the loss writes its gradients over the logits, as Liger's does, rows are projected anew."""
+
+    def destructive(source: torch.Tensor, target: torch.Tensor, **how: Any) -> torch.Tensor:
+        loss = plain(source, target, **how)
+        source.data.zero_()
+        return loss
+
+    plain = functional.cross_entropy
+    monkeypatch.setattr(functional, "cross_entropy", destructive)
+    trainer = trained(tmp_path, [PredictionCallback(console=False)], kind=Witnessed, max_steps=1)
+    check(tmp_path, trainer.seen, {"train": [0]}, counted=False)
