@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import trl
-from test_sft import texts
+from accelerate.utils import DistributedType
+from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainingArguments
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from predlog.integrations.transformers import PredictionCallback
 from tests.frameworks import tiny
+from tests.frameworks.test_sft import texts
 from tests.frameworks.witness import Twice, Witness, check
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -27,35 +30,55 @@ class Witnessed(Witness, Trainer):  # type: ignore[misc]
     """A trainer that remembers what its loss was given."""
 
 
-class Fused(Twice, trl.SFTTrainer):  # type: ignore[misc]
+class Fused(Twice, SFTTrainer):  # type: ignore[misc]
     """The same of TRL."""
 
 
-def main(way: str, folder: Path) -> None:
+def sharded(args: Any) -> Any:
+    """Have accelerate shard on CPUs: it offers to on accelerators alone, though torch's FSDP2 does on any device."""
+    args.distributed_state.distributed_type = DistributedType.MULTI_GPU
+    return args
+
+
+def trained(way: str, kind: str, folder: Path, callbacks: list[Any]) -> Any:
     how: dict[str, Any] = {
         "max_steps": 5, "per_device_train_batch_size": 2, "logging_steps": 2, "report_to": [], "use_cpu": True,
         "disable_tqdm": True, "save_strategy": "no", "seed": 1, **WAYS[way],
     }  # fmt: skip
+    torch.manual_seed(0)
+    args: Any = (
+        TrainingArguments(str(folder), **how)
+        if kind == "trainer"
+        else SFTConfig(str(folder), bf16=False, max_length=48, activation_checkpointing=False, **how)
+    )
+    trainer: Any = {"trainer": Witnessed, "sft": Fused}[kind](
+        model=tiny.llama(),
+        args=sharded(args) if way == "fsdp" else args,
+        train_dataset=tiny.samples() if kind == "trainer" else texts(),
+        processing_class=tiny.tokenizer(),
+        callbacks=callbacks,
+    )
+    trainer.train()
+    assert (way == "fsdp") == any(isinstance(one, DTensor) for one in trainer.model.parameters())
+    return trainer
+
+
+def weights(trainer: Any) -> dict[str, torch.Tensor]:
+    """Give what this process has of the weights."""
+    given = trainer.model.state_dict()
+    return {name: one.to_local() if isinstance(one, DTensor) else one for name, one in given.items()}
+
+
+def main(way: str, folder: Path) -> None:
     for kind in ("trainer", "sft"):
-        torch.manual_seed(0)
         directory = folder / kind
-        callbacks = [PredictionCallback(directory, ranks="all", console=False)]
-        if kind == "trainer":
-            trainer: Any = Witnessed(
-                model=tiny.llama(), args=TrainingArguments(str(folder), **how), train_dataset=tiny.samples(),
-                processing_class=tiny.tokenizer(), callbacks=callbacks,
-            )  # fmt: skip
-        else:
-            args = trl.SFTConfig(str(folder), bf16=False, max_length=48, activation_checkpointing=False, **how)
-            trainer = Fused(
-                model=tiny.llama(), args=args, train_dataset=texts(), processing_class=tiny.tokenizer(),
-                callbacks=callbacks,
-            )  # fmt: skip
-        trainer.train()
-        assert (way == "fsdp") == any(type(one).__name__ == "DTensor" for one in trainer.model.parameters())
+        trainer = trained(way, kind, folder, [PredictionCallback(directory, ranks="all", console=False)])
         rank = trainer.args.process_index
         name = "predictions.jsonl" if rank == 0 else f"predictions-rank{rank}.jsonl"
         check(directory / name, trainer.seen, STEPS, counted=kind == "trainer")
+        ours, theirs = weights(trainer), weights(trained(way, kind, folder, []))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[one], theirs[one]) for one in ours)
         print(f"{kind} {rank}: as it should be", flush=True)
 
 

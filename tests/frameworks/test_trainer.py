@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,20 +116,13 @@ def test_labels_that_the_model_is_not_given(
     tmp_path: Path, how: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With the mixin they are recorded; without it, one line names it, and the training goes on."""
-
-    class Made(Smoothed):
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, compute_loss_func=how.get("compute_loss_func"), **named)
-
-    class Unmixed(Witnessed):
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, compute_loss_func=how.get("compute_loss_func"), **named)
-
-    smoothing = {name: one for name, one in how.items() if name != "compute_loss_func"}
-    trainer = trained(tmp_path / "mixed", [PredictionCallback(console=False)], kind=Made, **smoothing)
+    own = {name: how[name] for name in how if name == "compute_loss_func"}
+    smoothing = {name: how[name] for name in how if name not in own}
+    made, unmixed = (partial(kind, **own) for kind in (Smoothed, Witnessed))
+    trainer = trained(tmp_path / "mixed", [PredictionCallback(console=False)], kind=made, **smoothing)
     check(tmp_path / "mixed", trainer.seen, {"train": [0, 3, 6]})
     capfd.readouterr()
-    trained(tmp_path / "unmixed", [PredictionCallback(console=False)], kind=Unmixed, **smoothing)
+    trained(tmp_path / "unmixed", [PredictionCallback(console=False)], kind=unmixed, **smoothing)
     assert not (tmp_path / "unmixed" / "predictions.jsonl").exists()
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
     assert len(told) == 1
@@ -184,7 +178,7 @@ def test_after_an_exception_no_hook_stays(tmp_path: Path, where: str) -> None:
             return loss
 
     def collated(samples: Any) -> Any:
-        if where == "loader" and samples[0] is bad:
+        if where == "loader" and samples[0]["input_ids"] is bad["input_ids"]:
             raise Stumbling
         return transformers.default_data_collator(samples)
 
