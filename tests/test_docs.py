@@ -1,12 +1,15 @@
 """What the documentation shows, runs."""
 
 import ast
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rich
 import structlog
+from rich.console import Console as RichConsole
 
 import predlog
 from predlog import findings
@@ -72,6 +75,38 @@ def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) 
     exec(blocks("README.md")[0], {"model": Model(), "loader": loader, "tokenizer": str})
     assert predlog.close()
     assert {one.step for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)} == {0, 10}
+
+
+def test_the_pasted_helpers_page(
+    own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On docs/pasted-helper.md the helper, with a mask and without, and the three lines print what stands there."""
+    page = (ROOT / "docs/pasted-helper.md").read_text()
+    masked, unmasked, ours, *_ = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    helper, batch, three_lines, _ = blocks("docs/pasted-helper.md")
+    names: dict[str, Any] = {}
+    exec(helper + batch, names)
+    assert capsys.readouterr().out == masked
+    (again,) = re.findall(r"`(log_predictions\(logits, ids, .*?\))`", page)
+    exec(again, names)
+    assert capsys.readouterr().out == unmasked
+
+    screen = io.StringIO()
+    console = RichConsole(file=screen, force_terminal=True, color_system=None, width=100, _environ={})
+    monkeypatch.setattr(rich, "_console", console)
+    exec(three_lines, names)
+    assert predlog.close()
+    assert len([line for line in three_lines.splitlines() if line]) == 3
+    assert [line.rstrip() for line in screen.getvalue().splitlines()[1:]] == ours.splitlines()
+
+
+def test_the_example_of_two_streams_is_quoted() -> None:
+    """The calls on docs/pasted-helper.md are those of docs/examples/two_streams.py."""
+    *_, calls = blocks("docs/pasted-helper.md")
+    example = ast.unparse(ast.parse((ROOT / "docs/examples/two_streams.py").read_text()))
+    assert len(ast.parse(calls).body) == 2
+    for call in ast.parse(calls).body:
+        assert ast.unparse(call) in example
 
 
 @pytest.mark.parametrize("code", findings.CODES)
