@@ -102,7 +102,7 @@ def test_planted_faults_are_named(tmp_path: Path, fault: Any, code: str) -> None
     assert codes(tmp_path) == {("train", 0, code)}
 
 
-class Smoothed(PredictionMixin, Witness, Trainer):  # type: ignore[misc]
+class Smoothed(PredictionMixin, Witness, Trainer):
     """As docs/transformers.md has it."""
 
 
@@ -237,3 +237,39 @@ def test_two_processes(tmp_path: Path, way: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.count("as it should be") == 4
+
+
+def test_an_encoder_decoder_model_is_not_shifted(tmp_path: Path) -> None:
+    """T5's labels stand at the positions of its logits, and its decoder's inputs are known where the batch has them."""
+    samples = [
+        {"input_ids": one["input_ids"][:20], "labels": one["labels"], "decoder_input_ids": [2, *one["input_ids"][:-1]]}
+        for one in tiny.samples()
+    ]
+    config = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 2}
+    model = tiny.llama(transformers.T5ForConditionalGeneration, transformers.T5Config, **config)
+    trainer = trained(tmp_path, [PredictionCallback(console=False)], model, samples=samples)
+    seen = {
+        key: (logits, labels, torch.tensor([one["decoder_input_ids"] for one in _found(samples, labels)]))
+        for key, (logits, labels, _) in trainer.seen.items()
+    }
+    check(tmp_path, seen, {"train": [0, 3, 6]})
+    assert {one.shift for one in comparisons(tmp_path)} == {0}
+
+
+def _found(samples: list[dict[str, list[int]]], labels: torch.Tensor) -> list[dict[str, list[int]]]:
+    return [next(one for one in samples if one["labels"] == row) for row in labels.tolist()]
+
+
+def test_a_masked_model_is_not_shifted(tmp_path: Path) -> None:
+    """BERT's labels stand at the positions of its logits, where its inputs are masked."""
+    samples = [
+        one | {
+            "labels": [token if at % 5 == 1 and token > 4 else -100 for at, token in enumerate(one["input_ids"])],
+            "input_ids": [3 if at % 5 == 1 and token > 4 else token for at, token in enumerate(one["input_ids"])],
+        }
+        for one in tiny.samples()
+    ]  # fmt: skip
+    model = tiny.llama(transformers.BertForMaskedLM, transformers.BertConfig)
+    trainer = trained(tmp_path, [PredictionCallback(console=False)], model, samples=samples)
+    check(tmp_path, trainer.seen, {"train": [0, 3, 6]})
+    assert {one.shift for one in comparisons(tmp_path)} == {0}
