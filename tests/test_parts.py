@@ -357,6 +357,7 @@ ORDER = [
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
+    "integrations", "integrations.models", "integrations.heads", "integrations.forwards", "integrations.transformers",
     "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
     "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
@@ -371,8 +372,10 @@ ORDER = [
 HOMES = {
     "torch": {
         "layout", "window", "rows", "sources", "counting", "captured", "recipe", "ring", "surroundings", "capture",
-        "recorder", "default", "mistakes", "demo",
+        "recorder", "default", "integrations.models", "integrations.heads", "integrations.forwards",
+        "integrations.transformers", "mistakes", "demo",
     },
+    "transformers": {"integrations.models", "integrations.transformers"},
     "einops": {"layout"},
     "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
     "msgspec": {"records"},

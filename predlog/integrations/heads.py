@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from predlog import Projection
+from predlog.sources import Projection
 
 _READ = r"(?:hidden_states|last_hidden_state|\w*outputs?\[0\]|\w*outputs?\.last_hidden_state)"
 # With all positions wanted, as in training, a slice is no change.
@@ -74,10 +74,13 @@ def head_of(model: Any) -> Head | str:
     names = {name for name, module in model.named_children() if module is head}
     if not names:
         return "there is more to its head than a linear layer"
-    for text in _forwards(type(model)):
+    texts = list(_forwards(type(model)))
+    for text in texts:
         changes = list(_changes(text, names))
         if any(target == "head" for _, target, _ in changes):
             return _read(model, linear, changes)
+    if any(f"self.{name}(" in text for name in names for text in texts):
+        return "its head reads something else than its hidden states"
     return Head(linear, None, None, "no forward of its classes says so")
 
 

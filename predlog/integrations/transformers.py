@@ -19,12 +19,12 @@ try:
 except ImportError as error:
     raise MissingExtraError("hf", "transformers") from error
 
-from predlog import Projection
 from predlog.integrations import models
 from predlog.integrations.forwards import Forward, Hooks
 from predlog.integrations.heads import Head, head_of
 from predlog.notices import Notices
 from predlog.recorder import Recorder
+from predlog.sources import Projection
 
 _NOTHING_TO_DO = "predlog.compare does it wherever you have the pair"
 

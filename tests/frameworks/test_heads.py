@@ -1,5 +1,7 @@
 """Models that give no logits: what their rows would be is known from their heads, or it is said that it is not."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ transformers = needed("transformers")
 
 from transformers import Trainer  # noqa: E402
 from transformers.modeling_outputs import CausalLMOutputWithPast  # noqa: E402
+from transformers.models.auto import modeling_auto  # noqa: E402
 
 from predlog.integrations.heads import head_of  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
@@ -106,6 +109,29 @@ def test_heads_that_are_no_linear_layers_are_refused() -> None:
     llama = tiny.llama()
     llama.set_output_embeddings(torch.nn.Sequential(torch.nn.Linear(64, 500)))
     assert head_of(llama) == "its head is a Sequential, and no plain linear layer"
+    decoder = tiny.llama(transformers.ElectraForCausalLM, transformers.ElectraConfig, is_decoder=True)
+    assert head_of(decoder) == "its head reads something else than its hidden states"
+
+
+@pytest.mark.slow
+def test_how_many_heads_are_understood() -> None:
+    """As many of transformers' causal models as docs/transformers.md says, and none raises."""
+    counts = Counter[str]()
+    known: Iterable[Any] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    names = {name for value in known for name in ([value] if isinstance(value, str) else value)}
+    for name in sorted(names):
+        kind = getattr(transformers, name)
+        try:
+            with torch.device("meta"):
+                model = kind(kind.config_class())
+        except Exception:  # noqa: BLE001 - its configuration has no defaults, or it wants another package
+            continue
+        head = head_of(model)
+        counts["made"] += 1
+        counts["known" if not isinstance(head, str) and head.scale is not None else "other"] += 1
+    page = (Path(__file__).parent.parent.parent / "docs" / "transformers.md").read_text()
+    assert f"Of the {counts['made']} causal language models" in page
+    assert f"{counts['known']} are understood" in page
 
 
 def test_a_loss_that_works_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,8 @@ class Smoothed(PredictionMixin, Witness, Trainer):
 
 def loss_of(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
     rows, targets = outputs["logits"][:, :-1].flatten(0, 1), labels[:, 1:].flatten()
-    return torch.nn.functional.cross_entropy(rows, targets, reduction="sum") / num_items_in_batch
+    loss: torch.Tensor = torch.nn.functional.cross_entropy(rows, targets, reduction="sum") / num_items_in_batch
+    return loss
 
 
 @pytest.mark.parametrize("how", [{"label_smoothing_factor": 0.1}, {"compute_loss_func": loss_of}])
