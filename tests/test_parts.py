@@ -357,6 +357,7 @@ ORDER = [
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
+    "history", "heard", "compiled", "numbering", "watching",
     "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
     "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
@@ -371,7 +372,7 @@ ORDER = [
 HOMES = {
     "torch": {
         "layout", "window", "rows", "sources", "counting", "captured", "recipe", "ring", "surroundings", "capture",
-        "recorder", "default", "mistakes", "demo",
+        "recorder", "default", "history", "heard", "compiled", "numbering", "watching", "mistakes", "demo",
     },
     "einops": {"layout"},
     "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
