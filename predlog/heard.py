@@ -10,7 +10,7 @@ from predlog import history
 from predlog.errors import PairError
 from predlog.layout import as_tensor
 from predlog.sources import Projection
-from predlog.surroundings import alone
+from predlog.surroundings import alone, obstacle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,11 +72,13 @@ def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor 
     rows are rows of the same positions.
     """
     call: _Call = _READERS[loss](*args, **kwargs)
+    as_it_is = Heard(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
     try:
         rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
     except PairError:
-        # For `compare` to say.
-        return Heard(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
+        return as_it_is  # for `compare` to say
+    if obstacle() is not None:
+        return as_it_is
     if labels.is_floating_point():
         return f"labels {list(labels.shape)} are probabilities, which have no ids to show"
     if rows.ndim > 3 or (call.weight is not None and getattr(call.weight, "ndim", 2) != 2):
