@@ -13,6 +13,13 @@ from torch import Tensor
 _DEEPEST = 12
 _VIEWS = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"}
 _COPIES = {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
+# Between a head and its loss: these leave every row where it is, as a scale and a soft cap do.
+_POINTWISE = {"MulBackward0", "DivBackward0", "TanhBackward0", "AddBackward0", "SubBackward0"}
+# What makes logits or hidden states. What came before is the model's own business.
+_MAKERS = {
+    "AddmmBackward0", "MmBackward0", "BmmBackward0", "LinearBackward0", "NativeLayerNormBackward0",
+    "FusedRmsNormBackward0", "torch::autograd::AccumulateGrad",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +56,34 @@ def _sliced_from(node: Any, samples: int, length: int, axis: int) -> Origin:
         if name == "SliceBackward0":
             sizes, at = _saved(node, "self_sym_sizes"), _saved(node, "dim")
             if len(sizes) != 3 or at == 0 or _saved(node, "step") != 1:
-                return Origin(samples, length, None, whole)
+                break
             if at == axis:
                 first = _signed(_saved(node, "start"))
                 start, whole = start + (first + sizes[axis] if first < 0 else first), sizes[axis]
-        elif name == "TransposeBackward0":
-            if {_signed(_saved(node, which)) % 3 for which in ("dim0", "dim1")} != {1, 2}:
-                return Origin(samples, length, None, whole)
+        elif _is_transposing(node, name):
             axis = 3 - axis
-        elif name == "PermuteBackward0":
-            if [_signed(one) % 3 for one in _saved(node, "dims")] != [0, 2, 1]:
-                return Origin(samples, length, None, whole)
-            axis = 3 - axis
-        elif name not in _COPIES:
+        elif _is_made_by(node, name):
+            return Origin(samples, length, start, whole)
+        elif name not in _COPIES | _POINTWISE:
             break
         node = _before(node)
-    return Origin(samples, length, start, whole)
+    return Origin(samples, length, None, whole)
+
+
+def _is_transposing(node: Any, name: str) -> bool:
+    """Say whether the last two of three axes change places."""
+    if name == "TransposeBackward0":
+        return {_signed(_saved(node, which)) % 3 for which in ("dim0", "dim1")} == {1, 2}
+    return name == "PermuteBackward0" and [_signed(one) % 3 for one in _saved(node, "dims")] == [0, 2, 1]
+
+
+def _is_made_by(node: Any, name: str) -> bool:
+    """Say whether this is where rows were made: by a head, which works on flat ones, or of more than one tensor."""
+    if name in _VIEWS:
+        return len(_saved(node, "self_sym_sizes")) == 2
+    if name in _POINTWISE:
+        return sum(before is not None for before, _ in node.next_functions) > 1
+    return name in _MAKERS
 
 
 def _before(node: Any) -> Any:

@@ -125,7 +125,7 @@ SHAPES: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "transpose": lambda logits, labels: functional.cross_entropy(logits[:, :-1].transpose(1, 2), target=labels),
     "permute, then slice": lambda logits, labels: nn.CrossEntropyLoss()(logits.permute(0, 2, 1)[..., :-1], labels),
     "padded vocabulary": lambda logits, labels: functional.cross_entropy(
-        input=functional.pad(logits, (0, 3))[..., :V][:, :-1].flatten(0, 1), target=labels.flatten()
+        input=(logits @ torch.eye(V, V + 3))[..., :V][:, :-1].flatten(0, 1), target=labels.flatten()
     ),
 }
 
@@ -231,7 +231,10 @@ def test_where_nothing_shows_the_samples_there_is_one() -> None:
         (lambda logits: logits[:, 1:][:, :10][:, 2:], True),
         (lambda logits: logits[:1, :-1], False),
         (lambda logits: logits[:, ::2], False),
-        (lambda logits: logits[:, :-1] * 2, False),
+        (lambda logits: torch.tanh(logits[:, :-1] / 30) * 30, True),
+        (lambda logits: logits.flip(1), False),
+        (lambda logits: logits.roll(1, 1), False),
+        (lambda logits: logits[:, torch.arange(11, -1, -1)], False),
         (lambda logits: torch.cat([logits, logits], 1), False),
     ],
 )
@@ -352,6 +355,16 @@ def test_the_losses_of_one_step_are_streams() -> None:
     with keeping() as (recorder, kept), predlog.watch(model, recorder=recorder):
         model()
     assert [one["tokens"][0]["label"] for one in kept.comparisons[::2]] == [int(batch(k)[0, 0]) for k in range(4)]
+
+
+def test_only_the_first_loss_has_inputs() -> None:
+    """What the model reads are a text's ids; a codebook's loss of the same shape is not shown with them."""
+    heads = [torch.randn(2, 12, V).requires_grad_() for _ in range(3)]
+    model = Model(lambda idx: sum(loss_of(logits, batch(k)) for k, logits in enumerate(heads)))
+    with keeping() as (recorder, kept), predlog.watch(model, recorder=recorder, inputs="idx"):
+        model(idx=batch())
+    has_inputs = {one["stream"]: one["tokens"][0]["input"] is not None for one in kept.comparisons}
+    assert has_inputs == {"text": True, "loss 1": False, "loss 2": False}
 
 
 def test_the_calls_of_a_loss_make_steps_by_their_names() -> None:
