@@ -18,7 +18,7 @@ _POINTWISE = {"MulBackward0", "DivBackward0", "TanhBackward0", "AddBackward0", "
 # What makes logits or hidden states. What came before is the model's own business.
 _MAKERS = {
     "AddmmBackward0", "MmBackward0", "BmmBackward0", "LinearBackward0", "NativeLayerNormBackward0",
-    "FusedRmsNormBackward0", "torch::autograd::AccumulateGrad",
+    "FusedRmsNormBackward0", "EmbeddingBackward0", "torch::autograd::AccumulateGrad",
 }  # fmt: skip
 
 
