@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from predlog.recorder import Recorder
     from predlog.records import Comparison, Finding, Token
     from predlog.sources import Projection
+    from predlog.watching import watch
 
     __version__: str
 
@@ -38,6 +39,7 @@ __all__ = [
     "records",
     "sinks",
     "summary",
+    "watch",
 ]
 
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "configure": "default",
     "flush": "default",
     "read": "reading",
+    "watch": "watching",
 }
 _MODULES = {"errors", "findings", "processors", "reading", "records", "sinks", "summary"}
 

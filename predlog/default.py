@@ -68,5 +68,10 @@ def close(timeout: float = 5.0) -> bool:
     return _default is None or _default.close(timeout)
 
 
+def current() -> Recorder:
+    """Give the default recorder, made from the environment where nobody has configured one."""
+    return _from_environment() if _default is None else _default
+
+
 def _from_environment() -> Recorder:
     return configure(**settings.from_environment(Notices()))

@@ -346,14 +346,18 @@ class Recorder:
             told("close", f"{why}of {stats['submitted']} comparisons {listed}")
 
     def _is_wanted(self, stream: str) -> bool:
+        if not self._is_recording():
+            return False
+        if type(stream) is not str:
+            raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
+        return self._settings.streams is None or stream in self._settings.streams
+
+    def _is_recording(self) -> bool:
+        """Say whether this process records at all, whatever the stream."""
         if self._off or not self._handoff.is_mine():
             return False
         if self._closed:
             self._notices.say("closed", "compare was called after close, and records nothing; configure again")
-            return False
-        if type(stream) is not str:
-            raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
-        if self._settings.streams is not None and stream not in self._settings.streams:
             return False
         match self._settings.ranks:
             case "all":

@@ -9,6 +9,7 @@ import torch
 _functorch: Any = getattr(torch._C, "_functorch", None)  # noqa: SLF001
 _get_dispatch_mode: Any = getattr(torch._C, "_get_dispatch_mode", lambda _key: None)  # noqa: SLF001
 _keys: Any = getattr(torch._C, "_TorchDispatchModeKey", None)  # noqa: SLF001
+_graph_task: Any = getattr(torch._C, "_current_graph_task_id", lambda: -1)  # noqa: SLF001
 _GUARDS: Any = [
     *(
         getattr(torch._C, name, nullcontext)  # noqa: SLF001
@@ -42,6 +43,11 @@ def obstacle() -> str | None:
     if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         return "a CUDA graph is being captured"
     return None
+
+
+def is_in_backward() -> bool:
+    """Say whether this thread runs a backward, where activations that were thrown away are computed again."""
+    return bool(_graph_task() != -1)
 
 
 def alone() -> ExitStack:

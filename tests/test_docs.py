@@ -4,12 +4,16 @@ import ast
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import rich
 import structlog
+import torch
 from rich.console import Console as RichConsole
+from torch import Tensor
+from torch.nn import functional
 
 import predlog
 from predlog import findings
@@ -107,6 +111,39 @@ def test_the_example_of_two_streams_is_quoted() -> None:
     assert len(ast.parse(calls).body) == 2
     for call in ast.parse(calls).body:
         assert ast.unparse(call) in example
+
+
+@pytest.mark.parametrize("block", blocks("docs/watch.md"))
+def test_the_watch_pages_examples(own_folder: Path, block: str) -> None:
+    """Each loop of docs/watch.md trains what it is given and records its first step: all losses, with samples."""
+    module = torch.nn.Embedding(30, 30)
+    ids = torch.randint(30, (2, 12))
+
+    def loss_of(input_ids: Tensor, *_targets: Tensor) -> Any:
+        logits = module(input_ids)
+        if "criterion" in block:
+            return logits
+        losses = [functional.cross_entropy(logits.flatten(0, 1), input_ids.flatten()) for _ in range(3)]
+        return SimpleNamespace(loss=sum(losses)) if "**batch" in block else sum(losses)
+
+    def forward_of_idx(idx: Tensor, targets: Tensor) -> Any:
+        return loss_of(idx, targets)
+
+    model = torch.nn.Module()
+    model.embedding = module
+    model.forward = forward_of_idx if "idx" in block else loss_of
+    loader: Any = [{"input_ids": ids}] if "**batch" in block else [(ids, ids)]
+    optimizer = torch.optim.SGD(model.parameters())
+    names = {"model": model, "loader": loader, "optimizer": optimizer, "tokenizer": str, "torch": torch}
+    exec(block, names)
+    assert predlog.close()
+    found = [one for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)]
+    streams = ["text"] if "criterion" in block else ["text", "loss 1", "loss 2"]
+    assert [*dict.fromkeys(one.stream for one in found)] == (
+        ["text", "audio 0", "audio 1"] if "audio" in block else streams
+    )
+    assert {(one.step, one.length) for one in found} == {(0, 12)}
+    assert (found[0].tokens[0].input is not None) == ("idx" in block)
 
 
 @pytest.mark.parametrize("code", findings.CODES)

@@ -358,6 +358,7 @@ ORDER = [
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
     "integrations", "integrations.models", "integrations.heads", "integrations.forwards", "integrations.transformers",
+    "history", "heard", "compiled", "numbering", "watching",
     "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
     "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
@@ -372,8 +373,8 @@ ORDER = [
 HOMES = {
     "torch": {
         "layout", "window", "rows", "sources", "counting", "captured", "recipe", "ring", "surroundings", "capture",
-        "recorder", "default", "integrations.models", "integrations.heads", "integrations.forwards",
-        "integrations.transformers", "mistakes", "demo",
+        "recorder", "default", "history", "heard", "compiled", "numbering", "watching", "integrations.models",
+        "integrations.heads", "integrations.forwards", "integrations.transformers", "mistakes", "demo",
     },
     "transformers": {"integrations.models", "integrations.transformers"},
     "einops": {"layout"},

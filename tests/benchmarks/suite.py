@@ -18,6 +18,7 @@ from tests.benchmarks.scaling import scaling
 from tests.benchmarks.slowdown import slowdown
 from tests.benchmarks.steps import steps
 from tests.benchmarks.threads import threads
+from tests.benchmarks.watching import watching
 from tests.benchmarks.writing import writing
 
 # The memory comes first, while nothing has been made that a capture could find and use again.
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "inputs_and_counts": inputs_and_counts,
     "rules": rules,
     "gate": gate,
+    "watching": watching,
     "table": drawing,
     "writing": writing,
     "scaling": scaling,

@@ -1,0 +1,99 @@
+"""The autograd graph behind flattened rows → the samples and positions that they were flattened from.
+
+A loss is mostly handed [b · t, v] and [b · t]. What the rows were before is no guess: autograd keeps the shapes, and
+the slices, that it needs for the way back.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+# As far back as anyone goes between a head and its loss.
+_DEEPEST = 12
+_VIEWS = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"}
+_COPIES = {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
+# Between a head and its loss: these leave every row where it is, as a scale and a soft cap do.
+_POINTWISE = {"MulBackward0", "DivBackward0", "TanhBackward0", "AddBackward0", "SubBackward0"}
+# What makes logits or hidden states. What came before is the model's own business.
+_MAKERS = {
+    "AddmmBackward0", "MmBackward0", "BmmBackward0", "LinearBackward0", "NativeLayerNormBackward0",
+    "FusedRmsNormBackward0", "EmbeddingBackward0", "torch::autograd::AccumulateGrad",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Rows [samples, length] that stood at `start` of `whole` positions; `start` is None where that is unknown."""
+
+    samples: int
+    length: int
+    start: int | None
+    whole: int
+
+
+def origin(rows: Tensor) -> Origin | None:
+    """Say where flattened rows [b · t, width] or transposed ones [b, width, t] come from; None if nothing shows it."""
+    node = rows.grad_fn
+    if rows.ndim == 3:
+        return _sliced_from(node, rows.shape[0], rows.shape[2], axis=2)
+    for _ in range(_DEEPEST):
+        name = "" if node is None else node.name()
+        if name in _VIEWS and len(sizes := _saved(node, "self_sym_sizes")) == 3:
+            fits = sizes[2] == rows.shape[1] and sizes[0] * sizes[1] == rows.shape[0]
+            return _sliced_from(_before(node), sizes[0], sizes[1], axis=1) if fits else None
+        if name not in _COPIES:
+            return None
+        node = _before(node)
+    return None
+
+
+def _sliced_from(node: Any, samples: int, length: int, axis: int) -> Origin:
+    """Follow rows, whose time is `axis` of three, to where they were sliced from all positions."""
+    start, whole = 0, length
+    for _ in range(_DEEPEST):
+        name = "" if node is None else node.name()
+        if name == "SliceBackward0":
+            sizes, at = _saved(node, "self_sym_sizes"), _saved(node, "dim")
+            if len(sizes) != 3 or at == 0 or _saved(node, "step") != 1:
+                break
+            if at == axis:
+                first = _signed(_saved(node, "start"))
+                start, whole = start + (first + sizes[axis] if first < 0 else first), sizes[axis]
+        elif _is_transposing(node, name):
+            axis = 3 - axis
+        elif _is_made_by(node, name):
+            return Origin(samples, length, start, whole)
+        elif name not in _COPIES | _POINTWISE:
+            break
+        node = _before(node)
+    return Origin(samples, length, None, whole)
+
+
+def _is_transposing(node: Any, name: str) -> bool:
+    """Say whether the last two of three axes change places."""
+    if name == "TransposeBackward0":
+        return {_signed(_saved(node, which)) % 3 for which in ("dim0", "dim1")} == {1, 2}
+    return name == "PermuteBackward0" and [_signed(one) % 3 for one in _saved(node, "dims")] == [0, 2, 1]
+
+
+def _is_made_by(node: Any, name: str) -> bool:
+    """Say whether this is where rows were made: by a head, which works on flat ones, or of more than one tensor."""
+    if name in _VIEWS:
+        return len(_saved(node, "self_sym_sizes")) == 2
+    if name in _POINTWISE:
+        return sum(before is not None for before, _ in node.next_functions) > 1
+    return name in _MAKERS
+
+
+def _before(node: Any) -> Any:
+    return node.next_functions[0][0]
+
+
+def _saved(node: Any, name: str) -> Any:
+    return getattr(node, f"_saved_{name}")
+
+
+def _signed(number: int) -> int:
+    # torch gives negative ones as they are in 64 bits without a sign.
+    return number - 2**64 if number >= 2**63 else number

@@ -1,0 +1,55 @@
+"""Which step a call of a watched module belongs to, and what its losses are named."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from predlog.errors import PairError, SettingError
+
+
+class Steps:
+    """The number of the step that each call of a module belongs to, and the names of its losses."""
+
+    def __init__(
+        self, module: nn.Module, step: int | Callable[[], int], accumulate: int, streams: Sequence[str] | None
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise SettingError(f"watch takes a torch.nn.Module, not {type(module).__name__}")
+        if type(accumulate) is not int or accumulate < 1:
+            raise SettingError(f"accumulate={accumulate!r} must be an int above 0")
+        if not callable(step) and (type(step) is not int or step < 0):
+            raise SettingError(f"step={step!r} must be an int from 0, or a callable that gives one")
+        if callable(step) and accumulate != 1:
+            raise SettingError("accumulate counts calls, and so does not go with a step that is asked for")
+        if streams is not None and (
+            isinstance(streams, str) or not streams or not all(type(one) is str for one in streams)
+        ):
+            raise SettingError(f"streams={streams!r} must be names, such as ('text', 'audio 0')")
+        is_loss = next(module.parameters(), None) is None
+        self._names = ("text",) if streams is None and is_loss else None if streams is None else tuple(streams)
+        # The calls of the module that are recorded in one step.
+        self.together = len(self._names) if is_loss and self._names else 1
+        self._of_one_step = self.together * accumulate
+        self._step = step
+        self._calls = itertools.count()
+        self._last: tuple[int, int] | None = None
+
+    def next(self) -> tuple[int, int]:
+        """Give the step of the call that begins, and which of its step's calls it is."""
+        step = self._step
+        if type(step) is int:
+            number, place = divmod(next(self._calls), self._of_one_step)
+            return step + number, place
+        number = step()  # type: ignore[operator]
+        if type(number) is not int:
+            raise PairError(f"step gave a {type(number).__name__}: it must give a Python int")
+        place = self._last[1] + 1 if self._last is not None and self._last[0] == number else 0
+        self._last = number, place
+        return number, place
+
+    def name(self, place: int) -> str | None:
+        """Name the stream of a step's loss; None where it is not recorded."""
+        if self._names is not None:
+            return self._names[place] if place < len(self._names) else None
+        return "text" if place == 0 else f"loss {place}"
