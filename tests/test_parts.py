@@ -359,7 +359,8 @@ ORDER = [
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
     "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
-    "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
+    "points", "steps", "sinks.tensorboard", "sinks.wandb", "sinks.mlflow", "sinks.trackio",
+    "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
     "comparing", "differing",
     "phrases", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
     "pictures.troubles", "pictures.objects", "pictures.difference", "pictures.differences", "shades", "inlining",
@@ -371,7 +372,7 @@ ORDER = [
 HOMES = {
     "torch": {
         "layout", "window", "rows", "sources", "counting", "captured", "recipe", "ring", "surroundings", "capture",
-        "recorder", "default", "mistakes", "demo",
+        "recorder", "default", "mistakes", "demo", "sinks.tensorboard",
     },
     "einops": {"layout"},
     "structlog": {"processors", "guards", "outlets", "pipeline", "arguments", "recorder"},
@@ -379,6 +380,11 @@ HOMES = {
     "orjson": {"records"},
     "duckdb": {"exporting"},
     "pyarrow": {"exporting"},
+    "tensorboard": set(),  # through torch
+    "wandb": {"sinks.wandb"},
+    "mlflow": {"sinks.mlflow"},
+    "trackio": {"sinks.trackio"},
+    "opentelemetry": set(),  # its own processor is a sink
     "jinja2": {"report"},
     "bokeh": {"plots", "report"},
     "rich": {
