@@ -1,6 +1,7 @@
 """TensorBoard, read back from its event files with its own reader."""
 
 import html
+import importlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -14,18 +15,11 @@ from tests import events
 from tests.frameworks import tracked
 from tests.frameworks.needed import needed
 
-needed("tensorboard")
+accumulating = needed("tensorboard.backend.event_processing.event_accumulator")
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
 from torch.utils.tensorboard import SummaryWriter  # noqa: E402
 
 from predlog.sinks.tensorboard import TensorBoard  # noqa: E402
-
-with warnings.catch_warnings():
-    warnings.simplefilter(
-        "ignore", DeprecationWarning
-    )  # bleach's sanitizer, which is TensorBoard's own, warns of itself
-    from tensorboard.plugin_util import markdown_to_safe_html
 
 
 @pytest.fixture
@@ -35,7 +29,7 @@ def writer(tmp_path: Path) -> Iterator[SummaryWriter]:
 
 
 def read_back(tmp_path: Path) -> Any:
-    accumulator = EventAccumulator(str(tmp_path / "board"), size_guidance={"scalars": 0, "tensors": 0})
+    accumulator = accumulating.EventAccumulator(str(tmp_path / "board"), size_guidance={"scalars": 0, "tensors": 0})
     return accumulator.Reload()
 
 
@@ -43,9 +37,17 @@ def texts(board: Any, name: str) -> list[tuple[int, str]]:
     return [(one.step, one.tensor_proto.string_val[0].decode()) for one in board.Tensors(f"{name}/text_summary")]
 
 
+def page(markdown: str) -> str:
+    """Give what TensorBoard makes of Markdown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # bleach, which is TensorBoard's own, warns of itself
+        plugin_util = importlib.import_module("tensorboard.plugin_util")
+        return str(plugin_util.markdown_to_safe_html(markdown))
+
+
 def cells(table: str) -> list[list[str]]:
-    """Give the cells of what TensorBoard makes of Markdown."""
-    shown = re.findall(r"<tr>(.*?)</tr>", markdown_to_safe_html(table), re.DOTALL)
+    """Give what stands in each cell."""
+    shown = re.findall(r"<tr>(.*?)</tr>", page(table), re.DOTALL)
     return [[html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in shown[1:]]
 
 
@@ -69,7 +71,7 @@ def test_each_step_has_a_table_of_its_own(tmp_path: Path, writer: SummaryWriter)
         assert [(cell[0], cell[2]) for cell in cells(table)] == [
             (str(row["sample"]), str(row["position"])) for row in rows
         ]
-        assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th)\b)", markdown_to_safe_html(table))
+        assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th)\b)", page(table))
     labels = {cell[4] for _, table in tables for cell in cells(table)}
     assert {"<script>alert(1)</script>", "|", "**b**", "`x`", r"a\nb", r"\x1b[31m", r"\ud800", "&amp;"} <= labels
 
@@ -83,7 +85,7 @@ def test_a_finding_is_one_text(tmp_path: Path, writer: SummaryWriter) -> None:
     assert len(told) == len(said)
     for (step, markdown), (at, level, code, message) in zip(told, said, strict=True):
         assert step == at
-        words = html.unescape(re.sub(r"<.*?>", "", markdown_to_safe_html(markdown)))
+        words = html.unescape(re.sub(r"<.*?>", "", page(markdown)))
         assert words.startswith(f"{level}: {code}, text step {at}: {message}")
 
 

@@ -15,8 +15,7 @@ from tests.frameworks import tracked
 from tests.frameworks.needed import needed
 
 wandb = needed("wandb")
-
-from wandb.proto import wandb_internal_pb2  # noqa: E402
+protocol = needed("wandb.proto.wandb_internal_pb2")
 
 from predlog.sinks.wandb import WandB  # noqa: E402
 
@@ -45,7 +44,7 @@ def read_back(run: Any) -> list[Any]:
         body += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in {1, 4}:  # whole, or its last part
-            found.append(wandb_internal_pb2.Record.FromString(body))
+            found.append(protocol.Record.FromString(body))
             body = b""
     return found
 
@@ -94,7 +93,7 @@ def test_the_axes_are_predlog_s(tmp_path: Path, run: Any) -> None:
 
 
 def test_the_host_s_own_steps_lose_nothing(run: Any) -> None:
-    """All that the host logs is kept under its steps, and beside it the newest point that came while the row was open."""
+    """All that the host logs is kept under its steps, beside the newest point that came while the row was open."""
     with Recorder(every=1, console=False, strict=True, sinks=[WandB()]) as recorder:
         for step in range(6):
             for again in range(5):
