@@ -123,6 +123,16 @@ def test_it_passes_every_event_on(run: Any) -> None:
         assert event == before
 
 
+def test_the_page_s_example(own_folder: Path, run: Any) -> None:
+    """What docs/trackers.md shows, runs, and shows the due steps beside the host's own."""
+    mlflow.end_run()
+    ((example, names),) = tracked.documented("MLflow")
+    exec(example, names)
+    shown = [name for name, _ in curves(mlflow.last_active_run())]
+    assert [step for name, step in shown if name == "predlog/text/accuracy"] == [0, 10]
+    assert len([step for name, step in shown if name == "loss"]) == 12
+
+
 def test_without_the_library() -> None:
     """The import fails, and says which command helps."""
     assert tracked.without("mlflow", "mlflow").endswith(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from predlog import Recorder, read
+from predlog import Comparison, Recorder, read
 from predlog.processors import ToStructlog
 from predlog.records import to_event
 from tests import events
@@ -159,3 +159,21 @@ def test_it_stands_in_a_host_s_chain(
     sent = exported(exporter)
     assert (sent[0].body, dict(sent[0].attributes)) == ("disk nearly full", {"percent": 97})
     assert {one.attributes["step"] for one in sent if one.body == "predlog.comparison"} == {7}
+
+
+def test_the_page_s_examples(
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    collector: tuple[str, "queue.SimpleQueue[ExportLogsServiceRequest]"],
+) -> None:
+    """What docs/trackers.md shows, runs, and reaches a collector."""
+    endpoint, requests = collector
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", endpoint)
+    (sends, sent_names), (joins, joined_names) = tracked.documented("OpenTelemetry")
+    exec(sends, sent_names)
+    (resource,) = requests.get(timeout=30).resource_logs
+    assert "training" in {one.value.string_value for one in resource.resource.attributes}
+    assert "predlog.comparison" in {one.body.string_value for one in resource.scope_logs[0].log_records}
+    exec(joins, joined_names)
+    joined = [one.context for one in read("runs/exp1") if isinstance(one, Comparison)]
+    assert joined[-1] == {"trace_id": 32 * "0"}

@@ -28,8 +28,8 @@ def writer(tmp_path: Path) -> Iterator[SummaryWriter]:
         yield writer
 
 
-def read_back(tmp_path: Path) -> Any:
-    accumulator = accumulating.EventAccumulator(str(tmp_path / "board"), size_guidance={"scalars": 0, "tensors": 0})
+def read_back(board: Path) -> Any:
+    accumulator = accumulating.EventAccumulator(str(board), size_guidance={"scalars": 0, "tensors": 0})
     return accumulator.Reload()
 
 
@@ -55,7 +55,7 @@ def cells(table: str) -> list[list[str]]:
 def test_curves_are_those_of_the_file(tmp_path: Path, writer: SummaryWriter, accuracy: bool) -> None:
     """Each curve has a point for each step at which something is known, of all samples together, and no other."""
     recorded = tracked.run(tmp_path / "run", TensorBoard(writer), accuracy=accuracy)
-    board = read_back(tmp_path)
+    board = read_back(tmp_path / "board")
     shown = {(name, one.step): one.value for name in board.Tags()["scalars"] for one in board.Scalars(name)}
     assert shown == pytest.approx(tracked.curves(recorded), rel=1e-6)
     assert sum(len(board.Scalars(name)) for name in board.Tags()["scalars"]) == len(shown)
@@ -64,7 +64,7 @@ def test_curves_are_those_of_the_file(tmp_path: Path, writer: SummaryWriter, acc
 def test_each_step_has_a_table_of_its_own(tmp_path: Path, writer: SummaryWriter) -> None:
     """It holds that step's tokens, once, as TensorBoard shows them: hostile texts are texts, and nothing else."""
     recorded = tracked.run(tmp_path / "run", TensorBoard(writer))
-    tables = texts(read_back(tmp_path), "predlog/text/tokens")
+    tables = texts(read_back(tmp_path / "board"), "predlog/text/tokens")
     assert [step for step, _ in tables] == [*tracked.STEPS]
     for step, table in tables:
         rows = [row for row in tracked.rows(recorded, "text") if row["step"] == step]
@@ -79,7 +79,7 @@ def test_each_step_has_a_table_of_its_own(tmp_path: Path, writer: SummaryWriter)
 def test_a_finding_is_one_text(tmp_path: Path, writer: SummaryWriter) -> None:
     """What was found stands there once, with its step, its code and its numbers."""
     recorded = tracked.run(tmp_path / "run", TensorBoard(writer))
-    told = texts(read_back(tmp_path), "predlog/findings")
+    told = texts(read_back(tmp_path / "board"), "predlog/findings")
     said = list(tracked.findings(recorded))
     assert (said[0][0], said[0][2]) == (7, "labels-are-inputs")
     assert len(told) == len(said)
@@ -94,11 +94,11 @@ def test_flush_shows_the_step_that_waits(tmp_path: Path, writer: SummaryWriter) 
     with Recorder(every=1, console=False, strict=True, sinks=[TensorBoard(writer)]) as recorder:
         tracked.compare(recorder, 7)
         assert recorder.flush()
-        assert [one.step for one in read_back(tmp_path).Scalars("predlog/text/accuracy")] == [7]
+        assert [one.step for one in read_back(tmp_path / "board").Scalars("predlog/text/accuracy")] == [7]
         tracked.compare(recorder, 8)
         assert recorder.flush()
         assert recorder.flush()
-    assert [one.step for one in read_back(tmp_path).Scalars("predlog/text/accuracy")] == [7, 8]
+    assert [one.step for one in read_back(tmp_path / "board").Scalars("predlog/text/accuracy")] == [7, 8]
 
 
 def test_a_writer_that_was_closed_early_costs_nothing(tmp_path: Path, writer: SummaryWriter) -> None:
@@ -109,7 +109,7 @@ def test_a_writer_that_was_closed_early_costs_nothing(tmp_path: Path, writer: Su
         writer.close()
         tracked.compare(recorder, 8)
     writer.close()
-    assert [one.step for one in read_back(tmp_path).Scalars("predlog/text/accuracy")] == [7, 8]
+    assert [one.step for one in read_back(tmp_path / "board").Scalars("predlog/text/accuracy")] == [7, 8]
 
 
 def test_it_stands_in_any_chain(tmp_path: Path, writer: SummaryWriter) -> None:
@@ -122,7 +122,16 @@ def test_it_stands_in_any_chain(tmp_path: Path, writer: SummaryWriter) -> None:
     sink(None, "info", {**events.comparison(step=130), "host": "added by a processor"})
     sink(None, "info", events.run(stats={}))
     writer.flush()
-    assert [one.step for one in read_back(tmp_path).Scalars("predlog/text/accuracy")] == [120, 130]
+    assert [one.step for one in read_back(tmp_path / "board").Scalars("predlog/text/accuracy")] == [120, 130]
+
+
+def test_the_page_s_example(own_folder: Path) -> None:
+    """What docs/trackers.md shows, runs, and shows the due steps beside the host's own."""
+    ((example, names),) = tracked.documented("TensorBoard")
+    exec(example, names)
+    board = read_back(own_folder / "board" / "exp1")
+    assert [one.step for one in board.Scalars("predlog/text/accuracy")] == [0, 10]
+    assert len(board.Scalars("loss")) == 12
 
 
 def test_without_the_library() -> None:

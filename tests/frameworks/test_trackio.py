@@ -122,6 +122,17 @@ def test_it_passes_every_event_on(run: Any) -> None:
         assert event == before
 
 
+def test_the_page_s_example(own_folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/trackers.md shows, runs, and shows the due steps beside the host's own."""
+    trackio.finish()
+    ((example, names),) = tracked.documented("Trackio")
+    exec(example, names)
+    (done,) = trackio.Api().runs("speech")
+    found = SQLiteStorage.get_logs("speech", done.name)
+    assert sorted(one["step"] for one in found if "predlog/text/accuracy" in one) == [0, 10]
+    assert len([one for one in found if "loss" in one]) == 12
+
+
 def test_without_the_library() -> None:
     """The import fails, and says which command helps."""
     assert tracked.without("trackio", "trackio").endswith(

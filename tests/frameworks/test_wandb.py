@@ -187,6 +187,18 @@ def test_it_passes_every_event_on(run: Any) -> None:
         assert event == before
 
 
+def test_the_page_s_examples(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/trackers.md shows, runs: in the host's rows, or in its own where the host leaves steps to W&B."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_CONSOLE", "off")
+    for (example, names), steps in zip(tracked.documented("W&B"), ([10], [0, 10]), strict=True):
+        exec(example, names)
+        rows = history(names["run"])
+        assert {row["predlog/text/step"] for row in rows if "predlog/text/step" in row} >= {*steps}
+        assert len([row for row in rows if "loss" in row]) == 12
+
+
 def test_without_the_library() -> None:
     """The import fails, and says which command helps."""
     assert tracked.without("wandb", "wandb").endswith(

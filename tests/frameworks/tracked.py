@@ -1,11 +1,13 @@
 """A run to show in trackers, and what its file says that they must show."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -93,6 +95,22 @@ def findings(recorded: list[Comparison | Finding]) -> Iterator[tuple[int, str, s
     for one in recorded:
         if isinstance(one, Finding):
             yield one.step, one.level, one.code, one.message
+
+
+def documented(page_section: str, loader_length: int = 12) -> list[tuple[str, dict[str, Any]]]:
+    """Give the examples in a section of docs/trackers.md, each with what a training has."""
+    page = (Path(__file__).parents[2] / "docs" / "trackers.md").read_text()
+    section = page.partition(f"\n## {page_section}\n")[2].partition("\n## ")[0]
+    examples = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert examples
+    ids = torch.randint(20, (2, 16), generator=torch.Generator().manual_seed(0))
+    names = {"loader": [{"input_ids": ids, "labels": ids}] * loader_length, "model": Model()}
+    return [(example, dict(names)) for example in examples]
+
+
+class Model:
+    def __call__(self, ids: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=torch.nn.functional.one_hot(ids, 20).float())
 
 
 def without(library: str, module: str) -> str:
