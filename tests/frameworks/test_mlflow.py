@@ -64,6 +64,15 @@ def test_tables_are_files_of_new_rows(tmp_path: Path, run: Any, monkeypatch: pyt
     assert sorted((row for file in files for row in file), key=str) == sorted(expected, key=str)
 
 
+def test_an_attempt_overwrites_no_other_s_table(run: Any) -> None:
+    """What begins again from an earlier step, in the same run, has files of its own."""
+    for attempt in (1, 2):
+        sink = MLflow()
+        sink(None, "info", events.comparison(attempt=attempt))
+        sink.close()
+    assert [len(rows) for rows in tables(run)] == [2, 2]
+
+
 def test_findings_are_tags(tmp_path: Path, run: Any) -> None:
     """Each finding is a tag of the run, under its code and what it is about."""
     recorded = tracked.run(tmp_path / "run", MLflow(run.info.run_id))
