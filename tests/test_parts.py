@@ -361,7 +361,8 @@ ORDER = [
     "history", "heard", "compiled", "numbering", "watching",
     "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
-    "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
+    "points", "steps", "sinks.tensorboard", "sinks.wandb", "sinks.mlflow", "sinks.trackio",
+    "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
     "comparing", "differing",
     "phrases", "pictures", "pictures.sparkline", "pictures.figures", "pictures.paper", "pictures.curves",
     "pictures.troubles", "pictures.objects", "pictures.difference", "pictures.differences", "shades", "inlining",
@@ -375,6 +376,7 @@ HOMES = {
         "layout", "window", "rows", "sources", "counting", "captured", "recipe", "ring", "surroundings", "capture",
         "recorder", "default", "history", "heard", "compiled", "numbering", "watching", "integrations.models",
         "integrations.heads", "integrations.forwards", "integrations.transformers", "mistakes", "demo",
+        "sinks.tensorboard",
     },
     "transformers": {"integrations.models", "integrations.transformers"},
     "einops": {"layout"},
@@ -383,6 +385,11 @@ HOMES = {
     "orjson": {"records"},
     "duckdb": {"exporting"},
     "pyarrow": {"exporting"},
+    "tensorboard": set(),  # through torch
+    "wandb": {"sinks.wandb"},
+    "mlflow": {"sinks.mlflow"},
+    "trackio": {"sinks.trackio"},
+    "opentelemetry": set(),  # its own processor is a sink
     "jinja2": {"report"},
     "bokeh": {"plots", "report"},
     "rich": {

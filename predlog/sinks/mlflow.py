@@ -1,0 +1,95 @@
+"""Show curves, findings and tokens in an MLflow run."""
+
+import csv
+import io
+import re
+import time
+import uuid
+from typing import Any, Final
+
+from predlog.errors import MissingExtraError, SettingError
+from predlog.records import Event, Finding
+from predlog.steps import COLUMNS, Step, Steps, text, title
+
+try:
+    import mlflow
+    from mlflow.entities import Metric
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("mlflow", str(missing.name).partition(".")[0]) from None
+
+# Rows of one artifact.
+_MOST_ROWS: Final = 1000
+# What MLflow takes: characters of a name, and of a tag's value.
+_LONGEST_NAME: Final = 250
+_LONGEST_TAG: Final = 5000
+_UNKNOWN: Final = re.compile(r"[^\w\-. /]", re.ASCII)
+# Parts of a path that stand for no name.
+_PATH: Final = re.compile(r"(?<![^/])\.{0,2}(?![^/])")
+
+
+class MLflow:
+    """Log each whole step to an MLflow run; pass every event on unchanged.
+
+    Metrics are `predlog/text/accuracy`, `…/logprob` and `…/supervised`. Tokens are artifacts in `predlog/tokens/`, CSV
+    files of about 1000 rows; a finding is a tag, `predlog/findings/labels-are-inputs_ text`, with the latest of it.
+    Of names, MLflow takes letters, digits and `_-. /`; other characters become `_`. Without `run_id`, it is the run
+    that is active in the thread that calls.
+
+    Raises:
+        SettingError: There is no run.
+    """
+
+    def __init__(self, run_id: str | None = None, *, client: "mlflow.MlflowClient | None" = None) -> None:
+        if run_id is None:
+            if (active := mlflow.active_run()) is None:
+                raise SettingError("no MLflow run is active: call mlflow.start_run() first, or pass MLflow(run_id)")
+            run_id = active.info.run_id
+        self._run_id = run_id
+        self._client = client or mlflow.MlflowClient()
+        self._steps = Steps(self._show, self._tell)
+        self._rows: list[tuple[Any, ...]] = []
+
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Log what is whole now, if the event is one of predlog's."""
+        self._steps.add(event)
+        return event
+
+    def flush(self) -> None:
+        """Log the steps that wait for more, and the rows that wait for others."""
+        self._steps.end()
+        self._log_rows()
+
+    close = flush
+
+    def _show(self, step: Step) -> None:
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(_name_of(name), value, now, step.number)
+            for name, value in step.curves().items()
+            if value is not None
+        ]
+        self._client.log_batch(self._run_id, metrics)
+        self._rows += step.rows()
+        if len(self._rows) >= _MOST_ROWS:
+            self._log_rows()
+
+    def _log_rows(self) -> None:
+        if not self._rows:
+            return
+        rows, self._rows = self._rows, []
+        table = io.StringIO()
+        csv.writer(table).writerows([COLUMNS, *rows])
+        # Another attempt, or rank, may log the same steps to the same run.
+        steps = f"{rows[0][0]:09}-{rows[-1][0]:09}"
+        self._client.log_text(
+            self._run_id, table.getvalue(), f"predlog/tokens/steps-{steps}-{uuid.uuid4().hex[:8]}.csv"
+        )
+
+    def _tell(self, finding: Finding) -> None:
+        name = _name_of(f"predlog/findings/{title(finding)}")
+        self._client.set_tag(self._run_id, name, f"{finding.level}, {text(finding)}"[:_LONGEST_TAG])
+
+
+def _name_of(name: str) -> str:
+    """Give a name that MLflow takes."""
+    return _PATH.sub("_", _UNKNOWN.sub("_", name))[:_LONGEST_NAME]

@@ -1,0 +1,81 @@
+"""Show curves, findings and the tokens of each step in TensorBoard."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from predlog.errors import MissingExtraError
+from predlog.records import Comparison, Event, Finding, Token
+from predlog.sinks.visible import visible
+from predlog.sinks.wording import known, probability, token_id
+from predlog.steps import Step, Steps, text, title
+
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("tensorboard", str(missing.name).partition(".")[0]) from None
+
+_MARKS = re.compile(r"[^\w ]", re.ASCII)
+
+
+class TensorBoard:
+    """Write each whole step to a `SummaryWriter`; pass every event on unchanged.
+
+    Scalars are `predlog/text/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is a text, with the table
+    of that step alone, and `predlog/findings` has a text for each finding. The writer stays open.
+    """
+
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
+        self._steps = Steps(self._show, self._tell)
+
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Write what is whole now, if the event is one of predlog's."""
+        self._steps.add(event)
+        return event
+
+    def flush(self) -> None:
+        """Write the steps that wait for more, and let the writer write its file."""
+        self._steps.end()
+        self._writer.flush()
+
+    close = flush
+
+    def _show(self, step: Step) -> None:
+        for name, value in step.curves().items():
+            if value is not None:
+                self._writer.add_scalar(name, value, step.number)
+        if any(one.tokens for one in step.comparisons):
+            self._writer.add_text(f"{step.name}/tokens", "\n".join(_table(step.comparisons)), step.number)
+
+    def _tell(self, finding: Finding) -> None:
+        told = f"**{finding.level}: {_literal(title(finding))}** {_literal(text(finding))}"
+        self._writer.add_text("predlog/findings", told, finding.step)
+
+
+def _table(comparisons: Iterable[Comparison]) -> Iterator[str]:
+    yield "| sample | codebook | position | input | label | prediction | p(label) | rank |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for one in comparisons:
+        for token in one.tokens:
+            cells = (
+                str(one.sample),
+                known(one.codebook),
+                str(token.position),
+                "-" if token.input is None else _token(token, "input"),
+                _token(token, "label"),
+                f"{'✓ ' if token.match else ''}{_token(token, 'prediction')}",
+                probability(token.label_logprob),
+                known(token.label_rank),
+            )
+            yield f"| {' | '.join(map(_literal, cells))} |"
+
+
+def _token(token: Token, which: str) -> str:
+    decoded = getattr(token, f"{which}_text")
+    return token_id(getattr(token, which)) if decoded is None else visible(decoded) or '""'
+
+
+def _literal(words: str) -> str:
+    """Give words as Markdown that shows just them: whatever could be a mark is written as its number."""
+    return _MARKS.sub(lambda found: f"&#{ord(found[0])};", words)

@@ -1,0 +1,96 @@
+"""Show curves, findings and tokens in a W&B run."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from predlog.errors import MissingExtraError, SettingError
+from predlog.records import Event, Finding
+from predlog.steps import COLUMNS, Step, Steps, text, title
+
+try:
+    import wandb
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("wandb", str(missing.name).partition(".")[0]) from None
+
+# Rows of an increment, and of a table: W&B shows so many, and what a table has logged it keeps.
+_INCREMENT: Final = 1000
+_MOST_ROWS: Final = 10_000
+_MOST_INCREMENTS: Final = 100
+_LONGEST_TITLE: Final = 63
+_LEVELS: Final = {"error": "ERROR", "warning": "WARN"}
+# W&B keeps back alerts of one title for a minute, also where the second tells that it is gone; 0 means a minute, too.
+_AT_ONCE: Final = timedelta(milliseconds=1)
+
+
+class WandB:
+    """Log each whole step to a W&B run; pass every event on unchanged.
+
+    Curves are `predlog/text/accuracy`, `…/logprob` and `…/supervised` over `predlog/text/step`, an axis of their own.
+    Tokens are rows of the table `predlog/tokens`, logged in increments, and findings are alerts.
+
+    A row of W&B's history ends with a `log` call of yours, unless `commit` is true: a row of predlog's own would raise
+    W&B's step, and W&B ignores what is then logged with a lower `step=`. So it is for runs whose own calls pass none.
+
+    Raises:
+        SettingError: There is no run.
+    """
+
+    def __init__(self, run: "wandb.Run | None" = None, *, commit: bool = False) -> None:
+        if (run := run or wandb.run) is None:
+            raise SettingError("no W&B run is active: call wandb.init() first, or pass WandB(run)")
+        self._run = run
+        self._commit = commit
+        self._steps = Steps(self._show, self._tell)
+        self._axes: set[str] = set()
+        self._rows: list[tuple[Any, ...]] = []
+        self._tables = 0
+        self._begin_table()
+
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Log what is whole now, if the event is one of predlog's."""
+        self._steps.add(event)
+        return event
+
+    def flush(self) -> None:
+        """Log the steps that wait for more, and the rows that wait for others."""
+        self._steps.end()
+        self._log_rows()
+
+    close = flush
+
+    def _show(self, step: Step) -> None:
+        axis = f"{step.name}/step"
+        if axis not in self._axes:
+            self._axes.add(axis)
+            self._run.define_metric(axis, hidden=True)
+            self._run.define_metric(f"{step.name}/*", step_metric=axis)
+        # None and all: in a row that isn't over, the last step's value would be taken for this one's.
+        self._run.log({**step.curves(), axis: step.number}, commit=self._commit)
+        self._rows += step.rows()
+        if len(self._rows) >= _INCREMENT:
+            self._log_rows()
+
+    def _log_rows(self) -> None:
+        if not self._rows:
+            return
+        rows, self._rows = self._rows, []
+        for row in rows:
+            self._table.add_data(*row)
+        self._increments += 1
+        self._run.log({self._table_name: self._table}, commit=self._commit)
+        if self._increments >= _MOST_INCREMENTS or len(self._table.data) >= _MOST_ROWS:
+            self._begin_table()
+
+    def _begin_table(self) -> None:
+        self._tables += 1
+        self._increments = 0
+        self._table_name = "predlog/tokens" if self._tables == 1 else f"predlog/tokens {self._tables}"
+        self._table = wandb.Table(columns=[*COLUMNS], log_mode="INCREMENTAL", allow_mixed_types=True)
+
+    def _tell(self, finding: Finding) -> None:
+        self._run.alert(
+            title=f"predlog: {title(finding)}"[:_LONGEST_TITLE],
+            text=text(finding),
+            level=_LEVELS.get(finding.level, "INFO"),
+            wait_duration=_AT_ONCE,
+        )
