@@ -21,6 +21,14 @@ from tests.benchmarks.threads import threads
 from tests.benchmarks.watching import watching
 from tests.benchmarks.writing import writing
 
+
+def trainer(options: Options) -> Iterator[Row]:
+    """Measure the callback of Hugging Face's Trainer."""
+    from tests.benchmarks.trainer import trainer  # noqa: PLC0415 - importing transformers takes seconds
+
+    yield from trainer(options)
+
+
 # The memory comes first, while nothing has been made that a capture could find and use again.
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "memory": memory,
@@ -38,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "import": importing,
     "command": commanding,
     "reading": reading,
+    "trainer": trainer,
     "cuda": cuda,
     "slowdown": slowdown,
 }
