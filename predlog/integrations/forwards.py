@@ -4,17 +4,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One forward: its arguments by name, what it gave (None where it is still under way), and its hidden states."""
+    """One forward: its arguments by name, what it gave (None where it is still under way), and its hidden states.
+
+    `autocast` is the type in which what follows the hidden states is computed; None where autocast is off.
+    """
 
     arguments: Mapping[str, Any]
     output: Any
     hidden: Tensor | None
+    autocast: torch.dtype | None
 
 
 class Hooks:
@@ -30,6 +35,7 @@ class Hooks:
         self._handles: list[RemovableHandle] = []
         self._arguments: Mapping[str, Any] = {}
         self._hidden: Tensor | None = None
+        self._autocast: torch.dtype | None = None
 
     @property
     def are_on(self) -> bool:
@@ -44,12 +50,13 @@ class Hooks:
 
         def behind_backbone(_module: nn.Module, _arguments: object, output: Any) -> None:
             self._hidden = _hidden(output)
-            if self._see(Forward(self._arguments, None, self._hidden)):
+            self._autocast = _autocast(self._hidden)
+            if self._see(Forward(self._arguments, None, self._hidden, self._autocast)):
                 self.off()
 
         def behind(_module: nn.Module, _arguments: object, _named: object, output: Any) -> None:
-            forward = Forward(self._arguments, output, self._hidden)
-            self._arguments, self._hidden = {}, None
+            forward = Forward(self._arguments, output, self._hidden, self._autocast)
+            self._arguments, self._hidden, self._autocast = {}, None, None
             if output is None or self._see(forward):
                 self.off()
 
@@ -64,9 +71,15 @@ class Hooks:
         """Take them off; nothing of a forward is kept."""
         while self._handles:
             self._handles.pop().remove()
-        self._arguments, self._hidden = {}, None
+        self._arguments, self._hidden, self._autocast = {}, None, None
 
 
 def _hidden(output: Any) -> Tensor | None:
     hidden = output[0] if isinstance(output, tuple) and output else getattr(output, "last_hidden_state", None)
     return hidden if isinstance(hidden, Tensor) else None
+
+
+def _autocast(hidden: Tensor | None) -> torch.dtype | None:
+    if hidden is None or not torch.is_autocast_enabled(hidden.device.type):
+        return None
+    return torch.get_autocast_dtype(hidden.device.type)

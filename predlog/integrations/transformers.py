@@ -6,10 +6,12 @@ the loss and there are no logits, the rows shown are projected from the hidden s
 """
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from predlog.errors import MissingExtraError, described
@@ -37,7 +39,7 @@ class PredictionCallback(TrainerCallback):
     `train()` is an attempt of its own in the run's file, also one that goes on from a checkpoint.
 
     Args:
-        directory: Folder of the run; None takes the trainer's `logging_dir`, else its `output_dir`.
+        directory: Folder of the run; None takes the trainer's `output_dir`.
         every: Record the steps that this divides; None takes `logging_steps`.
         shift: By how many positions the labels lead the logits; None goes by the model's own loss.
         layout: einops patterns, as `compare` takes them.
@@ -94,7 +96,7 @@ class PredictionCallback(TrainerCallback):
         if self._given is None:
             self._end()
             decode = self._arguments.get("decode", models.tokenizer(known.get("processing_class")))
-            directory = self._directory or getattr(args, "logging_dir", None) or args.output_dir
+            directory = args.output_dir if self._directory is None else self._directory
             # The steps that are due are chosen here, since each evaluation is.
             self._recorder = Recorder(directory, every=1, **{**self._arguments, "decode": decode})
         self._model, compiled = models.core(known["model"]), _compiled()
@@ -178,11 +180,12 @@ class PredictionCallback(TrainerCallback):
             self._once(f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift=")
         if logits is not None and shift is not None and self._recorder is not None:
             epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
-            self._recorder.compare(
-                logits, labels, self._state.global_step,
-                stream=self._stream, shift=shift, layout=self._layout, ignore_index=self._ignore_index,
-                inputs=models.inputs(self._model, given, labels), **epoch,
-            )  # fmt: skip
+            with _autocast(forward):
+                self._recorder.compare(
+                    logits, labels, self._state.global_step,
+                    stream=self._stream, shift=shift, layout=self._layout, ignore_index=self._ignore_index,
+                    inputs=models.inputs(self._model, given, labels), **epoch,
+                )  # fmt: skip
         return True
 
     def _projected(self, hidden: Tensor | None) -> Projection | None:
@@ -249,6 +252,13 @@ class PredictionMixin:
             if isinstance(callback, PredictionCallback):
                 callback.expect(inputs.get("labels"))
         return super().compute_loss(model, inputs, *arguments, **named)  # type: ignore[misc]
+
+
+def _autocast(forward: Forward) -> AbstractContextManager[Any]:
+    """Give the context in which the model projects its hidden states, which may be left by now."""
+    if forward.hidden is None or forward.autocast is None:
+        return nullcontext()
+    return torch.autocast(forward.hidden.device.type, forward.autocast)
 
 
 def _compiled() -> Any:
