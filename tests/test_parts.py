@@ -357,6 +357,7 @@ ORDER = [
     "surroundings", "capture", "unpacking", "handoff", "losses", "judging", "redaction", "processors",
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
+    "integrations", "integrations.steps", "integrations.lightning",
     "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
     "points", "curves", "starts", "standing", "summary", "learning", "troubles", "aligning", "contrasting", "scoring",
@@ -381,6 +382,7 @@ HOMES = {
     "pyarrow": {"exporting"},
     "jinja2": {"report"},
     "bokeh": {"plots", "report"},
+    "lightning": {"integrations.lightning"},
     "rich": {
         "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "pictures.paper",
         "pictures.curves", "pictures.difference", "demo", "commands.explain", "commands.tail", "commands.waiting",

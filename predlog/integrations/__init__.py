@@ -1,0 +1,1 @@
+"""Other people's training loops, one module a framework; each imports its framework, so none is imported from here."""
