@@ -1,6 +1,5 @@
 """Real trainings with Lightning, and the callback's records of them."""
 
-import gc
 import runpy
 import subprocess
 import sys
@@ -67,10 +66,13 @@ class Writer(LightningModule):
         pair = (output.logits, given.get("labels", given["input_ids"]), given["input_ids"])
         self.seen.append(tuple(one.detach().clone() for one in pair))  # type: ignore[arg-type]
 
-    def training_step(self, batch: Any) -> Any:
-        return self.model(**batch)
+    def returned(self, output: Any) -> Any:
+        return output
 
-    def validation_step(self, batch: Any) -> Any:
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
+        return self.returned(self.model(**batch))
+
+    def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         return self.model(**batch)
 
     def configure_optimizers(self) -> Any:
@@ -83,19 +85,19 @@ class Attributes(Writer):
     last_logits: Tensor
     last_labels: Tensor
 
-    def training_step(self, batch: Any) -> Any:
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
         output = self.model(**batch)
         self.last_logits, self.last_labels = output.logits, batch["labels"]
         return output.loss
 
-    def validation_step(self, batch: Any) -> Any:
+    def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         self.model(**batch)
 
 
 class Shifted(Writer):
     """Shifts by itself, as a pair for `cross_entropy`, and returns it in a dict of its own names."""
 
-    def training_step(self, batch: Any) -> Any:
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
         logits = self.model(input_ids=batch["input_ids"]).logits[:, :-1]
         labels = batch["input_ids"][:, 1:]
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
@@ -107,7 +109,7 @@ class Manual(Writer):
 
     automatic_optimization = False
 
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
         output = self.model(**batch)
         self.manual_backward(output.loss)
         if batch_idx % 2:
@@ -162,7 +164,8 @@ def test_records_equal_what_the_model_gave(tmp_path: Path, accumulated: int) -> 
 def test_the_training_is_the_same_without(tmp_path: Path) -> None:
     """Recording every step changes no bit of the weights."""
     models = Writer(), Writer(), Writer()
-    callbacks = [PredictionCallback(tmp_path, every=1, shift=1, console=False)], [], []
+    callback = PredictionCallback(tmp_path, every=1, shift=1, console=False)
+    callbacks: list[list[Callback]] = [[callback], [], []]
     for model, mine, ids in zip(models, callbacks, (IDS, IDS, IDS.flip(0)), strict=True):
         trainer(*mine, val_check_interval=4).fit(model, loader(ids), loader(ids[:4]))
     recorded, without, other = (model.state_dict() for model in models)
@@ -190,10 +193,12 @@ def test_what_is_left_from_the_training_is_no_pair_of_the_validations(
     assert len(comparisons(tmp_path)) == 6
     assert comparisons(tmp_path, "eval") == []
     assert said(capfd) == [
-        "predlog: PredictionCallback, step 4: 'eval' is not recorded, since 'last_logits' can't be found:"
-        " validation_step returned nothing, and Attributes has left 'last_logits' as before. Return a dict with 'loss',"
-        " 'logits' and 'labels' from it, or keep both as attributes and name them:"
-        " PredictionCallback(logits='last_logits', labels='last_labels')"
+        (
+            "predlog: PredictionCallback, step 4: 'eval' is not recorded, since 'last_logits' can't be found:"
+            " validation_step returned nothing, and Attributes has left 'last_logits' as before. Return a dict with 'loss',"
+            " 'logits' and 'labels' from it, or keep both as attributes and name them:"
+            " PredictionCallback(logits='last_logits', labels='last_labels')"
+        )
     ]
 
 
@@ -215,7 +220,7 @@ def test_where_there_is_no_pair(
     """One line says once what was returned and what to do, and the training goes on as without."""
     models = Writer(), Writer()
     for model in models:
-        model.training_step = lambda batch, model=model: returned(model.model(**batch))  # type: ignore[method-assign]
+        model.returned = returned  # type: ignore[method-assign]
     trainer(PredictionCallback(tmp_path, every=1, console=False)).fit(models[0], loader())
     (line,) = said(capfd)
     assert line.startswith(
@@ -240,8 +245,10 @@ def test_a_pair_that_is_aligned(tmp_path: Path, capfd: pytest.CaptureFixture[str
         assert one.shift == 0
     assert findings(tmp_path) == set()
     assert said(capfd) == [
-        "predlog: PredictionCallback, step 0: 'train' is recorded without inputs: the batch's 'input_ids' [4, 48] are"
-        " not laid out as the labels [4, 47]. Return those that are under this name, or pass inputs=None"
+        (
+            "predlog: PredictionCallback, step 0: 'train' is recorded without inputs: the batch's 'input_ids' [4, 48] are"
+            " not laid out as the labels [4, 47]. Return those that are under this name, or pass inputs=None"
+        )
     ]
 
 
@@ -270,7 +277,7 @@ def test_manual_optimization(tmp_path: Path) -> None:
 
 
 class Failing(Writer):
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
         if batch_idx == 3:
             raise RuntimeError("out of luck")
         return super().training_step(batch)
@@ -302,7 +309,7 @@ def test_a_training_that_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
 def test_where_the_file_goes_and_how_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left out, the folder is the logger's, or the trainer's own, and `every` is the trainer's; a dry run has none."""
     logger = CSVLogger(tmp_path / "logs")
-    fits = {
+    fits: dict[Path | None, dict[str, Any]] = {
         Path(logger.log_dir): {"logger": logger},
         tmp_path / "own": {"default_root_dir": tmp_path / "own"},
         None: {"fast_dev_run": True, "default_root_dir": tmp_path / "none"},
@@ -338,10 +345,9 @@ class Kept(Writer):
         pass
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        gc.collect()
         self.kept.append(self.last is not None and self.last() is not None)
 
-    def training_step(self, batch: Any) -> Any:
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
         output = super().training_step(batch)
         self.last = weakref.ref(output.logits)
         return output
@@ -374,7 +380,7 @@ def test_a_projection_comes_too_late(tmp_path: Path, capfd: pytest.CaptureFixtur
     """The weight that hidden states would be projected with has been changed by the optimizer when a step has ended."""
 
     class Projecting(Writer):
-        def training_step(self, batch: Any) -> Any:
+        def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
             output = self.model(**batch, output_hidden_states=True)
             projection = predlog.Projection(output.hidden_states[-1], self.model.lm_head.weight)
             return {"loss": output.loss, "logits": projection}
@@ -397,7 +403,7 @@ def test_of_an_encoder_decoder_the_decoders_inputs(tmp_path: Path) -> None:
                 )
             )  # fmt: skip
 
-        def training_step(self, batch: Any) -> Any:
+        def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
             batch["decoder_input_ids"] = self.model._shift_right(batch["labels"])
             return self.model(**batch)
 
@@ -412,7 +418,7 @@ def test_several_validation_loaders(tmp_path: Path) -> None:
     """Each loader is a stream: `eval`, `eval/1`."""
 
     class Several(Writer):
-        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
             return self.model(**batch)
 
     callback = PredictionCallback(tmp_path, every=50, shift=1, console=False)
