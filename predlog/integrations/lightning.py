@@ -85,7 +85,7 @@ class PredictionCallback(Callback):
         self._arguments = recorder_arguments
         self._how: dict[str, Any] = {"shift": shift, "layout": layout, "ignore_index": ignore_index}
         self._logits, self._labels, self._inputs = logits, labels, inputs
-        self._reads_decoder = False
+        self._reads = inputs
         self._gate = 1
         self._step = 0
         self._before: dict[str, weakref.ref[Any] | None] = {}
@@ -93,7 +93,8 @@ class PredictionCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the recorder."""
-        self._reads_decoder = self._inputs == "input_ids" and _is_encoder_decoder(pl_module)
+        is_of_encoder = self._inputs == "input_ids" and _is_encoder_decoder(pl_module)
+        self._reads = "decoder_input_ids" if is_of_encoder else self._inputs
         if self._is_mine:
             usual: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
             every = (usual or _EVERY) if self._every is None else self._every
@@ -151,7 +152,7 @@ class PredictionCallback(Callback):
     def _look_at(self, module: LightningModule) -> None:
         """Mark what the attributes hold before the step: what they still hold behind it is not of this step."""
         with self._unbroken("attributes"):
-            names = filter(None, (self._logits, self._labels, self._inputs))
+            names = filter(None, (self._logits, self._labels, self._reads))
             self._before = {name: steps.mark(steps.attribute(module, name)) for name in names}
 
     def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
@@ -179,20 +180,18 @@ class PredictionCallback(Callback):
     def _found_inputs(
         self, stream: str, returned: object, batch: object, labels: object, module: LightningModule
     ) -> Any:
-        if self._inputs is None:
+        if (name := self._reads) is None:
             return None
-        name = "decoder_input_ids" if self._reads_decoder else self._inputs
-        if (value := self._found(name, (returned,), module)) is not None:
-            return value
-        value = steps.item(batch, name)
-        if value is None or steps.shape(value) == steps.shape(labels):
-            return value
-        self._say_once(
-            f"inputs of {stream}",
-            f"{stream!r} is recorded without inputs: the batch's {name!r} {steps.shape(value)} are not laid out as the"
-            f" labels {steps.shape(labels)}. Return those that are under this name, or pass inputs=None",
-        )
-        return None
+        given = steps.item(batch, name)
+        fits = steps.shape(given) == steps.shape(labels)
+        value = self._found(name, (returned, {name: given if fits else None}), module)
+        if value is None and given is not None:
+            self._say_once(
+                f"inputs of {stream}",
+                f"{stream!r} is recorded without inputs: the batch's {name!r} {steps.shape(given)} are not laid out as"
+                f" the labels {steps.shape(labels)}. Return those that are under this name, or pass inputs=None",
+            )
+        return value
 
     def _say_missing(self, stream: str, missing: list[str], returned: object, module: LightningModule) -> None:
         step = "training_step" if stream == "train" else "validation_step"
