@@ -3,105 +3,30 @@
 import runpy
 import subprocess
 import sys
-import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 import predlog
 from predlog.errors import SettingError
-from tests.frameworks import texts
-from tests.frameworks.held import Pair, assert_held, same
+from tests.frameworks.held import assert_held, same
 from tests.frameworks.launching import EXAMPLES, ROOT, Edits, launched
 from tests.frameworks.needed import needed
 
-lightning = needed("lightning")
-transformers = needed("transformers")
+needed("lightning")
+needed("transformers")
 
-from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402
+from lightning.pytorch import Callback  # noqa: E402
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from predlog.integrations.lightning import PredictionCallback  # noqa: E402
+from tests.frameworks import writers  # noqa: E402
+from tests.frameworks.writers import IDS, STEPS, Writer, comparisons, findings, loader, trainer  # noqa: E402
 
-# What Lightning says of trainings as small as these, and of the torch that it runs with.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:{message}")
-    for message in (
-        "The '.*_dataloader' does not have many workers",
-        "The number of training batches .* is smaller than the logging interval",
-        "You defined a `validation_step` but have no `val_dataloader`",
-        "`isinstance.treespec, LeafSpec.` is deprecated",
-    )
-]
-
-LENGTH, STEPS = 48, 12
-IDS = texts.rows(4 * STEPS, LENGTH)
-
-
-class Writer(LightningModule):
-    """A Hugging Face model whose output is returned as it is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.model = transformers.LlamaForCausalLM(
-            transformers.LlamaConfig(
-                vocab_size=texts.VOCABULARY,
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-            )
-        )
-        self.seen: list[Pair] = []
-        self.model.register_forward_hook(self.see, with_kwargs=True)
-
-    def see(self, _model: nn.Module, _arguments: Any, given: dict[str, Tensor], output: Any) -> None:
-        """Keep what goes in and out, for the reference."""
-        pair = (output.logits, given.get("labels", given["input_ids"]), given["input_ids"])
-        self.seen.append(tuple(one.detach().clone() for one in pair))  # type: ignore[arg-type]
-
-    def returned(self, output: Any) -> Any:
-        return output
-
-    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
-        return self.returned(self.model(**batch))
-
-    def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        return self.model(**batch)
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.AdamW(self.parameters(), lr=1e-2)
-
-
-class Attributes(Writer):
-    """Returns its loss alone, and keeps the pair of the training, not of the validation."""
-
-    last_logits: Tensor
-    last_labels: Tensor
-
-    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
-        output = self.model(**batch)
-        self.last_logits, self.last_labels = output.logits, batch["labels"]
-        return output.loss
-
-    def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        self.model(**batch)
-
-
-class Shifted(Writer):
-    """Shifts by itself, as a pair for `cross_entropy`, and returns it in a dict of its own names."""
-
-    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
-        logits = self.model(input_ids=batch["input_ids"]).logits[:, :-1]
-        labels = batch["input_ids"][:, 1:]
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return {"loss": loss, "scores": logits, "targets": labels}
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{message}") for message in writers.MESSAGES]
 
 
 class Manual(Writer):
@@ -117,26 +42,6 @@ class Manual(Writer):
             optimizer.step()  # type: ignore[union-attr]
             optimizer.zero_grad()  # type: ignore[union-attr]
         return output
-
-
-def loader(ids: Tensor = IDS, labels: Tensor | None = None) -> DataLoader[Any]:
-    both = zip(ids, ids if labels is None else labels, strict=True)
-    return DataLoader([{"input_ids": one, "labels": other} for one, other in both], batch_size=4)  # type: ignore[arg-type]
-
-
-def trainer(*callbacks: Callback, **arguments: Any) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False}
-    always = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "max_epochs": 1}
-    return Trainer(callbacks=[*callbacks], **{**quiet, **always, **arguments})
-
-
-def comparisons(folder: Path, stream: str = "train") -> list[predlog.Comparison]:
-    records = predlog.read(folder, all_attempts=True)
-    return [one for one in records if isinstance(one, predlog.Comparison) and one.stream == stream]
-
-
-def findings(folder: Path) -> set[tuple[str, str]]:
-    return {(one.stream, one.code) for one in predlog.read(folder) if isinstance(one, predlog.Finding)}
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
@@ -171,80 +76,6 @@ def test_the_training_is_the_same_without(tmp_path: Path) -> None:
     assert len(comparisons(tmp_path)) == 2 * STEPS
     assert same(recorded, without)
     assert not same(other, without)
-
-
-def test_a_pair_from_attributes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A loss alone is returned; attributes that are named hold the pair, and inputs come from the batch."""
-    callback = PredictionCallback(tmp_path, every=5, shift=1, console=False, logits="last_logits", labels="last_labels")
-    model = Attributes()
-    trainer(callback).fit(model, loader())
-    assert_held(comparisons(tmp_path), {step: model.seen[step] for step in (0, 5, 10)})
-    assert findings(tmp_path) == set()
-    assert "PredictionCallback" not in capfd.readouterr().err
-
-
-def test_what_is_left_from_the_training_is_no_pair_of_the_validations(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Attributes that a step doesn't set anew are not recorded as its own, and that is said once."""
-    callback = PredictionCallback(tmp_path, every=5, shift=1, console=False, logits="last_logits")
-    trainer(callback, val_check_interval=4, num_sanity_val_steps=0).fit(Attributes(), loader(), loader(IDS[:4]))
-    assert len(comparisons(tmp_path)) == 6
-    assert comparisons(tmp_path, "eval") == []
-    (line,) = said(capfd)
-    assert line.startswith(
-        "predlog: PredictionCallback, step 4: 'eval' is not recorded, since 'last_logits' can't be found:"
-        " validation_step returned nothing, and Attributes has left 'last_logits' as before. Return a dict with"
-    )
-
-
-def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: PredictionCallback")]
-
-
-@pytest.mark.parametrize(
-    ("returned", "described"),
-    [
-        (lambda output: output.loss, "a loss only"),
-        (lambda output: {"loss": output.loss, "text": "abc"}, "a dict with 'loss', 'text'"),
-        (lambda output: {"loss": output.loss, "logits": print}, "a dict with 'loss', 'logits'"),
-    ],
-)
-def test_where_there_is_no_pair(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], returned: Any, described: str
-) -> None:
-    """One line says once what was returned and what to do, and the training goes on as without."""
-    models = Writer(), Writer()
-    for model in models:
-        model.returned = returned  # type: ignore[method-assign]
-    trainer(PredictionCallback(tmp_path, every=1, console=False)).fit(models[0], loader())
-    (line,) = said(capfd)
-    assert line.startswith(
-        "predlog: PredictionCallback, step 0: 'train' is not recorded, since 'logits' can't be found: training_step"
-        f" returned {described}, and Writer has no such attribute. Return a dict with"
-    )
-    trainer().fit(models[1], loader())
-    assert same(models[0].state_dict(), models[1].state_dict())
-    assert not (tmp_path / "predictions.jsonl").exists()
-
-
-def test_a_pair_that_is_aligned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Names of the user's own, the shift of `cross_entropy`; inputs laid out otherwise than labels are left out."""
-    callback = PredictionCallback(tmp_path, every=5, console=False, logits="scores", labels="targets")
-    model = Shifted()
-    trainer(callback).fit(model, loader())
-    found = comparisons(tmp_path)
-    pairs = {step: model.seen[step] for step in (0, 5, 10)}
-    for one in found:
-        assert {token.input for token in one.tokens} == {None}
-        assert [token.label for token in one.tokens[:5]] == pairs[one.step][1][one.sample][1:6].tolist()
-        assert one.shift == 0
-    assert findings(tmp_path) == set()
-    (line,) = said(capfd)
-    assert line == (
-        "predlog: PredictionCallback, step 0: 'train' is recorded without inputs: the batch's 'input_ids' [4, 48] are"
-        " not laid out as the labels [4, 47]. Return those that are under this name, or pass inputs=None"
-    )
 
 
 @pytest.mark.parametrize(
@@ -328,87 +159,6 @@ def test_a_recorder_of_ones_own(tmp_path: Path) -> None:
         PredictionCallback(tmp_path, recorder=recorder)
 
 
-class Kept(Writer):
-    """Keeps no logits, and asks at the next batch whether anybody else does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[bool] = []
-        self.last: weakref.ref[Tensor] | None = None
-
-    def see(self, *_arguments: Any) -> None:
-        pass
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self.kept.append(self.last is not None and self.last() is not None)
-
-    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
-        output = super().training_step(batch)
-        self.last = weakref.ref(output.logits)
-        return output
-
-
-def test_nothing_is_kept_alive(tmp_path: Path) -> None:
-    """When a step has ended, its logits are gone."""
-    model = Kept()
-    trainer(PredictionCallback(tmp_path, every=1, shift=1, console=False)).fit(model, loader())
-    assert len(comparisons(tmp_path)) == 2 * STEPS
-    assert model.kept == [False] * STEPS
-
-
-def test_what_an_object_of_the_users_raises(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A property that raises costs the record, not the training."""
-
-    class Odd(Attributes):
-        @property
-        def odd(self) -> Any:
-            raise RuntimeError("odd")
-
-    callback = PredictionCallback(tmp_path, every=1, console=False, logits="odd")
-    model = Odd()
-    trainer(callback).fit(model, loader())
-    assert len(model.seen) == STEPS
-    assert all("RuntimeError: odd" in line for line in said(capfd))
-
-
-def test_a_projection_comes_too_late(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The weight that hidden states would be projected with has been changed by the optimizer when a step has ended."""
-
-    class Projecting(Writer):
-        def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
-            output = self.model(**batch, output_hidden_states=True)
-            projection = predlog.Projection(output.hidden_states[-1], self.model.lm_head.weight)
-            return {"loss": output.loss, "logits": projection}
-
-    trainer(PredictionCallback(tmp_path, every=1, shift=1, console=False)).fit(Projecting(), loader())
-    (line,) = said(capfd)
-    assert "'train' is not recorded: a Projection's weight is the optimizer's next one behind training_step" in line
-
-
-def test_of_an_encoder_decoder_the_decoders_inputs(tmp_path: Path) -> None:
-    """A batch's `input_ids` are what the encoder reads; records have what the decoder does."""
-
-    class Translator(Writer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = transformers.T5ForConditionalGeneration(
-                transformers.T5Config(
-                    vocab_size=texts.VOCABULARY, d_model=32, d_kv=16, d_ff=32, num_layers=1, num_heads=2,
-                    decoder_start_token_id=0,
-                )
-            )  # fmt: skip
-
-        def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
-            batch["decoder_input_ids"] = self.model._shift_right(batch["labels"])
-            return self.model(**batch)
-
-    trainer(PredictionCallback(tmp_path, every=5, console=False)).fit(Translator(), loader())
-    for one in comparisons(tmp_path):
-        first = IDS[4 * one.step + one.sample]
-        assert [token.input for token in one.tokens[:5]] == [0, *first[:4].tolist()]
-    assert findings(tmp_path) == set()
-
-
 def test_several_validation_loaders(tmp_path: Path) -> None:
     """Each loader is a stream: `eval`, `eval/1`."""
 
@@ -424,12 +174,18 @@ def test_several_validation_loaders(tmp_path: Path) -> None:
         assert found[0].tokens[0].label == int(IDS[8 * number, 1])
 
 
-def test_validating_alone_records_nothing(tmp_path: Path) -> None:
-    """Only trainings are recorded: a validation by itself would stand at a step of another training."""
+def test_validating_alone_records_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Only trainings are recorded, and nothing is said: a validation by itself may be of any other model."""
     callback = PredictionCallback(tmp_path, every=1, shift=1, console=False)
-    trainer(callback).validate(Writer(), loader(IDS[:4]), verbose=False)
+    mine, model = trainer(callback), Writer()
+    mine.validate(model, loader(IDS[:4]), verbose=False)
     assert callback.recorder is None
-    assert not (tmp_path / "predictions.jsonl").exists()
+    mine.fit(model, loader())
+    before = comparisons(tmp_path)
+    mine.validate(model, loader(IDS[:4]), verbose=False)
+    assert comparisons(tmp_path) == before
+    assert comparisons(tmp_path, "eval") == []
+    assert "predlog" not in capfd.readouterr().err
 
 
 def test_without_lightning_the_import_says_what_to_install() -> None:
@@ -449,13 +205,21 @@ def test_the_documentations_program(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert findings(tmp_path / "runs" / "lightning") == set()
 
 
-TRAINER = "lightning.Trainer(max_epochs=1, "
+TRAINER = "lightning.Trainer("
 TWO: Edits = [(TRAINER, f"{TRAINER}accelerator='cpu', devices=2, strategy='ddp', ")]
 
 
 def test_two_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Under DDP global rank 0 records what its model saw, or all ranks do."""
-    variants: dict[str, Edits] = {"one": TWO, "all": [*TWO, ("every=5,", 'every=5, ranks="all",')]}
+    """Under DDP global rank 0 records what its model saw, or all ranks do, in the same folder."""
+    left_out = (
+        ("max_epochs=1", "max_epochs=1, default_root_dir='runs/own'"),
+        ('"runs/lightning", every=5', 'ranks="all", every=5'),
+    )
+    variants: dict[str, Edits] = {
+        "one": TWO,
+        "all": [*TWO, ("every=5,", 'every=5, ranks="all",')],
+        "folder left out": [*left_out, *TWO],
+    }
     for name, training in launched(tmp_path_factory, "lightning_text", variants).items():
         assert training.ranks == ({0} if name == "one" else {0, 1})
         for rank in training.ranks:
