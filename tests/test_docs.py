@@ -162,3 +162,12 @@ def test_the_pages_examples_are_python(page: Path) -> None:
     """Each example on the pages about findings can at least be parsed."""
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         ast.parse(block)
+
+
+@pytest.mark.parametrize("program", sorted((ROOT / "docs" / "examples").glob("*.py")), ids=lambda one: one.stem)
+def test_a_frameworks_program_is_short_and_shown(program: Path) -> None:
+    """A program has 30 lines at most, stands on one page, and a test with the framework runs it."""
+    assert len(program.read_text().splitlines()) <= 30
+    pages = [page for page in (ROOT / "docs").glob("*.md") if f"examples/{program.name}" in page.read_text()]
+    assert len(pages) == 1
+    assert any(program.stem in test.read_text() for test in (ROOT / "tests" / "frameworks").glob("test_*.py"))

@@ -358,6 +358,7 @@ ORDER = [
     "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.jsonl", "sinks.console", "sinks",
     "guards", "outlets", "lanes", "accounts", "submission", "pipeline", "arguments", "leaving", "recorder", "default",
     "integrations", "integrations.models", "integrations.heads", "integrations.forwards", "integrations.transformers",
+    "integrations.steps", "integrations.lightning",
     "history", "heard", "compiled", "numbering", "watching",
     "places", "inflating", "lines", "attempts", "damage", "ending", "merging", "reading", "selecting", "following",
     "exporting",
@@ -392,6 +393,7 @@ HOMES = {
     "opentelemetry": set(),  # its own processor is a sink
     "jinja2": {"report"},
     "bokeh": {"plots", "report"},
+    "lightning": {"integrations.lightning"},
     "rich": {
         "sinks.visible", "sinks.wording", "sinks.table", "sinks.codebooks", "sinks.console", "pictures.paper",
         "pictures.curves", "pictures.difference", "demo", "commands.explain", "commands.tail", "commands.waiting",

@@ -1,1 +1,1 @@
-"""Other people's training loops: one module a framework, which imports that framework at its top."""
+"""Other people's training loops, one module a framework; each imports its framework, so none is imported from here."""

@@ -97,8 +97,9 @@ class PredictionCallback(TrainerCallback):
             self._end()
             decode = self._arguments.get("decode", models.tokenizer(known.get("processing_class")))
             directory = args.output_dir if self._directory is None else self._directory
-            # The steps that are due are chosen here, since each evaluation is.
-            self._recorder = Recorder(directory, every=1, **{**self._arguments, "decode": decode})
+            self._recorder = Recorder(directory, every=self._due, **{**self._arguments, "decode": decode})
+            # The gate is here: an evaluation is recorded at whatever step it stands.
+            self._recorder._take_every_step()  # noqa: SLF001
         self._model, compiled = models.core(known["model"]), _compiled()
         self._called = self._model if compiled is None else compiled
         self._is_early, self._head, self._evaluated = False, None, -1

@@ -1,0 +1,248 @@
+"""Records of a Lightning training: a callback that takes the pair from what a step returns, or from attributes."""
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from predlog import ranks
+from predlog.errors import MissingExtraError, PredlogError, SettingError, described, raised_at
+from predlog.integrations import steps
+from predlog.notices import Notices
+from predlog.recorder import Recorder
+from predlog.sources import Projection
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise MissingExtraError("lightning", "lightning") from error
+
+# Where the trainer's own `log_every_n_steps` is 0: it logs nothing, and whoever adds this callback wants records.
+_EVERY = 10
+_WAYS = (
+    "Return a dict with 'loss', 'logits' and 'labels' from it, or keep both as attributes and name them:"
+    " PredictionCallback(logits='last_logits', labels='last_labels')"
+)
+_TOO_LATE = (
+    "a Projection's weight is the optimizer's next one behind training_step. Hand it to predlog.compare in there"
+)
+
+
+class PredictionCallback(Callback):
+    """Record what the model predicts while `Trainer.fit` trains and validates it: streams `train` and `eval`.
+
+    The pair is looked for in what `training_step` and `validation_step` return, a dict or a Hugging Face ModelOutput;
+    then, but for the logits, in the batch, if that is a mapping; then among the module's attributes. Where it is not
+    found, one line on stderr says so, with what to do, and the training goes on.
+
+    Recorded are the first micro-batch of each optimizer step that `every` divides, at the number of optimizer steps
+    made before it, and the first batch of each validation run, at the number made so far. Of several validation
+    loaders, the further ones are `eval/1`, `eval/2`.
+
+    Args:
+        directory: Folder of the run; left out, it is that of the trainer's first logger, or `default_root_dir` where
+            there is none. A `fast_dev_run` leaves no file.
+        every: Record the optimizer steps that this divides; None takes the trainer's `log_every_n_steps`.
+        shift: By how many positions the labels lead the logits, as in `compare`: 0 for a pair that could go into
+            `cross_entropy` as it is, 1 for what Hugging Face causal models take and return.
+        layout: As in `compare`.
+        ignore_index: As in `compare`.
+        logits: Their key in what a step returns, or the path of the attribute that has them.
+        labels: Their key, or the path of the attribute.
+        inputs: The same of the token ids that the model read; None does without. With an encoder-decoder model,
+            "input_ids" stands for "decoder_input_ids".
+        recorder: Record with this one, at the steps that its own `every` divides, and leave it open.
+        recorder_arguments: Those of `Recorder`, which is made when the training starts, and closed when it ends, be it
+            by an exception.
+
+    Raises:
+        SettingError: An argument makes no sense; those of the recorder are looked at when the training starts.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        every: int | None = None,
+        shift: int = 0,
+        layout: str | None = None,
+        ignore_index: int = -100,
+        logits: str = "logits",
+        labels: str = "labels",
+        inputs: str | None = "input_ids",
+        recorder: Recorder | None = None,
+        **recorder_arguments: Any,
+    ) -> None:
+        super().__init__()
+        if recorder is not None and (directory is not None or every is not None or recorder_arguments):
+            raise SettingError("recorder= has its own directory, every and so on: give it, or these, not both")
+        self.recorder = recorder
+        self._is_mine = recorder is None
+        self._directory = directory
+        self._every = every
+        self._arguments = recorder_arguments
+        self._how: dict[str, Any] = {"shift": shift, "layout": layout, "ignore_index": ignore_index}
+        self._logits, self._labels, self._inputs = logits, labels, inputs
+        self._reads = inputs
+        self._gate = 1
+        self._step = 0
+        self._before: dict[str, weakref.ref[Any] | None] = {}
+        self._notices = Notices()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the recorder."""
+        is_of_encoder = self._inputs == "input_ids" and _is_encoder_decoder(pl_module)
+        self._reads = "decoder_input_ids" if is_of_encoder else self._inputs
+        if self._is_mine:
+            usual: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
+            every = (usual or _EVERY) if self._every is None else self._every
+            directory = self._folder(trainer) if self._directory is None else self._directory
+            self.recorder = Recorder(directory, every=every, **self._arguments)
+            # The gate is here: a validation run is recorded at whatever step it begins.
+            self._gate = every
+            self.recorder._take_every_step()  # noqa: SLF001
+        elif self.recorder is not None:
+            self._gate = self.recorder._every  # noqa: SLF001
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the recorder."""
+        if self._is_mine and self.recorder is not None:
+            self.recorder.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the recorder; the exception is the one to be seen, whatever comes of that."""
+        if self._is_mine and self.recorder is not None:
+            self.recorder.__exit__(type(exception), exception, exception.__traceback__)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the step: when the batch ends, it may be the next."""
+        self._step = trainer.global_step
+        if self._step % self._gate == 0:
+            self._look_at(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record the batch, if its step is due and it is the first of it."""
+        if self._step % self._gate == 0:
+            self._record("train", outputs, batch, trainer, pl_module)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note the step."""
+        if batch_idx == 0 and _is_fitting(trainer):
+            self._step = trainer.global_step
+            self._look_at(pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Record the first batch of each loader, within a training."""
+        if batch_idx == 0 and _is_fitting(trainer):
+            self._record(f"eval/{dataloader_idx}" if dataloader_idx else "eval", outputs, batch, trainer, pl_module)
+
+    def _look_at(self, module: LightningModule) -> None:
+        """Mark what the attributes hold before the step: what they still hold behind it is not of this step."""
+        with self._unbroken("attributes"):
+            names = filter(None, (self._logits, self._labels, self._reads))
+            self._before = {name: steps.mark(steps.attribute(module, name)) for name in names}
+
+    def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
+        with self._unbroken(stream):
+            logits = self._found(self._logits, (returned,), module)
+            labels = self._found(self._labels, (returned, batch), module)
+            if self.recorder is None or logits is None or labels is None:
+                missing = [name for name, value in ((self._logits, logits), (self._labels, labels)) if value is None]
+                self._say_missing(stream, missing, returned, module)
+            elif stream == "train" and isinstance(logits, Projection):
+                self._say_once(stream, f"{stream!r} is not recorded: {_TOO_LATE}")
+            else:
+                inputs = self._found_inputs(stream, returned, batch, labels, module)
+                self.recorder.compare(
+                    logits, labels, self._step, stream=stream, inputs=inputs, epoch=trainer.current_epoch, **self._how
+                )
+
+    def _found(self, name: str, places: tuple[object, ...], module: LightningModule) -> Any:
+        for place in places:
+            if (value := steps.item(place, name)) is not None:
+                return value
+        value = steps.attribute(module, name)
+        return None if steps.is_marked(value, self._before.get(name)) else value
+
+    def _found_inputs(
+        self, stream: str, returned: object, batch: object, labels: object, module: LightningModule
+    ) -> Any:
+        if (name := self._reads) is None:
+            return None
+        given = steps.item(batch, name)
+        fits = steps.shape(given) == steps.shape(labels)
+        value = self._found(name, (returned, {name: given if fits else None}), module)
+        if value is None and given is not None:
+            self._say_once(
+                f"inputs of {stream}",
+                f"{stream!r} is recorded without inputs: the batch's {name!r} {steps.shape(given)} are not laid out as"
+                f" the labels {steps.shape(labels)}. Return those that are under this name, or pass inputs=None",
+            )
+        return value
+
+    def _say_missing(self, stream: str, missing: list[str], returned: object, module: LightningModule) -> None:
+        step = "training_step" if stream == "train" else "validation_step"
+        names = " and ".join(map(repr, missing))
+        old = [name for name in missing if steps.attribute(module, name) is not None]
+        has = f"has left {' and '.join(map(repr, old))} as before" if old else "has no such attribute"
+        self._say_once(
+            stream,
+            f"{stream!r} is not recorded, since {names} can't be found: {step} returned {steps.described(returned)},"
+            f" and {type(module).__name__} {has}. {_WAYS}",
+        )
+
+    def _say_once(self, kind: str, message: str) -> None:
+        if ranks.rank() == 0:
+            self._notices.say_once(kind, f"PredictionCallback, step {self._step}: {message}")
+
+    @contextmanager
+    def _unbroken(self, what: str) -> Iterator[None]:
+        """Let nothing out that the user's own objects raise; what a strict recorder raises was asked for."""
+        try:
+            yield
+        except PredlogError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            where = f"PredictionCallback, step {self._step}, {what}"
+            self._notices.say(f"failed at {raised_at(error)}", f"{where}: not recorded: {described(error)}")
+
+    def _folder(self, trainer: Trainer) -> Path | None:
+        """Give the folder that goes without saying.
+
+        `trainer.log_dir` is not asked: it waits for all processes. So where several record, they meet in the one folder
+        that all of them know; loggers number theirs for themselves.
+        """
+        if getattr(trainer, "fast_dev_run", False):
+            return None
+        alone = trainer.world_size == 1 or self._arguments.get("ranks", 0) == 0
+        loggers = trainer.loggers[:1] if alone else []
+        found = [getattr(one, name, None) for one in loggers for name in ("log_dir", "save_dir")]
+        for folder in (*found, trainer.default_root_dir):
+            if isinstance(folder, str | os.PathLike) and "://" not in str(folder):
+                return Path(folder)
+        self._say_once("folder", "no file is written: the trainer's folder is not on a disk here; pass directory=")
+        return None
+
+
+def _is_fitting(trainer: Trainer) -> bool:
+    return trainer.state.fn == "fit"
+
+
+def _is_encoder_decoder(module: LightningModule) -> bool:
+    """Say whether it trains a Hugging Face model that reads with an encoder: a batch's `input_ids` are that one's."""
+    configs = (getattr(one, "config", None) for one in module.modules())
+    return any(getattr(config, "is_encoder_decoder", False) is True for config in configs)
