@@ -60,13 +60,13 @@ class Head:
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
     def _linear(self, hidden: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(self.dtype)
         if self.weight.dtype == self.dtype:
-            return functional.linear(hidden, self.weight, bias)
+            return functional.linear(hidden, self.weight, self.bias)
         # A copy of the whole weight in another type could be a gigabyte.
         parts = self.weight.split(_TOGETHER)
-        logits = torch.cat([functional.linear(hidden, part.to(self.dtype)) for part in parts], -1)
-        return logits if bias is None else logits + bias
+        biases = [None] * len(parts) if self.bias is None else self.bias.to(self.dtype).split(_TOGETHER)
+        made = zip(parts, biases, strict=True)
+        return torch.cat([functional.linear(hidden, part.to(self.dtype), bias) for part, bias in made], -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,3 +173,38 @@ def test_what_does_not_fit_is_said(make: Any, says: str) -> None:
 def test_it_is_a_public_name() -> None:
     """`predlog.Projection` is where people look for it."""
     assert predlog.Projection is Projection
+
+
+def test_of_a_scale_that_is_not_known_probabilities_are_left_out(path: str) -> None:
+    """With scale=None predictions and ranks are the head's, log-probabilities null, and all is finite."""
+    torch.manual_seed(2)
+    hidden, weight, labels = small(2, 12, 8), small(50, 8), torch.randint(50, (2, 12))
+    found = recorded(Projection(hidden, weight, scale=None), labels)
+    wanted = recorded(hidden @ weight.T, labels)
+    assert [bare(one) for one in found] == [bare(one) for one in wanted]
+    assert set(logprobs(found)) == {None}
+    assert {one.nonfinite for one in found} == {0}
+
+
+def test_what_is_not_finite_is_counted_all_the_same(path: str) -> None:
+    """A hidden state that is no number makes a row that is none, whatever is known of the scale."""
+    hidden = small(1, 12, 8)
+    hidden[0, 0] = float("nan")
+    (found,) = recorded(Projection(hidden, small(50, 8), scale=None), torch.randint(50, (1, 12)))
+    assert found.nonfinite == 2
+    assert found.tokens[0].label_rank is None
+
+
+def test_under_autocast_rows_are_projected_in_its_type(path: str) -> None:
+    """The caller's autocast decides, as it would for the model's own head; of float64, which it leaves alone, not."""
+    torch.manual_seed(3)
+    hidden, weight, labels = torch.randn(2, 12, 8), torch.randn(20000, 8), torch.randint(20000, (2, 12))
+    bias = torch.randn(20000)
+    with torch.autocast("cpu", torch.bfloat16):
+        for one in (None, bias):
+            logits = functional.linear(hidden, weight, one)
+            assert logits.dtype == torch.bfloat16
+            assert_same(recorded(Projection(hidden, weight, one), labels), recorded(logits, labels))
+        double = hidden.double() @ weight.double().T
+        assert_same(recorded(Projection(hidden.double(), weight.double()), labels), recorded(double, labels))
+    assert_same(recorded(Projection(hidden, weight), labels), recorded(hidden @ weight.T, labels))

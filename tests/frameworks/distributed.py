@@ -12,9 +12,9 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from predlog.integrations.transformers import PredictionCallback
-from tests.frameworks import tiny
-from tests.frameworks.test_sft import texts
-from tests.frameworks.witness import Twice, Witness, check
+from tests.frameworks import test_sft, test_trainer, tiny
+from tests.frameworks.test_sft import PLAIN, texts
+from tests.frameworks.witness import Twice, Witness, check, codes
 
 WAYS: dict[str, dict[str, Any]] = {
     "ddp": {},
@@ -40,10 +40,10 @@ def sharded(args: Any) -> Any:
     return args
 
 
-def trained(way: str, kind: str, folder: Path, callbacks: list[Any]) -> Any:
+def trained(way: str, kind: str, folder: Path, callbacks: list[Any], data: Any = None, **more: Any) -> Any:
     how: dict[str, Any] = {
         "max_steps": 5, "per_device_train_batch_size": 2, "logging_steps": 2, "report_to": [], "use_cpu": True,
-        "disable_tqdm": True, "save_strategy": "no", "seed": 1, **WAYS[way],
+        "disable_tqdm": True, "save_strategy": "no", "seed": 1, **WAYS[way], **more,
     }  # fmt: skip
     torch.manual_seed(0)
     args: Any = (
@@ -54,7 +54,7 @@ def trained(way: str, kind: str, folder: Path, callbacks: list[Any]) -> Any:
     trainer: Any = {"trainer": Witnessed, "sft": Fused}[kind](
         model=tiny.llama(),
         args=sharded(args) if way == "fsdp" else args,
-        train_dataset=tiny.samples() if kind == "trainer" else texts(),
+        train_dataset=data or (tiny.samples() if kind == "trainer" else texts()),
         processing_class=tiny.tokenizer(),
         callbacks=callbacks,
     )
@@ -80,6 +80,13 @@ def main(way: str, folder: Path) -> None:
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[one], theirs[one]) for one in ours)
         print(f"{kind} {rank}: as it should be", flush=True)
+        for fault, code in test_trainer.FAULTS if kind == "trainer" else test_sft.FAULTS:
+            directory = folder / f"{kind} {code}"
+            callbacks = [PredictionCallback(directory, ranks="all", console=False)]
+            data, more = (fault(tiny.samples()), {"max_steps": 1}) if kind == "trainer" else (fault(texts()), PLAIN)
+            trained(way, kind, folder, callbacks, data, **more)
+            assert codes(directory / name) == {("train", 0, code)}, codes(directory / name)
+        print(f"{kind} {rank}: both faults are named", flush=True)
 
 
 if __name__ == "__main__":

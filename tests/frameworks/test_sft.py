@@ -106,11 +106,17 @@ def none(samples: Any) -> Any:
     return datasets.Dataset.from_dict({"input_ids": ids, "labels": [[-100] * len(one) for one in ids]})
 
 
-@pytest.mark.parametrize(("fault", "code"), [(double, "labels-shifted-twice"), (none, "nothing-supervised")])
-def test_planted_faults_are_named(tmp_path: Path, fault: Any, code: str) -> None:
+PLAIN = {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_steps": 1}
+FAULTS = [(double, "labels-shifted-twice"), (none, "nothing-supervised")]
+
+
+@pytest.mark.parametrize("variant", ["default", "bf16", "lora"])
+@pytest.mark.parametrize(("fault", "code"), FAULTS)
+def test_planted_faults_are_named(tmp_path: Path, variant: str, fault: Any, code: str) -> None:
     """Labels that the user has shifted already, or masked all, are named on the first record."""
-    how = {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_steps": 1}
-    trained(tmp_path, [PredictionCallback(console=False)], trl.SFTTrainer, fault(texts()), **how)
+    make, more, how = VARIANTS[variant]
+    callbacks = [PredictionCallback(console=False)]
+    trained(tmp_path, callbacks, trl.SFTTrainer, fault(make()), how=how, **{**more, **PLAIN})
     assert codes(tmp_path) == {("train", 0, code)}
 
 

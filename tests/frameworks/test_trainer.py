@@ -99,11 +99,17 @@ def masked(samples: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
     return [one | {"labels": [-100] * len(one["labels"])} for one in copy.deepcopy(samples)]
 
 
-@pytest.mark.parametrize(("fault", "code"), [(shifted, "labels-shifted-twice"), (masked, "nothing-supervised")])
-def test_planted_faults_are_named(tmp_path: Path, fault: Any, code: str) -> None:
+FAULTS = [(shifted, "labels-shifted-twice"), (masked, "nothing-supervised")]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("fault", "code"), FAULTS)
+def test_planted_faults_are_named(tmp_path: Path, variant: str, fault: Any, code: str) -> None:
     """Labels that the user has shifted already, or masked all, are named on the first record."""
-    trained(tmp_path, [PredictionCallback(console=False)], samples=fault(tiny.samples()), max_steps=1)
-    assert codes(tmp_path) == {("train", 0, code)}
+    make, how = VARIANTS[variant]
+    callbacks = [PredictionCallback(console=False)]
+    trained(tmp_path, callbacks, make(), samples=fault(tiny.samples()), **{**how, "max_steps": 1})
+    assert {one for one in codes(tmp_path) if one[0] == "train"} == {("train", 0, code)}
 
 
 class Smoothed(PredictionMixin, Witness, Trainer):
@@ -242,6 +248,7 @@ def test_two_processes(tmp_path: Path, way: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.count("as it should be") == 4
+    assert done.stdout.count("both faults are named") == 4
 
 
 def test_an_encoder_decoder_model_is_not_shifted(tmp_path: Path) -> None:
