@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from predlog import Comparison, Recorder
+from predlog import Comparison, Projection, Recorder
 from predlog.capture import capture
 from predlog.unpacking import unpack
 from predlog.window import Window
@@ -112,6 +112,27 @@ def test_compare_returns_while_the_device_is_busy(busy: Any) -> None:
         assert took < 0.15
         assert known is not None
         assert _tokens(future.result(30)) == _tokens(known.result(30))
+
+
+@pytest.mark.usefixtures("no_synchronization")
+def test_a_projection_waits_for_nothing_and_gives_the_cpus_records() -> None:
+    """Rows that nobody made are projected without waiting, under autocast as well, and are those of the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randint(-2, 3, (2, 40, 16), generator=generator).float()  # whose products are exact in any type
+    weight = torch.randint(-2, 3, (1000, 16), generator=generator).float()
+    labels = torch.randint(1000, (2, 40), generator=generator)
+    far = [tensor.to("cuda") for tensor in (hidden, weight, labels)]
+    for dtype in (None, torch.bfloat16):
+        with Recorder(every=1, console=False, accuracy=False, strict=True) as recorder:
+            futures = []
+            for step, (read, head, asked) in enumerate(((hidden, weight, labels), far)):
+                with torch.autocast(read.device.type, dtype, enabled=dtype is not None):
+                    futures.append(recorder.compare(Projection(read, head, softcap=5.0), asked, step))
+            near, device = (future.result(30) for future in futures if future is not None)
+        for one, other in zip(near, device, strict=True):
+            for token, expected in zip(other.tokens, one.tokens, strict=True):
+                assert (token.prediction, token.label_rank) == (expected.prediction, expected.label_rank)
+                assert token.label_logprob == pytest.approx(expected.label_logprob, abs=1e-5)
 
 
 def _tokens(records: tuple[Comparison, ...]) -> list[Any]:
