@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predlog import errors, findings, processors, reading, records, sinks, summary
+    from predlog import errors, findings, integrations, processors, reading, records, sinks, summary
     from predlog.default import close, compare, configure, flush
     from predlog.errors import PredlogError
     from predlog.reading import read
@@ -33,6 +33,7 @@ __all__ = [
     "errors",
     "findings",
     "flush",
+    "integrations",
     "processors",
     "read",
     "reading",
@@ -56,7 +57,7 @@ _HOMES = {
     "read": "reading",
     "watch": "watching",
 }
-_MODULES = {"errors", "findings", "processors", "reading", "records", "sinks", "summary"}
+_MODULES = {"errors", "findings", "integrations", "processors", "reading", "records", "sinks", "summary"}
 
 
 def __getattr__(name: str) -> Any:
