@@ -4,14 +4,13 @@ Trainers with a fused head and loss make no logits. What they would be is known 
 steps that are known here: its text is read, since the same names in a configuration mean other things in other models.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from predlog.integrations import texts
 from predlog.sources import Projection
 
 _READ = r"(?:hidden_states|last_hidden_state|\w*outputs?\[0\]|\w*outputs?\.last_hidden_state)"
@@ -21,8 +20,7 @@ _HIDDEN = rf"(?:{_READ}(?:\[:, slice_indices(?:, :)?\])?|slice_logits_to_keep\({
 _CALLED = re.compile(rf"self\.(\w+)\({_HIDDEN}(?:\.to\((?:dtype=)?self\.\w+\.weight\.dtype\))?\)(.*)")
 _SAME_HIDDEN = re.compile(rf"{_HIDDEN}(.*)")
 _SAME_VALUES = re.compile(r"^(?:\.float\(\)|\.contiguous\(\))+")
-_ASSIGNED = re.compile(r"^\s*(logits|lm_logits|hidden_states|last_hidden_state) ([*/]?)= (.+?)\s*(?:#.*)?$")
-_FORWARD = re.compile(r"^    def forward\(.*?(?=^    @|^    def |\Z)", re.MULTILINE | re.DOTALL)
+_ASSIGNED = re.compile(r"^\s*(logits|lm_logits|hidden_states|last_hidden_state) ([*/]?)= (.+?)\s*$")
 _NO_CHANGES = {"", "None", "torch.tanh(logits)"}
 
 
@@ -74,12 +72,13 @@ def head_of(model: Any) -> Head | str:
     names = {name for name, module in model.named_children() if module is head}
     if not names:
         return "there is more to its head than a linear layer"
-    texts = list(_forwards(type(model)))
-    for text in texts:
+    calls_it = False
+    for text in (text for kind in texts.classes(type(model)) for text in texts.forwards(kind)):
         changes = list(_changes(text, names))
         if any(target == "head" for _, target, _ in changes):
             return _read(model, linear, changes)
-    if any(f"self.{name}(" in text for name in names for text in texts):
+        calls_it |= any(f"self.{name}(" in text for name in names)
+    if calls_it:
         return "its head reads something else than its hidden states"
     return Head(linear, None, None, "no forward of its classes says so")
 
@@ -102,20 +101,6 @@ def _unwrapped(head: Any) -> Any:
     """Give the layer that is trained where PEFT keeps the original beside it (`modules_to_save`)."""
     copies, active = getattr(head, "modules_to_save", None), getattr(head, "active_adapters", None)
     return copies[active[0]] if copies and active and active[0] in copies else head
-
-
-def _forwards(kind: type) -> Iterator[str]:
-    """Yield the texts of a class's `forward` and of those it stands for: first what runs, then what was written."""
-    for one in kind.__mro__:
-        for read in (lambda one: inspect.getsource(inspect.unwrap(one.__dict__["forward"])), _as_written):
-            with suppress(OSError, TypeError, KeyError):
-                yield read(one)
-
-
-def _as_written(kind: type) -> str:
-    """Give the text of a class's `forward` as its file has it, whoever has put another in its place since."""
-    match = _FORWARD.search(inspect.getsource(kind))
-    return match[0] if match is not None else ""
 
 
 def _changes(text: str, heads: Collection[str]) -> Iterator[tuple[str, str, str]]:

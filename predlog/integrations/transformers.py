@@ -19,9 +19,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("hf", "transformers") from error
 
-from predlog.integrations import models
+from predlog.integrations import models, shifts
 from predlog.integrations.forwards import Forward, Hooks
-from predlog.integrations.heads import Head, head_of
+from predlog.integrations.heads import head_of
 from predlog.notices import Notices
 from predlog.recorder import Recorder
 from predlog.sources import Projection
@@ -82,7 +82,6 @@ class PredictionCallback(TrainerCallback):
         self._labels: Tensor | None = None
         self._saw_none = False
         self._is_early = False
-        self._head: Head | str | None = None
         self._evaluated = -1
 
     # --- what the trainer calls -----------------------------------------------------------------------------------
@@ -99,7 +98,7 @@ class PredictionCallback(TrainerCallback):
             self._recorder = Recorder(directory, every=1, **{**self._arguments, "decode": decode})
         self._model, compiled = models.core(known["model"]), _compiled()
         self._called = self._model if compiled is None else compiled
-        self._is_early, self._head, self._evaluated = False, None, -1
+        self._is_early, self._evaluated = False, -1
         if args.eval_on_start:
             self._arm("eval")
 
@@ -173,7 +172,8 @@ class PredictionCallback(TrainerCallback):
         logits = models.logits(forward.output) if is_done else None
         if logits is None or models.is_overwritten():
             logits = self._projected(forward.hidden)
-        shift = self._shift if self._shift is not None else 0 if is_shifted else models.shift(self._model)
+        shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else shifts.shift(self._model)
+        shift = shift if self._shift is None else self._shift
         if shift is None:
             self._once(f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift=")
         if logits is not None and shift is not None and self._recorder is not None:
@@ -187,7 +187,7 @@ class PredictionCallback(TrainerCallback):
 
     def _projected(self, hidden: Tensor | None) -> Projection | None:
         """Give what stands in for logits that nobody made; None, and a line that says why, where there is nothing."""
-        self._head = head = self._head or head_of(self._model)
+        head = head_of(self._model)
         if isinstance(head, str) or hidden is None:
             why = head if isinstance(head, str) else "its hidden states are not to be seen"
             self._once(f"{type(self._model).__name__} gives no logits, and {why}: {_NOTHING_TO_DO}")
