@@ -104,6 +104,7 @@ class PredictionCallback(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Wait for the first micro-batch of a step that is due."""
+        self._hooks.off()  # an evaluation that was announced may have been called off
         if state.global_step % self._due == 0:
             self._state = state
             self._arm("train")
@@ -132,6 +133,10 @@ class PredictionCallback(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Wait no longer."""
+        self._disarm()
+
+    def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **known: Any) -> None:
+        """Wait no longer: it was no evaluation."""
         self._disarm()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
@@ -206,7 +211,7 @@ class PredictionCallback(TrainerCallback):
 
     def _arm(self, stream: str) -> None:
         recorder = self._recorder
-        if recorder is None or not recorder._is_wanted(stream):  # noqa: SLF001 - the recorder's gate, asked beforehand
+        if self._model is None or recorder is None or not recorder._is_wanted(stream):  # noqa: SLF001 - the recorder's gate, asked beforehand
             return
         self._stream, self._labels, self._saw_none = stream, None, False
         called = self._called if stream == "train" else self._model
