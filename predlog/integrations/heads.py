@@ -4,6 +4,7 @@ Trainers with a fused head and loss make no logits. What they would be is known 
 steps that are known here: its text is read, since the same names in a configuration mean other things in other models.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -94,7 +95,23 @@ def _read(model: Any, linear: nn.Linear, changes: Iterable[tuple[str, str, str]]
             softcap = _soft_cap(model)
         elif change not in _NO_CHANGES:
             unknown = unknown or f"`{statement}`"
-    return Head(linear, None if unknown else scale, softcap, unknown)
+    temperature = _temperature(model)
+    if softcap is not None and temperature != 1:
+        unknown = unknown or "a temperature behind its soft cap"
+    return Head(linear, None if unknown else scale / temperature, softcap, unknown)
+
+
+def _temperature(model: Any) -> float:
+    """Give what TRL's fused head divides logits by, as GRPO samples with it: the `forward` put in place holds it."""
+    forward = inspect.unwrap(getattr(model.forward, "__func__", model.forward), stop=_holds_temperature)
+    if not _holds_temperature(forward):
+        return 1.0
+    temperature: float = inspect.getclosurevars(forward).nonlocals["temperature"]
+    return temperature
+
+
+def _holds_temperature(forward: Any) -> bool:
+    return "temperature" in getattr(getattr(forward, "__code__", None), "co_freevars", ())
 
 
 def _unwrapped(head: Any) -> Any:

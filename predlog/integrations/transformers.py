@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from predlog.errors import MissingExtraError, described
@@ -27,6 +28,11 @@ from predlog.recorder import Recorder
 from predlog.sources import Projection
 
 _NOTHING_TO_DO = "predlog.compare does it wherever you have the pair"
+_NO_LABELS = (
+    "the model is not given its labels, as with label smoothing or compute_loss_func: make a class of PredictionMixin "
+    "and your trainer, as docs/transformers.md shows"
+)
+_NO_GRADIENTS = f"the model is given its labels where nothing is learned from them, without gradients: {_NOTHING_TO_DO}"
 
 
 class PredictionCallback(TrainerCallback):
@@ -80,7 +86,7 @@ class PredictionCallback(TrainerCallback):
         self._stream = "train"
         self._state: Any = None
         self._labels: Tensor | None = None
-        self._saw_none = False
+        self._missed = ""
         self._is_early = False
         self._evaluated = -1
 
@@ -165,12 +171,15 @@ class PredictionCallback(TrainerCallback):
 
     def _record(self, forward: Forward) -> bool:
         given, is_done = forward.arguments, forward.output is not None
+        if self._stream == "train" and not torch.is_grad_enabled():
+            self._missed = self._missed or _NO_GRADIENTS
+            return False  # a reference's, or a policy's before it is trained
         labels = given.get("shift_labels")
         is_shifted = labels is not None
         if not is_shifted:
             labels = given.get("labels", self._labels)
         if not isinstance(labels, Tensor):
-            self._saw_none |= is_done
+            self._missed = _NO_LABELS if is_done else self._missed
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may be logits yet
@@ -213,7 +222,7 @@ class PredictionCallback(TrainerCallback):
         recorder = self._recorder
         if self._model is None or recorder is None or not recorder._is_wanted(stream):  # noqa: SLF001 - the recorder's gate, asked beforehand
             return
-        self._stream, self._labels, self._saw_none = stream, None, False
+        self._stream, self._labels, self._missed = stream, None, ""
         called = self._called if stream == "train" else self._model
         if getattr(called, "_compiled_call_impl", None) is not None:
             self._once(f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}")
@@ -223,11 +232,8 @@ class PredictionCallback(TrainerCallback):
         self._hooks.put(called, backbone if is_seen else None, getattr(self._model, "main_input_name", "input_ids"))
 
     def _disarm(self) -> None:
-        if self._hooks.are_on and self._saw_none:
-            self._once(
-                "the model is not given its labels, as with label smoothing or compute_loss_func: make a class of "
-                "PredictionMixin and your trainer, as docs/transformers.md shows"
-            )
+        if self._hooks.are_on and self._missed:
+            self._once(self._missed)
         self._hooks.off()
         self._labels = None
 

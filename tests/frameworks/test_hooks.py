@@ -1,8 +1,10 @@
 """The hooks on a user's model: what users do to it while they are there, and forwards that are none of a step."""
 
 import copy
+import gc
 import io
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from predlog import Recorder  # noqa: E402
 from predlog.integrations.forwards import Forward, Hooks  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
 from tests.frameworks import tiny  # noqa: E402
+from tests.frameworks.test_heads import fused  # noqa: E402
 from tests.frameworks.test_trainer import Witnessed, arguments, trained  # noqa: E402
 from tests.frameworks.witness import check, comparisons  # noqa: E402
 
@@ -188,3 +191,33 @@ def test_replicas_in_threads_are_told_apart() -> None:
     assert all(one.arguments["ids"] + one.arguments["labels"] == one.output for one in seen)
     on.off()
     assert hooks(model) == 0
+
+
+class Blind(Trainer):
+    """A trainer that asks its model without gradients, as those do that go without."""
+
+    def compute_loss(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+        """Give a loss of which nothing is learned."""
+        with torch.no_grad():
+            loss: Any = super().compute_loss(model, inputs, *given, **named)
+        return loss.requires_grad_()
+
+
+def test_what_has_no_gradients_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Where no forward of a training has gradients, none is recorded, and one line says so."""
+    trained(tmp_path, [PredictionCallback(console=False)], kind=Blind)
+    assert not (tmp_path / "predictions.jsonl").exists()
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    assert len(told) == 1
+    assert "without gradients" in told[0]
+
+
+def test_nothing_of_the_model_is_kept(tmp_path: Path) -> None:
+    """When a training has ended, the callback holds neither the model nor a part of it."""
+    callback = PredictionCallback(console=False)
+    trainer = trained(tmp_path, [callback], tiny.llama(fused(transformers.LlamaForCausalLM)), kind=Trainer)
+    gone = [weakref.ref(trainer.model), weakref.ref(trainer.model.lm_head.weight)]
+    del trainer
+    gc.collect()
+    assert [one() for one in gone] == [None, None]
+    assert {one.step for one in comparisons(tmp_path)} == {0, 3, 6}
