@@ -22,6 +22,11 @@ _CALLED = re.compile(rf"self\.(\w+)\({_HIDDEN}(?:\.to\((?:dtype=)?self\.\w+\.wei
 _SAME_HIDDEN = re.compile(rf"{_HIDDEN}(.*)")
 _SAME_VALUES = re.compile(r"^(?:\.float\(\)|\.contiguous\(\))+")
 _ASSIGNED = re.compile(r"^\s*(logits|lm_logits|hidden_states|last_hidden_state) ([*/]?)= (.+?)\s*$")
+# Values that are changed where they are, and logits that reach the loss as something else.
+_IN_PLACE = re.compile(
+    r"^\s*(logits|lm_logits|hidden_states|last_hidden_state)(?:\[.*\] \S*= |\.\w+_\(| (?:[-+@%]|\*\*|//)= )"
+)
+_WORKED_ON = re.compile(r"(?<!\w)(logits|lm_logits) (?:[-+*/@]|\*\*) ")
 _NO_CHANGES = {"", "None", "torch.tanh(logits)"}
 
 
@@ -125,7 +130,12 @@ def _changes(text: str, heads: Collection[str]) -> Iterator[tuple[str, str, str]
 
     A statement that calls the head on the hidden states is one of the "head".
     """
-    for statement in filter(None, map(_ASSIGNED.match, text.splitlines())):
+    for line in text.splitlines():
+        statement = _ASSIGNED.match(line)
+        if statement is None:
+            if (changed := _IN_PLACE.match(line) or _WORKED_ON.search(line)) is not None:
+                yield line.strip(), "hidden" if "hidden" in changed[1] else "logits", "unknown"
+            continue
         target, operator, value = statement.groups()
         said = f"{target} {operator}= {value}"
         if operator:

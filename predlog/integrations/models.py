@@ -18,10 +18,10 @@ def inputs(model: Any, given: Any, labels: Tensor) -> Tensor | None:
     return inputs if isinstance(inputs, Tensor) and inputs.shape == labels.shape else None
 
 
-def logits(output: Any) -> Any:
+def logits(output: Any, *, has_loss: bool) -> Any:
     """Give the logits of what a model gave; None where there are none."""
     if isinstance(output, tuple):
-        return output[1] if len(output) > 1 else None  # behind the loss
+        return output[has_loss] if len(output) > has_loss else None  # behind the loss
     return output.get("logits") if hasattr(output, "get") else getattr(output, "logits", None)
 
 

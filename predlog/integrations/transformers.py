@@ -177,13 +177,15 @@ class PredictionCallback(TrainerCallback):
         labels = given.get("shift_labels")
         is_shifted = labels is not None
         if not is_shifted:
-            labels = given.get("labels", self._labels)
+            labels = given.get("labels")
+        has_loss = labels is not None
+        labels = labels if has_loss else self._labels
         if not isinstance(labels, Tensor):
             self._missed = _NO_LABELS if is_done else self._missed
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may be logits yet
-        logits = models.logits(forward.output) if is_done else None
+        logits = models.logits(forward.output, has_loss=has_loss) if is_done else None
         if logits is None or models.is_overwritten():
             logits = self._projected(forward.hidden)
         shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else shifts.shift(self._model)
