@@ -1,7 +1,9 @@
 """Hooks that see one forward of a model and are gone behind it: what it was called with, and what it gave."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -27,15 +29,16 @@ class Hooks:
 
     `see` is told of each forward of `model` when it is done, and, where `backbone` is given, also when that is: then
     its hidden states are there and the weights of the head lie as the model needs them. A forward that raises is not
-    told of, and takes the hooks off as well.
+    told of, and takes the hooks off as well; one that Ctrl-C ended, when the next begins.
     """
 
     def __init__(self, see: Callable[[Forward], bool]) -> None:
         self._see = see
         self._handles: list[RemovableHandle] = []
-        self._arguments: Mapping[str, Any] = {}
-        self._hidden: Tensor | None = None
-        self._autocast: torch.dtype | None = None
+        self._hooked: nn.Module | None = None
+        # What each thread's forward was called with, and its hidden states: replicas have threads of their own.
+        self._arguments: dict[int, Mapping[str, Any]] = {}
+        self._hidden: dict[int, tuple[Tensor | None, torch.dtype | None]] = {}
 
     @property
     def are_on(self) -> bool:
@@ -45,33 +48,72 @@ class Hooks:
     def put(self, model: nn.Module, backbone: nn.Module | None, first: str) -> None:
         """Put the hooks on; `first` names the argument that a model may be given without its name."""
 
-        def before(_module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            self._arguments = {**dict(zip([first], arguments[:1], strict=False)), **named}
+        # While one replica takes a hook off, another may call it without the named arguments.
+        def before(_module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any] | None = None) -> None:
+            if get_ident() in self._arguments:
+                self.off()  # the forward before has no end
+            else:
+                self._arguments[get_ident()] = {**dict(zip([first], arguments[:1], strict=False)), **(named or {})}
 
         def behind_backbone(_module: nn.Module, _arguments: object, output: Any) -> None:
-            self._hidden = _hidden(output)
-            self._autocast = _autocast(self._hidden)
-            if self._see(Forward(self._arguments, None, self._hidden, self._autocast)):
+            hidden = _hidden(output)
+            autocast = _autocast(hidden)
+            self._hidden[get_ident()] = hidden, autocast
+            if self._see(Forward(self._arguments.get(get_ident(), {}), None, hidden, autocast)):
                 self.off()
 
-        def behind(_module: nn.Module, _arguments: object, _named: object, output: Any) -> None:
-            forward = Forward(self._arguments, output, self._hidden, self._autocast)
-            self._arguments, self._hidden, self._autocast = {}, None, None
-            if output is None or self._see(forward):
+        def behind(_module: nn.Module, _arguments: object, *named_and_output: Any) -> None:
+            arguments = self._arguments.pop(get_ident(), None)
+            hidden, autocast = self._hidden.pop(get_ident(), (None, None))
+            output = named_and_output[-1]
+            if output is None:
+                self._off_in_passing()
+            elif arguments is None or self._see(Forward(arguments, output, hidden, autocast)):
                 self.off()
 
         self.off()
-        self._handles.append(model.register_forward_pre_hook(before, with_kwargs=True))
+        self._handles.append(model.register_forward_pre_hook(_Hook(before), with_kwargs=True))
         if backbone is not None:
-            self._handles.append(backbone.register_forward_hook(behind_backbone))
+            self._handles.append(backbone.register_forward_hook(_Hook(behind_backbone)))
         # Also behind one that raises, when there is no output.
-        self._handles.append(model.register_forward_hook(behind, with_kwargs=True, always_call=True))
+        self._handles.append(model.register_forward_hook(_Hook(behind), with_kwargs=True, always_call=True))
+        self._hooked = model
 
     def off(self) -> None:
         """Take them off; nothing of a forward is kept."""
-        while self._handles:
-            self._handles.pop().remove()
-        self._arguments, self._hidden, self._autocast = {}, None, None
+        self._off_but(0)
+        self._hooked = None
+
+    def _off_in_passing(self) -> None:
+        """Take them off while torch goes through the hooks: one that others stand behind goes with the next forward.
+
+        If it went now, torch would raise an error of its own in place of the one that is on its way.
+        """
+        hooks: Mapping[int, Any] = {} if self._hooked is None else self._hooked._forward_hooks  # noqa: SLF001
+        is_last = not self._handles or next(reversed(hooks), None) == self._handles[-1].id
+        self._off_but(0 if is_last else 1)
+
+    def _off_but(self, left: int) -> None:
+        end = len(self._handles) - left
+        gone, self._handles = self._handles[:end], self._handles[end:]
+        for handle in gone:
+            with suppress(KeyError):  # another thread was faster
+                handle.remove()
+        self._arguments, self._hidden = {}, {}
+
+
+class _Hook:
+    """A hook that stays behind where its module is copied or pickled, so that neither fails and no copy is seen."""
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *given: Any) -> None:
+        self._call(*given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In its place stands what does nothing, whatever it is called with, and is there without predlog.
+        return getattr, (nullcontext(), "__exit__")
 
 
 def _hidden(output: Any) -> Tensor | None:

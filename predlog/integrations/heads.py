@@ -7,11 +7,11 @@ steps that are known here: its text is read, since the same names in a configura
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from predlog.integrations import texts
 from predlog.sources import Projection
 
 _READ = r"(?:hidden_states|last_hidden_state|\w*outputs?\[0\]|\w*outputs?\.last_hidden_state)"
@@ -21,8 +21,12 @@ _HIDDEN = rf"(?:{_READ}(?:\[:, slice_indices(?:, :)?\])?|slice_logits_to_keep\({
 _CALLED = re.compile(rf"self\.(\w+)\({_HIDDEN}(?:\.to\((?:dtype=)?self\.\w+\.weight\.dtype\))?\)(.*)")
 _SAME_HIDDEN = re.compile(rf"{_HIDDEN}(.*)")
 _SAME_VALUES = re.compile(r"^(?:\.float\(\)|\.contiguous\(\))+")
-_ASSIGNED = re.compile(r"^\s*(logits|lm_logits|hidden_states|last_hidden_state) ([*/]?)= (.+?)\s*(?:#.*)?$")
-_FORWARD = re.compile(r"^    def forward\(.*?(?=^    @|^    def |\Z)", re.MULTILINE | re.DOTALL)
+_ASSIGNED = re.compile(r"^\s*(logits|lm_logits|hidden_states|last_hidden_state) ([*/]?)= (.+?)\s*$")
+# Values that are changed where they are, and logits that reach the loss as something else.
+_IN_PLACE = re.compile(
+    r"^\s*(logits|lm_logits|hidden_states|last_hidden_state)(?:\[.*\] \S*= |\.\w+_\(| (?:[-+@%]|\*\*|//)= )"
+)
+_WORKED_ON = re.compile(r"(?<!\w)(logits|lm_logits) (?:[-+*/@]|\*\*) ")
 _NO_CHANGES = {"", "None", "torch.tanh(logits)"}
 
 
@@ -74,12 +78,13 @@ def head_of(model: Any) -> Head | str:
     names = {name for name, module in model.named_children() if module is head}
     if not names:
         return "there is more to its head than a linear layer"
-    texts = list(_forwards(type(model)))
-    for text in texts:
+    calls_it = False
+    for text in (text for kind in texts.classes(type(model)) for text in texts.forwards(kind)):
         changes = list(_changes(text, names))
         if any(target == "head" for _, target, _ in changes):
             return _read(model, linear, changes)
-    if any(f"self.{name}(" in text for name in names for text in texts):
+        calls_it |= any(f"self.{name}(" in text for name in names)
+    if calls_it:
         return "its head reads something else than its hidden states"
     return Head(linear, None, None, "no forward of its classes says so")
 
@@ -95,7 +100,23 @@ def _read(model: Any, linear: nn.Linear, changes: Iterable[tuple[str, str, str]]
             softcap = _soft_cap(model)
         elif change not in _NO_CHANGES:
             unknown = unknown or f"`{statement}`"
-    return Head(linear, None if unknown else scale, softcap, unknown)
+    temperature = _temperature(model)
+    if softcap is not None and temperature != 1:
+        unknown = unknown or "a temperature behind its soft cap"
+    return Head(linear, None if unknown else scale / temperature, softcap, unknown)
+
+
+def _temperature(model: Any) -> float:
+    """Give what TRL's fused head divides logits by, as GRPO samples with it: the `forward` put in place holds it."""
+    forward = inspect.unwrap(getattr(model.forward, "__func__", model.forward), stop=_holds_temperature)
+    if not _holds_temperature(forward):
+        return 1.0
+    temperature: float = inspect.getclosurevars(forward).nonlocals["temperature"]
+    return temperature
+
+
+def _holds_temperature(forward: Any) -> bool:
+    return "temperature" in getattr(getattr(forward, "__code__", None), "co_freevars", ())
 
 
 def _unwrapped(head: Any) -> Any:
@@ -104,26 +125,17 @@ def _unwrapped(head: Any) -> Any:
     return copies[active[0]] if copies and active and active[0] in copies else head
 
 
-def _forwards(kind: type) -> Iterator[str]:
-    """Yield the texts of a class's `forward` and of those it stands for: first what runs, then what was written."""
-    for one in kind.__mro__:
-        for read in (lambda one: inspect.getsource(inspect.unwrap(one.__dict__["forward"])), _as_written):
-            with suppress(OSError, TypeError, KeyError):
-                yield read(one)
-
-
-def _as_written(kind: type) -> str:
-    """Give the text of a class's `forward` as its file has it, whoever has put another in its place since."""
-    match = _FORWARD.search(inspect.getsource(kind))
-    return match[0] if match is not None else ""
-
-
 def _changes(text: str, heads: Collection[str]) -> Iterator[tuple[str, str, str]]:
     """Yield what a `forward` does to hidden states and to logits: the statement, which of them, and what.
 
     A statement that calls the head on the hidden states is one of the "head".
     """
-    for statement in filter(None, map(_ASSIGNED.match, text.splitlines())):
+    for line in text.splitlines():
+        statement = _ASSIGNED.match(line)
+        if statement is None:
+            if (changed := _IN_PLACE.match(line) or _WORKED_ON.search(line)) is not None:
+                yield line.strip(), "hidden" if "hidden" in changed[1] else "logits", "unknown"
+            continue
         target, operator, value = statement.groups()
         said = f"{target} {operator}= {value}"
         if operator:

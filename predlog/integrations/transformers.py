@@ -21,14 +21,19 @@ try:
 except ImportError as error:
     raise MissingExtraError("hf", "transformers") from error
 
-from predlog.integrations import models
+from predlog.integrations import models, shifts
 from predlog.integrations.forwards import Forward, Hooks
-from predlog.integrations.heads import Head, head_of
+from predlog.integrations.heads import head_of
 from predlog.notices import Notices
 from predlog.recorder import Recorder
 from predlog.sources import Projection
 
 _NOTHING_TO_DO = "predlog.compare does it wherever you have the pair"
+_NO_LABELS = (
+    "the model is not given its labels, as with label smoothing or compute_loss_func: make a class of PredictionMixin "
+    "and your trainer, as docs/transformers.md shows"
+)
+_NO_GRADIENTS = f"the model is given its labels where nothing is learned from them, without gradients: {_NOTHING_TO_DO}"
 
 
 class PredictionCallback(TrainerCallback):
@@ -82,9 +87,8 @@ class PredictionCallback(TrainerCallback):
         self._stream = "train"
         self._state: Any = None
         self._labels: Tensor | None = None
-        self._saw_none = False
+        self._missed = ""
         self._is_early = False
-        self._head: Head | str | None = None
         self._evaluated = -1
 
     # --- what the trainer calls -----------------------------------------------------------------------------------
@@ -102,12 +106,13 @@ class PredictionCallback(TrainerCallback):
             self._recorder._take_every_step()  # noqa: SLF001
         self._model, compiled = models.core(known["model"]), _compiled()
         self._called = self._model if compiled is None else compiled
-        self._is_early, self._head, self._evaluated = False, None, -1
+        self._is_early, self._evaluated = False, -1
         if args.eval_on_start:
             self._arm("eval")
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Wait for the first micro-batch of a step that is due."""
+        self._hooks.off()  # an evaluation that was announced may have been called off
         if state.global_step % self._due == 0:
             self._state = state
             self._arm("train")
@@ -138,6 +143,10 @@ class PredictionCallback(TrainerCallback):
         """Wait no longer."""
         self._disarm()
 
+    def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **known: Any) -> None:
+        """Wait no longer: it was no evaluation."""
+        self._disarm()
+
     def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """End the attempt."""
         self._disarm()
@@ -164,19 +173,25 @@ class PredictionCallback(TrainerCallback):
 
     def _record(self, forward: Forward) -> bool:
         given, is_done = forward.arguments, forward.output is not None
+        if self._stream == "train" and not torch.is_grad_enabled():
+            self._missed = self._missed or _NO_GRADIENTS
+            return False  # a reference's, or a policy's before it is trained
         labels = given.get("shift_labels")
         is_shifted = labels is not None
         if not is_shifted:
-            labels = given.get("labels", self._labels)
+            labels = given.get("labels")
+        has_loss = labels is not None
+        labels = labels if has_loss else self._labels
         if not isinstance(labels, Tensor):
-            self._saw_none |= is_done
+            self._missed = _NO_LABELS if is_done else self._missed
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may be logits yet
-        logits = models.logits(forward.output) if is_done else None
+        logits = models.logits(forward.output, has_loss=has_loss) if is_done else None
         if logits is None or models.is_overwritten():
             logits = self._projected(forward.hidden)
-        shift = self._shift if self._shift is not None else 0 if is_shifted else models.shift(self._model)
+        shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else shifts.shift(self._model)
+        shift = shift if self._shift is None else self._shift
         if shift is None:
             self._once(f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift=")
         if logits is not None and shift is not None and self._recorder is not None:
@@ -191,7 +206,7 @@ class PredictionCallback(TrainerCallback):
 
     def _projected(self, hidden: Tensor | None) -> Projection | None:
         """Give what stands in for logits that nobody made; None, and a line that says why, where there is nothing."""
-        self._head = head = self._head or head_of(self._model)
+        head = head_of(self._model)
         if isinstance(head, str) or hidden is None:
             why = head if isinstance(head, str) else "its hidden states are not to be seen"
             self._once(f"{type(self._model).__name__} gives no logits, and {why}: {_NOTHING_TO_DO}")
@@ -210,9 +225,9 @@ class PredictionCallback(TrainerCallback):
 
     def _arm(self, stream: str) -> None:
         recorder = self._recorder
-        if recorder is None or not recorder._is_wanted(stream):  # noqa: SLF001 - the recorder's gate, asked beforehand
+        if self._model is None or recorder is None or not recorder._is_wanted(stream):  # noqa: SLF001 - the recorder's gate, asked beforehand
             return
-        self._stream, self._labels, self._saw_none = stream, None, False
+        self._stream, self._labels, self._missed = stream, None, ""
         called = self._called if stream == "train" else self._model
         if getattr(called, "_compiled_call_impl", None) is not None:
             self._once(f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}")
@@ -222,11 +237,8 @@ class PredictionCallback(TrainerCallback):
         self._hooks.put(called, backbone if is_seen else None, getattr(self._model, "main_input_name", "input_ids"))
 
     def _disarm(self) -> None:
-        if self._hooks.are_on and self._saw_none:
-            self._once(
-                "the model is not given its labels, as with label smoothing or compute_loss_func: make a class of "
-                "PredictionMixin and your trainer, as docs/transformers.md shows"
-            )
+        if self._hooks.are_on and self._missed:
+            self._once(self._missed)
         self._hooks.off()
         self._labels = None
 

@@ -18,7 +18,7 @@ from transformers import Trainer  # noqa: E402
 from transformers.modeling_outputs import CausalLMOutputWithPast  # noqa: E402
 from transformers.models.auto import modeling_auto  # noqa: E402
 
-from predlog.integrations.heads import head_of  # noqa: E402
+from predlog.integrations.heads import _changes, head_of  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
 from tests.frameworks import tiny  # noqa: E402
 from tests.frameworks.test_trainer import trained  # noqa: E402
@@ -100,6 +100,29 @@ def test_what_is_not_understood_is_said(tmp_path: Path, capfd: pytest.CaptureFix
     assert len(told) == 1
     assert "logits = logits.asinh() * 7" in told[0]
     assert "probabilities are left out" in told[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "logits[..., self.images] = -1e9", "logits.mul_(7)", "logits += self.prior", "scores = logits * 7",
+        "loss = self.loss_function(logits / self.temperature, labels)",
+    ],
+)  # fmt: skip
+def test_logits_that_are_changed_in_passing(line: str) -> None:
+    """Whatever else a `forward` does to its logits, in place or on their way to the loss, is not overlooked."""
+    text = f"def forward(self):\n    logits = self.lm_head(hidden_states)\n    {line}\n"
+    assert list(_changes(text, {"lm_head"}))[1:] == [(line, "logits", "unknown")]
+    quiet = text.replace(line, "loss = self.loss_function(logits=logits, labels=labels, vocab_size=3)")
+    assert len(list(_changes(quiet, {"lm_head"}))) == 1
+
+
+def test_hidden_states_that_are_changed_in_passing() -> None:
+    """What is done to hidden states where they are is not overlooked either."""
+    text = "    hidden_states = outputs[0]\n    hidden_states += self.extra\n    logits = self.lm_head(hidden_states)"
+    assert [(which, change) for _, which, change in _changes(text, {"lm_head"})] == [
+        ("hidden", ""), ("hidden", "unknown"), ("head", "")
+    ]  # fmt: skip
 
 
 def test_heads_that_are_no_linear_layers_are_refused() -> None:

@@ -12,7 +12,7 @@ datasets = needed("datasets")
 trl = needed("trl")
 peft = needed("peft")
 
-from predlog.integrations.transformers import PredictionCallback  # noqa: E402
+from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
 from tests.frameworks import tiny  # noqa: E402
 from tests.frameworks.test_trainer import CHECKPOINTING  # noqa: E402
 from tests.frameworks.witness import Twice, check, codes, comparisons  # noqa: E402
@@ -127,3 +127,24 @@ def test_evaluations_are_recorded(tmp_path: Path) -> None:
     more = {"eval_strategy": "steps", "eval_steps": 3, "per_device_eval_batch_size": 3, "max_steps": 6}
     trainer = trained(tmp_path, [PredictionCallback(console=False)], Witnessed, data, how=how, **more)
     check(tmp_path, trainer.seen, {"train": [0, 3], "eval": [3, 6]}, counted=HAS_LOGITS)
+
+
+class Smoothed(PredictionMixin, Witnessed):
+    """As docs/transformers.md has it."""
+
+
+def test_a_smoothed_loss(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """TRL's forward for its metrics has labels, but no gradients: with the mixin that of the loss is recorded."""
+    trainer = trained(
+        tmp_path / "mixed", [PredictionCallback(console=False)], Smoothed, texts(), label_smoothing_factor=0.1
+    )
+    check(tmp_path / "mixed", trainer.seen, {"train": [0, 3, 6]})
+    capfd.readouterr()
+    trained(
+        tmp_path / "not", [PredictionCallback(console=False)], Witnessed, texts(), label_smoothing_factor=0.1,
+        max_steps=1,
+    )  # fmt: skip
+    assert not (tmp_path / "not" / "predictions.jsonl").exists()
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    assert len(told) == 1
+    assert "PredictionMixin" in told[0]

@@ -116,6 +116,10 @@ class Smoothed(PredictionMixin, Witness, Trainer):
     """As docs/transformers.md has it."""
 
 
+class Mixed(PredictionMixin, Trainer):
+    """The same, where nobody looks on."""
+
+
 def loss_of(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
     rows, targets = outputs["logits"][:, :-1].flatten(0, 1), labels[:, 1:].flatten()
     loss: torch.Tensor = torch.nn.functional.cross_entropy(rows, targets, reduction="sum") / num_items_in_batch
@@ -138,6 +142,36 @@ def test_labels_that_the_model_is_not_given(
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
     assert len(told) == 1
     assert "PredictionMixin" in told[0]
+
+
+class Plain(transformers.LlamaForCausalLM):  # type: ignore[misc, name-defined]
+    """A model that gives tuples."""
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """Give a tuple, the loss first where there is one."""
+        return super().forward(*given, **named).to_tuple()
+
+
+def test_tuples(tmp_path: Path) -> None:
+    """Of a model that gives tuples the logits stand behind the loss, and first where it is not given its labels."""
+    smoothed: dict[str, Any] = {"label_smoothing_factor": 0.1}
+    for name, kind, how in (("loss", Trainer, {}), ("none", Mixed, smoothed)):
+        trained(
+            tmp_path / name,
+            [PredictionCallback(console=False)],
+            tiny.llama(Plain),
+            kind,
+            remove_unused_columns=False,
+            **how,
+        )
+    ours, theirs = (
+        [(one.step, one.matched, *(token.label_rank for token in one.tokens)) for one in comparisons(tmp_path / name)]
+        for name in ("loss", "none")
+    )
+    assert [one[0] for one in ours] == [0, 0, 3, 3, 6, 6]
+    assert ours[0][1] is not None
+    assert ours[:2] == theirs[:2]  # then the weights differ
+    assert codes(tmp_path / "loss") == codes(tmp_path / "none") == set()
 
 
 def test_no_hook_is_called_on_steps_that_are_not_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
