@@ -45,6 +45,7 @@ class Summary:
         self._attempts = Attempts()
         self._ledger = Ledger()
         self._missing: dict[str, Missing] = {}
+        self._with_inputs: set[str] = set()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Summary":
@@ -64,6 +65,8 @@ class Summary:
             if builder is None:
                 builder = self._builders[key] = CurveBuilder(*key)
             builder.add(record)
+            if record.stream not in self._with_inputs and record.tokens and record.tokens[0].input is not None:
+                self._with_inputs.add(record.stream)
         elif isinstance(record, Finding):
             self._ledger.add(record)
         elif isinstance(record, Gap):
@@ -126,6 +129,12 @@ class Summary:
                 key = run, rank, stream
                 recorded[key] = max(recorded.get(key, 0), attempt)
         return self._ledger.found(recorded)
+
+    @property
+    def unaligned(self) -> tuple[str, ...]:
+        """The streams without inputs: of their labels nobody could tell for certain whether they are shifted right."""
+        streams = dict.fromkeys(stream for stream, _ in self._builders)
+        return tuple(stream for stream in streams if stream not in self._with_inputs)
 
     @property
     def gaps(self) -> tuple[Missing, ...]:

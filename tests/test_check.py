@@ -13,7 +13,13 @@ from tests import events
 from tests.written import command, undocumented, written
 
 GONE = {"level": "info", "step": 200, "evidence": {"since": 120}}
-HEALTHY = [events.run(), events.comparison(), events.run(stats={})]
+
+
+def compared(**fields: Any) -> dict[str, Any]:
+    return events.comparison(tokens=[events.token(8, input=4)], **fields)
+
+
+HEALTHY = [events.run(), compared(), events.run(stats={})]
 
 
 def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) -> int:
@@ -30,7 +36,7 @@ def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) 
         ([events.finding(), events.finding(code="pad-supervised", level="warning")], 1, "2 findings stand"),
         ([events.finding(), events.finding(**GONE)], 0, "nothing is wrong"),
         ([events.gap()], 0, "nothing is wrong"),
-        ([events.finding(), events.comparison(attempt=2, step=130)], 0, "nothing is wrong (2 comparisons; the last"),
+        ([events.finding(), compared(attempt=2, step=130)], 0, "nothing is wrong (2 comparisons; the last"),
     ],
 )
 def test_status(
@@ -53,9 +59,22 @@ def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison)\n"
 
 
+def test_streams_without_inputs_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nobody knew what the model read, a clean run says that shifted labels could have gone unnoticed."""
+    without = [events.comparison(stream=stream) for stream in ("audio", "eval")]
+    assert check(tmp_path, *HEALTHY[:2], *without, events.run(stats={})) == 0
+    said = "(3 comparisons; without inputs, so whether labels are shifted right is not certain: audio, eval)"
+    assert f"nothing is wrong {said}" in capsys.readouterr().out
+    check(tmp_path, arguments=("--json",))
+    assert json.loads(capsys.readouterr().out)["unaligned"] == ["audio", "eval"]
+    many = [events.comparison(stream=f"s{n}", attempt=2) for n in range(9)]
+    check(tmp_path / "many", *many)
+    assert "not certain: s0, s1, s2, s3 and 5 more" in capsys.readouterr().out
+
+
 def test_the_last_attempt_of_each_rank_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An attempt that was killed, and started again, is over; of several ranks it is said how many have no end."""
-    again = [events.run(attempt=2), events.comparison(attempt=2, step=130), events.run(attempt=2, stats={})]
+    again = [events.run(attempt=2), compared(attempt=2, step=130), events.run(attempt=2, stats={})]
     assert check(tmp_path, *HEALTHY[:2], *again, arguments=("--ended",)) == 0
     more = [events.run(rank=1), events.run(rank=1, stats={}), events.run(rank=2)]
     assert check(tmp_path, *more) == 0
@@ -79,7 +98,7 @@ def test_a_narrow_terminal_has_the_whole_conclusion(
 
 def test_notes_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What does not fail the check is told all the same."""
-    assert check(tmp_path, events.comparison(), events.finding(), events.finding(**GONE), events.gap()) == 0
+    assert check(tmp_path, compared(), events.finding(), events.finding(**GONE), events.gap()) == 0
     notes = capsys.readouterr().out.splitlines()
     assert notes[0] == "finding labels-are-inputs stands no more, text, found at step 120: gone at step 200"
     assert notes[1] == "gap: 12 comparisons missing, steps 130 to 180: queue full"
@@ -105,7 +124,7 @@ def test_only_known_codes_are_ignored(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_ranks_that_say_the_same_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A finding of four ranks is one finding, and names them."""
-    made = [one for rank in range(4) for one in (events.comparison(rank=rank), events.finding(rank=rank))]
+    made = [one for rank in range(4) for one in (compared(rank=rank), events.finding(rank=rank))]
     assert check(tmp_path, *made) == 1
     first, last = capsys.readouterr().out.splitlines()
     assert "since step 120 (ranks 0 to 3): " in first
@@ -180,7 +199,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
         "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "comparisons",
-        "unended",
+        "unaligned", "unended",
     ]  # fmt: skip
     assert found["status"] == 1
     assert not undocumented(found)

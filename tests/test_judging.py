@@ -109,7 +109,7 @@ def test_a_collapse_is_gone_when_predictions_differ_again() -> None:
     """That its loss eases while one token goes on being predicted everywhere does not end a collapse."""
     judge = Judge()
     assert [code for step in range(60) for code in said(judge, step, collapsing(step))] == ["collapsed"]
-    calm = tuple(shown(n, 7, label_logprob=-3.0, prediction_logprob=-1.0) for n in range(40, 60))
+    calm = tuple(shown(n, 7, label_logprob=-3.0, prediction_logprob=-3.0) for n in range(40, 60))
     for step in range(60, 120):
         judge.judge(step, "text", [fresh(step, tokens=calm)], is_trained=True)
     assert [code for code, *_ in stands(judge)] == ["collapsed"]

@@ -16,6 +16,9 @@ from predlog.sinks.wording import ERROR, RIGHT
 from predlog.summary import Attempt, Summary
 from predlog.troubles import Shared, latest, shared
 
+# Of streams without inputs.
+_MOST_NAMED = 4
+
 
 def run(arguments: argparse.Namespace) -> int:
     """List what is wrong; 1 where a finding stands, a file is damaged or, with `--ended`, has no end; else 0."""
@@ -37,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{counted(len(standing), 'finding')} {'stands' if len(standing) == 1 else 'stand'}" if standing else "",
             counted(damage.total, "damaged place") if damage else "",
         ]
-        notes = [counted(summary.comparisons, "comparison")]
+        notes = [counted(summary.comparisons, "comparison"), _unaligned(summary.unaligned)]
         (wrong if arguments.ended else notes).append(going_on(len(unended), len(last)))
         _conclude(paper, arguments.path, wrong, notes)
         paper.write()
@@ -58,6 +61,7 @@ def _object(
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
         "comparisons": summary.comparisons,
+        "unaligned": list(summary.unaligned),
         "unended": [objects.attempt(one) for one in unended],
     }
 
@@ -70,6 +74,15 @@ def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Shared], ...], d
     for one in ended:
         add_ended(paper, one)
     add_gaps(paper, summary.gaps, summary.lost)
+
+
+def _unaligned(streams: Sequence[str]) -> str:
+    """Say of which streams it could not be checked for certain how their labels are shifted."""
+    if not streams:
+        return ""
+    names = ", ".join(visible(one, " ") for one in streams[:_MOST_NAMED])
+    more = f" and {len(streams) - _MOST_NAMED} more" if len(streams) > _MOST_NAMED else ""
+    return f"without inputs, so whether labels are shifted right is not certain: {names}{more}"
 
 
 def _conclude(paper: Paper, path: str, wrong: Sequence[str], notes: Sequence[str]) -> None:

@@ -30,8 +30,8 @@ from predlog.sources import Projection
 
 _NOTHING_TO_DO = "predlog.compare does it wherever you have the pair"
 _NO_LABELS = (
-    "the model is not given its labels, as with label smoothing or compute_loss_func: make a class of PredictionMixin "
-    "and your trainer, as docs/transformers.md shows"
+    "the model is not given its labels, as with label smoothing, compute_loss_func or a compute_loss of your own: train"
+    " with a class of PredictionMixin and your trainer, in this order: class MyTrainer(PredictionMixin, YourTrainer)"
 )
 _NO_GRADIENTS = f"the model is given its labels where nothing is learned from them, without gradients: {_NOTHING_TO_DO}"
 
@@ -191,7 +191,13 @@ class PredictionCallback(TrainerCallback):
         if logits is None or models.is_overwritten():
             logits = self._projected(forward.hidden)
         shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else shifts.shift(self._model)
-        shift = shift if self._shift is None else self._shift
+        if self._shift is not None:
+            if has_loss and shift not in {None, self._shift}:
+                self._once(
+                    f"shift={self._shift} was passed, and the loss of {type(self._model).__name__} shifts by {shift}: "
+                    "what is recorded is not what that loss sees, so no finding about it can be trusted"
+                )
+            shift = self._shift
         if shift is None:
             self._once(f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift=")
         if logits is not None and shift is not None and self._recorder is not None:

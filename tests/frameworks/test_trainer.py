@@ -244,6 +244,15 @@ def test_after_an_exception_no_hook_stays(tmp_path: Path, where: str) -> None:
     assert {one.step for one in comparisons(tmp_path / "again")} == {0, 3, 6}
 
 
+def test_a_shift_that_the_model_contradicts_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever passes a shift that is not that of the model's own loss is told so, once."""
+    trained(tmp_path / "other", [PredictionCallback(shift=0, console=False)])
+    (told,) = (line for line in capfd.readouterr().err.splitlines() if "was passed" in line)
+    assert told.startswith("predlog: shift=0 was passed, and the loss of LlamaForCausalLM shifts by 1: ")
+    trained(tmp_path / "same", [PredictionCallback(shift=1, console=False)])
+    assert "was passed" not in capfd.readouterr().err
+
+
 def test_an_own_recorder_is_used_and_left_open(tmp_path: Path) -> None:
     """With `recorder=` nothing is made and nothing closed, and the recorder's own `every` counts as well."""
     with Recorder(tmp_path / "own", every=2, console=False) as recorder:

@@ -204,3 +204,19 @@ def test_without_the_library() -> None:
     assert tracked.without("wandb", "wandb").endswith(
         "this needs wandb, which is not installed: pip install 'predlog[wandb]'"
     )
+
+
+@pytest.mark.filterwarnings("default")
+def test_beside_a_trainer_that_logs_to_the_same_run(run: Any, tmp_path: Path) -> None:
+    """As docs/trackers.md says: with `commit=True`, each logged step has its point, and the Trainer's loss its own."""
+    needed("accelerate")
+    from transformers import Trainer  # noqa: PLC0415 - the other tests do without
+
+    from predlog.integrations.transformers import PredictionCallback  # noqa: PLC0415
+    from tests.frameworks.test_trainer import trained  # noqa: PLC0415
+
+    callback = PredictionCallback(console=False, sinks=[WandB(run, commit=True)])
+    trained(tmp_path, [callback], kind=Trainer, report_to=["wandb"])
+    rows = history(run)
+    assert {step for name, step in points(rows) if name == "predlog/train/logprob"} == {0, 3, 6}
+    assert sorted(row["train/global_step"] for row in rows if "train/loss" in row) == [3, 6]
