@@ -190,7 +190,8 @@ class PredictionCallback(Callback):
             self._say_once(
                 f"inputs of {stream}",
                 f"{stream!r} is recorded without inputs: the batch's {name!r} {steps.shape(given)} are not laid out as"
-                f" the labels {steps.shape(labels)}. Return those that are under this name, or pass inputs=None",
+                f" the labels {steps.shape(labels)}. Return {name!r} from the step, laid out as the labels, or pass"
+                " inputs=None",
             )
         return value
 

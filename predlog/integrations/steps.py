@@ -45,7 +45,7 @@ def described(returned: object) -> str:
     if isinstance(returned, Mapping):
         names = ", ".join(map(repr, list(returned)[:8]))
         return "a loss only" if names == "'loss'" else f"a dict with {names}"
-    return f"a {type(returned).__name__}"
+    return "a loss only" if type(returned).__name__ == "Tensor" else f"a {type(returned).__name__}"
 
 
 def _value(found: Any) -> Any:
