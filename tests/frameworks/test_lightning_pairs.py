@@ -118,7 +118,8 @@ def test_a_pair_that_is_aligned(tmp_path: Path, capfd: pytest.CaptureFixture[str
     (line,) = said(capfd)
     assert line == (
         "predlog: PredictionCallback, step 0: 'train' is recorded without inputs: the batch's 'input_ids' [4, 48] are"
-        " not laid out as the labels [4, 47]. Return 'input_ids' from the step, laid out as the labels, or pass inputs=None"
+        " not laid out as the labels [4, 47]. Return 'input_ids' from the step, laid out as the labels, or pass"
+        " inputs=None"
     )
 
 
