@@ -449,6 +449,15 @@ class TestCommand:
         assert not re.search(r"→  | {2,}→", said)
         assert "…" not in said.partition("\n\n")[2].partition("\n")[2]
 
+    def test_what_the_accuracy_is_of_is_never_cut(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where matches were not counted, that stands whole under the title, however narrow the terminal is."""
+        for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "40"}.items():
+            monkeypatch.setenv(name, value)
+        command("summary", written(tmp_path, *(comparison(step, matched=None) for step in range(3))))
+        assert "accuracy of the tokens shown alone\x1b" in capsys.readouterr().out
+
     @pytest.mark.parametrize("width", [70, 80])
     def test_columns_stay_apart(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int

@@ -45,6 +45,8 @@ def add_curves(paper: Paper, curves: Sequence[Curve]) -> None:
         ones = list(group)
         if paper.is_screen:
             paper.heading(_title(paper, stream, ones))
+            if note := _counted(ones):
+                paper.line("  ", (note, NAME))  # behind the title it would be cut where the terminal is narrow
             _add_rows(paper, ones)
         else:
             for one in ones:
@@ -60,7 +62,6 @@ def _title(paper: Paper, stream: str, curves: Sequence[Curve]) -> str:
         f"{_many([one.steps for one in curves], 'step')}, {_range(first, last)}",
         _many([one.records for one in curves], "record"),
         f"{between(map(percent, sorted({one.share for one in curves})))} supervised",
-        _counted(curves),
     ]
     return f" {paper.glyphs.dot} ".join(filter(None, parts))
 
