@@ -8,23 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predlog import errors, findings, integrations, processors, reading, records, sinks, summary
-    from predlog.default import close, compare, configure, flush
+    from predlog import errors, findings, integrations, processors, reading, records, sinks
+    from predlog.capture.projection import Projection
     from predlog.errors import PredlogError
-    from predlog.reading import read
-    from predlog.recorder import Recorder
-    from predlog.records import Comparison, Finding, Token
-    from predlog.sources import Projection
-    from predlog.watching import watch
+    from predlog.integrations.watch import watch
+    from predlog.reading.reader import read
+    from predlog.recorder.default import close, compare, configure, flush
+    from predlog.recorder.recorder import Recorder
+    from predlog.records.schema import Comparison, Finding, Gap, Run, Token
 
     __version__: str
 
 __all__ = [
     "Comparison",
     "Finding",
+    "Gap",
     "PredlogError",
     "Projection",
     "Recorder",
+    "Run",
     "Token",
     "__version__",
     "close",
@@ -39,25 +41,26 @@ __all__ = [
     "reading",
     "records",
     "sinks",
-    "summary",
     "watch",
 ]
 
 _HOMES = {
-    "Comparison": "records",
-    "Finding": "records",
+    "Comparison": "records.schema",
+    "Finding": "records.schema",
+    "Gap": "records.schema",
     "PredlogError": "errors",
-    "Projection": "sources",
-    "Recorder": "recorder",
-    "Token": "records",
-    "close": "default",
-    "compare": "default",
-    "configure": "default",
-    "flush": "default",
-    "read": "reading",
-    "watch": "watching",
+    "Projection": "capture.projection",
+    "Recorder": "recorder.recorder",
+    "Run": "records.schema",
+    "Token": "records.schema",
+    "close": "recorder.default",
+    "compare": "recorder.default",
+    "configure": "recorder.default",
+    "flush": "recorder.default",
+    "read": "reading.reader",
+    "watch": "integrations.watch",
 }
-_MODULES = {"errors", "findings", "integrations", "processors", "reading", "records", "sinks", "summary"}
+_MODULES = {"errors", "findings", "integrations", "processors", "reading", "records", "sinks"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from predlog.facts import Evidence, Facts, Shown
-from predlog.specials import SpecialTokens
+from predlog.findings.evidence import Evidence, Facts, Shown
+from predlog.findings.special_tokens import SpecialTokens
 
 
 def token(position: int, label: int | None = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:

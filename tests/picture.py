@@ -5,16 +5,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests import browsing
+from tests import ROOT, browsing
 
-TARGET = Path(__file__).parent.parent / "docs" / "report.png"
+TARGET = ROOT / "docs" / "report.png"
 
 
 def main() -> None:
     """Train, report, open at the middle of the run, and take the picture."""
     with tempfile.TemporaryDirectory() as folder:
         run, page = Path(folder, "demo"), Path(folder, "report.html")
-        predlog = [sys.executable, "-m", "predlog.cli"]
+        predlog = [sys.executable, "-m", "predlog"]
         subprocess.run([*predlog, "demo", "--every", "5", "--directory", str(run)], check=True, capture_output=True)
         subprocess.run([*predlog, "report", str(run), "-o", str(page)], check=True)
         with browsing.browser(Path(folder, "profile")) as browser:

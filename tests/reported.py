@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from predlog import report
-from predlog.reading import read
-from predlog.records import Comparison, to_line
+from predlog.reading.reader import read
+from predlog.records.codec import to_line
+from predlog.records.schema import Comparison
+from predlog.report import page as report
 from tests import events
 
 STEPS = range(0, 600, 10)

@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from predlog import cli, records
+from predlog.cli import main
+from predlog.records import codec, schema
+from tests import ROOT
 
 
 def written(folder: Path, *events: dict[str, Any]) -> str:
@@ -16,7 +18,7 @@ def written(folder: Path, *events: dict[str, Any]) -> str:
         key = event["rank"], event["attempt"]
         name = f"predictions-rank{event['rank']}.jsonl" if event["rank"] else "predictions.jsonl"
         with (folder / name).open("ab") as file:
-            file.write(records.to_line({**event, "seq": numbers[key]}))
+            file.write(codec.to_line({**event, "seq": numbers[key]}))
         numbers[key] += 1
     return str(folder)
 
@@ -27,14 +29,14 @@ def sealed(text: bytes) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
-def typed(*events: dict[str, Any]) -> list[records.Record]:
+def typed(*events: dict[str, Any]) -> list[schema.Record]:
     """Give the records of events."""
-    return [records.from_event(event) for event in events]
+    return [codec.from_event(event) for event in events]
 
 
 def command(*arguments: str) -> int:
     """Run the command line in this process."""
-    return cli.main(arguments)
+    return main.main(arguments)
 
 
 def undocumented(found: Any) -> set[str]:
@@ -47,5 +49,5 @@ def undocumented(found: Any) -> set[str]:
     return {key for key in found if f"`{key}`" not in _PAGE} | undocumented(inner)
 
 
-_PAGE = (Path(__file__).parent.parent / "docs" / "looking.md").read_text()
+_PAGE = (ROOT / "docs" / "looking.md").read_text()
 _FREE = {"settings", "versions", "evidence", "context", "stats"}

@@ -1,1 +1,1 @@
-"""Other people's training loops, one module a framework; each imports its framework, so none is imported from here."""
+"""Training loops of other libraries: one module per library, which imports that library when it is imported."""

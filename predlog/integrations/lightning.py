@@ -7,18 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from predlog import ranks
+from predlog._runtime import rank
+from predlog._runtime.notices import Notices
+from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, PredlogError, SettingError, described, raised_at
-from predlog.integrations import steps
-from predlog.notices import Notices
-from predlog.recorder import Recorder
-from predlog.sources import Projection
+from predlog.integrations import step_output
+from predlog.recorder.recorder import Recorder
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
 except ImportError as error:
     raise MissingExtraError("lightning", "lightning") from error
-
 # Where the trainer's own `log_every_n_steps` is 0: it logs nothing, and whoever adds this callback wants records.
 _EVERY = 10
 _WAYS = (
@@ -154,7 +153,7 @@ class PredictionCallback(Callback):
         """Mark what the attributes hold before the step: what they still hold behind it is not of this step."""
         with self._unbroken("attributes"):
             names = filter(None, (self._logits, self._labels, self._reads))
-            self._before = {name: steps.mark(steps.attribute(module, name)) for name in names}
+            self._before = {name: step_output.mark(step_output.attribute(module, name)) for name in names}
 
     def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
         with self._unbroken(stream):
@@ -173,41 +172,41 @@ class PredictionCallback(Callback):
 
     def _found(self, name: str, places: tuple[object, ...], module: LightningModule) -> Any:
         for place in places:
-            if (value := steps.item(place, name)) is not None:
+            if (value := step_output.item(place, name)) is not None:
                 return value
-        value = steps.attribute(module, name)
-        return None if steps.is_marked(value, self._before.get(name)) else value
+        value = step_output.attribute(module, name)
+        return None if step_output.is_marked(value, self._before.get(name)) else value
 
     def _found_inputs(
         self, stream: str, returned: object, batch: object, labels: object, module: LightningModule
     ) -> Any:
         if (name := self._reads) is None:
             return None
-        given = steps.item(batch, name)
-        fits = steps.shape(given) == steps.shape(labels)
+        given = step_output.item(batch, name)
+        fits = step_output.shape(given) == step_output.shape(labels)
         value = self._found(name, (returned, {name: given if fits else None}), module)
         if value is None and given is not None:
             self._say_once(
                 f"inputs of {stream}",
-                f"{stream!r} is recorded without inputs: the batch's {name!r} {steps.shape(given)} are not laid out as"
-                f" the labels {steps.shape(labels)}. Return {name!r} from the step, laid out as the labels, or pass"
-                " inputs=None",
+                f"{stream!r} is recorded without inputs: the batch's {name!r} {step_output.shape(given)} are not laid"
+                f" out as the labels {step_output.shape(labels)}. Return {name!r} from the step, laid out as the"
+                " labels, or pass inputs=None",
             )
         return value
 
     def _say_missing(self, stream: str, missing: list[str], returned: object, module: LightningModule) -> None:
         step = "training_step" if stream == "train" else "validation_step"
         names = " and ".join(map(repr, missing))
-        old = [name for name in missing if steps.attribute(module, name) is not None]
+        old = [name for name in missing if step_output.attribute(module, name) is not None]
         has = f"has left {' and '.join(map(repr, old))} as before" if old else "has no such attribute"
         self._say_once(
             stream,
-            f"{stream!r} is not recorded, since {names} can't be found: {step} returned {steps.described(returned)},"
-            f" and {type(module).__name__} {has}. {_WAYS}",
+            f"{stream!r} is not recorded, since {names} can't be found: {step} returned"
+            f" {step_output.described(returned)}, and {type(module).__name__} {has}. {_WAYS}",
         )
 
     def _say_once(self, kind: str, message: str) -> None:
-        if ranks.rank() == 0:
+        if rank.rank() == 0:
             self._notices.say_once(kind, f"PredictionCallback, step {self._step}: {message}")
 
     @contextmanager

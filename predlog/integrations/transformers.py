@@ -14,20 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from predlog._runtime.notices import Notices
+from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, described
+from predlog.integrations._hf import label_shift
+from predlog.integrations._hf import model as models
+from predlog.integrations._hf.head import head_of
+from predlog.integrations._hf.hooks import Forward, Hooks
+from predlog.recorder.recorder import Recorder
 
 try:
     from transformers import Trainer, TrainerCallback
 except ImportError as error:
     raise MissingExtraError("hf", "transformers") from error
-
-from predlog.integrations import models, shifts
-from predlog.integrations.forwards import Forward, Hooks
-from predlog.integrations.heads import head_of
-from predlog.notices import Notices
-from predlog.recorder import Recorder
-from predlog.sources import Projection
-
 _NOTHING_TO_DO = "predlog.compare does it wherever you have the pair"
 _NO_LABELS = (
     "the model is not given its labels, as with label smoothing, compute_loss_func or a compute_loss of your own: train"
@@ -190,7 +189,7 @@ class PredictionCallback(TrainerCallback):
         logits = models.logits(forward.output, has_loss=has_loss) if is_done else None
         if logits is None or models.is_overwritten():
             logits = self._projected(forward.hidden)
-        shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else shifts.shift(self._model)
+        shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else label_shift.shift(self._model)
         if self._shift is not None:
             if has_loss and shift not in {None, self._shift}:
                 self._once(

@@ -12,13 +12,13 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
-from predlog import records, writable
-from predlog.forking import CalmLock
-from predlog.records import Event
-from predlog.sinks.codebooks import CodebookLine, CodebookRow
-from predlog.sinks.table import PlainLines, TokenTable
-from predlog.sinks.visible import encodable, visible
-from predlog.sinks.wording import ASCII, ERROR, NAME, PLAIN, RIGHT, UNICODE, WARNING
+from predlog._runtime import writable
+from predlog._runtime.fork import CalmLock
+from predlog.records import codec
+from predlog.records.schema import Event
+from predlog.records.text import encodable, visible
+from predlog.sinks.terminal.style import ASCII, ERROR, NAME, PLAIN, RIGHT, UNICODE, WARNING
+from predlog.sinks.terminal.tables import CodebookLine, CodebookRow, PlainLines, TokenTable
 
 # Streams, of each rank, whose errors are remembered.
 _MOST_STREAMS = 1024
@@ -45,7 +45,7 @@ class Console:
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
-        if records.is_ours(event):
+        if codec.is_ours(event):
             console = self._console or rich.get_console()
             self.remember(event)
             if drawn := self._drawn(event, console):

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from predlog import records
+from predlog._runtime.fork import CalmLock
 from predlog.errors import NotDurableError, RecordError
-from predlog.forking import CalmLock
-from predlog.records import Event
+from predlog.records import codec
+from predlog.records.schema import Event
 
 # Enough to hold the last whole line of a file, however long its token texts are.
 _TAIL = 4 * 1024 * 1024
@@ -49,8 +49,8 @@ class JSONL:
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Write the event, if it is one of predlog's."""
-        if records.is_ours(event):
-            line = records.to_line(event)
+        if codec.is_ours(event):
+            line = codec.to_line(event)
             with self._calm.lock:
                 self._append(line)
                 if event["event"] == "predlog.run" and event["stats"] is None:
@@ -73,7 +73,7 @@ class JSONL:
             os.close(file)
         for line in reversed(lines):
             try:
-                return records.from_line(line).attempt
+                return codec.from_line(line).attempt
             except RecordError:
                 continue
         return 0

@@ -8,15 +8,14 @@ import uuid
 from typing import Any, Final
 
 from predlog.errors import MissingExtraError, SettingError
-from predlog.records import Event, Finding
-from predlog.steps import COLUMNS, Step, Steps, text, title
+from predlog.records.schema import Event, Finding
+from predlog.sinks.tracker import COLUMNS, Step, Steps, text, title
 
 try:
     import mlflow
     from mlflow.entities import Metric
 except ModuleNotFoundError as missing:
     raise MissingExtraError("mlflow", str(missing.name).partition(".")[0]) from None
-
 # Rows of one artifact.
 _MOST_ROWS: Final = 1000
 # What MLflow takes: characters of a name, and of a tag's value.

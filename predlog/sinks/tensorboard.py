@@ -5,16 +5,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from predlog.errors import MissingExtraError
-from predlog.records import Comparison, Event, Finding, Token
-from predlog.sinks.visible import visible
-from predlog.sinks.wording import known, probability, token_id
-from predlog.steps import Step, Steps, text, title
+from predlog.records.schema import Comparison, Event, Finding, Token
+from predlog.records.text import visible
+from predlog.sinks.terminal.style import known, probability, token_id
+from predlog.sinks.tracker import Step, Steps, text, title
 
 try:
     from torch.utils.tensorboard import SummaryWriter
 except ModuleNotFoundError as missing:
     raise MissingExtraError("tensorboard", str(missing.name).partition(".")[0]) from None
-
 _MARKS = re.compile(r"[^\w ]", re.ASCII)
 
 

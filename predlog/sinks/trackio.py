@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from predlog.errors import MissingExtraError, SettingError
-from predlog.records import Event, Finding
-from predlog.steps import COLUMNS, Step, Steps, text, title
+from predlog.records.schema import Event, Finding
+from predlog.sinks.tracker import COLUMNS, Step, Steps, text, title
 
 try:
     import trackio
@@ -12,7 +12,6 @@ try:
     from trackio.run import Run
 except ModuleNotFoundError as missing:
     raise MissingExtraError("trackio", str(missing.name).partition(".")[0]) from None
-
 _LEVELS: Final = {"error": trackio.AlertLevel.ERROR, "warning": trackio.AlertLevel.WARN}
 
 

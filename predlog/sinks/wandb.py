@@ -4,14 +4,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 from predlog.errors import MissingExtraError, SettingError
-from predlog.records import Event, Finding
-from predlog.steps import COLUMNS, Step, Steps, text, title
+from predlog.records.schema import Event, Finding
+from predlog.sinks.tracker import COLUMNS, Step, Steps, text, title
 
 try:
     import wandb
 except ModuleNotFoundError as missing:
     raise MissingExtraError("wandb", str(missing.name).partition(".")[0]) from None
-
 # Rows of an increment, and of a table: W&B shows so many, and what a table has logged it keeps.
 _INCREMENT: Final = 1000
 _MOST_ROWS: Final = 10_000

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from predlog.capture import capture
-from predlog.window import Window
+from predlog.capture.capture import capture
+from predlog.capture.window import Window
 from tests.benchmarks.baselines import argmax_of_everything
 from tests.benchmarks.harness import Contender, Row, duration, interleaved, ratio, repeated
 from tests.benchmarks.material import LARGE, SMALL, WIDE, Shape, pairs

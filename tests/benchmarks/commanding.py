@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from predlog.records import to_line
+from predlog.records.codec import to_line
 from tests import events
 from tests.benchmarks.harness import Row, Spread, duration
 from tests.benchmarks.options import Options
 
-_PREDLOG = [sys.executable, "-m", "predlog.cli"]
+_PREDLOG = [sys.executable, "-m", "predlog"]
 _STARTS, _LINES = 15, 60
 
 

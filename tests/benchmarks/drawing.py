@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from predlog.sinks.table import TokenTable
+from predlog.sinks.terminal.tables import TokenTable
 from tests.benchmarks.harness import Row, duration, interleaved, ratio, repeated
 from tests.benchmarks.material import comparison, terminal
 from tests.benchmarks.options import Options

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Measurement
 
-from predlog import recipe
-from predlog.capture import capture
-from predlog.captured import Capture, Sizes
-from predlog.judging import Judge
-from predlog.layout import Pair
-from predlog.specials import SpecialTokens
-from predlog.unpacking import unpack
-from predlog.window import Window
+from predlog.capture import device
+from predlog.capture.capture import capture
+from predlog.capture.layout import Pair
+from predlog.capture.snapshot import Capture, Sizes
+from predlog.capture.unpack import unpack
+from predlog.capture.window import Window
+from predlog.findings.judge import Judge
+from predlog.findings.special_tokens import SpecialTokens
 from tests.benchmarks.harness import Contender, Row, Spread, duration, interleaved, ratio
 from tests.benchmarks.material import Shape, pairs
 from tests.benchmarks.options import Options
@@ -72,7 +72,7 @@ def _operations(window: Window, *, with_inputs: bool = False) -> int:
     pair = Pair(logits, labels, labels if with_inputs else None, has_codebooks=False)
     sizes = Sizes(2, 1, 1024, 32000, 1, -100, SpecialTokens(), has_codebooks=False, is_trained=True)
     with torch.no_grad(), Dispatched() as dispatched:
-        recipe.pack(pair, recipe.packing(pair, sizes, window), sizes, window)
+        device.pack(pair, device.packing(pair, sizes, window), sizes, window)
     return len(dispatched.operations)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from predlog.records import to_line
+from predlog.records.codec import to_line
 from tests import events
 
 _VOCABULARY = 32_000

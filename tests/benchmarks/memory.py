@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from predlog.capture import capture
-from predlog.window import Window
+from predlog.capture.capture import capture
+from predlog.capture.window import Window
 from tests.benchmarks.harness import Row, Spread
 from tests.benchmarks.material import Shape
 from tests.benchmarks.options import Options

@@ -42,7 +42,7 @@ def _row(name: str, title: str, seconds: tuple[float, ...], at_most: float | Non
 
 def _made(file: Path, page: Path) -> float:
     start = time.perf_counter()
-    command = [sys.executable, "-m", "predlog.cli", "report", str(file), "-o", str(page)]
+    command = [sys.executable, "-m", "predlog", "report", str(file), "-o", str(page)]
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
 

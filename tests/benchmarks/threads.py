@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
-from predlog.capture import capture
-from predlog.window import Window
+from predlog.capture.capture import capture
+from predlog.capture.window import Window
 from tests.benchmarks.harness import Contender, Row, duration, interleaved, ratio, repeated
 from tests.benchmarks.material import SMALL, pairs
 from tests.benchmarks.options import Options

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from predlog import Recorder
-from predlog.records import Finding
+from predlog.records.schema import Finding
 from tests.cases import loops
 from tests.cases.loops import BOS, EOS, IGNORED, PAD, Batch, Mistake, Pair, Setup
 

@@ -10,7 +10,7 @@ import transformers
 from torch import nn
 
 from predlog import Recorder
-from predlog.records import Finding
+from predlog.records.schema import Finding
 from tests.cases import faults, loops, material
 from tests.cases.loops import BATCH, EOS, IGNORED, LENGTH, MASK, PAD, Batch, Pair, Setup
 

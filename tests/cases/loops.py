@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 from predlog import Recorder
-from predlog.records import Finding
+from predlog.records.schema import Finding
 from tests.cases import material
 from tests.cases.material import CODEBOOKS, CODES
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from predlog import records
+from predlog.records import codec
 from tests import events
 from tests.faults.experiment import Figure, Size, equals, told
 from tests.faults.lines import Reading
@@ -18,11 +18,11 @@ def run(size: Size) -> Iterator[Figure]:
     if size.is_full:
         kinds |= {"run": events.run(), "finding": events.finding(), "gap": events.gap()}
     for kind, event in kinds.items():
-        yield from _flipped(kind, records.to_line(event))
+        yield from _flipped(kind, codec.to_line(event))
 
 
 def _flipped(kind: str, line: bytes) -> Iterator[Figure]:
-    before, after = (records.to_line(events.comparison(step=step)) for step in (1, 2))
+    before, after = (codec.to_line(events.comparison(step=step)) for step in (1, 2))
     flips = undetected = unharmed = parsed = 0
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "predictions.jsonl")

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGKILL, SIGUSR1
 from typing import IO, Any, TypeVar
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 Case = TypeVar("Case")
 Outcome = TypeVar("Outcome")
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 import predlog
-from predlog.records import Record
+from predlog.records.schema import Record
 
 
 def each(path: Path) -> Iterator[dict[str, Any] | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import predlog
-from predlog.records import Comparison, Gap, Record, Run
+from predlog.records.schema import Comparison, Gap, Record, Run
 
 
 @dataclass(frozen=True)

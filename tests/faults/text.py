@@ -15,7 +15,7 @@ import pyte
 from rich.cells import cell_len
 
 from predlog import Comparison
-from predlog.records import Token
+from predlog.records.schema import Token
 from tests.faults.compare_hostile import TOKENS, WIDTHS, ids_of, stream_of
 from tests.faults.drawn import bands, columns_of, shows, without_colours
 from tests.faults.experiment import Figure, Size, at_least, at_most, equals

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from predlog import Recorder, records
+from predlog import Recorder
+from predlog.records import schema
 from predlog.sinks import JSONL
 from tests import events
 from tests.faults.experiment import Figure, Size, equals, told
@@ -94,7 +95,7 @@ def _through_sinks(process: int, directory: str, many: int, together: Barrier, a
                 closed.wait()
             event = events.comparison(step=number, sample=thread, rank=process)
             # Half of them as the pipeline hands them over, half as a host's own chain does.
-            sink(None, "info", records.Checked(event) if number % 2 else event)
+            sink(None, "info", schema.Checked(event) if number % 2 else event)
 
     together.wait()
     raised = _in_threads(write)

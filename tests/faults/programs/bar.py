@@ -4,7 +4,7 @@ import time
 
 from tqdm import tqdm
 
-from predlog.recorder import Recorder
+from predlog.recorder.recorder import Recorder
 from tests import events
 from tests.faults.telling import asked, tell
 

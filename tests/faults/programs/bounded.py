@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from predlog.handoff import HandOff
-from predlog.recorder import Recorder
-from predlog.records import Event
+from predlog.recorder.recorder import Recorder
+from predlog.recorder.worker import HandOff
+from predlog.records.schema import Event
 from tests import events
 from tests.faults.stopwatch import Stopwatch
 from tests.faults.telling import asked, tell

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from predlog.recorder import Recorder
+from predlog.recorder.recorder import Recorder
 from tests import events
 from tests.faults.telling import asked, tell, wait_for_word
 

@@ -4,8 +4,8 @@ import threading
 import time
 from typing import Any
 
-from predlog.recorder import Recorder
-from predlog.records import Event
+from predlog.recorder.recorder import Recorder
+from predlog.records.schema import Event
 from tests import events
 from tests.faults.programs.endings import leave
 from tests.faults.telling import asked

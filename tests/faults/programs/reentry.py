@@ -9,8 +9,8 @@ import threading
 from collections import Counter
 from typing import Any
 
-from predlog.recorder import Recorder
-from predlog.records import Event
+from predlog.recorder.recorder import Recorder
+from predlog.records.schema import Event
 from tests import events
 from tests.faults.telling import asked, tell
 

@@ -1,0 +1,89 @@
+"""One line on stderr for trouble that must not stop a training run."""
+
+import re
+import sys
+import time
+from collections.abc import Callable
+
+from predlog._runtime import writable
+
+# A stream that takes something takes a line of that length: an error may quote a book.
+_LONGEST = 2000
+_NOT_PLAIN = re.compile("[^ -~]")
+
+
+class Notices:
+    """Say what went wrong: the first of a kind at once, then at most one line a minute a kind, with a count.
+
+    Never raises, and never waits: a closed, missing or blocked stderr loses the line, not the run. With `keep` nothing
+    is written; the first message is kept for `take`, for those who want to raise it.
+    """
+
+    def __init__(
+        self, *, keep: bool = False, interval: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keep = keep
+        self._kept: str | None = None
+        self._interval = interval
+        self._clock = clock
+        self._said: dict[str, float] = {}
+        self._held_back: dict[str, int] = {}
+
+    def say(self, kind: str, message: str) -> None:
+        """Write `message` unless one of this `kind` was written within the last interval."""
+        if self._keep:
+            self._kept = self._kept or message
+        else:
+            self._say(kind, message)
+
+    def mention(self, kind: str, message: str) -> None:
+        """Write `message`, which is about no failure, unless one of this `kind` was within the last interval."""
+        if not self._keep:
+            self._say(kind, message)
+
+    def _say(self, kind: str, message: str) -> None:
+        now = self._clock()
+        if kind in self._said and now - self._said[kind] < self._interval:
+            self._held_back[kind] = self._held_back.get(kind, 0) + 1
+            return
+        count = self._held_back.pop(kind, 0)
+        if _write(f"{message} ({count} more like this since the last line)" if count else message):
+            self._said[kind] = now
+        else:
+            self._held_back[kind] = count + 1
+
+    def say_once(self, kind: str, message: str) -> None:
+        """Write `message`, which is about no failure, unless one of this `kind` was ever written."""
+        if kind not in self._said:
+            self._said[kind] = self._clock()
+            self.tell(message)
+
+    def say_how_many_were_held_back(self) -> None:
+        """Write one line that counts what is still held back, of all kinds, if anything is."""
+        held_back, self._held_back = self._held_back, {}
+        if held_back:
+            _write(f"{sum(held_back.values())} more lines were held back")
+
+    def tell(self, message: str) -> None:
+        """Write a line about something that is no failure of predlog's, so nothing to keep or to hold back."""
+        if not self._keep:
+            _write(message)
+
+    def take(self) -> str | None:
+        """Give the first message kept since the last call, or None."""
+        kept, self._kept = self._kept, None
+        return kept
+
+
+def _write(message: str) -> bool:
+    """Write one line, and say whether stderr took it."""
+    line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
+    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+    try:
+        if not writable.takes(sys.stderr):
+            return False
+        sys.stderr.write(f"predlog: {line}\n")
+        sys.stderr.flush()
+    except Exception:  # noqa: BLE001 - stderr is the last resort: there is nowhere left to say it
+        return False
+    return True

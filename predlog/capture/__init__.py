@@ -1,0 +1,1 @@
+"""A pair becomes a few numbers, without waiting for the device."""

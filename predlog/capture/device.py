@@ -1,0 +1,139 @@
+"""A pair on any device → one packed tensor, by a fixed list of operations that never wait for a value.
+
+The labels of the samples shown are packed as they are: they are small, and whatever counts them does so on the host.
+What is large, the rows of logits, is reduced here to a few numbers a row. The operations write what they find straight
+into the packed tensor, whose parts a `Packing` names, so the host goes by the same list.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from predlog.capture import snapshot
+from predlog.capture.layout import Pair
+from predlog.capture.projection import Source
+from predlog.capture.ring import STAMP
+from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
+from predlog.capture.snapshot import Held, Sizes
+from predlog.capture.window import Window, ends
+
+_WORD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What stands where in the words of a lane: names, how many there are of each, and their type."""
+
+    parts: tuple[tuple[str, int, torch.dtype], ...]
+
+    @property
+    def words(self) -> int:
+        """The number of 64-bit words a lane, the stamp included."""
+        return sum(_words(many, dtype) for _, many, dtype in self.parts) + 1
+
+    def views(self, packed: Tensor) -> dict[str, Tensor]:
+        """Give each part of packed [s, k, words] as a view [s, k, many] of its own type."""
+        views, start = {}, 0
+        for name, many, dtype in self.parts:
+            stop = start + _words(many, dtype)
+            views[name] = packed[..., start:stop].view(dtype)[..., :many]
+            start = stop
+        return views
+
+
+def _words(many: int, dtype: torch.dtype) -> int:
+    return -(-many * dtype.itemsize // _WORD)
+
+
+def packing(pair: Pair, sizes: Sizes, window: Window, source: Source | None = None) -> Packing:
+    """Say how a pair is packed.
+
+    What there is of each row shown comes from the outside in: the first supervised row, the second …, then the last,
+    the one before it …
+    """
+    length, rows = sizes.length, sizes.length - sizes.shift
+    logits = pair.logits.dtype if source is None else source.dtype
+    shown, numbers = 2 * _rows(rows, window), torch.float64 if logits == torch.float64 else torch.float32
+    parts = [("labels", length, torch.int64)]
+    if pair.inputs is not None:
+        parts.append(("inputs", length, torch.int64))
+    parts += [("prediction", shown, torch.int64), ("above", shown, torch.int64)]
+    parts += [(name, shown, numbers) for name in ("peak", "label_logit", "prediction_logprob")]
+    if window.accuracy:
+        peaks = torch.float32 if logits.itemsize == 1 else logits
+        parts += [("predictions", rows, torch.int64), ("peaks", rows, peaks)]
+    return Packing(tuple(parts))
+
+
+def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window, source: Source | None = None) -> Tensor:
+    """Find the supervised rows at both ends, reduce them, and pack what is found as [s, k, words].
+
+    The label at p belongs to the row of logits at p - shift. Number and sizes of the operations depend neither on the
+    batch nor on the mask.
+    """
+    labels = pair.labels[: sizes.samples, : sizes.codebooks]
+    packed = pad(labels.to(torch.int64), (0, to.words - labels.shape[-1]), value=STAMP)
+    part = to.views(packed)
+    if pair.inputs is not None:
+        part["inputs"].copy_(pair.inputs[: sizes.samples, : sizes.codebooks])
+    labels = part["labels"][..., sizes.shift :]
+    where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
+    # Clamped, a label that has no logit can't stop the device.
+    label = labels.gather(-1, where).clamp_(0, sizes.vocabulary - 1).unsqueeze(-1)
+    if source is None:
+        logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
+        rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, sizes.vocabulary), dim=2)
+    else:
+        rows = source.at(where)
+    rows = rows if rows.dtype == torch.float64 else rows.to(torch.float32)
+    torch.gather(rows, -1, label, out=part["label_logit"].unsqueeze(-1))
+    torch.max(rows, -1, out=(part["peak"], part["prediction"]))
+    torch.sum(rows > part["label_logit"].unsqueeze(-1), -1, out=part["above"])
+    best = part["prediction"].unsqueeze(-1)
+    torch.gather(rows.log_softmax(-1), -1, best, out=part["prediction_logprob"].unsqueeze(-1))
+    if window.accuracy:
+        torch.max(exact(logits), -1, out=(part["peaks"], part["predictions"]))
+    return packed
+
+
+def held(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Held:
+    """Make plain numbers of what has arrived on the host, in the order in which it is shown."""
+    labels, inputs = part["labels"], part.get("inputs")
+    scored = labels[..., sizes.shift :]
+    supervised = scored != sizes.ignore_index
+    shown = ends(supervised, window)
+    many = part["prediction"].shape[-1] // 2
+    index: list[int] = []
+    for lane, both in enumerate(shown):
+        start = 2 * many * lane
+        index += range(start, start + len(both.first))
+        index += reversed(range(start + many, start + many + len(both.last)))
+    rows = torch.tensor(index, dtype=torch.int64, device="cpu")
+    prediction, above, peak, label_logit, logprob = (
+        part[name].flatten().index_select(0, rows).tolist()
+        for name in ("prediction", "above", "peak", "label_logit", "prediction_logprob")
+    )
+    statistics = Statistics(prediction, above, peak, label_logit, [-one for one in logprob])
+    found = None
+    if window.accuracy:
+        wanted = wanted_ids(scored, None if inputs is None else inputs[..., : scored.shape[-1]])
+        found = hits(part["predictions"], wanted, is_number(part["peaks"]) & supervised).sum(-2)
+    return snapshot.held(sizes, labels, inputs, shown, statistics, found)
+
+
+def _rows(rows: int, window: Window) -> int:
+    return min(max(window.first, window.last), rows)
+
+
+def _ends(supervised: Tensor, many: int) -> Tensor:
+    """Give the first and the last supervised rows of a mask [s, k, t], from the outside in, as [s, k, 2 many].
+
+    Where there are fewer, any other row fills up: the host knows from the labels how many there are.
+    """
+    rows = supervised.shape[-1]
+    # t, …, 1 for the first, and behind the 0, 1, …, t for the last: whoever is further out is larger.
+    ramps = torch.arange(-rows, rows + 1, dtype=torch.int32, device=supervised.device).abs_().unfold(0, rows, rows + 1)
+    return (supervised.unsqueeze(-2) * ramps).topk(many).indices.flatten(-2)

@@ -1,0 +1,252 @@
+"""Any layout of a pair → views with the axes [sample, codebook, time(, vocabulary)].
+
+Splitting and permuting axes never copies, so a canonical view costs nothing and reads nothing, whatever the
+size of the batch. einops does the rearranging: https://einops.rocks
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import einops
+import torch
+from torch import Tensor
+
+from predlog.errors import PairError
+
+_INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
+_EXAMPLES = '"b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k" or "b t (k v), b t k"'
+# What is tried, in this order, when someone's layout does not fit.
+_COMMON = (
+    "b t v, b t", "t v, t", "b v t, b t", "(b t) v, b t", "t b v, t b", "t b v, b t",
+    "b t k v, b t k", "b k t v, b k t",
+    "(b k) t v, b t k", "(b k) t v, b k t", "b t (k v), b t k", "b t (k v), b k t", "b t k v, b k t", "b k t v, b t k",
+    "b t v k, b t k", "(b k) v t, b t k", "b (k v) t, b t k", "t k v, k t", "t k v, t k", "k t v, k t",
+    "t (k v), t k", "t (k v), k t",
+)  # fmt: skip
+# A larger difference of lengths has another reason than a shift.
+_LARGEST_SHIFT = 8
+_CTC = "frames against characters, as for a CTC loss, are no pair, because no row belongs to one label"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Logits [b, k, t, v] with the labels and, where given, the inputs [b, k, t] that belong to them.
+
+    The logits may be `shift` positions shorter: the last rows have no label.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    inputs: Tensor | None
+    has_codebooks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    logits: str
+    labels: str
+    axes: frozenset[str]
+
+
+def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0) -> Pair:
+    """View a pair in canonical form.
+
+    `layout` is a pair of einops patterns over b (sample), t (time), k (codebook) and v (vocabulary), such as
+    "b t v, b t"; None infers it from 3 and 2 axes or 2 and 1 axes. `inputs` are laid out as the labels are.
+    Raises PairError with both shapes where the pair does not fit.
+    """
+    shapes = f"logits {list(logits.shape)} and labels {list(labels.shape)}"
+    evidence = {"logits": list(logits.shape), "labels": list(labels.shape)}
+    if type(shift) is not int:
+        raise PairError(f"shift is of type {type(shift).__name__}: pass a Python int")
+    if not logits.numel() or not labels.numel():
+        raise PairError(
+            f"{shapes} hold nothing to compare: is a sample truncated to no tokens, or a batch empty?",
+            "empty-pair",
+            **evidence,
+        )
+    layout = _INFERRED.get((logits.ndim, labels.ndim)) if layout is None else layout
+    if layout is None:
+        raise _no_layout(f"{shapes} leave their layout open", logits, labels, shift)
+    parsed = _parse(layout)
+    try:
+        viewed_labels, viewed_logits = _view_labels(labels, parsed), _view_logits(logits, labels, parsed)
+    except einops.EinopsError as error:
+        raise _no_layout(f"{shapes} do not fit layout {layout!r} ({_reason(error)})", logits, labels, shift) from None
+    if viewed_logits.shape[:2] != viewed_labels.shape[:2]:
+        sizes = (
+            f"logits have {viewed_logits.shape[0]} samples × {viewed_logits.shape[1]} codebooks, "
+            f"labels {viewed_labels.shape[0]} × {viewed_labels.shape[1]}"
+        )
+        raise _no_layout(f"{shapes} differ under layout {layout!r}: {sizes}", logits, labels, shift)
+    rows, length = viewed_logits.shape[2], viewed_labels.shape[2]
+    if not _is_fitting(rows, length, shift):
+        if rows != length and fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift):
+            raise _no_layout(f"{shapes} do not fit layout {layout!r}", logits, labels, shift)
+        raise _wrong_lengths(rows, length, shift, shapes, evidence)
+    if inputs is not None:
+        _check_inputs(inputs, labels)
+    viewed_inputs = None if inputs is None else _view_labels(inputs, parsed)
+    return Pair(viewed_logits, viewed_labels, viewed_inputs, "k" in parsed.axes)
+
+
+def viewed(logits: Tensor, labels: Tensor, layout: str | None) -> Tensor:
+    """View a part of the logits of a pair that `canonical` has taken, along time, in canonical form."""
+    return _view_logits(logits, labels, _parse(_INFERRED[logits.ndim, labels.ndim] if layout is None else layout))
+
+
+def time_axis(axes: int, layout: str | None) -> int:
+    """Give the axis of logits with so many axes along which their chunks follow one another.
+
+    Raises PairError where the layout folds it into another.
+    """
+    if layout is None:
+        return axes - 2
+    names = _parse(layout).logits.split()
+    if "t" not in names or any("(" in name for name in names[: names.index("t")]):
+        raise PairError(
+            f"chunks of logits can't follow one another under layout {layout!r}: join them", "layout-mismatch"
+        )
+    return names.index("t")
+
+
+def _check_inputs(inputs: Tensor, labels: Tensor) -> None:
+    if inputs.shape != labels.shape:
+        raise PairError(
+            f"inputs {list(inputs.shape)} and labels {list(labels.shape)} differ: pass the ids that were read at the "
+            "labels' positions (of an encoder-decoder model, what its decoder read), or no inputs",
+            "layout-mismatch",
+            inputs=list(inputs.shape),
+            labels=list(labels.shape),
+        )
+
+
+def _is_fitting(rows: int, labels: int, shift: int) -> bool:
+    # Logits may end where the labels, shifted, end.
+    return 0 <= shift < labels and rows in {labels, labels - shift}
+
+
+def _wrong_lengths(rows: int, labels: int, shift: int, shapes: str, evidence: dict[str, list[int]]) -> PairError:
+    """Say what is wrong with lengths that don't belong together."""
+    if shift < 0:
+        found, mend = f"{shapes}: shift={shift}", "it says by how many positions the labels lead the logits: 0 or more"
+    elif rows == labels:
+        found = f"{shapes}: at shift={shift} no row has a label"
+        mend = f"rows of more than {_many(shift, 'position')} are needed, or a smaller shift"
+    else:
+        found, mend = _lengths(rows, labels, shift)
+        found = f"{shapes}: {found}"
+    return PairError(f"{found}; {mend}", "length-mismatch", **evidence, shift=shift)
+
+
+def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
+    found = f"{_many(rows, 'row')} of logits for {_many(labels, 'label')} at shift={shift}"
+    missing = labels - rows
+    rest = "row" if abs(missing) == 1 else f"{abs(missing)} rows"
+    if missing > 0:
+        of_the_last = f"hand over the labels of the last {_many(rows, 'position')}"
+        if shift or missing > _LARGEST_SHIFT:
+            return found, f"if the model gave its last rows only, {of_the_last}; else give logits and labels alike"
+        return found, f"shift={missing} would fit, if the last {rest} were cut off; if the first were, {of_the_last}"
+    prefix = f"if a prefix was added (soft prompt, image), cut its {rest} off the logits"
+    if -missing <= _LARGEST_SHIFT:
+        return found, f"if the labels were shifted, cut the last {rest} off the logits; {prefix}"
+    return found, f"{_CTC}; {prefix}" if rows >= 2 * labels else f"{prefix}; {_CTC}"
+
+
+def _many(count: int, one: str) -> str:
+    return f"{count} {one}{'s' * (count != 1)}"
+
+
+def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> PairError:
+    fitting = fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift)
+    evidence: dict[str, Any] = {"logits": list(logits.shape), "labels": list(labels.shape)}
+    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[0]:
+        return PairError(f"{problem}; {_CTC}", "length-mismatch", **evidence, shift=shift)
+    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[1]:
+        samples = f"{logits.shape[0]} against {labels.shape[0]}"
+        return PairError(f"{problem}; they are not of the same samples: {samples}", "layout-mismatch", **evidence)
+    if labels.ndim == 1 and logits.ndim == 3 and labels.numel() == logits.shape[0] * logits.shape[1]:
+        shape = f"labels.view({logits.shape[0]}, {logits.shape[1]})"
+        return PairError(f"{problem}; the labels are flattened: pass {shape}", "layout-mismatch", **evidence)
+    offer = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
+    return PairError(
+        f"{problem}; {offer}",
+        "layout-mismatch",
+        **evidence,
+        fitting=list(fitting),
+    )
+
+
+@lru_cache(maxsize=64)
+def fitting_layouts(logits: tuple[int, ...], labels: tuple[int, ...], shift: int) -> tuple[str, ...]:
+    """Give at most three common layouts that pairs of these shapes may have, the most usual first."""
+    empty_logits, empty_labels = torch.empty(logits, device="meta"), torch.empty(labels, device="meta")
+    fitting: list[str] = []
+    for layout in _COMMON:
+        parsed = _parse(layout)
+        try:
+            rows, ids = _view_logits(empty_logits, empty_labels, parsed), _view_labels(empty_labels, parsed)
+        except einops.EinopsError:
+            continue
+        same = rows.shape[:2] == ids.shape[:2] and _is_fitting(rows.shape[2], ids.shape[2], shift)
+        if same and rows.shape[3] > 1:
+            fitting.append(layout)
+    # Samples are more usual than codebooks, which anything may be taken for.
+    return tuple([layout for layout in fitting if "k" not in layout] or fitting)[:3]
+
+
+def _view_logits(logits: Tensor, labels: Tensor, layout: _Layout) -> Tensor:
+    # The labels tell how folded axes come apart, save for the time: that may differ, and is told apart from the rest.
+    sizes = dict(zip(layout.labels.split(), labels.shape, strict=False))
+    sizes.pop("t", None)
+    return einops.rearrange(logits, f"{layout.logits} -> {_right(layout.axes)} v", **sizes)
+
+
+def _view_labels(labels: Tensor, layout: _Layout) -> Tensor:
+    return einops.rearrange(labels, f"{layout.labels} -> {_right(layout.axes)}")
+
+
+def _right(axes: frozenset[str]) -> str:
+    return " ".join(axis if axis in axes else "1" for axis in "bkt")
+
+
+def _parse(layout: object) -> _Layout:
+    if type(layout) is not str:
+        kind = type(layout).__name__
+        raise PairError(
+            f"layout is of type {kind}, and no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch"
+        )
+    return _parsed(layout)
+
+
+@lru_cache(maxsize=64)
+def _parsed(layout: str) -> _Layout:
+    sides = [side.strip() for side in layout.split(",")]
+    if len(sides) != 2:
+        raise PairError(f"layout {layout!r} is no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch")
+    named = [re.findall(r"[a-z]+", side) for side in sides]
+    for side, axes in zip(sides, named, strict=True):
+        if not re.fullmatch(r"[btkv() ]+", side) or len(set(axes)) < len(axes):
+            raise PairError(
+                f"layout {layout!r}: {side!r} may hold each of the axes b (sample), t (time), k (codebook), "
+                f"v (vocabulary) once, separated by spaces, as in {_EXAMPLES}",
+                "layout-mismatch",
+            )
+    logits_axes, labels_axes = set(named[0]), set(named[1])
+    if "t" not in labels_axes or logits_axes != labels_axes | {"v"} or "v" in labels_axes:
+        raise PairError(
+            f"layout {layout!r}: the logits need the labels' axes and v, and the labels need t: "
+            f"logits have {sorted(logits_axes)}, labels {sorted(labels_axes)}",
+            "layout-mismatch",
+        )
+    if "(" in sides[1]:
+        raise PairError(f"layout {layout!r}: the labels' sizes must be plain, without parentheses", "layout-mismatch")
+    return _Layout(sides[0], sides[1], frozenset(labels_axes))
+
+
+def _reason(error: Exception) -> str:
+    # einops ends its messages with the one line that says what does not fit.
+    return str(error).strip().splitlines()[-1].strip()

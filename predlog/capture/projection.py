@@ -1,0 +1,115 @@
+"""Where rows of logits come from when nobody made all of them: hidden states and a head, or chunks along time."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from predlog.capture.rows import gathered
+
+# Rows of a head's weight that are cast at once.
+_TOGETHER = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """Hidden states and the head that would make logits of them: handed to `compare` in place of logits.
+
+    Models with a fused head and loss make no logits at all. Here only the rows shown are projected, as the model would:
+    `softcap · tanh(scale · (hidden · weightᵀ + bias) / softcap)`, without the tanh where `softcap` is None. They are
+    computed in the weight's type, or in autocast's where `compare` is called under it. How many predictions are right
+    is known of the tokens shown only.
+
+    Args:
+        hidden: What the head reads, laid out as logits would be, with the model's width in place of the vocabulary.
+        weight: [vocabulary, width], as `torch.nn.Linear` has it.
+        bias: [vocabulary].
+        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None,
+            where that, or whatever else the model does to them, is not known beyond that it keeps their order:
+            predictions and ranks are right then, and probabilities are left out.
+        softcap: Gemma 2's `final_logit_softcapping`.
+    """
+
+    hidden: object
+    weight: object
+    bias: object = None
+    scale: float | None = 1.0
+    softcap: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The part of a `Projection` that all rows share."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: float | None
+    softcap: float | None
+    dtype: torch.dtype
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Give the logits [..., vocabulary] of hidden states [..., width]."""
+        logits = self._linear(hidden.to(self.dtype))
+        if self.scale not in {1, None}:
+            logits = logits * self.scale
+        return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+    def _linear(self, hidden: Tensor) -> Tensor:
+        if self.weight.dtype == self.dtype:
+            return functional.linear(hidden, self.weight, self.bias)
+        # A copy of the whole weight in another type could be a gigabyte.
+        parts = self.weight.split(_TOGETHER)
+        biases = [None] * len(parts) if self.bias is None else self.bias.to(self.dtype).split(_TOGETHER)
+        made = zip(parts, biases, strict=True)
+        return torch.cat([functional.linear(hidden, part.to(self.dtype), bias) for part, bias in made], -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows of logits that are made when they are asked for, from chunks [s, k, t, v or width] along time."""
+
+    chunks: tuple[Tensor, ...]
+    head: Head | None
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of logits in a row."""
+        return self.chunks[0].shape[-1] if self.head is None else self.head.weight.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the rows."""
+        return self.chunks[0].dtype if self.head is None else self.head.dtype
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the rows are the model's logits: else they have their order alone."""
+        return self.head is None or self.head.scale is not None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that it is made from."""
+        head = [] if self.head is None else [self.head.weight, self.head.bias]
+        return [tensor for tensor in (*self.chunks, *head) if tensor is not None]
+
+    def at(self, where: Tensor) -> Tensor:
+        """Give the rows [s, k, n, v] at the times [s, k, n] of the first samples and codebooks."""
+        found, start = None, 0
+        for chunk in self.chunks:
+            lanes = chunk[: where.shape[0], : where.shape[1]]
+            index = (where - start).clamp_(0, lanes.shape[2] - 1).unsqueeze(-1)
+            here = gathered(lanes, index.expand(-1, -1, -1, lanes.shape[-1]), dim=2)
+            found = here if found is None else torch.where((where >= start).unsqueeze(-1), here, found)
+            start += chunk.shape[2]
+        assert found is not None  # noqa: S101 - for the type checker
+        return found if self.head is None else self.head.project(found)
+
+
+def autocast_type(logits: object) -> torch.dtype | None:
+    """Give the type in which the caller's autocast would project; None where it would not meddle."""
+    weight = logits.weight if isinstance(logits, Projection) else None
+    if not isinstance(weight, Tensor) or weight.dtype == torch.float64:  # which autocast leaves alone
+        return None
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

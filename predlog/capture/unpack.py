@@ -1,0 +1,134 @@
+"""What the host holds of a pair → the fields of its comparisons, and the facts beyond them."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import Any
+
+from predlog.capture.snapshot import Capture, Lane, Sizes
+from predlog.capture.window import Ends
+from predlog.findings.evidence import Facts, Shown
+
+
+def unpack(capture: Capture) -> Iterator[tuple[dict[str, Any], Facts]]:
+    """Yield what was captured of each sample and codebook: the fields of a comparison, and the facts beyond it."""
+    if capture.hold is None:
+        return
+    held, sizes = capture.hold(), capture.sizes
+    rows = zip(*held.statistics, held.around, held.reads, strict=True)
+    lanes = itertools.product(range(sizes.samples), range(sizes.codebooks))
+    for (sample, codebook), ends, counts in zip(lanes, held.shown, held.counts, strict=True):
+        shown = list(itertools.islice(rows, len(ends.first) + len(ends.last)))
+        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, ends, shown, counts)
+
+
+def _unpacked(
+    sizes: Sizes, sample: int, codebook: int | None, ends: Ends, rows: Sequence[Any], counts: Lane
+) -> tuple[dict[str, Any], Facts]:
+    tokens: list[dict[str, Any]] = []
+    shown: list[Shown] = []
+    nonfinite = 0
+    slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
+    for slot, row, numbers in zip(slots, itertools.chain(*ends), rows, strict=True):
+        token, beyond, missing = _token(slot, row + sizes.shift, numbers, sizes)
+        tokens.append(token)
+        shown.append(beyond)
+        nonfinite += missing
+    hits = counts.get("hits", ())
+    fields = {
+        "codebook": codebook,
+        "sample": sample,
+        "length": sizes.length,
+        "vocabulary": sizes.vocabulary,
+        "shift": sizes.shift,
+        "supervised": counts["supervised"][0],
+        "matched": hits[0] if hits else None,
+        "nonfinite": nonfinite,
+        "tokens": tokens,
+    }
+    facts = Facts(
+        sample=sample,
+        codebook=codebook,
+        length=sizes.length,
+        vocabulary=sizes.vocabulary,
+        shift=sizes.shift,
+        ignore_index=sizes.ignore_index,
+        specials=sizes.specials,
+        supervised=fields["supervised"],
+        nonfinite=nonfinite,
+        out_of_range=_only(counts, "out_of_range") or 0,
+        lowest=counts["lowest"][0],
+        highest=counts["highest"][0],
+        fingerprint=tuple(counts["fingerprint"]),
+        matched=fields["matched"],
+        copied=hits[1] if len(hits) > 1 else None,
+        equal=_all(counts, "equal"),
+        compared=_all(counts, "compared"),
+        start=tuple(counts.get("start", ())),
+        follower=_follower(sizes, ends, rows, fields["supervised"]),
+        pad=_only(counts, "pad"),
+        eos=_only(counts, "eos"),
+        bos=_only(counts, "bos"),
+        tokens=tuple(shown),
+    )
+    return fields, facts
+
+
+def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) -> int | None:
+    """Give the input that follows the last label; None where that is not shown, or the row ends there."""
+    if not rows or (not ends.last and len(ends.first) < supervised):
+        return None
+    *_, (_, follower) = rows[-1]
+    return follower if (ends.last or ends.first)[-1] + 2 < sizes.length else None
+
+
+def _only(counts: Lane, name: str) -> int | None:
+    return counts[name][0] if name in counts else None
+
+
+def _all(counts: Lane, name: str) -> tuple[int, ...] | None:
+    return tuple(counts[name]) if name in counts else None
+
+
+def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], Shown, int]:
+    """Give a token's fields, what findings are judged by, and how many log-probabilities are not finite.
+
+    Labels around it that are not there or ignored are None to the findings.
+    """
+    prediction, above, peak, label_logit, log_sum, (before, label, after, after_next), (read, _) = numbers
+    ignored, length = sizes.ignore_index, sizes.length
+    in_range = 0 <= label < sizes.vocabulary
+    has_nan = peak != peak  # noqa: PLR0124 - a call of isnan costs three times as much
+    label_logprob = _finite(label_logit - peak - log_sum) if in_range else None
+    prediction_logprob = _finite(-log_sum)
+    missing = (in_range and label_logprob is None) + (prediction_logprob is None)
+    if not sizes.has_probabilities:
+        label_logprob = prediction_logprob = None
+    if has_nan:
+        prediction = None
+    token = {
+        "slot": slot,
+        "position": position,
+        "label": label,
+        "prediction": prediction,
+        "match": prediction == label,
+        "label_logprob": label_logprob,
+        "prediction_logprob": prediction_logprob,
+        "label_rank": above + 1 if in_range and not has_nan else None,
+        "input": read,
+        "input_text": None,
+        "label_text": None,
+        "prediction_text": None,
+    }
+    around = (
+        before if position >= 1 and before != ignored else None,
+        after if position + 1 < length and after != ignored else None,
+        after_next if position + 2 < length and after_next != ignored else None,
+    )
+    shown = Shown(position, label, prediction, read, label_logprob, prediction_logprob, around)
+    return token, shown, missing
+
+
+def _finite(logprob: float) -> float | None:
+    # Six decimals are what float32 statistics are good for; adding zero turns -0.0 into 0.0.
+    return round(logprob, 6) + 0.0 if isfinite(logprob) else None

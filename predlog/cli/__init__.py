@@ -1,0 +1,1 @@
+"""The `predlog` command, its subcommands, and the demo."""

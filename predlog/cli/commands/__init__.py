@@ -1,0 +1,1 @@
+"""One module per subcommand; each has `run`, which takes the parsed arguments and returns the exit status."""

@@ -1,0 +1,91 @@
+"""`predlog check`: what is wrong with a run, and an exit status that says whether anything is."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from predlog.cli.input import look
+from predlog.cli.text import objects
+from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_standing, going_on
+from predlog.cli.text.paper import Paper
+from predlog.reading.damage import Damages
+from predlog.reading.runs import Shared, latest, shared
+from predlog.reading.summary import Attempt, Summary
+from predlog.reading.words import counted
+from predlog.records.text import visible
+from predlog.sinks.terminal.style import ERROR, RIGHT
+
+# Of streams without inputs.
+_MOST_NAMED = 4
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List what is wrong; 1 where a finding stands, a file is damaged or, with `--ended`, has no end; else 0."""
+    summary, damage = look(arguments.path)
+    found = shared(summary.findings)
+    ignored = [one for one in found if one.found.finding.code in arguments.ignore]
+    standing = [one for one in found if one.found.stands and one not in ignored]
+    ended = [one for one in found if not one.found.stands and one not in ignored]
+    last = latest(summary.attempts)
+    unended = [one for one in last if one.end is None]
+    status = 1 if standing or damage or (unended and arguments.ended) else 0
+    if arguments.json:
+        whole = _object(arguments.path, summary, (standing, ended, ignored), damage, unended)
+        sys.stdout.write(objects.dumped({"status": status, **whole}))
+    else:
+        paper = Paper()
+        _draw(paper, summary, (standing, ended), damage)
+        wrong = [
+            f"{counted(len(standing), 'finding')} {'stands' if len(standing) == 1 else 'stand'}" if standing else "",
+            counted(damage.total, "damaged place") if damage else "",
+        ]
+        notes = [counted(summary.comparisons, "comparison"), _unaligned(summary.unaligned)]
+        (wrong if arguments.ended else notes).append(going_on(len(unended), len(last)))
+        _conclude(paper, arguments.path, wrong, notes)
+        paper.write()
+    return status
+
+
+def _object(
+    path: str, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages, unended: Sequence[Attempt]
+) -> dict[str, Any]:
+    standing, ended, ignored = ([objects.finding(one) for one in ones] for ones in found)
+    return {
+        "path": path,
+        "findings": standing,
+        "damage": objects.damages(damage),
+        "damaged": damage.total,
+        "ended": ended,
+        "ignored": ignored,
+        "gaps": [objects.gap(one) for one in summary.gaps],
+        "lost": summary.lost,
+        "comparisons": summary.comparisons,
+        "unaligned": list(summary.unaligned),
+        "unended": [objects.attempt(one) for one in unended],
+    }
+
+
+def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages) -> None:
+    standing, ended = found
+    for one in standing:
+        add_standing(paper, one)
+    add_damage(paper, damage)
+    for one in ended:
+        add_ended(paper, one)
+    add_gaps(paper, summary.gaps, summary.lost)
+
+
+def _unaligned(streams: Sequence[str]) -> str:
+    """Say of which streams it could not be checked for certain how their labels are shifted."""
+    if not streams:
+        return ""
+    names = ", ".join(visible(one, " ") for one in streams[:_MOST_NAMED])
+    more = f" and {len(streams) - _MOST_NAMED} more" if len(streams) > _MOST_NAMED else ""
+    return f"without inputs, so whether labels are shifted right is not certain: {names}{more}"
+
+
+def _conclude(paper: Paper, path: str, wrong: Sequence[str], notes: Sequence[str]) -> None:
+    said = ", ".join(filter(None, wrong))
+    what = f"{said or 'nothing is wrong'} ({'; '.join(filter(None, notes))})"
+    paper.paragraph(f"{visible(path, ' ')}: {what}", ERROR if said else RIGHT)

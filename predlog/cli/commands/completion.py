@@ -1,0 +1,35 @@
+"""`predlog completion`: a script that completes the command in a shell."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from predlog.cli import parser as options
+from predlog.errors import MissingExtraError
+
+# What an argument is called, where it is called so because it is a path.
+_FILES, _FOLDERS = {"PATH", "A", "B", "FILE"}, {"DIRECTORY"}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the script, in which paths are completed, too: a shell that has it completes nothing else by itself."""
+    try:
+        import shtab  # noqa: PLC0415 - it may not be installed
+    except ModuleNotFoundError:
+        raise MissingExtraError("cli", "shtab") from None
+    parser = options.parser()
+    for action in _actions(parser):
+        name = action.metavar or action.dest.upper()
+        if name in _FILES | _FOLDERS:
+            vars(action)["complete"] = shtab.FILE if name in _FILES else shtab.DIRECTORY
+    sys.stdout.write(f"{shtab.complete(parser, arguments.shell)}\n")
+    return 0
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the arguments of all subcommands."""
+    for action in parser._actions:  # noqa: SLF001 - as shtab does; argparse has no other way to ask
+        yield action
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from _actions(command)

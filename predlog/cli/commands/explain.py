@@ -1,0 +1,24 @@
+"""`predlog explain`: what a finding means and how to mend it."""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from predlog.findings.catalog import SENTENCES, page
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the page of a code, or a line for each."""
+    if arguments.code is None:
+        width = max(map(len, SENTENCES))
+        sys.stdout.writelines(f"{code:<{width}}  {says}\n" for code, says in SENTENCES.items())
+        return 0
+    text = page(arguments.code)
+    if sys.stdout.isatty():
+        Console().print(Markdown(text))
+    else:
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    return 0

@@ -1,0 +1,69 @@
+"""`predlog summary`: how a run went."""
+
+import argparse
+import sys
+from typing import Any
+
+from predlog.cli.input import look
+from predlog.cli.text import objects
+from predlog.cli.text.curves import add_curves
+from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_standing, add_start
+from predlog.cli.text.paper import Paper
+from predlog.reading.damage import Damages
+from predlog.reading.runs import shared, starts
+from predlog.reading.summary import Summary
+from predlog.records.text import visible
+from predlog.sinks.terminal.style import NAME, RIGHT, WARNING
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the summary."""
+    summary, damage = look(arguments.path, all_attempts=arguments.all_attempts)
+    if arguments.json:
+        sys.stdout.write(objects.dumped(_object(arguments.path, summary, damage)))
+    else:
+        paper = Paper()
+        _draw(paper, summary, damage)
+        paper.write()
+    return 0
+
+
+def _object(path: str, summary: Summary, damage: Damages) -> dict[str, Any]:
+    return {
+        "path": path,
+        "ranks": summary.ranks,
+        "comparisons": summary.comparisons,
+        "streams": [objects.stream(curve) for curve in summary.curves.values()],
+        "findings": [objects.finding(one) for one in shared(summary.findings)],
+        "gaps": [objects.gap(one) for one in summary.gaps],
+        "lost": summary.lost,
+        "attempts": [objects.attempt(one) for one in summary.attempts],
+        "damage": objects.damages(damage),
+        "damaged": damage.total,
+    }
+
+
+def _draw(paper: Paper, summary: Summary, damage: Damages) -> None:
+    runs = list(dict.fromkeys(visible(one.run or "no folder", " ") for one in summary.attempts))
+    if len(runs) > 1:
+        paper.paragraph(f"{len(runs)} runs as if they were one: {', '.join(runs)}", WARNING)
+    if not summary.curves:
+        paper.line("nothing has been compared")
+    elif paper.is_screen:
+        paper.line((f"first {paper.glyphs.arrow} last {paper.glyphs.arrow} best @step", NAME))
+    add_curves(paper, list(summary.curves.values()))
+    paper.heading("findings")
+    found = shared(summary.findings)
+    for one in found:
+        (add_standing if one.found.stands else add_ended)(paper, one)
+    if not found:
+        paper.line(("no findings", RIGHT))
+    if summary.gaps or any(summary.lost.values()):
+        paper.heading("missing")
+        add_gaps(paper, summary.gaps, summary.lost)
+    if damage:
+        paper.heading("damage")
+        add_damage(paper, damage)
+    paper.heading("attempts")
+    for start in starts(summary.attempts):
+        add_start(paper, start, has_run=len(runs) > 1)

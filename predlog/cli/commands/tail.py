@@ -1,0 +1,201 @@
+"""`predlog tail`: the last records of a run as the console shows them, and those that come."""
+
+import argparse
+import heapq
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console as RichConsole
+
+from predlog.cli.output import say
+from predlog.cli.parser import ALL
+from predlog.errors import NoRecordsError
+from predlog.reading import paths
+from predlog.reading.filters import Asked, Selection
+from predlog.reading.lines import Lines
+from predlog.reading.tail import Follower, Read, last, latest, reads
+from predlog.records.codec import to_event
+from predlog.records.schema import Comparison, Record, Run
+from predlog.sinks.console import Console, lacking
+
+_MANY = 10
+# Not shown, these still tell which errors stand in what is.
+_BESIDE = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
+# Seconds between two looks at the files, and at the folder for those of more ranks.
+_PAUSE, _FOLDER = 0.02, 1.0
+_Item = TypeVar("_Item")
+# What is shown, and how many of it at most, the last ones.
+_Show = Callable[[Iterable[Read], int | None], None]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show what is there; with `--follow`, go on until interrupted."""
+    wanted = Asked(_wanted(arguments) if arguments.json else _drawn(_wanted(arguments)))
+    show = _lines(wanted) if arguments.json else _tables(wanted)
+    many = _MANY if arguments.lines is None else arguments.lines
+    if arguments.path == paths.STDIN:
+        comes = _piped()
+        if arguments.lines in {None, ALL}:
+            for read in comes:  # shown one by one, so that none waits for the next
+                show([read], None)
+        else:
+            show(latest(comes, many, wanted, _BESIDE), many)
+    else:
+        _of_files(arguments, many, wanted, show)
+    if many and not wanted.fitting:
+        _say_why_nothing(arguments.path, wanted)
+    return 0
+
+
+def _of_files(arguments: argparse.Namespace, many: int, wanted: Asked, show: _Show) -> None:
+    files = _files(arguments.path, waits=arguments.follow)
+    packed = [file for file in files if file.suffix in paths.PACKED]
+    followed = {file: Follower(file) for file in files if file not in packed}
+    if many == ALL:
+        show(_merged([*(reads(Lines(file)) for file in packed), *map(Follower.poll, followed.values())]), None)
+    else:
+        show(_last(files, followed, many, wanted), many)
+    if arguments.follow:
+        if many and wanted.asked and not wanted.fitting:
+            _say_why_nothing(arguments.path, wanted)
+        _follow(arguments.path, followed, show)
+    _say_damage(followed.values())
+
+
+def _say_why_nothing(path: str, wanted: Asked) -> None:
+    """Say what there is, where nothing of it was asked for: a name may be mistyped."""
+    if not wanted.asked:
+        raise NoRecordsError(f"{path} holds no records: is it a predictions.jsonl, and has the run begun?")
+    say(f"nothing in {path} fits: {wanted.there()}")
+
+
+def _wanted(arguments: argparse.Namespace) -> Selection:
+    return Selection(
+        streams=_set(arguments.stream),
+        codebooks=_set(arguments.codebook),
+        ranks=_set(arguments.rank),
+        samples=_set(arguments.sample),
+        steps=arguments.step or (None, None),
+        only=arguments.only,
+    )
+
+
+def _drawn(selection: Selection) -> Callable[[Record], bool]:
+    """Leave out what no table, nor line, is drawn of: the last line of an attempt that lacks nothing."""
+
+    def wanted(record: Record) -> bool:
+        is_silent = isinstance(record, Run) and record.stats is not None and not lacking(record.stats)
+        return not is_silent and selection(record)
+
+    return wanted
+
+
+def _set(items: Iterable[_Item] | None) -> frozenset[_Item] | None:
+    return None if items is None else frozenset(items)
+
+
+def _piped() -> Iterator[Read]:
+    if sys.stdin is None:
+        raise NoRecordsError("standard input is closed")
+    return reads(Lines(paths.STDIN_FILE))
+
+
+def _files(path: str, *, waits: bool) -> list[Path]:
+    try:
+        return paths.files(path)
+    except NoRecordsError as nothing:
+        if not waits or paths.is_stream(Path(path)):
+            raise
+        say(f"{nothing}: waiting for it")
+        return []
+
+
+def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Asked) -> Iterable[Read]:
+    """Give the last records of each file, with what stands beside them, and let it be followed from there."""
+    found: list[Iterable[Read]] = []
+    for file in files:
+        here, end = last(file, many, wanted, _BESIDE)
+        found.append(here)
+        if file in followed:
+            followed[file] = Follower(file, end)
+    return _merged(found)
+
+
+def _follow(path: str, followed: dict[Path, Follower], show: _Show) -> None:
+    looked = time.monotonic()
+    while True:
+        show(chain.from_iterable(map(Follower.poll, followed.values())), None)
+        _say_damage(followed.values())
+        if time.monotonic() - looked >= (_FOLDER if followed else _PAUSE):
+            looked = time.monotonic()
+            for file in _there(path):
+                if file.suffix not in paths.PACKED:
+                    followed.setdefault(file, Follower(file))
+        time.sleep(_PAUSE)
+
+
+def _there(path: str) -> list[Path]:
+    try:
+        return paths.files(path)
+    except NoRecordsError:
+        return []
+
+
+def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
+    """Merge files by time, and leave each in its own order: another node's clock, after a restart, may be behind."""
+    return heapq.merge(*sources, key=_time)
+
+
+def _time(read: Read) -> str:
+    return read.record.timestamp
+
+
+def _lines(wanted: Asked) -> _Show:
+    """Pass lines on as they are in the file."""
+
+    def show(found: Iterable[Read], many: int | None) -> None:
+        some = False
+        for (_, line), is_shown in _told(found, many, wanted):
+            if is_shown:
+                some = True
+                sys.stdout.buffer.write(line + b"\n")
+        if some:
+            sys.stdout.buffer.flush()
+
+    return show
+
+
+def _tables(wanted: Asked) -> _Show:
+    draw = Console(RichConsole(highlight=False, markup=False, emoji=False), patience=None)
+
+    def show(found: Iterable[Read], many: int | None) -> None:
+        for (record, _), is_shown in _told(found, many, wanted):
+            if is_shown:
+                draw(None, "info", to_event(record))
+            elif not isinstance(record, Comparison):
+                draw.remember(to_event(record))
+
+    return show
+
+
+def _told(found: Iterable[Read], many: int | None, wanted: Asked) -> Iterator[tuple[Read, bool]]:
+    """Say of each whether it is shown: it is wanted, and, unless `many` is None, among the last so many of those."""
+    passed = 0
+    if many is not None:
+        found = list(found)
+        passed = sum(wanted(read.record) for read in found) - many
+    for read in found:
+        is_wanted = wanted(read.record)
+        passed -= is_wanted
+        yield read, is_wanted and passed < 0
+
+
+def _say_damage(followed: Iterable[Follower]) -> None:
+    for follower in followed:
+        for one in follower.damage:
+            say(f"{one.file} {one}")
+        follower.damage.clear()

@@ -1,0 +1,1 @@
+"""A small real training with predlog on, and the mistakes that it can make."""

@@ -1,0 +1,195 @@
+"""A real little training run, and how predlog is called in one.
+
+A byte-level transformer learns to write the Python language reference, which every Python carries as
+`pydoc_data.topics`. A topic's title is the prompt, which the loss does not see; its text is supervised.
+
+Three lines of it are predlog's; they are marked.
+"""
+
+import sys
+from argparse import Namespace
+from pydoc_data.topics import topics
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
+
+import predlog
+from predlog.cli.demo.mistakes import IGNORED, MISTAKES, NONE
+
+BEGIN, END, PAD = 256, 257, 258
+VOCABULARY = 259
+LENGTH, BATCH, WIDTH, HEADS, LAYERS, NEWEST = 96, 16, 128, 4, 2, 4
+
+
+def decode(token: int) -> str:
+    """Give the text of one id: what predlog needs to show text where there is no tokenizer."""
+    if token >= BEGIN:
+        return {BEGIN: "<begin>", END: "<end>", PAD: "<pad>"}[token]
+    return chr(token) if token < 128 else f"<0x{token:02X}>"
+
+
+def sample(generator: torch.Generator) -> tuple[list[int], list[int]]:
+    """Give the ids of one topic, and its labels: the same ids, with the prompt and the padding ignored."""
+    names = sorted(topics)
+    name = names[int(torch.randint(len(names), (), generator=generator))]
+    prompt = [BEGIN, *f"{name}: ".encode()]
+    text = [*topics[name].encode(), END]
+    room = LENGTH - len(prompt)
+    start = int(torch.randint(max(len(text) - room // 2, 1), (), generator=generator))
+    text = text[start : start + room]
+    padding = room - len(text)
+    return prompt + text + [PAD] * padding, [IGNORED] * len(prompt) + text + [IGNORED] * padding
+
+
+def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Give ids and labels [b, t]. Labels are not shifted, as Hugging Face's causal models take them."""
+    ids, labels = zip(*(sample(generator) for _ in range(BATCH)), strict=True)
+    return torch.tensor(ids), torch.tensor(labels)
+
+
+class Writer(nn.Module):
+    """A small causal transformer over bytes: ids [b, t] → logits [b, t, v].
+
+    Each position is told the four newest bytes at once, by a convolution: to learn that by attention takes longer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = nn.Embedding(VOCABULARY, WIDTH)
+        self.places = nn.Embedding(LENGTH, WIDTH)
+        self.newest = nn.Conv1d(WIDTH, WIDTH, NEWEST, padding=NEWEST - 1)
+        layer = nn.TransformerEncoderLayer(
+            WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        for outer in (self.bytes, self.places, self.head):
+            nn.init.normal_(outer.weight, std=0.05)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Predict the byte after each position."""
+        hidden = self.bytes(ids) + self.places.weight
+        hidden = hidden + self.newest(hidden.mT)[..., :LENGTH].mT
+        causal = nn.Transformer.generate_square_subsequent_mask(LENGTH, device=ids.device)
+        logits: Tensor = self.head(self.norm(self.layers(hidden, mask=causal, is_causal=True)))
+        return logits
+
+
+def loss_of(logits: Tensor, labels: Tensor, shift: int = 1) -> Tensor:
+    """Give the mean loss of the labels that are not ignored; without any it is 0, as trainers that count them have it.
+
+    `shift` is 1, since the label of a position is to be predicted from the one before it.
+    """
+    rows, targets = logits[:, : labels.shape[1] - shift].flatten(0, 1), labels[:, shift:].flatten()
+    loss = F.cross_entropy(rows, targets, ignore_index=IGNORED, reduction="sum")
+    return loss / (targets != IGNORED).sum().clamp(min=1)
+
+
+def train(arguments: Namespace) -> None:
+    """Train for `arguments.steps` steps and say what came of it."""
+    try:
+        torch.empty((), device=arguments.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        sys.exit(f"predlog demo: --device {arguments.device} can't be used: {str(error).splitlines()[0]}")
+    torch.manual_seed(arguments.seed)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    mistake = MISTAKES.get(arguments.mistake, NONE)
+    model = Writer().to(arguments.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.99), eps=mistake.epsilon)
+    schedule = _schedule(optimizer, arguments.steps, mistake.jump)
+
+    recorder = predlog.configure(  # 1: once, before the loop
+        arguments.directory,
+        every=arguments.every,
+        decode=decode,
+        special_tokens={"bos": BEGIN, "eos": END, "pad": PAD},
+    )
+
+    with _progress() as progress:
+        bar = progress.add_task("training", total=arguments.steps, loss=float("nan"))
+        for step in range(arguments.steps):
+            if mistake.reseeded:
+                generator.manual_seed(arguments.seed)
+            ids, labels = (mistake.both(tensor).to(arguments.device) for tensor in batch(generator))
+            labels = mistake.labels(labels)
+            logits = model(ids)
+            predlog.compare(logits, labels, step, shift=mistake.shift, inputs=ids)  # 2: each step, before the loss
+            try:
+                loss = loss_of(logits, labels, shift=mistake.shift)
+            except IndexError as error:
+                print(f"\nThe training ends here, as it would without predlog: IndexError: {error}")
+                break
+            model.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if step % 10 == 0:
+                progress.update(bar, completed=step, loss=loss.item())
+        else:
+            progress.update(bar, completed=arguments.steps)
+
+    predlog.close()  # 3: at the end; at the latest it happens by itself when the program ends
+    _tell(arguments, recorder)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, steps: int, jump: float) -> torch.optim.lr_scheduler.LRScheduler:
+    def factor(step: int) -> float:
+        if jump > 1 and step > 0.4 * steps:
+            return jump  # for good: as it decays, the model would recover a little
+        return min(1.0, (step + 1) / 20, (steps - step) / (0.4 * steps))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.2f}"),
+        TimeElapsedColumn(),
+    )
+
+
+def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
+    if not recorder.stats()["written"]:
+        print("\nNothing was recorded: see above, or is PREDLOG_DISABLE set, or this a rank other than 0?")
+        return
+    file = f"{arguments.directory}/predictions.jsonl"
+    *_, newest = predlog.read(file)
+    comparisons = [
+        record
+        for record in predlog.read(file)
+        if isinstance(record, predlog.Comparison) and record.attempt == newest.attempt
+    ]
+    first, last = comparisons[0].step, comparisons[-1].step
+    print(f"""
+{len(comparisons)} comparisons were added to {file}, one JSON object a line.
+{_found(arguments.mistake, recorder)}\
+Right among the supervised bytes of the samples shown: {_accuracy(comparisons, first):.0%} at step {first}, \
+{_accuracy(comparisons, last):.0%} at step {last}.
+
+Look at the newest record:
+    grep predlog.comparison {file} | tail -n 1 | {sys.executable} -m json.tool
+Read them all, typed:
+    {sys.executable} -c "import predlog; [print(record) for record in predlog.read('{arguments.directory}')]"
+See how it is called in a training loop:
+    {__file__}""")
+
+
+def _found(mistake: str | None, recorder: predlog.Recorder) -> str:
+    if mistake is None:
+        return ""
+    told = f"The mistake: {MISTAKES[mistake].says}.\n"
+    if not recorder.findings:
+        return f"{told}So few records did not show it: take more steps, or a smaller --every.\n"
+    found = ", ".join(f"{finding.code} (step {finding.step})" for finding in recorder.findings)
+    return f"{told}Found: {found}. What it means:\n    predlog explain {recorder.findings[0].code}\n"
+
+
+def _accuracy(comparisons: list[predlog.Comparison], step: int) -> float:
+    shown = [comparison for comparison in comparisons if comparison.step == step]
+    return sum(one.matched or 0 for one in shown) / max(sum(one.supervised for one in shown), 1)

@@ -1,0 +1,56 @@
+"""The `predlog` command, which starts in a tenth of a second: each subcommand's module is imported when it runs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from predlog.cli import parser
+from predlog.errors import PredlogError, described
+
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit status.
+
+    0 done, 1 something is wrong with what was looked at, 2 it can't be done, 130 interrupted, 141 nobody reads the
+    output any more; argparse exits with 2 by itself.
+    """
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    except (PredlogError, OSError) as error:
+        from predlog.cli.output import say  # noqa: PLC0415 - it takes time, and most have nothing to say
+
+        say(described(error))
+        return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    if sys.stdout is None:
+        raise PredlogError("standard output is closed: give it somewhere to go, /dev/null if need be")
+    try:
+        parsed = parser.parser().parse_args(arguments)
+        status: int = import_module(parsed.module).run(parsed)
+    finally:
+        _flush()  # also behind --help, which ends in SystemExit
+    return status
+
+
+def _flush() -> None:
+    """Write what is left of the output; where that can't be, it is said here, and not by Python at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer has nowhere else to go
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise PredlogError(f"standard output can't be written to: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

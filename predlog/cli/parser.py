@@ -1,0 +1,325 @@
+"""What the `predlog` command understands: its subcommands, their arguments, and examples of each.
+
+Nothing is imported here that takes time: a subcommand names the module that runs it.
+"""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Collection, Iterator
+from importlib import import_module
+from typing import Any, NoReturn
+
+from predlog.records.text import harmless
+
+EVERY = 40
+ALL = -1
+_PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
+
+
+class _Choices(Collection[str]):
+    """What a module lists, which is imported when somebody wants to know.
+
+    It is an argument's `type` as well as its `choices`: argparse asks the type first, and would itself answer a slip
+    with the whole list. `listed` is the command that prints that.
+    """
+
+    def __init__(self, module: str, name: str, *more: str, listed: str) -> None:
+        self._home = module, name
+        self._more = more
+        self._listed = listed
+
+    def __call__(self, text: str) -> str:
+        """Give a choice back; of any other text, say which choice is close, and where all are listed."""
+        if text in self:
+            return text
+        close = import_module("difflib").get_close_matches(text, self, 1)
+        meant = f", did you mean {close[0]!r}?" if close else ";"
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r}{meant} `{self._listed}` lists them all")
+
+    def _all(self) -> list[str]:
+        module, name = self._home
+        return [*getattr(import_module(module), name), *self._more]
+
+    def __contains__(self, choice: object) -> bool:
+        return choice in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+_CODES = _Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
+_MISTAKES = _Choices("predlog.cli.demo.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
+
+
+class _Version(argparse.Action):
+    """Print the version, which is looked up then and not before."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        sys.stdout.write(f"predlog {import_module('predlog').__version__}\n")
+        parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are harmless: a shell puts the names of files in place of a star."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser; what it gives has a `module`, whose `run` takes the arguments and gives the exit status."""
+    whole = _Parser(
+        prog="predlog",
+        description="See what a token model predicts next to what it was asked to predict.",
+        epilog=_examples(
+            ("predlog demo", "train a small model with predlog on"),
+            ("predlog tail -f runs/exp1", "watch a run from another terminal or node"),
+            ("predlog summary runs/exp1", "how it went"),
+            ("predlog check runs/exp1 && ./deploy", "stop where something is wrong"),
+            ("predlog report runs/exp1 -o report.html", "a page to send to a colleague"),
+        ),
+        formatter_class=_formatter,
+    )
+    whole.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
+    for add in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
+        add(commands)
+    return whole
+
+
+def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[str, str]) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=says,
+        description=textwrap.fill(more, 100),
+        epilog=_examples(*examples) if examples else None,
+        formatter_class=_formatter,
+    )
+    command.set_defaults(module=f"predlog.cli.commands.{name}")
+    return command
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Colour the help where the extra `cli` is installed; called when help is printed, and not before."""
+    try:
+        import rich_argparse  # noqa: PLC0415 - it may not be installed, and imports rich
+    except ImportError:
+        return argparse.RawDescriptionHelpFormatter(prog)
+    return rich_argparse.RawDescriptionRichHelpFormatter(prog)
+
+
+def _examples(*examples: tuple[str, str]) -> str:
+    width = max(len(command) for command, _ in examples)
+    return "examples:\n" + "\n".join(f"  {command:<{width}}  {says}" for command, says in examples)
+
+
+def _tail(commands: Any) -> None:
+    tail = _command(
+        commands,
+        "tail",
+        "show the last records of a run as tables, and follow it",
+        "Show the last records of a run as the console shows them; with -f, go on as they are written.",
+        ("predlog tail -f runs/exp1", "follow a run"),
+        ("predlog tail -n 3 --stream audio --codebook 0 runs/exp1", "the last three of a codebook"),
+        ("predlog tail -f --only findings runs/exp1", "say nothing until something is wrong"),
+        ("predlog tail -n all --json --step 1000:2000 runs/exp1 | jq .matched", "lines for another program"),
+        ("ssh node7 tail -f runs/exp1/predictions.jsonl | predlog tail -", "of another machine"),
+    )
+    tail.add_argument("path", metavar="PATH", help=_PATH)
+    tail.add_argument(
+        "-n", "--lines", type=_lines, metavar="N", help="how many records, or `all` (10; all of what is piped in)"
+    )
+    tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until interrupted")
+    tail.add_argument("--json", action="store_true", help="print the lines as they are in the file")
+    tail.add_argument("--stream", action="append", metavar="NAME", help="of this stream alone; may be repeated")
+    tail.add_argument("--codebook", action="append", type=_number, metavar="K", help="of this codebook alone")
+    tail.add_argument("--rank", action="append", type=_number, metavar="R", help="of this global rank alone")
+    tail.add_argument("--sample", action="append", type=_number, metavar="I", help="of this sample of the batch alone")
+    tail.add_argument(
+        "--step", type=_steps, metavar="A:B", help="steps from A to B, both included; either may be left out"
+    )
+    tail.add_argument("--only", choices=("mistakes", "findings"), help="comparisons with a wrong prediction; findings")
+
+
+def _summary(commands: Any) -> None:
+    summary = _command(
+        commands,
+        "summary",
+        "how a run went: one row a stream and codebook",
+        "Show steps, records, supervised share, accuracy, log-probability and rank of the labels, first, last and"
+        " best, of each stream and codebook; then findings, what is missing, and attempts.",
+        ("predlog summary runs/exp1", "one run"),
+        ("predlog summary 'runs/exp1/predictions-rank[0-7].jsonl'", "the first eight ranks of a run"),
+        ("predlog summary --json runs/exp1 | jq '.streams[0].accuracy.last'", "a figure for another program"),
+    )
+    summary.add_argument("path", metavar="PATH", help=_PATH)
+    summary.add_argument("--json", action="store_true", help="print one JSON object")
+    _attempts(summary)
+
+
+def _check(commands: Any) -> None:
+    check = _command(
+        commands,
+        "check",
+        "list what is wrong, and fail if anything is",
+        "List the findings that stand and the damage in a run's files. Exit status: 0 nothing is wrong, 1 something"
+        " is, 2 it can't be read.",
+        ("predlog check runs/exp1 && ./deploy", "only where nothing is wrong"),
+        ("predlog check --ignore same-batch runs/overfit", "what is meant to be so"),
+        ("predlog check --ended runs/exp1 && ./deploy", "only where the run is over, too"),
+    )
+    check.add_argument("path", metavar="PATH", help=_PATH)
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        type=_CODES,
+        choices=_CODES,
+        metavar="CODE",
+        help="a finding that is none here",
+    )
+    check.add_argument(
+        "--ended", action="store_true", help="also fail where an attempt has no last line: killed, or going on"
+    )
+
+
+def _diff(commands: Any) -> None:
+    diff = _command(
+        commands,
+        "diff",
+        "set two runs side by side at the same steps",
+        "Say where two runs differ first, how their streams differ, and which tokens one has right and the other"
+        " wrong. Exit status: 0 they are the same, 1 they differ, 2 they can't be compared.",
+        ("predlog diff runs/exp1 runs/exp2", "two runs"),
+        ("predlog diff --json runs/exp1 runs/exp2 | jq .first", "for another program"),
+    )
+    diff.add_argument("a", metavar="A", help=_PATH)
+    diff.add_argument("b", metavar="B", help="the same, of another run")
+    diff.add_argument("--json", action="store_true", help="print one JSON object")
+    diff.add_argument("--tokens", type=_number, default=10, metavar="N", help="how many tokens to list each way (10)")
+
+
+def _export(commands: Any) -> None:
+    export = _command(
+        commands,
+        "export",
+        "write one row a token, as Parquet, CSV or Arrow",
+        "Write one row a token to a file for DuckDB, Polars, pandas and others. Needs the extra `export`.",
+        ("predlog export runs/exp1 -o exp1.parquet", "smallest, and typed"),
+        ("predlog export 'runs/exp1/*.jsonl' -o all.csv", "all ranks, as text"),
+    )
+    export.add_argument("path", metavar="PATH", help=_PATH)
+    export.add_argument("-o", "--output", required=True, metavar="FILE", help="ends in .parquet, .csv or .arrow")
+    _attempts(export)
+
+
+def _report(commands: Any) -> None:
+    report = _command(
+        commands,
+        "report",
+        "make one page of a run that can be sent to people",
+        "Make one self-contained HTML page: the film strip of all tokens, curves, findings, the most stubborn and the"
+        " most forgotten tokens. Needs the extra `report`.",
+        ("predlog report runs/exp1", "to report.html"),
+        ("predlog report runs/exp1 -o exp1.html", "elsewhere"),
+    )
+    report.add_argument("path", metavar="PATH", help=_PATH)
+    report.add_argument("-o", "--output", default="report.html", metavar="FILE", help="where to write it (report.html)")
+    report.add_argument(
+        "--most", type=_positive, default=20_000, metavar="N", help="comparisons in the film strip at most (20000)"
+    )
+    _attempts(report)
+
+
+def _explain(commands: Any) -> None:
+    explain = _command(
+        commands,
+        "explain",
+        "print what a finding means and how to mend it",
+        "Print what a finding means, how it looks and how to mend it; without a code, list all of them.",
+        ("predlog explain", "all of them, a line each"),
+        ("predlog explain labels-are-inputs", "one"),
+    )
+    explain.add_argument(
+        "code", nargs="?", type=_CODES, choices=_CODES, metavar="CODE", help="such as labels-are-inputs"
+    )
+
+
+def _demo(commands: Any) -> None:
+    demo = _command(
+        commands,
+        "demo",
+        "train a small model on real text, with predlog on",
+        "Train a small byte-level transformer on the Python language reference, with predlog on.",
+        ("predlog demo", "half a minute on two cores"),
+        ("predlog demo --mistake unshifted", "and what predlog says of it"),
+    )
+    demo.add_argument("--steps", type=_positive, default=400, help="training steps (400)")
+    demo.add_argument(
+        "--every",
+        type=_positive,
+        default=argparse.SUPPRESS,
+        help=f"record each step that this divides ({EVERY}, with a mistake {EVERY // 4})",
+    )
+    demo.add_argument(
+        "--mistake",
+        type=_MISTAKES,
+        choices=_MISTAKES,
+        metavar="NAME",
+        help="make this mistake, and see the finding that names it; `list` lists them",
+    )
+    demo.add_argument("--directory", default="runs/demo", help="folder of the run (runs/demo)")
+    demo.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
+    demo.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps (cpu)")
+
+
+def _completion(commands: Any) -> None:
+    completion = _command(
+        commands,
+        "completion",
+        "print what completes this command in your shell",
+        "Print a script that completes subcommands, options, paths and findings' codes. Needs the extra `cli`.",
+        ("predlog completion bash > ~/.local/share/bash-completion/completions/predlog", "for bash"),
+        ("predlog completion zsh > ~/.zfunc/_predlog", "for zsh, with ~/.zfunc in fpath"),
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="for which shell")
+
+
+def _attempts(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--all-attempts", action="store_true", help="also what a later attempt has done again")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 1 or more")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more")
+    return int(text)
+
+
+def _lines(text: str) -> int:
+    if text == "all":
+        return ALL
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more, or `all`")
+    return int(text)
+
+
+def _steps(text: str) -> tuple[int | None, int | None]:
+    start, colon, end = text.partition(":")
+    if not colon:
+        end = start
+    if not start + end or any(part and not part.isdecimal() for part in (start, end)):
+        raise argparse.ArgumentTypeError(f"{text!r} must be A:B, A:, :B or one step")
+    if start and end and int(start) > int(end):
+        raise argparse.ArgumentTypeError(f"{text!r}: {start} is above {end}")
+    return int(start) if start else None, int(end) if end else None

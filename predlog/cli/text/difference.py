@@ -1,0 +1,206 @@
+"""What differs between two runs → its lines."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.style import Style
+
+from predlog.cli.text.findings import add_standing
+from predlog.cli.text.paper import Paper, Part
+from predlog.reading.contrast import Kind, Misses
+from predlog.reading.diff import Alone, Difference, First, Row
+from predlog.reading.words import counted, lane, nats, percent
+from predlog.records.schema import Token
+from predlog.records.text import visible
+from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, shorten
+
+_SAYS: dict[Kind, str] = {
+    "labels": "labels differ, so the runs saw other data,",
+    "inputs": "inputs differ",
+    "predictions": "predictions differ",
+    "logprobs": "log-probabilities differ beyond rounding",
+    "ranks": "ranks differ",
+}
+_COLUMNS = ("A", "B", "B - A")
+_NUMBER = 8
+_TABLE = 6 * _NUMBER + 9 + 8  # with the shortest name
+
+
+def add_difference(paper: Paper, found: Difference, most: int) -> None:
+    """Add where two runs differ, how their streams compare, and what one alone has right."""
+    rows = list(found.rows.values())
+    for name, ones in zip("AB", found.standing, strict=True):
+        for one in ones:
+            paper.line((f"in {name}:", NAME))
+            add_standing(paper, one)
+    paper.heading("where they differ")
+    for line in _where(found, rows):
+        paper.paragraph(line, WARNING)
+    for name, (a, b) in found.settings.items():
+        paper.paragraph(
+            f"settings: {visible(name, ' ')} is {visible(str(a), ' ')} in A, {visible(str(b), ' ')} in B", NAME
+        )
+    shared = [row for row in rows if row.records]
+    if shared:
+        paper.heading("at the steps of both")
+        if paper.is_screen and paper.width >= _TABLE:
+            _add_table(paper, shared)
+        else:
+            for row in shared:
+                paper.paragraph(_plainly(row))
+    if any(row.score.only_a or row.score.only_b for row in rows):
+        _add_tokens(paper, found, rows, most)
+
+
+def _where(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
+    firsts = [one for kind, one in found.first.items() if kind in _SAYS]
+    if firsts:
+        earliest = min(firsts, key=lambda one: one.step)
+        yield f"first difference at step {earliest.step}: {earliest.kind}"
+    else:
+        yield (
+            "what both have is the same" if any(row.records for row in rows) else "no stream has a step that both have"
+        )
+    for kind, first in found.first.items():
+        if kind in _SAYS:
+            count = sum(row.differing.get(kind, 0) for row in rows)
+            records = sum(row.records for row in rows)
+            yield f"{_SAYS[kind]} in {count} of {counted(records, 'record')}, first at {_place(first)}{_tokens(first)}"
+    yield from _other_data(found, rows)
+    if lone := found.first.get("records"):
+        count = sum(row.differing.get("records", 0) for row in rows)
+        only = "A" if lone.only == "a" else "B"
+        yield f"{counted(count, 'record')} of other samples or ranks, first at {_place(lone)}: only {only} has it"
+    yield from _alone(rows)
+
+
+def _other_data(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
+    if "labels" in found.first:
+        same = sum(row.score.tokens for row in rows)
+        yield (
+            "where labels differ, accuracy and log-probability are those of other tokens, and compare as such; of the"
+            f" tokens shown, {same} have the same label at the same place, and only these are compared one by one"
+        )
+
+
+def _alone(rows: Sequence[Row]) -> Iterator[str]:
+    for stream in dict.fromkeys(row.stream for row in rows):
+        mine = [row for row in rows if row.stream == stream]
+        for name, ones in (("A", [row.only_a for row in mine]), ("B", [row.only_b for row in mine])):
+            if any(one.steps for one in ones):
+                yield f"only {name} has {_range(ones)} of {lane(stream, None)}"
+
+
+def _range(ones: Iterable[Alone]) -> str:
+    known = [one for one in ones if one.first_step is not None and one.last_step is not None]
+    first, last = min(one.first_step or 0 for one in known), max(one.last_step or 0 for one in known)
+    count = counted(max(one.steps for one in known), "step")
+    return f"{count}, {first}," if first == last else f"{count}, {first} to {last},"
+
+
+def _place(first: First) -> str:
+    sample = "" if first.sample is None else f", sample {first.sample}"
+    rank = f", rank {first.rank}" if first.rank else ""
+    position = "" if first.position is None else f", position {first.position}"
+    return f"step {first.step}, {lane(first.stream, first.codebook)}{sample}{rank}{position}"
+
+
+def _tokens(first: First) -> str:
+    """Say what two tokens have of the kind that differs."""
+    a, b = first.a, first.b
+    if a is None or b is None:
+        return ": not among the tokens shown"
+    match first.kind:
+        case "labels":
+            return f": A {text(a, 'label')}, B {text(b, 'label')}"
+        case "inputs":
+            return f": A {text(a, 'input')}, B {text(b, 'input')}"
+        case "predictions":
+            said = f"A {text(a, 'prediction')}, B {text(b, 'prediction')}"
+        case "logprobs":
+            said = f"A {a.label_logprob}, B {b.label_logprob}"
+        case _:
+            said = f"A {a.label_rank}, B {b.label_rank}"
+    return f": label {text(a, 'label')}, {said}"
+
+
+def text(token: Token, which: str) -> str:
+    """Give a token's text in quotes, or its id."""
+    known, number = getattr(token, f"{which}_text"), getattr(token, which)
+    return _quoted(known, number)
+
+
+def _quoted(known: str | None, number: int | None) -> str:
+    if known is None:
+        return "nan" if number is None else str(number)
+    shown = visible(known, " ").replace('"', '\\"')
+    return f'"{shown}"'
+
+
+def _figures(row: Row) -> tuple[tuple[str, str, str, float], ...]:
+    """Give accuracy and log-probability of both, and the difference in words and as a number."""
+    accuracies, logprobs = (row.a.accuracy, row.b.accuracy), (row.a.logprob, row.b.logprob)
+    return (
+        (percent(accuracies[0]), percent(accuracies[1]), *_change(*accuracies, scale=100, digits=1)),
+        (nats(logprobs[0]), nats(logprobs[1]), *_change(*logprobs, scale=1, digits=2)),
+    )
+
+
+def _change(a: float | None, b: float | None, *, scale: float, digits: int) -> tuple[str, float]:
+    if a is None or b is None:
+        return "-", 0.0
+    change = scale * (b - a)
+    return (f"{change:+.{digits}f}" if change else f"{0:.{digits}f}"), change
+
+
+def _add_table(paper: Paper, rows: Sequence[Row]) -> None:
+    numbers = 6 * _NUMBER + 9
+    name = max(min(max(len(lane(row.stream, row.codebook)) for row in rows) + 2, paper.width - numbers), 8)
+    titles = f"{'accuracy':>{3 * _NUMBER}}{'log-probability':>{3 * _NUMBER + 2}}"
+    paper.line((f"{'':<{name + 9}}{titles}", NAME))
+    heads = "".join(f"{title:>{_NUMBER}}" for title in _COLUMNS)
+    paper.line((f"{'':<{name}}{'steps':>7}  {heads}  {heads}", NAME))
+    for row in rows:
+        parts: list[Part] = [
+            (f"{shorten(lane(row.stream, row.codebook), name - 1, paper.glyphs.ellipsis):<{name}}", HEADING),
+            f"{row.steps:>7}",
+        ]
+        for a, b, said, change in _figures(row):
+            parts += [f"  {a:>{_NUMBER}}{b:>{_NUMBER}}", (f"{said:>{_NUMBER}}", _colour(change))]
+        paper.line(*parts)
+
+
+def _colour(change: float) -> Style:
+    return RIGHT if change > 0 else WRONG if change < 0 else PLAIN
+
+
+def _plainly(row: Row) -> str:
+    accuracy, logprob = _figures(row)
+    return (
+        f"stream {lane(row.stream, row.codebook)}: {counted(row.steps, 'step')} of both,"
+        f" accuracy A {accuracy[0]}, B {accuracy[1]}, B - A {accuracy[2]},"
+        f" log-probability A {logprob[0]}, B {logprob[1]}, B - A {logprob[2]}"
+    )
+
+
+def _add_tokens(paper: Paper, found: Difference, rows: Sequence[Row], most: int) -> None:
+    tokens, both = sum(row.score.tokens for row in rows), sum(row.score.both for row in rows)
+    neither = sum(row.score.neither for row in rows)
+    paper.heading("tokens that one has right")
+    shown = f"of {counted(tokens, 'token')} with the same label at the same place"
+    paper.paragraph(f"{shown}, both have {both} right and neither {neither}")
+    for name, other, count in (
+        ("a", "B", sum(row.score.only_a for row in rows)),
+        ("b", "A", sum(row.score.only_b for row in rows)),
+    ):
+        paper.paragraph(f"right in {name.upper()} and wrong in {other}: {count}")
+        for row, one in found.worst("a" if name == "a" else "b", most):
+            paper.line(*_missed(paper, row, one, name.upper(), other, has_lane=len(rows) > 1))
+
+
+def _missed(paper: Paper, row: Row, one: Misses, name: str, other: str, *, has_lane: bool) -> Iterator[Part]:
+    where = f" of {lane(row.stream, row.codebook)}" if has_lane else ""
+    start = "  " if paper.is_screen else f"right in {name}: "
+    yield f"{start}{one.count:>5} × " if paper.glyphs.arrow == "→" else f"{start}{one.count:>5} x "
+    yield _quoted(one.text, one.label), RIGHT
+    yield f"{where}, first at step {one.step}, where {other} has "
+    yield text(one.other, "prediction"), WRONG

@@ -1,0 +1,139 @@
+"""Findings, gaps, attempts and damage → their lines."""
+
+from collections.abc import Iterable
+
+from predlog.cli.text.paper import Paper
+from predlog.findings.catalog import CODES
+from predlog.reading.damage import Damages
+from predlog.reading.runs import Shared, Start
+from predlog.reading.summary import Missing
+from predlog.reading.words import counted, lane, listed, moment, number, steps
+from predlog.records.text import visible
+from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING
+
+# Whoever sees so many damaged lines knows.
+MOST_DAMAGE = 20
+_MOST_HOSTS = 4
+
+
+def add_standing(paper: Paper, one: Shared) -> None:
+    """Add a finding that stands: since when, what is wrong, and where there is more about it."""
+    finding = one.found.finding
+    is_error = finding.level == "error"
+    more = f" More: predlog explain {finding.code}" if finding.code in CODES else ""
+    said = f"since step {finding.step}{_whose(one)}: {visible(finding.message, ' ')}{more}"
+    if paper.is_screen:
+        sign = paper.glyphs.error if is_error else paper.glyphs.warning
+        paper.paragraph(f"{sign} {visible(finding.code)} {said}", ERROR if is_error else WARNING)
+    else:
+        paper.paragraph(f"finding {visible(finding.code)} stands, {visible(finding.level)}, {said}")
+
+
+def add_ended(paper: Paper, one: Shared) -> None:
+    """Add a finding that stands no more, and why."""
+    finding = one.found.finding
+    why = {
+        "gone": f"gone at step {one.found.until}",
+        "explained": f"explained at step {one.found.until} by {visible(one.found.by or '')}",
+        "earlier": f"of attempt {finding.attempt}, and not found again",
+    }.get(one.found.fate, "")
+    said = f"{_about(one)}, found at step {finding.step}{_whose(one)}: {why}"
+    if paper.is_screen:
+        paper.paragraph(f"{paper.glyphs.right} {visible(finding.code)}, {said}", RIGHT)
+    else:
+        paper.paragraph(f"finding {visible(finding.code)} stands no more, {said}")
+
+
+def add_gaps(paper: Paper, gaps: Iterable[Missing], lost: dict[str, int]) -> None:
+    """Add what is not in the file, and what the last lines count."""
+    for gap in gaps:
+        said = f"{counted(gap.count, 'comparison')} missing, {steps(gap.first_step, gap.last_step)}"
+        paper.paragraph(f"{_start(paper, 'gap')}{said}: {visible(gap.reason, ' ')}", WARNING)
+    if counts := ", ".join(f"{number} {name}" for name, number in lost.items() if number and name != "refused"):
+        paper.paragraph(f"{_start(paper, 'lost')}of what was captured, as the last lines count: {counts}", WARNING)
+    if lost["refused"]:
+        pairs = counted(lost["refused"], "pair")
+        paper.paragraph(f"{_start(paper, 'refused')}{pairs} refused: they could not be compared", WARNING)
+
+
+def add_start(paper: Paper, one: Start, *, has_run: bool) -> None:
+    """Add an attempt: when and where, of which steps, and how it ended."""
+    first = next((attempt.start or attempt.end for attempt in one.processes if attempt.start or attempt.end), None)
+    hosts = list(dict.fromkeys(run.host for attempt in one.processes if (run := attempt.start or attempt.end)))
+    many = f" and {len(hosts) - _MOST_HOSTS} more" if len(hosts) > _MOST_HOSTS else ""
+    parts = [
+        moment(first.timestamp) if first else "",
+        f"on {', '.join(visible(host, ' ') for host in hosts[:_MOST_HOSTS])}{many}" if hosts else "",
+        f"ranks {listed([attempt.rank for attempt in one.processes])}"
+        if len(one.processes) > 1
+        else f"rank {one.processes[0].rank}",
+        f"of {first.world_size}" if first else "",
+        ", ".join(f"{visible(name, ' ')} {visible(version, ' ')}" for name, version in first.versions.items())
+        if first
+        else "its first line is missing",
+        _compared(one),
+    ]
+    whose = f" of {visible(one.run or 'no folder', ' ')}" if has_run else ""
+    text = f"attempt {one.number}{whose}: {', '.join(filter(None, parts)).replace(', of ', ' of ')}; "
+    paper.paragraph(f"{text}{_end(one)}", PLAIN if one.ended else NAME)
+
+
+def add_damage(paper: Paper, damage: Damages) -> None:
+    """Add the lines that are damaged and those that are missing; beyond the first twenty, how many."""
+    sign = f"{paper.glyphs.warning} " if paper.is_screen else ""
+    for one in damage[:MOST_DAMAGE]:
+        where = f"{visible(str(one.file), ' ')} line {one.line}"
+        paper.paragraph(f"{sign}damage {where}: {visible(one.reason, ' ')}", WARNING)
+    if damage.total > MOST_DAMAGE:
+        paper.paragraph(f"{sign}damage: {counted(damage.total - MOST_DAMAGE, 'place')} more", WARNING)
+
+
+def going_on(unended: int, processes: int) -> str:
+    """Say which processes have no last line in their last attempt; nothing where all have."""
+    if not unended:
+        return ""
+    whose = "the last attempt has"
+    if processes > 1:
+        whose = f"{number(unended)} of {number(processes)} processes {'has' if unended == 1 else 'have'}"
+    return f"{whose} no last line: killed, or going on"
+
+
+def _start(paper: Paper, name: str) -> str:
+    return f"{paper.glyphs.warning} " if paper.is_screen else f"{name}: "
+
+
+def _about(one: Shared) -> str:
+    finding = one.found.finding
+    if finding.codebook is None and one.codebooks:
+        return f"{lane(finding.stream, None)} codebooks {listed(one.codebooks)}"
+    return lane(finding.stream, finding.codebook)
+
+
+def _whose(one: Shared) -> str:
+    """Say whose finding it is, where that is not the only or the first one's."""
+    parts = [
+        f"attempt {one.found.finding.attempt}" if one.found.finding.attempt > 1 else "",
+        f"rank{'s' if len(one.ranks) > 1 else ''} {listed(one.ranks)}" if one.ranks != (0,) else "",
+    ]
+    said = ", ".join(filter(None, parts))
+    return f" ({said})" if said else ""
+
+
+def _compared(one: Start) -> str:
+    """Say what of an attempt counts, and what a later one has done again."""
+    if one.steps is not None:
+        again = f", {number(one.replaced)} more done again by a later attempt" if one.replaced else ""
+        return f"{steps(*one.steps)}, {counted(one.records, 'record')}{again}"
+    if one.replaced:
+        return f"{counted(one.replaced, 'comparison')}, all done again by a later attempt"
+    return "no comparison"
+
+
+def _end(one: Start) -> str:
+    last = max((attempt.timestamp for attempt in one.processes if attempt.timestamp), default=None)
+    if not one.ended:
+        return "no last line: killed, or going on" + (f"; latest record {moment(last)}" if last else "")
+    ended = moment(max(attempt.end.timestamp for attempt in one.processes if attempt.end))
+    if one.ended < len(one.processes):
+        return f"{one.ended} of {len(one.processes)} ranks ended, the last at {ended}; the others were killed, or go on"
+    return f"ended {ended}"

@@ -1,1 +1,0 @@
-"""One module a subcommand; each has `run`, which takes its arguments and gives the exit status."""

@@ -1,0 +1,58 @@
+"""All rules in the order in which they are asked, the refusals, and the page about each code."""
+
+from pathlib import Path
+from typing import Final
+
+from predlog.findings.certain import (
+    bos_doubled,
+    label_out_of_range,
+    labels_are_inputs,
+    labels_shifted_twice,
+    logits_not_finite,
+    nothing_supervised,
+    pad_supervised,
+)
+from predlog.findings.rule import Rule
+from predlog.findings.statistical import (
+    SEVERAL,
+    at_chance,
+    collapsed,
+    copying_inputs,
+    eos_never_supervised,
+    prediction_misaligned,
+    same_batch,
+)
+
+# --- all of them --------------------------------------------------------------------------------------------------
+RULES: Final = (
+    Rule("nothing-supervised", "error", True, False, "every label of the samples shown is ignored", nothing_supervised),
+    Rule("label-out-of-range", "error", True, False, "labels that no logit stands for", label_out_of_range),
+    Rule("logits-not-finite", "error", True, False, "NaN or infinity in the rows shown", logits_not_finite),
+    Rule("labels-are-inputs", "error", True, False, "the model is asked to copy its input", labels_are_inputs),
+    Rule("labels-shifted-twice", "error", True, False, "the model is asked to skip a token", labels_shifted_twice),
+    Rule("bos-doubled", "warning", True, False, "inputs begin with the same special token twice", bos_doubled),
+    Rule("pad-supervised", "warning", True, False, "padding among the supervised labels", pad_supervised),
+    Rule("eos-never-supervised", "warning", False, False, "the model never learns to stop", eos_never_supervised),
+    Rule("prediction-misaligned", "error", False, True, "predictions fit another offset", prediction_misaligned),
+    Rule("copying-inputs", "error", False, True, "the model has learnt to copy its input", copying_inputs),
+    Rule("collapsed", "warning", False, True, "one token is predicted nearly everywhere", collapsed, SEVERAL),
+    Rule("at-chance", "warning", False, True, "the loss stays at chance", at_chance),
+    Rule("same-batch", "warning", False, False, "the same labels come back at every logged step", same_batch, 2),
+)
+# Pairs that are refused before anything is captured.
+REFUSALS: Final = {
+    "empty-pair": "logits or labels have no elements",
+    "length-mismatch": "the lengths of logits and labels differ after the shift",
+    "layout-mismatch": "logits, labels or inputs don't fit the layout",
+    "unreadable-pair": "logits, labels or an argument are of a kind that can't be read",
+}
+SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in RULES}}
+CODES: Final = tuple(SENTENCES)
+
+
+def page(code: str) -> str:
+    """Give the page about a finding, in Markdown: what it means, how it looks, how to mend it, when it is no fault."""
+    here = Path(__file__).parent
+    # A wheel carries the pages; in a clone they stand among the documentation.
+    folders = (here / "pages", here.parent.parent / "docs" / "findings")
+    return next(file for folder in folders if (file := folder / f"{code}.md").exists()).read_text("utf-8")

@@ -1,0 +1,235 @@
+"""Rules that go by shapes, labels and inputs, and mostly decide on the first record."""
+
+from predlog.findings.evidence import Evidence, Facts
+from predlog.findings.rule import (
+    ALL_BUT_FEW,
+    CLEAN,
+    CLEARLY_MORE,
+    ENOUGH,
+    MANY_SAMPLES,
+    NEARLY_ALL,
+    Clean,
+    Fault,
+    Past,
+    Pool,
+    Verdict,
+    _listed,
+    _shift,
+)
+
+
+# --- certain rules ------------------------------------------------------------------------------------------------
+def nothing_supervised(pool: Pool, past: Past) -> Verdict:
+    """Find that every label is ignored, or those of nearly all samples, unless a delay pattern explains it."""
+    shown = {(evidence.step, facts.sample) for evidence in pool for facts in evidence.samples}
+    empty = {
+        (evidence.step, facts.sample)
+        for evidence in pool
+        for facts in evidence.samples
+        if not facts.supervised and not _is_delayed(facts, evidence)
+    }
+    if not empty:
+        return CLEAN
+    # Where some had labels before, a sample or a batch without may be in the nature of the data: a short one in a
+    # masked model, one without sound in a stream of sound.
+    if past.supervised or len(empty) < len(shown):
+        if len(empty) < NEARLY_ALL * len(shown):
+            return CLEAN
+        if len(shown) < MANY_SAMPLES:
+            return None
+    facts = pool[0].samples[0]
+    if len(shown) * facts.length < ENOUGH:
+        return None  # a masked model may miss all of a few short rows
+    since = f" from position {facts.shift} on" if facts.shift else ""
+    which = f"all {len(shown)} samples" if len(empty) == len(shown) else f"{len(empty)} of {len(shown)} samples"
+    return Fault(
+        f"every label of {which if len(shown) > 1 else 'the sample'} shown is {facts.ignore_index}{since}, which is "
+        "ignored, so there is nothing to learn from",
+        "Look at what masks the labels: a template or response marker that is not found in the text masks all of it, "
+        "and so does a prompt that fills the row until the answer is cut off.",
+        {
+            "samples": len(shown), "without": len(empty), "length": facts.length,
+            "ignore_index": facts.ignore_index,
+        },
+    )  # fmt: skip
+
+
+def _is_delayed(facts: Facts, evidence: Evidence) -> bool:
+    # In a delay pattern codebook k begins k steps later, so a short sample leaves the last codebooks nothing.
+    return facts.codebook is not None and 0 < evidence.widest <= facts.codebook
+
+
+def label_out_of_range(pool: Pool, _past: Past) -> Verdict:
+    """Find labels that no logit stands for, and that are not ignored."""
+    samples = [facts for evidence in pool for facts in evidence.samples]
+    count = sum(facts.out_of_range for facts in samples)
+    if not count:
+        return CLEAN
+    supervised, vocabulary = sum(facts.supervised for facts in samples), samples[0].vocabulary
+    lowest, highest = min(facts.lowest for facts in samples), max(facts.highest for facts in samples)
+    ignored = samples[0].ignore_index
+    mends = []
+    extremes = []
+    if lowest < 0:
+        extremes.append(f"lowest {lowest}")
+        known = " (a usual mark for ignored labels)" if lowest in {-1, -100, -101} else ""
+        mends.append(
+            f"{lowest}{known} is not ignored here: pass ignore_index={lowest}, and to the loss as well, or mask with "
+            f"{ignored}."
+        )
+    if highest >= vocabulary:
+        extremes.append(f"highest {highest}")
+        mends.append(
+            f"{highest} has no logit: where it is padding, mask it with {ignored}, or pass ignore_index={highest} if "
+            "the model masks it by itself; where tokens were added to the tokenizer, resize the model's embeddings."
+        )
+    return Fault(
+        f"{count} of {supervised} supervised labels lie outside 0 to {vocabulary - 1} "
+        f"({', '.join(extremes)})",
+        " ".join(mends),
+        {
+            "out_of_range": count, "supervised": supervised, "vocabulary": vocabulary, "lowest": lowest,
+            "highest": highest, "ignore_index": ignored,
+        },
+    )  # fmt: skip
+
+
+def logits_not_finite(pool: Pool, _past: Past) -> Verdict:
+    """Find NaN or infinity in the rows shown."""
+    samples = [facts for evidence in pool for facts in evidence.samples]
+    tokens = [token for facts in samples for token in facts.tokens]
+    if not tokens:
+        return None
+    count = sum(facts.nonfinite for facts in samples)
+    if not count:
+        return CLEAN
+    broken = sum(token.prediction_logprob is None for token in tokens)
+    evidence = {"tokens": len(tokens), "rows_not_finite": broken, "labels_without_probability": count - broken}
+    if broken:
+        return Fault(
+            f"{broken} of {len(tokens)} rows of logits shown hold NaN or infinity",
+            "Once weights are NaN nothing heals them: go back to a checkpoint, and look at the learning rate, at "
+            "overflow in half precision and at divisions by zero in the steps before.",
+            evidence,
+        )
+    return Fault(
+        f"{count} of {len(tokens)} labels shown have probability 0, so the loss is infinite",
+        "Their logits are -inf: what masks the vocabulary must leave the labels in.",
+        evidence,
+    )
+
+
+def labels_are_inputs(pool: Pool, _past: Past) -> Verdict:
+    """Find labels that equal the inputs at the same position."""
+    found = _equal_at(pool, 0)
+    if not isinstance(found, tuple):
+        return found
+    equal, compared = found
+    shift = _shift(pool)
+    mend = (
+        "For next-token training pass shift=1, or shift the labels before the loss."
+        if not shift
+        else f"They lag behind what shift={shift} takes them for: hand over labels that are not shifted back."
+    )
+    return Fault(
+        f"labels equal the inputs at the same position ({equal} of {compared} supervised tokens), so the model is "
+        "asked to copy",
+        mend,
+        {"equal": equal, "compared": compared, "shift": shift},
+    )
+
+
+def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
+    """Find labels that equal the inputs two positions on, without `shift` saying so."""
+    if _shift(pool) > 1:
+        return CLEAN  # labels that lead by more are what was asked for, as with several predicted tokens
+    found = _equal_at(pool, 2)
+    if not isinstance(found, tuple):
+        return found
+    equal, compared = found
+    shift = _shift(pool)
+    mend = (
+        "They were shifted once before shift=1 shifts them again: pass shift=0 and a loss that does not shift, or hand "
+        "over labels that are not shifted. A head for the token after the next is declared by shift=2."
+        if shift
+        else "Shift them once only: the label of a position is the next input."
+    )
+    return Fault(
+        f"labels equal the inputs two positions on ({equal} of {compared} supervised tokens), so the model is asked to "
+        "skip a token",
+        mend,
+        {"equal": equal, "compared": compared, "shift": shift},
+    )
+
+
+def _equal_at(pool: Pool, offset: int) -> tuple[int, int] | Clean | None:
+    """Count the labels that equal the inputs at an offset, if nearly all do, and some differ from the next input."""
+    known = [
+        (evidence.equal, evidence.compared)
+        for evidence in pool
+        if evidence.equal is not None and evidence.compared is not None
+    ]
+    equal = sum(one[offset] for one, _ in known)
+    compared = sum(one[offset] for _, one in known)
+    if not compared:
+        return CLEAN
+    if equal < ALL_BUT_FEW * compared:
+        return CLEAN
+    # Where neighbouring inputs are equal, a label equals both, which tells nothing: others must differ from the next.
+    if sum(there[1] - one[1] for one, there in known) < CLEARLY_MORE:
+        return None
+    return equal, compared
+
+
+def bos_doubled(pool: Pool, _past: Past) -> Verdict:
+    """Find inputs that begin with the same special token twice."""
+    samples = [facts for evidence in pool for facts in evidence.samples if len(facts.start) > 1]
+    if not samples or not samples[0].specials.every:
+        return CLEAN
+    specials = samples[0].specials
+    doubled = [facts for facts in samples if facts.start[0] == facts.start[1] and _begins(facts)]
+    if len(doubled) < NEARLY_ALL * len(samples):
+        return CLEAN
+    token = doubled[0].start[0]
+    if token not in specials.bos or token in specials.eos:
+        # Two of another special token may be padding on the left, or the first of many image tokens.
+        exactly = [facts for facts in doubled if facts.start[2:] and facts.start[2] != token]
+        if len(exactly) < len(samples):
+            return CLEAN
+        if len(samples) < 4:
+            return None
+    return Fault(
+        f"the inputs of {len(doubled)} of {len(samples)} samples begin with token {token} twice",
+        "The tokenizer adds it, and a template, a collator or the model adds it again: leave it out of one of them.",
+        {"token": token, "doubled": len(doubled), "samples": len(samples)},
+    )
+
+
+def _begins(facts: Facts) -> bool:
+    return facts.start[0] in facts.specials.every and facts.start[0] not in facts.specials.pad
+
+
+def pad_supervised(pool: Pool, _past: Past) -> Verdict:
+    """Find padding among the supervised labels."""
+    samples = [facts for evidence in pool for facts in evidence.samples if facts.pad is not None]
+    if not any(map(_is_padded, samples)):
+        return CLEAN
+    specials = samples[0].specials
+    count, supervised = sum(facts.pad or 0 for facts in samples), sum(facts.supervised for facts in samples)
+    if not count or {*specials.pad} & {*specials.eos, *specials.bos}:
+        return CLEAN  # an end token that pads as well may stand there by right
+    return Fault(
+        f"{count} of {supervised} supervised labels are padding ({_listed(specials.pad)})",
+        f"Set labels to {samples[0].ignore_index} wherever the attention mask is 0; as it is, the model learns to pad.",
+        {"padding": count, "supervised": supervised, "pad": list(specials.pad)},
+    )
+
+
+def _is_padded(facts: Facts) -> bool:
+    """Say whether padding stands at an end: one alone may part documents, and another vocabulary has none."""
+    pad, labels = facts.specials.pad, [token.label for token in facts.tokens]
+    return (
+        len(labels) > 1
+        and ({*labels[:2]} <= {*pad} or {*labels[-2:]} <= {*pad})
+        and all(token.read is None or token.read < facts.vocabulary for token in facts.tokens)
+    )

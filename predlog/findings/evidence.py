@@ -1,0 +1,195 @@
+"""What was captured beyond the records: the facts that findings are judged by."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+from predlog.findings.special_tokens import SpecialTokens
+
+# The places around a label that it is held against: 1 before, 1 after and 2 after.
+AROUND = (-1, 1, 2)
+# How many tokens of a record can show that they are all predicted the same.
+_SOME = 8
+
+
+class Shown(NamedTuple):
+    """One token shown, with the labels around it; None stands for what is not known, not finite or ignored.
+
+    `around` are the labels at the offsets `AROUND`.
+    """
+
+    position: int
+    label: int
+    prediction: int | None
+    read: int | None
+    label_logprob: float | None
+    prediction_logprob: float | None
+    around: tuple[int | None, ...]
+
+
+@dataclass(slots=True, eq=False)  # a frozen one takes four times as long to make
+class Facts:
+    """Counts over the supervised positions of one sample and codebook; None stands for what was not counted.
+
+    `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read. `copied` counts
+    the predictions that equal the input read where the label does not. `start` are the first inputs; `follower` is the
+    input after the one that the last supervised label stands for. `pad`, `eos` and `bos` count labels that are such
+    tokens.
+    """
+
+    sample: int
+    codebook: int | None
+    length: int
+    vocabulary: int
+    shift: int
+    ignore_index: int
+    specials: SpecialTokens
+    supervised: int
+    nonfinite: int
+    out_of_range: int
+    lowest: int
+    highest: int
+    fingerprint: tuple[int, ...]
+    matched: int | None
+    copied: int | None
+    equal: tuple[int, ...] | None
+    compared: tuple[int, ...] | None
+    start: tuple[int, ...]
+    follower: int | None
+    pad: int | None
+    eos: int | None
+    bos: int | None
+    tokens: tuple[Shown, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Evidence:
+    """The facts of one stream and codebook at one step, one for each sample, and what they add up to.
+
+    `is_trained` says that gradients were wanted; `widest` is the largest number of supervised positions of a sample in
+    any codebook. `equal` and `compared` are as in `Facts`. `copies` are how many predictions equal the input read where
+    the label does not, and how many labels do not: among all supervised positions where they were counted, else among
+    those shown. `commonest` is how many predictions shown are the same token.
+    """
+
+    step: int
+    samples: tuple[Facts, ...]
+    is_trained: bool
+    widest: int
+    supervised: int
+    equal: tuple[int, ...] | None
+    compared: tuple[int, ...] | None
+    copies: tuple[int, int]
+    sums: "Sums"
+    commonest: int
+
+    @staticmethod
+    def of(step: int, samples: tuple[Facts, ...], *, is_trained: bool = True, widest: int = 0) -> "Evidence":
+        """Add up what is known of the samples."""
+        sums = Sums.of([token for one in samples for token in one.tokens])
+        return Evidence(
+            step=step,
+            samples=samples,
+            is_trained=is_trained,
+            widest=widest,
+            supervised=sum(one.supervised for one in samples),
+            equal=added(one.equal for one in samples),
+            compared=added(one.compared for one in samples),
+            copies=_copies(samples),
+            sums=sums,
+            # One prediction is always the commonest of one.
+            commonest=max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0,
+        )
+
+
+def _copies(samples: Sequence[Facts]) -> tuple[int, int]:
+    copied = copyable = 0
+    for one in samples:
+        if one.copied is not None and one.equal is not None:
+            copied += one.copied
+            copyable += one.supervised - one.equal[0]
+        else:
+            others = [token for token in one.tokens if token.read is not None and token.read != token.label]
+            copyable += len(others)
+            copied += sum(token.prediction == token.read for token in others)
+    return copied, copyable
+
+
+class Sums(NamedTuple):
+    """Sums over tokens: how many, how many right, and what the model itself expected.
+
+    `expected` adds up the probabilities that the model gave its predictions: a model that was trained on such pairs is
+    right about as often. `variance` is that of the number of right ones, if it were. `informative`, `hits` and
+    `right_there` are for each offset in `AROUND`, over the tokens whose label there is known and another one: how
+    many there are, how many predictions equal the label there, and how many the token's own. `loss` and `squares` are
+    of the labels' losses in nats.
+    """
+
+    tokens: int
+    right: int
+    expected: float
+    variance: float
+    loss: float
+    squares: float
+    informative: tuple[int, ...]
+    hits: tuple[int, ...]
+    right_there: tuple[int, ...]
+    labels: tuple[int, ...]
+    predictions: tuple[int, ...]
+
+    @staticmethod
+    def of(tokens: Sequence[Shown]) -> "Sums":
+        """Add up the tokens that have finite numbers."""
+        right = 0
+        expected = variance = loss = squares = 0.0
+        informative, hits, right_there = [0, 0, 0], [0, 0, 0], [0, 0, 0]
+        labels: list[int] = []
+        predictions: list[int] = []
+        for _, label, prediction, _, label_logprob, prediction_logprob, around in tokens:
+            if prediction is None or label_logprob is None or prediction_logprob is None:
+                continue
+            labels.append(label)
+            predictions.append(prediction)
+            probability = math.exp(prediction_logprob)
+            is_right = prediction == label
+            right += is_right
+            expected += probability
+            variance += probability * (1 - probability)
+            loss -= label_logprob
+            squares += label_logprob * label_logprob
+            for place, other in enumerate(around):
+                if other is not None and other != label:
+                    informative[place] += 1
+                    hits[place] += prediction == other
+                    right_there[place] += is_right
+        return Sums(
+            len(labels), right, expected, variance, loss, squares,
+            tuple(informative), tuple(hits), tuple(right_there), tuple(labels), tuple(predictions),
+        )  # fmt: skip
+
+    @property
+    def at_most(self) -> float:
+        """The mean loss, and one and a half of its standard errors more: a lucky draw is not taken for a good model."""
+        mean = self.loss / self.tokens
+        return mean + 1.5 * math.sqrt(max(self.squares / self.tokens - mean * mean, 0.0) / self.tokens)
+
+    @staticmethod
+    def together(parts: "Sequence[Sums]") -> "Sums":
+        """Add sums up."""
+        tokens, right, expected, variance, loss, squares, informative, hits, right_there, labels, predictions = zip(
+            *parts, strict=True
+        )
+        return Sums(
+            sum(tokens), sum(right), sum(expected), sum(variance), sum(loss), sum(squares),
+            added(informative) or (0, 0, 0), added(hits) or (0, 0, 0), added(right_there) or (0, 0, 0),
+            tuple(chain.from_iterable(labels)), tuple(chain.from_iterable(predictions)),
+        )  # fmt: skip
+
+
+def added(columns: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+    """Add columns up, those that are known; None where none is."""
+    known = [column for column in columns if column is not None]
+    return tuple(map(sum, zip(*known, strict=True))) if known else None

@@ -1,0 +1,88 @@
+"""What a rule is, what it answers, and how sure is sure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal, NamedTuple
+
+from predlog.findings.evidence import Evidence, Sums
+
+
+# --- what a rule says ---------------------------------------------------------------------------------------------
+class Clean(Enum):
+    """The evidence sufficed, and shows no such fault; or none by itself, and none that was found before as gone."""
+
+    CLEAN = "clean"
+    NO_BETTER = "no better"
+
+
+CLEAN: Final = Clean.CLEAN
+NO_BETTER: Final = Clean.NO_BETTER
+
+
+class Fault(NamedTuple):
+    """What is wrong, how to mend it, and the numbers that show it."""
+
+    what: str
+    mend: str
+    evidence: Mapping[str, Any]
+
+
+class Past(NamedTuple):
+    """What is known of a stream and codebook from earlier records.
+
+    `best` is the lowest mean loss (nats a token) of any 64 tokens or more before, with what their scatter allows on
+    top, None where there were none yet; `first` are the sums of the first 64. `supervised` counts the supervised
+    positions of all samples before, `records` the logged steps, and `known` are the labels that were ever predicted.
+    """
+
+    first_step: int
+    best: float | None = None
+    supervised: int = 0
+    records: int = 0
+    first: Sums | None = None
+    known: AbstractSet[int] = frozenset()
+
+
+Verdict = Fault | Clean | None
+Pool = Sequence[Evidence]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A finding's code, and the function that finds it.
+
+    A symptom is kept back while an error that is certain stands, or a symptom further up in the list: it would follow
+    from it. After it found nothing, a rule that looks back keeps the latest records, one fewer than that; the others
+    begin anew.
+    """
+
+    code: str
+    level: Literal["error", "warning"]
+    is_certain: bool
+    is_symptom: bool
+    says: str
+    judge: Callable[[Pool, Past], Verdict]
+    looks_back: int = 0
+
+
+# --- how sure is sure ---------------------------------------------------------------------------------------------
+
+# The share of supervised labels that must equal the inputs, and how many must differ from the next one, as they should
+# not. The same number is asked for wherever a handful would be too few.
+ALL_BUT_FEW = 0.98
+CLEARLY_MORE = 8
+# The share of samples without labels that is no accident, and of how many.
+NEARLY_ALL = 0.9
+MANY_SAMPLES = 16
+# Tokens that a statistical rule wants to see.
+ENOUGH = 64
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return f"token{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
+
+
+def _shift(pool: Pool) -> int:
+    return pool[0].samples[0].shift

@@ -1,0 +1,105 @@
+"""Which token ids pad, end and begin a text, as far as it is known, stream by stream."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from predlog.errors import SettingError
+
+Thing = TypeVar("Thing")
+ROLES = ("pad", "eos", "bos")
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Ids by their role, and all ids that are special; empty where not known.
+
+    `size` is the number of ids that the tokenizer knows, where there is one.
+    """
+
+    pad: tuple[int, ...] = ()
+    eos: tuple[int, ...] = ()
+    bos: tuple[int, ...] = ()
+    every: frozenset[int] = field(default_factory=frozenset)
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PerStream(Generic[Thing]):
+    """Something that belongs to a stream: one for all that have no codebooks, or one for each name.
+
+    A text tokenizer says nothing about audio codes, so what is given alone is not used for codebooks. A name also
+    stands for the streams that end in it: "text" for "eval/text".
+    """
+
+    alone: Thing | None = None
+    by_name: Mapping[str, Thing] = field(default_factory=dict)
+
+    def of(self, stream: str, *, has_codebooks: bool) -> Thing | None:
+        """Give what belongs to the stream, or None."""
+        if stream in self.by_name:
+            return self.by_name[stream]
+        if (last := stream.rpartition("/")[2]) in self.by_name:
+            return self.by_name[last]
+        return None if has_codebooks else self.alone
+
+
+def per_stream(given: Any, made: Callable[[Any], Thing]) -> PerStream[Thing]:
+    """Make one thing of `given`, or one of each value where it maps names of streams to them."""
+    if given is None:
+        return PerStream()
+    if isinstance(given, Mapping) and not _is_of_roles(given):
+        if not all(isinstance(name, str) for name in given):
+            raise SettingError(f"{next(iter(given))!r} must be the name of a stream, such as 'text' or 'audio'")
+        return PerStream(by_name={name: made(one) for name, one in given.items() if one is not None})
+    return PerStream(alone=made(given))
+
+
+def _is_of_roles(given: Mapping[Any, Any]) -> bool:
+    # A name of a stream stands for something; a role, known or misspelt, for an id.
+    return set(given) <= set(ROLES) or any(isinstance(value, int | list | tuple) for value in given.values())
+
+
+def special_tokens(given: Any) -> SpecialTokens:
+    """Give the special tokens of a tokenizer, or of a mapping from pad, eos and bos to ids.
+
+    Raises SettingError where `given` is neither.
+    """
+    if isinstance(given, Mapping):
+        ids = {role: _ids(role, value) for role, value in given.items()}
+        pad, eos, bos = (ids.get(role, ()) for role in ROLES)
+        return SpecialTokens(pad, eos, bos, frozenset((*pad, *eos, *bos)))
+    found = of_tokenizer(given)
+    if found is None:
+        raise SettingError(
+            f"special_tokens={given!r} must be a tokenizer, a mapping such as {{'pad': 0, 'eos': 2, 'bos': 1}}, "
+            "or one of these for each stream: {'text': tokenizer}"
+        )
+    return found
+
+
+def of_tokenizer(tokenizer: Any) -> SpecialTokens | None:
+    """Give what a Hugging Face tokenizer or a `tokenizers.Tokenizer` knows; None for anything else.
+
+    The latter knows which of its tokens are special, and not what for.
+    """
+    owner = getattr(tokenizer, "__self__", tokenizer)  # `tokenizer.decode` means the tokenizer
+    if hasattr(owner, "all_special_ids"):
+        pad, eos, bos = (_ids(role, getattr(owner, f"{role}_token_id", None)) for role in ROLES)
+        return SpecialTokens(pad, eos, bos, frozenset(owner.all_special_ids), len(owner))
+    if hasattr(owner, "get_added_tokens_decoder"):
+        added = owner.get_added_tokens_decoder()
+        special = frozenset(number for number, token in added.items() if token.special)
+        return SpecialTokens(every=special, size=owner.get_vocab_size())
+    return None
+
+
+def _ids(role: str, value: Any) -> tuple[int, ...]:
+    if role not in ROLES:
+        raise SettingError(f"special_tokens has no role {role!r}: name pad, eos and bos")
+    if value is None:
+        return ()
+    listed = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    if not all(type(one) is int and 0 <= one < 2**31 for one in listed):
+        raise SettingError(f"special_tokens: {role}={value!r} must be a token id, or a list of them")
+    return listed

@@ -1,0 +1,288 @@
+"""What can be wrong with a pair: one small pure rule a finding.
+
+A rule is given the evidence of one stream and codebook at one logged step, or at several in a row, and answers with a
+`Fault`, with `CLEAN`, with `NO_BETTER`, or with None where it can't tell yet and wants to see more. A rule that can't
+be sure says nothing. *Certain* rules go by shapes, labels and inputs and mostly decide on the first record.
+*Statistical* rules go by predictions, pooled over records, with a margin, over tokens that can tell one explanation
+from another.
+
+What a healthy model can't be is confidently wrong: trained on such pairs by likelihood, it is right about as often as
+its own probabilities say. Early in training, on repetitive data or in a noisy codebook its predictions may copy, repeat
+or collapse, yet with probabilities that match. So the statistical rules ask for both.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from predlog.findings.evidence import AROUND, Evidence, Facts, Sums, added
+from predlog.findings.rule import (
+    ALL_BUT_FEW,
+    CLEAN,
+    CLEARLY_MORE,
+    ENOUGH,
+    MANY_SAMPLES,
+    NO_BETTER,
+    Fault,
+    Past,
+    Pool,
+    Verdict,
+    _listed,
+    _shift,
+)
+
+# How many standard deviations fewer right predictions than the model expected are no accident.
+SIGMAS = 6.0
+# How often the predictions must be what they shouldn't.
+SUSPICIOUS_HITS = 0.25
+SUSPICIOUS_COPIES = 0.5
+# Beyond this share a label that repeats the input is so common that predicting it is sound.
+COMMON_REPEATS = 0.2
+ONE_TOKEN_NEARLY_EVERYWHERE = 0.9
+# Nats a token that a model has lost since its best.
+HAS_LOST = 0.5
+# A mean loss of at least this share of ln V is chance; nothing learnt in so many steps is no slow start.
+CHANCE = 0.97
+LONG = 1000
+MANY_RECORDS = 200
+# A mean loss of so many times ln V is that of weights which nobody has trained.
+UNTRAINED = 3.0
+SAME_BATCHES = 5
+# Records that show whether something stays.
+SEVERAL = 8
+
+
+# --- statistical rules --------------------------------------------------------------------------------------------
+def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
+    """Find that the inputs of many samples go on with an end token which no label stands for."""
+    samples = [facts for evidence in pool for facts in evidence.samples if facts.eos is not None]
+    ends = samples[0].specials.eos if samples else ()
+    ended = [facts for facts in samples if facts.follower in ends and _should_end(facts)]
+    if not ended or any(facts.eos for facts in samples):
+        return CLEAN
+    equal, compared = added(facts.equal for facts in samples), added(facts.compared for facts in samples)
+    if equal is None or compared is None or equal[1] < ALL_BUT_FEW * compared[1]:
+        return CLEAN  # labels that are not the next inputs need no end
+    if len(ended) < MANY_SAMPLES:
+        return None
+    return Fault(
+        f"the inputs of {len(ended)} samples go on with the end token ({_listed(ends)}), and no label "
+        "stands for it, so the model never learns to stop",
+        "Where the end token pads as well, masking the padding masks it too: mask by the attention mask, or pad with "
+        "another token.",
+        {"samples": len(ended), "eos": list(ends)},
+    )
+
+
+def _should_end(facts: Facts) -> bool:
+    # Who trains on one token, such as yes or no, does not want it to go on; a turn may end with a token of its own.
+    return facts.supervised > 2 and not {token.label for token in facts.tokens[-2:]} & facts.specials.every
+
+
+def prediction_misaligned(pool: Pool, past: Past) -> Verdict:
+    """Find confident predictions that are wrong where they stand, and right at another offset."""
+    if _tokens(pool) < ENOUGH:
+        return None
+    sums = _sums(pool)
+    open_still = False
+    for place in sorted(range(len(AROUND)), key=lambda one: -sums.hits[one]):
+        informative, hits, right = sums.informative[place], sums.hits[place], sums.right_there[place]
+        if informative < ENOUGH:
+            open_still |= sums.tokens < 4 * ENOUGH
+            continue
+        offset = AROUND[place]
+        if hits < SUSPICIOUS_HITS * informative or hits < 4 * right + CLEARLY_MORE or not _is_sure_and_wrong(sums):
+            continue
+        if offset < 0 and _may_be_copying(pool, sums, hits / informative, past):
+            continue
+        return _misaligned(pool, offset, hits, right, informative)
+    return None if open_still else CLEAN
+
+
+def _misaligned(pool: Pool, offset: int, hits: int, right: int, informative: int) -> Fault:
+    shift = _shift(pool)
+    where = f"{abs(offset)} position{'s' * (abs(offset) > 1)} {'later' if offset > 0 else 'earlier'}"
+    fitting = shift + offset
+    if _are_next_inputs(pool):
+        mend = (
+            "The labels are the next inputs, as they should be, so the loss sees others: look whether it shifts twice."
+        )
+    elif fitting >= 0:
+        mend = f"shift={fitting} would fit: pass it, if the loss goes by it too, or else mend the labels of the loss."
+    else:
+        mend = (
+            "The labels lie ahead of the logits: hand over labels that are not shifted, or logits of the next position."
+        )
+    return Fault(
+        f"predictions equal the label {where} ({hits} of {informative} tokens), not their own ({right})",
+        mend,
+        {"offset": offset, "hits": hits, "right": right, "tokens": informative, "shift": shift, "fitting": fitting},
+    )
+
+
+def _are_next_inputs(pool: Pool) -> bool:
+    equal, compared = added(one.equal for one in pool), added(one.compared for one in pool)
+    return equal is not None and compared is not None and equal[1] >= ALL_BUT_FEW * compared[1] > 0
+
+
+def _may_be_copying(pool: Pool, sums: Sums, share: float, past: Past) -> bool:
+    # The label before is, in next-token training, the input: what predicts that copies. With inputs there is a rule
+    # for it. Without, an untrained model whose head is its embedding does so too, until it has learnt.
+    if any(evidence.equal is not None for evidence in pool) or sums.loss > UNTRAINED * sums.tokens * _chance(pool):
+        return True
+    return share > 0.9 and not _has_lost(sums, past, _chance(pool))
+
+
+def copying_inputs(pool: Pool, past: Past) -> Verdict:
+    """Find confident predictions that equal the inputs where the labels don't, of a model that has been better."""
+    copied, copyable = (sum(column) for column in zip(*(evidence.copies for evidence in pool), strict=True))
+    if not any(evidence.equal is not None for evidence in pool):
+        return CLEAN
+    if copyable < ENOUGH or _tokens(pool) < ENOUGH:
+        return None
+    sums = _sums(pool)
+    repeated = sum(evidence.equal[0] for evidence in pool if evidence.equal)
+    supervised = sum(evidence.supervised for evidence in pool)
+    if copied < SUSPICIOUS_COPIES * copyable or repeated > COMMON_REPEATS * supervised or not _is_sure_and_wrong(sums):
+        return CLEAN
+    if not _has_lost(sums, past, _chance(pool)):
+        return CLEAN  # an untrained model whose head is its embedding predicts its input
+    return Fault(
+        f"predictions equal the inputs where the labels don't ({copied} of {copyable} tokens), so the model has learnt "
+        "to copy",
+        "The pair is right, so the loss sees another one: look whether it shifts its labels.",
+        {"copied": copied, "tokens": copyable, "loss": _rounded(sums.loss / sums.tokens)},
+    )
+
+
+def collapsed(pool: Pool, past: Past) -> Verdict:
+    """Find one token predicted nearly everywhere while the labels vary."""
+    tokens = _tokens(pool)
+    if tokens < ENOUGH or len(pool) < SEVERAL:
+        return None
+    # Which token it is may change from step to step.
+    count = sum(evidence.commonest for evidence in pool)
+    if count < ONE_TOKEN_NEARLY_EVERYWHERE * tokens:
+        return CLEAN
+    sums = _sums(pool)
+    if not vary(sums.labels):
+        return CLEAN
+    had_learnt = 2 * sum(label in past.known for label in sums.labels) >= len(sums.labels)
+    if not _is_sure_and_wrong(sums) and not (had_learnt and _has_lost(sums, past, _chance(pool))):
+        return NO_BETTER  # so does each model that has learnt which token is the most frequent, and nothing more yet
+    labels = len(set(sums.labels))
+    which = [token for token, _ in Counter(sums.predictions).most_common(3)]
+    return Fault(
+        f"nearly all predictions of a record are one and the same ({count} of {sums.tokens}, {_listed(which)}), where "
+        f"{labels} different labels stand",
+        "Look at the learning rate and at the gradients: a step that was too large does this. Go back to a checkpoint.",
+        {
+            "predicted": which, "count": count, "tokens": sums.tokens, "labels": labels,
+            "loss": _rounded(sums.loss / sums.tokens),
+        },
+    )  # fmt: skip
+
+
+def at_chance(pool: Pool, past: Past) -> Verdict:
+    """Find a mean loss of the tokens shown that stays at ln V or above, and never was better."""
+    if _tokens(pool) < ENOUGH:
+        return None
+    sums = _sums(pool)
+    vocabulary = pool[0].samples[0].vocabulary
+    chance = _chance(pool)
+    loss = sums.loss / sums.tokens
+    if vocabulary < 4 or loss < CHANCE * chance or (past.best is not None and past.best < CHANCE * chance):
+        return CLEAN
+    if not _has_learnt_nothing_for_long(pool, past, loss):
+        if not (_is_sure_and_wrong(sums) and _is_sure_and_wrong(past.first or sums)):
+            return CLEAN  # so does each model that has just begun
+        if sums.tokens < 4 * ENOUGH or len(pool) < SEVERAL:
+            return None
+        if _is_improving(pool, past) or _copies_most(pool, sums):
+            return CLEAN
+    return Fault(
+        f"the mean loss of the tokens shown stays at {loss:.2f}, and guessing among {vocabulary} tokens costs "
+        f"{chance:.2f}",
+        "The labels may belong to another tokenizer, another sample or another shift, or the weights that were loaded "
+        "are not the model's; with a fresh model, look whether the optimizer has its parameters.",
+        {"loss": _rounded(loss), "chance": _rounded(chance), "tokens": sums.tokens, "vocabulary": vocabulary},
+    )
+
+
+def _has_learnt_nothing_for_long(pool: Pool, past: Past, loss: float) -> bool:
+    is_long = pool[-1].step - past.first_step >= LONG and past.records >= MANY_RECORDS
+    return is_long and loss >= _chance(pool) and past.best is not None and past.best >= _chance(pool)
+
+
+def same_batch(pool: Pool, _past: Past) -> Verdict:
+    """Find the same labels at every logged step of a training."""
+    if not all(evidence.is_trained for evidence in pool):
+        return CLEAN  # evaluating the same batch again and again is what one does
+    newest = pool[-1]
+    fingerprints = {tuple(facts.fingerprint for facts in evidence.samples) for evidence in pool}
+    if len(fingerprints) > 1 or not _tells(newest):
+        return CLEAN
+    if len({evidence.step for evidence in pool}) < SAME_BATCHES:
+        return None
+    return Fault(
+        f"the same labels come back at each of the last {SAME_BATCHES} logged steps",
+        "Look whether the loader starts again with the same seed for every step; where an epoch is a few steps long, "
+        "let `every` be no multiple of it.",
+        {"steps": [evidence.step for evidence in pool], "supervised": newest.supervised},
+    )
+
+
+def _tells(evidence: Evidence) -> bool:
+    # Numbers of samples, as in contrastive training, are the same for every batch; so may be a few short answers.
+    if len({token.label - token.position for facts in evidence.samples for token in facts.tokens}) == 1:
+        return False
+    seen = {one for facts in evidence.samples for token in facts.tokens for one in (token.label, token.read)}
+    return len(seen - {None}) >= CLEARLY_MORE
+
+
+def vary(labels: Sequence[int]) -> bool:
+    """Say whether no label makes up more than half of them."""
+    return max(Counter(labels).values(), default=0) <= 0.5 * len(labels)
+
+
+def _tokens(pool: Pool) -> int:
+    return sum(evidence.sums.tokens for evidence in pool)
+
+
+def _sums(pool: Pool) -> Sums:
+    return pool[0].sums if len(pool) == 1 else Sums.together([evidence.sums for evidence in pool])
+
+
+def _rounded(loss: float) -> float:
+    return round(loss, 4)
+
+
+def _is_sure_and_wrong(sums: Sums) -> bool:
+    """Say whether a model that knew such pairs could be right so seldom with such probabilities."""
+    missing = sums.expected - sums.right
+    return missing > SIGMAS * math.sqrt(sums.variance + 1) and sums.expected > 3 * sums.right
+
+
+def _has_lost(sums: Sums, past: Past, chance: float) -> bool:
+    # Who never was better than guessing has nothing to lose.
+    return past.best is not None and past.best <= 1.1 * chance and sums.loss / sums.tokens > past.best + HAS_LOST
+
+
+def _chance(pool: Pool) -> float:
+    """Give what guessing costs, in nats a token."""
+    return math.log(pool[0].samples[0].vocabulary)
+
+
+def _is_improving(pool: Pool, past: Past) -> bool:
+    sums = _sums(pool)
+    if past.first is not None and sums.loss / sums.tokens < 0.93 * past.first.loss / past.first.tokens:
+        return True
+    earlier, later = _sums(pool[: len(pool) // 2]), _sums(pool[len(pool) // 2 :])
+    return later.loss / max(later.tokens, 1) < 0.95 * earlier.loss / max(earlier.tokens, 1)
+
+
+def _copies_most(pool: Pool, sums: Sums) -> bool:
+    copied, copyable = (sum(column) for column in zip(*(evidence.copies for evidence in pool), strict=True))
+    return copied > SUSPICIOUS_COPIES * max(copyable, 1) or sums.hits[0] > SUSPICIOUS_COPIES * max(
+        sums.informative[0], 1
+    )

@@ -1,0 +1,42 @@
+"""By how many positions the labels lead the logits in the loss of a Hugging Face model, as its own source says.
+
+The name of a class does not tell: BART's causal model takes labels that are shifted, and so may a model of one's own.
+"""
+
+import re
+from typing import Any
+
+from predlog.integrations._hf import source
+
+# What these losses, which transformers gives its models, do themselves.
+_LOSSES = {"ForCausalLMLoss": 1, "ForMaskedLMLoss": 0}
+_ITS_OWN = re.compile(r"self\.loss_function\(|cross_entropy|CrossEntropy|nll_loss|NLLLoss")
+_SHIFTED = re.compile(r"\blabels\[(?:\.\.\.|:), 1:\]")
+_AS_GIVEN = re.compile(r"\blabels\.(?:view|reshape|flatten)\(")
+# What else may move labels against logits, so that it is not known how: logits that begin later, too.
+_LATER = re.compile(r"\w:-1\b")
+_OTHERWISE = re.compile(r":-1\b|\broll\(|\bpad\(|\bshift\w*\(|^\s*labels = (?!labels\.to\()", re.MULTILINE)
+
+
+def shift(model: Any) -> int | None:
+    """Give by how many positions the labels lead the logits; None where the model's loss does not tell."""
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return 0
+    for kind in source.classes(type(model)):
+        found = source.forwards(kind)
+        if not found:
+            return None  # what it does is not to be seen
+        for text in found:
+            if _ITS_OWN.search(text) is not None or ("loss" in text and "super().forward(" not in text):
+                return _read(model, text)
+    return None
+
+
+def _read(model: Any, text: str) -> int | None:
+    if "self.loss_function(" in text:
+        return _LOSSES.get(getattr(model.loss_function, "__name__", ""))
+    if _LATER.search(text) is not None:
+        return None
+    if _SHIFTED.search(text) is not None:
+        return 1
+    return 0 if _AS_GIVEN.search(text) is not None and _OTHERWISE.search(text) is None else None

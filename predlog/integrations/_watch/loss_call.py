@@ -1,0 +1,125 @@
+"""A call of `cross_entropy` or `linear_cross_entropy` → the pair that `compare` takes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from predlog._runtime.torch_state import alone, obstacle
+from predlog.capture.pair import as_tensor
+from predlog.capture.projection import Projection
+from predlog.errors import PairError
+from predlog.integrations._watch import autograd_rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """What `compare` takes, at shift 0, of what a loss was called with."""
+
+    logits: object
+    labels: object
+    layout: str | None
+    inputs: object
+    ignore_index: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """Logits, or hidden states where there is a head, and the labels, as the loss was given them."""
+
+    rows: object
+    labels: object
+    ignore_index: Any
+    weight: object = None
+    bias: object = None
+
+
+def _of_cross_entropy(
+    input: object,  # noqa: A002 - torch's names
+    target: object,
+    weight: object = None,  # noqa: ARG001 - in the way of what follows
+    size_average: object = None,  # noqa: ARG001
+    ignore_index: object = -100,
+    *_rest: object,
+    **_more: object,
+) -> _Call:
+    return _Call(input, target, ignore_index)
+
+
+def _of_linear_cross_entropy(
+    input: object,  # noqa: A002 - torch's names
+    linear_weight: object,
+    target: object,
+    *,
+    linear_bias: object = None,
+    ignore_index: object = None,
+    **_more: object,
+) -> _Call:
+    return _Call(input, target, -100 if ignore_index is None else ignore_index, linear_weight, linear_bias)
+
+
+_READERS: dict[Any, Any] = {functional.cross_entropy: _of_cross_entropy}
+
+if hasattr(functional, "linear_cross_entropy"):
+    _READERS[functional.linear_cross_entropy] = _of_linear_cross_entropy
+LOSSES = tuple(_READERS)
+
+
+def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> Heard | str:
+    """Give the pair that a loss was called with, or say why there is none to show.
+
+    `ids` are what the model read, [b, t], if that is known. They belong to the pair only where it is shown that its
+    rows are rows of the same positions.
+    """
+    call: _Call = _READERS[loss](*args, **kwargs)
+    as_it_is = Heard(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
+    try:
+        rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
+    except PairError:
+        return as_it_is  # for `compare` to say
+    if obstacle() is not None:
+        return as_it_is
+    if labels.is_floating_point():
+        return f"labels {list(labels.shape)} are probabilities, which have no ids to show"
+    if rows.ndim > 3 or (call.weight is not None and getattr(call.weight, "ndim", 2) != 2):
+        return f"logits for labels {list(labels.shape)} have further axes, whose meaning nothing shows"
+    came_from = _origin(rows) if rows.ndim > 1 else None
+    inputs = None
+    with alone():
+        if came_from is not None:
+            inputs = _inputs(ids, came_from)
+        if rows.ndim == 3:
+            return Heard(_of_head(call, rows.detach()), labels, "b v t, b t", inputs, call.ignore_index)
+        rows, labels = rows.detach(), labels.detach()
+        if rows.ndim == 1 and labels.ndim == 0:
+            rows, labels = rows.unsqueeze(0), labels.unsqueeze(0)
+        elif came_from is not None and labels.shape == rows.shape[:1] and not _is_transposed(ids, came_from):
+            shape = (came_from.samples, came_from.length)
+            rows, labels = rows.unflatten(0, shape), labels.unflatten(0, shape)
+        return Heard(_of_head(call, rows), labels, None, inputs, call.ignore_index)
+
+
+def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
+    """Say whether the ids show that the rows lie time first, so that their first axis has no samples."""
+    shape = (came_from.samples, came_from.whole)
+    return ids is not None and tuple(ids.shape) == shape[::-1] != shape
+
+
+def _of_head(call: _Call, rows: object) -> object:
+    return rows if call.weight is None else Projection(rows, call.weight, call.bias)
+
+
+def _origin(rows: Tensor) -> autograd_rows.Origin | None:
+    try:
+        return autograd_rows.origin(rows)
+    except Exception:  # noqa: BLE001 - no torch promises what its graph looks like, and nothing depends on it
+        return None
+
+
+def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin) -> Tensor | None:
+    """Give the ids that were read where the rows come from, if these are of the same positions."""
+    start = came_from.start
+    if ids is None or start is None or tuple(ids.shape) != (came_from.samples, came_from.whole):
+        return None
+    return ids.detach()[:, start : start + came_from.length]

@@ -1,0 +1,263 @@
+"""Watch a module: what `cross_entropy` is called with inside of its forward is compared, on due steps. Experimental."""
+
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.compiler import is_dynamo_compiling
+from torch.overrides import TorchFunctionMode
+
+from predlog._runtime import torch_state
+from predlog._runtime.torch_state import is_in_backward, is_traced
+from predlog.integrations._watch.loss_call import LOSSES, Heard, heard
+from predlog.integrations._watch.step_counter import Steps
+from predlog.recorder import default
+from predlog.recorder.recorder import Recorder
+
+# Beyond which a step's calls are taken for something else than streams.
+_MOST_CALLS = 64
+_MEND = "call predlog.compare(logits, labels, step) where both are at hand"
+
+
+@contextmanager
+def watch(
+    module: nn.Module,
+    *,
+    step: int | Callable[[], int] = 0,
+    accumulate: int = 1,
+    streams: Sequence[str] | None = None,
+    inputs: str | None = None,
+    recorder: Recorder | None = None,
+) -> Iterator[None]:
+    """Record what `cross_entropy` is called with while `module` is called, in training, on steps that are due.
+
+    Experimental: how it is called may change with any version, and it does not see every loss.
+
+    Within the context, each call of the module in training mode with gradients enabled is a step. On a step that is
+    due, the calls of `torch.nn.functional.cross_entropy` and `linear_cross_entropy` inside of it are handed to
+    `compare` as the loss gets them. Nothing of torch's is patched, and nothing is left behind, however it ends.
+
+    Args:
+        module: A model that makes its own loss, or a loss such as `torch.nn.CrossEntropyLoss()`: what has no parameters
+            is taken for a loss.
+        step: The number of the first step, or a callable that gives the number of the step at hand. Of several calls
+            with the same number the first is recorded.
+        accumulate: How many calls of the module make a step, where `step` is a number; the first is recorded.
+        streams: Names of the losses of one step, in the order of their calls; further ones are not recorded. Left out,
+            the first is "text", as in `compare`, and a model's others are "loss 1", "loss 2" and so on. The calls of a
+            *loss* that has n names make a step n by n.
+        inputs: The parameter of the module's forward that takes the ids which it reads, one for each position of its
+            logits, such as "idx". Left out, it is "input_ids" for Hugging Face's models without an encoder.
+        recorder: Left out, the default one, as `predlog.configure` makes it.
+
+    Raises:
+        SettingError: An argument makes no sense; the message says which and why.
+    """
+    watcher = _Watcher(module, Steps(module, step, accumulate, streams), inputs, recorder)
+    handles = [
+        module.register_forward_pre_hook(watcher.enter, with_kwargs=True),
+        # Before those of whoever has watched for longer: who came last leaves first.
+        module.register_forward_hook(watcher.leave, always_call=True, prepend=True),
+    ]
+    try:
+        yield
+        watcher.say_what_was_missed()
+    finally:
+        for handle in handles:
+            handle.remove()
+        watcher.close()
+
+
+class _Call(TorchFunctionMode):
+    """One call of the module, on a step that is due: it hands on what a loss is called with, and changes nothing."""
+
+    def __init__(self, recorder: Recorder, steps: Steps, number: int, place: int, ids: Tensor | None) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.number = number
+        self.compiled = torch_state.count()
+        self.seen = 0
+        self._steps = steps
+        self._place = place
+        self._ids = ids
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not is_dynamo_compiling() and func in LOSSES:
+            self._hear(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _hear(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        place = self._place + self.seen
+        self.seen += 1
+        name = self._steps.name(place)
+        if name is None:
+            return
+        try:
+            self._record(name, place, heard(loss, args, kwargs, self._ids if place == 0 else None))
+        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            self.recorder._refused(self.number, name, error)  # noqa: SLF001 - it raises where that was asked for
+
+    def _record(self, name: str, place: int, pair: Heard | str) -> None:
+        where = f"step {self.number}, stream {name!r}"
+        if isinstance(pair, str):
+            _say_once(self.recorder, pair, f"{where}: not recorded: {pair}; {_MEND}")
+        elif place >= _MOST_CALLS:
+            many = f"of the losses of one step, {_MOST_CALLS} are recorded: name those you want"
+            _say_once(self.recorder, many, f"{where}: {many}")
+        else:
+            self.recorder.compare(
+                pair.logits, pair.labels, self.number,
+                stream=name, layout=pair.layout, inputs=pair.inputs, ignore_index=pair.ignore_index,
+            )  # fmt: skip
+
+
+class _Watcher:
+    """What happens when a watched module is called, and when that call has ended."""
+
+    def __init__(self, module: nn.Module, steps: Steps, inputs: str | None, recorder: Recorder | None) -> None:
+        self._module = module
+        self._steps = steps
+        self._inputs = inputs
+        self._recorder = recorder
+        self._under_way: dict[int, _Call] = {}  # by thread
+        self._was_called = False
+        self._gave_up = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of a watched module is not watched.
+        return _asleep, ()
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Listen, if the call that begins is of a step that is due."""
+        # A compiler takes the answer for granted. A module that is not the one watched is a replica, or a copy.
+        if is_dynamo_compiling() or module is not self._module:
+            return
+        # Nothing is trained without gradients; in a backward something is computed again.
+        if not module.training or not torch.is_grad_enabled() or is_in_backward():
+            return
+        self._was_called = True
+        self._stop_listening()  # to a call that was interrupted
+        recorder = None
+        try:
+            recorder = default.current() if self._recorder is None else self._recorder
+            number, place = self._steps.next()
+            if number % recorder._every or place >= self._steps.together:  # noqa: SLF001 - the gate is the recorder's
+                return
+            if not is_traced() and recorder._is_recording() and self._can_listen(recorder):  # noqa: SLF001
+                self._listen(_Call(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
+        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            if recorder is not None:
+                recorder._refused(None, "text", error)  # noqa: SLF001
+
+    def leave(self, *_call: Any) -> None:
+        """Stop listening, and say it where there was nothing to hear."""
+        if is_dynamo_compiling() or (call := self._stop_listening()) is None:
+            return
+        if call.compiled != torch_state.count():
+            self._give_up(call.recorder, "calls functions that torch.compile compiles")
+        elif not call.seen and sys.exception() is None:
+            _say_once(
+                call.recorder,
+                "nothing heard",
+                f"step {call.number}: {self._name} called no cross_entropy that predlog.watch can see: its loss is "
+                f"compiled, fused, written by hand, or made elsewhere; {_MEND}, or watch the module that makes it",
+            )
+
+    def say_what_was_missed(self) -> None:
+        """Say it where there was no call at all."""
+        if self._was_called:
+            return
+        recorder = default.current() if self._recorder is None else self._recorder
+        if recorder._is_recording():  # noqa: SLF001 - other ranks say nothing
+            _say_once(
+                recorder,
+                "never called",
+                f"predlog.watch saw no call of {self._name} in training mode: was another module called, or one "
+                f"that was compiled with this one inside? {_MEND}",
+            )
+
+    def close(self) -> None:
+        """Stop listening to whatever was interrupted in this thread."""
+        self._stop_listening()
+
+    @property
+    def _name(self) -> str:
+        return type(self._module).__name__
+
+    def _can_listen(self, recorder: Recorder) -> bool:
+        # Whoever listens is a part of what compiled code is guarded by, and would have it compiled anew.
+        if not self._gave_up and torch_state.has_compiled_parts(self._module):
+            self._give_up(recorder, "has parts that torch.compile compiles")
+        return not self._gave_up
+
+    def _give_up(self, recorder: Recorder, why: str) -> None:
+        self._gave_up = True
+        _say_once(
+            recorder,
+            why,
+            f"{self._name} {why}, so predlog.watch leaves it alone from now on; {_MEND}, or watch the loss",
+        )
+
+    def _listen(self, call: _Call) -> None:
+        self._under_way[threading.get_ident()] = call
+        call.__enter__()  # type: ignore[no-untyped-call]
+
+    def _stop_listening(self) -> _Call | None:
+        call = self._under_way.pop(threading.get_ident(), None) if self._under_way else None
+        if call is not None:
+            _remove(call)
+        return call
+
+    def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """Give the ids that the model is called with, if they are known and are ids."""
+        name = _usual_inputs(self._module) if self._inputs is None else self._inputs
+        call = {**dict(zip(_parameters(self._module), args, strict=False)), **kwargs}
+        if self._inputs is not None and name not in call:
+            _say_once(
+                recorder, "inputs", f"inputs={name!r} is no argument of {self._name} as it is called: {', '.join(call)}"
+            )
+        found = call.get(name) if name is not None else None
+        is_ids = isinstance(found, Tensor) and not found.is_floating_point() and not found.is_complex()
+        return found if is_ids and found.ndim == 2 else None  # type: ignore[union-attr]
+
+
+def _asleep() -> _Watcher:
+    nobody = nn.Module()
+    return _Watcher(nobody, Steps(nobody, 0, 1, None), None, None)
+
+
+def _remove(listener: TorchFunctionMode) -> None:
+    """Take a mode off the stack, wherever on it that is."""
+    others = []
+    for _ in range(torch._C._len_torch_function_stack()):  # noqa: SLF001 - as TorchFunctionMode itself does
+        top = torch._C._pop_torch_function_stack()  # noqa: SLF001
+        if top is listener:
+            break
+        others.append(top)
+    for other in reversed(others):
+        torch._C._push_on_torch_function_stack(other)  # noqa: SLF001
+
+
+def _usual_inputs(module: nn.Module) -> str | None:
+    """Name the parameter that takes what is read at each position, where the model's own configuration tells."""
+    while isinstance(inner := getattr(module, "module", None), nn.Module):  # of a wrapper such as DDP
+        module = inner
+    config = getattr(module, "config", None)
+    return "input_ids" if getattr(config, "is_encoder_decoder", None) is False else None
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except Exception:  # noqa: BLE001 - a foreign object's own code
+        return []
+
+
+def _say_once(recorder: Recorder, kind: str, message: str) -> None:
+    recorder._notices.say_once(f"watch: {kind}", message)  # noqa: SLF001 - what it says is said once a recorder

@@ -1,0 +1,150 @@
+"""structlog processors that change predlog's events, or pass them on to the host's own logger.
+
+Each takes `(logger, method_name, event_dict)` and gives the event back, as structlog's own do:
+https://www.structlog.org/en/stable/processors.html
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from predlog._runtime.notices import Notices
+from predlog.findings.special_tokens import of_tokenizer, per_stream
+from predlog.processors.redact import Redact
+from predlog.processors.to_structlog import ToStructlog
+from predlog.records.schema import Event
+
+__all__ = ["Decode", "Redact", "ToStructlog"]
+# Of a token's text. Tokens are short; what a decoder makes of one may be anything.
+_LONGEST = 1024
+
+
+class Decode:
+    """Add the text of labels, predictions and inputs to comparisons.
+
+    `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, a callable from one id to its text, or a mapping
+    from names of streams to these. One alone is used for streams without codebooks, and a tokenizer only where there
+    are logits for at least half of its ids: the ids of another vocabulary mean nothing to it.
+
+    A tokenizer is copied here, in the calling thread, and only the copy is used later: a fast tokenizer that
+    decodes in one thread may raise "Already borrowed" when another one changes its truncation. So hand over the
+    tokenizer, not a function around it: a callable is called as it is, from predlog's own thread.
+
+    A piece of a character, as byte-level tokenizers have them, reads as its bytes: `<0xE2><0x82>`. A text of more than
+    1024 characters is cut, and says so. Where the decoder fails, the text stays null and the id is what there is.
+    """
+
+    def __init__(self, decoder: Any, notices: Notices | None = None) -> None:
+        self._texts = per_stream(decoder, _Texts)
+        self._notices = notices or Notices()
+
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Fill the texts of each token."""
+        if event.get("event") == "predlog.comparison":
+            texts = self._texts.of(event["stream"], has_codebooks=event["codebook"] is not None)
+            if texts is not None and 2 * event["vocabulary"] >= texts.size:
+                for token in event["tokens"]:
+                    for which in ("input", "label", "prediction"):
+                        token[f"{which}_text"] = self._decoded(texts, token[which])
+        return event
+
+    def _decoded(self, texts: "_Texts", token: int | None) -> str | None:
+        if token is None or token < 0:  # marks such as -100 overflow in some tokenizers
+            return None
+        try:
+            text = texts.of(token)
+        except Exception as error:  # noqa: BLE001 - a user's decoder may raise anything
+            why = f"raised {type(error).__name__}: {error}"
+        else:
+            if isinstance(text, str):
+                return text
+            why = f"gave {type(text).__name__} instead of text"
+        self._notices.say("decode", f"decode({token}) {why}; the id is shown instead")
+        return None
+
+
+class _Texts:
+    """One decoder, its answers kept, and how many ids it knows: 0 for a callable, which does not say."""
+
+    def __init__(self, decoder: Any) -> None:
+        whole = _text_of(decoder)
+        self.of = lru_cache(maxsize=65536)(lambda token: _cut(whole(token)))
+        try:
+            known = of_tokenizer(decoder)
+        except Exception:  # noqa: BLE001 - a foreign object's own code
+            known = None
+        self.size = 0 if known is None else known.size
+
+
+def _cut(text: Any) -> Any:
+    if not isinstance(text, str) or len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}… ({len(text)} characters)"
+
+
+def _text_of(decoder: Any) -> Callable[[int], Any]:
+    owner = getattr(decoder, "__self__", None)
+    if hasattr(owner, "backend_tokenizer") or hasattr(owner, "id_to_token") or hasattr(owner, "convert_ids_to_tokens"):
+        decoder = owner  # `tokenizer.decode` means the tokenizer, which can then be copied
+    if hasattr(decoder, "backend_tokenizer"):
+        decoder = decoder.backend_tokenizer
+    if hasattr(decoder, "id_to_token") and hasattr(decoder, "decode"):
+        return _fast(copy.deepcopy(decoder))
+    if hasattr(decoder, "convert_ids_to_tokens"):
+        return _slow(copy.deepcopy(decoder))
+    if callable(decoder):
+        return decoder  # type: ignore[no-any-return]
+    raise TypeError(f"decode={decoder!r} is neither a tokenizer nor a callable from one id to text")
+
+
+def _fast(tokenizer: Any) -> Callable[[int], str | None]:
+    def text(token: int) -> str | None:
+        piece = tokenizer.id_to_token(token)
+        if piece is None:
+            return None
+        return _shown(piece, tokenizer.decode([token], skip_special_tokens=False))
+
+    return text
+
+
+def _slow(tokenizer: Any) -> Callable[[int], str]:
+    def text(token: int) -> str:
+        return _shown(tokenizer.convert_ids_to_tokens(token), tokenizer.decode([token], skip_special_tokens=False))
+
+    return text
+
+
+def _shown(piece: str, decoded: str) -> str:
+    """Choose what a reader should see of a token: its text alone loses broken characters and leading spaces."""
+    if "\ufffd" in decoded and (pieces := _bytes_of(piece)) is not None:
+        return pieces
+    if piece.startswith("▁") and not decoded.startswith(" "):
+        return " " + decoded
+    return decoded or piece
+
+
+def _bytes_of(piece: str) -> str | None:
+    """Give the bytes behind a byte-level token that is not whole UTF-8, as far as they are text, as text."""
+    try:
+        raw = bytes(_BYTE_OF[character] for character in piece)
+    except KeyError:
+        return None
+    return raw.decode(errors="surrogateescape").translate(_ESCAPED)
+
+
+def _byte_alphabet() -> Mapping[str, int]:
+    """Give GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others count up from U+0100.
+
+    Source: `bytes_to_unicode` in https://github.com/openai/gpt-2/blob/master/src/encoder.py
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {
+        **{chr(byte): byte for byte in printable},
+        **{chr(0x100 + offset): byte for offset, byte in enumerate(others)},
+    }
+
+
+_BYTE_OF = _byte_alphabet()
+_ESCAPED = {0xDC00 + byte: f"<0x{byte:02X}>" for byte in range(0x80, 0x100)}

@@ -1,0 +1,193 @@
+"""Which attempts a file holds, and what of each a later one has done again."""
+
+import heapq
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from predlog.errors import RecordError
+from predlog.reading.paths import PACKED
+from predlog.records.codec import from_line, is_whole
+from predlog.records.schema import Comparison, Finding, Gap, Record
+
+# In this order they stand in every line, and no text in a line holds a bare quotation mark.
+_HEAD = re.compile(rb'"attempt":(\d+),"rank":\d+,"seq":\d+(?:,"step":(\d+),"stream":"((?:[^"\\]|\\.)*)")?')
+_COMPARISON = b'{"event":"predlog.comparison"'
+_GAP = b'{"event":"predlog.gap"'
+# Bytes at a file's end, and so many samples of it, tell whether it has one attempt.
+_END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
+
+
+@dataclass(slots=True)
+class Part:
+    """The lines of a file in which those of one attempt stand: all of them, where its attempts are not told apart.
+
+    `last` is the line of its last record. `own` lines from the first on are told of by this part alone, also what is
+    damaged among them. `begins` is the step of the first comparison, `steps` has the first and the last of each stream,
+    `reach` those of all that has a step, and `later` are the parts of later attempts that have been there, too.
+    """
+
+    attempt: int | None = None
+    start: int = 0
+    line: int = 1
+    lines: int | None = None
+    own: int | None = None
+    last: int = 0
+    begins: int = -1
+    steps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    reach: tuple[int, int] | None = None
+    later: tuple["Part", ...] = ()
+
+    def is_of(self, record: Record) -> bool:
+        """Say whether a record is of this part's attempt."""
+        return self.attempt is None or record.attempt == self.attempt
+
+    def has(self, record: Record) -> bool:
+        """Say whether a record of this part's attempt still counts: no later one has been at its step."""
+        return not any(part.has_done(record) for part in self.later)
+
+    def has_done(self, record: Record) -> bool:
+        """Say whether this attempt has been at a record's steps, too: between the first and the last of a stream."""
+        match record:
+            case Comparison() | Finding():
+                first, last = self.steps.get(record.stream, (0, -1))
+                return first <= record.step <= last
+            case Gap():
+                return any(
+                    first <= record.first_step and record.last_step <= last for first, last in self.steps.values()
+                )
+        return False
+
+    def owns(self, line: int) -> bool:
+        """Say whether a line, counted from 1, is told of by this part."""
+        return self.own is None or line < self.line + self.own
+
+
+def parts(lines: Iterable[bytes]) -> list[Part]:
+    """Give a file's attempts, oldest first, each with where its lines begin and end, and what comes behind it."""
+    found: dict[int, Part] = {}
+    streams: dict[bytes, str] = {}
+    offset = 0
+    for number, line in enumerate(lines, 1):
+        head = _HEAD.search(line)
+        if head and is_whole(line):
+            attempt = int(head[1])
+            part = found.get(attempt)
+            if part is None:
+                part = found[attempt] = Part(attempt, offset, number)
+            if head[2] is not None:
+                step = int(head[2])
+                part.reach = _wider(part.reach, step, step)
+                if line.startswith(_COMPARISON):
+                    _met(part, _stream(line, head[3], streams), step)
+            elif line.startswith(_GAP) and isinstance(gap := _read(line), Gap):
+                part.reach = _wider(part.reach, gap.first_step, gap.last_step)
+            part.last = number
+        offset += len(line) + 1
+    return _joined(found)
+
+
+def has_one(file: Path) -> bool:
+    """Say whether a file holds nothing but a first attempt, as nearly all do, without reading all of it.
+
+    Attempts follow one another, so the file's end tells; of two that write at once, samples of the file do.
+    """
+    if file.suffix in PACKED:
+        return False
+    with file.open("rb", buffering=0) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        places = {(max(size - _END, 0), _END), *((size * number // _SAMPLES, _SAMPLE) for number in range(_SAMPLES))}
+        heads = {
+            head[1] for start, length in places for head in _HEAD.finditer(os.pread(opened.fileno(), length, start))
+        }
+    return heads == {b"1"}
+
+
+def _met(part: Part, stream: str, step: int) -> None:
+    if not part.steps:
+        part.begins = step
+    part.steps[stream] = _wider(part.steps.get(stream), step, step)
+
+
+def _wider(known: tuple[int, int] | None, first: int, last: int) -> tuple[int, int]:
+    return (first, last) if known is None else (min(known[0], first), max(known[1], last))
+
+
+def _stream(line: bytes, written: bytes, known: dict[bytes, str]) -> str:
+    """Give a stream's name as records have it, by how it is written."""
+    if written not in known and isinstance(record := _read(line), Comparison):
+        known[written] = record.stream
+    return known.get(written, "")
+
+
+def _read(line: bytes) -> Record | None:
+    try:
+        return from_line(line)
+    except RecordError:
+        return None  # who reads the lines will say so
+
+
+def _joined(found: dict[int, Part]) -> list[Part]:
+    """Let each part reach to where the next begins, so that no line between them, damaged ones above all, is missed."""
+    if found:
+        first = min(found.values(), key=_line)
+        first.start, first.line = 0, 1
+    beginnings = sorted(map(_line, found.values()))
+    ordered = [found[attempt] for attempt in sorted(found)]
+    for place, part in enumerate(ordered):
+        following = bisect_right(beginnings, part.line)
+        if following < len(beginnings):
+            part.own = beginnings[following] - part.line
+            part.lines = max(part.last, beginnings[following] - 1) - part.line + 1
+        part.later = tuple(later for later in ordered[place + 1 :] if _have_met(part, later))
+    return ordered
+
+
+def _have_met(part: Part, later: Part) -> bool:
+    """Say whether a later attempt has been where this one was."""
+    if part.reach is None:
+        return False
+    start, end = part.reach
+    return any(first <= end and last >= start for first, last in later.steps.values())
+
+
+def _line(part: Part) -> int:
+    return part.line
+
+
+_Place = tuple[int, int, int]
+
+
+class Source(NamedTuple):
+    """Records of one file or attempt; `begins` is the step of its first comparison, where it is known."""
+
+    records: Iterator[Record]
+    begins: int = -1
+
+
+def merged(sources: Iterable[Source], *, by_attempt: bool) -> Iterator[Record]:
+    """Give all records by step; with `by_attempt` attempt by attempt, each by step.
+
+    A record stands at the highest step that its source has reached. A stream that counts its own steps, such as one of
+    an evaluation, is there by these.
+    """
+    placed = [_placed(source, by_attempt=by_attempt) for source in sources]
+    return map(itemgetter(1), heapq.merge(*placed, key=itemgetter(0)))
+
+
+def _placed(source: Source, *, by_attempt: bool) -> Iterator[tuple[_Place, Record]]:
+    attempt, reached, below = 0, source.begins, -1
+    for record in source.records:
+        if record.attempt != attempt:
+            attempt, reached, below = record.attempt, source.begins, -1
+        if isinstance(record, Comparison | Finding):
+            if record.step > reached:
+                reached, below = record.step, -1
+            elif record.step < reached:
+                below = max(below, record.step)
+        yield ((attempt, reached, below) if by_attempt else (reached, below, attempt)), record

@@ -1,0 +1,226 @@
+"""The comparisons of one stream and codebook → its curve over the steps, in bounded memory.
+
+Far more steps are logged than a picture can show. Beyond a bound neighbouring points are merged, their sums exactly;
+first, last and best are taken from the single steps before, so no merging blurs them.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Literal, NamedTuple
+
+from predlog.records.figures import Point, merged, of_step
+from predlog.records.schema import Comparison
+from predlog.records.text import share
+
+MOST_POINTS = 2000
+Source = tuple[str | None, int, int]
+Counted = Literal["supervised", "shown", "both"]
+_source = attrgetter("run", "attempt", "rank")
+
+
+class Mark(NamedTuple):
+    """A figure, and the step that it is from."""
+
+    step: int
+    value: float
+
+
+class Course(NamedTuple):
+    """How a figure went: at the first and the last step that had it, and at the earliest of the best."""
+
+    first: Mark
+    last: Mark
+    best: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How one stream and codebook went.
+
+    `steps` counts the logged steps and `records` the comparisons; `counted` says of what the accuracy is: of all
+    supervised positions, of the tokens shown, or of both in turn. `accuracy`, `logprob` and `rank` are those of single
+    steps, or None where no step has them.
+    """
+
+    stream: str
+    codebook: int | None
+    points: tuple[Point, ...]
+    steps: int
+    records: int
+    first_step: int
+    last_step: int
+    length: int
+    supervised: int
+    counted: Counted
+    accuracy: Course | None
+    logprob: Course | None
+    rank: Course | None
+
+    @property
+    def share(self) -> float:
+        """The supervised share of all positions."""
+        return share(self.supervised, self.length)
+
+
+@dataclass(slots=True)
+class Coverage:
+    """What one process of one attempt has compared."""
+
+    records: int
+    first_step: int
+    last_step: int
+    timestamp: str
+
+    def add(self, records: int, first_step: int, last_step: int, timestamp: str) -> None:
+        """Count further comparisons; the timestamp is that of the latest."""
+        self.records += records
+        self.first_step = min(self.first_step, first_step)
+        self.last_step = max(self.last_step, last_step)
+        self.timestamp = max(self.timestamp, timestamp)
+
+
+@dataclass(slots=True)
+class _Figure:
+    """A course as it grows, without a new object a step."""
+
+    sign: int = 1
+    first: Mark | None = None
+    best: Mark | None = None
+    last_step: int = 0
+    last_value: float = 0.0
+
+    def add(self, step: int, value: float) -> None:
+        self.last_step = step
+        self.last_value = value
+        if self.best is None:
+            self.first = self.best = Mark(step, value)
+        elif self.sign * (value - self.best.value) > 0:
+            self.best = Mark(step, value)
+
+    @property
+    def course(self) -> Course | None:
+        if self.first is None or self.best is None:
+            return None
+        return Course(self.first, Mark(self.last_step, self.last_value), self.best)
+
+
+@dataclass(slots=True)
+class _Closed:
+    """The steps that are complete."""
+
+    points: list[Point] = field(default_factory=list)
+    stride: int = 1
+    steps: int = 0
+    records: int = 0
+    first_step: int = 0
+    last_step: int = 0
+    length: int = 0
+    supervised: int = 0
+    accuracy: _Figure = field(default_factory=_Figure)
+    logprob: _Figure = field(default_factory=_Figure)
+    rank: _Figure = field(default_factory=lambda: _Figure(sign=-1))
+
+    def add(self, point: Point) -> None:
+        step = point.first_step
+        if step < self.first_step or not self.steps:
+            self.first_step = step
+        self.last_step = max(self.last_step, step)
+        self.steps += 1
+        self.records += point.records
+        self.length += point.length
+        self.supervised += point.supervised
+        if point.of:
+            self.accuracy.add(step, share(point.right, point.of))
+        if point.logprob is not None:
+            self.logprob.add(step, point.logprob)
+        if point.rank is not None:
+            self.rank.add(step, point.rank)
+        self._draw(point)
+
+    def copy(self) -> "_Closed":
+        figures = {name: copy(getattr(self, name)) for name in ("accuracy", "logprob", "rank")}
+        return replace(self, points=[*self.points], **figures)
+
+    def _draw(self, point: Point) -> None:
+        points = self.points
+        if points and points[-1].steps < self.stride:
+            points[-1] = merged(points[-1], point)
+            return
+        points.append(point)
+        if len(points) > MOST_POINTS:
+            pairs = [merged(*pair) for pair in zip(points[::2], points[1::2], strict=False)]
+            self.points = pairs + points[2 * len(pairs) :]
+            self.stride *= 2
+
+
+class CurveBuilder:
+    """Take the comparisons of one stream and codebook in the order of their steps, and give the curve at any time.
+
+    What comes in a row with one step makes one point. A step that comes again later, as it does with all attempts,
+    makes another.
+    """
+
+    def __init__(self, stream: str, codebook: int | None) -> None:
+        self.stream = stream
+        self.codebook = codebook
+        self._step = -1
+        self._open: list[Comparison] = []
+        self._closed = _Closed()
+        self._covered: dict[Source, Coverage] = {}
+        self._counted: set[bool] = set()
+
+    def add(self, one: Comparison) -> None:
+        """Take in the next comparison."""
+        if one.step != self._step:
+            self._close()
+            self._step = one.step
+        self._open.append(one)
+
+    def curve(self) -> Curve:
+        """Give the curve of what has come so far."""
+        closed, counted = self._closed.copy(), set(self._counted)
+        if self._open:
+            closed.add(of_step(self._open))
+            counted.update(one.matched is not None for one in self._open)
+        return Curve(
+            self.stream,
+            self.codebook,
+            tuple(closed.points),
+            closed.steps,
+            closed.records,
+            closed.first_step,
+            closed.last_step,
+            closed.length,
+            closed.supervised,
+            "both" if len(counted) > 1 else "supervised" if True in counted else "shown",
+            closed.accuracy.course,
+            closed.logprob.course,
+            closed.rank.course,
+        )
+
+    def covered(self) -> dict[Source, Coverage]:
+        """Give what each process of each attempt has compared so far."""
+        covered = {source: copy(coverage) for source, coverage in self._covered.items()}
+        if self._open:
+            _cover(covered, self._open)
+        return covered
+
+    def _close(self) -> None:
+        if self._open:
+            self._closed.add(of_step(self._open))
+            self._counted |= {one.matched is not None for one in self._open}
+            _cover(self._covered, self._open)
+            self._open = []
+
+
+def _cover(covered: dict[Source, Coverage], ones: Sequence[Comparison]) -> None:
+    sources = set(map(_source, ones)) if len(ones) > 1 else (_source(ones[0]),)
+    for source in sources:
+        mine = ones if len(sources) == 1 else [one for one in ones if _source(one) == source]
+        last = mine[-1]
+        if source in covered:
+            covered[source].add(len(mine), last.step, last.step, last.timestamp)
+        else:
+            covered[source] = Coverage(len(mine), last.step, last.step, last.timestamp)

@@ -1,0 +1,93 @@
+"""What of a file can't be read, or is missing from it, by line; how much of it is remembered is bounded."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from predlog.records.schema import Record, Run
+from predlog.records.text import harmless
+
+_MOST = 1000
+
+
+class Damage(NamedTuple):
+    """One line that is damaged, or, as a `hole`, before which others are missing.
+
+    `line` counts from 1.
+    """
+
+    file: Path
+    line: int
+    reason: str
+    hole: bool = False
+
+    def __str__(self) -> str:
+        """Give the line and the reason."""
+        return f"line {self.line}: {self.reason}"
+
+
+class Damages(list[Damage]):
+    """The first thousand damages that were met.
+
+    Attributes:
+        total: How many there were.
+        passed: How many of these are lines that were passed over, by file.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+        self.passed = Counter[Path]()
+
+    def note(self, damage: Damage) -> None:
+        """Count one, and remember it while there is room."""
+        self.total += 1
+        self.passed[damage.file] += not damage.hole
+        if len(self) < _MOST:
+            self.append(damage)
+
+    def words(self) -> Iterator[str]:
+        """Say of each file which lines were passed over, in a few words."""
+        for file, count in self.passed.items():
+            if count:
+                named = [str(one) for one in self if one.file == file and not one.hole][:3]
+                more = f" (and {count - len(named)} more)" if count > len(named) else ""
+                lines = "1 line is" if count == 1 else f"{count} lines are"
+                yield f"{harmless(str(file))}: {lines} passed over: {'; '.join(named)}{more}"
+
+
+class Sequence:
+    """Follows the `seq` of each attempt and rank, which counts without holes, and notes the holes that it meets."""
+
+    def __init__(self, damages: Damages) -> None:
+        self._damages = damages
+        self._next: dict[tuple[int, int], int] = {}
+        self._pids: dict[tuple[int, int], int] = {}
+        self._shared: set[tuple[int, int]] = set()
+        self._key = (-1, -1)
+        self.attempt = -1
+        self.explained = 0
+
+    def jump(self, record: Record, expected: int, file: Path, line: int) -> None:
+        """Look at a record that is not the expected one: it is of another attempt or rank, or behind a hole."""
+        self._next[self._key] = expected
+        key = (record.rank, record.attempt)
+        before = self._next.get(key, 0)
+        if isinstance(record, Run) and record.stats is None and self._pids.setdefault(key, record.pid) != record.pid:
+            self._shared.add(key)  # two processes that write as one attempt count each for itself
+        missing = record.seq - before - self.explained
+        if missing > 0 and key not in self._shared:
+            lines = "a line is missing" if missing == 1 else f"{missing} lines are missing"
+            last = f"the one before has seq {before - 1}" if before else "it is the first"
+            self._damages.note(
+                Damage(
+                    file,
+                    line,
+                    f"{lines} before it: it has seq {record.seq} of attempt {record.attempt}, and {last}",
+                    hole=True,
+                )
+            )
+        self._key = key
+        self.attempt = record.attempt
+        self.explained = 0

@@ -1,0 +1,96 @@
+"""Which records somebody wants to see."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from predlog.records.schema import Comparison, Finding, Gap, Record
+
+# More are not told of.
+_MOST_STREAMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is wanted of each kind; None stands for everything, and `steps` has both of its ends."""
+
+    streams: frozenset[str] | None = None
+    codebooks: frozenset[int] | None = None
+    ranks: frozenset[int] | None = None
+    samples: frozenset[int] | None = None
+    steps: tuple[int | None, int | None] = (None, None)
+    only: str | None = None
+
+    def __call__(self, record: Record) -> bool:
+        """Say whether a record is wanted.
+
+        A gap is of no stream, and is left out only by its steps and ranks, or by `only`; the lines about an attempt are
+        left out by whatever asks for a stream, codebook, sample or step.
+        """
+        if self.ranks is not None and record.rank not in self.ranks:
+            return False
+        match record:
+            case Comparison():
+                return self.only != "findings" and self._has(record) and (self.only is None or _is_mistaken(record))
+            case Finding():
+                return self.only != "mistakes" and self._has(record)
+            case Gap():
+                return self.only is None and self._reaches(record.first_step, record.last_step)
+        return self.only is None and self._is_wide
+
+    @property
+    def _is_wide(self) -> bool:
+        return {self.streams, self.codebooks, self.samples} == {None} and self.steps == (None, None)
+
+    def _has(self, record: Comparison | Finding) -> bool:
+        return (
+            self._reaches(record.step, record.step)
+            and (self.streams is None or record.stream in self.streams)
+            and (self.codebooks is None or not self.codebooks.isdisjoint(_about(record)))
+            and (self.samples is None or record.sample in {*self.samples, *_any_sample(record)})
+        )
+
+    def _reaches(self, first: int, last: int) -> bool:
+        start, end = self.steps
+        return (start is None or last >= start) and (end is None or first <= end)
+
+
+class Asked:
+    """A selection that remembers what it was asked about, to be told where nothing fits."""
+
+    def __init__(self, selection: Callable[[Record], bool]) -> None:
+        self._selection = selection
+        self._streams: dict[str, None] = {}
+        self._steps: tuple[int, int] | None = None
+        self.asked = self.fitting = 0
+
+    def __call__(self, record: Record) -> bool:
+        """Say whether a record is wanted."""
+        self.asked += 1
+        fits = self._selection(record)
+        self.fitting += fits
+        if not self.fitting and isinstance(record, Comparison) and len(self._streams) < _MOST_STREAMS:
+            self._streams[record.stream] = None
+            first, last = self._steps or (record.step, record.step)
+            self._steps = min(first, record.step), max(last, record.step)
+        return fits
+
+    def there(self) -> str:
+        """Say which streams and steps there are."""
+        if self._steps is None:
+            return "there is no comparison"
+        first, last = self._steps
+        streams = f"stream{'s' if len(self._streams) > 1 else ''} {', '.join(self._streams)}"
+        return f"there {'are' if len(self._streams) > 1 else 'is'} {streams}, steps {first} to {last}"
+
+
+def _about(record: Comparison | Finding) -> set[int | None]:
+    """Give the codebooks that a record is about: several may be found guilty at once."""
+    return record.codebooks if isinstance(record, Finding) else {record.codebook}
+
+
+def _any_sample(record: Comparison | Finding) -> tuple[None, ...]:
+    return (None,) if isinstance(record, Finding) else ()
+
+
+def _is_mistaken(record: Comparison) -> bool:
+    return any(not token.match for token in record.tokens)

@@ -1,0 +1,103 @@
+"""Records → which tokens a model does not learn, and which it has forgotten.
+
+A *sight* of a token is one of its places among the tokens shown. At a logged step a token counts as right if it was
+predicted right at any of its sights there, whatever their order. Its *wrong sights in a row* are those at the steps
+since the last one where it was right.
+
+- *Stubborn* is what was never right, and was seen at three logged steps or more.
+- *Forgotten* is what was right once, and was wrong at the last three logged steps, or more, that showed it.
+
+Both are ordered by the wrong sights in a row.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from heapq import nlargest
+
+from predlog.records.schema import Comparison, Record
+
+# At how many logged steps a token must be wrong, lest chance be taken for a habit.
+SEVERAL = 3
+Key = tuple[str, int | None]
+
+
+@dataclass(slots=True)
+class Sights:
+    """How one label of a stream and codebook went, over all samples and ranks.
+
+    `wrong` counts the wrong sights in a row and `wrong_steps` the logged steps that they are from; `last_right` is the
+    last step that had it right.
+    """
+
+    label: int
+    text: str | None = None
+    sights: int = 0
+    right: int = 0
+    steps: int = 0
+    first_step: int = -1
+    last_step: int = -1
+    last_right: int | None = None
+    wrong: int = 0
+    wrong_steps: int = 0
+
+
+class Learning:
+    """Take records by step, and give the tokens that go wrong; memory is in proportion to the vocabulary seen."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Key, dict[int, Sights]] = {}
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "Learning":
+        """Give what all records show."""
+        learning = cls()
+        for record in records:
+            learning.add(record)
+        return learning
+
+    def add(self, record: Record) -> None:
+        """Take in one more record; only comparisons count."""
+        if not isinstance(record, Comparison):
+            return
+        seen = self._seen.setdefault((record.stream, record.codebook), {})
+        step = record.step
+        for token in record.tokens:
+            sights = seen.get(token.label)
+            if sights is None:
+                sights = seen[token.label] = Sights(token.label, first_step=step)
+            if sights.text is None:
+                sights.text = token.label_text
+            _see(sights, step, match=token.match)
+
+    def stubborn(self, most: int = 10) -> dict[Key, list[Sights]]:
+        """Give the most stubborn tokens of each stream and codebook, at most so many of each."""
+        return self._worst(most, lambda one: not one.right)
+
+    def forgotten(self, most: int = 10) -> dict[Key, list[Sights]]:
+        """Give the most forgotten tokens of each stream and codebook, at most so many of each."""
+        return self._worst(most, lambda one: one.right > 0)
+
+    def _worst(self, most: int, is_one: Callable[[Sights], bool]) -> dict[Key, list[Sights]]:
+        worst = {
+            key: nlargest(most, (one for one in seen.values() if one.wrong_steps >= SEVERAL and is_one(one)), _badness)
+            for key, seen in self._seen.items()
+        }
+        return {key: ones for key, ones in worst.items() if ones}
+
+
+def _see(sights: Sights, step: int, *, match: bool) -> None:
+    is_first = step != sights.last_step
+    sights.sights += 1
+    sights.steps += is_first
+    if match:
+        sights.right += 1
+        sights.last_right = step
+        sights.wrong = sights.wrong_steps = 0
+    elif is_first or sights.last_right != step:
+        sights.wrong += 1
+        sights.wrong_steps += is_first
+    sights.last_step = step
+
+
+def _badness(one: Sights) -> tuple[int, int, int]:
+    return one.wrong, one.wrong_steps, -one.label

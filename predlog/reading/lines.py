@@ -1,0 +1,153 @@
+"""A file → its whole lines, from any place on, packed or not, in constant memory."""
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from predlog.errors import MissingExtraError
+from predlog.reading.paths import PACKED, STDIN_FILE
+from predlog.records.codec import LONGEST
+
+# Read at once; of many files together, and the least. None is held open between: a job of 4096 ranks has as many.
+_BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
+
+
+class Lines:
+    """The whole lines of a file behind `start` (bytes, unpacked), without their newlines.
+
+    `.gz` and `.zst` are unpacked. When all has been given, `rest` is what stands behind the last newline, and `broken`
+    says what was wrong with a packed file, if anything. `told` is called with the number of bytes of each block read.
+    """
+
+    def __init__(self, file: Path, start: int = 0, told: Callable[[int], object] = bool, block: int = _BLOCK) -> None:
+        self._file = file
+        self._start = start
+        self._told = told
+        self._block = block
+        self.rest = b""
+        self.broken: str | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the lines in their order, empty ones included."""
+        parts: list[bytes] = []
+        size = 0
+        for block in self._blocks():
+            end = block.find(b"\n")
+            first = block if end < 0 else block[:end]
+            if size < LONGEST:
+                parts.append(first)
+                size += len(first)
+            if end >= 0:
+                yield b"".join(parts)
+                # One by one, so that each lies where the one before did: a `split` takes nearly twice as long.
+                start = end + 1
+                while (end := block.find(b"\n", start)) >= 0:
+                    yield block[start:end]
+                    start = end + 1
+                parts, size = [block[start:]], len(block) - start
+        self.rest = b"".join(parts)
+
+    def _blocks(self) -> Iterator[bytes]:
+        if self._file == STDIN_FILE:
+            return blocks_of_stdin()
+        return self._plain(self._start) if self._file.suffix not in PACKED else self._unpacked()
+
+    def _plain(self, position: int) -> Iterator[bytes]:
+        identity = None
+        while True:
+            with self._file.open("rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if (status.st_dev, status.st_ino) != (identity or (status.st_dev, status.st_ino)):
+                    self.broken = "another file has taken its place while it was read"
+                    return
+                identity = (status.st_dev, status.st_ino)
+                file.seek(position)
+                block = file.read(self._block)
+            if not block:
+                return
+            position += len(block)
+            self._told(len(block))
+            yield block
+
+    def _unpacked(self) -> Iterator[bytes]:
+        skip = self._start
+        inflate = inflating(self._file.suffix)
+        try:
+            for packed in self._plain(0):
+                for block in inflate(packed):
+                    if skip < len(block):
+                        yield block[skip:]
+                    skip = max(skip - len(block), 0)
+        except InflateError as error:
+            self.broken = f"it can't be unpacked further: {error}"
+
+
+def blocks_of_stdin() -> Iterator[bytes]:
+    """Give standard input in blocks, each as soon as it is there."""
+    # By the descriptor: a read of Python's own waits for a full block, and may miss an interrupt over it.
+    return iter(lambda: os.read(0, _BLOCK), b"")
+
+
+def block(files: int) -> int:
+    """Give how many bytes to read at once, so that a job of many ranks or attempts takes no more memory than one."""
+    return max(min(_BLOCK, _ALL_BLOCKS // files), _LEAST)
+
+
+# How much is unpacked of gzip, and read of zstd, at once: what a block holds is bounded by nothing.
+_PIECE, _READ = 1 << 18, 1 << 14
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class InflateError(Exception):
+    """What comes is not packed, or damaged."""
+
+
+def inflating(suffix: str) -> Callable[[bytes], Iterator[bytes]]:
+    """Give what unpacks a file's blocks in their order, by the ending of its name.
+
+    A file may have several members, as `cat` makes them. An end that is missing is none that is damaged.
+
+    Raises:
+        MissingExtraError: `.zst` without the package zstandard.
+        InflateError: While unpacking.
+    """
+    return _Gzip().inflate if suffix == ".gz" else _zstd()
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._member: Any = None
+
+    def inflate(self, packed: bytes) -> Iterator[bytes]:
+        while packed:
+            if self._member is None:
+                packed = packed.lstrip(b"\0")  # padding between members
+                if not packed:
+                    return
+                self._member = zlib.decompressobj(_GZIP)
+            try:
+                yield self._member.decompress(packed, _PIECE)
+            except zlib.error as error:
+                raise InflateError(str(error)) from None
+            packed = self._member.unconsumed_tail
+            if self._member.eof:
+                packed, self._member = self._member.unused_data, None
+
+
+def _zstd() -> Callable[[bytes], Iterator[bytes]]:
+    try:
+        import zstandard  # noqa: PLC0415 - it may not be installed
+    except ModuleNotFoundError:
+        raise MissingExtraError("zstd", "zstandard") from None
+    frames = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+
+    def inflate(packed: bytes) -> Iterator[bytes]:
+        for start in range(0, len(packed), _READ):
+            try:
+                yield frames.decompress(packed[start : start + _READ])
+            except zstandard.ZstdError as error:
+                raise InflateError(str(error)) from None
+
+    return inflate

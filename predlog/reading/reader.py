@@ -1,0 +1,167 @@
+"""Files → typed records, in any process, while the run goes on; torch is never imported."""
+
+import os
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from predlog.errors import RecordError, SchemaError, UnknownKindError
+from predlog.reading import attempts, paths
+from predlog.reading.attempts import Part, Source, merged
+from predlog.reading.damage import Damage, Damages, Sequence
+from predlog.reading.lines import Lines, block, blocks_of_stdin
+from predlog.reading.tail import last
+from predlog.records import html
+from predlog.records.codec import from_line
+from predlog.records.schema import Comparison, Finding, Record
+
+# Seconds. A line is one `write`, so one without its end is whole within less, or never.
+_FRESH = 1.0
+# Records that a notebook shows of a run.
+_SHOWN = 3
+
+
+def read(path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False) -> "Reading":
+    """Give every record of a run: something to iterate over, as often as you like, in constant memory.
+
+    `path` is a file (also `.gz` and `.zst`, the latter with the extra `zstd`), the folder of a run, a glob, or `-` for
+    standard input. The files of several ranks are merged by step. Where a run was started again, a later attempt
+    replaces what earlier ones have of a stream between its first and its last step there; `all_attempts=True` gives
+    everything, attempt by attempt, and standard input as it comes.
+
+    Damaged lines are passed over, counted, and named in one warning a file when all has been read; `strict=True` raises
+    RecordError at the first. A last line without its end is not there yet; in a file that was not written to within the
+    last second it was torn by a kill, and is named.
+
+    Raises:
+        NoRecordsError: There is nothing at `path`, or no such file in the folder; also a FileNotFoundError.
+        SchemaError: While reading: a file was written with a newer schema; says which predlog reads it.
+        MissingExtraError: While reading: `.zst` without the package zstandard.
+    """
+    return Reading(path, strict=strict, all_attempts=all_attempts)
+
+
+class Reading:
+    """The records of a path, each time they are iterated over.
+
+    Attributes:
+        path: As it was given.
+        files: The files that it stands for; empty for standard input.
+        damage: What was damaged or missing when the files were last read, as `Damage`s of file, line and reason.
+        replaced: How many comparisons of each run, attempt and rank were passed over then, since a later attempt has
+            done them again.
+        size: Bytes of all files, as they are on disk.
+        told: Called with the number of bytes of each block that has been read.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False, warns: bool = True
+    ) -> None:
+        self.path = path
+        self.files = [] if os.fspath(path) == paths.STDIN else paths.files(path)
+        self._strict = strict
+        self._all_attempts = all_attempts
+        self._warns = warns
+        self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self.damage = Damages()
+        self.replaced = Counter[tuple[str | None, int, int]]()
+        self.told: Callable[[int], object] = bool
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are to read."""
+        return sum(file.stat().st_size for file in self.files)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Read from the beginning, and warn at the end of what was passed over, unless the caller says it."""
+        yield from self._merged()
+        for words in self.damage.words() if self._warns else ():
+            warnings.warn(words, stacklevel=2)
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it reads, and the last of it, without reading the whole."""
+        shown = [read for file in self.files for read in last(file, _SHOWN, _is_shown)[0]]
+        latest = sorted(shown, key=lambda read: read.record.timestamp)[-_SHOWN:]
+        return html.reading(
+            self.path,
+            self.files,
+            [read.record._repr_html_() for read in latest if isinstance(read.record, Comparison | Finding)],
+        )
+
+    def _merged(self) -> Iterator[Record]:
+        self.damage = Damages()
+        self.replaced = Counter()
+        parts = [(file, part) for file in self.files or [self._stdin()] for part in self._parts(file)]
+        sources = [Source(self._records(file, part, block(len(parts))), part.begins) for file, part in parts]
+        return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self._all_attempts)
+
+    def _parts(self, file: Path) -> list[Part]:
+        if self._all_attempts or attempts.has_one(file):
+            return [Part()]
+        return attempts.parts(Lines(file)) or [Part()]
+
+    def _stdin(self) -> Path:
+        """Give standard input as a file: what a later attempt replaces is known when all of it has come."""
+        if self._all_attempts:
+            return paths.STDIN_FILE
+        if self._spool is None:
+            self._spool = tempfile.NamedTemporaryFile(prefix="predlog-")  # noqa: SIM115 - it lives as long as this
+            self._spool.writelines(blocks_of_stdin())
+            self._spool.flush()
+        return Path(self._spool.name)
+
+    def _records(self, file: Path, part: Part, block: int) -> Iterator[Record]:
+        lines = Lines(file, part.start, self.told, block)
+        sequence = Sequence(self.damage)
+        has_all, is_whole = not part.later, part.attempt is None
+        name = file if self.files else Path(paths.STDIN)
+        number, expected = part.line - 1, 0
+        for number, line in enumerate(lines if part.lines is None else islice(lines, part.lines), part.line):
+            try:
+                record = from_line(line)
+            except SchemaError as error:
+                raise SchemaError(error.written, error.known, error.version, f"{name} line {number}: ") from None
+            except RecordError as error:
+                if line:
+                    sequence.explained += 1
+                    if part.owns(number) and not isinstance(error, UnknownKindError):
+                        self._damaged(name, number, str(error))
+                continue
+            if is_whole or part.is_of(record):
+                if record.seq != expected or record.attempt != sequence.attempt:
+                    sequence.jump(record, expected, name, number)
+                expected = record.seq + 1
+                if has_all or self._is_left(part, record):
+                    yield record
+        if part.lines is None:
+            self._ended(file, name, lines, number + 1)
+
+    def _is_left(self, part: Part, record: Record) -> bool:
+        """Say whether a record still counts; comparisons that don't are counted."""
+        is_left = part.has(record)
+        if not is_left and isinstance(record, Comparison):
+            self.replaced[record.run, record.attempt, record.rank] += 1
+        return is_left
+
+    def _ended(self, file: Path, name: Path, lines: Lines, number: int) -> None:
+        if lines.broken:
+            self._damaged(name, number, lines.broken)
+        elif lines.rest and (not self.files or _is_old(file)):
+            self.damage.note(Damage(name, number, "it has no end: a kill has torn it"))
+
+    def _damaged(self, name: Path, number: int, reason: str) -> None:
+        if self._strict:
+            raise RecordError(f"{name} line {number}: {reason}")
+        self.damage.note(Damage(name, number, reason))
+
+
+def _is_old(file: Path) -> bool:
+    return time.time() - file.stat().st_mtime > _FRESH
+
+
+def _is_shown(record: Record) -> bool:
+    return isinstance(record, Comparison | Finding)

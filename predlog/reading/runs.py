@@ -1,0 +1,171 @@
+"""First lines, last lines and steps → what is known of each attempt, process by process."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from predlog.findings.ledger import Found
+from predlog.reading.curves import Coverage, Source
+from predlog.records.schema import Finding, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One process of one start of a run.
+
+    `start` is its first line and `end` its last: None where it was killed, or is going on. `records` are its
+    comparisons, from `first_step` to `last_step`, the latest at `timestamp`; of an attempt that was done again, those
+    that no later one has replaced. `replaced` counts the others, where whoever read them has told.
+    """
+
+    run: str | None
+    number: int
+    rank: int
+    start: Run | None
+    end: Run | None
+    records: int = 0
+    first_step: int | None = None
+    last_step: int | None = None
+    timestamp: str | None = None
+    replaced: int = 0
+
+
+class Attempts:
+    """Take the first and last lines of attempts."""
+
+    def __init__(self) -> None:
+        self._starts: dict[Source, Run] = {}
+        self._ends: dict[Source, Run] = {}
+        self._replaced: dict[Source, int] = {}
+
+    def add(self, run: Run) -> None:
+        """Take in a first line, or, with stats, a last one."""
+        key = run.run, run.attempt, run.rank
+        if run.stats is None:
+            # Where a file was removed under the run, its first line stands twice.
+            self._starts.setdefault(key, run)
+        else:
+            self._ends[key] = run
+
+    def replace(self, counts: Mapping[Source, int]) -> None:
+        """Take in how many comparisons of each process of an attempt a later one has done again."""
+        self._replaced = {**counts}
+
+    def listed(self, coverages: Iterable[dict[Source, Coverage]]) -> tuple[Attempt, ...]:
+        """Give the attempts by run, number and rank, with the steps that the streams cover."""
+        covered = _together(coverages)
+        keys = {**self._starts, **self._ends, **self._replaced, **covered}
+        return tuple(self._attempt(key, covered.get(key)) for key in sorted(keys, key=_no_name_first))
+
+    def _attempt(self, key: Source, covered: Coverage | None) -> Attempt:
+        start, end, replaced = self._starts.get(key), self._ends.get(key), self._replaced.get(key, 0)
+        if covered is None:
+            return Attempt(*key, start, end, replaced=replaced)
+        first, last = covered.first_step, covered.last_step
+        return Attempt(*key, start, end, covered.records, first, last, covered.timestamp, replaced)
+
+
+def _together(coverages: Iterable[dict[Source, Coverage]]) -> dict[Source, Coverage]:
+    whole: dict[Source, Coverage] = {}
+    for covered in coverages:
+        for source, one in covered.items():
+            if source in whole:
+                whole[source].add(one.records, one.first_step, one.last_step, one.timestamp)
+            else:
+                whole[source] = one
+    return whole
+
+
+def _no_name_first(source: Source) -> tuple[str, int, int]:
+    run, attempt, rank = source
+    return run or "", attempt, rank
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A finding that one rank or several have said of the same, in the words of the first; `ranks` says which."""
+
+    found: Found
+    ranks: tuple[int, ...]
+    codebooks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a run, on all its ranks: `processes` are the ranks, and `ended` says how many were closed."""
+
+    run: str | None
+    number: int
+    processes: tuple[Attempt, ...]
+
+    @property
+    def ended(self) -> int:
+        """How many ranks were closed."""
+        return sum(one.end is not None for one in self.processes)
+
+    @property
+    def records(self) -> int:
+        """How many comparisons are its own."""
+        return sum(one.records for one in self.processes)
+
+    @property
+    def replaced(self) -> int:
+        """How many comparisons a later attempt has done again."""
+        return sum(one.replaced for one in self.processes)
+
+    @property
+    def steps(self) -> tuple[int, int] | None:
+        """The first and the last step compared; None without any."""
+        firsts = [one.first_step for one in self.processes if one.first_step is not None]
+        lasts = [one.last_step for one in self.processes if one.last_step is not None]
+        return (min(firsts), max(lasts)) if firsts and lasts else None
+
+
+def shared(found: Iterable[Found]) -> list[Shared]:
+    """Join what several ranks have said of the same: what stands first, errors first, as they were said first."""
+    groups: dict[tuple[object, ...], list[Found]] = {}
+    for one in found:
+        finding = one.finding
+        about = frozenset(finding.codebooks)
+        key = finding.run, finding.attempt, finding.stream, about, finding.code, one.fate
+        groups.setdefault(key, []).append(one)
+    joined = [_shared(min(group, key=_step), group) for group in groups.values()]
+    return sorted(joined, key=_worst_first)
+
+
+def starts(attempts: Sequence[Attempt]) -> list[Start]:
+    """Join the ranks of each start."""
+    groups: dict[tuple[str | None, int], list[Attempt]] = {}
+    for one in attempts:
+        groups.setdefault((one.run, one.number), []).append(one)
+    return [Start(run, number, tuple(processes)) for (run, number), processes in groups.items()]
+
+
+def latest(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Give the last attempt of each run and rank, whose numbers may differ: each file counts its own."""
+    last: dict[tuple[str | None, int], Attempt] = {}
+    for one in attempts:
+        key = one.run, one.rank
+        last[key] = max(last.get(key, one), one, key=_number)
+    return [*last.values()]
+
+
+def _number(one: Attempt) -> int:
+    return one.number
+
+
+def _shared(first: Found, group: Sequence[Found]) -> Shared:
+    known = sorted(one for one in first.finding.codebooks if one is not None)
+    return Shared(first, tuple(sorted({one.finding.rank for one in group})), tuple(known))
+
+
+def _step(one: Found) -> int:
+    return one.finding.step
+
+
+_LEVELS = ("error", "warning")
+
+
+def _worst_first(one: Shared) -> tuple[bool, int, int]:
+    finding: Finding = one.found.finding
+    level = _LEVELS.index(finding.level) if finding.level in _LEVELS else len(_LEVELS)
+    return not one.found.stands, level, finding.step

@@ -1,0 +1,159 @@
+"""Records → what became of a run: its curves, findings, gaps and attempts, in bounded memory.
+
+summary = Summary.of(predlog.read("runs/exp1"))
+summary.curves["text", None].accuracy.last.value
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from predlog.findings.ledger import Found, Ledger
+from predlog.reading.curves import Course, Curve, CurveBuilder, Mark, Source
+from predlog.reading.runs import Attempt, Attempts
+from predlog.records.figures import Point
+from predlog.records.schema import Comparison, Finding, Gap, Record, Run
+
+__all__ = ["Attempt", "Course", "Curve", "Found", "Key", "Mark", "Missing", "Point", "Summary"]
+Key = tuple[str, int | None]
+# What an attempt's last line counts that did not reach the file.
+_LOST = ("dropped", "failed", "filtered", "pending", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """How many comparisons are not in the file for one reason, told by how many gaps."""
+
+    reason: str
+    count: int
+    gaps: int
+    first_step: int
+    last_step: int
+
+
+class Summary:
+    """What became of a run.
+
+    It takes records in the order in which `predlog.read` gives them: by step, all ranks together. Whatever it gives is
+    that of all records so far; more may be added at any time.
+    """
+
+    def __init__(self) -> None:
+        self._builders: dict[Key, CurveBuilder] = {}
+        self._curves: dict[Key, Curve] | None = None
+        self._attempts = Attempts()
+        self._ledger = Ledger()
+        self._missing: dict[str, Missing] = {}
+        self._with_inputs: set[str] = set()
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "Summary":
+        """Give the summary of all records."""
+        summary = cls()
+        add = summary.add
+        for record in records:
+            add(record)
+        return summary
+
+    def add(self, record: Record) -> None:
+        """Take in one more record."""
+        if isinstance(record, Comparison):
+            self._curves = None
+            key = record.stream, record.codebook
+            builder = self._builders.get(key)
+            if builder is None:
+                builder = self._builders[key] = CurveBuilder(*key)
+            builder.add(record)
+            if record.stream not in self._with_inputs and record.tokens and record.tokens[0].input is not None:
+                self._with_inputs.add(record.stream)
+        elif isinstance(record, Finding):
+            self._ledger.add(record)
+        elif isinstance(record, Gap):
+            self._miss(record)
+        else:
+            self._attempts.add(record)
+
+    def replace(self, counts: Mapping[Source, int]) -> None:
+        """Take in how many comparisons of each run, attempt and rank a later attempt has done again.
+
+        They are not among the records; `Reading.replaced` has them when all has been read.
+        """
+        self._attempts.replace(counts)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether not one record has come."""
+        return not (self._builders or self._missing or self._ledger.entries or self.attempts)
+
+    @property
+    def comparisons(self) -> int:
+        """How many comparisons there are, of all streams."""
+        return sum(curve.records for curve in self.curves.values())
+
+    @property
+    def curves(self) -> dict[Key, Curve]:
+        """The curves by stream and codebook: streams as they came first, codebooks in their order."""
+        if self._curves is None:
+            streams = list(dict.fromkeys(stream for stream, _ in self._builders))
+            keys = sorted(self._builders, key=lambda key: (streams.index(key[0]), -1 if key[1] is None else key[1]))
+            self._curves = {key: self._builders[key].curve() for key in keys}
+        return self._curves
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Each process of each attempt, by run, attempt and rank."""
+        return self._attempts.listed(builder.covered() for builder in self._builders.values())
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The first lines of the attempts: where each ran, on what, and with which settings."""
+        return tuple(one.start for one in self.attempts if one.start is not None)
+
+    @property
+    def ends(self) -> tuple[Run, ...]:
+        """The last lines of the attempts that were closed, with their `stats`."""
+        return tuple(one.end for one in self.attempts if one.end is not None)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The global ranks that have written anything."""
+        return tuple(sorted({one.rank for one in self.attempts}))
+
+    @property
+    def findings(self) -> tuple[Found, ...]:
+        """All findings in the order in which they were said, each with what became of it."""
+        recorded: dict[tuple[str | None, int, str], int] = {}
+        for (stream, _), builder in self._builders.items():
+            for run, attempt, rank in builder.covered():
+                key = run, rank, stream
+                recorded[key] = max(recorded.get(key, 0), attempt)
+        return self._ledger.found(recorded)
+
+    @property
+    def unaligned(self) -> tuple[str, ...]:
+        """The streams without inputs: of their labels nobody could tell for certain whether they are shifted right."""
+        streams = dict.fromkeys(stream for stream, _ in self._builders)
+        return tuple(stream for stream in streams if stream not in self._with_inputs)
+
+    @property
+    def gaps(self) -> tuple[Missing, ...]:
+        """What is not in the file, one entry a reason, the most first."""
+        return tuple(sorted(self._missing.values(), key=lambda one: (-one.count, one.reason)))
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """What the last lines count as dropped, failed, filtered, pending and refused, of all attempts together."""
+        lost = Counter[str](dict.fromkeys(_LOST, 0))
+        for end in self.ends:
+            lost.update({name: number for name in _LOST if isinstance(number := (end.stats or {}).get(name), int)})
+        return dict(lost)
+
+    def _miss(self, gap: Gap) -> None:
+        one = self._missing.get(gap.reason, Missing(gap.reason, 0, 0, gap.first_step, gap.last_step))
+        self._missing[gap.reason] = Missing(
+            gap.reason,
+            one.count + gap.count,
+            one.gaps + 1,
+            min(one.first_step, gap.first_step),
+            max(one.last_step, gap.last_step),
+        )

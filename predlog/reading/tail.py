@@ -1,0 +1,268 @@
+"""A file → its last records, found from its end, however long it is; and those of what can only be gone through."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from predlog.errors import RecordError, SchemaError, UnknownKindError
+from predlog.reading.damage import Damage
+from predlog.reading.lines import Lines
+from predlog.reading.paths import PACKED
+from predlog.records.codec import LONGEST, from_line
+from predlog.records.schema import Record
+
+_BLOCK = 1 << 18
+# Bytes, which are looked through in a tenth of a second.
+_FURTHER = 1 << 26
+_MOST_BESIDE = 1000
+
+
+class Read(NamedTuple):
+    """A record, and its line without the newline."""
+
+    record: Record
+    line: bytes
+
+
+Wanted = Callable[[Record], bool]
+
+
+def last(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> tuple[list[Read], int]:
+    """Give a file's last records that are wanted, so many at most, oldest first; and where its last line ends.
+
+    With them come all whose lines begin with one of `also`, from among them and from the 64 MiB before them.
+    """
+    if file.suffix in PACKED:
+        return latest(reads(Lines(file)), many, wanted, also), 0
+    with file.open("rb", buffering=0) as opened:
+        end = _end(opened.fileno(), os.fstat(opened.fileno()).st_size)
+        found: deque[Read] = deque()
+        left, budget = many, _FURTHER
+        for line in backwards(opened.fileno(), end) if many or also else ():
+            if left or line.startswith(also):
+                for read in reads([line]):
+                    is_wanted = left > 0 and wanted(read.record)
+                    left -= is_wanted
+                    if is_wanted or line.startswith(also):
+                        found.appendleft(read)
+            if not left:
+                budget -= len(line)
+                if not also or budget < 0:
+                    break
+    return list(found), end
+
+
+def reads(lines: Iterable[bytes]) -> Iterator[Read]:
+    """Give the records of some lines; what is damaged is for those who read a file as a whole."""
+    for line in lines:
+        try:
+            yield Read(from_line(line), line)
+        except SchemaError:
+            raise
+        except RecordError:
+            continue
+
+
+def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> list[Read]:
+    """Give the last of some records as `last` does, where nothing leads to their end but to go through them all.
+
+    With them come the last thousand at most of those before and among them whose lines begin with one of `also`.
+    """
+    here: deque[tuple[int, Read]] = deque()
+    beside: deque[tuple[int, Read]] = deque(maxlen=_MOST_BESIDE)
+    for placed in enumerate(found):
+        is_wanted = wanted(placed[1].record)
+        if is_wanted:
+            here.append(placed)
+        if not is_wanted or len(here) > many:
+            passed = here.popleft() if is_wanted else placed
+            if passed[1].line.startswith(also):
+                beside.append(passed)
+    return [read for _, read in sorted(here + beside, key=itemgetter(0))]
+
+
+def _end(file: int, size: int) -> int:
+    """Give the offset behind the last newline."""
+    position = size
+    while position:
+        start = max(position - _BLOCK, 0)
+        found = os.pread(file, position - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0
+
+
+def backwards(file: int, end: int) -> Iterator[bytes]:
+    """Give the lines before an offset, at which one ends, the last one first; in place of an overlong one nothing."""
+    parts: list[bytes] = []
+    size = 0
+    position = end - 1  # its newline ends the last line
+    while position > 0:
+        start = max(position - _BLOCK, 0)
+        *lines, behind = os.pread(file, position - start, start).split(b"\n")
+        size += len(behind)
+        # A part of a line could pass for a whole one, so of a line that is left out nothing remains.
+        parts = [*parts, behind] if size <= LONGEST else []
+        if lines:
+            yield b"".join(reversed(parts))
+            yield from reversed(lines[1:])
+            parts, size = [lines[0]], len(lines[0])
+        position = start
+    if parts:
+        yield b"".join(reversed(parts))
+
+
+# So many bytes before the place reached tell whether the file is still what was read.
+_REMEMBERED = 64
+
+
+class Follower:
+    """Follows one file by its name, from an offset (bytes) at which a line begins.
+
+    A file that was truncated, or written anew in its place, is read from its beginning. So is another one that has
+    taken its name, when the old one has been read to its end. What it repeats of what was there before is passed over.
+
+    Attributes:
+        damage: The damaged lines met since it was last emptied.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.damage: list[Damage] = []
+        self._file: int | None = None
+        self._offset = offset
+        self._begun: list[bytes] = []
+        self._size = 0
+        self._last = b""
+        self._counted = (1, 0)
+        self._generation = 0
+        self._reached: dict[tuple[str | None, int], dict[int, tuple[int, str]]] = {}
+
+    def poll(self) -> Iterator[Read]:
+        """Give what has come since; each block is given before the next is read."""
+        while self._file is not None or self._open():
+            file = cast(int, self._file)
+            self._look_back(file)
+            yield from self._new(file)
+            if not self._is_replaced(file):
+                return
+            yield from self._new(file)  # what came between the last look and the replacement
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file; the next poll opens whatever has its name then."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+            self._begin()
+
+    def _open(self) -> bool:
+        try:
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        self._remember(self._file)
+        return True
+
+    def _remember(self, file: int) -> None:
+        """Know what stands before the offset, so that it is known again in a file that takes this one's place."""
+        start = max(self._offset - _REMEMBERED, 0)
+        self._last = os.pread(file, self._offset - start, start)
+        before: list[Record] = []
+        size = 0
+        for line in backwards(file, self._offset):
+            size += len(line) + 1
+            if size > (_BLOCK if before else LONGEST):
+                break
+            before += [read.record for read in reads([line])]
+        for record in reversed(before):
+            self._is_repeated(record)
+
+    def _begin(self) -> None:
+        self._offset = self._size = 0
+        self._begun = []
+        self._last = b""
+        self._counted = (1, 0)
+        self._generation += 1
+
+    def _look_back(self, file: int) -> None:
+        """Begin anew where the file is shorter than it was, or what was read last is no longer there."""
+        seen = len(self._last)
+        if os.fstat(file).st_size < self._offset or os.pread(file, seen, self._offset - seen) != self._last:
+            self._begin()
+
+    def _new(self, file: int) -> Iterator[Read]:
+        while block := os.pread(file, _BLOCK, self._offset):
+            for start, line in self._ended(block):
+                if line and (read := self._read(line, start)) and not self._is_repeated(read.record):
+                    yield read
+
+    def _ended(self, block: bytes) -> list[tuple[int, bytes]]:
+        """Give the lines that end in a block, each with where it begins."""
+        start = self._offset - self._size
+        self._offset += len(block)
+        self._last = (self._last + block)[-_REMEMBERED:]
+        first, *more = block.split(b"\n")
+        self._go_on(first)
+        ended = []
+        for line in more:
+            ended.append((start, b"".join(self._begun)))
+            start += self._size + 1
+            self._begun, self._size = [], 0
+            self._go_on(line)
+        return ended
+
+    def _go_on(self, part: bytes) -> None:
+        """Keep a part of a line, unless it is longer than any: as in `Lines`, its beginning is damage enough."""
+        if self._size < LONGEST:
+            self._begun.append(part)
+        self._size += len(part)
+
+    def _read(self, line: bytes, start: int) -> Read | None:
+        try:
+            return Read(from_line(line), line)
+        except SchemaError as error:
+            raise SchemaError(error.written, error.known, error.version, f"{self.path}: ") from None
+        except UnknownKindError:
+            return None
+        except RecordError as error:
+            self.damage.append(Damage(self.path, self._number(start), str(error)))
+            return None
+
+    def _number(self, offset: int) -> int:
+        """Count the lines up to an offset, which only damaged ones are worth."""
+        assert self._file is not None  # noqa: S101 - for the type checker
+        number, position = self._counted
+        while block := os.pread(self._file, min(_BLOCK, offset - position), position):
+            number += block.count(b"\n")
+            position += len(block)
+        self._counted = number, position
+        return number
+
+    def _is_repeated(self, record: Record) -> bool:
+        """Say whether a record of a file that took another's place was in that one, too.
+
+        A `seq` that was there before and a time that was not are those of a run that took the place of one of its name
+        and counts anew. Of an attempt that came before those remembered, the time alone tells.
+        """
+        attempts = self._reached.setdefault((record.run, record.rank), {})
+        seq, at = attempts.get(record.attempt, (-1, ""))
+        if self._generation and attempts:
+            is_earlier = record.attempt not in attempts and record.attempt < max(attempts)
+            until = max(at for _, at in attempts.values()) if is_earlier else at
+            if record.timestamp <= until and (is_earlier or record.seq <= seq):
+                return True
+        attempts[record.attempt] = (record.seq, max(at, record.timestamp))
+        return False
+
+    def _is_replaced(self, file: int) -> bool:
+        try:
+            named = self.path.stat()
+        except FileNotFoundError:
+            return False  # its writer may still have it open
+        here = os.fstat(file)
+        return (named.st_dev, named.st_ino) != (here.st_dev, here.st_ino)

@@ -1,0 +1,313 @@
+"""The worker's side: captured pairs → events and findings → the user's processors → the sinks.
+
+A private structlog logger does the passing on. It takes nothing from the host's structlog configuration and
+leaves nothing there. Whatever fails costs the event that it failed on, is said, and is counted.
+"""
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import structlog
+from structlog.typing import Processor
+
+from predlog._runtime import rank
+from predlog._runtime.notices import Notices
+from predlog.capture.unpack import unpack
+from predlog.errors import described
+from predlog.findings.evidence import Facts
+from predlog.findings.judge import Judge, Standing
+from predlog.processors.decode import Decode
+from predlog.recorder.gaps import Losses
+from predlog.recorder.guards import ProcessorError, named
+from predlog.recorder.outlet import Lane, Outlet
+from predlog.recorder.stats import Accounts
+from predlog.recorder.submission import Refusal, Submission
+from predlog.records import codec, schema
+from predlog.records.schema import Event, Finding
+
+
+class Pipeline:
+    """Turn submissions into events and see them through; only the worker thread calls it, and it never raises.
+
+    The run's file is written here, before all else; every other sink has a thread of its own. `sinks` gives both when
+    the first event comes.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: dict[str, Any],
+        processors: Sequence[Processor],
+        sinks: Callable[[], tuple[Processor | None, Sequence[Processor]]],
+        judge: Judge,
+        accounts: Accounts,
+        losses: Losses,
+        notices: Notices,
+    ) -> None:
+        self._settings = settings
+        self._processors = processors
+        self._is_theirs = any(type(one) is not Decode for one in processors)
+        self._make_sinks = sinks
+        self._judge = judge
+        self._accounts = accounts
+        self._losses = losses
+        self._notices = notices
+        self._open: dict[str, tuple[Outlet | None, list[Lane]]] = {}
+        self._logger: Any = None
+        self._identity: dict[str, Any] = {}
+        self._seq = 0
+        self._reached: schema.Checked | None = None
+
+    def open(self) -> None:
+        """Make the sinks, and start their threads: before the worker, in a thread that compares.
+
+        Not sooner, because only with the first pair does the process group, and with it the rank, stand; and not in the
+        worker, because the interpreter starts no more threads at its end, when that may be still to come.
+        """
+        if self._open:
+            return
+        file, others = self._make_sinks()
+        outlet = None if file is None else Outlet(file, self._notices)
+        bound = self._settings["queue"]
+        lanes = [Lane(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
+        if self._open.setdefault("sinks", (outlet, lanes))[1] is lanes:  # several threads may compare at once
+            self._accounts.file, self._accounts.lanes = outlet, lanes
+            for lane in lanes:
+                lane.start()
+
+    @property
+    def _file(self) -> Outlet | None:
+        return self._open["sinks"][0] if self._open else None
+
+    @property
+    def _lanes(self) -> list[Lane]:
+        return self._open["sinks"][1] if self._open else []
+
+    def work(self, item: Submission | Refusal) -> None:
+        """See a submission or a refusal through to the sinks."""
+        if isinstance(item, Refusal):
+            self._guarded(item, self._refuse, item)
+            self._tell(item)
+        else:
+            self._record_all(item)
+
+    def _record_all(self, submission: Submission) -> None:
+        """Emit every comparison and what is found in them; resolve the future with those that were written."""
+        recorded: list[Event] = []
+        facts: list[Facts] = []
+        counted_before = self._accounts.counted
+        try:
+            self._start(submission.at)
+            self._share_losses()
+            for fields, beyond in unpack(submission.capture):
+                facts.append(beyond)
+                event = self._comparison(submission, fields)
+                if event is not None:
+                    recorded.append(event)
+            self._guarded(submission, self._find, submission, facts)
+            self._tell(submission)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
+            uncounted = submission.capture.sizes.count - (self._accounts.counted - counted_before)
+            self._accounts.failed += uncounted
+            if uncounted:
+                self._losses.add(uncounted, "predlog's worker failed", submission.step, submission.step)
+            self._notices.say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
+        finally:
+            self._resolve(submission, recorded)
+
+    def _guarded(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
+        """Look for findings: a failure there costs the finding, not the records."""
+        try:
+            find(*arguments)
+        except BaseException as error:  # noqa: BLE001 - a user's processor may raise anything
+            self._notices.say("findings", f"step {item.step}, stream {item.stream!r}: no finding: {described(error)}")
+
+    def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
+        is_trained = submission.capture.sizes.is_trained
+        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._start(refusal.at)
+        end = "" if refusal.message.endswith(("?", ".")) else "."
+        message = f"{refusal.stream}: {refusal.message}{end} The run goes on; this pair is not recorded."
+        self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence)
+
+    def _tell(self, item: Submission | Refusal) -> None:
+        """Tell what was found or is gone, and has not been told; what a processor refused comes again."""
+        for found in self._judge.unsaid:
+            self._guarded(item, self._say, found, item.at)
+
+    def _say(self, found: Standing, at: float) -> None:
+        event = self._event("predlog.finding", found.level, at, found.fields)
+        if self._processors:
+            found.record = _finding(codec.conform(_withheld(event)))
+        reached = self._send(event)
+        if reached is not None:
+            found.record = _finding(reached)
+            self._deliver(reached)
+            if self._file is None and not self._lanes:
+                text = f"{reached['code']}, step {reached['step']}: {reached['message']} More: {reached['help']}"
+                self._notices.tell(text)
+        found.is_said = True
+
+    def _resolve(self, submission: Submission, recorded: Sequence[Event]) -> None:
+        try:
+            submission.future.set_events(recorded)
+        except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
+            self._notices.say("callback", f"step {submission.step}: a callback of the future raised {described(error)}")
+
+    def settle(self) -> None:
+        """Make what is written durable."""
+        self._share_losses()
+        if self._file is not None:
+            self._file.settle()
+
+    def finish(self) -> None:
+        """Write the last line of the attempt, and close the sinks, those with a thread of their own there."""
+        if self._logger is not None:
+            self._share_losses()
+            self._emit_run(time.time(), dict(self._accounts.stats()))
+        if self._file is not None:
+            self._file.finish()
+        self.close_lanes(0.0)
+
+    def flush_lanes(self, timeout: float) -> bool:
+        """Wait until every sink has what was handed to it; False where that takes longer. Any thread may call it."""
+        deadline = time.monotonic() + timeout
+        done = [lane.flush(deadline - time.monotonic()) for lane in self._lanes]
+        return all(done)
+
+    def close_lanes(self, timeout: float) -> bool:
+        """Close the sinks that have a thread; False where one takes longer than that. Any thread may call it."""
+        deadline = time.monotonic() + timeout
+        done = [lane.close(deadline - time.monotonic()) for lane in self._lanes]
+        return all(done)
+
+    def _share_losses(self) -> None:
+        """Let every sink know what was lost on the way to all of them."""
+        for loss in self._losses.take() if self._logger is not None else ():
+            for outlet in self._outlets:
+                outlet.lack(loss)
+
+    @property
+    def _outlets(self) -> list[Outlet]:
+        return [*([self._file] if self._file is not None else []), *(lane.outlet for lane in self._lanes)]
+
+    def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Event | None:
+        """Send a comparison to the sinks, and give the event, where the file has it, or there is no file."""
+        step, stream = submission.step, submission.stream
+        fields |= {"step": step, "stream": stream, "context": dict(submission.context)}
+        try:
+            reached = self._send(self._event("predlog.comparison", "info", submission.at, fields))
+        except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
+            self._accounts.failed += 1
+            who, why = (
+                error.args
+                if isinstance(error, ProcessorError)
+                else ("the event", f"is none any more: {described(error)}")
+            )
+            self._losses.add(1, f"{who} failed", step, step)
+            self._share_losses()
+            self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
+            return None
+        if reached is None:
+            self._accounts.filtered += 1
+            return None
+        is_written = self._deliver(reached)
+        self._accounts.passed += 1
+        return reached if is_written else None
+
+    def _deliver(self, event: Event) -> bool:
+        """Give an event to every sink; False where the run's file did not take it."""
+        event["seq"] = self._seq
+        self._seq += 1
+        is_written = self._file is None or self._file.take(event)
+        for lane in self._lanes:
+            lane.submit(event)
+        return is_written
+
+    def _start(self, at: float) -> None:
+        if self._logger is not None:
+            return
+        directory = self._settings["directory"]
+        self._identity = {
+            "schema": schema.SCHEMA,
+            "run": os.path.basename(os.path.abspath(directory)) if directory else None,  # noqa: PTH100, PTH119
+            "attempt": 1 + max((outlet.last_attempt() for outlet in self._outlets), default=0),
+            "rank": rank.rank(),
+        }
+        self._logger = structlog.wrap_logger(
+            structlog.ReturnLogger(),
+            processors=[*map(named, self._processors), self._conform],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        ).bind()
+        self._emit_run(at, None)
+
+    def _emit_run(self, at: float, stats: dict[str, Any] | None) -> None:
+        """Send the attempt's first line, or, with what became of it, its last."""
+        try:
+            fields = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "world_size": rank.world_size(),
+                "versions": {name: _version(name) for name in ("predlog", "torch")}
+                | {"python": platform.python_version()},
+                "settings": dict(self._settings),
+                "stats": stats,
+                "context": {},
+            }
+            reached = self._send(self._event("predlog.run", "info", at, fields))
+        except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
+            which = "first" if stats is None else "last"
+            self._notices.say("processor", f"the {which} line of the attempt was not recorded: {described(error)}")
+            return
+        if reached is not None:
+            self._deliver(reached)
+
+    def _event(self, name: str, level: str, at: float, fields: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "event": name,
+            "level": level,
+            "timestamp": codec.timestamp(at),
+            **self._identity,
+            "seq": self._seq,
+            **fields,
+        }
+
+    def _send(self, event: dict[str, Any]) -> Event | None:
+        """Send an event through the processors, and give what came out; None where one dropped it."""
+        self._reached = None
+        getattr(self._logger, event["level"])(**event)
+        return self._reached
+
+    def _conform(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> Event:
+        """Check what the user's processors made of the event, before any sink sees it."""
+        conformed = schema.Checked(codec.conform(event))
+        if self._is_theirs:
+            codec.from_event(conformed)
+        self._reached = conformed
+        return conformed
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its sources
+        return "unknown"
+
+
+def _withheld(event: dict[str, Any]) -> dict[str, Any]:
+    """Give a finding without its words: a processor was to change them, and has dropped it or failed."""
+    return {**event, "message": f"{event['code']}: a processor dropped its words, or failed", "evidence": {}}
+
+
+def _finding(event: Event) -> Finding | None:
+    record = codec.from_event(event)
+    return record if isinstance(record, Finding) else None

@@ -1,0 +1,159 @@
+"""What a recorder was asked for, checked once."""
+
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from structlog.typing import Processor
+
+from predlog._runtime.notices import Notices
+from predlog.errors import SettingError
+from predlog.findings.catalog import CODES
+from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
+from predlog.findings.special_tokens import special_tokens as read_special_tokens
+from predlog.processors.decode import Decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The arguments of a `Recorder` that are plain values; raises SettingError where one makes no sense."""
+
+    directory: Path | None
+    every: int
+    samples: int
+    first: int
+    last: int
+    codebooks: int
+    ranks: Literal[0, "local", "all"]
+    streams: frozenset[str] | None
+    accuracy: bool
+    console: bool
+    ignore: frozenset[str]
+    queue: int
+    strict: bool
+    durable_every: float
+    text: bool
+    mode: int | None
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, least in (("every", 1), ("samples", 1), ("first", 0), ("last", 0), ("codebooks", 1), ("queue", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
+        if self.first + self.last == 0:
+            raise SettingError("first=0 and last=0 show no token: give at least one of them")
+        if self.ranks not in (0, "local", "all") or isinstance(self.ranks, bool):
+            raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
+        if type(self.durable_every) not in {int, float} or not self.durable_every >= 0:
+            raise SettingError(f"durable_every={self.durable_every!r} must be a number of seconds, 0 or more")
+        if type(self.text) is not bool:
+            raise SettingError(f"text={self.text!r} must be True or False")
+        if self.mode is not None and not (
+            type(self.mode) is int and 0 <= self.mode <= 0o777 and self.mode & 0o600 == 0o600
+        ):
+            raise SettingError(
+                f"mode={self.mode!r} must be permissions that let the owner read and write, such as 0o600"
+            )
+
+    def shown(self) -> dict[str, Any]:
+        """Give the settings as plain values, as the first line of an attempt holds them."""
+        return {
+            **asdict(self),
+            "directory": None if self.directory is None else str(self.directory),
+            "streams": None if self.streams is None else sorted(self.streams),
+            "ignore": sorted(self.ignore),
+        }
+
+
+def folder(directory: str | os.PathLike[str] | None) -> Path | None:
+    """Give the folder as a path; raises SettingError where it is none."""
+    if directory is None:
+        return None
+    try:
+        path = os.fspath(directory)
+    except TypeError:
+        path = ""
+    if not path:
+        raise SettingError(f"directory={directory!r} must be the path of a folder, or None")
+    return Path(path)
+
+
+def names(streams: Any) -> frozenset[str] | None:
+    """Give stream names as a set; raises SettingError for a lone string, whose letters would be the names."""
+    if streams is None:
+        return None
+    listed = () if isinstance(streams, str) or not isinstance(streams, Iterable) else tuple(streams)
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise SettingError(f"streams={streams!r} must be a collection of names, such as ['text', 'audio']")
+    return frozenset(listed)
+
+
+def codes(ignore: Any) -> frozenset[str]:
+    """Give codes of findings as a set; raises SettingError where one is unknown, and lists those that are known."""
+    listed = (ignore,) if isinstance(ignore, str) or not isinstance(ignore, Iterable) else tuple(ignore)
+    unknown = [code for code in listed if code not in CODES]
+    if unknown:
+        close = difflib.get_close_matches(str(unknown[0]), CODES, n=1)
+        meant = f" (was {close[0]!r} meant?)" if close else ""
+        raise SettingError(f"ignore: {unknown[0]!r} is no finding's code{meant}; there are {', '.join(CODES)}")
+    return frozenset(listed)
+
+
+def processors(argument: str, given: Any) -> tuple[Any, ...]:
+    """Give structlog processors as a tuple; raises SettingError where one can't be called."""
+    listed = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(callable(processor) for processor in listed):
+        raise SettingError(f"{argument}={given!r} must be a list of structlog processors")
+    return listed
+
+
+def is_disabled() -> bool:
+    """Say whether PREDLOG_DISABLE switches predlog off."""
+    return _flag("PREDLOG_DISABLE", otherwise=False)
+
+
+def from_environment(notices: Notices) -> dict[str, Any]:
+    """Give a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; senseless ones are said."""
+    arguments: dict[str, Any] = {"console": _flag("PREDLOG_CONSOLE", otherwise=True)}
+    if directory := os.environ.get("PREDLOG_DIR"):
+        arguments["directory"] = directory
+    if every := os.environ.get("PREDLOG_EVERY"):
+        if every.isdecimal() and len(every) < 19 and int(every):
+            arguments["every"] = int(every)
+        else:
+            notices.say("environment", f"PREDLOG_EVERY={every[:40]!r} is no positive number and is passed over")
+    return arguments
+
+
+def _flag(name: str, *, otherwise: bool) -> bool:
+    value = os.environ.get(name, "").strip().lower()
+    return otherwise if not value else value not in {"0", "false", "no", "off"}
+
+
+def decoding(decode: Any, notices: Notices) -> list[Processor]:
+    """Give the processors that add texts to tokens, of which there are none without a decoder."""
+    if decode is None:
+        return []
+    try:
+        return [Decode(decode, notices)]
+    except TypeError as error:
+        raise SettingError(str(error)) from None
+
+
+def special_tokens(given: Any, decode: Any) -> PerStream[SpecialTokens]:
+    """Give the special tokens of each stream: those given, else those that the decoder knows."""
+    if given is not None:
+        return per_stream(given, read_special_tokens)
+    return per_stream(decode, _what_it_knows)
+
+
+def _what_it_knows(decoder: Any) -> SpecialTokens:
+    # Nobody asked for them, so a decoder that has none, or tells nonsense, is no error.
+    try:
+        return of_tokenizer(decoder) or SpecialTokens()
+    except Exception:  # noqa: BLE001 - a foreign object's own code
+        return SpecialTokens()

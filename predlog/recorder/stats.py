@@ -1,0 +1,73 @@
+"""What became of every comparison: submitted = written + filtered + dropped + failed + pending."""
+
+from typing import TypedDict
+
+from predlog.recorder.outlet import Lane, Outlet
+
+
+class Counts(TypedDict):
+    """Comparisons, on their way to one sink."""
+
+    submitted: int
+    written: int
+    filtered: int
+    dropped: int
+    failed: int
+    pending: int
+
+
+class Stats(Counts):
+    """The counts of the run's file, or, without one, of what was given to the sinks; and those of every sink."""
+
+    refused: int
+    sinks: dict[str, Counts]
+
+
+class Accounts:
+    """Counts of comparisons, each kept where it happens: by the threads that compare, the worker, and each sink.
+
+    None is ever added to by two threads at once, but for the first three: those are added to in one step of the
+    interpreter, within which neither another thread nor a signal's handler runs.
+    """
+
+    def __init__(self) -> None:
+        self.submitted = 0
+        self.dropped = 0
+        self.refused = 0
+        self.filtered = 0
+        self.failed = 0
+        self.passed = 0
+        self.file: Outlet | None = None
+        self.lanes: list[Lane] = []
+
+    @property
+    def counted(self) -> int:
+        """How many the worker is done with."""
+        return self.filtered + self.failed + self.passed
+
+    def stats(self) -> Stats:
+        """Give all counts of this moment."""
+        sinks = {} if self.file is None else {self.file.name: self._of(self.file)}
+        for lane in self.lanes:
+            name, number = lane.outlet.name, 2
+            while name in sinks:
+                name, number = f"{lane.outlet.name} {number}", number + 1
+            sinks[name] = self._of(lane.outlet, lane.dropped)
+        whole = self._of(self.file)
+        return {**whole, "refused": self.refused, "sinks": sinks}
+
+    def _of(self, outlet: Outlet | None, dropped: int = 0) -> Counts:
+        # What is submitted is read last: what it is made of can't be more by then.
+        written = self.passed if outlet is None else outlet.written
+        failed = self.failed + (0 if outlet is None else outlet.failed)
+        filtered = self.filtered
+        dropped += self.dropped
+        submitted = self.submitted
+        return {
+            "submitted": submitted,
+            "written": written,
+            "filtered": filtered,
+            "dropped": dropped,
+            "failed": failed,
+            "pending": submitted - written - filtered - dropped - failed,
+        }

@@ -1,0 +1,176 @@
+"""Hand work to one thread without ever waiting for it: bounded, counted, in order.
+
+Built on `queue.SimpleQueue` alone, whose methods are re-entrant, so that a call from a signal handler or from
+garbage collection can't deadlock. A forked child has no worker and accepts nothing.
+"""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from predlog._runtime.fork import CalmLock
+from predlog.errors import NoThreadError
+
+Item = TypeVar("Item")
+_PAUSE = 100e-6
+
+
+class _Stop:
+    """Ends the worker."""
+
+
+class HandOff(Generic[Item]):
+    """A bounded queue and the one daemon thread that empties it, calling `work` with each item.
+
+    At most `bound` items wait or are being worked on; `submit` refuses the next. The same thread calls
+    `settle` before it answers a flush, and `finish` once, last of all. None of the three may raise. Whoever starts the
+    thread calls `prepare` before that, in a thread of theirs; it may be called more than once, also at once.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Item], None],
+        settle: Callable[[], None],
+        finish: Callable[[], None],
+        *,
+        bound: int,
+        name: str,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self._prepare = prepare
+        self._work = work
+        self._settle = settle
+        self._finish = finish
+        self._bound = bound
+        self._name = name
+        self._owner = os.getpid()
+        self._queue: queue.SimpleQueue[Item | queue.SimpleQueue[None] | _Stop] = queue.SimpleQueue()
+        # One permit for each item in flight. Taking one is a single atomic call, where comparing a length and
+        # putting would be two.
+        self._permits: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(bound):
+            self._permits.put(None)
+        # Whoever takes the one token is the worker: of threads that several callers start at once, one.
+        self._idle: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._idle.put(None)
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        # Held by the worker while it works, and by nobody else but a fork.
+        self._at_work = CalmLock()
+        # One token for each call of `submit` that is under way, so that the worker does not end before it.
+        self._entering: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    @property
+    def pending(self) -> int:
+        """The number of items that wait or are being worked on."""
+        return self._bound - self._permits.qsize()
+
+    def is_mine(self) -> bool:
+        """Say whether this process made it: a forked child did not, and has no worker."""
+        return os.getpid() == self._owner
+
+    def submit(self, item: Item) -> bool:
+        """Queue an item and return at once; False where it was refused: full, closed, or in a forked child.
+
+        Raises NoThreadError where there is no worker, and none can be started.
+        """
+        self._entering.put(None)
+        try:
+            return not self._closed and self.is_mine() and self._accept(item)
+        finally:
+            self._entering.get_nowait()
+
+    def _accept(self, item: Item) -> bool:
+        self.start()
+        try:
+            self._permits.get_nowait()
+        except queue.Empty:
+            return False
+        self._queue.put(item)
+        return True
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was queued before this call is done; False where `timeout` seconds passed first."""
+        if not self.is_mine() or (self._thread is None and self._queue.empty()):
+            return True
+        if self._closed or self._thread is threading.current_thread():
+            return self.pending == 0
+        reply: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._queue.put(reply)
+        try:
+            reply.get(timeout=_bounded(timeout))
+        except queue.Empty:
+            return False
+        return True
+
+    def close(self, timeout: float) -> bool:
+        """Refuse what comes, finish what is queued, end the thread; False where that took over `timeout` s."""
+        if not self.is_mine():
+            return True
+        if not self._closed:
+            self._closed = True
+            self._queue.put(_Stop())
+        if self._thread is None:
+            return self.pending == 0
+        if self._thread is threading.current_thread():
+            return True  # the worker itself: it ends when it has returned and finished
+        self._thread.join(_bounded(timeout))
+        return not self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the worker, if there is none; raises NoThreadError where that can't be done.
+
+        A signal's handler may raise in the middle of it: nothing is changed before the worker itself says that it is.
+        """
+        if self._has_worker():
+            return
+        if self._prepare is not None:
+            self._prepare()
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            raise NoThreadError(f"predlog can't start its thread: {error}") from None
+        # Whoever closes asks for the worker: the thread that was started, or one that was before it, is about to say
+        # that it is that.
+        deadline = time.monotonic() + 1.0
+        while not self._has_worker() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+    def _has_worker(self) -> bool:
+        return self._thread is not None
+
+    def _run(self) -> None:
+        try:
+            self._idle.get_nowait()
+        except queue.Empty:
+            return
+        self._thread = threading.current_thread()
+        while not isinstance(item := self._queue.get(), _Stop):
+            self._handle(item)
+        # What came in while `close` was being called stands behind the end, and was accepted all the same. The wait
+        # is bounded: the call under way may be one that a signal handler, which closes, has interrupted.
+        deadline = time.monotonic() + 0.1
+        while self._entering.qsize() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        while not self._queue.empty():
+            self._handle(self._queue.get())
+        with self._at_work.lock:
+            self._finish()
+
+    def _handle(self, item: "Item | queue.SimpleQueue[None] | _Stop") -> None:
+        if isinstance(item, queue.SimpleQueue):
+            with self._at_work.lock:
+                self._settle()
+            item.put(None)
+        elif not isinstance(item, _Stop):
+            with self._at_work.lock:
+                self._work(item)
+            self._permits.put(None)
+
+
+def _bounded(timeout: float) -> float:
+    # Infinity and 10**10 are longer than the clock knows; a NaN is no time at all.
+    return min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0

@@ -1,0 +1,253 @@
+"""A record as one line of JSON with its checksum, and back."""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import msgspec
+import orjson
+
+from predlog.errors import RecordError, SchemaError, UnknownKindError
+from predlog.records import text
+from predlog.records.schema import SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
+from predlog.records.text import _INVISIBLE
+
+# Bytes of a line. What is longer would fill the memory of whoever reads it, so it is not written, and not read.
+LONGEST: Final = 1 << 24
+_TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
+_TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(Token))
+_KEYS: Final = {
+    name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
+}
+_decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(Record).decode
+_VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
+
+
+def is_ours(event: Mapping[str, Any]) -> bool:
+    """Say whether a structlog event is one of predlog's."""
+    return event.get("event") in _TYPES
+
+
+def keys(name: str) -> frozenset[str]:
+    """Give the keys that all events of a kind have; none for a kind that is not predlog's."""
+    return frozenset(_KEYS.get(name, ()))
+
+
+def conform(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the event in the schema's shape: its own keys in their order, foreign ones in `context`.
+
+    Raises RecordError where a key of the kind is missing.
+    """
+    name = event["event"]
+    keys = _KEYS[name]
+    try:
+        conformed = {key: event[key] for key in keys}
+    except KeyError as missing:
+        raise RecordError(f"a {name} event lacks {missing}: a processor must not remove keys") from None
+    if len(event) > len(keys):
+        foreign = {key: value for key, value in event.items() if key not in conformed}
+        conformed["context"] = {**conformed["context"], **foreign}
+    return conformed
+
+
+@lru_cache(maxsize=1)  # all of a pair's events have the same
+def timestamp(at: float) -> str:
+    """Give seconds since 1970 as events have them."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:
+    """Give the event that tells what is missing, of the same run and attempt as `like`."""
+    known = {"event": "predlog.gap", "level": "warning", "timestamp": timestamp(at), "context": {}, **fields}
+    return Checked({key: known[key] if key in known else like[key] for key in _KEYS["predlog.gap"]})
+
+
+def from_event(event: Mapping[str, Any]) -> Record:
+    """Give the typed record of a conformed event; raises RecordError where a value has the wrong type."""
+    try:
+        return cast(Record, msgspec.convert(event, Record))
+    except msgspec.ValidationError as error:
+        raise _no_record(f"a {event.get('event')} event does not fit schema {SCHEMA}: {error}") from None
+
+
+def to_event(record: Record) -> dict[str, Any]:
+    """Give a record as the event that it was; the inverse of `from_event`."""
+    return cast(dict[str, Any], msgspec.to_builtins(record))
+
+
+def to_line(event: Mapping[str, Any]) -> bytes:
+    """Give the event as one line of JSON, UTF-8, newline included, its checksum last.
+
+    The line holds no raw control, line-separating, zero-width or bidirectional character, so `splitlines`,
+    `tail` and `jq` see one line where there is one. Raises RecordError for an event that does not fit the schema, or
+    holds values that JSON cannot.
+    """
+    if type(event) is not Checked:
+        event = conform(event)
+        from_event(event)  # what could not be read again is not written
+    body = _dump(event)[:-1]
+    if len(body) > LONGEST:
+        name = f"{event['event']} event"
+        raise RecordError(
+            f"a {name} of {len(body):,} bytes is longer than a line may be, {LONGEST:,}: show fewer tokens"
+        )
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def is_whole(line: bytes) -> bool:
+    """Say whether the checksum fits a line; it has no newline."""
+    return line[-18:] == b',"crc":"%08x"}' % zlib.crc32(line[:-18])
+
+
+def from_line(line: bytes) -> Record:
+    """Give the typed record that a line holds; the inverse of `to_line`.
+
+    Keys that a later predlog has added to the schema are kept in `context`, those of tokens as a list under `tokens`;
+    under a name that the context has already, `lr_` stands beside `lr`.
+
+    Raises RecordError where the line is torn or damaged, SchemaError where it was written with a newer schema.
+    """
+    # It runs for each line of large files, so it does without every call that it can.
+    if line[-1:] == b"\n":
+        line = line[:-1]
+    body = line[:-18]
+    if line[-18:] != b',"crc":"%08x"}' % zlib.crc32(body):
+        raise RecordError("the checksum does not fit the line: it is torn or damaged")
+    line = body + b"}"
+    if MARK_LEAD in line and is_marked(line):
+        return _from_json(line, reveal)
+    try:
+        record: Record = _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _from_json(line)
+    if record.schema > SCHEMA:
+        return _from_json(line)  # says so
+    return record
+
+
+def _dump(event: Mapping[str, Any]) -> bytes:
+    try:
+        body = orjson.dumps(event)
+    except TypeError as error:
+        if "surrogates" not in str(error):
+            raise RecordError(f"not JSON: {error}; context and processors may add plain values only") from None
+        body = orjson.dumps(mapped(event, hide))
+    else:
+        if is_marked(body):
+            body = orjson.dumps(mapped(event, hide))
+    return escape(body)
+
+
+def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Record:
+    """Give the record of a whole line that can't be decoded at once, or raise what it deserves."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise _no_record(f"no JSON: {error}") from None
+    written, kind = (event.get("schema"), event.get("event")) if isinstance(event, dict) else (None, None)
+    if isinstance(written, int) and written > SCHEMA:
+        raise SchemaError(written, SCHEMA, _writer(event))
+    if written == SCHEMA and isinstance(kind, str) and kind not in _TYPES:
+        raise UnknownKindError(f"a kind that this predlog does not know: {kind!r}")
+    try:
+        return cast(Record, msgspec.convert(_known(mapped(event, change) if change else event), Record))
+    except (ValueError, RecursionError) as error:  # msgspec's, and that of a text that `hide` can't have written
+        raise _no_record(f"not a record of schema {written}: {error}") from None
+
+
+def _no_record(why: str) -> RecordError:
+    """Give the error; it quotes what is in the line, and is shown on terminals."""
+    return RecordError(text.harmless(why))
+
+
+def _known(event: Any) -> Any:
+    """Move the keys that this predlog does not know into the context, where those of processors are, too."""
+    if not isinstance(event, dict) or not isinstance(event.get("context"), dict):
+        return event
+    known = {"event", *_KEYS.get(str(event.get("event")), ())}
+    extra = {key: value for key, value in event.items() if key not in known}
+    tokens = event.get("tokens")
+    if isinstance(tokens, list) and all(isinstance(token, dict) for token in tokens):
+        more = [{key: value for key, value in token.items() if key not in _TOKEN_KEYS} for token in tokens]
+        if any(more):
+            extra["tokens"] = more
+            tokens = [{key: value for key, value in token.items() if key in _TOKEN_KEYS} for token in tokens]
+            event = {**event, "tokens": tokens}
+    return {**{key: value for key, value in event.items() if key in known}, "context": _beside(event["context"], extra)}
+
+
+def _beside(context: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a context with more in it: what the caller has put there stays, and a name that is taken gets a `_`."""
+    both = dict(context)
+    for name, value in more.items():
+        while name in both:
+            name += "_"  # noqa: PLW2901 - until it is free
+        both[name] = value
+    return both
+
+
+def _writer(event: Mapping[str, Any]) -> str | None:
+    """Give the version of predlog that wrote a line, which an attempt's first tells; people paste it into a shell."""
+    versions = event.get("versions")
+    version = versions.get("predlog") if isinstance(versions, dict) else None
+    return version if isinstance(version, str) and _VERSION.fullmatch(version) else None
+
+
+# JSON has no way to hold half a surrogate pair that every reader takes (jq, orjson and msgspec refuse the line),
+# and tokenizers produce them. So U+D800 to U+DFFF is written as a mark and a private character that stands for
+# it, and the mark itself as two marks. Whatever holds neither is written as it is.
+_MARK = "\U0010fffd"
+_MARK_BYTES = _MARK.encode()
+# One byte is found ten times as fast as four.
+MARK_LEAD = _MARK_BYTES[:1]
+_PRIVATE = 0x100000
+_SURROGATE_OR_MARK = re.compile(f"[\ud800-\udfff{_MARK}]")
+_MARKED = re.compile(f"{_MARK}(.?)", re.DOTALL)
+_HIDDEN = re.compile(f"[{chr(_PRIVATE + 0xD800)}-{chr(_PRIVATE + 0xDFFF)}]")
+
+
+def is_marked(json_text: bytes) -> bool:
+    """Say whether UTF-8 text holds the mark."""
+    return MARK_LEAD in json_text and _MARK_BYTES in json_text
+
+
+def hide(text: str) -> str:
+    """Write half surrogate pairs, and the mark itself, with the mark."""
+    return _SURROGATE_OR_MARK.sub(
+        lambda found: _MARK + (_MARK if found[0] == _MARK else chr(_PRIVATE + ord(found[0]))), text
+    )
+
+
+def reveal(text: str) -> str:
+    """Give back what `hide` was given; raises ValueError for a text that it can't have written."""
+    return _MARKED.sub(_revealed, text)
+
+
+def _revealed(found: re.Match[str]) -> str:
+    if found[1] == _MARK:
+        return _MARK
+    if not _HIDDEN.fullmatch(found[1]):
+        raise ValueError("U+10FFFD stands before what it does not mark")
+    return chr(ord(found[1]) - _PRIVATE)
+
+
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Change every text in a JSON value, keys included."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {mapped(key, change): mapped(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mapped(item, change) for item in value]
+    return value
+
+
+def escape(body: bytes) -> bytes:
+    """Write the characters of JSON text that steer or hide as JSON escapes."""
+    if body.isascii() and b"\x7f" not in body:
+        return body  # nothing to escape, as in nearly all lines
+    return _INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()

@@ -1,0 +1,109 @@
+"""The comparisons of one logged step → the point of a curve; neighbouring points → one."""
+
+from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import NamedTuple, TypeVar, cast
+
+from predlog.records.schema import Comparison
+from predlog.records.text import HIGHEST, share
+
+T = TypeVar("T")
+_tokens = attrgetter("tokens")
+_match = attrgetter("match")
+
+
+class Point(NamedTuple):
+    """One logged step, of all samples and ranks, or several neighbouring ones that were merged.
+
+    `right` predictions of `of`: of the supervised positions, or, where these were not counted, of the tokens shown.
+    `logprob` is the mean of the labels' log-probabilities over the `shown` tokens that have one, in nats. `rank` is the
+    median rank of the labels shown; of merged steps the mean of the medians of the `ranked` steps that have one.
+    """
+
+    first_step: int
+    last_step: int
+    records: int
+    length: int
+    supervised: int
+    right: int
+    of: int
+    logprob: float | None
+    rank: float | None
+    steps: int = 1
+    shown: int = 0
+    ranked: int = 0
+
+    @property
+    def share(self) -> float:
+        """The supervised share of all positions."""
+        return share(self.supervised, self.length)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of predictions that are right; None where none was counted."""
+        return share(self.right, self.of) if self.of else None
+
+
+def merged(one: Point, other: Point) -> Point:
+    """Give two neighbouring points as one."""
+    return Point(
+        min(one.first_step, other.first_step),
+        max(one.last_step, other.last_step),
+        one.records + other.records,
+        one.length + other.length,
+        one.supervised + other.supervised,
+        one.right + other.right,
+        one.of + other.of,
+        _mean(one.logprob, one.shown, other.logprob, other.shown),
+        _mean(one.rank, one.ranked, other.rank, other.ranked),
+        one.steps + other.steps,
+        one.shown + other.shown,
+        one.ranked + other.ranked,
+    )
+
+
+def _mean(one: float | None, weight: int, other: float | None, others: int) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return (one * weight + other * others) / (weight + others)
+
+
+def of_step(ones: Sequence[Comparison]) -> Point:
+    """Give the point of one step. It runs for each logged step of large files, so its loops are fast ones."""
+    tokens = ones[0].tokens if len(ones) == 1 else list(chain.from_iterable(map(_tokens, ones)))
+    logprobs = _known([token.label_logprob for token in tokens])
+    ranks = _known([token.label_rank for token in tokens])
+    length = supervised = right = of = 0
+    for one in ones:
+        length += one.length
+        supervised += one.supervised
+        right += sum(map(_match, one.tokens)) if one.matched is None else one.matched
+        of += len(one.tokens) if one.matched is None else one.supervised
+    return Point(
+        ones[0].step,
+        ones[0].step,
+        len(ones),
+        length,
+        supervised,
+        right,
+        of,
+        sum(logprobs) / len(logprobs) if logprobs else None,
+        _median(ranks),
+        1,
+        len(logprobs),
+        1 if ranks else 0,
+    )
+
+
+def _known(values: list[T | None]) -> list[T]:
+    return [value for value in values if value is not None] if None in values else cast("list[T]", values)
+
+
+def _median(values: list[int]) -> float | None:
+    if not values:
+        return None
+    values.sort()
+    middle = len(values) // 2
+    high = min(values[middle], HIGHEST)  # a rank may be any whole number, too
+    return float(high) if len(values) % 2 else (min(values[middle - 1], HIGHEST) + high) / 2

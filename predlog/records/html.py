@@ -1,0 +1,83 @@
+"""Records as a notebook shows them: HTML, in which every text of a run is escaped."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from typing import Any
+
+from predlog.records.text import harmless, share
+
+_RIGHT, _WRONG = "#1a7f37", "#cf222e"
+_LEVELS = {"error": (_WRONG, "✗"), "warning": ("#9a6700", "!"), "info": (_RIGHT, "✓")}
+
+
+def comparison(record: Any) -> str:
+    """Give a comparison as a table: a column for each token, its prediction in green with a tick where it is right."""
+    codebook = "" if record.codebook is None else f" codebook {record.codebook}"
+    heading = f"step {record.step} · {text(record.stream)}{codebook} · sample {record.sample} · {right(record)}"
+    return (
+        f"<div><b>{heading} · {record.supervised} of {record.length} supervised</b>"
+        f"<table>{''.join(_rows(record.tokens))}</table></div>"
+    )
+
+
+def finding(record: Any) -> str:
+    """Give a finding as a paragraph: its sign, its code, where, what and what to do."""
+    colour, sign = _LEVELS.get(record.level, _LEVELS["warning"])
+    more = f" More: <code>{text(record.help)}</code>" if record.help else ""
+    title = f'<b style="color:{colour}">{sign} {text(record.code)}</b>, step {record.step}'
+    return f"<div>{title}: {text(record.message)}{more}</div>"
+
+
+def reading(path: object, files: Sequence[object], last: Iterable[str]) -> str:
+    """Give a path, what it stands for, and its last records, which are HTML already."""
+    many = "1 file" if len(files) == 1 else f"{len(files)} files"
+    return f"<div>predlog.read(<code>{text(repr(str(path)))}</code>): {many}{''.join(last)}</div>"
+
+
+def text(value: str) -> str:
+    """Give any text as HTML that shows it, and does nothing else."""
+    return escape(harmless(value))
+
+
+def right(record: Any) -> str:
+    """Say how many predictions are right."""
+    if record.matched is not None and record.supervised:
+        return f"{100 * share(record.matched, record.supervised):.1f}% right"
+    return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown right"
+
+
+def _rows(tokens: Sequence[Any]) -> Iterator[str]:
+    rows = {
+        "position": [str(token.position) for token in tokens],
+        "input": [_token(token.input, token.input_text) for token in tokens],
+        "label": [_token(token.label, token.label_text) for token in tokens],
+        "prediction": [_prediction(token) for token in tokens],
+        "p(label)": [_probability(token.label_logprob) for token in tokens],
+        "rank": ["-" if token.label_rank is None else str(token.label_rank) for token in tokens],
+    }
+    # The first tokens and the last ones are apart.
+    edges = [number for number in range(1, len(tokens)) if tokens[number].slot != tokens[number - 1].slot]
+    for name, cells in rows.items():
+        if name != "input" or any(token.input is not None for token in tokens):
+            yield f'<tr><th style="text-align:left">{name}</th>{"".join(_cells(cells, edges))}</tr>'
+
+
+def _cells(cells: Sequence[str], edges: Sequence[int]) -> Iterator[str]:
+    for number, cell in enumerate(cells):
+        edge = ";border-left:1px solid" if number in edges else ""
+        yield f'<td style="text-align:left;white-space:pre{edge}">{cell}</td>'
+
+
+def _token(number: int | None, decoded: str | None) -> str:
+    return text(decoded) if decoded is not None else "-" if number is None else str(number)
+
+
+def _probability(logprob: float | None) -> str:
+    return "-" if logprob is None else f"{math.exp(min(logprob, 0.0)):.3f}"
+
+
+def _prediction(token: Any) -> str:
+    colour, sign = (_RIGHT, "✓ ") if token.match else (_WRONG, "")
+    shown = "nan" if token.prediction is None else _token(token.prediction, token.prediction_text)
+    return f'<span style="color:{colour}">{sign}{shown}</span>'

@@ -1,0 +1,175 @@
+"""The typed records, their schema version, and one line of JSON ↔ one record.
+
+Events travel through structlog as plain dicts; a line is read back as one of the types below. The rules by
+which they may change stand in docs/records.md.
+"""
+
+from collections.abc import MutableMapping
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from predlog.records import html
+
+SCHEMA: Final = 1
+_Count = Annotated[int, Meta(ge=0)]
+_Positive = Annotated[int, Meta(ge=1)]
+_Id = Annotated[int, Meta(description="A token id as the tokenizer and the loss know it.")]
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """What the model predicted at one supervised position, beside what it was asked to predict."""
+
+    slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
+    position: Annotated[int, Meta(ge=0, description="Index into the labels as they were handed.")]
+    label: _Id
+    prediction: Annotated[int | None, Meta(description="Index of the largest logit; null where the row holds a NaN.")]
+    match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
+    label_logprob: Annotated[
+        float | None,
+        Meta(description="Natural log of the label's probability; null where not finite or out of range."),
+    ]
+    prediction_logprob: Annotated[
+        float | None, Meta(description="Natural log of the prediction's probability; null where not finite.")
+    ]
+    label_rank: Annotated[
+        _Positive | None,
+        Meta(description="1 + how many raw logits exceed the label's; ties share the better rank."),
+    ]
+    input: Annotated[
+        int | None, Meta(description="The id that the model read at the row of logits shown, where known.")
+    ]
+    input_text: Annotated[str | None, Meta(description="The input as text, where a decoder was given.")]
+    label_text: Annotated[str | None, Meta(description="The label as text, where a decoder was given.")]
+    prediction_text: Annotated[str | None, Meta(description="The prediction as text, where a decoder was given.")]
+
+
+# A key that is not known is forbidden to the decoder, so that a line that has one is noticed, and the key kept.
+class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event"):
+    level: Annotated[str, Meta(description="info, warning or error.")]
+    timestamp: Annotated[str, Meta(description="ISO 8601 in UTC: when the pair was handed over.")]
+    schema: Annotated[int, Meta(ge=1, description="Version of this schema.")]
+    run: Annotated[str | None, Meta(description="Name of the run's folder; null without one.")]
+    attempt: Annotated[int, Meta(ge=1, description="1 for the first start on this file, then 2, …")]
+    rank: Annotated[int, Meta(ge=0, description="Global rank of the process that wrote the line.")]
+    seq: Annotated[int, Meta(ge=0, description="Counts the lines of one attempt from 0, without holes.")]
+
+
+class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
+    """The first line of each attempt, and the last of one that was closed: where it runs, and what became of it."""
+
+    event: ClassVar[str] = "predlog.run"
+
+    host: str
+    pid: int
+    world_size: _Positive
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    stats: Annotated[
+        dict[str, Any] | None,
+        Meta(description="In an attempt's last line, what `Recorder.stats` gives; null in its first."),
+    ] = None
+    context: dict[str, Any]
+
+
+class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
+    """One sample, in one stream and codebook, at one step."""
+
+    event: ClassVar[str] = "predlog.comparison"
+
+    step: _Count
+    stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
+    codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null where there are none.")]
+    sample: Annotated[int, Meta(ge=0, description="Index in the batch.")]
+    length: Annotated[int, Meta(ge=1, description="Number of label positions of the sample, as handed.")]
+    vocabulary: Annotated[int, Meta(ge=1, description="Number of logits in a row.")]
+    shift: Annotated[int, Meta(ge=0, description="By how many positions the labels led the logits.")]
+    supervised: Annotated[
+        int,
+        Meta(ge=0, description="Positions that have a row of logits and a label other than ignore_index."),
+    ]
+    matched: Annotated[
+        _Count | None,
+        Meta(description="Supervised positions where the prediction is the label; null if not counted."),
+    ]
+    nonfinite: Annotated[
+        int, Meta(ge=0, description="Log-probabilities below that are null because they were not finite.")
+    ]
+    context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
+    tokens: tuple[Token, ...]
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return html.comparison(self)
+
+
+class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
+    """Something wrong with the pair itself, under a stable code: written when it is found, not at each step."""
+
+    event: ClassVar[str] = "predlog.finding"
+
+    step: Annotated[int, Meta(ge=0, description="The step at which it was found.")]
+    stream: str
+    codebook: Annotated[
+        _Count | None, Meta(description="Null where there are none, and where `evidence` lists several.")
+    ]
+    sample: Annotated[_Count | None, Meta(description="Index in the batch, where it is one sample alone.")]
+    code: Annotated[str, Meta(description="labels-are-inputs, …: each has its page in the documentation.")]
+    message: Annotated[str, Meta(description="What is wrong, in numbers, and how to mend it.")]
+    evidence: Annotated[dict[str, Any], Meta(description="The numbers that show it.")]
+    help: Annotated[str | None, Meta(description="The command that prints the page about this code.")]
+    context: dict[str, Any]
+
+    @property
+    def codebooks(self) -> set[int | None]:
+        """The codebooks that it is about; None stands for a stream without any."""
+        several = self.evidence.get("codebooks")
+        if self.codebook is not None or not isinstance(several, list):
+            return {self.codebook}
+        return {one for one in several if type(one) is int} or {None}
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return html.finding(self)
+
+
+class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
+    """Comparisons that were captured and are not in the file, and why."""
+
+    event: ClassVar[str] = "predlog.gap"
+
+    count: Annotated[int, Meta(ge=1, description="How many comparisons are missing.")]
+    reason: str
+    first_step: _Count
+    last_step: _Count
+    context: dict[str, Any]
+
+
+Record = Run | Comparison | Finding | Gap
+Event = MutableMapping[str, Any]
+
+
+class Checked(dict[str, Any]):
+    """A conformed event that is known to fit the schema, so that nobody need look again."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of one line, generated from the types of this module."""
+    schema = msgspec.json.schema(Record)
+    for name in ("Run", "Comparison", "Finding", "Gap", "Token"):
+        definition = schema["$defs"][name]
+        del definition["additionalProperties"]  # a later predlog may add keys
+        if name == "Token":
+            continue
+        definition["properties"]["crc"] = {
+            "type": "string",
+            "pattern": "^[0-9a-f]{8}$",
+            "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
+        }
+        definition["required"] = list(definition["properties"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"A line of a predlog file, schema {SCHEMA}",
+        **schema,
+    }

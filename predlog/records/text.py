@@ -1,0 +1,106 @@
+"""Text ↔ text that JSON can hold and that no reader, terminal or editor stumbles over."""
+
+import json
+import re
+import unicodedata
+from functools import lru_cache
+
+# DEL and C1, soft hyphen, grapheme joiner, Arabic letter mark, Mongolian vowel separator, zero-width, line and
+# paragraph separators, bidirectional controls, invisible operators, byte order mark, interlinear marks, language tags,
+# and the format characters of Syriac, Kaithi, hieroglyphs, shorthand and music.
+_INVISIBLE = re.compile(
+    "[\x7f-\x9f\xad\u034f\u061c\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
+_HARMFUL = re.compile(f"[\x00-\x1f\ud800-\udfff]|{_INVISIBLE.pattern}")
+
+
+def harmless(text: str) -> str:
+    r"""Write the characters that steer or hide as backslash escapes: a newline as `\n`, half a pair as `\ud800`."""
+    return _HARMFUL.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
+# Letters and symbols that show nothing: the grapheme joiner, the Hangul fillers and the blank Braille pattern.
+_BLANK = "\u034f\u115f\u1160\u3164\uffa0\u2800"
+# Enough for a message; of what is longer, nobody reads the rest on a terminal.
+_LONGEST = 4096
+# Tokens are shorter, and come again.
+_REMEMBERED = 64
+
+
+def visible(text: str, space: str = "␣") -> str:
+    r"""Escape each character that is invisible, moves the cursor or changes its neighbour's width.
+
+    A newline reads `\n`, an escape `\x1b`, a right-to-left override `\u202e`, a backslash `\\`, a space as `space`.
+    Of a longer text, its first 4096 characters are shown.
+    """
+    if len(text) <= _REMEMBERED:
+        return _known(text, space)
+    return _shown(text, space) if len(text) <= _LONGEST else f"{_shown(text[:_LONGEST], space)}…"
+
+
+def _shown(text: str, space: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text.replace("\\", "\\\\").replace(" ", space)
+    shown = "".join(
+        space if character == " " else _escaped(character) if _is_unsafe(character) else character for character in text
+    )
+    return f"◌{shown}" if shown and _joins(shown[0]) else shown
+
+
+_known = lru_cache(maxsize=65536)(_shown)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Give `text` with the characters that a stream's encoding lacks escaped."""
+    if encoding == "utf-8":
+        return text  # `visible` has left nothing that it lacks
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return text.encode("ascii", "backslashreplace").decode()
+    return text
+
+
+def _joins(character: str) -> bool:
+    """Say whether terminals draw a character into the one before: marks, and the later parts of a Hangul syllable."""
+    return (
+        unicodedata.category(character).startswith("M")
+        or "\u1160" <= character <= "\u11ff"
+        or "\ud7b0" <= character <= "\ud7ff"
+    )
+
+
+def _is_unsafe(character: str) -> bool:
+    # Controls, formats, surrogates, unassigned and private characters; separators other than the space; and
+    # what terminals merge with the character before it: variation selectors, skin tones, flags.
+    return (
+        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"}
+        or character == "\\"
+        or character in _BLANK
+        or "\ufe00" <= character <= "\ufe0f"
+        or "\U0001f1e6" <= character <= "\U0001f1ff"
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    )
+
+
+def _escaped(character: str) -> str:
+    if character in _NAMED:
+        return _NAMED[character]
+    return (
+        character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7F else f"\\x{ord(character):02x}"
+    )
+
+
+# So much is still a float, and so are sums of it.
+HIGHEST = 1e300
+
+
+def share(part: int, whole: int) -> float:
+    """Give the share of a part."""
+    try:
+        return part / whole
+    except OverflowError:
+        return HIGHEST

@@ -1,0 +1,165 @@
+"""Comparisons → the film strip's data: columns of numbers, each text once, and so few steps that a browser is quick.
+
+Where there are too many comparisons, steps are left out evenly, never comparisons of a step; how many is told.
+"""
+
+import json
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+from predlog.records.schema import Comparison, Token
+from predlog.records.text import visible
+
+MOST: Final = 20_000
+# Characters of a text; of what is longer, it is told how long it was.
+_LONGEST = 200
+# Beyond these, a browser's numbers are no longer whole.
+_EXACT = 2**53 - 1
+
+
+class LeftOut(NamedTuple):
+    """What the strip shows of what there is; `every` is 1 where nothing is left out."""
+
+    every: int
+    steps: int
+    of_steps: int
+    comparisons: int
+    of_comparisons: int
+
+
+class Strip:
+    """The comparisons of evenly spaced steps, at most about so many, with the first and the last step among them."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._every = 1
+        self._steps: list[list[Comparison]] = []
+        self._newest: list[Comparison] = []
+        self._at: tuple[int, int] | None = None
+        self._of_steps = self._of_comparisons = self._kept = 0
+
+    def add(self, comparison: Comparison) -> None:
+        """Take in the next comparison; those of one step come together."""
+        at = comparison.attempt, comparison.step
+        if at != self._at:
+            self._at = at
+            self._newest = []
+            if self._of_steps % self._every == 0:
+                self._steps.append(self._newest)
+            self._of_steps += 1
+        self._of_comparisons += 1
+        self._newest.append(comparison)
+        if self._newest is self._steps[-1]:
+            self._kept += 1
+            self._thin()
+
+    @property
+    def left_out(self) -> LeftOut:
+        """How much of what there is the strip shows."""
+        steps = self._shown()
+        return LeftOut(self._every, len(steps), self._of_steps, sum(map(len, steps)), self._of_comparisons)
+
+    def columns(self) -> dict[str, Any]:
+        """Give the strip as plain values: `rows`, `tokens` and `texts` in columns, a list each."""
+        rows = list(chain.from_iterable(self._shown()))
+        texts = _Texts()
+        streams = list(dict.fromkeys(row.stream for row in rows))
+        return {
+            "streams": [visible(stream, " ") for stream in streams],
+            "first": max((_firsts(row) for row in rows), default=0),
+            "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
+            "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}),
+            "tokens": _tokens(list(chain.from_iterable(row.tokens for row in rows)), texts),
+            "texts": texts.texts,
+            "ids": texts.ids,
+        }
+
+    def _shown(self) -> list[list[Comparison]]:
+        if self._steps and self._steps[-1] is not self._newest:
+            return [*self._steps, self._newest]
+        return self._steps
+
+    def _thin(self) -> None:
+        while self._kept > self._most and len(self._steps) > 2:
+            self._steps = self._steps[::2]
+            self._every *= 2
+            self._kept = sum(map(len, self._steps))
+
+
+class _Texts:
+    """Ids and their texts, each pair once; what is no token has the place -1."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[int | None, str | None], int] = {(None, None): -1}
+        self.ids: list[str] = []
+        self.texts: list[str | None] = []
+
+    def place(self, token: int | None, text: str | None) -> int:
+        known = self._places.get((token, text))
+        if known is None:
+            known = self._places[token, text] = len(self.ids)
+            self.ids.append("nan" if token is None else str(token))
+            self.texts.append(None if text is None else shown(text))
+        return known
+
+
+def shown(text: str) -> str:
+    """Give a token's text so that all of it can be seen and none of it steers; its start, where it is very long."""
+    return _shortened(text, "␣") or '""'
+
+
+def _shortened(text: str, space: str) -> str:
+    if len(text) > _LONGEST:
+        return f"{visible(text[:_LONGEST], space)}… ({len(text)} characters)"
+    return visible(text, space)
+
+
+def _rows(rows: list[Comparison], streams: dict[str, int]) -> dict[str, list[Any]]:
+    return {
+        "step": [_exact(row.step) for row in rows],
+        "stream": [streams[row.stream] for row in rows],
+        **{name: [_exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
+        "context": _contexts(rows),
+        "first": [_firsts(row) for row in rows],
+        "count": [len(row.tokens) for row in rows],
+    }
+
+
+_NUMBERS = (
+    "codebook", "sample", "rank", "attempt", "length", "vocabulary", "shift", "supervised", "matched", "nonfinite",
+)  # fmt: skip
+
+
+def _tokens(tokens: list[Token], texts: _Texts) -> dict[str, Any]:
+    return {
+        "position": [_exact(token.position) for token in tokens],
+        "label": [texts.place(token.label, token.label_text) for token in tokens],
+        "prediction": [texts.place(token.prediction, token.prediction_text) for token in tokens],
+        "input": [texts.place(token.input, token.input_text) for token in tokens],
+        "match": "".join("01"[token.match] for token in tokens),
+        "label_logprob": [token.label_logprob for token in tokens],
+        "prediction_logprob": [token.prediction_logprob for token in tokens],
+        "label_rank": [_exact(token.label_rank) for token in tokens],
+    }
+
+
+def _contexts(rows: Iterable[Comparison]) -> list[str]:
+    return [_context(row.context) for row in rows]
+
+
+def _context(context: dict[str, Any]) -> str:
+    return ", ".join(f"{visible(name, ' ')}={_shortened(_written(value), ' ')}" for name, value in context.items())
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _firsts(comparison: Comparison) -> int:
+    return sum(token.slot == "first" for token in comparison.tokens)
+
+
+def _exact(number: int | None) -> int | str | None:
+    """Give a number as JavaScript can hold it: one that is too large as text."""
+    return number if number is None or abs(number) <= _EXACT else str(number)

@@ -1,0 +1,198 @@
+"""Records → one self-contained page: film strip, curves, findings, tokens and the run; it loads and sends nothing."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import predlog
+from predlog.errors import MissingExtraError, PredlogError
+from predlog.reading.damage import Damages
+from predlog.reading.forgetting import Learning
+from predlog.reading.reader import Reading
+from predlog.reading.summary import Summary
+from predlog.reading.words import counted, number, seen
+from predlog.records.schema import Comparison, Gap, Record
+from predlog.report import charts, sections
+from predlog.report import sections as dossier
+from predlog.report.charts import PLOTS
+from predlog.report.colors import stylesheet
+from predlog.report.film_strip import MOST, Strip
+
+try:
+    import bokeh
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
+_HERE: Final = Path(__file__).parent / "assets"
+_SCRIPTS: Final = (
+    "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "curves", "main",
+)  # fmt: skip
+_BOKEH: Final = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
+# So many are drawn on the curves.
+_MOST_GAPS: Final = 1000
+
+
+class Page(NamedTuple):
+    """A page, and how many comparisons it is of."""
+
+    html: str
+    comparisons: int
+
+
+@dataclass
+class _Run:
+    """What one reading of the records has gathered."""
+
+    strip: Strip
+    summary: Summary = field(default_factory=Summary)
+    learning: Learning = field(default_factory=Learning)
+    gaps: list[Gap] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        self.summary.add(record)
+        self.learning.add(record)
+        if isinstance(record, Comparison):
+            self.strip.add(record)
+        elif isinstance(record, Gap) and len(self.gaps) < _MOST_GAPS:
+            self.gaps.append(record)
+
+
+def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
+    """Give the page of a run, read once.
+
+    `source` is named in it as where it comes from; about `most` comparisons at most are in the film strip. Damage is
+    told where `records` are what `predlog.read` gives.
+
+    Raises:
+        PredlogError: There is no comparison among the records.
+    """
+    run = _Run(Strip(most))
+    for record in records:
+        run.add(record)
+    comparisons = run.strip.left_out.of_comparisons
+    if not comparisons:
+        raise PredlogError(_nothing(source, len(run.summary.findings)))
+    damage = records.damage if isinstance(records, Reading) else Damages()
+    said = _said(source, run, damage)
+    return Page(_rendered(said, run.strip.columns(), _curves(run)), comparisons)
+
+
+def _nothing(source: str, findings: int) -> str:
+    found = f", but {counted(findings, 'finding')}: see `predlog check {source}`" if findings else ""
+    return f"{source} holds no comparison{found}; there is nothing to make a page of"
+
+
+def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
+    summary = run.summary
+    names = [one.run for one in summary.attempts if one.run]
+    lanes = len(summary.curves)
+    return {
+        "name": seen(names[-1] if names else Path(source).name),
+        "version": predlog.__version__,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "source": seen(source),
+        "facts": list(sections.facts(summary)),
+        "notes": list(sections.notes(summary, damage.total)),
+        "streams": list(sections.streams(tuple(summary.curves.values()))),
+        "errors": sections.errors(summary),
+        "left_out": run.strip.left_out,
+        "plots": PLOTS,
+        "gaps_left_out": sum(gap.gaps for gap in summary.gaps) - len(run.gaps),
+        "findings": list(dossier.findings(summary.findings)),
+        "findings_left_out": max(len(summary.findings) - dossier.MOST_FINDINGS, 0),
+        "stubborn": sections.stubborn(run.learning, lanes),
+        "forgotten": sections.forgotten(run.learning, lanes),
+        "several": lanes > 1,
+        "attempts": list(dossier.attempts(summary.attempts)),
+        "attempts_left_out": max(len(summary.attempts) - dossier.MOST_PROCESSES, 0),
+        "missing": list(dossier.missing(summary.gaps)),
+        "damage": list(dossier.damage(damage)),
+        "damage_left_out": max(damage.total - dossier.MOST_DAMAGE, 0),
+    }
+
+
+def _curves(run: _Run) -> dict[str, Any]:
+    curves = tuple(run.summary.curves.values())
+    signs = list(charts.signs(run.summary.findings))
+    document, roots = charts.document(curves, signs, run.gaps)
+    return {
+        "document": document,
+        "roots": roots,
+        "lines": list(charts.lines(curves)),
+        "marks": [sign._asdict() for sign in signs],
+        "gaps": list(charts.strips(run.gaps)),
+        "plots": [{"name": plot.name, "written": plot.written} for plot in PLOTS],
+    }
+
+
+def _rendered(said: dict[str, Any], strip: dict[str, Any], curves: dict[str, Any]) -> str:
+    script = '(() => {\n"use strict";\n' + "".join(_asset(f"{name}.js") for name in _SCRIPTS) + "})();"
+    library = _BOKEH.read_text("utf-8")
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            said,
+            policy=policy([script, library]),
+            style=_trusted(_asset("report.css") + stylesheet()),
+            script=_trusted(script),
+            bokeh=_trusted(library),
+            strip_data=_trusted(json_text(strip)),
+            curves_data=_trusted(json_text(curves)),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["number"] = number
+    return environment
+
+
+def _trusted(text: str) -> Markup:
+    return Markup(text)  # noqa: S704 - ours and the library's own, or JSON that can't leave its element
+
+
+def _asset(name: str) -> str:
+    return (_HERE / name).read_text("utf-8")
+
+
+_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
+
+
+def json_text(value: Any) -> str:
+    """Give a value as JSON for a `<script type="application/json">`: nothing in it ends the element or opens another.
+
+    It is ASCII, so that no character of it is invisible, ends a line or turns the direction of the source.
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)
+
+
+def policy(scripts: Iterable[str]) -> str:
+    """Give a Content-Security-Policy under which these scripts run, and nothing else, and nothing is loaded.
+
+    The plotting library puts `<style>` elements into the page, so styles may stand in it; with images from `data:`
+    alone, none of them can load anything. Scripts can turn no text into markup: `trusted-types 'none'`.
+    """
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

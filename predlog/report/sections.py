@@ -1,0 +1,274 @@
+"""The sums of a run → what its page says of it at the top, of its streams and of its tokens."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from predlog.findings.catalog import CODES, page
+from predlog.findings.ledger import Found
+from predlog.reading.curves import Course, Curve
+from predlog.reading.damage import Damage
+from predlog.reading.forgetting import Learning, Sights
+from predlog.reading.runs import Attempt
+from predlog.reading.summary import Key, Missing, Summary
+from predlog.reading.words import counted, lane, number, place, seen, seen_json, steps, subject
+from predlog.report.film_strip import shown
+
+# Units of the box of a small curve.
+_SPARK = 96, 22
+_MOST_NAMED = 5
+# Tokens in a table; each stream and codebook has at least so few.
+_MOST_TOKENS, _FEWEST_TOKENS = 20, 3
+
+
+class Note(NamedTuple):
+    """A line at the top: good, bad or warn, and the part of the page that says more."""
+
+    kind: str
+    text: str
+    href: str = ""
+    link: str = ""
+
+
+class Measure(NamedTuple):
+    """A measure of a stream as text: at its first step, at its last, at its best; that step; and a small curve."""
+
+    first: str
+    last: str
+    best: str
+    best_step: str
+    spark: str
+
+
+# --- head ---------------------------------------------------------------------------------------------------------
+def facts(summary: Summary) -> Iterator[str]:
+    """Yield what a reader wants to know first: how much was logged, when, and with what."""
+    curves = summary.curves.values()
+    yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
+    yield counted(sum(curve.records for curve in curves), "comparison")
+    yield counted(len(summary.ranks), "rank")
+    if summary.runs:
+        newest = summary.runs[-1]
+        yield f"started {moment(summary.runs[0].timestamp)}"
+        yield from (f"{name} {seen(newest.versions[name])}" for name in ("predlog", "torch") if name in newest.versions)
+
+
+def notes(summary: Summary, damage: int) -> Iterator[Note]:
+    """Yield what must not be overlooked: findings that stand, what is missing, what is damaged."""
+    standing = [one for one in summary.findings if one.stands]
+    yield _standing(standing) if standing else Note("good", "No finding stands.")
+    missing = sum(gap.count for gap in summary.gaps)
+    if missing:
+        yield Note("warn", f"Captured, and missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
+    if refused := summary.lost["refused"]:
+        yield Note("warn", f"Refused, for they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
+    if damage:
+        yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
+
+
+def _standing(found: Sequence[Found]) -> Note:
+    ones = [one.finding for one in found]
+    named = "; ".join(f"{seen(one.code)} ({subject(one)}, step {one.step})" for one in ones[:_MOST_NAMED])
+    more = f" and {len(ones) - _MOST_NAMED} more" if len(ones) > _MOST_NAMED else ""
+    kind = "bad" if any(one.level == "error" for one in ones) else "warn"
+    stand = "stands" if len(ones) == 1 else "stand"
+    return Note(kind, f"{counted(len(ones), 'finding')} {stand}: {named}{more}.", "#findings", "What to do")
+
+
+def errors(summary: Summary) -> list[str]:
+    """Name the errors that stand, for whoever looks at the tokens."""
+    ones = [one.finding for one in summary.findings if one.stands and one.finding.level == "error"]
+    return [f"{seen(one.code)} ({subject(one)})" for one in ones[:_MOST_NAMED]]
+
+
+def moment(timestamp: str) -> str:
+    """Give a timestamp as people write it."""
+    return f"{seen(timestamp[:19].replace('T', ' '))} UTC"
+
+
+# --- streams ------------------------------------------------------------------------------------------------------
+def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
+    """Yield a row a stream and codebook."""
+    of_shown = {
+        "supervised": "",
+        "shown": "accuracy of the tokens shown",
+        "both": "accuracy in part of the tokens shown",
+    }
+    for curve in curves:
+        points = curve.points
+        yield {
+            **_named(curve.stream, curve.codebook),
+            "note": of_shown[curve.counted],
+            "steps": number(curve.steps),
+            "records": number(curve.records),
+            "supervised": _percent(curve.share),
+            "accuracy": _measure(curve.accuracy, _percent, [point.accuracy for point in points]),
+            "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
+            "rank": _measure(curve.rank, "{:,g}".format, [_log(point.rank) for point in points]),
+        }
+
+
+def _named(stream: str, codebook: int | None) -> dict[str, str]:
+    """Name a stream and its codebook, each by itself too: where there is little room, only the stream's may be cut."""
+    part = "" if codebook is None else f"codebook {codebook}"
+    return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _log(rank: float | None) -> float | None:
+    return None if rank is None else math.log(rank)
+
+
+def _measure(course: Course | None, written: Callable[[float], str], values: Sequence[float | None]) -> Measure:
+    if course is None:
+        return Measure("-", "-", "-", "", "")
+    first, last, best = (written(mark.value) for mark in course)
+    return Measure(first, last, best, f"step {course.best.step}", spark([one for one in values if one is not None]))
+
+
+def spark(values: Sequence[float]) -> str:
+    """Give the corners of a small curve; none for fewer than two values."""
+    if len(values) < 2:
+        return ""
+    width, height = _SPARK
+    values = [*values[: -1 : math.ceil(len(values) / width)], values[-1]]
+    lowest = min(values)
+    span = max(values) - lowest or 1.0
+    corners = (
+        (width * place / (len(values) - 1), height - 2 - (height - 4) * (value - lowest) / span)
+        for place, value in enumerate(values)
+    )
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+
+
+# --- tokens -------------------------------------------------------------------------------------------------------
+def stubborn(learning: Learning, lanes: int) -> list[dict[str, Any]]:
+    """Give the rows of the most stubborn tokens, which were never right."""
+    return list(_rows(learning.stubborn(_a_lane(lanes))))
+
+
+def forgotten(learning: Learning, lanes: int) -> list[dict[str, Any]]:
+    """Give the rows of the most forgotten tokens, which were right once."""
+    return list(_rows(learning.forgotten(_a_lane(lanes))))
+
+
+def _a_lane(lanes: int) -> int:
+    return max(_MOST_TOKENS // lanes, _FEWEST_TOKENS)
+
+
+def _rows(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
+    for (stream, codebook), ones in found.items():
+        for one in ones:
+            yield {
+                "text": str(one.label) if one.text is None else shown(one.text),
+                "id": "" if one.text is None else str(one.label),
+                **_named(stream, codebook),
+                "wrong": number(one.wrong),
+                "wrong_steps": number(one.wrong_steps),
+                "sights": number(one.sights),
+                "right": number(one.right),
+                "last_right": one.last_right,
+                "last_step": one.last_step,
+                "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right),
+                "last_href": place(stream, codebook, one.last_step),
+            }
+
+
+MOST_FINDINGS: Final = 200
+MOST_PROCESSES: Final = 64
+MOST_DAMAGE: Final = 100
+
+
+def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
+    """Yield what is said of each finding, those that stand first; the help of a code comes with the first of it."""
+    helped = set()
+    for one in sorted(found, key=_gone)[:MOST_FINDINGS]:
+        finding = one.finding
+        yield {
+            "code": seen(finding.code),
+            "level": _level(one),
+            "state": _state(one),
+            "where": subject(finding),
+            "step": finding.step,
+            "href": place(finding.stream, finding.codebook, finding.step),
+            "message": seen(finding.message),
+            "help": page(finding.code) if finding.code in CODES and finding.code not in helped else "",
+            "helped": finding.code in helped and finding.code in CODES,
+            "evidence": seen_json(finding.evidence) if finding.evidence else "",
+        }
+        helped.add(finding.code)
+
+
+def _gone(one: Found) -> bool:
+    return not one.stands
+
+
+def _level(one: Found) -> str:
+    if not one.stands:
+        return "info"
+    return "error" if one.finding.level == "error" else "warning"
+
+
+def _state(one: Found) -> str:
+    return {
+        "stands": f"{seen(one.finding.level)}, stands",
+        "gone": f"gone at step {one.until}",
+        "explained": f"explained at step {one.until} by {seen(one.by)}",
+        "earlier": f"of attempt {one.finding.attempt}; not found again since",
+    }[one.fate]
+
+
+def attempts(listed: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each process of each attempt: when, where, with what, and how it ended."""
+    for attempt in listed[:MOST_PROCESSES]:
+        named = "" if attempt.run is None else f" of {seen(attempt.run)}"
+        yield {
+            "title": f"Attempt {attempt.number}{named}, rank {attempt.rank}",
+            "facts": [*_started(attempt), *_recorded(attempt)],
+            "settings": seen_json(attempt.start.settings) if attempt.start else "",
+        }
+
+
+def _started(attempt: Attempt) -> Iterator[tuple[str, str]]:
+    start = attempt.start
+    if start is None:
+        yield "started", "not known: its first line is missing"
+        return
+    yield "started", moment(start.timestamp)
+    yield "host", f"{seen(start.host)}, process {start.pid}, rank {start.rank} of {start.world_size}"
+    yield "versions", ", ".join(f"{seen(name)} {seen(version)}" for name, version in start.versions.items())
+    if start.context:
+        yield "context", seen_json(start.context)
+
+
+def _recorded(attempt: Attempt) -> Iterator[tuple[str, str]]:
+    if attempt.first_step is not None and attempt.last_step is not None:
+        yield "recorded", f"{counted(attempt.records, 'comparison')}, {steps(attempt.first_step, attempt.last_step)}"
+    if attempt.end is None:
+        newest = f"; its newest record is of {moment(attempt.timestamp)}" if attempt.timestamp else ""
+        yield "ended", f"not closed: it goes on, or was killed{newest}"
+        return
+    yield "ended", moment(attempt.end.timestamp)
+    counts = (attempt.end.stats or {}).items()
+    told = [f"{number(count)} {seen(name)}" for name, count in counts if isinstance(count, int) and count]
+    yield "comparisons", ", ".join(told) or "none"
+
+
+def missing(found: Iterable[Missing]) -> Iterator[dict[str, Any]]:
+    """Yield what is missing, a row a reason."""
+    for one in found:
+        yield {
+            "count": number(one.count),
+            "reason": seen(one.reason),
+            "gaps": number(one.gaps),
+            "steps": f"{one.first_step} to {one.last_step}",
+        }
+
+
+def damage(found: Sequence[Damage]) -> Iterator[dict[str, Any]]:
+    """Yield which places of which files can't be read, and why."""
+    for one in found[:MOST_DAMAGE]:
+        yield {"file": seen(one.file), "line": one.line, "reason": seen(one.reason)}

@@ -1,0 +1,1 @@
+"""How a terminal is written to: styles, and tables of tokens."""

@@ -1,0 +1,141 @@
+"""The words, marks and colours that all pictures of an event share."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import ConsoleOptions
+from rich.segment import Segment
+from rich.style import Style
+
+from predlog.records.schema import Event
+from predlog.records.text import encodable, share, visible
+
+HEADING = Style.parse("bold")
+NAME = Style.parse("dim")
+RIGHT = Style.parse("green")
+WRONG = Style.parse("red")
+PLAIN = Style.null()
+WARNING = Style.parse("yellow")
+ERROR = Style.parse("bold red")
+END = Segment.line()
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The characters that a stream can show beside the tokens' own."""
+
+    right: str = "✓"
+    space: str = "␣"
+    ellipsis: str = "…"
+    dot: str = "·"
+    divider: str = "│"
+    arrow: str = "→"
+    error: str = "✗"
+    warning: str = "!"
+
+
+UNICODE = Glyphs()
+ASCII = Glyphs(right="=", space="\\s", ellipsis="~", dot="-", divider="|", arrow=">", error="x")
+
+
+def heading(
+    parts: Sequence[str], errors: Sequence[str], options: ConsoleOptions, glyphs: Glyphs, *, is_warning: bool = False
+) -> Iterator[Segment]:
+    """Yield the line over a table; the codes of errors that stand take one of their own where they would not fit."""
+    marked = [*parts[:3], *(f"{glyphs.error} {code}" for code in errors), *parts[3:]]
+    lines = [_joined(marked, options, glyphs)]
+    if errors and cell_len(lines[0]) > options.max_width:
+        named = len(errors) + 3
+        lines = [_joined(marked[:named], options, glyphs), f"  {_joined(marked[named:], options, glyphs)}"]
+    style = ERROR if errors else WARNING if is_warning else HEADING
+    for line in lines:
+        yield Segment(shorten(line, options.max_width, glyphs.ellipsis), style)
+        yield END
+
+
+def _joined(parts: Iterable[str], options: ConsoleOptions, glyphs: Glyphs) -> str:
+    return encodable(f" {glyphs.dot} ".join(filter(None, parts)), options.encoding)
+
+
+def where(event: Event, *, codebook: bool = True) -> list[str]:
+    """Name step, stream, codebook and sample; and the rank, where it is not the first."""
+    which = f" codebook {event['codebook']}" if codebook and event["codebook"] is not None else ""
+    stream = visible(event["stream"], " ")
+    rank = f" rank {event['rank']}" if event["rank"] else ""
+    return [f"step {event['step']}", f"{stream}{which}", f"sample {event['sample']}{rank}"]
+
+
+def supervised(event: Event) -> str:
+    """Say how many positions the loss sees."""
+    if not event["supervised"]:
+        return f"nothing supervised: every label of {event['length']} is ignored"
+    return f"{event['supervised']} of {event['length']} supervised"
+
+
+def right(event: Event) -> str:
+    """Say how many predictions are right: of all supervised ones, or of those shown where only these were counted."""
+    if not event["supervised"]:
+        return ""
+    if event["matched"] is None:
+        shown = [token["match"] for token in event["tokens"]]
+        return f"{sum(shown)} of {len(shown)} shown right"
+    return f"{100 * share(event['matched'], event['supervised']):.1f}% right"
+
+
+def not_finite(event: Event) -> str:
+    """Count the probabilities that are not finite, if any."""
+    return f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
+
+
+def token_text(token: dict[str, Any], which: str, space: str) -> str:
+    """Give a token's text, or its id where there is none."""
+    text = token[f"{which}_text"]
+    return token_id(token[which]) if text is None else visible(text, space) or '""'
+
+
+def token_id(token: int | None) -> str:
+    """Give an id; a row with a NaN predicts none."""
+    return "nan" if token is None else str(token)
+
+
+def known(number: int | None) -> str:
+    """Give a number, or a dash where there is none."""
+    return "-" if number is None else str(number)
+
+
+def probability(logprob: float | None) -> str:
+    """Give the probability of a log-probability, in two digits; whatever a processor has put there, 1 at most."""
+    if logprob is None:
+        return "-"
+    value = math.exp(min(logprob, 0.0))
+    return f"{value:.2f}" if value >= 0.005 else f"{value:.0e}".replace("e-0", "e-")
+
+
+def quoted(token: dict[str, Any], which: str) -> str:
+    """Give a token's text in quotes, or its id."""
+    text = token[f"{which}_text"]
+    if text is None:
+        return token_id(token[which])
+    shown = visible(text, " ").replace('"', '\\"')
+    return f'"{shown}"'
+
+
+def listed(items: Iterable[str]) -> str:
+    """Give a list in brackets."""
+    return f"[{', '.join(items)}]"
+
+
+def shorten(text: str, width: int, ellipsis: str = "…") -> str:
+    """Cut visible text to at most `width` terminal cells, marking the cut; wide characters are never halved."""
+    if cell_len(text) <= width:
+        return text
+    kept, used = [], cell_len(ellipsis)
+    for character in text:
+        used += cell_len(character)
+        if used > width:
+            break
+        kept.append(character)
+    return "".join(kept) + ellipsis[: max(width, 0)]

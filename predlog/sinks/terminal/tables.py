@@ -1,0 +1,275 @@
+"""A comparison as a picture: a table for terminals, plain lines for logs and pipes.
+
+Both yield rich Segments directly. `rich.table.Table` measures and wraps every cell as a document of its own,
+which costs over twenty times as much and, in a thread, as much of the training loop's time.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from typing import Any, NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+
+from predlog.records.schema import Event
+from predlog.records.text import encodable
+from predlog.sinks.terminal.style import (
+    ASCII,
+    END,
+    NAME,
+    PLAIN,
+    RIGHT,
+    UNICODE,
+    WARNING,
+    WRONG,
+    Glyphs,
+    heading,
+    known,
+    listed,
+    not_finite,
+    probability,
+    quoted,
+    right,
+    shorten,
+    supervised,
+    token_text,
+    where,
+)
+
+_NAMES = ("position", "input", "label", "prediction", "p(label)", "rank")
+_NAMES_WIDTH = max(map(len, _NAMES)) + 2
+# No column is wider than this where there is room, nor narrower than that where there is none.
+_WIDEST, _NARROWEST = 25, 7
+
+
+class _Column(NamedTuple):
+    cells: tuple[str, ...]
+    width: int
+    match: bool
+    is_plain: bool  # in ASCII a text is as wide as it is long, and none of these is wider than its column
+
+
+class TokenTable:
+    """The first and last supervised tokens of one comparison, a column each, in as few bands as the width allows.
+
+    A right prediction carries a tick, so it is seen without colour too. From 20 columns on, no line is wider
+    than the console.
+    """
+
+    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
+        self._event = event
+        self._errors = errors
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield a heading line, then five lines a band, or six where the inputs are known."""
+        glyphs = ASCII if options.ascii_only else UNICODE
+        parts = [*where(self._event), right(self._event), not_finite(self._event), supervised(self._event)]
+        yield from heading(parts, self._errors, options, glyphs, is_warning=not self._event["supervised"])
+        first, last = (
+            [_column(token, glyphs, options.encoding) for token in self._event["tokens"] if token["slot"] == slot]
+            for slot in ("first", "last")
+        )
+        for band in _bands([group for group in (first, last) if group], options.max_width - _NAMES_WIDTH):
+            yield from _band(band, glyphs)
+
+
+def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
+    # The place before each text is the tick's alone, so no token can be taken for one.
+    label = f" {encodable(token_text(token, 'label', glyphs.space), encoding)}"
+    mark = glyphs.right if token["match"] else " "
+    prediction = f"{mark}{encodable(token_text(token, 'prediction', glyphs.space), encoding)}"
+    read = "" if token["input"] is None else f" {encodable(token_text(token, 'input', glyphs.space), encoding)}"
+    rank = token["label_rank"]
+    cells = (
+        f" {token['position']}",
+        read,
+        label,
+        prediction,
+        f" {probability(token['label_logprob'])}",
+        f" {'-' if rank is None else rank}",
+    )
+    is_plain = label.isascii() and prediction.isascii() and read.isascii()
+    width = max(map(len if is_plain else cell_len, cells))
+    return _Column(cells, min(width, _WIDEST), token["match"], is_plain and width <= _WIDEST)
+
+
+def _bands(groups: list[list[_Column]], room: int) -> Iterator[list[list[_Column]]]:
+    """Yield the groups of columns that stand side by side: all where they fit, else a band a group, else parts."""
+    if sum(column.width + 1 for column in chain(*groups)) + len(groups) - 1 <= room:
+        if groups:
+            yield groups
+        return
+    for group in groups:
+        many = max(room // (_NARROWEST + 1), 1)
+        for start in range(0, len(group), many):
+            yield [_fitted(group[start : start + many], room)]
+
+
+def _fitted(group: list[_Column], room: int) -> list[_Column]:
+    """Narrow the widest columns until the group fits the room."""
+    widths = [column.width for column in group]
+    limit = max(widths)
+    while sum(min(width, limit) + 1 for width in widths) > room and limit > 1:
+        limit -= 1
+    return [column if column.width <= limit else column._replace(width=limit, is_plain=False) for column in group]
+
+
+def _band(groups: list[list[_Column]], glyphs: Glyphs) -> Iterator[Segment]:
+    for row, name in enumerate(_NAMES):
+        if name == "input" and not any(column.cells[row] for column in chain(*groups)):
+            continue
+        yield Segment(f" {name:<{_NAMES_WIDTH - 1}}", NAME)
+        if name == "prediction":
+            yield from _coloured(groups, row, glyphs)
+        else:
+            text = glyphs.divider.join(_text(group, row, glyphs) for group in groups)
+            yield Segment(text, NAME if name == "position" else PLAIN)
+        yield END
+
+
+def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs) -> Iterator[Segment]:
+    for place, group in enumerate(groups):
+        if place:
+            yield Segment(glyphs.divider, PLAIN)
+        for match, columns in groupby(group, key=_is_right):
+            yield Segment(_text(columns, row, glyphs), RIGHT if match else WRONG)
+
+
+def _is_right(column: _Column) -> bool:
+    return column.match
+
+
+def _text(columns: Iterable[_Column], row: int, glyphs: Glyphs) -> str:
+    return "".join(
+        [
+            cells[row].ljust(width + 1) if is_plain else _padded(cells[row], width, glyphs)
+            for cells, width, _, is_plain in columns
+        ]
+    )
+
+
+def _padded(cell: str, width: int, glyphs: Glyphs) -> str:
+    used = cell_len(cell)
+    if used > width:
+        cell = shorten(cell, width, glyphs.ellipsis)
+        used = cell_len(cell)
+    return cell + " " * (width - used + 1)
+
+
+class PlainLines:
+    """The same as `TokenTable` in a few lines without drawing, each whole by itself: made for `grep`."""
+
+    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
+        self._event = event
+        self._errors = errors
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield one line about the sample and three a group of tokens."""
+        for line in self._lines():
+            yield Segment(encodable(line, options.encoding))
+            yield END
+
+    def _lines(self) -> Iterator[str]:
+        event = self._event
+        named_here = f"predlog {' '.join(where(event))}:"
+        parts = (right(event), not_finite(event), supervised(event), *self._errors)
+        yield f"{named_here} {', '.join(filter(None, parts))}"
+        for slot in ("first", "last"):
+            tokens = [token for token in event["tokens"] if token["slot"] == slot]
+            if tokens:
+                named = f"{named_here} {slot} {len(tokens)}"
+                if tokens[0]["input"] is not None:
+                    yield f"{named} inputs {listed(quoted(token, 'input') for token in tokens)}"
+                yield f"{named} labels {listed(quoted(token, 'label') for token in tokens)}"
+                yield f"{named} predictions {listed(quoted(token, 'prediction') for token in tokens)}"
+                yield (
+                    f"{named} positions {listed(str(token['position']) for token in tokens)}"
+                    f" p(label) {listed(probability(token['label_logprob']) for token in tokens)}"
+                    f" ranks {listed(known(token['label_rank']) for token in tokens)}"
+                )
+
+
+# Decoded codes are cut to this width; ids are as wide as the largest of the vocabulary.
+_TEXT = 8
+
+
+class CodebookRow:
+    """One codebook: how many are right, and the tokens shown; the sample's first row comes with a heading.
+
+    A right prediction carries a tick; beside a wrong one stands what was predicted, where there is room for that.
+    """
+
+    def __init__(self, event: Event, errors: Sequence[str] = (), *, has_heading: bool) -> None:
+        self._event = event
+        self._errors = errors
+        self._has_heading = has_heading
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the heading's two lines, where wanted, and one line for the codebook."""
+        glyphs = ASCII if options.ascii_only else UNICODE
+        event = self._event
+        digits = max(len(str(event["vocabulary"] - 1)), len("nan"))
+        width = _TEXT if any(token["label_text"] is not None for token in event["tokens"]) else digits
+        start = _start(event)
+        room = options.max_width - len(start) - 1  # for the divider
+        tokens = event["tokens"]
+        is_wide = len(tokens) * (2 * width + 3) <= room
+        cell = 2 * width + 2 if is_wide else width + 1
+        if self._has_heading:
+            yield from heading(where(event, codebook=False), self._errors, options, glyphs)
+            how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
+            names = f" {'right':>10} {'of':>{len(str(event['length']))}}  {how}, a codebook a row"
+            yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
+            yield END
+        yield Segment(shorten(start, options.max_width, glyphs.ellipsis), PLAIN if event["supervised"] else WARNING)
+        many = min(max(room // (cell + 1), 0), len(tokens))
+        first, last = tokens[: many - many // 2], tokens[len(tokens) - many // 2 :]
+        gap = "" if many == len(tokens) else glyphs.ellipsis
+        yield from _cells([*first, *last], cell, glyphs, options.encoding, is_wide=is_wide)
+        yield Segment(gap if room > many * (cell + 1) else "", NAME)  # tokens were left out
+        yield END
+
+
+def _start(event: Event) -> str:
+    share = right(event).removesuffix(" right").removesuffix(" shown").replace(" of ", "/")
+    return f" {event['codebook']:>3} {share:>6} {event['supervised']:>{len(str(event['length']))}}  "
+
+
+def _cells(
+    tokens: list[dict[str, Any]], width: int, glyphs: Glyphs, encoding: str, *, is_wide: bool
+) -> Iterator[Segment]:
+    slot = None
+    for token in tokens:
+        if slot is not None and token["slot"] != slot:
+            yield Segment(glyphs.divider, PLAIN)
+        slot = token["slot"]
+        label = token_text(token, "label", glyphs.space)
+        if token["match"]:
+            text = f"{glyphs.right}{label}"
+        elif is_wide:
+            text = f" {label}{glyphs.arrow}{token_text(token, 'prediction', glyphs.space)}"
+        else:
+            text = f" {label}" if token["prediction"] is not None else " nan"
+        text = shorten(encodable(text, encoding), width, glyphs.ellipsis)
+        yield Segment(text + " " * (width + 1 - cell_len(text)), RIGHT if token["match"] else WRONG)
+
+
+class CodebookLine:
+    """The same in one line without drawing, whole by itself: made for `grep`."""
+
+    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
+        self._event = event
+        self._errors = errors
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield one line."""
+        event = self._event
+        parts = ", ".join(filter(None, (right(event), not_finite(event), supervised(event), *self._errors)))
+        line = f"predlog {' '.join(where(event))}: {parts}"
+        if event["tokens"]:
+            labels = listed(quoted(token, "label") for token in event["tokens"])
+            predictions = listed(quoted(token, "prediction") for token in event["tokens"])
+            line += f", labels {labels} predictions {predictions}"
+        yield Segment(encodable(line, options.encoding))
+        yield END

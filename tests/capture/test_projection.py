@@ -1,0 +1,210 @@
+"""Rows of logits that nobody made: projected from hidden states, or lying in chunks along time."""
+
+import itertools
+import re
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+import predlog
+from predlog import Projection, Recorder
+from predlog.records.schema import Comparison
+from tests.benchmarks.memory import peak_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=["cpu", "device"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Take either way: that of the CPU, or the list of operations that any other device gets."""
+    if request.param == "device":
+        monkeypatch.setattr("predlog.capture.capture._NEAR", frozenset())
+    return str(request.param)
+
+
+def recorded(logits: object, labels: Tensor, **how: Any) -> tuple[Comparison, ...]:
+    window = {name: how.pop(name) for name in ("samples", "accuracy") if name in how}
+    with Recorder(every=1, console=False, strict=True, **{"accuracy": False, **window}) as recorder:
+        future = recorder.compare(logits, labels, 0, **how)
+        assert future is not None, recorder.findings
+        return tuple(msgspec.structs.replace(one, timestamp="", seq=0) for one in future.result(10))
+
+
+def assert_same(found: tuple[Comparison, ...], wanted: tuple[Comparison, ...]) -> None:
+    """All is equal, but for the last bits of sums that were taken over rows that lie elsewhere."""
+    assert [bare(one) for one in found] == [bare(one) for one in wanted]
+    assert logprobs(found) == pytest.approx(logprobs(wanted), abs=1e-5)
+
+
+def bare(one: Comparison) -> Comparison:
+    tokens = [msgspec.structs.replace(token, label_logprob=0, prediction_logprob=0) for token in one.tokens]
+    return msgspec.structs.replace(one, tokens=tuple(tokens))
+
+
+def logprobs(found: tuple[Comparison, ...]) -> list[float | None]:
+    return [value for one in found for token in one.tokens for value in (token.label_logprob, token.prediction_logprob)]
+
+
+def small(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Give whole numbers so small that sums of their products are exact in every type."""
+    return torch.randint(-2, 3, shape).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("bias", "scale", "softcap"), [(False, 1.0, None), (True, 0.25, None), (False, 1.0, 30.0), (True, 2, 15)]
+)
+def test_a_projection_gives_what_its_logits_give(
+    path: str, dtype: torch.dtype, bias: bool, scale: float, softcap: float | None
+) -> None:
+    """Every number of every token is that of the logits that the model would have made."""
+    torch.manual_seed(0)
+    hidden, weight = small(3, 12, 8, dtype=dtype), small(50, 8, dtype=dtype)
+    biases = small(50, dtype=dtype) if bias else None
+    labels = torch.randint(50, (3, 12))
+    labels[0, :4] = -100
+    labels[1] = -100
+    logits = functional.linear(hidden, weight, biases) * scale
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    projection = Projection(hidden, weight, biases, scale=scale, softcap=softcap)
+    for shift in (0, 1):
+        found = recorded(projection, labels, shift=shift, inputs=labels.clamp(min=0))
+        assert_same(found, recorded(logits, labels, shift=shift, inputs=labels.clamp(min=0)))
+        assert [len(one.tokens) for one in found] == [8, 0]
+        assert found[0].vocabulary == 50
+
+
+LAYOUTS = {"b t v, b t": (2, 9, 6), "t v, t": (9, 6), "b v t, b t": (2, 6, 9), "t b v, t b": (9, 2, 6)}
+
+
+@given(st.sampled_from(sorted(LAYOUTS)), st.lists(st.integers(1, 8), max_size=4), st.booleans())
+def test_chunks_are_one(layout: str, cuts: list[int], far: bool) -> None:
+    """However logits are cut along time, in whatever layout, the records are those of the whole."""
+    logits = torch.randn(LAYOUTS[layout])
+    axes = layout.partition(",")[0].split()
+    labels = torch.randint(6, [size for name, size in zip(axes, logits.shape, strict=True) if name != "v"])
+    axis = axes.index("t")
+    edges = [0, *sorted(set(cuts)), 9]
+    chunks = [logits.narrow(axis, start, stop - start) for start, stop in itertools.pairwise(edges)]
+    with pytest.MonkeyPatch.context() as patched:
+        if far:
+            patched.setattr("predlog.capture.capture._NEAR", frozenset())
+        for shift in (0, 1):
+            how: dict[str, Any] = {"layout": layout, "shift": shift}
+            assert_same(recorded(chunks, labels, **how), recorded(logits, labels, **how))
+
+
+def test_what_is_overwritten_afterwards_is_not_seen(path: str) -> None:
+    """Losses that work in place may destroy logits, hidden states and weights as soon as `compare` returns."""
+    torch.manual_seed(1)
+    hidden, weight, labels = small(2, 12, 8), small(50, 8), torch.randint(50, (2, 12))
+    logits = hidden @ weight.T
+    wanted = recorded(logits.clone(), labels)
+    with Recorder(every=1, console=False, strict=True, accuracy=False) as recorder:
+        futures = [
+            recorder.compare(given, labels, 0, stream=str(number))
+            for number, given in enumerate([logits, Projection(hidden, weight), list(logits.split(5, 1))])
+        ]
+        for tensor in (logits, hidden, weight, labels):
+            tensor.fill_(-7)
+        for future in futures:
+            assert future is not None
+            assert_same(
+                tuple(msgspec.structs.replace(one, timestamp="", stream="text", seq=0) for one in future.result(10)),
+                wanted,
+            )
+
+
+def test_only_the_rows_shown_are_projected(path: str) -> None:
+    """Memory and work are those of the rows shown, whatever the length of the batch; the accuracy is left out."""
+    hidden, weight, labels = torch.randn(4, 2000, 16), torch.randn(5000, 16), torch.randint(5000, (4, 2000))
+    recorder = Recorder(every=1, console=False, strict=True, samples=2)
+    with recorder:
+        recorder.compare(Projection(hidden, weight), labels, 0)
+        taken = peak_of(lambda: recorder.compare(Projection(hidden, weight), labels, 1), CPU)
+        future = recorder.compare(Projection(hidden, weight), labels, 2)
+        assert future is not None
+        assert [one.matched for one in future.result(10)] == [None, None]
+    rows = 2 * 10 * 5000 * 4
+    assert rows < taken < 6 * rows  # all of them would be 800 times as many
+    assert torch.is_grad_enabled()
+
+
+def test_gradients_do_not_reach_it() -> None:
+    """What is trained keeps no graph of it, and gets no gradient."""
+    hidden, weight = torch.randn(1, 6, 4, requires_grad=True), torch.nn.Parameter(torch.randn(9, 4))
+    recorded(Projection(hidden, weight), torch.randint(9, (1, 6)))
+    assert hidden.grad is None
+    assert weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda hidden, weight: Projection(hidden, weight.T), "50 wide|8 wide"),
+        (lambda hidden, weight: Projection(hidden, weight[0]), r"a head's weight \[8\] must be \[vocabulary, width\]"),
+        (lambda hidden, weight: Projection(hidden, weight, weight[0]), r"weight \[50, 8\] and bias \[8\] must be"),
+        (lambda hidden, weight: Projection(hidden, weight.int()), "weight .* is torch.int32: it must be of floating"),
+        (lambda hidden, weight: Projection(hidden, weight, scale=weight), "scale is of type Tensor"),
+        (lambda hidden, weight: Projection(hidden, weight, softcap=0), "softcap=0 must be above 0, or None"),
+        (lambda hidden, weight: Projection(hidden[:, :5], weight), "length-mismatch|5 rows of logits for 12 labels"),
+        (lambda hidden, weight: Projection("hidden", weight), "hidden are a str"),
+        (lambda hidden, weight: [hidden, hidden[:1]], r"chunks of logits must differ in their time \(axis 1\) only"),
+        (lambda hidden, weight: [hidden.double(), hidden], "chunks of logits must differ in their time"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said(make: Any, says: str) -> None:
+    """A head, or chunks, that do not fit are a finding with the shapes, and no exception."""
+    hidden, weight = torch.randn(2, 12, 8), torch.randn(50, 8)
+    with Recorder(every=1, console=False) as recorder:
+        assert recorder.compare(make(hidden, weight), torch.zeros(2, 12).long(), 0) is None
+        recorder.flush()
+        (found,) = recorder.findings
+    assert re.search(says, f"{found.code} {found.message}"), found.message
+
+
+def test_it_is_a_public_name() -> None:
+    """`predlog.Projection` is where people look for it."""
+    assert predlog.Projection is Projection
+
+
+def test_of_a_scale_that_is_not_known_probabilities_are_left_out(path: str) -> None:
+    """With scale=None predictions and ranks are the head's, log-probabilities null, and all is finite."""
+    torch.manual_seed(2)
+    hidden, weight, labels = small(2, 12, 8), small(50, 8), torch.randint(50, (2, 12))
+    found = recorded(Projection(hidden, weight, scale=None), labels)
+    wanted = recorded(hidden @ weight.T, labels)
+    assert [bare(one) for one in found] == [bare(one) for one in wanted]
+    assert set(logprobs(found)) == {None}
+    assert {one.nonfinite for one in found} == {0}
+
+
+def test_what_is_not_finite_is_counted_all_the_same(path: str) -> None:
+    """A hidden state that is no number makes a row that is none, whatever is known of the scale."""
+    hidden = small(1, 12, 8)
+    hidden[0, 0] = float("nan")
+    (found,) = recorded(Projection(hidden, small(50, 8), scale=None), torch.randint(50, (1, 12)))
+    assert found.nonfinite == 2
+    assert found.tokens[0].label_rank is None
+
+
+def test_under_autocast_rows_are_projected_in_its_type(path: str) -> None:
+    """The caller's autocast decides, as it would for the model's own head; of float64, which it leaves alone, not."""
+    torch.manual_seed(3)
+    hidden, weight, labels = torch.randn(2, 12, 8), torch.randn(20000, 8), torch.randint(20000, (2, 12))
+    bias = torch.randn(20000)
+    with torch.autocast("cpu", torch.bfloat16):
+        for one in (None, bias):
+            logits = functional.linear(hidden, weight, one)
+            assert logits.dtype == torch.bfloat16
+            assert_same(recorded(Projection(hidden, weight, one), labels), recorded(logits, labels))
+        double = hidden.double() @ weight.double().T
+        assert_same(recorded(Projection(hidden.double(), weight.double()), labels), recorded(double, labels))
+    assert_same(recorded(Projection(hidden, weight), labels), recorded(hidden @ weight.T, labels))

@@ -1,0 +1,229 @@
+"""Checks: what fails, what is a note, and what can't be read, by exit status and by line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predlog.findings.catalog import CODES
+from tests import events
+from tests.written import command, undocumented, written
+
+GONE = {"level": "info", "step": 200, "evidence": {"since": 120}}
+
+
+def compared(**fields: Any) -> dict[str, Any]:
+    return events.comparison(tokens=[events.token(8, input=4)], **fields)
+
+
+HEALTHY = [events.run(), compared(), events.run(stats={})]
+
+
+def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) -> int:
+    return command("check", *arguments, written(folder, *made))
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        ([], 0, "nothing is wrong (1 comparison; the last attempt has no last line: killed, or going on)"),
+        ([events.finding()], 1, "1 finding stands (1 comparison; the last attempt has no last line: "),
+        ([events.run(stats={})], 0, "nothing is wrong (1 comparison)"),
+        ([events.run(stats={}), events.finding()], 1, "1 finding stands (1 comparison)"),
+        ([events.finding(), events.finding(code="pad-supervised", level="warning")], 1, "2 findings stand"),
+        ([events.finding(), events.finding(**GONE)], 0, "nothing is wrong"),
+        ([events.gap()], 0, "nothing is wrong"),
+        ([events.finding(), compared(attempt=2, step=130)], 0, "nothing is wrong (2 comparisons; the last"),
+    ],
+)
+def test_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[dict[str, Any]], status: int, said: str
+) -> None:
+    """A finding that stands fails the check; gaps and what is gone do not."""
+    assert check(tmp_path, *HEALTHY[:2], *more) == status
+    assert said in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was killed or goes on is said to be so, and fails where that was asked for alone."""
+    (folder := tmp_path / "exp1").mkdir()
+    assert check(folder, *HEALTHY[:2]) == 0
+    said = "no last line: killed, or going on"
+    assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison; the last attempt has {said})\n"
+    assert check(folder, arguments=("--ended",)) == 1
+    assert capsys.readouterr().out == f"{folder}: the last attempt has {said} (1 comparison)\n"
+    assert check(folder, events.run(stats={}), arguments=("--ended",)) == 0
+    assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison)\n"
+
+
+def test_streams_without_inputs_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nobody knew what the model read, a clean run says that shifted labels could have gone unnoticed."""
+    without = [events.comparison(stream=stream) for stream in ("audio", "eval")]
+    assert check(tmp_path, *HEALTHY[:2], *without, events.run(stats={})) == 0
+    said = "(3 comparisons; without inputs, so whether labels are shifted right is not certain: audio, eval)"
+    assert f"nothing is wrong {said}" in capsys.readouterr().out
+    check(tmp_path, arguments=("--json",))
+    assert json.loads(capsys.readouterr().out)["unaligned"] == ["audio", "eval"]
+    many = [events.comparison(stream=f"s{n}", attempt=2) for n in range(9)]
+    check(tmp_path / "many", *many)
+    assert "not certain: s0, s1, s2, s3 and 5 more" in capsys.readouterr().out
+
+
+def test_the_last_attempt_of_each_rank_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An attempt that was killed, and started again, is over; of several ranks it is said how many have no end."""
+    again = [events.run(attempt=2), compared(attempt=2, step=130), events.run(attempt=2, stats={})]
+    assert check(tmp_path, *HEALTHY[:2], *again, arguments=("--ended",)) == 0
+    more = [events.run(rank=1), events.run(rank=1, stats={}), events.run(rank=2)]
+    assert check(tmp_path, *more) == 0
+    assert capsys.readouterr().out.endswith("(2 comparisons; 1 of 3 processes has no last line: killed, or going on)\n")
+    assert check(tmp_path, arguments=("--json", "--ended")) == 1
+    (one,) = json.loads(capsys.readouterr().out)["unended"]
+    assert (one["run"], one["attempt"], one["rank"], one["ended"]) == ("exp1", 1, 2, None)
+
+
+def test_a_narrow_terminal_has_the_whole_conclusion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the conclusion is wrapped, and nothing of it is cut off."""
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    check(tmp_path, *HEALTHY[:2])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 60
+    assert "no last line: killed, or going on)" in " ".join(said.split())
+
+
+def test_notes_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What does not fail the check is told all the same."""
+    assert check(tmp_path, compared(), events.finding(), events.finding(**GONE), events.gap()) == 0
+    notes = capsys.readouterr().out.splitlines()
+    assert notes[0] == "finding labels-are-inputs stands no more, text, found at step 120: gone at step 200"
+    assert notes[1] == "gap: 12 comparisons missing, steps 130 to 180: queue full"
+
+
+def test_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A finding that is ignored neither fails nor is listed, and the others are."""
+    made = [*HEALTHY, events.finding(), events.finding(code="same-batch")]
+    assert check(tmp_path, *made, arguments=("--ignore", "labels-are-inputs")) == 1
+    said = capsys.readouterr().out
+    assert "labels-are-inputs" not in said
+    assert command("check", "--ignore", "labels-are-inputs", "--ignore", "same-batch", str(tmp_path)) == 0
+
+
+def test_only_known_codes_are_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt code would ignore nothing for ever, so it is an error."""
+    with pytest.raises(SystemExit) as left:
+        check(tmp_path, *HEALTHY, arguments=("--ignore", "labels-are-input"))
+    assert left.value.code == 2
+    assert "labels-are-inputs" in capsys.readouterr().err
+    assert "labels-are-inputs" in CODES
+
+
+def test_ranks_that_say_the_same_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A finding of four ranks is one finding, and names them."""
+    made = [one for rank in range(4) for one in (compared(rank=rank), events.finding(rank=rank))]
+    assert check(tmp_path, *made) == 1
+    first, last = capsys.readouterr().out.splitlines()
+    assert "since step 120 (ranks 0 to 3): " in first
+    assert last.endswith("1 finding stands (4 comparisons; 4 of 4 processes have no last line: killed, or going on)")
+
+
+def test_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line whose checksum does not fit fails the check, and is named by file and number."""
+    folder = written(tmp_path, *HEALTHY)
+    file = tmp_path / "predictions.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([lines[0], lines[1].replace(b"160", b"161"), lines[2]]))
+    assert command("check", folder) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"damage {file} line 2: ")
+    assert said[-1].endswith("1 damaged place (0 comparisons)")
+
+
+def test_a_removed_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number that is missing among the lines fails the check, though each line left is whole."""
+    folder = written(tmp_path, *HEALTHY)
+    file = tmp_path / "predictions.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + lines[2])
+    assert command("check", folder) == 1
+    assert "1 damaged place" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_much_damage_is_told_in_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beyond twenty damaged lines, they are counted, however many."""
+    folder = written(tmp_path, *HEALTHY)
+    with (tmp_path / "predictions.jsonl").open("ab") as file:
+        file.write(b"damaged\n" * 1500)
+    assert command("check", folder) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 22
+    assert said[20] == "damage: 1,480 places more"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}\n", b"\x00\xff\n\n"])
+def test_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None) -> None:
+    """What is not there, is empty or is something else is no clean run: 2, one line on stderr, nothing on stdout."""
+    file = tmp_path / "predictions.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    assert command("check", str(file)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("predlog: ")
+    assert said.err.count("\n") == 1
+    assert str(file) in said.err
+
+
+def test_a_newer_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of a schema that this version does not know is unreadable, and the line says so."""
+    folder = written(tmp_path, events.run(schema=9, versions={"predlog": "9.1"}))
+    assert command("check", folder) == 2
+    assert "schema 9" in capsys.readouterr().err
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object has the status, and apart what fails, what is ignored and what is a note."""
+    made = [
+        *HEALTHY,
+        events.finding(),
+        events.finding(code="same-batch"),
+        events.finding(code="collapsed", level="warning", stream="other"),
+        events.finding(code="collapsed", **GONE, stream="other"),
+        events.gap(),
+    ]
+    assert check(tmp_path, *made, arguments=("--json", "--ignore", "same-batch")) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == [
+        "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "comparisons",
+        "unaligned", "unended",
+    ]  # fmt: skip
+    assert found["status"] == 1
+    assert not undocumented(found)
+    assert [one["code"] for one in found["findings"]] == ["labels-are-inputs"]
+    assert [(one["code"], one["state"], one["until"]) for one in found["ended"]] == [("collapsed", "gone", 200)]
+    assert [one["code"] for one in found["ignored"]] == ["same-batch"]
+    assert [(one["reason"], one["count"]) for one in found["gaps"]] == [("queue full", 12)]
+
+
+def test_hostile_messages_stay_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a finding says is one line of visible characters."""
+    assert check(tmp_path, *HEALTHY, events.finding(message="\x1b]0;x\x07 a\nfinding b [red]\u202e")) == 1
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) == 2
+    assert "\\x1b]0;x\\x07 a\\nfinding b [red]\\u202e" in said
+
+
+def test_in_a_shell(tmp_path: Path) -> None:
+    """`check && next` goes on where nothing is wrong, and not where something is, without torch."""
+    healthy, wrong = written(tmp_path / "a", *HEALTHY), written(tmp_path / "b", *HEALTHY, events.finding())
+    script = f"check() {{ {sys.executable} -X importtime -m predlog check $1 2>$2; }}; "
+    script += f"check {healthy} {tmp_path}/1 && echo went; check {wrong} {tmp_path}/2 && echo never"
+    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False).stdout
+    assert "went" in said
+    assert "never" not in said
+    assert "predlog.reading.summary" in (tmp_path / "1").read_text()
+    assert " torch" not in (tmp_path / "1").read_text()

@@ -1,0 +1,422 @@
+"""The command line as a whole: what it loads, what it says, and how it ends."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import predlog
+from predlog.cli import main
+from predlog.cli import parser as options
+from predlog.reading.reader import Reading
+from predlog.records import codec
+from tests import ROOT, events
+from tests.written import sealed
+
+PREDLOG = [sys.executable, "-m", "predlog"]
+COMMANDS = ("tail", "summary", "check", "diff", "export", "report", "explain", "completion")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a run of two steps."""
+    folder = tmp_path_factory.mktemp("cli") / "exp1"
+    with predlog.Recorder(folder, every=1, console=False) as recorder:
+        for step in range(2):
+            recorder.compare(*events.pair(step), step)
+    return folder
+
+
+def arguments(command: str, run: Path) -> list[str]:
+    return {
+        "tail": [command, "-n", "5", str(run)],
+        "summary": [command, str(run)],
+        "check": [command, str(run)],
+        "diff": [command, str(run), str(run)],
+        "export": [command, str(run), "-o", str(run.parent / "out.csv")],
+        "report": [command, str(run), "-o", str(run.parent / "out.html")],
+        "explain": [command, "collapsed"],
+        "completion": [command, "bash"],
+    }[command]
+
+
+def loaded(code: str) -> set[str]:
+    """Run code in a new process, and give the modules that it has loaded at its end."""
+    program = f"import sys\n{code}\nprint('\\n', *sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_torch_is_never_imported(run: Path, command: str) -> None:
+    """Every command that looks at files runs, warns of nothing, and loads neither torch nor structlog."""
+    modules = loaded(f"from predlog.cli import main\nassert main({arguments(command, run)!r}) == 0")
+    assert f"predlog.cli.commands.{command}" in modules
+    assert not modules & {"torch", "structlog", "einops"}
+
+
+def test_that_test_can_fail() -> None:
+    """Where torch is loaded, it is seen."""
+    assert "torch" in loaded("import predlog.demo")
+
+
+def test_starting_loads_next_to_nothing() -> None:
+    """The parser with all its subcommands needs neither rich nor any extra."""
+    heavy = {"torch", "structlog", "rich", "duckdb", "bokeh", "jinja2", "shtab"}
+    assert not loaded("import predlog.cli.parser\npredlog.cli.parser.parser().parse_args(['tail', 'x'])") & heavy
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "demo"])
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` of every command shows how it is used."""
+    with pytest.raises(SystemExit) as ended:
+        main.main([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert f"\n  predlog {command}" in shown or f"| predlog {command}" in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script of each shell names every command; but for tcsh, which completes less, options and findings, too."""
+    assert main.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    more = () if shell == "tcsh" else ("--codebook", "labels-are-inputs")
+    assert not [word for word in (*COMMANDS, *more) if word not in script]
+
+
+@pytest.fixture(scope="module")
+def completion(run: Path) -> Path:
+    """Give bash's script, beside which there are the run exp1, its export exp1.parquet and the file report.html."""
+    script = run.parent / "completion"
+    script.write_bytes(subprocess.run([*PREDLOG, "completion", "bash"], capture_output=True, check=True).stdout)
+    for name in ("exp1.parquet", "report.html"):
+        (run.parent / name).touch()
+    return script
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("su", "summary"),
+        ("explain coll", "collapsed"),
+        ("check --ignore same-", "same-batch"),
+        ("tail exp", "exp1 exp1.parquet"),
+        ("tail -n 5 -f exp", "exp1 exp1.parquet"),
+        ("summary exp", "exp1 exp1.parquet"),
+        ("check exp", "exp1 exp1.parquet"),
+        ("diff rep", "report.html"),
+        ("diff exp1 rep", "report.html"),
+        ("export exp", "exp1 exp1.parquet"),
+        ("export exp1 -o exp1.pa", "exp1.parquet"),
+        ("report --output rep", "report.html"),
+        ("demo --directory exp", "exp1"),
+    ],
+)
+def test_bash_takes_the_completion(completion: Path, typed: str, completed: str) -> None:
+    """A real bash that has read the script completes commands, codes, files and folders."""
+    words = ["predlog", *typed.split()]
+    line = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='predlog {typed}'"
+    ask = f'{line}; COMP_POINT=${{#COMP_LINE}}; "$1" predlog {words[-1]} {words[-2]}; echo "${{COMPREPLY[@]}}"'
+    name = next(line for line in completion.read_text().splitlines() if line.startswith("complete ")).split()
+    done = subprocess.run(
+        ["bash", "-c", f'source "{completion}"; {ask}', "bash", name[name.index("-F") + 1]],
+        cwd=completion.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert sorted(done.stdout.split()) == completed.split()
+
+
+def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    """In zsh's script, each argument that is a path is completed by zsh's own function for files, or for folders."""
+    assert main.main(["completion", "zsh"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(options._PATH in line and line.endswith(':_files"') for line in lines) == 6
+    assert sum("--output}" in line and line.endswith(':_files"') for line in lines) == 2
+    assert sum(":the same, of another run:_files" in line for line in lines) == 1
+    assert sum("--directory[" in line and line.endswith(':_files -/"') for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            ["explain", "collapsd"],
+            "invalid choice: 'collapsd', did you mean 'collapsed'? `predlog explain` lists",
+        ),
+        (["check", "--ignore", "sam-batch", "x"], "'sam-batch', did you mean 'same-batch'? `predlog explain` lists"),
+        (["demo", "--mistake", "nann"], "'nann', did you mean 'nan'? `predlog demo --mistake list` lists them all"),
+        (["explain", "zzz"], "CODE: invalid choice: 'zzz'; `predlog explain` lists them all"),
+    ],
+)
+def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt code or mistake is told which one is meant, and where all are listed, and not all of them."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(asked)
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert said in line
+    assert len(line) < 140
+
+
+@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff", "export", "report"])
+def test_errors_are_one_line(run: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What can't be read is said in one line, without a traceback, and the status is 2."""
+    asked = [str(run.parent / "nothere") if word == str(run) else word for word in arguments(command, run)]
+    assert main.main(asked) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"predlog: {run.parent / 'nothere'} does not exist\n"
+
+
+STEERING = "\x1b[31m\nX\u202e"
+
+
+@pytest.mark.parametrize(
+    "asked", [["summary", f"{STEERING}.jsonl"], ["summary", "a", STEERING], ["export", f"{STEERING}", "-o", "x.csv"]]
+)
+def test_no_name_steers_a_terminal(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What an error quotes of the command line, where a shell may have put names of files, is harmless."""
+    with contextlib.suppress(SystemExit):
+        assert main.main(asked) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("predlog: ")
+    assert "[31m" in said.err.splitlines()[-1]
+    assert said.err.replace("\n", "").isprintable()
+
+
+def test_nothing_in_a_file_steers_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version that stands in a newer file is only named where it is one."""
+    file = tmp_path / "x.jsonl"
+    event = {**events.run(versions={"predlog": f"9{STEERING}"}), "schema": 2}
+    file.write_bytes(sealed(json.dumps(event).encode()))
+    for command in ("summary", "tail", "check"):
+        assert main.main([command, str(file)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said[:-1].isprintable()
+
+
+FULL = "predlog: standard output can't be written to: No space left on device\n"
+CLOSED = "predlog: standard output is closed: give it somewhere to go, /dev/null if need be\n"
+
+
+@pytest.mark.parametrize("asked", [["summary"], ["--help"], ["--version"], ["check", "--json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("redirected", "status", "says"), [(">/dev/full", 2, FULL), (">&-", 2, CLOSED), (">&3", main.BROKEN_PIPE, "")]
+)
+def test_output_that_goes_nowhere(run: Path, asked: list[str], redirected: str, status: int, says: str) -> None:
+    """A full disk and a closed output are said in one line; of a reader who has left, the status tells, and no word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    shell = f'exec "$@" {redirected.replace("3", str(writer))}'
+    paths = [str(run)] if not asked[0].startswith("--") else []
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *PREDLOG, *asked, *paths],
+        stderr=subprocess.PIPE, text=True, check=False, pass_fds=[writer],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (status, says)
+
+
+def test_an_error_that_nobody_hears(tmp_path: Path) -> None:
+    """With stderr closed, the status still says that it can't be done."""
+    call = ["bash", "-c", 'exec "$@" 2>&-', "bash", *PREDLOG, "summary", str(tmp_path / "nothere")]
+    assert subprocess.run(call, stdout=subprocess.DEVNULL, check=False).returncode == 2
+
+
+HUGE = 10**400
+ODD = {
+    "no settings": events.run(settings={}, versions={}),
+    "no counts": events.run(stats={}),
+    "lists of codebooks": events.finding(evidence={"codebooks": [[1]]}),
+    "codebooks of two types": events.finding(evidence={"codebooks": [1, "a"]}),
+    "a probability above 1": events.comparison(tokens=[events.token(1, label_logprob=1000.0)]),
+    "a rank beyond floats": events.comparison(tokens=[events.token(1, label_rank=HUGE)]),
+    "ranks beyond floats": events.comparison(tokens=[events.token(1, label_rank=HUGE)] * 2),
+    "a step beyond floats": events.comparison(step=HUGE),
+    "a step beyond JavaScript": events.comparison(step=2**62),
+    "a finding beyond floats": events.finding(step=HUGE),
+    "a gap beyond floats": events.gap(first_step=HUGE, last_step=HUGE),
+    "counts beyond floats": events.comparison(matched=HUGE, supervised=HUGE),
+    "more right than there are": events.comparison(matched=HUGE),
+    "more supervised than there are": events.comparison(supervised=HUGE),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.filterwarnings("error")
+def test_whatever_fits_the_schema_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    """A processor, or another program, may have written any value of the right type: no command fails at it."""
+    line = sealed(json.dumps(ODD[odd], separators=(",", ":")).encode())
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison(step=1, codebook=1)) + line)
+    monkeypatch.setenv("COLUMNS", "80")
+    for colours in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.setenv(colours, "1")
+        for command in (["summary"], ["tail"], ["tail", "--codebook", "1"], ["check"]):
+            assert main.main([*command, str(file)]) in {0, 1}
+        monkeypatch.delenv(colours)
+    assert main.main(["report", str(file), "-o", str(tmp_path / "report.html")]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+WRITES = [("report", "html"), ("export", "csv")]
+
+
+@pytest.mark.parametrize(("command", "ending"), WRITES)
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("nowhere/out", "nowhere is no folder: make it first"),
+        ("folder", "{} is a folder: name a file in it"),
+        ("pipe", "{} is a pipe or a device: write to a file, and pass that on"),
+        ("device", "{} is a pipe or a device: write to a file, and pass that on"),
+        ("own", "{} is read, and would be overwritten: write to another file"),
+        ("link", "{} is read, and would be overwritten: write to another file"),
+    ],
+)
+def test_what_is_not_to_be_replaced(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    ending: str,
+    output: str,
+    says: str,
+) -> None:
+    """A folder, a pipe, a device, and the run itself by whatever name, are refused before anything is read."""
+    monkeypatch.chdir(tmp_path)
+    name = f"{output}.{ending}"
+    own = Path(f"own.{ending}")
+    own.write_bytes(codec.to_line(events.comparison()))
+    Path(f"folder.{ending}").mkdir()
+    Path(f"device.{ending}").symlink_to(os.devnull)
+    Path(f"link.{ending}").symlink_to(own)
+    os.mkfifo(f"pipe.{ending}")
+    there = {file.name: file.lstat() for file in tmp_path.iterdir()}
+    monkeypatch.delattr(Reading, "__iter__")
+    assert main.main([command, str(own), "-o", name]) == 2
+    assert capsys.readouterr().err == f"predlog: {says.format(name)}\n"
+    assert {file.name: (file.lstat().st_ino, file.lstat().st_mode) for file in tmp_path.iterdir()} == {
+        file: (status.st_ino, status.st_mode) for file, status in there.items()
+    }
+
+
+@pytest.mark.parametrize(("command", "ending"), WRITES)
+def test_standard_input_is_not_to_be_replaced(tmp_path: Path, command: str, ending: str) -> None:
+    """A file that comes in as standard input is one that is read, too."""
+    own = tmp_path / f"own.{ending}"
+    own.write_bytes(line := codec.to_line(events.comparison()))
+    with own.open() as stdin:
+        call = [*PREDLOG, command, "-", "-o", str(own)]
+        done = subprocess.run(call, stdin=stdin, capture_output=True, text=True, check=False)
+    assert (done.returncode, own.read_bytes()) == (2, line)
+    assert done.stderr == f"predlog: {own} is read, and would be overwritten: write to another file\n"
+
+
+@pytest.mark.parametrize(("command", "ending"), WRITES)
+@pytest.mark.parametrize(
+    ("name", "encoding", "shown"),
+    [
+        (b"\xff.", "utf-8:strict", r"\udcff."),
+        ("é.".encode(), "ascii", r"\xe9."),
+        (b"a\x1b[31m\n.", "utf-8", r"a\x1b[31m\n."),
+        (b"n" * 240 + b".", "utf-8", "n" * 240 + "."),
+    ],
+)
+def test_any_name_can_be_written_and_told(
+    run: Path, tmp_path: Path, command: str, ending: str, name: bytes, encoding: str, shown: str
+) -> None:
+    """Whatever bytes a name is of, and whatever a terminal can show, the file is written, and said harmlessly."""
+    file = os.fsdecode(name) + ending
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    call = [*PREDLOG, command, str(run), "-o", file]
+    done = subprocess.run(call, capture_output=True, check=False, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(f"{shown}{ending}: ".encode())
+    assert done.stdout.count(b"\n") == 1
+    assert (tmp_path / file).stat().st_size
+
+
+@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff"])
+def test_colours_are_asked_for_and_refused(run: Path, command: str) -> None:
+    """A pipe gets no escape sequence, FORCE_COLOR gives colours, NO_COLOR takes them away, COLUMNS sets the width."""
+
+    def shown(**variables: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+        done = subprocess.run(
+            [sys.executable, "-m", "predlog", *arguments(command, run)],
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+            env={**environment, "PYTHONIOENCODING": "utf-8", "TERM": "xterm-256color", **variables},
+        )
+        return done.stdout
+
+    assert "\x1b" not in shown()
+    assert "\x1b" in shown(FORCE_COLOR="1", COLUMNS="80")
+    colours = ("\x1b[3", "\x1b[9", ";3", "\x1b[4")
+    assert not any(colour in shown(FORCE_COLOR="1", NO_COLOR="1", COLUMNS="80") for colour in colours)
+    narrow = shown(FORCE_COLOR="1", NO_COLOR="1", COLUMNS="60")
+    lines = re.sub("\x1b\\[[0-9;]*m", "", narrow).splitlines()
+    # The line that says where a run goes is whole: a path is copied from it.
+    assert max(len(line) for line in lines if not line.startswith("predlog ")) <= 60
+
+
+def test_all_commands_have_a_module() -> None:
+    """Every subcommand names a module that is there."""
+    parser = options.parser()
+    for command in COMMANDS:
+        needed = {"diff": ["a", "b"], "export": ["p", "-o", "f"], "explain": [], "completion": ["bash"]}
+        parsed = parser.parse_args([command, *needed.get(command, ["p"])])
+        assert (Path(predlog.__file__).parent / f"{parsed.module.replace('.', '/').partition('/')[2]}.py").exists()
+
+
+def test_a_bar_for_large_files(run: Path, tmp_path: Path) -> None:
+    """Whoever waits in a terminal sees how far a large file has been read, and not a trace of it afterwards."""
+    code = (
+        "import sys; from predlog import cli; from predlog.commands import waiting; "
+        "waiting._LARGE = int(sys.argv[1]); sys.exit(cli.main(sys.argv[2:]))"
+    )
+    for command in ("summary", "diff", "export", "report"):
+        call = [sys.executable, "-c", code, "1", *arguments(command, run)]
+        piped = subprocess.run(call, capture_output=True, check=True)
+        assert piped.stderr == b""
+        status, screen = in_a_terminal(call, tmp_path / command)
+        assert status == 0
+        assert (tmp_path / command).read_bytes() == piped.stdout
+        assert b"reading" in screen
+        assert screen.endswith(ERASED)
+    assert in_a_terminal([*PREDLOG, *arguments("summary", run)], tmp_path / "small") == (0, b"")
+
+
+# Up to the bar's line, and what is on it gone.
+ERASED = b"\r\x1b[1A\x1b[2K"
+
+
+def in_a_terminal(call: list[str], output: Path) -> tuple[int, bytes]:
+    """Run a command whose stderr is a terminal; give its status and what came there."""
+    screen, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    with (
+        output.open("wb") as opened,
+        subprocess.Popen(call, stdout=opened, stderr=terminal, env=environment) as process,
+    ):
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody holds the terminal any more
+            while some := os.read(screen, 1 << 16):
+                shown += some
+    os.close(screen)
+    return process.returncode, shown

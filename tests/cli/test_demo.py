@@ -1,0 +1,188 @@
+"""The demo, as whoever clones predlog sees it: a real training that gets better, seen in tables and in the file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predlog import Comparison, Finding, read
+from predlog.cli import main
+from predlog.cli.demo.mistakes import MISTAKES
+from predlog.findings import catalog
+
+# Several threads of several trainings would wait for one another.
+ENVIRONMENT = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+
+
+def demo(directory: Path, *arguments: str) -> str:
+    """Run the installed command in a process of its own, and give what it printed."""
+    command = [str(Path(sys.executable).parent / "predlog"), "demo", "--directory", str(directory), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def comparisons(directory: Path) -> list[Comparison]:
+    return [record for record in read(directory) if isinstance(record, Comparison)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    directory = tmp_path_factory.mktemp("a") / "demo"
+    return directory, demo(directory, "--steps", "150", "--every", "30", "--seed", "1")
+
+
+def test_the_model_learns_and_the_records_show_it(run: tuple[Path, str]) -> None:
+    """From chance to a quarter and more of the bytes right, over 150 steps of two samples each."""
+    directory, _ = run
+    found = comparisons(directory)
+    assert [one.step for one in found] == [step for step in range(0, 150, 30) for _ in range(2)]
+    accuracy = [(one.matched or 0) / one.supervised for one in found]
+    assert sum(accuracy[:2]) / 2 < 0.05
+    assert sum(accuracy[-2:]) / 2 > 0.25
+
+
+def test_the_prompt_is_masked_and_the_pair_is_aligned(run: tuple[Path, str]) -> None:
+    """The first supervised token is the first byte of the text, behind the masked title; inputs stand one before."""
+    for one in comparisons(run[0]):
+        first = one.tokens[0]
+        assert one.shift == 1
+        assert first.position >= 3
+        assert first.input == ord(" ")  # the prompt ends with a blank
+        assert [token.input for token in one.tokens[1:5]] == [token.label for token in one.tokens[:4]]
+
+
+def test_what_it_says(run: tuple[Path, str]) -> None:
+    """Plain lines in a pipe, the bar's last state, and at the end the file, the accuracy and what to do next."""
+    directory, output = run
+    assert output.count("first 5 predictions [") == 10
+    assert "150/150" in output
+    assert f"10 comparisons were added to {directory}/predictions.jsonl" in output
+    assert "at step 0, " in output
+    assert "at step 120." in output
+    assert " -m json.tool" in output
+
+
+def test_what_to_do_next_works(run: tuple[Path, str]) -> None:
+    """The commands that the demo prints at its end do run."""
+    _, output = run
+    commands = [line.strip() for line in output.splitlines() if line.startswith("    ") and "python" in line]
+    assert len(commands) == 2
+    for command in commands:
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "predlog.comparison" in done.stdout or "Comparison(" in done.stdout
+
+
+def test_the_same_seed_gives_the_same_records(tmp_path: Path) -> None:
+    """Everything but the timestamps is the same for the same seed, and not for another."""
+
+    def told(directory: Path) -> list[dict[str, Any]]:
+        return [
+            {key: getattr(one, key) for key in one.__struct_fields__ if key != "timestamp"}
+            for one in comparisons(directory)
+        ]
+
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        demo(tmp_path / name / "demo", "--steps", "21", "--every", "10", "--seed", seed)
+    a, b, c = (told(tmp_path / name / "demo") for name in "abc")
+    assert len(a) == 6
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(
+    ("mistake", "steps"),
+    [
+        ("unshifted", 1), ("shifted-twice", 1), ("all-masked", 1), ("wrong-ignore-index", 1), ("doubled-bos", 1),
+        ("nan", 21), ("copied-batch", 41), pytest.param("collapsed", 400, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(tmp_path: Path, mistake: str, steps: int) -> None:
+    """The demo with one mistake tells the finding that names it, and no other, and how to read about it."""
+    directory = tmp_path / "demo"
+    arguments = ["demo", "--directory", str(directory), "--steps", str(steps), "--mistake", mistake]
+    command = [sys.executable, "-m", "predlog", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    code = MISTAKES[mistake].code
+    assert {record.code for record in read(directory) if isinstance(record, Finding)} == {code}
+    assert f"The mistake: {MISTAKES[mistake].says}." in done.stdout
+    assert f"Found: {code} (step " in done.stdout
+    assert f"predlog explain {code}" in done.stdout
+    assert done.stderr.startswith(f"predlog: 1 finding stands: {code} (text, since step ")
+
+
+def test_the_mistakes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--mistake list` gives a sentence to each, and trains nothing."""
+    assert main.main(["demo", "--mistake", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "unshifted", "shifted-twice", "all-masked", "wrong-ignore-index", "collapsed", "copied-batch", "doubled-bos",
+        "nan",
+    ]  # fmt: skip
+    assert all(line.endswith(f"({mistake.code})") for line, mistake in zip(lines, MISTAKES.values(), strict=True))
+
+
+def test_mistakes_that_need_more_steps_say_so(tmp_path: Path) -> None:
+    """Where so few steps show nothing, the demo does not claim that they did."""
+    output = demo(tmp_path / "demo", "--steps", "2", "--mistake", "copied-batch")
+    assert "So few records did not show it" in output
+
+
+@pytest.mark.parametrize("code", catalog.CODES)
+def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str], code: str) -> None:
+    """`predlog explain CODE` prints the page about a finding, with all of its parts."""
+    assert main.main(["explain", code]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"# {code}\n")
+    for part in ("## How it looks", "## What decides", "## How to mend it", "## When it is not a fault"):
+        assert part in page
+    assert f'ignore=("{code}",)' in page
+    assert f" predlog {code}, step " in page
+
+
+def test_explain_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a code, each has a sentence."""
+    assert main.main(["explain"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(catalog.CODES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--version"], 0, "predlog 0."),
+        (["--help"], 0, "demo"),
+        (["demo", "--help"], 0, "--every"),
+        ([], 2, "COMMAND"),
+        (["demo", "--steps", "0"], 2, "must be a number, 1 or more"),
+        (["demo", "--steps", "many"], 2, "'many' must be a number"),
+        (["demo", "--mistake", "none"], 2, "invalid choice: 'none'"),
+        (["explain", "nothing"], 2, "invalid choice: 'nothing'"),
+    ],
+)
+def test_the_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, says: str) -> None:
+    """Help and version exit with 0, misuse with 2 and a reason."""
+    with pytest.raises(SystemExit) as left:
+        main.main(arguments)
+    assert left.value.code == status
+    output = capsys.readouterr()
+    assert says in (output.err if status else output.out)
+
+
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """A device that can't be used is one line and not a traceback."""
+    with pytest.raises(SystemExit) as left:
+        main.main(["demo", "--device", "nowhere"])
+    assert "--device nowhere can't be used" in str(left.value.code)
+
+
+def test_switched_off(tmp_path: Path) -> None:
+    """With PREDLOG_DISABLE=1 the demo trains, and says that nothing was recorded."""
+    command = [sys.executable, "-m", "predlog", "demo", "--steps", "2", "--directory", str(tmp_path / "demo")]
+    environment = {**os.environ, "PREDLOG_DISABLE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "Nothing was recorded" in done.stdout

@@ -1,0 +1,528 @@
+"""Exporting: one row a token, in files that others read, of what is undamaged, and nothing half done."""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from predlog.cli.commands import export as exporting
+from predlog.cli.commands.export import export, schema
+from predlog.errors import ExportError, RecordError
+from predlog.records import codec
+from predlog.records import schema as records_schema
+from tests import ROOT, events
+from tests.records.test_records import HOSTILE, comparisons, ids, text
+
+FORMATS = ["parquet", "csv", "arrow"]
+Row = dict[str, Any]
+
+
+def recorded(*shown: Row) -> list[records_schema.Record]:
+    return [codec.from_line(codec.to_line(event)) for event in shown]
+
+
+def rows(recorded: Iterable[records_schema.Record]) -> list[Row]:
+    """Give the rows that are due, in plain Python."""
+    return [_row(one, token) for one in recorded if isinstance(one, records_schema.Comparison) for token in one.tokens]
+
+
+def _row(one: records_schema.Comparison, token: records_schema.Token) -> Row:
+    row = {name: _whole(getattr(one, name)) for name in schema().names if hasattr(one, name)}
+    row["timestamp"] = datetime.fromisoformat(one.timestamp)
+    return row | {name: _whole(getattr(token, name)) for name in records_schema.Token.__struct_fields__}
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return re.sub("[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value
+
+
+def by_duckdb(file: Path) -> list[Row]:
+    with duckdb.connect() as connection:
+        if file.suffix == ".csv":
+            types = {name: str(kind) for name, kind in zip(schema().names, _sql_types(), strict=True)}
+            relation = connection.read_csv(str(file), header=True, dtype=types, allow_quoted_nulls=False)
+        else:
+            relation = connection.read_parquet(str(file))
+        return [_read(dict(zip(relation.columns, row, strict=True))) for row in relation.fetchall()]
+
+
+def _sql_types() -> list[Any]:
+    with duckdb.connect() as connection:
+        return list(connection.from_arrow(schema().empty_table()).types)
+
+
+def by_pyarrow(file: Path) -> list[Row]:
+    table = pa.ipc.open_file(file).read_all() if file.suffix == ".arrow" else pyarrow.parquet.read_table(file)
+    assert table.schema.equals(schema())
+    return [_read(row) for row in table.to_pylist()]
+
+
+def by_polars(file: Path) -> list[Row]:
+    frame = pl.read_ipc(file) if file.suffix == ".arrow" else pl.read_parquet(file)
+    return [_read(row) for row in frame.to_dicts()]
+
+
+def by_pandas(file: Path) -> list[Row]:
+    # Its own types have no integers with nulls.
+    frame = pd.read_parquet(file, dtype_backend="pyarrow")
+    return [
+        _read({name: None if value is pd.NA else value for name, value in row.items()})
+        for row in frame.to_dict("records")
+    ]
+
+
+def _read(row: Row) -> Row:
+    at = row["timestamp"]
+    at = at.to_pydatetime() if isinstance(at, pd.Timestamp) else at
+    return {**row, "context": json.loads(row["context"]), "timestamp": at.astimezone(UTC)}
+
+
+READERS = {
+    "parquet": (by_duckdb, by_pyarrow, by_polars, by_pandas),
+    "csv": (by_duckdb,),
+    "arrow": (by_pyarrow, by_polars),
+}
+
+
+@st.composite
+def any_comparison(draw: st.DrawFn) -> Row:
+    event = draw(comparisons())
+    optional = st.none() | st.integers(0, 2**63 - 1)
+    more = st.fixed_dictionaries(
+        {"label_rank": st.none() | st.just(1), "input": st.none() | ids, "input_text": st.none() | text}
+    )
+    tokens = [{**token, **draw(more)} for token in event["tokens"]]
+    return {
+        **event,
+        "codebook": draw(optional),
+        "matched": draw(optional),
+        "run": draw(st.none() | text),
+        "tokens": tokens,
+    }
+
+
+@settings(max_examples=25)
+@given(shown=st.lists(any_comparison(), max_size=3))
+def test_what_was_recorded_comes_back(tmp_path_factory: pytest.TempPathFactory, shown: list[Row]) -> None:
+    """Whatever a record holds is in its rows, null apart from empty; of half a surrogate pair, U+FFFD is left."""
+    folder = tmp_path_factory.mktemp("any")
+    for ending in FORMATS:
+        file = folder / f"out.{ending}"
+        export(recorded(*shown), file)
+        assert [read(file) for read in READERS[ending]] == [rows(recorded(*shown))] * len(READERS[ending])
+
+
+def test_each_field_has_its_column() -> None:
+    """The columns are all fields of Comparison and Token but four, each once, typed as the records are."""
+    columns = {field.name: str(field.type) for field in schema()}
+    fields = {*records_schema.Comparison.__struct_fields__, *records_schema.Token.__struct_fields__}
+    assert set(columns) == fields - {"level", "schema", "seq", "tokens"}
+    assert len(columns) == len(schema())
+    typed: dict[str, str] = {}
+    for kind in ("Comparison", "Token"):
+        for name, said in records_schema.json_schema()["$defs"][kind]["properties"].items():
+            (plain,) = {one["type"] for one in said.get("anyOf", [said]) if "type" in one} - {"null"} or {"string"}
+            typed[name] = {"integer": "int64", "number": "double", "boolean": "bool"}.get(plain, "string")
+    typed["timestamp"] = "timestamp[us, tz=UTC]"
+    assert columns == {name: typed[name] for name in columns}
+
+
+@pytest.mark.parametrize("shown", [[], [events.run()], [events.comparison(tokens=[])], [events.comparison()]])
+def test_types_are_the_same_whatever_there_is(tmp_path: Path, shown: list[Row]) -> None:
+    """Without a row, and where all of a column is null, each column has its type all the same."""
+    for ending in FORMATS:
+        export(recorded(*shown), tmp_path / f"out.{ending}")
+    assert pyarrow.parquet.read_schema(tmp_path / "out.parquet").equals(schema())
+    assert pa.ipc.open_file(tmp_path / "out.arrow").schema.equals(schema())
+    assert (tmp_path / "out.csv").read_text().splitlines()[0] == ",".join(schema().names)
+
+
+def test_parquet_is_packed(tmp_path: Path) -> None:
+    """Each column of a Parquet file is packed with zstd."""
+    export(recorded(events.comparison()), tmp_path / "out.parquet")
+    group = pyarrow.parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
+    assert {group.column(number).compression for number in range(group.num_columns)} == {"ZSTD"}
+
+
+def test_duckdb_keeps_to_itself() -> None:
+    """It gets no extension from anywhere, has no place for files of its own, and draws nothing on stdout."""
+    with exporting._connected() as connection:
+        for setting, due in (
+            ("autoinstall_known_extensions", False),
+            ("autoload_known_extensions", False),
+            ("temp_directory", ""),
+            ("enable_progress_bar", False),
+        ):
+            assert connection.sql(f"select current_setting('{setting}')").fetchall() == [(due,)]
+
+
+def test_csv_is_utf_8_with_a_header(tmp_path: Path, elsewhere: None) -> None:
+    """The CSV module of Python reads the texts as they are, whatever quotation marks and ends of lines are in them."""
+    shown = [
+        events.comparison(stream=odd, tokens=[events.token(1, label_text=odd)])
+        for odd in HOSTILE
+        if odd.isprintable() or odd == "\n"
+    ]
+    export(recorded(*shown), tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [(row["stream"], row["label_text"]) for row in read] == [(one["stream"],) * 2 for one in shown]
+    assert {row["timestamp"] for row in read} == {"2026-01-02T03:04:05.678901Z"}
+    assert {row["match"] for row in read} == {"true"}
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-01-02T03:04:05.678901Z", datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)),
+        ("2026-01-02T03:04:05+02:00", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("yesterday", None),
+    ],
+)
+def test_times(tmp_path: Path, elsewhere: None, written: str, read: datetime | None) -> None:
+    """A time is one in UTC, whatever zone it was written in, or is read in; what is none is null."""
+    export(recorded(events.comparison(timestamp=written)), tmp_path / "out.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "out.parquet")["timestamp"].to_pylist() == [read] * 2
+
+
+def test_an_id_that_no_column_holds(tmp_path: Path) -> None:
+    """A number of more than 64 bits, which no tensor holds, is refused by name, and nothing is left."""
+    with pytest.raises(RecordError, match=r"label 18446744073709551615 has more than 64 bits"):
+        export(recorded(events.comparison(tokens=[events.token(1, label=2**64 - 1)])), tmp_path / "out.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_an_error_on_the_way_leaves_nothing(tmp_path: Path, ending: str) -> None:
+    """What goes wrong with the reading is raised as it was, and the file that stood there is untouched."""
+
+    def endless() -> Iterator[records_schema.Record]:
+        yield from recorded(*[events.comparison()] * 2000)
+        raise OSError("the disk has gone")
+
+    file = tmp_path / f"out.{ending}"
+    file.write_text("before")
+    with pytest.raises(OSError, match=r"^the disk has gone$"):
+        export(endless(), file)
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_text() == "before"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'it\'s "q".parquet',
+        "~/out.parquet",
+        "a;b.parquet",
+        "*.parquet",
+        "a\nb.csv",
+        "%s{x}.arrow",
+        "表.CSV",
+        "[0-9]?/a.csv",
+    ],
+)
+def test_strange_names(tmp_path: Path, name: str) -> None:
+    """Quotation marks, spaces, stars, tildes and ends of lines in names are names."""
+    file = tmp_path / "it's a; folder" / name
+    file.parent.mkdir(parents=True)
+    assert export(recorded(events.comparison(stream=name)), file).rows == 2
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [file]
+
+
+def test_the_file_is_as_others_make_it(tmp_path: Path) -> None:
+    """It has the permissions that the umask leaves, and takes the place of an older one."""
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    for ending in FORMATS:
+        file = tmp_path / f"out.{ending}"
+        file.write_text("before")
+        export(recorded(events.comparison()), file)
+        assert file.stat().st_mode == plain.stat().st_mode
+        assert file.read_bytes() != b"before"
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("out.txt", r"^out\.txt must end in \.parquet, \.csv or \.arrow"),
+        ("out", r"^out must end in \.parquet, \.csv or \.arrow"),
+        ("nowhere/out.csv", r"nowhere is no folder"),
+        ("folder.csv", r"folder\.csv is a folder"),
+        ("pipe.csv", r"pipe\.csv is a pipe or a device"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path: Path, output: str, says: str) -> None:
+    """An unknown ending, a folder that is not there or stands in the way: refused before anything is read."""
+
+    def unread() -> Iterator[records_schema.Record]:
+        raise AssertionError
+        yield
+
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ExportError, match=says):
+        export(unread(), tmp_path / output)
+    assert {one.name for one in tmp_path.iterdir()} == {"folder.csv", "pipe.csv"}
+    assert (tmp_path / "pipe.csv").is_fifo()
+
+
+def predlog(*arguments: str | Path, first: str = "", then: str = "", **options: Any) -> Any:
+    """Run the command in a process of its own, with a line of Python before it and one behind it."""
+    program = f"{first}\nimport sys\nfrom predlog.cli import main\nstatus = main()\n{then}\nsys.exit(status)"
+    environment = {"PYTHONPATH": str(ROOT), **options.pop("env", os.environ)}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True, text=True, check=False, env=environment, **options,
+    )  # fmt: skip
+
+
+def write_lines(file: Path, *shown: Row) -> Path:
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_bytes(b"".join(map(codec.to_line, shown)))
+    return file
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_folder_whose_path_is_no_text(tmp_path: Path, ending: str) -> None:
+    """A file's name may be any bytes. A folder's path that is not UTF-8 is refused in a line that says what to do."""
+    source = write_lines(tmp_path / "in.jsonl", events.comparison())
+    folder = tmp_path / os.fsdecode(b"\xfe")
+    folder.mkdir()
+    done = predlog("export", source, "-o", f"out.{ending}", cwd=folder)
+    path = re.escape(str(tmp_path))
+    assert done.returncode == 2
+    assert re.fullmatch(rf"predlog: the path of {path}/\\udcfe is not UTF-8: write to another .*\n", done.stderr)
+    assert not list(folder.iterdir())
+    with pytest.raises(ExportError, match="is not UTF-8"):
+        export(recorded(events.comparison()), folder / f"out.{ending}")
+    name = os.fsdecode(b"\xff.") + ending
+    assert predlog("export", source, "-o", name, cwd=tmp_path).returncode == 0
+    assert (tmp_path / name).stat().st_size
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_full_disk(tmp_path: Path, ending: str) -> None:
+    """Where the file can't be written on, one line says so, and nothing is left."""
+    source = write_lines(tmp_path / "in.jsonl", *[events.comparison(step=step) for step in range(2000)])
+    (tmp_path / "to").mkdir()
+    limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    done = predlog("export", source, "-o", tmp_path / f"to/out.{ending}", first=limits)
+    assert done.returncode == 2
+    assert re.fullmatch(r"predlog: .*/to can't be written to: .*[Ff]ile too large.*\n", done.stderr)
+    assert not list((tmp_path / "to").iterdir())
+
+
+class TestCommand:
+    def test_it_says_what_it_wrote(self, tmp_path: Path) -> None:
+        """One line on stdout has the file, its rows and its size; nothing is said on stderr."""
+        source = write_lines(
+            tmp_path / "in.jsonl", events.run(), *[events.comparison(step=step) for step in range(700)]
+        )
+        done = predlog("export", source, "-o", "out.parquet", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.fullmatch(r"out\.parquet: 1,400 rows, \d+\.\d kB\n", done.stdout)
+        assert by_duckdb(tmp_path / "out.parquet") == rows(map(codec.from_line, source.read_bytes().splitlines()))
+
+    def test_damage_is_said_and_left_out(self, tmp_path: Path) -> None:
+        """Flipped and torn lines give no row, and stderr has their numbers, and how many comparisons show no token."""
+        lines = [
+            codec.to_line(events.comparison(step=step, tokens=[events.token(step)] if step else []))
+            for step in range(9)
+        ]
+        lines[3] = lines[3].replace(b'"position":3', b'"position":7')
+        lines[5] = lines[5][:100] + b"\n"
+        source = tmp_path / "in.jsonl"
+        source.write_bytes(b"".join(lines))
+        done = predlog("export", source, "-o", tmp_path / "out.csv")
+        assert done.returncode == 0
+        assert [row["position"] for row in by_duckdb(tmp_path / "out.csv")] == [1, 2, 4, 6, 7, 8]
+        assert re.findall(r"^predlog: not exported: .*in\.jsonl line (\d+): \w", done.stderr, re.MULTILINE) == [
+            "4",
+            "6",
+        ]
+        assert "predlog: no token is shown in 1 comparison: they give no row\n" in done.stderr
+
+    def test_much_damage_is_said_in_few_lines(self, tmp_path: Path) -> None:
+        """Of more than ten damaged lines, ten are named and the others counted."""
+        source = tmp_path / "in.jsonl"
+        source.write_bytes(b"torn\n" * 2000)
+        said = predlog("export", source, "-o", tmp_path / "out.csv").stderr.splitlines()
+        assert len(said) == 11
+        assert said[-1] == "predlog: not exported: 1,990 damaged places more"
+
+    def test_ranks_and_attempts(self, tmp_path: Path) -> None:
+        """A folder gives the rows of all ranks; what a later attempt has done again gives none, unless asked for."""
+        for rank in range(3):
+            name = f"predictions-rank{rank}.jsonl" if rank else "predictions.jsonl"
+            attempts = [(1, step) for step in range(4)] + [(2, step) for step in range(2, 5)]
+            shown = [
+                events.comparison(rank=rank, attempt=attempt, step=step, seq=seq)
+                for seq, (attempt, step) in enumerate(attempts)
+            ]
+            write_lines(tmp_path / "run" / name, *shown)
+        for more, per_rank in ([], [(1, 0), (1, 1), (2, 2), (2, 3), (2, 4)]), (["--all-attempts"], attempts):
+            assert predlog("export", tmp_path / "run", "-o", tmp_path / "out.arrow", *more).returncode == 0
+            read = {(row["rank"], row["attempt"], row["step"]) for row in by_pyarrow(tmp_path / "out.arrow")}
+            assert read == {(rank, *one) for rank in range(3) for one in per_rank}
+
+    @pytest.mark.parametrize("missing", ["duckdb", "pyarrow"])
+    def test_without_the_extra(self, tmp_path: Path, missing: str) -> None:
+        """Where a package is missing, one line says which, and how to get it."""
+        source = write_lines(tmp_path / "in.jsonl", events.comparison())
+        done = predlog(
+            "export", source, "-o", tmp_path / "out.csv", first=f"import sys; sys.modules[{missing!r}] = None"
+        )
+        assert done.returncode == 2
+        assert done.stderr == f"predlog: this needs {missing}, which is not installed: pip install 'predlog[export]'\n"
+
+    def test_it_needs_nothing_else(self, tmp_path: Path) -> None:
+        """It works in an empty folder with an empty home, leaves both as they are, and doesn't load torch."""
+        source = write_lines(tmp_path / "in" / "in.jsonl", *[events.comparison(step=step) for step in range(100)])
+        home, here, to = (tmp_path / name for name in ("home", "here", "to"))
+        for folder in (home, here, to):
+            folder.mkdir()
+        alone = {"HOME": str(home), "PATH": os.environ["PATH"]}
+        for ending in FORMATS:
+            done = predlog(
+                "export",
+                source,
+                "-o",
+                to / f"out.{ending}",
+                then="assert 'torch' not in sys.modules",
+                cwd=here,
+                env=alone,
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+        assert not [*home.iterdir(), *here.iterdir()]
+
+    @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+    def test_it_asks_no_network(self, tmp_path: Path) -> None:
+        """No socket is made but of the machine itself."""
+        source = write_lines(tmp_path / "in.jsonl", *[events.comparison(step=step) for step in range(100)])
+        calls = tmp_path / "calls"
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "predlog",
+            "export",
+            source,
+            "-o",
+            tmp_path / "out.parquet",
+        ]
+        subprocess.run(["strace", "-f", "-o", calls, "-e", "trace=socket,execve", *command], check=True)
+        assert "execve(" in calls.read_text()
+        assert "AF_INET" not in calls.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", FORMATS)
+def test_memory_is_bounded(tmp_path: Path, ending: str) -> None:
+    """Of 60 MB, no more is held than of 30: DuckDB holds 122,880 rows of a Parquet file, which either has."""
+    tokens = [events.token(position, label_text=" lan", prediction_text="guage") for position in range(15)]
+    line = codec.to_line(events.comparison(tokens=tokens))
+    peaks = []
+    for size in (30_000_000, 60_000_000):
+        source = tmp_path / "in.jsonl"
+        source.write_bytes(line * (size // len(line)))
+        # Of this process alone; what getrusage says begins with its parent's.
+        peak = "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
+        done = predlog("export", source, "-o", tmp_path / f"out.{ending}", then=peak)
+        assert done.returncode == 0
+        peaks.append(int(done.stdout.split()[-1]) // 1024)
+    assert peaks[1] < 400
+    assert peaks[1] - peaks[0] < 20
+
+
+@contextlib.contextmanager
+def fed(target: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]]:
+    """Start an export of standard input; give the process, where its lines go in, and what it says."""
+    command = [sys.executable, "-m", "predlog", "export", "-", "-o", str(target)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        yield process, process.stdin, process.stderr
+
+
+class TestInterrupt:
+    @pytest.mark.parametrize("ending", FORMATS)
+    def test_while_it_waits_for_lines(self, tmp_path: Path, ending: str) -> None:
+        """A Ctrl-C while it has written much and waits for more ends it at once, quietly, and nothing is left."""
+        line = codec.to_line(events.comparison())
+        with fed(tmp_path / f"out.{ending}") as (process, lines, said):
+            lines.write(line * 5000)  # more than a pipe holds: when it has taken them, it is at work
+            lines.flush()
+            assert [one.name[:16] for one in tmp_path.iterdir()] == [".predlog-export-"]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert said.read() == b""
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(("ending", "taken"), [("parquet", 1), ("csv", 3000)])
+    def test_while_it_works(self, tmp_path: Path, ending: str, taken: int) -> None:
+        """A Ctrl-C while lines come as fast as they are read, the same."""
+        line = codec.to_line(events.comparison())
+        with fed(tmp_path / f"out.{ending}") as (process, lines, said):
+            lines.write(line * (200 + taken))
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(BrokenPipeError):
+                while process.poll() is None:
+                    lines.write(line * 100)
+            assert process.wait(20) == 130
+            assert said.read() == b""
+            with contextlib.suppress(BrokenPipeError):
+                lines.close()
+        assert not list(tmp_path.iterdir())
+
+    def test_while_duckdb_works(self, tmp_path: Path) -> None:
+        """A Ctrl-C inside of DuckDB is one, and no error of DuckDB's."""
+
+        def for_ever(_rows: Any, file: Path) -> None:
+            with exporting._connected() as connection:
+                interrupt = threading.Thread(target=_interrupt_when_there, args=(file,))
+                interrupt.start()
+                try:
+                    connection.sql("select a.range * b.range from range(1000000) a, range(1000000) b").to_csv(str(file))
+                finally:
+                    interrupt.join()
+
+        with pytest.raises(KeyboardInterrupt):
+            exporting._Rows([]).write(for_ever, tmp_path / "out.csv")
+
+
+def _interrupt_when_there(file: Path) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not (file.exists() and file.stat().st_size):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,176 @@
+"""What the documentation shows, runs."""
+
+import ast
+import io
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import rich
+import structlog
+import torch
+from rich.console import Console as RichConsole
+from torch import Tensor
+from torch.nn import functional
+
+import predlog
+from predlog.findings import catalog
+from tests import ROOT, events
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    predlog.close()
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("block", blocks("docs/structlog.md"))
+def test_structlog_pages_examples(own_folder: Path, block: str) -> None:
+    """Each example of docs/structlog.md configures a recorder that records to runs/exp1."""
+    exec(block, {})
+    predlog.compare(*events.pair(), 0)
+    assert predlog.close()
+    kinds = [one.event for one in predlog.read("runs/exp1")]
+    assert kinds[0] == "predlog.run"
+    assert "predlog.comparison" in kinds
+
+
+def test_records_pages_examples(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reading a run, and checking a line without predlog, work as docs/records.md shows them."""
+    with predlog.Recorder("runs/exp1", every=1, console=False) as recorder:
+        recorder.compare(*events.pair(), 7)
+    reading, checking = blocks("docs/records.md")
+    exec(reading, {})
+    assert capsys.readouterr().out.splitlines() == ["7 text 1 16", "7 text 0 16"]
+    for line in (own_folder / "runs/exp1/predictions.jsonl").read_bytes().splitlines(keepends=True):
+        exec(checking, {"line": line})
+        with pytest.raises(AssertionError):
+            exec(checking, {"line": line.replace(b"predlog", b"predlag", 1)})
+
+
+def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example for notebooks and tests in docs/start.md prints a line a sample."""
+    (block,) = (block for block in blocks("docs/start.md") if "result()" in block)
+    logits, labels = events.pair()
+    exec(block, {"predlog": predlog, "logits": logits, "labels": labels})
+    assert sum(line.startswith("16 [") for line in capsys.readouterr().out.splitlines()) == 2
+
+
+def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loop that README.md and docs/index.md begin with records its due steps."""
+    logits, labels = events.pair()
+
+    class Model:
+        def __call__(self, _ids: Any) -> Any:
+            return type("Output", (), {"logits": logits})
+
+    loader = [{"input_ids": labels.clamp(0), "labels": labels}] * 11
+    assert blocks("README.md")[0] == blocks("docs/index.md")[0]
+    exec(blocks("README.md")[0], {"model": Model(), "loader": loader, "tokenizer": str})
+    assert predlog.close()
+    assert {one.step for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)} == {0, 10}
+
+
+def test_the_pasted_helpers_page(
+    own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On docs/pasted-helper.md the helper, with a mask and without, and the three lines print what stands there."""
+    page = (ROOT / "docs/pasted-helper.md").read_text()
+    masked, unmasked, ours, *_ = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    helper, batch, three_lines, _ = blocks("docs/pasted-helper.md")
+    names: dict[str, Any] = {}
+    exec(helper + batch, names)
+    assert capsys.readouterr().out == masked
+    (again,) = re.findall(r"`(log_predictions\(logits, ids, .*?\))`", page)
+    exec(again, names)
+    assert capsys.readouterr().out == unmasked
+
+    screen = io.StringIO()
+    console = RichConsole(file=screen, force_terminal=True, color_system=None, width=100, _environ={})
+    monkeypatch.setattr(rich, "_console", console)
+    exec(three_lines, names)
+    assert predlog.close()
+    assert len([line for line in three_lines.splitlines() if line]) == 3
+    assert [line.rstrip() for line in screen.getvalue().splitlines()[1:]] == ours.splitlines()
+
+
+def test_the_example_of_two_streams_is_quoted() -> None:
+    """The calls on docs/pasted-helper.md are those of docs/examples/two_streams.py."""
+    *_, calls = blocks("docs/pasted-helper.md")
+    example = ast.unparse(ast.parse((ROOT / "docs/examples/two_streams.py").read_text()))
+    assert len(ast.parse(calls).body) == 2
+    for call in ast.parse(calls).body:
+        assert ast.unparse(call) in example
+
+
+@pytest.mark.parametrize("block", blocks("docs/watch.md"))
+def test_the_watch_pages_examples(own_folder: Path, block: str) -> None:
+    """Each loop of docs/watch.md trains what it is given and records its first step: all losses, with samples."""
+    module = torch.nn.Embedding(30, 30)
+    ids = torch.randint(30, (2, 12))
+
+    def loss_of(input_ids: Tensor, *_targets: Tensor) -> Any:
+        logits = module(input_ids)
+        if "criterion" in block:
+            return logits
+        losses = [functional.cross_entropy(logits.flatten(0, 1), input_ids.flatten()) for _ in range(3)]
+        return SimpleNamespace(loss=sum(losses)) if "**batch" in block else sum(losses)
+
+    def forward_of_idx(idx: Tensor, targets: Tensor) -> Any:
+        return loss_of(idx, targets)
+
+    model = torch.nn.Module()
+    model.embedding = module
+    model.forward = forward_of_idx if "idx" in block else loss_of
+    loader: Any = [{"input_ids": ids}] if "**batch" in block else [(ids, ids)]
+    optimizer = torch.optim.SGD(model.parameters())
+    names = {"model": model, "loader": loader, "optimizer": optimizer, "tokenizer": str, "torch": torch}
+    exec(block, names)
+    assert predlog.close()
+    found = [one for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)]
+    streams = ["text"] if "criterion" in block else ["text", "loss 1", "loss 2"]
+    assert [*dict.fromkeys(one.stream for one in found)] == (
+        ["text", "audio 0", "audio 1"] if "audio" in block else streams
+    )
+    assert {(one.step, one.length) for one in found} == {(0, 12)}
+    assert (found[0].tokens[0].input is not None) == ("idx" in block)
+
+
+@pytest.mark.parametrize("code", catalog.CODES)
+def test_each_finding_has_a_page_in_the_list(code: str) -> None:
+    """Each code has a page, and a row with its level, its kind and its sentence in the overview."""
+    overview = (ROOT / "docs" / "findings" / "index.md").read_text()
+    rule = next((rule for rule in catalog.RULES if rule.code == code), None)
+    level = "error" if rule is None else rule.level
+    kind = "refused" if rule is None else "certain" if rule.is_certain else "statistical"
+    assert f"| [{code}]({code}.md) | {level} | {kind} | {catalog.SENTENCES[code]} |" in overview
+    assert f"\n{code}\n" in overview
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "findings").glob("*.md")), ids=lambda page: page.stem)
+def test_the_pages_examples_are_python(page: Path) -> None:
+    """Each example on the pages about findings can at least be parsed."""
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        ast.parse(block)
+
+
+PROGRAMS = sorted((ROOT / "docs" / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: one.stem)
+def test_a_frameworks_program_is_short_and_shown(program: Path) -> None:
+    """A program has 30 lines at most and stands on one page, but for the trainer of two streams; a test runs each."""
+    shown = f"literalinclude}} examples/{program.name}"
+    pages = [page for page in (ROOT / "docs").glob("*.md") if shown in page.read_text()]
+    if program.stem != "two_streams":  # a whole trainer, of which docs/pasted-helper.md quotes parts
+        assert len(program.read_text().splitlines()) <= 30
+        assert len(pages) == 1
+    assert any(program.stem in test.read_text() for test in (ROOT / "tests" / "frameworks").glob("test_*.py"))

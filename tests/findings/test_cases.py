@@ -1,0 +1,84 @@
+"""Real models with one known mistake each are named rightly, and healthy trainings are left alone.
+
+CI runs each mistake in one of its models and each healthy training once and shortly; `python -m tests.cases` runs all.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from predlog import Recorder
+from predlog.findings import catalog
+from tests.cases import faults, healthy, loops
+from tests.cases.faults import FAULTS, Fault
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny models are fastest in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# Short ones in every model, long ones in the first.
+CASES = [
+    (fault, model)
+    for fault in FAULTS
+    for model in (fault.models if fault.by + fault.prepared < 20 else fault.models[:1])
+]
+
+
+@pytest.mark.parametrize(("fault", "model"), CASES, ids=[f"{fault.name}: {model}" for fault, model in CASES])
+def test_a_mistake_is_named_rightly(fault: Fault, model: str) -> None:
+    """The code that fits is found by the first record that can decide it, and no other code."""
+    found, _ = faults.found(fault, model)
+    assert {one.code for one in found} == {fault.code}, [one.message for one in found]
+
+
+@pytest.mark.parametrize("code", sorted({fault.code for fault in FAULTS}))
+def test_without_its_rule_a_mistake_is_not_named(code: str) -> None:
+    """With its rule taken out, the mistake has no name; so the test above sees it when a rule goes."""
+    case = min((fault for fault in FAULTS if fault.code == code), key=lambda fault: fault.by + fault.prepared)
+    found, _ = faults.found(case, case.models[0], ignore=[code])
+    assert code not in {one.code for one in found}
+
+
+def test_each_code_has_a_case() -> None:
+    """There is a mistake for every finding that can be said."""
+    assert {fault.code for fault in FAULTS} == set(catalog.CODES)
+
+
+@pytest.mark.parametrize("inputs", [True, False], ids=["inputs", "no inputs"])
+@pytest.mark.parametrize("name", healthy.HEALTHY)
+def test_a_healthy_training_is_left_alone(name: str, inputs: bool) -> None:
+    """No finding at all in 60 logged steps from a random start, and in 40 without inputs."""
+    found, records = healthy.found(healthy.HEALTHY[name], seed=1, steps=60 if inputs else 40, inputs=inputs)
+    assert [one.message for one in found] == []
+    assert records >= 40
+
+
+@pytest.mark.parametrize("name", healthy.ENDS_PAD)
+def test_an_end_token_that_pads_is_left_alone(name: str) -> None:
+    """One token that begins, ends and pads, as GPT-2's does, is not taken for a doubled begin or supervised padding."""
+    special = {"pad": loops.EOS, "eos": loops.EOS, "bos": loops.EOS}
+    found, _ = healthy.found(healthy.ENDS_PAD[name], seed=1, steps=60, inputs=True, special_tokens=special)
+    assert [one.message for one in found] == []
+
+
+def test_findings_change_nothing() -> None:
+    """With inputs and findings on, weights and random state after 20 steps are bitwise those without predlog."""
+    states = []
+    for recorder in (None, Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event])):
+        setup = loops.made("llama", seed=3)
+        setup.model.train()
+        for _ in loops.train(setup, recorder, range(20)):
+            pass
+        states.append(([weight.clone() for weight in setup.model.parameters()], torch.get_rng_state()))
+        if recorder is not None:
+            recorder.close()
+    (without, random_without), (with_it, random_with) = states
+    assert all(torch.equal(one, other) for one, other in zip(without, with_it, strict=True))
+    assert torch.equal(random_without, random_with)

@@ -1,0 +1,225 @@
+"""What stands, what is said and when: once, together for codebooks, and again when it returns."""
+
+from typing import Any
+
+import pytest
+
+from predlog.findings import catalog
+from predlog.findings.evidence import Facts
+from predlog.findings.judge import Judge
+from tests.events import facts, shown
+
+WRONG = {"equal": (100, 2, 1)}  # labels-are-inputs
+MASKED = {"out_of_range": 3, "lowest": -1}
+
+
+def said(judge: Judge, step: int, *samples: Facts, stream: str = "text") -> list[str]:
+    return [one.code for one in judge.judge(step, stream, samples, is_trained=True)]
+
+
+def stands(judge: Judge) -> list[tuple[str, str, int]]:
+    return [(one.code, one.stream, one.step) for one in judge.standing]
+
+
+def fresh(step: int, **fields: Any) -> Facts:
+    return facts(fingerprint=(step, step), **fields)
+
+
+def test_said_once_and_again_when_it_returns() -> None:
+    """What stands is said when it is found; when it was gone and comes back, it is said again."""
+    judge = Judge()
+    history = [WRONG, WRONG, WRONG, {}, WRONG, WRONG]
+    assert [said(judge, step, fresh(step, **fields)) for step, fields in enumerate(history)] == [
+        ["labels-are-inputs"], [], [], [], ["labels-are-inputs"], [],
+    ]  # fmt: skip
+    assert stands(judge) == [("labels-are-inputs", "text", 4)]
+
+
+def test_what_comes_and_goes_is_said_ever_more_seldom() -> None:
+    """Each time it came back it must stay away twice as long to be gone, so 1000 steps of it are few lines."""
+    judge = Judge()
+    steps = [step for step in range(1000) if said(judge, step, fresh(step, **(WRONG if step % 2 else {})))]
+    assert steps == [1, 3]
+    judge = Judge()
+    pauses = [1, 2, 4, 8]
+    step, found = 0, 0
+    for pause in pauses:
+        found += len(said(judge, step, fresh(step, **WRONG)))
+        for step in range(step + 1, step + 1 + pause):  # noqa: B020 - one step after another
+            said(judge, step, fresh(step))
+        step += 1
+    assert found == len(pauses)
+
+
+def test_each_stream_and_codebook_is_judged_by_itself() -> None:
+    """What is wrong with one stream or codebook is not said of another."""
+    judge = Judge()
+    assert said(judge, 0, fresh(0, **WRONG)) == ["labels-are-inputs"]
+    assert said(judge, 0, *(fresh(0, codebook=n, **(WRONG if n == 3 else {})) for n in range(8)), stream="audio") == [
+        "labels-are-inputs"
+    ]
+    one, other = judge.standing
+    assert (one.stream, one.codebook) == ("text", None)
+    assert (other.stream, other.codebook) == ("audio", 3)
+    assert other.message.startswith("audio codebook 3: labels equal the inputs")
+
+
+def test_codebooks_that_are_wrong_together_are_said_together() -> None:
+    """One line for all codebooks that are found guilty at the same step, with the numbers of all of them."""
+    judge = Judge()
+    (found,) = judge.judge(0, "audio", [fresh(0, codebook=n, **WRONG) for n in range(8)], is_trained=True)
+    assert found.codebook is None
+    assert found.message.startswith("audio codebooks 0 to 7: labels equal the inputs at the same position (800 of 800")
+    assert found.evidence["codebooks"] == list(range(8))
+    for step in range(1, 4):  # it stands until the last of them is right
+        said(judge, step, *(fresh(step, codebook=n, **(WRONG if n == 7 else {})) for n in range(8)), stream="audio")
+        assert stands(judge) == [("labels-are-inputs", "audio", 0)]
+    said(judge, 4, *(fresh(4, codebook=n) for n in range(8)), stream="audio")
+    assert stands(judge) == []
+
+
+def test_codebooks_that_are_apart_are_listed() -> None:
+    """Codebooks that are no range are named one by one."""
+    judge = Judge()
+    (found,) = judge.judge(0, "audio", [fresh(0, codebook=n, **WRONG) for n in (0, 2, 5)], is_trained=True)
+    assert found.message.startswith("audio codebooks 0, 2, 5: ")
+
+
+def collapsing(step: int, **fields: Any) -> Facts:
+    tokens = [shown(n, 7, label_logprob=-9.0, prediction_logprob=-0.1) for n in range(40, 60)]
+    return fresh(step, tokens=tuple(tokens), **fields)
+
+
+def test_symptoms_are_not_said_while_their_cause_stands() -> None:
+    """While labels equal inputs, that the model collapses is not said; once they don't, it is."""
+    judge = Judge()
+    codes = [code for step in range(30) for code in said(judge, step, collapsing(step, **WRONG))]
+    assert codes == ["labels-are-inputs"]
+    codes = [code for step in range(30, 60) for code in said(judge, step, collapsing(step))]
+    assert codes == ["collapsed"]
+
+
+def test_one_symptom_at_a_time() -> None:
+    """Of a collapse and a loss beyond chance, which it brings, the first in the list is said."""
+    judge = Judge()
+    assert [code for step in range(60) for code in said(judge, step, collapsing(step))] == ["collapsed"]
+
+
+def test_a_collapse_is_gone_when_predictions_differ_again() -> None:
+    """That its loss eases while one token goes on being predicted everywhere does not end a collapse."""
+    judge = Judge()
+    assert [code for step in range(60) for code in said(judge, step, collapsing(step))] == ["collapsed"]
+    calm = tuple(shown(n, 7, label_logprob=-3.0, prediction_logprob=-3.0) for n in range(40, 60))
+    for step in range(60, 120):
+        judge.judge(step, "text", [fresh(step, tokens=calm)], is_trained=True)
+    assert [code for code, *_ in stands(judge)] == ["collapsed"]
+    for step in range(120, 180):
+        judge.judge(step, "text", [fresh(step, tokens=tuple(shown(n, n) for n in range(40, 60)))], is_trained=True)
+    assert stands(judge) == []
+
+
+@pytest.mark.parametrize("code", [rule.code for rule in catalog.RULES if not rule.is_certain])
+def test_ignored_codes_are_not_looked_for(code: str) -> None:
+    """What is ignored is neither said nor keeps anything else from being said."""
+    judge = Judge([code])
+    assert all(rule.code != code for rule in judge._rules)
+
+
+def test_what_is_ignored_hides_nothing() -> None:
+    """With the cause ignored, the symptom is said."""
+    judge = Judge(["labels-are-inputs"])
+    codes = [code for step in range(30) for code in said(judge, step, collapsing(step, **WRONG))]
+    assert codes == ["collapsed"]
+
+
+def test_refusals_are_said_once_and_end_with_the_first_good_pair() -> None:
+    """A refused pair is found as long as pairs of its stream are refused."""
+    judge = Judge()
+    for step in range(3):
+        found = judge.refuse(step, "text", "empty-pair", "text: nothing", {"logits": [0]})
+        assert [one.code for one in found] == (["empty-pair"] if not step else [])
+    judge.judge(3, "audio", [fresh(3)], is_trained=True)
+    assert stands(judge) == [("empty-pair", "text", 0)]
+    judge.judge(3, "text", [fresh(3)], is_trained=True)
+    assert stands(judge) == []
+    assert Judge(["empty-pair"]).refuse(0, "text", "empty-pair", "", {}) == []
+
+
+def test_what_was_supervised_before_is_remembered() -> None:
+    """A stream that had labels may have a batch without; one that never had any is said at once."""
+    judge = Judge()
+    assert said(judge, 0, fresh(0, supervised=0)) == ["nothing-supervised"]
+    judge = Judge()
+    said(judge, 0, fresh(0))
+    assert said(judge, 1, fresh(1, supervised=0)) == []
+
+
+def test_a_loader_that_begins_to_repeat_is_found_at_the_fifth_time() -> None:
+    """What came before does not delay what begins now."""
+    judge = Judge()
+    tokens = tuple(shown(n) for n in range(9))
+    prints = [1, 2, 3, 3, 3, 3, 3]
+    codes = [said(judge, step, facts(tokens, fingerprint=(one,))) for step, one in enumerate(prints)]
+    assert codes == [[]] * 6 + [["same-batch"]]
+
+
+def test_what_is_gone_is_told_if_it_was_told() -> None:
+    """A finding that nobody heard of leaves as quietly; one kept back by its cause is not gone."""
+    judge = Judge()
+    (heard,) = judge.judge(0, "text", [fresh(0, **WRONG)], is_trained=True)
+    assert judge.unsaid == [heard]
+    heard.is_said = True
+    assert judge.unsaid == []
+    said(judge, 1, fresh(1))
+    (gone,) = judge.unsaid
+    assert (gone.level, gone.code, gone.step, gone.evidence) == ("info", "labels-are-inputs", 1, {"since": 0})
+    gone.is_said = True
+    assert judge.unsaid == []
+    said(judge, 2, fresh(2, **WRONG))
+    said(judge, 3, fresh(3))
+    said(judge, 4, fresh(4))
+    assert judge.unsaid == []
+    judge = Judge()
+    for step in range(30):
+        said(judge, step, collapsing(step))
+    for one in judge.standing:
+        one.is_said = True
+    said(judge, 30, collapsing(30, **WRONG))
+    assert [one.code for one in judge.unsaid] == ["labels-are-inputs"]
+    assert judge.summary() == "1 finding stands: labels-are-inputs (text, since step 30)"
+
+
+def test_the_summary_tells_what_stands_and_what_is_gone() -> None:
+    """One line for the end of the run, and none where nothing was ever found."""
+    judge = Judge()
+    said(judge, 0, fresh(0))
+    assert judge.summary() is None
+    said(judge, 1, fresh(1, **WRONG))
+    said(judge, 2, fresh(2))
+    assert judge.summary() == "found earlier and gone: labels-are-inputs (text)"
+    said(judge, 3, fresh(3, **MASKED))
+    said(judge, 3, *(fresh(3, codebook=n, **(WRONG if n == 2 else {})) for n in range(4)), stream="audio")
+    assert judge.summary() == (
+        "2 findings stand: label-out-of-range (text, since step 3), labels-are-inputs (audio codebook 2, since step 3)"
+        "; found earlier and gone: labels-are-inputs (text)"
+    )
+
+
+def test_memory_is_bounded() -> None:
+    """However many streams come by, only the latest thousand are remembered, and what they stood for goes with them."""
+    judge = Judge()
+    for number in range(3000):
+        said(judge, 0, fresh(0, **WRONG), stream=f"stream {number}")
+    assert len(judge._lanes) == len(judge.standing) == 1024
+    assert judge.standing[-1].stream == "stream 2999"
+    summary = judge.summary()
+    assert summary is not None
+    assert len(summary) < 1000
+
+
+def test_a_pool_that_never_decides_is_bounded() -> None:
+    """A rule that can't tell for ever keeps at most 64 records."""
+    judge = Judge()
+    for step in range(500):
+        said(judge, step, fresh(step, equal=(100, 100, 100)))
+    assert max(len(opinion.pool) for lane in judge._lanes.values() for opinion in lane.opinions.values()) <= 64

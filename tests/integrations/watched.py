@@ -1,0 +1,72 @@
+"""Run training programs one after the other in this process, and keep what their models saw and came to.
+
+`python -m tests.integrations.watched PROGRAM...`, under torchrun. Each program runs in its own folder, where
+`seen-rank<n>.pt` is left: every pair [logits, labels, inputs] in the order of the forwards, the weights at the end, and
+how many collectives the program has made. Nothing of predlog's is used.
+
+The processes have one group for all programs, since the launcher's store can't be used for a second one.
+"""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch.nn.modules.module import register_module_forward_hook
+
+
+def watch(program: Path) -> None:
+    """Run one program to its end."""
+    os.chdir(program.parent)
+    pairs: list[list[Tensor]] = []
+    models: list[Any] = []
+
+    def see(model: Any, _arguments: Any, given: dict[str, Any], output: Any) -> None:
+        if "ForCausalLM" in type(model).__name__:
+            models[:] = [model]
+            pairs.append([one.detach().clone() for one in (output.logits, given["labels"], given["input_ids"])])
+
+    before = made()
+    hook = register_module_forward_hook(see, with_kwargs=True)
+    runpy.run_path(str(program), run_name="__main__")
+    hook.remove()
+    forget()
+    left = {"pairs": pairs, "collectives": made() - before, "weights": weights(models[0])}
+    torch.save(left, f"seen-rank{distributed.get_rank()}.pt")
+
+
+def forget() -> None:
+    """Let a program that uses Accelerate find it as new: it keeps its settings for the process."""
+    if (accelerate := sys.modules.get("accelerate")) is not None:
+        accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+        accelerate.state.GradientState._reset_state()
+
+
+def made() -> int:
+    """Give how many collectives this process has made."""
+    count: int = distributed.group.WORLD._get_sequence_number_for_group()  # type: ignore[union-attr]
+    return count
+
+
+def weights(model: Any) -> dict[str, Tensor]:
+    """Give a model's whole weights; where they are in shards, that is a collective."""
+    found = {name: one.detach() for name, one in model.state_dict().items()}
+    return {name: one.full_tensor() if hasattr(one, "full_tensor") else one.clone() for name, one in found.items()}
+
+
+def main(programs: list[str]) -> None:
+    """Run all of them, and let none make or end the group."""
+    distributed.init_process_group()
+    end = distributed.destroy_process_group
+    for name in ("init_process_group", "destroy_process_group"):
+        setattr(distributed, name, lambda *_arguments, **_names: None)
+    for program in programs:
+        watch(Path(program))
+    end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

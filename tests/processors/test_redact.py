@@ -1,0 +1,213 @@
+"""What must not be seen is in no event that a sink gets."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.typing import EventDict
+
+from predlog import Comparison, Recorder, read
+from predlog.errors import SettingError
+from predlog.processors.decode import Redact
+from predlog.records.schema import Gap, Run
+from tests import events
+
+
+def texts(event: Any, field: str = "label_text") -> list[str]:
+    return [token[field] for token in event["tokens"]]
+
+
+def comparison(*labels: str | None, start: int = 60, **fields: Any) -> dict[str, Any]:
+    tokens = [events.token(start + place, label_text=text) for place, text in enumerate(labels)]
+    return events.comparison(tokens=tokens, **fields)
+
+
+def test_a_match_over_several_tokens_hides_them_all() -> None:
+    """A tokenizer splits an address: each token that has part in a match is replaced whole, its neighbours stay."""
+    event = comparison("write ", "to", " jo", "hn@", "exam", "ple", ".com", " today")
+    seen = Redact(r"\w+@\w+\.\w+")(None, "info", event)
+    assert texts(seen) == ["write ", "to", *["[redacted]"] * 5, " today"]
+
+
+def test_tokens_that_are_not_neighbours_are_not_read_together() -> None:
+    """What lies between two tokens that are shown is unknown, so they make no text."""
+    event = comparison("john", "@home.org")
+    event["tokens"][1]["position"] += 1
+    assert texts(Redact(r"\w+@\w+\.\w+")(None, "info", event)) == ["john", "@home.org"]
+
+
+def test_a_callable_hides_the_shortest_stretch_that_it_changes() -> None:
+    """Of a callable nobody knows which part it has changed, but which tokens it leaves alone can be seen."""
+
+    def shout(text: str) -> str:
+        return text.replace("secret", "…")
+
+    hidden = ["[redacted]"] * 2
+    assert texts(Redact(shout)(None, "info", comparison("a ", "sec", "ret", " b"))) == ["a ", *hidden, " b"]
+    assert texts(Redact(shout)(None, "info", comparison("a ", "sec", None, "ret"))) == ["a ", "sec", None, "ret"]
+    twice = comparison("sec", "ret", " and ", "se", "c", "ret")
+    assert texts(Redact(shout)(None, "info", twice)) == [*hidden, " and ", *["[redacted]"] * 3]
+
+
+def test_names_that_come_to_be_the_same_stay_apart(tmp_path: Path) -> None:
+    """Names in the context are looked at, and nothing is lost where two read alike; predlog's own names stay."""
+    with Recorder(tmp_path, every=1, samples=1, console=False, processors=[Redact(lambda _text: "x")]) as recorder:
+        recorder.compare(*events.pair(), 0, ann=1, bob=2, carl=[{"dora": 3}])
+    run, one, _ = read(tmp_path)
+    assert isinstance(run, Run)
+    assert "directory" in run.settings
+    assert isinstance(one, Comparison)
+    assert sorted(map(str, one.context.values())) == ["1", "2", "[{'x': 3}]"]
+
+
+def test_everything_that_an_event_says_is_looked_at(tmp_path: Path) -> None:
+    """Texts, inputs, predictions, context, messages, evidence and the settings: no line of the file has the word."""
+    labels = (5 * torch.arange(12) % 9)[None]
+
+    def spell_out(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event["event"] == "predlog.finding":
+            event.update(evidence={"seen": "alice"}, message="by alice")
+        return event
+
+    with Recorder(
+        tmp_path / "of-alice", every=1, console=False, decode=lambda token: f"alice{token}",
+        processors=[
+            lambda _l, _n, event: {**event, "who": {"names": ["bob", "alice"]}},
+            spell_out,
+            Redact("alice"),
+        ],
+    ) as recorder:  # fmt: skip
+        recorder.compare(torch.randn(1, 12, 9), labels, 0, inputs=labels, note="for alice")
+    lines = [json.loads(line) for line in (tmp_path / "of-alice" / "predictions.jsonl").read_text().splitlines()]
+    assert {"predlog.run", "predlog.comparison", "predlog.finding"} == {line["event"] for line in lines}
+    for line in lines:
+        line.pop("run")
+        assert "alice" not in json.dumps(line)
+        assert line["context"]["who"] == {"names": ["bob", "[redacted]"]}
+    assert next(line for line in lines if "tokens" in line)["tokens"][0]["label"] == labels[0, 0]
+
+
+@pytest.mark.parametrize("what", [lambda _text: 1 // 0, lambda _text: None], ids=["raises", "gives no text"])
+def test_what_cannot_be_redacted_is_not_written(tmp_path: Path, capfd: pytest.CaptureFixture[str], what: Any) -> None:
+    """Where the callable fails, the record is dropped, counted and told as missing; nothing is written as it was."""
+    fails = [False]
+
+    def sometimes(text: str) -> Any:
+        return what(text) if fails[0] else text
+
+    with Recorder(
+        tmp_path,
+        every=1,
+        samples=1,
+        console=False,
+        decode=lambda token: f"secret{token}",
+        processors=[Redact(sometimes)],
+    ) as recorder:
+        for step in range(4):
+            fails[0] = step in {1, 2}
+            recorder.compare(*events.pair(), step)
+            recorder.flush()
+    assert recorder.stats()["failed"] == 2
+    assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == [0, 3]
+    assert sum(one.count for one in read(tmp_path) if isinstance(one, Gap)) == 2
+    error = capfd.readouterr().err
+    assert "processor Redact raised " in error
+    assert "secret" not in error
+
+
+@given(st.lists(st.text("ab@. ", max_size=4), max_size=8))
+def test_no_match_is_left_in_what_tokens_read_together(pieces: list[str]) -> None:
+    """However a text is cut into tokens, what is left of it holds no match."""
+    pattern = re.compile(r"[ab]+@[ab]+")
+    seen = texts(Redact(pattern, replacement="#")(None, "info", comparison(*pieces)))
+    assert not pattern.search("".join(seen))
+    assert len(seen) == len(pieces)
+
+
+def test_a_replacement_is_taken_as_it_is() -> None:
+    r"""A backslash in the replacement means a backslash."""
+    event = Redact("alice", replacement=r"\1\n")(None, "info", events.finding(message="by alice"))
+    assert event["message"] == r"by \1\n"
+
+
+@pytest.mark.parametrize("what", [7, None, b"bytes"])
+def test_what_is_no_pattern_is_refused(what: Any) -> None:
+    """A redaction that would hide nothing is not made."""
+    with pytest.raises(SettingError, match="Redact"):
+        Redact(what)
+
+
+def test_text_can_be_left_out(tmp_path: Path) -> None:
+    """With text=False the ids are kept and no text is, though there is a decoder."""
+    with Recorder(tmp_path, every=1, samples=1, console=False, decode=str, text=False) as recorder:
+        recorder.compare(*events.pair(), 0)
+    (one,) = (one for one in read(tmp_path) if isinstance(one, Comparison))
+    assert {(token.label_text, token.prediction_text, token.input_text) for token in one.tokens} == {(None,) * 3}
+    assert all(token.label >= 0 for token in one.tokens)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tokens", "seen"),
+    [
+        ("Zoë", ["I am ", "Z", "o", "<0xC3>", "<0xAB>", "."], ["I am ", *["[redacted]"] * 4, "."]),
+        ("Иван", ["<0xD0>", "<0x98>", "<0xD0>", "<0xB2>", "ан", "!"], [*["[redacted]"] * 5, "!"]),
+        ("johnson", ["by", "john", "##son", "now"], ["by", "[redacted]", "[redacted]", "now"]),
+        ("john johnson", ["john", "john", "##son", "now"], [*["[redacted]"] * 3, "now"]),
+    ],
+)
+def test_tokens_that_are_pieces_of_characters_or_words(pattern: str, tokens: list[str], seen: list[str]) -> None:
+    """What byte-level and WordPiece tokenizers split is put together before it is looked at."""
+    assert texts(Redact(pattern)(None, "info", comparison(*tokens))) == seen
+
+
+def test_no_name_of_the_callers_own_is_kept(tmp_path: Path) -> None:
+    """Keys, and values under names that predlog uses itself elsewhere, are looked at like all others."""
+    secret = {"code": "alice", "level": "alice", "help": "alice", "slot": "alice", "event": "alice"}
+
+    def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        return {**event, "alice's": 1, "tokens of": "alice"}
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, processors=[add, Redact("alice")]) as recorder:
+        recorder.compare(*events.pair(), 0, **secret, nested={"alice": ["alice", 1]})  # type: ignore[arg-type]
+    assert "alice" not in (tmp_path / "predictions.jsonl").read_text()
+    (one,) = (one for one in read(tmp_path) if isinstance(one, Comparison))
+    assert one.context["nested"] == {"[redacted]": ["[redacted]", 1]}
+
+
+def test_what_is_no_plain_value_is_not_passed_on(tmp_path: Path) -> None:
+    """What a processor adds and nobody can look into is not written: JSON would write what it holds."""
+
+    @dataclass
+    class User:
+        mail: str
+
+    def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        return {**event, "user": User("alice@home.org")} if event["event"] == "predlog.comparison" else event
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, processors=[add, Redact("alice")]) as recorder:
+        recorder.compare(*events.pair(), 0)
+    assert recorder.stats()["failed"] == 1
+    assert "alice" not in (tmp_path / "predictions.jsonl").read_text()
+
+
+def test_a_finding_that_cannot_be_redacted_keeps_its_words_for_itself(tmp_path: Path) -> None:
+    """Where the redaction of a finding fails, it stands without its message and its evidence, also in memory."""
+
+    def fails(text: str) -> str:
+        if text.startswith("text: "):
+            raise ValueError(text)
+        return text
+
+    logits, labels = events.pair()
+    with Recorder(tmp_path, every=1, console=False, processors=[Redact(fails)]) as recorder:
+        recorder.compare(logits, labels[:, :3], 0)
+        recorder.flush()
+        (finding,) = recorder.findings
+    assert (finding.code, finding.evidence) == ("length-mismatch", {})
+    assert "positions" not in finding.message

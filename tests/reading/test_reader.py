@@ -1,0 +1,387 @@
+"""Reading: any place, any packing, any number of attempts and ranks; damage passed over, counted and named."""
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+import predlog
+from predlog.errors import NoRecordsError, RecordError, SchemaError
+from predlog.records import codec
+from predlog.records.schema import Comparison, Finding, Gap, Record, Run
+from tests import events
+
+
+def attempt(number: int, steps: Iterable[int], rank: int = 0, **fields: Any) -> list[dict[str, Any]]:
+    """Give the events of an attempt: its header and a comparison a step."""
+    head = {"attempt": number, "rank": rank}
+    compared = [events.comparison(seq=seq, step=step, **head, **fields) for seq, step in enumerate(steps, 1)]
+    return [events.run(seq=0, **head), *compared]
+
+
+def write(file: Path, *parts: Sequence[dict[str, Any]]) -> Path:
+    file.write_bytes(b"".join(codec.to_line(event) for part in parts for event in part))
+    return file
+
+
+def steps(found: Iterable[Record]) -> list[tuple[int, int]]:
+    return [(one.attempt, one.step) for one in found if isinstance(one, Comparison)]
+
+
+def peak(file: Path) -> int:
+    """Read a file in a new process, and give how many MiB that has taken at most."""
+    code = (
+        "import predlog, sys, warnings; warnings.simplefilter('ignore');"
+        "any(False for _ in predlog.read(sys.argv[1]));"
+        "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, check=True, text=True)
+    return int(done.stdout) // 1024
+
+
+class TestPlaces:
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Path:
+        """Give the folder of a run of twelve ranks."""
+        folder = tmp_path / "exp"
+        folder.mkdir()
+        write(folder / "predictions.jsonl", attempt(1, [0, 10]))
+        for rank in range(1, 12):
+            write(folder / f"predictions-rank{rank}.jsonl", attempt(1, [0, 10], rank))
+        (folder / "notes.jsonl").write_text("no record\n")
+        return folder
+
+    def test_a_folder_holds_the_files_of_all_ranks(self, run: Path) -> None:
+        """Rank ten comes behind rank nine, and other files are left alone."""
+        found = [one.rank for one in predlog.read(run) if isinstance(one, Comparison) and one.step == 0]
+        assert found == list(range(12))
+
+    def test_ranks_are_merged_by_step(self, run: Path) -> None:
+        """All ranks' records of a step stand together, and steps ascend."""
+        assert [step for _, step in steps(predlog.read(run))] == [0] * 12 + [10] * 12
+
+    def test_a_glob(self, run: Path) -> None:
+        """What a shell would find is read, also through folders."""
+        assert len(steps(predlog.read(f"{run}/predictions-rank1*.jsonl"))) == 2 * 3
+        assert len(steps(predlog.read(f"{run.parent}/e*"))) == 2 * 12
+
+    def test_what_is_not_there_is_said_at_once(self, run: Path, tmp_path: Path) -> None:
+        """A wrong path is an error of `read` itself, with what could be meant."""
+        for path, words in (
+            (tmp_path / "nowhere", "does not exist"),
+            (tmp_path, f"there are some in {run}"),
+            (tmp_path / "x*.jsonl", "no file fits"),
+        ):
+            with pytest.raises(NoRecordsError, match=words):
+                predlog.read(path)
+            with pytest.raises(FileNotFoundError):
+                predlog.read(path)
+
+    @pytest.mark.parametrize("suffix", [".gz", ".zst"])
+    def test_packed_files(self, run: Path, suffix: str) -> None:
+        """A packed file, several members and all, reads as the file does; beside its original it counts once."""
+        plain = run / "predictions.jsonl"
+        before = list(predlog.read(plain))
+        pack = gzip.compress if suffix == ".gz" else zstandard.ZstdCompressor().compress
+        half = len(plain.read_bytes()) // 2
+        packed = plain.with_name(plain.name + suffix)
+        packed.write_bytes(pack(plain.read_bytes()[:half]) + pack(plain.read_bytes()[half:]))
+        assert list(predlog.read(packed)) == before
+        assert len(list(predlog.read(run))) == 3 * 12
+        plain.unlink()
+        assert len(list(predlog.read(run))) == 3 * 12
+
+    def test_packed_beside_unpacked_counts_once(self, run: Path) -> None:
+        """Also where a glob finds both, or a file in two packings."""
+        plain = run / "predictions.jsonl"
+        zipped, other = (plain.with_name(f"{plain.name}{suffix}") for suffix in (".gz", ".zst"))
+        zipped.write_bytes(gzip.compress(plain.read_bytes()))
+        other.write_bytes(zstandard.ZstdCompressor().compress(plain.read_bytes()))
+        for stands in (plain, zipped):
+            assert predlog.read(f"{run}/predictions.*").files == [stands]
+            assert predlog.read(run).files[0] == stands
+            stands.unlink()
+        assert predlog.read(f"{run}/predictions.*").files == [other]
+
+    def test_what_is_no_file(self, run: Path) -> None:
+        """A pipe or a device can't be looked through, which is said with what can be done; a glob passes over it."""
+        pipe = run / "predictions-x.jsonl"
+        os.mkfifo(pipe)
+        for path in (pipe, Path(os.devnull)):
+            with pytest.raises(NoRecordsError, match="is no file: pipe it in and read -"):
+                predlog.read(path)
+        assert len(predlog.read(f"{run}/predictions*").files) == 12
+
+    def test_a_packed_file_that_is_cut_or_damaged(self, tmp_path: Path) -> None:
+        """What could be unpacked is read; what is not packed is named, an end that is missing is not there yet."""
+        letters = random.Random(0)
+        many = attempt(1, range(0, 5000, 10), context={"noise": letters.randbytes(200).hex()})
+        whole = gzip.compress(b"".join(map(codec.to_line, many)))
+        file = tmp_path / "x.gz"
+        file.write_bytes(whole[: len(whole) // 2])
+        assert 0 < len(list(predlog.read(file))) < 501
+        file.write_bytes(whole + b"what is no member")
+        with pytest.warns(UserWarning, match="line 502: it can't be unpacked further"):
+            assert len(list(predlog.read(file))) == 501
+
+    @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+    def test_packed_files_need_not_be_open_all_at_once(self, tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+        """More ranks, packed, than a process may have files open are merged like any others."""
+        suffix = "gz" if pack is gzip.compress else "zst"
+        for rank in range(30):
+            lines = b"".join(map(codec.to_line, attempt(1, [0, 10, 20], rank)))
+            name = f"predictions{f'-rank{rank}' if rank else ''}.jsonl.{suffix}"
+            (tmp_path / name).write_bytes(pack(lines[:1000]) + pack(lines[1000:]))
+        code = (
+            "import predlog, resource, sys, zstandard; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20));"
+            "print(*[one.step for one in predlog.read(sys.argv[1]) if one.seq])"
+        )
+        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=True, text=True)
+        assert done.stdout.split() == ["0"] * 30 + ["10"] * 30 + ["20"] * 30
+
+    def test_standard_input_that_was_torn(self) -> None:
+        """Of what is piped in nothing more will come: a last line without its end is damage."""
+        lines = b"".join(map(codec.to_line, attempt(1, [0, 10])))
+        code = "import predlog; r = predlog.read('-'); print(len(list(r)), *r.damage)"
+        done = subprocess.run([sys.executable, "-c", code], input=lines[:-9], capture_output=True, check=True)
+        assert done.stdout == b"2 line 3: it has no end: a kill has torn it\n"
+        assert b"UserWarning: -: 1 line is passed over" in done.stderr
+
+    def test_standard_input(self, run: Path) -> None:
+        """`-` reads what is piped in, attempts told apart; with all of them, as it comes."""
+        piped = b"".join(codec.to_line(event) for event in attempt(1, [0, 10, 20]) + attempt(2, [10, 30]))
+        for arguments, wanted in (("", [(1, 0), (2, 10), (2, 30)]), (", all_attempts=True", None)):
+            code = f"import predlog; print([(r.attempt, r.step) for r in predlog.read('-'{arguments}) if r.seq])"
+            done = subprocess.run([sys.executable, "-c", code], input=piped, capture_output=True, check=True)
+            assert eval(done.stdout) == (wanted or [(1, 0), (1, 10), (1, 20), (2, 10), (2, 30)])
+
+
+class TestAttempts:
+    def test_the_last_one_wins(self, tmp_path: Path) -> None:
+        """Between its first and its last step an attempt replaces what the earlier ones have, findings and gaps too."""
+        file = write(
+            tmp_path / "x.jsonl",
+            attempt(1, range(0, 100, 10)),
+            [events.finding(seq=11, step=60), events.gap(seq=12, first_step=50, last_step=60)],
+            [events.finding(seq=13, step=20)],
+            attempt(2, range(50, 80, 10)),
+            attempt(3, range(70, 120, 7)),
+        )
+        found = list(predlog.read(file))
+        first = [(1, step) for step in range(0, 50, 10)]
+        assert steps(found) == [*first, (2, 50), (2, 60), *((3, step) for step in range(70, 120, 7))]
+        assert [one.step for one in found if isinstance(one, Finding)] == [20]
+        assert not [one for one in found if isinstance(one, Gap)]
+        assert [one.attempt for one in found if isinstance(one, Run)] == [1, 2, 3]
+
+    def test_all_of_them(self, tmp_path: Path) -> None:
+        """`all_attempts` gives everything, in the order of the file."""
+        file = write(tmp_path / "x.jsonl", attempt(1, [0, 10, 20]), attempt(2, [10, 20]))
+        assert steps(predlog.read(file, all_attempts=True)) == [(1, 0), (1, 10), (1, 20), (2, 10), (2, 20)]
+
+    @given(st.lists(st.lists(st.integers(0, 30), max_size=8).map(sorted), min_size=1, max_size=4), st.booleans())
+    def test_nothing_is_lost_but_what_was_done_again(
+        self, tmp_path_factory: pytest.TempPathFactory, drawn: list[list[int]], packed: bool
+    ) -> None:
+        """A comparison is given, once, unless a later attempt has been at its step; of several ranks, by step."""
+        folder = tmp_path_factory.mktemp("run")
+        for rank in (0, 1):
+            name = f"predictions{f'-rank{rank}' if rank else ''}.jsonl"
+            file = write(folder / name, *[attempt(number, at, rank) for number, at in enumerate(drawn, 1)])
+            if packed:
+                file.with_name(f"{name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+                file.unlink()
+        wanted = [
+            (number, step)
+            for number, at in enumerate(drawn, 1)
+            for step in at
+            if not any(later and later[0] <= step <= later[-1] for later in drawn[number:])
+        ]
+        found = predlog.read(folder)
+        shown = steps(found)
+        assert sorted(shown) == sorted(wanted * 2)
+        assert [step for _, step in shown] == sorted(step for _, step in shown)
+        assert not found.damage
+        assert len(steps(predlog.read(folder, all_attempts=True))) == 2 * sum(map(len, drawn))
+
+    def test_attempts_that_interleave(self, tmp_path: Path) -> None:
+        """Two processes that write at once, as attempts of their own, are told apart line by line."""
+        one, two = attempt(1, range(0, 60, 10)), attempt(2, range(20, 50, 10))
+        mixed = [*one[:4], two[0], one[4], two[1], one[5], *two[2:], one[6]]
+        wanted = [(1, 0), (1, 10), (2, 20), (2, 30), (2, 40), (1, 50)]
+        for more, also in ((attempt(3, [100]), [(3, 100)]), ([], [])):
+            file = write(tmp_path / "x.jsonl", mixed, more)
+            found = predlog.read(file)
+            assert steps(found) == [*wanted, *also]
+            assert not found.damage
+            lines = file.read_bytes().splitlines(keepends=True)
+            file.write_bytes(b"".join([*[b"junk\n"] * 10, *lines[:6], *[b"junk\n"] * 60, *lines[6:]]))
+            with pytest.warns(UserWarning, match="70 lines are passed over"):
+                assert len(steps(found)) == len([*wanted, *also])
+            assert found.damage.total == 70
+
+    def test_a_stream_that_counts_its_own_steps(self, tmp_path: Path) -> None:
+        """Each stream is replaced where a later attempt has been at its own steps, and nowhere else."""
+
+        def started(number: int, at: range) -> list[dict[str, Any]]:
+            evaluated = [
+                events.comparison(attempt=number, seq=1 + len(at) + step, step=step, stream="eval/\u202e")
+                for step in range(3)
+            ]
+            gap = events.gap(attempt=number, seq=4 + len(at), first_step=at[0], last_step=at[-1])
+            return [*attempt(number, at), *evaluated, gap]
+
+        file = write(tmp_path / "x.jsonl", started(1, range(0, 1000, 100)), started(2, range(1000, 1500, 100)))
+        found = list(predlog.read(file))
+        compared = [(one.attempt, one.stream, one.step) for one in found if isinstance(one, Comparison)]
+        assert [step for _, stream, step in compared if stream == "text"] == [*range(0, 1500, 100)]
+        assert [(number, step) for number, stream, step in compared if stream != "text"] == [(2, 0), (2, 1), (2, 2)]
+        assert [one.attempt for one in found if isinstance(one, Gap)] == [1, 2]
+
+    def test_a_stream_that_counts_its_own_steps_on_several_ranks(self, tmp_path: Path) -> None:
+        """What all ranks have of one step comes together, whatever steps the other streams are at."""
+        for rank in range(3):
+            train = attempt(1, range(0, 120, 10), rank)
+            evaluated = [
+                events.comparison(rank=rank, seq=50 + step, step=step, sample=sample, stream="eval")
+                for step in range(4)
+                for sample in range(2)
+            ]
+            name = f"predictions{f'-rank{rank}' if rank else ''}.jsonl"
+            write(tmp_path / name, train[:-1], evaluated, train[-1:])
+        found = [(one.stream, one.step) for one in predlog.read(tmp_path) if isinstance(one, Comparison)]
+        train_first = [("text", step) for step in range(0, 110, 10) for _ in range(3)]
+        assert found == [*train_first, *(("eval", step) for step in range(4) for _ in range(6)), *[("text", 110)] * 3]
+
+    def test_many_attempts_take_no_more_memory(self, tmp_path: Path) -> None:
+        """A run that was started a thousand times is read within the memory of one."""
+        write(tmp_path / "one.jsonl", attempt(1, range(5000)))
+        write(tmp_path / "many.jsonl", *(attempt(one, range(5 * one, 5 * one + 5)) for one in range(1, 1001)))
+        assert peak(tmp_path / "many.jsonl") < peak(tmp_path / "one.jsonl") + 40
+
+
+class TestDamage:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        """Give a file of two attempts with a flipped bit, a foreign line and an empty one between."""
+        first = [codec.to_line(event) for event in attempt(1, range(0, 50, 10))]
+        first[2] = first[2].replace(b'"step":10', b'"step":11')
+        second = [codec.to_line(event) for event in attempt(2, range(50, 80, 10))]
+        file = tmp_path / "x.jsonl"
+        file.write_bytes(b"".join([*first, b"Traceback (most recent call last):\n", b"\n", *second]))
+        return file
+
+    def test_it_is_passed_over_counted_and_named(self, file: Path) -> None:
+        """Every damaged line is named with its number, also where a file is read in parts; an empty one is none."""
+        found = predlog.read(file)
+        with pytest.warns(UserWarning, match=r"2 lines are passed over: line 3: .* line 7: ") as caught:
+            assert len(list(found)) == 1 + 4 + 1 + 3
+        assert len(caught) == 1
+        assert [(one.file, one.line) for one in found.damage] == [(file, 3), (file, 7)]
+        assert found.damage.total == 2
+
+    def test_beyond_a_thousand_it_is_still_counted(self, tmp_path: Path) -> None:
+        """What is remembered is bounded, what is said of it is not."""
+        file = tmp_path / "x.jsonl"
+        file.write_bytes(b"damaged\n" * 1500)
+        found = predlog.read(file)
+        with pytest.warns(UserWarning, match=r"1500 lines are passed over: line 1: .* \(and 1497 more\)"):
+            assert list(found) == []
+        assert (len(found.damage), found.damage.total, found.damage.passed[file]) == (1000, 1500, 1500)
+
+    def test_strict_raises(self, file: Path) -> None:
+        """With `strict`, the first damage is an error that names file and line."""
+        with pytest.raises(RecordError, match=r"x\.jsonl line 3: the checksum"):
+            list(predlog.read(file, strict=True))
+
+    def test_it_can_be_read_again(self, file: Path) -> None:
+        """What `read` gives is read anew each time, and counts anew."""
+        found = predlog.read(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert list(found) == list(found)
+        assert len(found.damage) == 2
+
+    def test_a_last_line_without_its_end(self, tmp_path: Path) -> None:
+        """It is not there yet, also for `strict`; in a file that is left alone a kill has torn it, and that is said."""
+        file = write(tmp_path / "x.jsonl", attempt(1, [0, 10]))
+        file.write_bytes(file.read_bytes()[:-40])
+        fresh = predlog.read(file, strict=True)
+        assert steps(fresh) == [(1, 0)]
+        assert not fresh.damage
+        os.utime(file, (0, 0))
+        for strict in (False, True):
+            with pytest.warns(UserWarning, match="line 3: it has no end: a kill has torn it"):
+                assert steps(predlog.read(file, strict=strict)) == [(1, 0)]
+
+    def test_holes(self, tmp_path: Path) -> None:
+        """Lines that are missing by their `seq` are told as holes, unless damaged ones explain them."""
+        lines = [codec.to_line(event) for event in attempt(1, range(0, 100, 10))]
+        file = tmp_path / "x.jsonl"
+        file.write_bytes(b"".join([*lines[:3], b"damaged\n", *lines[4:6], *lines[8:]]))
+        found = predlog.read(file)
+        with pytest.warns(UserWarning, match="1 line is passed over"):
+            list(found)
+        assert [(one.line, one.hole) for one in found.damage] == [(4, False), (7, True)]
+        assert "2 lines are missing before it" in found.damage[1].reason
+
+    def test_ranks_in_one_file_are_no_holes(self, tmp_path: Path) -> None:
+        """Files of several ranks that somebody has joined, in whatever order, count each for itself."""
+        zero, one = attempt(1, range(0, 50, 10)), attempt(1, range(0, 50, 10), rank=1)
+        mixed = [event for pair in zip(zero, one, strict=True) for event in pair]
+        found = predlog.read(write(tmp_path / "x.jsonl", mixed))
+        assert len(list(found)) == 12
+        assert not found.damage
+
+    def test_a_line_that_never_ends(self, tmp_path: Path) -> None:
+        """A file without newlines, however large, takes no more memory than a block, and is one damage at most."""
+        file = tmp_path / "x.jsonl"
+        with file.open("wb") as opened:
+            opened.truncate(1 << 30)
+            opened.seek(0, os.SEEK_END)
+            opened.write(b"\n" + codec.to_line(events.run()))
+        found = predlog.read(file)
+        with pytest.warns(UserWarning, match="1 line is passed over: line 1:"):
+            assert len(list(found)) == 1
+        assert peak(file) < 120
+
+
+class TestVersions:
+    def test_a_newer_schema_names_the_predlog_that_reads_it(self, tmp_path: Path) -> None:
+        """It is an error, strict or not, with file, line and what to install."""
+        body = codec._dump({**events.run(versions={"predlog": "9.1.0"}), "schema": 2})[:-1]
+        file = tmp_path / "x.jsonl"
+        file.write_bytes(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
+        with pytest.raises(SchemaError, match=r"x\.jsonl line 1: .*schema 2 by predlog 9\.1\.0.*'predlog>=9\.1\.0'"):
+            list(predlog.read(file))
+
+    def test_unknown_keys_are_kept(self, tmp_path: Path) -> None:
+        """What a later predlog adds to a known schema is in the context, that of tokens too; unknown kinds pass."""
+        event = events.comparison(seq=1)
+        event["tokens"][1]["surprise"] = 1.5
+        lines = [codec.to_line(events.run())]
+        for added in ({**event, "temperature": 0.7}, {**events.gap(seq=2), "event": "predlog.news"}):
+            body = json.dumps(added, separators=(",", ":")).encode()[:-1]
+            lines.append(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
+        lines.append(codec.to_line(events.gap(seq=3)))
+        file = tmp_path / "x.jsonl"
+        file.write_bytes(b"".join(lines))
+        found = predlog.read(file, strict=True)
+        _, kept, gap = found
+        assert isinstance(kept, Comparison)
+        assert kept.context == {"epoch": 3, "temperature": 0.7, "tokens": [{}, {"surprise": 1.5}]}
+        assert len(kept.tokens) == 2
+        assert isinstance(gap, Gap)
+        assert not found.damage

@@ -1,0 +1,113 @@
+"""In a notebook, records and what `read` gives show themselves, and nothing in them does anything else."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from hypothesis import given
+
+import predlog
+from predlog.records import codec
+from predlog.records.schema import Comparison, Finding
+from tests import events
+from tests.records.test_records import text
+
+HOSTILE = "<script>alert(1)</script>&amp;<img src=x onerror=alert(1)>\u202e\x00\ud800\"'`${1}"
+
+
+class Parsed(HTMLParser):
+    """What a browser would make of some HTML: its tags, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        assert {name for name, _ in attrs} <= {"style"}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def compared(**fields: object) -> Comparison:
+    record = codec.from_event(events.comparison(**fields))
+    assert isinstance(record, Comparison)
+    return record
+
+
+def found(**fields: object) -> Finding:
+    record = codec.from_event(events.finding(**fields))
+    assert isinstance(record, Finding)
+    return record
+
+
+def test_a_comparison_shows_what_it_holds() -> None:
+    """Labels and predictions with a tick where they are equal, probabilities and ranks."""
+    tokens = [
+        events.token(5, label_text=" on", prediction_text=" on"),
+        events.token(6, 7, 8, label_rank=12, slot="last"),
+    ]
+    parsed = Parsed(compared(tokens=tokens)._repr_html_())
+    assert parsed.text.startswith("step 120 · text · sample 0 · 41.2% right · 388 of 512 supervised")
+    for cell in ("position56", "label on7", "prediction✓  on8", "p(label)0.7790.779", "rank112"):
+        assert cell in parsed.text
+
+
+def test_what_is_unknown_is_a_dash() -> None:
+    """A row of NaN predicts none; without counting, the tokens shown are counted."""
+    tokens = [events.token(5, 3, None, label_logprob=None, label_rank=None)]
+    parsed = Parsed(compared(tokens=tokens, matched=None, codebook=2)._repr_html_())
+    assert "codebook 2 · sample 0 · 0 of 1 shown right" in parsed.text
+    for cell in ("predictionnan", "p(label)-", "rank-"):
+        assert cell in parsed.text
+
+
+def test_a_probability_is_at_most_one() -> None:
+    """Whatever a processor has put in place of a log-probability, or of a count, the table is shown."""
+    record = compared(tokens=[events.token(5, label_logprob=1000.0)], matched=10**400)
+    assert "p(label)1.000" in Parsed(record._repr_html_()).text
+
+
+@pytest.mark.parametrize(("level", "sign"), [("error", "✗"), ("warning", "!"), ("info", "✓")])
+def test_a_finding_shows_what_to_do(level: str, sign: str) -> None:
+    """Its sign, code, step, message and help."""
+    parsed = Parsed(found(level=level, help="predlog explain labels-are-inputs")._repr_html_())
+    assert parsed.text.startswith(f"{sign} labels-are-inputs, step 120: labels equal the inputs")
+    assert parsed.text.endswith("More: predlog explain labels-are-inputs")
+
+
+@given(text)
+def test_no_text_becomes_a_tag(hostile: str) -> None:
+    """Whatever stands in a record, it is text, and no character of it steers or hides."""
+    html = compared(stream=hostile, tokens=[events.token(1, label_text=hostile, prediction_text=hostile)])._repr_html_()
+    html += found(code=hostile, message=hostile, help=hostile)._repr_html_()
+    parsed = Parsed(html)
+    assert parsed.tags <= {"div", "b", "table", "tr", "th", "td", "span", "code"}
+    assert html.encode()
+    assert not set(html) & set("\x00\x1b\u202e\u2028\ufeff\x85")
+
+
+def test_a_real_kernel(tmp_path: Path) -> None:
+    """In Jupyter, each of them is the cell's output as HTML; showing what `read` gives does not use it up."""
+    with predlog.Recorder(tmp_path / HOSTILE[:9].replace("/", ""), every=1, console=False) as recorder:
+        recorder.compare(*events.pair(), 7)
+        folder = recorder.directory
+    assert folder is not None
+    cells = [
+        f"import predlog; run = predlog.read({str(folder)!r}); run",
+        "one = [r for r in run if isinstance(r, predlog.Comparison)][0]; one",
+        "'torch' in __import__('sys').modules",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])  # type: ignore[no-untyped-call]
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    read, one, torch = ([output["data"] for output in cell["outputs"]] for cell in notebook.cells)
+    assert "step 7" in Parsed(read[0]["text/html"]).text
+    assert "1 file" in Parsed(read[0]["text/html"]).text
+    assert Parsed(one[0]["text/html"]).text.startswith("step 7 · text · sample ")
+    assert torch[0]["text/plain"] == "False"

@@ -1,0 +1,97 @@
+"""Progress bars stay whole while tables are drawn, on a real pseudo-terminal."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import pyte
+import pytest
+
+from tests import ROOT
+
+LOOPS = {
+    "tqdm": """
+        from tqdm import tqdm
+        for step in tqdm(range(40), mininterval=0, miniters=1, desc="training"):
+            predlog.compare(*pair, step)
+            spin()
+    """,
+    "tqdm, imported as most do, and a nested bar": """
+        from tqdm.auto import tqdm
+        for epoch in tqdm(range(2), mininterval=0, miniters=1, desc="epochs"):
+            for step in tqdm(range(20), mininterval=0, miniters=1, desc="training", leave=False):
+                predlog.compare(*pair, 20 * epoch + step)
+                spin()
+    """,
+    "rich": """
+        from rich.progress import Progress
+        with Progress(refresh_per_second=50) as progress:
+            task = progress.add_task("training", total=40)
+            for step in range(40):
+                predlog.compare(*pair, step)
+                spin()
+                progress.update(task, completed=step + 1, refresh=True)
+    """,
+}
+HEAD = """
+from tests import ROOT
+import predlog, torch
+from tests import events
+pair = events.pair()
+def spin():
+    torch.randn(200, 200) @ torch.randn(200, 200)
+predlog.configure(every=5, samples=1)
+"""
+
+
+def on_terminal(code: str, rows: int = 30, columns: int = 80) -> list[str]:
+    """Run a program on a pseudo-terminal and give every line that it ever showed, scrolled ones included."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    for name in ("COLUMNS", "LINES", "NO_COLOR"):
+        environment.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=terminal, stdout=terminal, stderr=terminal, env=environment,
+        cwd=ROOT,
+    )  # fmt: skip
+    os.close(terminal)
+    screen = pyte.HistoryScreen(columns, rows, history=10000)
+    stream = pyte.ByteStream(screen)
+    try:
+        while chunk := os.read(controller, 65536):
+            stream.feed(chunk)
+    except OSError:
+        pass  # Linux says EIO where the last writer has gone
+    os.close(controller)
+    assert process.wait(60) == 0
+    scrolled = ["".join(line[column].data for column in range(columns)) for line in screen.history.top]
+    return [line.rstrip() for line in [*scrolled, *screen.display]]
+
+
+@pytest.mark.parametrize("bar", LOOPS)
+def test_tables_and_bar_stay_whole(bar: str) -> None:
+    """Every table is complete, line under line, and no line of a bar is left standing among them."""
+    code = HEAD + "\n".join(line[8:] for line in LOOPS[bar].splitlines()) + "\npredlog.close()\n"
+    lines = [line for line in on_terminal(code) if line]
+    assert lines[0] == "predlog 0.1.0: every 5 steps"
+    tables = [index for index, line in enumerate(lines) if line.startswith("step ")]
+    assert len(tables) == 8
+    for number, index in enumerate(tables):
+        assert lines[index].startswith(f"step {5 * number} · text · sample 0 · ")
+        assert "16 of 20 supervised" in lines[index]
+        names = [line.split()[0] for line in lines[index + 1 : index + 6]]
+        assert names == ["position", "label", "prediction", "p(label)", "rank"]
+    others = [line for line in lines[1:] if not line.startswith(("step ", " "))]
+    assert len(others) == 1, others
+    assert "100%" in others[0]
+
+
+def test_that_test_can_fail() -> None:
+    """A plain print does break a bar, and the test above would see it."""
+    code = "from tqdm import tqdm\nfor step in tqdm(range(9), mininterval=0): print('step')\n"
+    assert sum("it/s" in line or "%|" in line for line in on_terminal(code)) > 1

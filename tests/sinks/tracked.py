@@ -1,0 +1,123 @@
+"""A run to show in trackers, and what its file says that they must show."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from structlog.typing import Processor
+
+from predlog import Comparison, Finding, Recorder, read
+from predlog.records.text import harmless
+from tests import ROOT
+
+# Token texts that would be links, tables, tags, lines and colours, or can't be encoded.
+HOSTILE = ["<script>alert(1)</script>", "|", "**b**", "`x`", "a\nb", "\x1b[31m", "\ud800", "[a](javascript:b)", "&amp;"]
+STEPS = (7, 8, 9)
+
+
+def run(folder: Path, sink: Processor, **settings: Any) -> list[Comparison | Finding]:
+    """Record a text stream and one of three codebooks, and give what is in the file.
+
+    The text's labels equal its inputs, the codes are missing at the second step, and the text's logits are NaN at the
+    third.
+    """
+    with Recorder(
+        folder, every=1, console=False, strict=True, decode=lambda one: HOSTILE[one % len(HOSTILE)], sinks=[sink],
+        **settings,
+    ) as recorder:  # fmt: skip
+        for step in STEPS:
+            compare(recorder, step)
+    return [one for one in read(folder) if isinstance(one, Comparison | Finding)]
+
+
+def compare(recorder: Recorder, step: int) -> None:
+    generator = torch.Generator().manual_seed(step)
+    labels = torch.randint(20, (3, 16), generator=generator)
+    logits = 3 * torch.nn.functional.one_hot(labels, 20) + torch.randn(3, 16, 20, generator=generator)
+    inputs = labels.clone()
+    labels[:, :4] = -100
+    recorder.compare(logits * (torch.nan if step == STEPS[2] else 1), labels, step, inputs=inputs)
+    if step != STEPS[1]:
+        codes = torch.randint(20, (3, 16, 3), generator=generator)
+        scores = torch.randn(3, 16, 3, 20, generator=generator) + torch.nn.functional.one_hot(codes, 20)
+        recorder.compare(scores, codes, step, stream="audio", layout="b t k v, b t k")
+
+
+def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]:
+    """Give each point by the name of its curve and its step, as the file has it."""
+    points: dict[tuple[str, int], float] = {}
+    comparisons = [one for one in recorded if isinstance(one, Comparison)]
+    for (step, stream, codebook), group in groupby(
+        sorted(comparisons, key=lambda one: (one.step, one.stream, one.codebook or 0)),
+        key=lambda one: (one.step, one.stream, one.codebook),
+    ):
+        ones = list(group)
+        name = f"predlog/{stream}" if codebook is None else f"predlog/{stream}/codebook {codebook}"
+        tokens = [token for one in ones for token in one.tokens]
+        right = [token.match for token in tokens]
+        if all(one.matched is not None for one in ones):
+            matched = sum(one.matched for one in ones if one.matched is not None)
+            points[f"{name}/accuracy", step] = matched / sum(one.supervised for one in ones)
+        else:
+            points[f"{name}/accuracy", step] = sum(right) / len(right)
+        known = [token.label_logprob for token in tokens if token.label_logprob is not None]
+        if known:
+            points[f"{name}/logprob", step] = sum(known) / len(known)
+        points[f"{name}/supervised", step] = sum(one.supervised for one in ones) / sum(one.length for one in ones)
+    assert ("predlog/text/logprob", STEPS[2]) not in points
+    assert len({step for name, step in points if "codebook 2" in name}) == 2
+    return points
+
+
+def rows(recorded: list[Comparison | Finding], stream: str | None = None) -> list[dict[str, Any]]:
+    """Give each token under the names that columns have."""
+    return [
+        {"step": one.step, "stream": one.stream, "codebook": one.codebook, "sample": one.sample}
+        | {
+            name: harmless(value) if isinstance(value := getattr(token, name), str) else value
+            for name in token.__struct_fields__
+            if name != "slot"
+        }
+        for one in recorded
+        if isinstance(one, Comparison) and stream in {None, one.stream}
+        for token in one.tokens
+    ]
+
+
+def findings(recorded: list[Comparison | Finding]) -> Iterator[tuple[int, str, str, str]]:
+    """Yield step, level, code and message of each."""
+    for one in recorded:
+        if isinstance(one, Finding):
+            yield one.step, one.level, one.code, one.message
+
+
+def documented(page_section: str, loader_length: int = 12) -> list[tuple[str, dict[str, Any]]]:
+    """Give the examples in a section of docs/trackers.md, each with what a training has."""
+    page = (ROOT / "docs" / "trackers.md").read_text()
+    section = page.partition(f"\n## {page_section}\n")[2].partition("\n## ")[0]
+    examples = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert examples
+    ids = torch.randint(20, (2, 16), generator=torch.Generator().manual_seed(0))
+    names = {"loader": [{"input_ids": ids, "labels": ids}] * loader_length, "model": Model()}
+    return [(example, dict(names)) for example in examples]
+
+
+class Model:
+    def __call__(self, ids: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=torch.nn.functional.one_hot(ids, 20).float())
+
+
+def without(library: str, module: str) -> str:
+    """Give the error of importing a module of predlog's where a library is missing."""
+    program = f"import sys; sys.modules[{library!r}] = None; import predlog.sinks.{module}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    return done.stderr.splitlines()[-1]
