@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     except (PredlogError, OSError) as error:
-        from predlog.cli.output import say  # noqa: PLC0415 - it takes time, and most have nothing to say
+        from predlog.cli.io import say  # noqa: PLC0415 - it takes time, and most have nothing to say
 
         say(described(error))
         return 2

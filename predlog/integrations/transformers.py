@@ -17,8 +17,8 @@ from torch import Tensor
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, described
+from predlog.integrations._hf import hooks as models
 from predlog.integrations._hf import label_shift
-from predlog.integrations._hf import model as models
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.recorder.recorder import Recorder

@@ -1,171 +1,119 @@
-"""One stream and codebook of two runs → how it compares, and where it differs first."""
+"""The records of two runs, side by side at the same streams and steps: where and how they differ."""
 
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from heapq import nsmallest
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from predlog.findings.ledger import Ledger
-from predlog.reading.align import Group, aligned
-from predlog.reading.contrast import KINDS, Contrast, Kind, Misses, Score, TokenPair, at_same_positions, contrasts
-from predlog.reading.curves import Counted
+from predlog.reading.contrast import KINDS, First, Group, Key, Kind, Misses, Row
 from predlog.reading.runs import Shared, shared
-from predlog.records.schema import Comparison, Finding, Record, Run, Token
-from predlog.records.text import share
+from predlog.records.schema import Comparison, Finding, Record, Run
+
+# Comparisons that wait for the other run, of both together: some tens of megabytes.
+MOST_WAITING = 8192
+_step = attrgetter("step")
 
 
-class First(NamedTuple):
-    """Where a kind of difference is seen first.
+class Aligned(NamedTuple):
+    """What two runs have of one stream at one step: of one of them it may be nothing."""
 
-    `position` and the tokens of both runs are None where none of the tokens shown has it; `sample` and `rank` where a
-    whole step is missing. `only` is the run, "a" or "b", that alone has the step or the record.
-    """
-
-    kind: Kind
+    stream: str
     step: int
-    stream: str
-    codebook: int | None
-    sample: int | None
-    rank: int | None
-    position: int | None
-    a: Token | None
-    b: Token | None
-    only: str | None = None
+    a: Group
+    b: Group
 
 
-@dataclass(slots=True)
-class Figures:
-    """What one run's comparisons add up to, at the steps and samples that both runs have."""
+class _Side:
+    """One run: what is still to be read, and what waits for the other run to come as far."""
 
-    right: int = 0
-    of: int = 0
-    logprobs: float = 0.0
-    shown: int = 0
+    def __init__(self, comparisons: Iterable[Comparison]) -> None:
+        self._steps = groupby(comparisons, key=_step)
+        self._queues: dict[str, deque[Group]] = {}
+        self.step = -1
+        self.waiting = 0
+        self.is_read = False
+
+    def read(self) -> list[str]:
+        """Read the next step, and give the streams that it has."""
+        found: dict[str, Group] = {}
+        self.step, comparisons = next(self._steps, (self.step, iter(())))
+        for one in comparisons:
+            found.setdefault(one.stream, []).append(one)
+        for stream, group in found.items():
+            self._queues.setdefault(stream, deque()).append(group)
+            self.waiting += len(group)
+        self.is_read = not found
+        return list(found)
 
     @property
-    def accuracy(self) -> float | None:
-        """The share of right predictions."""
-        return share(self.right, self.of) if self.of else None
+    def is_full(self) -> bool:
+        """Whether so much waits that the other run should be read first."""
+        return self.waiting > MOST_WAITING // 2
 
-    @property
-    def logprob(self) -> float | None:
-        """The mean log-probability of the labels shown, in nats."""
-        return self.logprobs / self.shown if self.shown else None
+    def next_step(self, stream: str) -> int | None:
+        """Give the step of a stream that has waited for longest."""
+        queue = self._queues.get(stream)
+        return queue[0][0].step if queue else None
 
-    def add(self, one: Comparison, tokens: list[Token], *, is_counted: bool) -> None:
-        """Take in a comparison, and of its tokens those that are held against the other run's."""
-        self.right += (one.matched or 0) if is_counted else sum(token.match for token in tokens)
-        self.of += one.supervised if is_counted else len(tokens)
-        known = [token.label_logprob for token in tokens if token.label_logprob is not None]
-        self.logprobs += sum(known)
-        self.shown += len(known)
+    def take(self, stream: str) -> Group:
+        """Give what has waited for longest of a stream."""
+        group = self._queues[stream].popleft()
+        self.waiting -= len(group)
+        return group
 
-
-@dataclass(slots=True)
-class Alone:
-    """The steps that only one run has."""
-
-    steps: int = 0
-    first_step: int | None = None
-    last_step: int | None = None
-
-    def add(self, step: int) -> None:
-        """Take in one more step."""
-        self.steps += 1
-        self.first_step = step if self.first_step is None else min(self.first_step, step)
-        self.last_step = step if self.last_step is None else max(self.last_step, step)
+    def fullest(self) -> str:
+        """Name the stream of which most waits."""
+        return max(self._queues, key=lambda stream: len(self._queues[stream]))
 
 
-@dataclass(slots=True)
-class Row:
-    """How a stream and codebook of two runs compare.
+def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligned]:
+    """Yield every comparison of both once, those of the same stream and step together.
 
-    `steps` and `records` are what both have, `only_a` and `only_b` the steps that one has alone; `differing` counts the
-    comparisons that differ, by kind, and `first` has the first of each. `counted` says whether the accuracy is of all
-    supervised positions, or of the tokens that both show; `score` is of those with the same label at the same place.
+    The steps of a stream must ascend, as `predlog.read` gives them. Streams may count their steps each in its own way:
+    what one run has waits until the other is past that step in that stream, or until too much of both waits; a step is
+    never parted. Runs that are the same meet throughout: of two, only the one that is ahead has anything that waits.
     """
+    sides = _Side(a), _Side(b)
+    while unread := [side for side in sides if not side.is_read]:
+        # The one whose step is lower comes next, unless so much of it waits that only the other can make room.
+        reader = min([side for side in unread if not side.is_full] or unread, key=_step)
+        for stream in reader.read():
+            yield from _meet(stream, *sides)
+        yield from _make_room(*sides)
+    for place, side in enumerate(sides):
+        while side.waiting:
+            yield _alone(side, side.fullest(), place)
 
-    stream: str
-    codebook: int | None
-    steps: int = 0
-    records: int = 0
-    only_a: Alone = field(default_factory=Alone)
-    only_b: Alone = field(default_factory=Alone)
-    a: Figures = field(default_factory=Figures)
-    b: Figures = field(default_factory=Figures)
-    differing: dict[Kind, int] = field(default_factory=dict)
-    first: dict[Kind, First] = field(default_factory=dict)
-    counted: Counted | None = None
-    score: Score = field(default_factory=Score)
 
-    def meet(self, step: int, a: Group, b: Group) -> None:
-        """Take in what the runs have of one step; of one of them it may be nothing."""
-        if not a or not b:
-            self._miss(step, "a" if a else "b")
+def _make_room(a: _Side, b: _Side) -> Iterator[Aligned]:
+    """Give up waiting where the other run has ended, or, if too much of both waits, is at or past that step."""
+    for place, (side, other) in enumerate(((a, b), (b, a))):
+        while side.is_full and (other.is_read or (other.is_full and other.step >= side.step)):
+            yield _alone(side, side.fullest(), place)
+
+
+def _meet(stream: str, a: _Side, b: _Side) -> Iterator[Aligned]:
+    while True:
+        first, second = a.next_step(stream), b.next_step(stream)
+        if first is None or second is None:
             return
-        self.steps += 1
-        others = _placed(b)
-        for place, one in _placed(a).items():
-            other = others.pop(place, None)
-            if other is None:
-                self._lone(one, "a")
-            else:
-                self._compare(one, other)
-        for other in others.values():
-            self._lone(other, "b")
-
-    def _miss(self, step: int, only: str) -> None:
-        (self.only_a if only == "a" else self.only_b).add(step)
-        self._differ(First("steps", step, self.stream, self.codebook, None, None, None, None, None, only))
-
-    def _lone(self, one: Comparison, only: str) -> None:
-        self._differ(
-            First("records", one.step, self.stream, self.codebook, one.sample, one.rank, None, None, None, only)
-        )
-
-    def _differ(self, first: First) -> None:
-        self.differing[first.kind] = self.differing.get(first.kind, 0) + 1
-        self.first.setdefault(first.kind, first)
-
-    def _compare(self, a: Comparison, b: Comparison) -> None:
-        self.records += 1
-        pairs = at_same_positions(a, b)
-        found = list(contrasts(a, b, pairs))
-        for contrast in found:
-            self._differ(_first(contrast, a))
-        self._count(a, b, pairs, is_other_data=any(one.kind == "labels" for one in found))
-        for pair in pairs:
-            if pair[0].label == pair[1].label:
-                self.score.add(*pair, a.step)
-
-    def _count(self, a: Comparison, b: Comparison, pairs: list[TokenPair], *, is_other_data: bool) -> None:
-        is_counted = a.matched is not None and b.matched is not None
-        counted: Counted = "supervised" if is_counted else "shown"
-        self.counted = counted if self.counted in {None, counted} else "both"
-        # Of other data, no position stands for the same.
-        self.a.add(a, [*a.tokens] if is_other_data else [one for one, _ in pairs], is_counted=is_counted)
-        self.b.add(b, [*b.tokens] if is_other_data else [other for _, other in pairs], is_counted=is_counted)
+        if first == second:
+            yield Aligned(stream, first, a.take(stream), b.take(stream))
+        elif first < second:
+            yield _alone(a, stream, 0)
+        else:
+            yield _alone(b, stream, 1)
 
 
-def _placed(group: Group) -> dict[tuple[int, int, int], Comparison]:
-    """Tell comparisons of a step apart by rank and sample; those that have both in common by their order."""
-    seen = Counter[tuple[int, int]]()
-    placed = {}
-    for one in group:
-        key = one.rank, one.sample
-        placed[*key, seen[key]] = one
-        seen[key] += 1
-    return placed
+def _alone(side: _Side, stream: str, place: int) -> Aligned:
+    group = side.take(stream)
+    step = group[0].step
+    return Aligned(stream, step, [], group) if place else Aligned(stream, step, group, [])
 
 
-def _first(contrast: Contrast, one: Comparison) -> First:
-    a, b = contrast.tokens or (None, None)
-    position = None if a is None else a.position
-    return First(contrast.kind, one.step, one.stream, one.codebook, one.sample, one.rank, position, a, b)
-
-
-Key = tuple[str, int | None]
 _Recorded = dict[tuple[str | None, int, str], int]
 
 

@@ -23,11 +23,10 @@ from predlog.errors import NoThreadError, PairError, PredlogError, briefly, desc
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.recorder import gate, settings
-from predlog.recorder.context import plain_context
 from predlog.recorder.gaps import Losses
 from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, Counts, Stats
-from predlog.recorder.submission import Recorded, Refusal, Submission
+from predlog.recorder.submission import Recorded, Refusal, Submission, plain_context
 from predlog.recorder.worker import HandOff
 from predlog.records.schema import Comparison, Finding
 from predlog.sinks import JSONL, Console

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from predlog.reading import align
-from predlog.reading.align import aligned
+from predlog.reading import diff
 from predlog.reading.contrast import KINDS
-from predlog.reading.diff import Difference
+from predlog.reading.diff import Difference, aligned
 from predlog.records.schema import Comparison, Record
 from tests import events
 from tests.written import command, typed, undocumented, written
@@ -142,15 +141,15 @@ class TestAligning:
         st.lists(st.tuples(st.sampled_from(["text", "eval"]), st.integers(0, 30), st.integers(1, 9), st.booleans())),
         st.integers(0, 20),
     )
-    @example([("text", 0, 5000, True)], align.MOST_WAITING)
-    @example([("text", 9000, 1, True), ("eval", 0, 9000, False), ("text", 9010, 1, True)], align.MOST_WAITING)
+    @example([("text", 0, 5000, True)], diff.MOST_WAITING)
+    @example([("text", 9000, 1, True), ("eval", 0, 9000, False), ("text", 9010, 1, True)], diff.MOST_WAITING)
     def test_a_run_meets_itself(self, parts: list[tuple[str, int, int, bool]], most: int) -> None:
         """However much there is of one step, and of a stream that counts for itself, nothing is given up that comes."""
         run = self.steps(
             *((stream, at if is_one else at + n) for stream, at, many, is_one in parts for n in range(many))
         )
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(align, "MOST_WAITING", most)
+            patched.setattr(diff, "MOST_WAITING", most)
             met = list(aligned(run, run))
         assert all(one.a == one.b for one in met)
         assert sum(len(one.a) for one in met) == len(run)
@@ -158,7 +157,7 @@ class TestAligning:
     @pytest.mark.parametrize("every", [1, 2, 7])
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
         """However much one run has alone, a stream or steps between, little waits and everything comes once."""
-        monkeypatch.setattr(align, "MOST_WAITING", 50)
+        monkeypatch.setattr(diff, "MOST_WAITING", 50)
         taken = [0]
 
         def counted(ones: list[Comparison]) -> Iterator[Comparison]:

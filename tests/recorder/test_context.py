@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predlog.recorder.context import plain_context
+from predlog.recorder.submission import plain_context
 from predlog.records import codec
 from tests import events
 

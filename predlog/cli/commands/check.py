@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from predlog.cli.input import look
+from predlog.cli.io import look
 from predlog.cli.text import objects
 from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_standing, going_on
 from predlog.cli.text.paper import Paper

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from predlog.cli.input import waiting, why_not
+from predlog.cli.io import waiting, why_not
 from predlog.cli.text import objects
 from predlog.cli.text.difference import add_difference
 from predlog.cli.text.objects import dumped

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from predlog.cli.input import waiting
-from predlog.cli.output import say, target, tell
+from predlog.cli.io import say, target, tell, waiting
 from predlog.errors import ExportError, MissingExtraError, RecordError
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading

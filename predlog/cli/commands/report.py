@@ -5,8 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from predlog.cli.input import waiting
-from predlog.cli.output import target, tell
+from predlog.cli.io import target, tell, waiting
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted
 from predlog.report.page import page

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from predlog.cli.input import look
+from predlog.cli.io import look
 from predlog.cli.text import objects
 from predlog.cli.text.curves import add_curves
 from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_standing, add_start

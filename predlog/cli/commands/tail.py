@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from rich.console import Console as RichConsole
 
-from predlog.cli.output import say
+from predlog.cli.io import say
 from predlog.cli.parser import ALL
 from predlog.errors import NoRecordsError
 from predlog.reading import paths

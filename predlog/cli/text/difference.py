@@ -6,8 +6,8 @@ from rich.style import Style
 
 from predlog.cli.text.findings import add_standing
 from predlog.cli.text.paper import Paper, Part
-from predlog.reading.contrast import Kind, Misses
-from predlog.reading.diff import Alone, Difference, First, Row
+from predlog.reading.contrast import Alone, First, Kind, Misses, Row
+from predlog.reading.diff import Difference
 from predlog.reading.words import counted, lane, nats, percent
 from predlog.records.schema import Token
 from predlog.records.text import visible

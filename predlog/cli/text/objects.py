@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from predlog.reading.contrast import KINDS, Misses
+from predlog.reading.contrast import KINDS, Alone, First, Misses, Row
 from predlog.reading.curves import Course, Curve
 from predlog.reading.damage import Damage
-from predlog.reading.diff import Alone, Difference, First, Row
+from predlog.reading.diff import Difference
 from predlog.reading.runs import Attempt, Shared
 from predlog.reading.summary import Missing
 from predlog.records.schema import Token
