@@ -39,7 +39,7 @@ HOMES = {
         "capture", "recorder.default", "integrations", "_runtime.torch_state", "sinks.tensorboard", "cli.demo",
     },
     "einops": {"capture.layout"},
-    "structlog": {"recorder", "processors.to_structlog"},
+    "structlog": {"recorder", "processors.to_structlog", "integrations"},  # integrations for the type of a processor
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {"sinks.terminal", "sinks.console", "cli"},
@@ -53,8 +53,12 @@ HOMES = {
     "trackio": {"sinks.trackio"},
 }  # fmt: skip
 # A module has one reason to exist. What is longer, or shorter, has a reason here.
-LONGEST, SHORTEST, MOST_FILES = 300, 25, 125
-LONGER: dict[str, str] = {}
+LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 125
+LONGER = {
+    "recorder.recorder": "a third of it spells out and explains the arguments",
+    "integrations.lightning": "a quarter of it spells out and explains the arguments",
+    "integrations.transformers": "a quarter of it spells out and explains the arguments",
+}
 SHORTER = {
     "__main__": "python -m predlog",
     "cli.commands.demo": "one module per subcommand",
@@ -136,6 +140,29 @@ def test_that_the_table_test_can_fail() -> None:
     ]
 
 
+def private_accesses(source: str) -> list[str]:
+    """List the private names of a recorder that a source uses: `recorder._x`, `self._recorder._x`, `self.recorder._x`."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if owner.strip("_") == "recorder":
+                found.append(f"{owner}.{node.attr}")
+    return found
+
+
+def test_nobody_touches_a_recorders_private_names() -> None:
+    """Outside of `recorder/` nothing private of a Recorder is used."""
+    outside = {name: source for name, source in sources().items() if not name.startswith("recorder")}
+    assert not {name: found for name, source in outside.items() if (found := private_accesses(source))}
+
+
+def test_that_the_test_of_private_names_can_fail() -> None:
+    """A private name is seen, however the recorder is held."""
+    planted = "recorder._every; self._recorder._gate; self.recorder._close(1); self._recorder.gate; recorder.__exit__"
+    assert private_accesses(planted) == ["recorder._every", "_recorder._gate", "recorder._close"]
+
+
 def test_no_module_is_imported_in_a_circle() -> None:
     """Modules can be put in an order in which each imports only those before it."""
     packages = {name for name in imports() if any(other.startswith(f"{name}.") for other in imports())}
@@ -166,10 +193,11 @@ def test_each_heavy_dependency_has_its_home(library: str) -> None:
 
 
 def test_modules_are_neither_long_nor_tiny() -> None:
-    """A module has at most 300 lines and at least 25, or a reason; there are at most 125 of them."""
+    """A module has at most 300 lines (350 with a reason) and at least 25, or a reason; there are at most 125."""
     lines = {name: source.count("\n") for name, source in sources().items()}
     inits = {name for name in lines if any(other.startswith(f"{name}.") for other in lines)} | {"__init__"}
     assert {name for name, count in lines.items() if count > LONGEST} == set(LONGER)
+    assert not {name for name, count in lines.items() if count > LONGEST_WITH_REASON}
     assert {name for name, count in lines.items() if count < SHORTEST and name not in inits} == set(SHORTER)
     assert len(lines) <= MOST_FILES
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.compiler import is_dynamo_compiling as is_dynamo_compiling  # noqa: PLC0414 - the recorder's home of torch
 
 # None of these is public, and none is worth a run: a torch that lacks one is taken to have nothing of the kind.
 _functorch: Any = getattr(torch._C, "_functorch", None)  # noqa: SLF001

@@ -1,9 +1,11 @@
 """Hooks that see one forward of a model and are gone behind it: what it was called with, and what it gave."""
 
+import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import get_ident
+from types import FrameType
 from typing import Any
 
 import torch
@@ -162,4 +164,26 @@ def tokenizer(processing: Any) -> Any:
     for one in (processing, getattr(processing, "tokenizer", None)):
         if hasattr(one, "decode") and hasattr(one, "convert_ids_to_tokens"):
             return one
+    return None
+
+
+def as_projected(forward: Forward) -> AbstractContextManager[Any]:
+    """Return the context in which the model projects its hidden states, which may have ended by now."""
+    if forward.hidden is None or forward.autocast is None:
+        return nullcontext()
+    return torch.autocast(forward.hidden.device.type, forward.autocast)
+
+
+def compiled_model(trainer_class: type) -> Any:
+    """Return the compiled model that the trainer calls, which it passes to no callback; None if it calls another.
+
+    Of what is inside a compiled model hooks see nothing, but around it they do.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the trainer is among those who called
+    while frame is not None:
+        trainer = frame.f_locals.get("self")
+        if isinstance(trainer, trainer_class):
+            called: Any = trainer.model_wrapped  # type: ignore[attr-defined] # of a Trainer
+            return called if hasattr(called, "_orig_mod") else None
+        frame = frame.f_back
     return None
