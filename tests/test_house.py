@@ -141,7 +141,7 @@ def test_that_the_table_test_can_fail() -> None:
 
 
 def private_accesses(source: str) -> list[str]:
-    """List the private names of a recorder that a source uses: `recorder._x`, `self._recorder._x`, `self.recorder._x`."""
+    """List the private names of a recorder that a source uses: `recorder._x`, `self._recorder._x`."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
