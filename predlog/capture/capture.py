@@ -49,7 +49,7 @@ def capture(
 
 def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: SpecialTokens) -> Sizes:
     samples, codebooks, length = pair.labels.shape
-    vocabulary = pair.vocabulary
+    vocabulary = pair.logits.shape[-1] if pair.source is None else pair.source.vocabulary
     if 2 * vocabulary < specials.size:
         specials = _NONE_KNOWN  # these are not the ids of that tokenizer
     return Sizes(

@@ -69,14 +69,15 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
     the one before it …
     """
     length, rows = sizes.length, sizes.length - sizes.shift
-    shown, numbers = 2 * _rows(rows, window), torch.float64 if pair.dtype == torch.float64 else torch.float32
+    dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
+    shown, numbers = 2 * _rows(rows, window), torch.float64 if dtype == torch.float64 else torch.float32
     parts = [("labels", length, torch.int64)]
     if pair.inputs is not None:
         parts.append(("inputs", length, torch.int64))
     parts += [("prediction", shown, torch.int64), ("above", shown, torch.int64)]
     parts += [(name, shown, numbers) for name in ("peak", "label_logit", "prediction_logprob")]
     if window.accuracy:
-        peaks = torch.float32 if pair.dtype.itemsize == 1 else pair.dtype
+        peaks = torch.float32 if dtype.itemsize == 1 else dtype
         parts += [("predictions", rows, torch.int64), ("peaks", rows, peaks)]
     return Packing(tuple(parts))
 

@@ -28,16 +28,6 @@ class Pair:
     source: Source | None = None
     is_trained: bool = False
 
-    @property
-    def vocabulary(self) -> int:
-        """The number of logits in a row."""
-        return self.logits.shape[-1] if self.source is None else self.source.vocabulary
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the rows."""
-        return self.logits.dtype if self.source is None else self.source.dtype
-
 
 @dataclass(frozen=True, slots=True)
 class _Given:
