@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, described
@@ -234,7 +235,7 @@ class PredictionCallback(TrainerCallback):
             return
         self._stream, self._labels, self._missed = stream, None, ""
         called = self._called if stream == "train" else self._model
-        if getattr(called, "_compiled_call_impl", None) is not None:
+        if torch_state.is_compiled_in_place(called):
             self._once(f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}")
             return
         backbone = getattr(self._model, "base_model", None)
@@ -289,6 +290,6 @@ def _compiled() -> Any:
         trainer = frame.f_locals.get("self")
         if isinstance(trainer, Trainer):
             called = trainer.model_wrapped
-            return called if hasattr(called, "_orig_mod") else None
+            return called if torch_state.is_compiled_around(called) else None
         frame = frame.f_back
     return None

@@ -36,7 +36,6 @@ class Hooks:
     def __init__(self, see: Callable[[Forward], bool]) -> None:
         self._see = see
         self._handles: list[RemovableHandle] = []
-        self._hooked: nn.Module | None = None
         # What each thread's forward was called with, and its hidden states: replicas have threads of their own.
         self._arguments: dict[int, Mapping[str, Any]] = {}
         self._hidden: dict[int, tuple[Tensor | None, torch.dtype | None]] = {}
@@ -78,20 +77,18 @@ class Hooks:
             self._handles.append(backbone.register_forward_hook(_Hook(behind_backbone)))
         # Also behind one that raises, when there is no output.
         self._handles.append(model.register_forward_hook(_Hook(behind), with_kwargs=True, always_call=True))
-        self._hooked = model
 
     def off(self) -> None:
         """Take them off; nothing of a forward is kept."""
         self._off_but(0)
-        self._hooked = None
 
     def _off_in_passing(self) -> None:
         """Take them off while torch goes through the hooks: one that others stand behind goes with the next forward.
 
         If it went now, torch would raise an error of its own in place of the one that is on its way.
         """
-        hooks: Mapping[int, Any] = {} if self._hooked is None else self._hooked._forward_hooks  # noqa: SLF001
-        is_last = not self._handles or next(reversed(hooks), None) == self._handles[-1].id
+        last = next(reversed(self._handles), None)
+        is_last = last is None or next(reversed(last.hooks_dict_ref() or {}), None) == last.id
         self._off_but(0 if is_last else 1)
 
     def _off_but(self, left: int) -> None:
