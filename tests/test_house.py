@@ -1,14 +1,17 @@
 """The house: which package imports which, where each heavy dependency lives, and how large a module may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
+from torch import Tensor, nn
 
 import predlog
+from predlog._runtime import torch_state
 from tests import ROOT
 
 PACKAGE = ROOT / "predlog"
@@ -89,6 +92,30 @@ def imported(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def privates_of_torch(source: str) -> set[str]:
+    """List torch's private names in a source: reached through torch, of any module or tensor, or in a text."""
+    tree = ast.parse(source)
+    known = {one for one in (*dir(nn.Module()), *dir(Tensor), "_orig_mod") if re.match("_[^_]", one)}
+    known |= {one.rpartition(".")[2] for one in torch_state.PRIVATE_NAMES if "._C." in one}
+    names = {name for name in imported(source) if re.match(r"torch\b.*\._[^_]", name)}
+    texts: set[str] = set()
+    roots = {"torch"} | {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torch"
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            path = ast.unparse(node)
+            is_of_torch = path.partition(".")[0] in roots and re.match("_[^_]", node.attr) is not None
+            if is_of_torch or (node.attr in known and path != f"self.{node.attr}"):
+                names.add(path)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.add(node.value)
+    return names | {text for text in texts if text in known or re.search(r"\btorch\._[^_]|^_saved_", text)}
 
 
 def own(name: str, modules: Imports) -> str | None:
@@ -190,6 +217,32 @@ def test_each_heavy_dependency_has_its_home(library: str) -> None:
     homes = HOMES[library]
     assert {user for user in users if not any(f"{user}.".startswith(f"{home}.") for home in homes)} == set()
     assert {home for home in homes if not any(f"{user}.".startswith(f"{home}.") for user in users)} == set()
+
+
+def test_private_names_of_torch_have_one_home() -> None:
+    """torch's private names are used in `_runtime.torch_state` alone, `_saved_*` of autograd's nodes in one more."""
+    found = {name: privates for name, source in sources().items() if (privates := privates_of_torch(source))}
+    assert found.pop("_runtime.torch_state")
+    assert found == {"integrations._watch.autograd_rows": {"_saved_"}}
+
+
+@pytest.mark.parametrize(
+    ("planted", "name"),
+    [
+        ("import torch._dynamo", "torch._dynamo"),
+        ("from torch._dynamo.utils import counters", "torch._dynamo.utils.counters"),
+        ("from torch import _C", "torch._C"),
+        ("import torch\ntorch._C._len_torch_function_stack()", "torch._C._len_torch_function_stack"),
+        ("from torch.nn import functional as f\nf._pad(1)", "f._pad"),
+        ("def hooks(module): return module._forward_hooks", "module._forward_hooks"),
+        ("def is_it(model): return hasattr(model, '_orig_mod')", "_orig_mod"),
+        ("import sys\nsys.modules.get('torch._dynamo.utils')", "torch._dynamo.utils"),
+        ("def sizes(node, name): return getattr(node, f'_saved_{name}')", "_saved_"),
+    ],
+)
+def test_that_the_test_of_private_names_can_fail(planted: str, name: str) -> None:
+    """Whichever way a source reaches for a private name, it is listed."""
+    assert name in privates_of_torch(planted)
 
 
 def test_modules_are_neither_long_nor_tiny() -> None:

@@ -14,6 +14,7 @@ import torch
 from structlog.typing import Processor
 from torch import Tensor
 
+from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, located
@@ -288,7 +289,7 @@ class PredictionCallback(TrainerCallback):
             return
         self._stream, self._labels, self._missed = stream, None, ""
         called = self._called if stream == "train" else self._model
-        if getattr(called, "_compiled_call_impl", None) is not None:
+        if torch_state.is_compiled_in_place(called):
             self._once(f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}")
             return
         backbone = getattr(self._model, "base_model", None)

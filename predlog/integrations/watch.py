@@ -84,7 +84,7 @@ class _Call(TorchFunctionMode):
         super().__init__()
         self.recorder = recorder
         self.number = number
-        self.compiled = torch_state.count()
+        self.compiled = torch_state.count_graphs()
         self.seen = 0
         self._steps = steps
         self._place = place
@@ -167,7 +167,7 @@ class _Watcher:
         """Stop listening, and say it where there was nothing to hear."""
         if is_dynamo_compiling() or (call := self._stop_listening()) is None:
             return
-        if call.compiled != torch_state.count():
+        if call.compiled != torch_state.count_graphs():
             self._give_up(call.recorder, "calls functions that torch.compile compiles")
         elif not call.seen and sys.exception() is None:
             _say_once(
@@ -219,7 +219,7 @@ class _Watcher:
     def _stop_listening(self) -> _Call | None:
         call = self._under_way.pop(threading.get_ident(), None) if self._under_way else None
         if call is not None:
-            _remove(call)
+            torch_state.remove_mode(call)
         return call
 
     def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -238,18 +238,6 @@ class _Watcher:
 def _asleep() -> _Watcher:
     nobody = nn.Module()
     return _Watcher(nobody, Steps(nobody, 0, 1, None), None, None)
-
-
-def _remove(listener: TorchFunctionMode) -> None:
-    """Take a mode off the stack, wherever on it that is."""
-    others = []
-    for _ in range(torch._C._len_torch_function_stack()):  # noqa: SLF001 - as TorchFunctionMode itself does
-        top = torch._C._pop_torch_function_stack()  # noqa: SLF001
-        if top is listener:
-            break
-        others.append(top)
-    for other in reversed(others):
-        torch._C._push_on_torch_function_stack(other)  # noqa: SLF001
 
 
 def _usual_inputs(module: nn.Module) -> str | None:

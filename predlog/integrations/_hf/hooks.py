@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from predlog._runtime import torch_state
+
 
 @dataclass(frozen=True, slots=True)
 class Forward:
@@ -38,7 +40,6 @@ class Hooks:
     def __init__(self, see: Callable[[Forward], bool]) -> None:
         self._see = see
         self._handles: list[RemovableHandle] = []
-        self._hooked: nn.Module | None = None
         # What each thread's forward was called with, and its hidden states: replicas have threads of their own.
         self._arguments: dict[int, Mapping[str, Any]] = {}
         self._hidden: dict[int, tuple[Tensor | None, torch.dtype | None]] = {}
@@ -80,20 +81,18 @@ class Hooks:
             self._handles.append(backbone.register_forward_hook(_Hook(behind_backbone)))
         # Also behind one that raises, when there is no output.
         self._handles.append(model.register_forward_hook(_Hook(behind), with_kwargs=True, always_call=True))
-        self._hooked = model
 
     def off(self) -> None:
         """Take them off; nothing of a forward is kept."""
         self._off_but(0)
-        self._hooked = None
 
     def _off_in_passing(self) -> None:
         """Take them off while torch goes through the hooks: one that others stand behind goes with the next forward.
 
         If it went now, torch would raise an error of its own in place of the one that is on its way.
         """
-        hooks: Mapping[int, Any] = {} if self._hooked is None else self._hooked._forward_hooks  # noqa: SLF001
-        is_last = not self._handles or next(reversed(hooks), None) == self._handles[-1].id
+        last = next(reversed(self._handles), None)
+        is_last = last is None or next(reversed(last.hooks_dict_ref() or {}), None) == last.id
         self._off_but(0 if is_last else 1)
 
     def _off_but(self, left: int) -> None:
@@ -184,6 +183,6 @@ def compiled_model(trainer_class: type) -> Any:
         trainer = frame.f_locals.get("self")
         if isinstance(trainer, trainer_class):
             called: Any = trainer.model_wrapped  # type: ignore[attr-defined] # of a Trainer
-            return called if hasattr(called, "_orig_mod") else None
+            return called if torch_state.is_compiled_around(called) else None
         frame = frame.f_back
     return None
