@@ -15,7 +15,8 @@ from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
 from predlog.errors import described, located
 from predlog.findings.evidence import Facts
-from predlog.findings.judge import Judge, Standing
+from predlog.findings.judge import Judge
+from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import Losses
@@ -136,10 +137,10 @@ class Pipeline:
 
     def _tell(self, item: Submission | Refusal) -> None:
         """Tell what was found or is gone, and has not been told; what a processor refused comes again."""
-        for found in self._judge.unsaid:
+        for found in self._judge.unreported:
             self._guarded(item, self._say, found, item.at)
 
-    def _say(self, found: Standing, at: float) -> None:
+    def _say(self, found: FindingEvent, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
         if self._processors:
             found.record = _finding(codec.conform(_withheld(event)))
@@ -150,7 +151,7 @@ class Pipeline:
             if self._file is None and not self._lanes:
                 text = f"{reached['code']}, step {reached['step']}: {reached['message']} More: {reached['help']}"
                 self._notices.tell(text)
-        found.is_said = True
+        found.is_reported = True
 
     def _resolve(self, submission: Submission, recorded: Sequence[Event]) -> None:
         try:

@@ -158,7 +158,7 @@ class Recorder:
 
         Pairs are judged in predlog's own thread: `flush` waits until all that was compared is judged.
         """
-        return tuple(one.record for one in self._judge.standing if one.record is not None)
+        return tuple(one.record for one in self._judge.open if one.record is not None)
 
     def compare(
         self,

@@ -55,8 +55,8 @@ def facts(summary: Summary) -> Iterator[str]:
 
 def notes(summary: Summary, damage: int) -> Iterator[Note]:
     """Yield what must not be overlooked: findings that stand, what is missing, what is damaged."""
-    standing = [one for one in summary.findings if one.stands]
-    yield _standing(standing) if standing else Note("good", "No finding stands.")
+    opened = [one for one in summary.findings if one.is_open]
+    yield _open(opened) if opened else Note("good", "No finding stands.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
         yield Note("warn", f"Captured, and missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
@@ -66,7 +66,7 @@ def notes(summary: Summary, damage: int) -> Iterator[Note]:
         yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
 
 
-def _standing(found: Sequence[Found]) -> Note:
+def _open(found: Sequence[Found]) -> Note:
     ones = [one.finding for one in found]
     named = "; ".join(f"{seen(one.code)} ({subject(one)}, step {one.step})" for one in ones[:_MOST_NAMED])
     more = f" and {len(ones) - _MOST_NAMED} more" if len(ones) > _MOST_NAMED else ""
@@ -77,7 +77,7 @@ def _standing(found: Sequence[Found]) -> Note:
 
 def errors(summary: Summary) -> list[str]:
     """Name the errors that stand, for whoever looks at the tokens."""
-    ones = [one.finding for one in summary.findings if one.stands and one.finding.level == "error"]
+    ones = [one.finding for one in summary.findings if one.is_open and one.finding.level == "error"]
     return [f"{seen(one.code)} ({subject(one)})" for one in ones[:_MOST_NAMED]]
 
 
@@ -203,11 +203,11 @@ def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
 
 
 def _gone(one: Found) -> bool:
-    return not one.stands
+    return not one.is_open
 
 
 def _level(one: Found) -> str:
-    if not one.stands:
+    if not one.is_open:
         return "info"
     return "error" if one.finding.level == "error" else "warning"
 
