@@ -12,6 +12,7 @@ from predlog.reading.forgetting import Learning, Sights
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Key, Missing, Summary
 from predlog.reading.words import counted, lane, number, place, seen, seen_json, steps, subject
+from predlog.records.text import percent
 from predlog.report.film_strip import shown
 
 # Units of the box of a small curve.
@@ -101,8 +102,8 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
             "note": of_shown[curve.counted],
             "steps": number(curve.steps),
             "records": number(curve.records),
-            "supervised": _percent(curve.share),
-            "accuracy": _measure(curve.accuracy, _percent, [point.accuracy for point in points]),
+            "supervised": percent(curve.share),
+            "accuracy": _measure(curve.accuracy, percent, [point.accuracy for point in points]),
             "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
             "rank": _measure(curve.rank, "{:,g}".format, [_log(point.rank) for point in points]),
         }
@@ -112,10 +113,6 @@ def _named(stream: str, codebook: int | None) -> dict[str, str]:
     """Name a stream and its codebook, each by itself too: where there is little room, only the stream's may be cut."""
     part = "" if codebook is None else f"codebook {codebook}"
     return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def _log(rank: float | None) -> float | None:

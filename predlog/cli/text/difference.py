@@ -8,9 +8,9 @@ from predlog.cli.text.findings import add_open
 from predlog.cli.text.paper import Paper, Part
 from predlog.reading.contrast import Alone, First, Kind, Misses, Row
 from predlog.reading.diff import Difference
-from predlog.reading.words import counted, lane, nats, percent
+from predlog.reading.words import counted, lane, nats
 from predlog.records.schema import Token
-from predlog.records.text import visible
+from predlog.records.text import percent, visible
 from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, shorten
 
 _SAYS: dict[Kind, str] = {

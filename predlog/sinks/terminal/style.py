@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records.schema import Event
-from predlog.records.text import encodable, share, visible
+from predlog.records.text import encodable, percent, share, visible
 
 HEADING = Style.parse("bold")
 NAME = Style.parse("dim")
@@ -82,7 +82,7 @@ def right(event: Event) -> str:
     if event["matched"] is None:
         shown = [token["match"] for token in event["tokens"]]
         return f"{sum(shown)} of {len(shown)} shown right"
-    return f"{100 * share(event['matched'], event['supervised']):.1f}% right"
+    return f"{percent(share(event['matched'], event['supervised']))} right"
 
 
 def not_finite(event: Event) -> str:
