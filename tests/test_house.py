@@ -240,7 +240,7 @@ def test_private_names_of_torch_have_one_home() -> None:
         ("def sizes(node, name): return getattr(node, f'_saved_{name}')", "_saved_"),
     ],
 )
-def test_that_the_test_of_private_names_can_fail(planted: str, name: str) -> None:
+def test_that_the_test_of_torchs_private_names_can_fail(planted: str, name: str) -> None:
     """Whichever way a source reaches for a private name, it is listed."""
     assert name in privates_of_torch(planted)
 
