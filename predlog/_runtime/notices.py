@@ -28,10 +28,10 @@ class Notices:
         self._kept: str | None = None
         self._interval = interval
         self._clock = clock
-        self._said: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         self._held_back: dict[str, int] = {}
 
-    def say(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def report(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Write `message` unless one of this `kind` was written within the last interval.
 
         With PREDLOG_TRACEBACK=1 in the environment the whole traceback of `error` follows.
@@ -39,39 +39,39 @@ class Notices:
         if self._keep:
             self._kept = self._kept or message
         else:
-            self._say(kind, message, error)
+            self._report(kind, message, error)
 
-    def mention(self, kind: str, message: str) -> None:
+    def note(self, kind: str, message: str) -> None:
         """Write `message`, which is about no failure, unless one of this `kind` was within the last interval."""
         if not self._keep:
-            self._say(kind, message)
+            self._report(kind, message)
 
-    def _say(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def _report(self, kind: str, message: str, error: BaseException | None = None) -> None:
         now = self._clock()
-        if kind in self._said and now - self._said[kind] < self._interval:
+        if kind in self._reported and now - self._reported[kind] < self._interval:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return
         count = self._held_back.pop(kind, 0)
         if _write(f"{message} ({count} more like this since the last line)" if count else message):
-            self._said[kind] = now
+            self._reported[kind] = now
             write_traceback(error)
         else:
             self._held_back[kind] = count + 1
 
-    def say_once(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def report_once(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Write `message`, which is about no failure of predlog's, unless one of this `kind` was ever written."""
-        if kind not in self._said:
-            self._said[kind] = self._clock()
-            self.tell(message)
+        if kind not in self._reported:
+            self._reported[kind] = self._clock()
+            self.write(message)
             write_traceback(None if self._keep else error)
 
-    def say_how_many_were_held_back(self) -> None:
+    def report_held_back(self) -> None:
         """Write one line that counts what is still held back, of all kinds, if anything is."""
         held_back, self._held_back = self._held_back, {}
         if held_back:
             _write(f"{sum(held_back.values())} more lines were held back")
 
-    def tell(self, message: str) -> None:
+    def write(self, message: str) -> None:
         """Write a line about something that is no failure of predlog's, so nothing to keep or to hold back."""
         if not self._keep:
             _write(message)
@@ -100,7 +100,7 @@ def _write(message: str) -> bool:
     line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
     try:
-        if not writable.takes(sys.stderr):
+        if not writable.is_writable(sys.stderr):
             return False
         sys.stderr.write(f"predlog: {line}\n")
         sys.stderr.flush()

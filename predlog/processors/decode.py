@@ -60,7 +60,7 @@ class Decode:
             if isinstance(text, str):
                 return text
             why = f"gave {type(text).__name__} instead of text"
-        self._notices.say("decode", f"decode({token}) {why}; the id is shown instead")
+        self._notices.report("decode", f"decode({token}) {why}; the id is shown instead")
         return None
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from structlog.typing import Processor
 from torch.compiler import is_dynamo_compiling
 
-from predlog._runtime.fork import CalmLock
+from predlog._runtime.fork import ForkSafeLock
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced
 from predlog.recorder import settings
@@ -19,7 +19,7 @@ _default: Recorder | None = None
 # The default recorder's, kept here as well: the gate asks for nothing else. Without a recorder every step is due.
 _every = 1
 # Of several threads that use the default recorder first, at once, one makes it.
-_making = CalmLock()
+_making = ForkSafeLock()
 
 
 def compare(

@@ -14,7 +14,7 @@ from predlog.integrations._watch import autograd_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class LossPair:
     """What `compare` takes, at shift 0, of what a loss was called with."""
 
     logits: object
@@ -66,14 +66,14 @@ if hasattr(functional, "linear_cross_entropy"):
 LOSSES = tuple(_READERS)
 
 
-def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> Heard | str:
+def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> LossPair | str:
     """Give the pair that a loss was called with, or say why there is none to show.
 
     `ids` are what the model read, [b, t], if that is known. They belong to the pair only where it is shown that its
     rows are rows of the same positions.
     """
     call: _Call = _READERS[loss](*args, **kwargs)
-    as_it_is = Heard(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
+    as_it_is = LossPair(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
     try:
         rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
     except PairError:
@@ -90,14 +90,14 @@ def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor 
         if came_from is not None:
             inputs = _inputs(ids, came_from)
         if rows.ndim == 3:
-            return Heard(_of_head(call, rows.detach()), labels, "b v t, b t", inputs, call.ignore_index)
+            return LossPair(_of_head(call, rows.detach()), labels, "b v t, b t", inputs, call.ignore_index)
         rows, labels = rows.detach(), labels.detach()
         if rows.ndim == 1 and labels.ndim == 0:
             rows, labels = rows.unsqueeze(0), labels.unsqueeze(0)
         elif came_from is not None and labels.shape == rows.shape[:1] and not _is_transposed(ids, came_from):
             shape = (came_from.samples, came_from.length)
             rows, labels = rows.unflatten(0, shape), labels.unflatten(0, shape)
-        return Heard(_of_head(call, rows), labels, None, inputs, call.ignore_index)
+        return LossPair(_of_head(call, rows), labels, None, inputs, call.ignore_index)
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
