@@ -1,13 +1,12 @@
 """One line on stderr for trouble that must not stop a training run."""
 
-import os
 import re
 import sys
 import time
-import traceback
 from collections.abc import Callable
 
 from predlog._runtime import writable
+from predlog.errors import traceback_of
 
 # A stream that takes something takes a line of that length: an error may quote a book.
 _LONGEST = 2000
@@ -54,7 +53,7 @@ class Notices:
         count = self._held_back.pop(kind, 0)
         if _write(f"{message} ({count} more like this since the last line)" if count else message):
             self._reported[kind] = now
-            write_traceback(error)
+            _write_traceback(error)
         else:
             self._held_back[kind] = count + 1
 
@@ -63,7 +62,16 @@ class Notices:
         if kind not in self._reported:
             self._reported[kind] = self._clock()
             self.write(message)
-            write_traceback(None if self._keep else error)
+            _write_traceback(None if self._keep else error)
+
+    def trace(self, kind: str, error: BaseException) -> None:
+        """Write the traceback of an error that is reported elsewhere, such as in a finding; each kind once.
+
+        Only PREDLOG_TRACEBACK=1 in the environment asks for it.
+        """
+        if kind not in self._reported and not self._keep:
+            self._reported[kind] = self._clock()
+            _write_traceback(error)
 
     def report_held_back(self) -> None:
         """Write one line that counts what is still held back, of all kinds, if anything is."""
@@ -82,16 +90,9 @@ class Notices:
         return kept
 
 
-def write_traceback(error: BaseException | None) -> None:
-    """Write the traceback of an error, and of those that led to it, to stderr if PREDLOG_TRACEBACK=1 asks for it."""
-    if error is None or os.environ.get("PREDLOG_TRACEBACK", "").strip().lower() in {"", "0", "false", "no", "off"}:
-        return
-    errors: list[BaseException] = []
-    while error is not None and error not in errors:
-        errors.insert(0, error)
-        error = error.__cause__ or error.__context__
-    for one in errors:
-        for line in "".join(traceback.format_exception(one, chain=False)).splitlines():
+def _write_traceback(error: BaseException | None) -> None:
+    if error is not None:
+        for line in traceback_of(error).splitlines():
             _write(line)
 
 

@@ -13,7 +13,6 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
 
 from predlog._runtime import torch_state
-from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_in_backward, is_traced
 from predlog.errors import located
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
@@ -23,8 +22,6 @@ from predlog.recorder.recorder import Recorder
 
 # Beyond which a step's calls are taken for something else than streams.
 _MOST_CALLS = 64
-# For what goes wrong before there is a recorder.
-_notices = Notices()
 _FIX = "call predlog.compare(logits, labels, step) where both are at hand"
 
 
@@ -147,21 +144,17 @@ class _Watcher:
             return
         self._was_called = True
         self._stop_listening()  # to a call that was interrupted
-        recorder = None
+        recorder = default.current_or_none() if self._recorder is None else self._recorder
+        if recorder is None:
+            return
         try:
-            recorder = default.current() if self._recorder is None else self._recorder
             number, place = self._steps.next()
             if not recorder.gate.is_due(number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
                 self._listen(_Listener(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
-            if recorder is not None:
-                recorder.report_failure(None, "text", error)
-            else:
-                _notices.report(
-                    "recorder", f"predlog.watch records nothing, for it has no recorder: {located(error)}", error
-                )
+            recorder.report_failure(None, "text", error)
 
     def leave(self, *_call: Any) -> None:
         """Stop listening, and say it where there was nothing to hear."""
@@ -181,8 +174,8 @@ class _Watcher:
         """Say it where there was no call at all."""
         if self._was_called:
             return
-        recorder = default.current() if self._recorder is None else self._recorder
-        if recorder.gate.is_recording():  # other ranks report nothing
+        recorder = default.current_or_none() if self._recorder is None else self._recorder
+        if recorder is not None and recorder.gate.is_recording():  # other ranks report nothing
             _report_once(
                 recorder,
                 "never called",
@@ -225,14 +218,29 @@ class _Watcher:
     def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
         """Give the ids that the model is called with, if they are known and are ids."""
         name = _usual_inputs(self._module) if self._inputs is None else self._inputs
-        call = {**dict(zip(_parameters(self._module), args, strict=False)), **kwargs}
+        if name is None:
+            return None
+        call = {**dict(zip(self._parameters(recorder), args, strict=False)), **kwargs}
         if self._inputs is not None and name not in call:
             _report_once(
                 recorder, "inputs", f"inputs={name!r} is no argument of {self._name} as it is called: {', '.join(call)}"
             )
-        found = call.get(name) if name is not None else None
+        found = call.get(name)
         is_ids = isinstance(found, Tensor) and not found.is_floating_point() and not found.is_complex()
         return found if is_ids and found.ndim == 2 else None  # type: ignore[union-attr]
+
+    def _parameters(self, recorder: Recorder) -> list[str]:
+        try:
+            return list(inspect.signature(self._module.forward).parameters)
+        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+            _report_once(
+                recorder,
+                "parameters",
+                f"the names of the parameters of {self._name}.forward can't be read, so inputs that are passed without"
+                f" a name are not recorded: {located(error)}; pass them by name",
+                error,
+            )
+            return []
 
 
 def _inactive() -> _Watcher:
@@ -248,12 +256,5 @@ def _usual_inputs(module: nn.Module) -> str | None:
     return "input_ids" if getattr(config, "is_encoder_decoder", None) is False else None
 
 
-def _parameters(module: nn.Module) -> list[str]:
-    try:
-        return list(inspect.signature(module.forward).parameters)
-    except Exception:  # noqa: BLE001 - a foreign object's own code
-        return []
-
-
-def _report_once(recorder: Recorder, kind: str, message: str) -> None:
-    recorder.report_once(f"watch: {kind}", message)
+def _report_once(recorder: Recorder, kind: str, message: str, error: Exception | None = None) -> None:
+    recorder.report_once(f"watch: {kind}", message, error)

@@ -147,7 +147,7 @@ class Outlet:
         except structlog.DropEvent:
             pass  # it took the event; structlog's own LogCapture ends like that
         except NotDurableError as error:
-            self._notices.report(f"sync {self.name}", str(error))
+            self._notices.report(f"sync {self.name}", str(error), error)
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
             self._count_failure(error)
             return False
@@ -161,8 +161,11 @@ class Outlet:
             self._reason = f"{self.name} failed: {_kind(error)}"
         rest = self._backoff.record_failure()
         again = f"; {self._backoff.failures} times in a row, so it rests for {rest:g} s" if rest else ""
-        where = f", at {raised_at(error)}" if not self._is_ours else ""
-        self._notices.report(f"sink {self.name}", f"{self.name} failed: {described(error)}{where}{again}", error)
+        self._notices.report(f"sink {self.name}", f"{self.name} failed: {self._in_words(error)}{again}", error)
+
+    def _in_words(self, error: BaseException) -> str:
+        # Where in predlog's own sinks a disk is full helps nobody.
+        return described(error) if self._is_ours else f"{described(error)}, at {raised_at(error)}"
 
     def _report_recovery(self) -> None:
         if self._backoff.failures > 1:
@@ -176,7 +179,7 @@ class Outlet:
         try:
             getattr(self._sink, method, lambda: None)()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._notices.report(f"{method} {self.name}", f"{self.name} failed: {described(error)}", error)
+            self._notices.report(f"{method} {self.name}", f"{self.name} failed: {self._in_words(error)}", error)
 
 
 def _topic(event: Event) -> tuple[Any, ...]:
@@ -231,7 +234,7 @@ class QueuedOutlet:
             accepted, why = self._worker.submit(Checked(event)), f"{self.outlet.name} is too slow"
         except NoThreadError as error:
             accepted, why = False, f"no thread for {self.outlet.name}"
-            self._notices.report(f"thread {self.outlet.name}", f"{self.outlet.name} gets nothing: {error}")
+            self._notices.report(f"thread {self.outlet.name}", f"{self.outlet.name} gets nothing: {error}", error)
         else:
             if not accepted:
                 self._notices.note(

@@ -13,7 +13,7 @@ from structlog.typing import Processor
 
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
-from predlog.errors import described, located
+from predlog.errors import located
 from predlog.findings.evidence import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
@@ -158,7 +158,7 @@ class Pipeline:
             submission.future.set_events(recorded)
         except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
             where = f"step {submission.step}"
-            self._notices.report("callback", f"{where}: a callback of the future raised {described(error)}", error)
+            self._notices.report("callback", f"{where}: a callback of the future raised {located(error)}", error)
 
     def settle(self) -> None:
         """Make what is written durable."""
@@ -208,7 +208,7 @@ class Pipeline:
             who, why = (
                 error.args
                 if isinstance(error, ProcessorError)
-                else ("the event", f"is none any more: {described(error)}")
+                else ("the event", f"is none any more: {located(error)}")
             )
             self._missing.add(1, f"{who} failed", step, step)
             self._share_missing()
@@ -250,7 +250,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             which = "first" if stats is None else "last"
             self._notices.report(
-                "processor", f"the {which} line of the attempt was not recorded: {described(error)}", error
+                "processor", f"the {which} line of the attempt was not recorded: {located(error)}", error
             )
             return
         if reached is not None:

@@ -59,10 +59,9 @@ class Recorder:
         text: Keep what tokens read; False keeps their ids only, and `decode` tells the special tokens at most.
         mode: The permissions that the file has at most, such as 0o600; None leaves them to the umask.
 
-    Once constructed, a recorder raises nothing unless it is `strict`: what goes wrong is said in one line on
-    stderr, at most once a minute for each kind. With `PREDLOG_DISABLE=1` in the environment it records
-    nothing. Used as a context manager it closes itself; otherwise its thread and its file live until it is closed, at
-    the latest by the end of the program.
+    Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
+    most once per minute and kind. With `PREDLOG_DISABLE=1` in the environment it records nothing. A context manager
+    closes it; otherwise its thread and its file live until it is closed, at the latest when the program ends.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
@@ -226,9 +225,9 @@ class Recorder:
             error,
         )
 
-    def report_once(self, kind: str, message: str) -> None:
+    def report_once(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Report what is no failure of predlog's, such as a call that can't be read; each kind once."""
-        self._notices.report_once(kind, message)
+        self._notices.report_once(kind, message, error)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was compared so far is written and durable; return False after `timeout` seconds.

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Capture
-from predlog.errors import NoThreadError, PairError, briefly
+from predlog.errors import NoThreadError, PairError, briefly, located, raised_at
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
 from predlog.recorder.stats import Accounts
@@ -113,15 +113,17 @@ class Submitter:
     def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
         """Queue that a pair could not be captured, for the finding that tells why."""
         self._accounts.refused += 1
+        self._notices.trace(f"refused at {raised_at(error)}", error)
         self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
 
     def _plain(self, context: Mapping[str, object], step: int, stream: str) -> dict[str, Any]:
         values, problems = plain_context(context)
-        for problem in problems:
+        for problem, error in problems:
             self._notices.report(
                 "context",
                 f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
                 "null; pass a number or a string",
+                error,
             )
         for name in context.keys() - self._names.keys():
             self._names[name] = None
@@ -136,22 +138,22 @@ class Submitter:
         self._notices.report(reason, message)
 
 
-def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the context as plain values, null for what is none, and the names and reasons of those.
+def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, Exception]]]:
+    """Return the context as plain values, null for what is none, and the names, reasons and errors of those.
 
     A tensor is none: reading it would stop the device.
     """
     values: dict[str, Any] = {}
-    problems: list[str] = []
+    problems: list[tuple[str, Exception]] = []
     for name, value in context.items():
         try:
             values[name] = _plain(value, _DEEPEST)
         except _NotPlainError as error:
             values[name] = None
-            problems.append(f"{name}={error}")
+            problems.append((f"{name}={error}", error))
         except Exception as error:  # noqa: BLE001 - a foreign mapping's own code
             values[name] = None
-            problems.append(f"{name}=<{type(value).__name__}, which raised {type(error).__name__}>")
+            problems.append((f"{name}=<{type(value).__name__}, which raised {located(error)}>", error))
     return values, problems
 
 

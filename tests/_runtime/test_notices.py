@@ -39,6 +39,18 @@ class TestNotices:
         assert (notices.take(), notices.take()) == ("first", None)
         assert capfd.readouterr().err == ""
 
+    @pytest.mark.parametrize("asked", ["", "1"])
+    def test_a_traceback_of_what_is_reported_elsewhere(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], asked: str
+    ) -> None:
+        """Only the traceback is written, only if it is asked for, and once for each kind; never of one that is kept."""
+        monkeypatch.setenv("PREDLOG_TRACEBACK", asked)
+        notices = Notices()
+        for kind in ("a", "a", "b"):
+            notices.trace(kind, ValueError("bad"))
+        Notices(keep=True).trace("a", ValueError("bad"))
+        assert capfd.readouterr().err == ("predlog: ValueError: bad\n" * 2 if asked else "")
+
     def test_one_plain_line_whatever_the_message(self, capfd: pytest.CaptureFixture[str]) -> None:
         """A message with newlines and odd characters is still one line of ASCII."""
         Notices().report("a", "two\nlines \ud800 \x1b[31m 表")

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import alone, obstacle
 from predlog.capture.projection import Projection
 from predlog.capture.tensors import as_tensor
-from predlog.errors import PairError
+from predlog.errors import PairError, located
 from predlog.integrations._watch import autograd_rows
+
+_notices = Notices()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +117,14 @@ def _of_head(call: _Call, rows: object) -> object:
 def _origin(rows: Tensor) -> autograd_rows.Origin | None:
     try:
         return autograd_rows.origin(rows)
-    except Exception:  # noqa: BLE001 - no torch promises what its graph looks like, and nothing depends on it
+    except Exception as error:  # noqa: BLE001 - no torch promises what its graph looks like
+        _notices.report_once(
+            "graph",
+            f"predlog.watch can't read the autograd graph of torch {torch.__version__}, so the rows of a loss are"
+            f" recorded as one sample, without inputs: {located(error)}; call predlog.compare(logits, labels, step)"
+            " for samples",
+            error,
+        )
         return None
 
 
