@@ -11,7 +11,7 @@ class PredlogError(Exception):
 class PairError(PredlogError):
     """Logits, labels, layout, shift or step do not make a pair that can be compared.
 
-    `code` is the finding that says so, and `evidence` its numbers.
+    `code` is the code of the finding that reports it, and `evidence` its numbers.
     """
 
     def __init__(self, message: str, code: str = "unreadable-pair", **evidence: Any) -> None:
@@ -21,15 +21,15 @@ class PairError(PredlogError):
 
 
 class SettingError(PredlogError, ValueError):
-    """A recorder was asked for with arguments that make no sense."""
+    """An argument of a recorder makes no sense."""
 
 
 class RecordError(PredlogError, ValueError):
-    """A line is no undamaged predlog record, or an event cannot become one."""
+    """A line is damaged or is no predlog record, or an event cannot become one."""
 
 
 class SchemaError(RecordError):
-    """A line was written with a schema that is newer than this predlog, by the version named, where that is known."""
+    """A line was written with a schema that is newer than this predlog; its version is named if it is known."""
 
     def __init__(self, written: int, known: int, version: str | None, where: str = "") -> None:
         by, wanted = (f" by predlog {version}", f"predlog>={version}") if version else ("", "predlog")
@@ -43,7 +43,7 @@ class SchemaError(RecordError):
 
 
 class UnknownKindError(RecordError):
-    """A whole line of a known schema holds a kind of event that this version does not know."""
+    """An undamaged line of a known schema has a kind of event that this version does not know."""
 
 
 class NoRecordsError(PredlogError, FileNotFoundError):
@@ -51,26 +51,26 @@ class NoRecordsError(PredlogError, FileNotFoundError):
 
 
 class MissingExtraError(PredlogError, ImportError):
-    """What was asked for needs a package that is not installed."""
+    """A feature needs a package that is not installed."""
 
     def __init__(self, extra: str, package: str) -> None:
         super().__init__(f"this needs {package}, which is not installed: pip install 'predlog[{extra}]'")
 
 
 class ExportError(PredlogError, OSError):
-    """What was recorded can't be written where, or as, was asked."""
+    """Records can't be written to the file, or in the format, that was asked for."""
 
 
 class NoThreadError(PredlogError, RuntimeError):
-    """No thread could be started: there are too many, or the interpreter is at its end."""
+    """No thread could be started: there are too many, or the interpreter is ending."""
 
 
 class NotDurableError(PredlogError, OSError):
-    """A line is written, and survives a kill of the process; that it survives a power cut can't be promised."""
+    """A line is written and survives a kill of the process, but perhaps not a power cut."""
 
 
 def described(error: BaseException) -> str:
-    """Return an error in words; never raise, whatever the error's own `__str__` does."""
+    """Return an error in words; never raise, even if the error's own `__str__` does."""
     try:
         return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - a foreign error's own code
@@ -83,7 +83,7 @@ def located(error: BaseException) -> str:
 
 
 def raised_at(error: BaseException) -> str:
-    """Return the file and line that raised, so that each cause is reported, however often another one comes."""
+    """Return the file and line that raised: as the kind of a notice, it has each cause reported on its own."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -111,5 +111,5 @@ def traceback_of(error: BaseException) -> str:
 
 
 def briefly(value: object) -> str:
-    """Return a name as it was passed, if it is one; else what it is."""
+    """Return a name as it was passed; if it is none, its type."""
     return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"

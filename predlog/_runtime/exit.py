@@ -1,4 +1,4 @@
-"""What becomes of open recorders when the process ends: all are closed, within one deadline."""
+"""When the process ends, all open recorders are closed within one deadline."""
 
 import atexit
 import os
@@ -10,7 +10,7 @@ from typing import Protocol
 from predlog._runtime.notices import Notices
 from predlog.errors import located
 
-# The interpreter needs the rest of five seconds to end.
+# Seconds. The whole exit is to take five: the interpreter needs the rest.
 DEADLINE = 4.0
 
 
@@ -18,7 +18,7 @@ class Closable(Protocol):
     """Something that can be closed within a number of seconds."""
 
     def close(self, timeout: float) -> bool:
-        """Close, and say whether that was done in time."""
+        """Close, and return whether that was done in time."""
 
 
 _open: weakref.WeakSet[Closable] = weakref.WeakSet()
@@ -27,9 +27,9 @@ _deadlines: dict[int, float] = {}
 
 
 def close_at_exit(closable: Closable) -> None:
-    """See to it that `closable` is closed when this process ends, if it still lives then.
+    """Close `closable` when this process ends, if it still exists then.
 
-    The children that multiprocessing forks leave without running `atexit`, so they get a finalizer of its own.
+    The children that multiprocessing forks end without running `atexit`, so multiprocessing's own finalizer is used.
     """
     _open.add(closable)
     multiprocessing = sys.modules.get("multiprocessing.util")
@@ -39,14 +39,14 @@ def close_at_exit(closable: Closable) -> None:
 
 
 def _close_all() -> None:
-    # Some processes go both ways out: what has had its time does not get it again.
+    # In some processes both `atexit` and the finalizer run: they share one deadline.
     deadline = _deadlines.setdefault(os.getpid(), time.monotonic() + DEADLINE)
     for closable in list(_open):
         try:
             closable.close(max(deadline - time.monotonic(), 0.0))
         except (KeyboardInterrupt, SystemExit):
-            deadline = 0.0  # somebody does not want to wait
-        except Exception as error:  # noqa: BLE001 - a strict one's failure, or worse: nobody is left to raise it to
+            deadline = 0.0  # the user does not want to wait
+        except Exception as error:  # noqa: BLE001 - of a strict one, or worse: there is no caller to raise it to
             Notices().report("exit", located(error), error)
 
 

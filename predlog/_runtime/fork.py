@@ -1,7 +1,7 @@
-"""Around a fork: predlog's threads hold no lock of anybody's at that moment, and a child starts with free ones.
+"""Locks that forks respect: no thread of predlog's holds a lock during a fork, and a child starts with free locks.
 
-A thread is gone in the child, and what it had locked stays locked there for ever: a console's lock, a progress bar's, a
-stream's own. So whatever is done behind a `ForkSafeLock` is waited for before a fork, for a moment and not longer.
+A child has only the thread that forked. What another thread had locked stays locked there for ever: a console's lock, a
+progress bar's, a stream's own. So a fork waits until no other thread holds a `ForkSafeLock`, for at most one second.
 """
 
 import os
@@ -10,13 +10,13 @@ import time
 import weakref
 from contextlib import suppress
 
-# For all of them together. Longer takes only what is stuck, which is not waited for a second time.
+# Seconds, for all locks together. A lock that takes longer is stuck, and the next fork does not wait for it.
 _PATIENCE = 1.0
 _all: "weakref.WeakValueDictionary[int, ForkSafeLock]" = weakref.WeakValueDictionary()
 
 
 class _Forking(threading.local):
-    """What this thread holds while it forks."""
+    """The locks that this thread holds while it forks."""
 
     def __init__(self) -> None:
         self.held: list[ForkSafeLock] = []
@@ -28,7 +28,7 @@ _forking = _Forking()
 class ForkSafeLock:
     """A re-entrant lock that forks wait for, and that is free in the child: `with safe.lock:`.
 
-    One that is taken while another is held is an `inner` one: forks take those last.
+    A lock that is taken while another one is held is `inner`: forks take those last.
     """
 
     def __init__(self, *, inner: bool = False) -> None:
@@ -38,17 +38,17 @@ class ForkSafeLock:
         _all[id(self)] = self
 
     def hold(self, timeout: float) -> bool:
-        """Take it for a fork; False where that takes longer than `timeout` seconds."""
+        """Acquire it for a fork; return False if that takes longer than `timeout` seconds."""
         is_held = self.lock.acquire(timeout=0.0 if self._is_stuck else max(timeout, 0.0))
         self._is_stuck = not is_held
         return is_held
 
     def release(self) -> None:
-        """Give it back."""
+        """Release it after a fork."""
         self.lock.release()
 
     def renew(self) -> None:
-        """Forget who holds it: a thread that the child does not have."""
+        """Replace the lock in a child: the thread that holds it does not exist there."""
         self.lock = threading.RLock()
 
 
@@ -60,7 +60,7 @@ def _before() -> None:
     deadline = time.monotonic() + _PATIENCE
     held = _forking.held = []
     for lock in _locks():
-        # Noted before it is taken: a signal's handler may raise at any moment, and what is held must be given back.
+        # Listed before it is acquired: a signal handler may raise at any moment, and a held lock must be released.
         held.append(lock)
         if not lock.hold(deadline - time.monotonic()):
             held.remove(lock)
@@ -69,7 +69,7 @@ def _before() -> None:
 def _in_parent() -> None:
     held, _forking.held = _forking.held, []
     for lock in held:
-        with suppress(RuntimeError):  # noted, and not taken
+        with suppress(RuntimeError):  # listed, but not acquired
             lock.release()
 
 

@@ -1,4 +1,4 @@
-"""One line on stderr for trouble that must not stop a training run."""
+"""One line on stderr for a failure that must not stop a training run."""
 
 import re
 import sys
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from predlog._runtime import writable
 from predlog.errors import traceback_of
 
-# A stream that takes something takes a line of that length: an error may quote a book.
+# Characters. A stream that is writable has room for a line of this length; the message of an error may be longer.
 _LONGEST = 2000
 _NOT_PLAIN = re.compile("[^ -~]")
 
 
 class Notices:
-    """Say what went wrong: the first of a kind at once, then at most one line a minute a kind, with a count.
+    """Report failures: the first of a kind at once, then at most one line per minute and kind, with a count.
 
-    Never raises, and never waits: a closed, missing or blocked stderr loses the line, not the run. With `keep` nothing
-    is written; the first message is kept for `take`, for those who want to raise it.
+    Never raises and never waits: if stderr is closed, missing or blocked, the line is lost and the run goes on. With
+    `keep` nothing is written; the first message is kept for `take`, for a caller that raises it.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Notices:
             self._report(kind, message, error)
 
     def note(self, kind: str, message: str) -> None:
-        """Write `message`, which is about no failure, unless one of this `kind` was within the last interval."""
+        """Write `message`, which reports no failure, unless one of this `kind` was written within the last interval."""
         if not self._keep:
             self._report(kind, message)
 
@@ -58,7 +58,7 @@ class Notices:
             self._held_back[kind] = count + 1
 
     def report_once(self, kind: str, message: str, error: BaseException | None = None) -> None:
-        """Write `message`, which is about no failure of predlog's, unless one of this `kind` was ever written."""
+        """Write `message`, which reports no failure of predlog's, unless one of this `kind` was written before."""
         if kind not in self._reported:
             self._reported[kind] = self._clock()
             self.write(message)
@@ -74,18 +74,18 @@ class Notices:
             _write_traceback(error)
 
     def report_held_back(self) -> None:
-        """Write one line that counts what is still held back, of all kinds, if anything is."""
+        """Write how many lines of all kinds are still held back, if any are."""
         held_back, self._held_back = self._held_back, {}
         if held_back:
             _write(f"{sum(held_back.values())} more lines were held back")
 
     def write(self, message: str) -> None:
-        """Write a line about something that is no failure of predlog's, so nothing to keep or to hold back."""
+        """Write a line that reports no failure of predlog's: it is never kept or held back."""
         if not self._keep:
             _write(message)
 
     def take(self) -> str | None:
-        """Give the first message kept since the last call, or None."""
+        """Return the first message kept since the last call, or None."""
         kept, self._kept = self._kept, None
         return kept
 
@@ -97,7 +97,7 @@ def _write_traceback(error: BaseException | None) -> None:
 
 
 def _write(message: str) -> bool:
-    """Write one line, and return whether stderr took it."""
+    """Write one line, and return whether that worked."""
     line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
     try:
@@ -105,6 +105,6 @@ def _write(message: str) -> bool:
             return False
         sys.stderr.write(f"predlog: {line}\n")
         sys.stderr.flush()
-    except Exception:  # noqa: BLE001 - stderr is the last resort: there is nowhere left to say it
+    except Exception:  # noqa: BLE001 - stderr is the last resort: there is nowhere left to report to
         return False
     return True

@@ -1,7 +1,7 @@
-"""Which process of a distributed run this is, read at the moment of asking.
+"""Which process of a distributed run this is, read anew at each call.
 
 Launchers set the environment before the process starts, the process group comes later, and both may be
-wrong at import time. So nothing is remembered here.
+wrong at import time. So nothing is cached here.
 """
 
 import os
@@ -15,24 +15,24 @@ _WORLD_SIZE = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def rank() -> int:
-    """Give this process's global rank: the process group's, else the launcher's, else 0."""
+    """Return this process's global rank: the process group's, else the launcher's, else 0."""
     group = _process_group()
     return group.get_rank() if group else _from_environment(_RANK, 0)
 
 
 def local_rank() -> int:
-    """Give this process's rank on its node: the launcher's, else the global rank."""
+    """Return this process's rank on its node: the launcher's, else the global rank."""
     return _from_environment(_LOCAL_RANK, rank())
 
 
 def world_size() -> int:
-    """Give the number of processes in the run: the process group's, else the launcher's, else 1."""
+    """Return the number of processes in the run: the process group's, else the launcher's, else 1."""
     group = _process_group()
     return group.get_world_size() if group else _from_environment(_WORLD_SIZE, 1)
 
 
 def _process_group() -> Any:
-    # Whoever initialised a process group has imported this module; nobody else should pay for it.
+    # A program that initialised a process group has imported this module; no other program should pay for the import.
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return None

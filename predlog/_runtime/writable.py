@@ -1,8 +1,8 @@
-"""Whether a stream takes text now: asked before it is written to, so that nobody is stuck inside of it.
+"""Whether a stream can be written to now: checked before each write, so that no thread is stuck in one.
 
-A pipe that nobody reads, or a terminal that was stopped, holds whoever writes to it, for as long as it likes, and with
-them every lock that they hold: tqdm's, rich's, and the stream's own, for which the interpreter waits at its end, and
-aborts. So it is asked first, while nothing is held.
+A pipe that nobody reads, or a terminal that was stopped, blocks a thread that writes to it without a limit. The thread
+keeps every lock that it holds: tqdm's, rich's, and the stream's own, for which the interpreter waits when it ends, and
+aborts. So the stream is checked first, while no lock is held.
 """
 
 import fcntl
@@ -14,21 +14,21 @@ import termios
 import time
 from typing import Any
 
-# What the host may have written, and the stream has not passed on yet, goes out before what we write, which is less.
+# Bytes. What the program has written and the stream still buffers is written before our text; together it is less.
 _ROOM = 32 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PAUSE = 0.02
 
 
 def is_writable(stream: Any) -> bool:
-    """Say whether a few kilobytes can be written without waiting, as far as can be known.
+    """Return whether a few kilobytes can be written without waiting, as far as can be known.
 
-    Of a pipe that is known, if nobody else fills it at the same moment; of a terminal, that it takes something.
+    For a pipe that is known, unless another process fills it at the same time; for a terminal, only that it has room.
     """
     try:
         file: int = stream.fileno()
         kind = os.fstat(file).st_mode
-    except Exception:  # noqa: BLE001 - no file behind it, so nothing to be stuck in; or closed, as writing will say
+    except Exception:  # noqa: BLE001 - no file, so nothing blocks; or closed, which the write reports
         return True
     if not (stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind)):
         return True
@@ -38,12 +38,12 @@ def is_writable(stream: Any) -> bool:
 
 
 def wait(stream: Any, patience: float) -> bool:
-    """Wait until the stream takes something; False where it does not within so many seconds."""
+    """Wait until the stream is writable; return False if it is not within `patience` seconds."""
     deadline = time.monotonic() + patience
     while not is_writable(stream):
         if time.monotonic() > deadline:
             return False
-        # A pipe that has some room, and not enough, says that it is ready: it is asked again, not waited for.
+        # A pipe with too little room is ready for `poll`, which would return at once: so this sleeps.
         time.sleep(_PAUSE)
     return True
 
@@ -54,5 +54,5 @@ def _has_room(pipe: int) -> bool:
         (waiting,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
     except (AttributeError, OSError):  # not on this system
         return True
-    # Writes of a little over half a page take a page each, and so twice the room that they need.
+    # A write of a little over half a page takes a whole page: twice the room that it needs.
     return not waiting or bool(capacity - 2 * waiting - _PAGE >= _ROOM)

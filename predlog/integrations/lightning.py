@@ -1,4 +1,4 @@
-"""Records of a Lightning training: a callback that takes the pair from what a step returns, or from attributes."""
+"""A callback for Lightning that takes the pair from what a step returns, from its batch, or from attributes."""
 
 import inspect
 import os
@@ -22,14 +22,15 @@ try:
     from lightning.pytorch import Callback, LightningModule, Trainer
 except ImportError as error:
     raise MissingExtraError("lightning", "lightning") from error
-# Where the trainer's own `log_every_n_steps` is 0: it logs nothing, and whoever adds this callback wants records.
+# Used if the trainer's `log_every_n_steps` is 0: the trainer logs nothing, but a user of this callback wants records.
 _EVERY = 10
 _WAYS = (
     "Return a dict with 'loss', 'logits' and 'labels' from it, or keep both as attributes and name them:"
     " PredictionCallback(logits='last_logits', labels='last_labels')"
 )
 _TOO_LATE = (
-    "a Projection's weight is the optimizer's next one behind training_step. Hand it to predlog.compare in there"
+    "after training_step the optimizer has changed the weight of a Projection. Pass it to predlog.compare within the"
+    " step"
 )
 
 
@@ -37,16 +38,16 @@ class PredictionCallback(Callback):
     """Record what the model predicts while `Trainer.fit` trains and validates it: streams `train` and `eval`.
 
     The pair is looked for in what `training_step` and `validation_step` return, a dict or a Hugging Face ModelOutput;
-    then, but for the logits, in the batch, if that is a mapping; then among the module's attributes. Where it is not
-    found, one line on stderr says so, with what to do, and the training goes on.
+    then, except for the logits, in the batch, if that is a mapping; then among the module's attributes. If it is not
+    found, one line on stderr reports it and what to do, and the training goes on.
 
-    Recorded are the first micro-batch of each optimizer step that `every` divides, at the number of optimizer steps
-    made before it, and the first batch of each validation run, at the number made so far. Of several validation
-    loaders, the further ones are `eval/1`, `eval/2`.
+    The first micro-batch of each optimizer step that `every` divides is recorded, at the number of optimizer steps made
+    before it; so is the first batch of each validation run, at the number made so far. Of several validation loaders,
+    the further ones are `eval/1`, `eval/2`.
 
     Args:
-        directory: Folder of the run; left out, it is that of the trainer's first logger, or `default_root_dir` where
-            there is none. A `fast_dev_run` leaves no file.
+        directory: Folder of the run; left out, it is that of the trainer's first logger, or `default_root_dir` if there
+            is none. A `fast_dev_run` writes no file.
         every: Record the optimizer steps that this divides; None takes the trainer's `log_every_n_steps`.
         shift: By how many positions the labels lead the logits, as in `compare`: 0 for a pair that could go into
             `cross_entropy` as it is, 1 for what Hugging Face causal models take and return.
@@ -55,7 +56,7 @@ class PredictionCallback(Callback):
         logits: Their key in what a step returns, or the path of the attribute that has them.
         labels: Their key, or the path of the attribute.
         inputs: The same of the token ids that the model read; None does without. With an encoder-decoder model,
-            "input_ids" stands for "decoder_input_ids".
+            "input_ids" means "decoder_input_ids".
         recorder: Record with this one, at the steps that its own `every` divides, and leave it open.
         samples: How many samples of a batch to show.
         first: How many supervised tokens to show from the start of a sample.
@@ -79,7 +80,7 @@ class PredictionCallback(Callback):
     The recorder is made when the training starts, and closed when it ends, be it by an exception.
 
     Raises:
-        SettingError: An argument makes no sense; those of the recorder are looked at when the training starts.
+        SettingError: An argument makes no sense; those of the recorder are checked when the training starts.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class PredictionCallback(Callback):
             mode=mode,
         )
         if recorder is not None and (directory is not None or every is not None or _is_changed(self._make)):
-            raise SettingError("recorder= has its own directory, every and so on: give it, or these, not both")
+            raise SettingError("recorder= has its own directory, every and so on: pass it, or these, not both")
         self.recorder = recorder
         self._is_own_recorder = recorder is None
         self._directory = directory
@@ -164,12 +165,12 @@ class PredictionCallback(Callback):
             self.recorder.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the recorder; the exception is the one to be seen, whatever comes of that."""
+        """Close the recorder; the user is to see this exception, not one from closing."""
         if self._is_own_recorder and self.recorder is not None:
             self.recorder.__exit__(type(exception), exception, exception.__traceback__)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note the step: when the batch ends, it may be the next."""
+        """Remember the step: when the batch ends, the trainer may count the next."""
         self._step = trainer.global_step
         if self._is_due():
             self._mark_attributes(pl_module)
@@ -177,14 +178,14 @@ class PredictionCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record the batch, if its step is due and it is the first of it."""
+        """Record the batch, if its step is due and it is the first batch of the step."""
         if self._is_due():
             self._record("train", outputs, batch, trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Note the step."""
+        """Remember the step."""
         if batch_idx == 0 and _is_fitting(trainer):
             self._step = trainer.global_step
             self._mark_attributes(pl_module)
@@ -198,7 +199,7 @@ class PredictionCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Record the first batch of each loader, within a training."""
+        """Record the first batch of each loader, if a training is running."""
         if batch_idx == 0 and _is_fitting(trainer):
             self._record(f"eval/{dataloader_idx}" if dataloader_idx else "eval", outputs, batch, trainer, pl_module)
 
@@ -206,7 +207,7 @@ class PredictionCallback(Callback):
         return self.recorder is not None and self.recorder.gate.is_due(self._step)
 
     def _mark_attributes(self, module: LightningModule) -> None:
-        """Mark what the attributes hold before the step: what they still hold behind it is not of this step."""
+        """Mark the attributes' values before the step: a value that is the same after it is of an earlier step."""
         with self._catch_failures("attributes"):
             names = filter(None, (self._logits, self._labels, self._inputs_name))
             self._before = {name: step_output.mark(step_output.attribute(module, name)) for name in names}
@@ -222,7 +223,7 @@ class PredictionCallback(Callback):
                 self._report_once(stream, f"{stream!r} is not recorded: {_TOO_LATE}")
             else:
                 inputs = self._find_inputs(stream, returned, batch, labels, module)
-                # A validation run is recorded at whatever step it begins; a recorder of one's own may differ.
+                # A validation run is recorded at any step; a recorder of the user's own has its own `every`.
                 record = self.recorder.compare_due if self._is_own_recorder else self.recorder.compare
                 record(
                     logits, labels, self._step, stream=stream, inputs=inputs, epoch=trainer.current_epoch, **self._how
@@ -269,7 +270,7 @@ class PredictionCallback(Callback):
 
     @contextmanager
     def _catch_failures(self, what: str) -> Iterator[None]:
-        """Let nothing out that the user's own objects raise; what a strict recorder raises was asked for."""
+        """Report what the user's own objects raise; let through what a strict recorder raises."""
         try:
             yield
         except PredlogError:
@@ -279,10 +280,10 @@ class PredictionCallback(Callback):
             self._notices.report(f"failed at {raised_at(error)}", f"{where}: not recorded: {located(error)}", error)
 
     def _folder(self, trainer: Trainer) -> Path | None:
-        """Give the folder that goes without saying.
+        """Return the default folder.
 
-        `trainer.log_dir` is not asked: it waits for all processes. So where several record, they meet in the one folder
-        that all of them know; loggers number theirs for themselves.
+        `trainer.log_dir` is not used: it waits for all processes. So if several processes record, they use the folder
+        that all of them know, since each logger would number its own.
         """
         if getattr(trainer, "fast_dev_run", False):
             return None
@@ -310,6 +311,6 @@ def _is_fitting(trainer: Trainer) -> bool:
 
 
 def _is_encoder_decoder(module: LightningModule) -> bool:
-    """Say whether it trains a Hugging Face model that reads with an encoder: a batch's `input_ids` are that one's."""
+    """Return whether it trains a Hugging Face model with an encoder, which reads the batch's `input_ids`."""
     configs = (getattr(one, "config", None) for one in module.modules())
     return any(getattr(config, "is_encoder_decoder", False) is True for config in configs)

@@ -1,4 +1,4 @@
-"""Where the step of a training loop left its pair: in what it returned, in its batch, or on its module."""
+"""Where the step of a training loop left its pair: in what it returned, in its batch, or in attributes."""
 
 import weakref
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def item(place: object, name: str) -> Any:
-    """Give what a mapping has under a name; None where it is no mapping or has no value there."""
+    """Return the value of a name in a mapping; None if it is no mapping, or has no value of that name."""
     return _value(place.get(name)) if isinstance(place, Mapping) else None
 
 
 def attribute(module: object, path: str) -> Any:
-    """Give the value of a module's attribute, such as `logits` or `decoder.logits`; None where there is none."""
+    """Return the value of a module's attribute, such as `logits` or `decoder.logits`; None if there is none."""
     try:
         return _value(attrgetter(path)(module))
     except AttributeError:
@@ -20,7 +20,7 @@ def attribute(module: object, path: str) -> Any:
 
 
 def mark(value: object) -> "weakref.ref[Any] | None":
-    """Remember a value, or the first of several chunks, without keeping it alive; None where that can't be done."""
+    """Return a weak reference to a value, or to the first of several chunks; None if there can be none."""
     try:
         return weakref.ref(_first(value))
     except TypeError:
@@ -28,18 +28,18 @@ def mark(value: object) -> "weakref.ref[Any] | None":
 
 
 def is_marked(value: object, marked: "weakref.ref[Any] | None") -> bool:
-    """Say whether a value is the one that was marked."""
+    """Return whether a value is the one that was marked."""
     return marked is not None and marked() is _first(value)
 
 
 def shape(value: object) -> list[int] | None:
-    """Give the shape of what has one."""
+    """Return the shape of a value; None if it has none."""
     found = getattr(value, "shape", None)
     return None if found is None else list(found)
 
 
 def described(returned: object) -> str:
-    """Say what a step returned, as its author would."""
+    """Return what a step returned in words, as its author would describe it."""
     if returned is None or (isinstance(returned, Mapping) and not returned):
         return "nothing"
     if isinstance(returned, Mapping):
@@ -49,7 +49,7 @@ def described(returned: object) -> str:
 
 
 def _value(found: Any) -> Any:
-    """Give what may be one of a pair: a head or a method that goes by the name is none."""
+    """Return a value that may be logits or labels; None for a head, a method or a string of that name."""
     return None if callable(found) or isinstance(found, str) else found
 
 

@@ -1,8 +1,8 @@
-"""Hugging Face's Trainer and those that are made of it, such as TRL's: `Trainer(callbacks=[PredictionCallback()])`.
+"""A callback for Hugging Face's Trainer and its subclasses, such as TRL's: `Trainer(callbacks=[PredictionCallback()])`.
 
-A callback never sees what the model gives. So on due steps, and on no other, hooks are put on the model; they see the
-first micro-batch and go. How the labels lead the logits is what the model's own loss says. Where a head is fused with
-the loss and there are no logits, the rows shown are projected from the hidden states.
+A callback never gets the model's output. So on due steps, and only then, hooks are attached to the model; they are
+removed after the first micro-batch. By how many positions the labels lead the logits is read from the model's own loss.
+If a head is fused with the loss and makes no logits, the rows shown are projected from the hidden states.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,29 +27,31 @@ try:
     from transformers import Trainer, TrainerCallback
 except ImportError as error:
     raise MissingExtraError("hf", "transformers") from error
-_NOTHING_TO_DO = "predlog.compare does it wherever you have the pair"
+_NOTHING_TO_DO = "call predlog.compare where you have the pair"
 _NO_LABELS = (
-    "the model is not given its labels, as with label smoothing, compute_loss_func or a compute_loss of your own: train"
+    "the model does not get the labels, as with label smoothing, compute_loss_func or a compute_loss of your own: train"
     " with a class of PredictionMixin and your trainer, in this order: class MyTrainer(PredictionMixin, YourTrainer)"
 )
-_NO_GRADIENTS = f"the model is given its labels where nothing is learned from them, without gradients: {_NOTHING_TO_DO}"
+_NO_GRADIENTS = (
+    f"the model gets the labels only without gradients, so nothing is learned from them there: {_NOTHING_TO_DO}"
+)
 
 
 class PredictionCallback(TrainerCallback):
     """Record what a model predicts in a `Trainer`, streams `train` and `eval`.
 
-    A step is the number of updates that were made before it, as `state.global_step` has it when it begins; what is
-    recorded of it is its first micro-batch. Of each evaluation during training its first batch is recorded. Each
-    `train()` is an attempt of its own in the run's file, also one that goes on from a checkpoint.
+    The number of a step is that of the updates made before it, as in `state.global_step` when it begins. Of each step
+    that is due, the first micro-batch is recorded, and of each evaluation during training the first batch. Each
+    `train()` is an attempt of its own in the run's file, also one that continues from a checkpoint.
 
     Args:
         directory: Folder of the run; None takes the trainer's `output_dir`.
         every: Record the steps that this divides; None takes `logging_steps`.
-        shift: By how many positions the labels lead the logits; None goes by the model's own loss.
+        shift: By how many positions the labels lead the logits; None reads it from the model's own loss.
         layout: einops patterns, as `compare` takes them.
         ignore_index: The label that marks positions without supervision.
-        recorder: A recorder of your own, whose `every` counts as well, and which you close; without it, one is made
-            when the training begins and closed when it ends.
+        recorder: A recorder of your own, whose `every` applies, too, and which you close; without it, one is made when
+            the training begins and closed when it ends.
         samples: How many samples of a batch to show.
         first: How many supervised tokens to show from the start of a sample.
         last: How many to show from its end.
@@ -121,7 +123,7 @@ class PredictionCallback(TrainerCallback):
             text=text,
             mode=mode,
         )
-        # Refused now, and not when the training begins; a recorder that records nothing has no thread and no file.
+        # Checked now, not when the training begins; a recorder that records nothing has no thread and no file.
         self._make(
             directory, every=1 if every is None else every, decode=None if decode == "trainer" else decode
         ).close()
@@ -148,8 +150,8 @@ class PredictionCallback(TrainerCallback):
     # --- what the trainer calls -----------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        """Begin an attempt."""
-        self._hooks.remove()  # where the training before was interrupted, they are still there
+        """Start an attempt."""
+        self._hooks.remove()  # left from a training that was interrupted
         self._state, self._due = state, self._every or max(int(state.logging_steps), 1)
         if self._given is None:
             self._end()
@@ -164,17 +166,17 @@ class PredictionCallback(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Wait for the first micro-batch of a step that is due."""
-        self._hooks.remove()  # an evaluation that was announced may have been called off
+        self._hooks.remove()  # left from an evaluation that did not take place
         if state.global_step % self._due == 0:
             self._state = state
             self._arm("train")
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        """Wait no longer: another micro-batch is not the first."""
+        """Stop waiting: the next micro-batch is not the first."""
         self._disarm()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        """Wait no longer, or for an evaluation that begins."""
+        """Stop waiting, or wait for an evaluation that begins."""
         self._disarm()
         if control.should_evaluate:
             self._arm("eval")
@@ -185,18 +187,18 @@ class PredictionCallback(TrainerCallback):
             self._arm("eval")
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        """Take the second batch of an evaluation that nobody announced."""
+        """Record the second batch of an evaluation that was not announced."""
         if self._evaluated != state.global_step:
             self._evaluated = state.global_step
             if not self._hooks.are_attached:
                 self._arm("eval")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._disarm()
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **known: Any) -> None:
-        """Wait no longer: it was no evaluation."""
+        """Stop waiting: it was no evaluation."""
         self._disarm()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
@@ -209,14 +211,14 @@ class PredictionCallback(TrainerCallback):
     # --- what the mixin calls -------------------------------------------------------------------------------------
 
     def expect(self, labels: Tensor | None) -> None:
-        """Take the labels of the forward that comes: the model is not given them."""
+        """Keep the labels for the next forward: the model does not get them."""
         if self._hooks.are_attached:
             self._labels = labels
 
     # --- what the hooks call --------------------------------------------------------------------------------------
 
     def _receive(self, forward: Forward) -> bool:
-        """Record a forward, and say whether it was the one waited for; never raises."""
+        """Record a forward, and return whether it was the one waited for; never raise."""
         try:
             return self._record(forward)
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
@@ -227,7 +229,7 @@ class PredictionCallback(TrainerCallback):
         given, is_done = forward.arguments, forward.output is not None
         if self._stream == "train" and not torch.is_grad_enabled():
             self._reason = self._reason or _NO_GRADIENTS
-            return False  # a reference's, or a policy's before it is trained
+            return False  # the forward of a reference model, or of a policy before it is trained
         labels = given.get("shift_labels")
         is_shifted = labels is not None
         if not is_shifted:
@@ -238,7 +240,7 @@ class PredictionCallback(TrainerCallback):
             self._reason = _NO_LABELS if is_done else self._reason
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
-            return False  # there may be logits yet
+            return False  # there may still be logits
         logits = hooks.logits(forward.output, has_loss=has_loss) if is_done else None
         if logits is None or hooks.is_loss_replaced():
             logits = self._projected(forward.hidden)
@@ -247,7 +249,7 @@ class PredictionCallback(TrainerCallback):
             if has_loss and shift not in {None, self._shift}:
                 self._report_once(
                     f"shift={self._shift} was passed, and the loss of {type(self._model).__name__} shifts by {shift}: "
-                    "what is recorded is not what that loss sees, so no finding about it can be trusted"
+                    "what is recorded is not what that loss gets, so findings about it can't be trusted"
                 )
             shift = self._shift
         if shift is None:
@@ -256,7 +258,7 @@ class PredictionCallback(TrainerCallback):
             )
         if logits is not None and shift is not None and self._recorder is not None:
             epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
-            # A recorder of one's own has an `every` that counts as well; else evaluations are recorded at any step.
+            # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
             record = self._recorder.compare_due if self._given is None else self._recorder.compare
             with hooks.as_projected(forward):
                 record(
@@ -267,18 +269,18 @@ class PredictionCallback(TrainerCallback):
         return True
 
     def _projected(self, hidden: Tensor | None) -> Projection | None:
-        """Give what stands in for logits that nobody made; None, and a line that says why, where there is nothing."""
+        """Return a projection in place of logits that were not made; None, which is reported, if there can be none."""
         head = head_of(self._model)
         if isinstance(head, str) or hidden is None:
-            why = head if isinstance(head, str) else "its hidden states are not to be seen"
-            self._report_once(f"{type(self._model).__name__} gives no logits, and {why}: {_NOTHING_TO_DO}")
+            why = head if isinstance(head, str) else "its hidden states are not available"
+            self._report_once(f"{type(self._model).__name__} makes no logits, and {why}: {_NOTHING_TO_DO}")
             return None
         if hooks.is_sharded(head.linear.weight) and not self._is_early:
-            self._is_early = True  # next time while the model is under way, when its weights are here
+            self._is_early = True  # next time during the forward, when the whole weight is here
             return None
         if head.unknown:
             self._report_once(
-                f"{type(self._model).__name__} gives no logits, and what it does to them isn't known "
+                f"{type(self._model).__name__} makes no logits, and what it does to them isn't known "
                 f"({head.unknown}): predictions and ranks are those of its head, and probabilities are left out"
             )
         return head.project(hidden)
@@ -293,7 +295,7 @@ class PredictionCallback(TrainerCallback):
         called = self._called if stream == "train" else self._model
         if torch_state.is_compiled_in_place(called):
             self._report_once(
-                f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}"
+                f"the model was compiled by its `compile()`, so its outputs are not available: {_NOTHING_TO_DO}"
             )
             return
         backbone = getattr(self._model, "base_model", None)
@@ -316,15 +318,15 @@ class PredictionCallback(TrainerCallback):
 
 
 class PredictionMixin:
-    """Tell the callback of the labels, for a trainer that does not give them to its model.
+    """Pass the labels to the callback, for a trainer that does not pass them to its model.
 
-    That is what label smoothing and `compute_loss_func` do: `class MyTrainer(PredictionMixin, Trainer): ...`.
+    Label smoothing and `compute_loss_func` have that effect: `class MyTrainer(PredictionMixin, Trainer): ...`.
     """
 
     callback_handler: Any
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
-        """Give the trainer's own loss."""
+        """Return the trainer's own loss."""
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, PredictionCallback):
                 callback.expect(inputs.get("labels"))

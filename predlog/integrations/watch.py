@@ -1,4 +1,4 @@
-"""Watch a module: what `cross_entropy` is called with inside of its forward is compared, on due steps. Experimental."""
+"""Watch a module: on due steps, the arguments of `cross_entropy` in its forward are compared. Experimental."""
 
 import inspect
 import sys
@@ -20,9 +20,9 @@ from predlog.integrations._watch.step_counter import StepCounter
 from predlog.recorder import default
 from predlog.recorder.recorder import Recorder
 
-# Beyond which a step's calls are taken for something else than streams.
+# Losses of one step; further ones are probably no streams.
 _MOST_CALLS = 64
-_FIX = "call predlog.compare(logits, labels, step) where both are at hand"
+_FIX = "call predlog.compare(logits, labels, step) where you have both"
 
 
 @contextmanager
@@ -37,23 +37,23 @@ def watch(
 ) -> Iterator[None]:
     """Record what `cross_entropy` is called with while `module` is called, in training, on steps that are due.
 
-    Experimental: how it is called may change with any version, and it does not see every loss.
+    Experimental: its arguments may change with any version, and it does not see every loss.
 
     Within the context, each call of the module in training mode with gradients enabled is a step. On a step that is
-    due, the calls of `torch.nn.functional.cross_entropy` and `linear_cross_entropy` inside of it are handed to
-    `compare` as the loss gets them. Nothing of torch's is patched, and nothing is left behind, however it ends.
+    due, the arguments of `torch.nn.functional.cross_entropy` and `linear_cross_entropy` inside of it are passed to
+    `compare`. Nothing of torch's is patched, and nothing remains after the context, however it ends.
 
     Args:
-        module: A model that makes its own loss, or a loss such as `torch.nn.CrossEntropyLoss()`: what has no parameters
-            is taken for a loss.
-        step: The number of the first step, or a callable that gives the number of the step at hand. Of several calls
+        module: A model that makes its own loss, or a loss such as `torch.nn.CrossEntropyLoss()`: a module without
+            parameters is treated as a loss.
+        step: The number of the first step, or a callable that returns the number of the current step. Of several calls
             with the same number the first is recorded.
-        accumulate: How many calls of the module make a step, where `step` is a number; the first is recorded.
+        accumulate: How many calls of the module make a step, if `step` is a number; the first is recorded.
         streams: Names of the losses of one step, in the order of their calls; further ones are not recorded. Left out,
-            the first is "text", as in `compare`, and a model's others are "loss 1", "loss 2" and so on. The calls of a
-            *loss* that has n names make a step n by n.
-        inputs: The parameter of the module's forward that takes the ids which it reads, one for each position of its
-            logits, such as "idx". Left out, it is "input_ids" for Hugging Face's models without an encoder.
+            the first is "text", as in `compare`, and a model's others are "loss 1", "loss 2" and so on. If the module
+            is a *loss* with n names, every n calls make a step.
+        inputs: The parameter of the module's forward that takes the token ids, one for each position of its logits,
+            such as "idx". Left out, it is "input_ids" for Hugging Face's models without an encoder.
         recorder: Left out, the default one, as `predlog.configure` makes it.
 
     Raises:
@@ -62,7 +62,7 @@ def watch(
     watcher = _Watcher(module, StepCounter(module, step, accumulate, streams), inputs, recorder)
     handles = [
         module.register_forward_pre_hook(watcher.enter, with_kwargs=True),
-        # Before those of whoever has watched for longer: who came last leaves first.
+        # Called before the hooks of contexts that were entered earlier: the last one entered is left first.
         module.register_forward_hook(watcher.leave, always_call=True, prepend=True),
     ]
     try:
@@ -75,7 +75,7 @@ def watch(
 
 
 class _Listener(TorchFunctionMode):
-    """One call of the module, on a step that is due: it hands on what a loss is called with, and changes nothing."""
+    """One call of the module on a step that is due: it passes on the arguments of losses, and changes nothing."""
 
     def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int, ids: Tensor | None) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class _Listener(TorchFunctionMode):
         if isinstance(pair, str):
             _report_once(self.recorder, pair, f"{where}: not recorded: {pair}; {_FIX}")
         elif place >= _MOST_CALLS:
-            many = f"of the losses of one step, {_MOST_CALLS} are recorded: name those you want"
+            many = f"only {_MOST_CALLS} losses of one step are recorded: pass streams= to name those you want"
             _report_once(self.recorder, many, f"{where}: {many}")
         else:
             self.recorder.compare(
@@ -119,7 +119,7 @@ class _Listener(TorchFunctionMode):
 
 
 class _Watcher:
-    """What happens when a watched module is called, and when that call has ended."""
+    """The hooks of a watched module: before a call, and after it."""
 
     def __init__(self, module: nn.Module, steps: StepCounter, inputs: str | None, recorder: Recorder | None) -> None:
         self._module = module
@@ -135,15 +135,15 @@ class _Watcher:
         return _inactive, ()
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Listen, if the call that begins is of a step that is due."""
-        # A compiler takes the answer for granted. A module that is not the one watched is a replica, or a copy.
+        """Listen to the call that begins, if its step is due."""
+        # A compiler treats the first answer as a constant. A module other than the watched one is a replica or a copy.
         if is_dynamo_compiling() or module is not self._module:
             return
-        # Nothing is trained without gradients; in a backward something is computed again.
+        # Without gradients nothing is trained; a forward within a backward is a repetition.
         if not module.training or not torch.is_grad_enabled() or is_in_backward():
             return
         self._was_called = True
-        self._stop_listening()  # to a call that was interrupted
+        self._stop_listening()  # of a call that was interrupted
         recorder = default.current_or_none() if self._recorder is None else self._recorder
         if recorder is None:
             return
@@ -157,7 +157,7 @@ class _Watcher:
             recorder.report_failure(None, "text", error)
 
     def leave(self, *_call: Any) -> None:
-        """Stop listening, and say it where there was nothing to hear."""
+        """Stop listening, and report it if no loss was called."""
         if is_dynamo_compiling() or (call := self._stop_listening()) is None:
             return
         if call.compiled != torch_state.count_graphs():
@@ -165,13 +165,13 @@ class _Watcher:
         elif not call.seen and sys.exception() is None:
             _report_once(
                 call.recorder,
-                "nothing heard",
+                "no loss",
                 f"step {call.number}: {self._name} called no cross_entropy that predlog.watch can see: its loss is "
                 f"compiled, fused, written by hand, or made elsewhere; {_FIX}, or watch the module that makes it",
             )
 
     def report_missed_calls(self) -> None:
-        """Say it where there was no call at all."""
+        """Report it if the module was never called."""
         if self._was_called:
             return
         recorder = default.current_or_none() if self._recorder is None else self._recorder
@@ -184,7 +184,7 @@ class _Watcher:
             )
 
     def close(self) -> None:
-        """Stop listening to whatever was interrupted in this thread."""
+        """Stop listening to a call that was interrupted in this thread."""
         self._stop_listening()
 
     @property
@@ -192,7 +192,7 @@ class _Watcher:
         return type(self._module).__name__
 
     def _can_listen(self, recorder: Recorder) -> bool:
-        # Whoever listens is a part of what compiled code is guarded by, and would have it compiled anew.
+        # Compiled code depends on the active modes: a listener would have it compiled again.
         if not self._gave_up and torch_state.has_compiled_parts(self._module):
             self._give_up(recorder, "has parts that torch.compile compiles")
         return not self._gave_up
@@ -202,7 +202,7 @@ class _Watcher:
         _report_once(
             recorder,
             why,
-            f"{self._name} {why}, so predlog.watch leaves it alone from now on; {_FIX}, or watch the loss",
+            f"{self._name} {why}, so predlog.watch records nothing more of it; {_FIX}, or watch the loss",
         )
 
     def _listen(self, call: _Listener) -> None:
@@ -216,7 +216,7 @@ class _Watcher:
         return call
 
     def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-        """Give the ids that the model is called with, if they are known and are ids."""
+        """Return the token ids that the model is called with; None if they are not known, or are no ids."""
         name = _usual_inputs(self._module) if self._inputs is None else self._inputs
         if name is None:
             return None
@@ -244,12 +244,12 @@ class _Watcher:
 
 
 def _inactive() -> _Watcher:
-    nobody = nn.Module()
-    return _Watcher(nobody, StepCounter(nobody, 0, 1, None), None, None)
+    empty = nn.Module()
+    return _Watcher(empty, StepCounter(empty, 0, 1, None), None, None)
 
 
 def _usual_inputs(module: nn.Module) -> str | None:
-    """Name the parameter that takes what is read at each position, where the model's own configuration tells."""
+    """Return the parameter that takes the ids, if the model's own configuration shows it."""
     while isinstance(inner := getattr(module, "module", None), nn.Module):  # of a wrapper such as DDP
         module = inner
     config = getattr(module, "config", None)

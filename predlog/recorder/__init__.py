@@ -1,1 +1,1 @@
-"""The recorder: what runs in the training thread, the worker behind it, and the accounts of both."""
+"""The recorder: what runs in the training thread, the worker thread, and the counts of both."""

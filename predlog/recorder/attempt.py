@@ -1,4 +1,4 @@
-"""One attempt, as each start of a run is called: what its lines have in common, and its first and its last line."""
+"""One attempt, which is one start of a run: what its lines have in common, and its first and its last line."""
 
 import os
 import platform
@@ -42,7 +42,7 @@ class Attempt:
         }
 
     def run_event(self, at: float, stats: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the attempt's first line, or, with the counts of what became of it, its last."""
+        """Return the attempt's first line, or, with the final counts, its last."""
         fields = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -55,7 +55,7 @@ class Attempt:
         return self.event("predlog.run", "info", at, fields)
 
     def number(self, event: Event) -> None:
-        """Give an event that goes to the sinks the next number of the attempt's lines."""
+        """Set the sequence number of an event that goes to the sinks."""
         event["seq"] = self._seq
         self._seq += 1
 
@@ -63,5 +63,5 @@ class Attempt:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # run from its sources
+    except PackageNotFoundError:  # not installed, but run from its sources
         return "unknown"

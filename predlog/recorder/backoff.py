@@ -1,4 +1,4 @@
-"""When something that fails again and again is tried next."""
+"""When a sink that keeps failing is tried next."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ _SHORTEST, _LONGEST = 1.0, 60.0
 
 
 class Backoff:
-    """Five failures in a row, and a rest of one second begins; each further one doubles it, up to a minute."""
+    """After five failures in a row, wait for one second; after each further one twice as long, up to a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,19 +22,19 @@ class Backoff:
         return self._failures
 
     def may_try(self) -> bool:
-        """Say whether it is time to try."""
+        """Return whether the wait is over."""
         return self._until is None or self._clock() >= self._until
 
     def skip_wait(self) -> None:
-        """Let the next try be now."""
+        """End the wait now."""
         self._until = None
 
     def record_success(self) -> None:
-        """Begin anew: it has worked."""
+        """Start counting from zero."""
         self._failures, self._length, self._until = 0, _SHORTEST, None
 
     def record_failure(self) -> float:
-        """Count a failure; give the seconds of the rest that begins with it, 0 where none does."""
+        """Count a failure; return the seconds to wait from now on, 0 before the fifth."""
         self._failures += 1
         if self._failures < _PATIENCE:
             return 0.0

@@ -17,7 +17,7 @@ from predlog.recorder.recorder import Recorder
 from predlog.records.schema import Comparison
 
 _default: Recorder | None = None
-# The default recorder's, kept here as well: the gate asks for nothing else. Without a recorder every step is due.
+# A copy of the default recorder's, for the check in `compare`. Without a recorder every step is due.
 _every = 1
 _notices = Notices()
 # Of several threads that use the default recorder first, at once, one makes it.
@@ -64,7 +64,7 @@ def compare(
     Raises:
         PredlogError: Only if the default recorder was made with `strict`.
     """
-    # The same gate as the recorder's, without a second call.
+    # The same check as in `Recorder.compare`, without a second call.
     if is_dynamo_compiling() or (type(step) is int and step % _every):
         return None
     recorder = _default
@@ -175,14 +175,14 @@ def close(timeout: float = 5.0) -> bool:
 
 
 def current() -> Recorder:
-    """Return the default recorder; make it from the environment if nobody has configured one."""
+    """Return the default recorder; make it from the environment if none is configured."""
     global _default, _every
     if _default is not None:
         return _default
     with _making.lock:
         if _default is None:
             made = Recorder(**settings.from_environment(_notices))
-            # The lock lets its own thread in again: a signal's handler may have made one meanwhile.
+            # The lock is re-entrant: a signal handler in this thread may have made one meanwhile.
             if _default is None:
                 _default, _every = made, made.gate.every
         return _default

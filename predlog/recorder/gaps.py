@@ -1,11 +1,11 @@
-"""What was captured and is in no file, until a gap record says so."""
+"""Counts of comparisons that were captured and not written, until a gap record reports them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Comparisons lost for one reason, in the fields of a gap record."""
+    """Comparisons that are missing for one reason, in the fields of a gap record."""
 
     count: int
     reason: str
@@ -16,8 +16,8 @@ class Missing:
 class MissingCounts:
     """Counts of what is missing, by reason, added to from any thread and taken by the worker.
 
-    Holds one entry a reason, however many are lost. Each entry only ever grows, and `take` reports what came
-    since it last looked, so no addition is missed and no lock can be held where a signal strikes.
+    There is one entry per reason, however many comparisons are missing. An entry only grows, and `take` returns what
+    was added since the last call. So no addition is missed, and no lock is held when a signal arrives.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class MissingCounts:
         return not self._is_taken
 
     def add(self, count: int, reason: str, first_step: int, last_step: int) -> None:
-        """Count comparisons that were lost at these steps."""
+        """Count comparisons that are missing at these steps."""
         self._tallies.setdefault(reason, _Tally()).add(count, first_step, last_step)
         self._is_taken = False
 
     def take(self) -> list[Missing]:
-        """Give what was lost since the last call, one entry a reason."""
+        """Return what was added since the last call, one entry per reason."""
         missing = []
         self._is_taken = True
         for reason, tally in list(self._tallies.items()):

@@ -9,12 +9,12 @@ from predlog._runtime import rank
 from predlog._runtime.notices import Notices
 from predlog.errors import PairError
 
-# Names of streams, after which the oldest are forgotten: some programs make a new one for each step.
+# Names of streams that are remembered; older ones are forgotten, since some programs make a new name for each step.
 MOST_NAMES = 1024
 
 
 class Gate:
-    """Answer whether a step, a stream and this process are recorded.
+    """Decide whether a step, a stream and this process are recorded.
 
     Args:
         every: Record the steps that this divides.
@@ -54,7 +54,10 @@ class Gate:
         if self._is_off or not self._is_mine():
             return False
         if self.is_closed:
-            self._notices.report("closed", "compare was called after close, and records nothing; configure again")
+            self._notices.report(
+                "closed",
+                "compare was called after close and records nothing; call predlog.configure or make a new Recorder",
+            )
             return False
         match self._ranks:
             case "all":
@@ -76,10 +79,10 @@ class Gate:
     def claim(self, stream: str, step: int) -> Iterator[bool]:
         """Yield whether the caller may record this stream and step: of several threads, such as replicas, one may.
 
-        Whoever records the pair calls `recorded` within the context; a pair that was refused gives up its claim.
+        The caller that records the pair calls `recorded` within the context. A refused pair loses its claim.
         """
         claim = object()
-        # `setdefault` is one step of the interpreter.
+        # `setdefault` is atomic: one step of the interpreter.
         if self._latest.get(stream) == step or self._claims.setdefault((stream, step), claim) is not claim:
             yield False
             return

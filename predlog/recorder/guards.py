@@ -1,4 +1,4 @@
-"""Around each of the user's processors: what it raises is told with its name, and ends nothing else."""
+"""A guard around each of the user's processors: its failure is reported with its name, and ends nothing else."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -10,14 +10,14 @@ from predlog.errors import PredlogError, located
 
 
 class ProcessorError(PredlogError):
-    """A user's processor failed; its arguments are who, and what it did."""
+    """A user's processor failed; the arguments are its name, and what happened."""
 
     def __str__(self) -> str:
         return " ".join(self.args)
 
 
 def named(processor: Processor) -> Processor:
-    """Let errors of a user's processor carry its name, and catch the one that forgets to return the event."""
+    """Return the processor with its name in all its errors; one that does not return the event is an error, too."""
     who = f"processor {name_of(processor)}"
 
     def call(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -35,5 +35,5 @@ def named(processor: Processor) -> Processor:
 
 
 def name_of(processor: Any) -> str:
-    """Give the name that a processor or sink is told of by."""
+    """Return the name by which a processor or sink is reported."""
     return getattr(processor, "__name__", type(processor).__name__)

@@ -1,7 +1,7 @@
-"""The way of events into one sink: it takes nothing else down with it, and is told what it lacks.
+"""Events are written to one sink: its failures affect no other sink, and it gets a record of what it missed.
 
-A sink that fails again and again rests, and is tried again. What it did not take is not forgotten: the attempt's first
-line and findings are kept for it, and comparisons are counted, until a gap record in the sink itself says so.
+A sink that keeps failing is paused and tried again. What it missed is not forgotten: the attempt's first line and the
+findings are kept for it, and comparisons are counted, until a gap record in the sink reports how many are missing.
 """
 
 import os
@@ -25,14 +25,14 @@ from predlog.sinks import JSONL, Console
 
 # Findings that are kept for a sink, one for each stream, code and group of codebooks.
 _MOST_FINDINGS = 256
-# Structlog's processors may look at the logger: it is one that does nothing.
+# Sinks are structlog processors, which may use the logger: this one does nothing.
 _LOGGER: Final = structlog.ReturnLogger()
 
 
 class Outlet:
-    """One sink, how many comparisons it took and did not take, and what it is owed.
+    """One sink, how many comparisons were written to it and how many failed, and what it missed.
 
-    One thread at a time calls `take`, `settle` and `finish`, which never raise; the others may be called from any.
+    One thread at a time calls `write`, `settle` and `finish`, which never raise; any thread may call the others.
     """
 
     def __init__(self, sink: Processor, notices: Notices) -> None:
@@ -51,13 +51,13 @@ class Outlet:
         self._missing = MissingCounts()
 
     def write(self, event: Event) -> bool:
-        """Give the sink an event, and with it what it is owed; False where it did not take it.
+        """Write an event, and what the sink missed before; return False if the sink failed.
 
-        A gap comes behind the first event that is taken again: there may be room for it where there is none for more.
+        A gap record is written after the first event that succeeds: a full disk may have room for the small gap only.
         """
         self._latest = event
         is_comparison = event["event"] == "predlog.comparison"
-        if event["event"] == "predlog.run" and event["stats"] is not None:  # the last: nothing is to come behind it
+        if event["event"] == "predlog.run" and event["stats"] is not None:  # the last line: nothing may come after it
             self._backoff.skip_wait()
             self._write_missed()
         if self._backoff.may_try() and self._write_header() and self._call_sink(event):
@@ -72,7 +72,7 @@ class Outlet:
         return False
 
     def miss(self, event: Event, why: str) -> None:
-        """Note that the sink does not get an event: it is told so, or gets it later."""
+        """Remember that the sink did not get an event: it gets a gap record, or the event later."""
         match event["event"]:
             case "predlog.comparison":
                 self._missing.add(1, why, event["step"], event["step"])
@@ -82,29 +82,29 @@ class Outlet:
                 self._header = event
 
     def _forget_older(self, finding: Event) -> None:
-        """Owe nothing older about what the sink was told of now; what is newer is still to come."""
-        owed = self._findings.get(_topic(finding))
-        if owed is not None and owed["timestamp"] <= finding["timestamp"]:
+        """Forget the missed finding that is older than one that was written; a newer one is still to be written."""
+        missed = self._findings.get(_topic(finding))
+        if missed is not None and missed["timestamp"] <= finding["timestamp"]:
             self._findings.pop(_topic(finding), None)
 
     def add_missing(self, missing: Missing) -> None:
-        """Note what was lost on the way to every sink."""
+        """Count what is missing in every sink."""
         self._missing.add(missing.count, missing.reason, missing.first_step, missing.last_step)
 
     def settle(self) -> None:
-        """Give the sink what it is owed, and make what is written durable."""
+        """Write what the sink missed, and make what is written durable."""
         if self._backoff.may_try():
             self._write_missed()
         self._call_method("flush")
 
     def finish(self) -> None:
-        """Give the sink what it is owed, whether it rests or not, and close it."""
+        """Write what the sink missed, even if it is paused, and close it."""
         self._backoff.skip_wait()
         self._write_missed()
         self._call_method("close")
 
     def last_attempt(self) -> int:
-        """Give the newest attempt in the sink's file; 0 where it has none, or none that can be read."""
+        """Return the newest attempt in the sink's file; 0 if there is none, or none that can be read."""
         try:
             return self._sink.last_attempt() if isinstance(self._sink, JSONL) else 0
         except OSError as error:
@@ -125,7 +125,7 @@ class Outlet:
         return self._header is None
 
     def _write_gaps_and_findings(self, like: Event) -> None:
-        """Give the gaps and findings that are owed, as far as the sink takes them."""
+        """Write the gap records and the missed findings until the sink fails."""
         missing = self._missing.take()
         while missing:
             if not self._call_sink(_gap(like, missing[0])):
@@ -134,7 +134,7 @@ class Outlet:
                 return
             del missing[0]
         for topic in list(self._findings):
-            # Another thread may put a newer one in its place meanwhile.
+            # Another thread may replace it by a newer one meanwhile.
             finding = self._findings.pop(topic)
             if not self._call_sink(finding):
                 self._findings.setdefault(topic, finding)
@@ -145,7 +145,7 @@ class Outlet:
         try:
             self._sink(_LOGGER, event["level"], event if self._is_ours else _copied(event))
         except structlog.DropEvent:
-            pass  # it took the event; structlog's own LogCapture ends like that
+            pass  # it has the event; structlog's own LogCapture ends like that
         except NotDurableError as error:
             self._notices.report(f"sync {self.name}", str(error), error)
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
@@ -157,14 +157,14 @@ class Outlet:
         return True
 
     def _count_failure(self, error: BaseException) -> None:
-        if not self._backoff.failures:  # one reason for all that is missing until it works again
+        if not self._backoff.failures:  # one reason for all events that are missing until it works again
             self._reason = f"{self.name} failed: {_kind(error)}"
         rest = self._backoff.record_failure()
-        again = f"; {self._backoff.failures} times in a row, so it rests for {rest:g} s" if rest else ""
+        again = f"; {self._backoff.failures} times in a row, so it is tried again in {rest:g} s" if rest else ""
         self._notices.report(f"sink {self.name}", f"{self.name} failed: {self._in_words(error)}{again}", error)
 
     def _in_words(self, error: BaseException) -> str:
-        # Where in predlog's own sinks a disk is full helps nobody.
+        # Which line of predlog's own sinks found that a disk is full helps nobody.
         return described(error) if self._is_ours else f"{described(error)}, at {raised_at(error)}"
 
     def _report_recovery(self) -> None:
@@ -175,7 +175,7 @@ class Outlet:
         self._backoff.record_success()
 
     def _call_method(self, method: str) -> None:
-        """Call one of the methods that a sink may have: flush, close."""
+        """Call a method that a sink may have: flush or close."""
         try:
             getattr(self._sink, method, lambda: None)()
         except BaseException as error:  # noqa: BLE001 - as above
@@ -183,7 +183,7 @@ class Outlet:
 
 
 def _topic(event: Event) -> tuple[Any, ...]:
-    """Give what a finding is about: of several, the latest counts."""
+    """Return what a finding is about: of several about the same, the latest is kept."""
     return event["stream"], event["code"], event["codebook"], str(event["evidence"].get("codebooks"))
 
 
@@ -195,14 +195,14 @@ def _gap(like: Mapping[str, Any], missing: Missing) -> Event:
 
 
 def _kind(error: BaseException) -> str:
-    """Name the kind of an error: what differs from time to time would make a gap record each."""
+    """Return the kind of an error, without details: each reason of its own would make a gap record of its own."""
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     return type(error).__name__
 
 
 def _copied(value: Any) -> Any:
-    """Copy an event: a foreign sink may change what it gets, and others get the same."""
+    """Return a copy of an event: a foreign sink may change it, and other sinks get the same event."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -211,7 +211,7 @@ def _copied(value: Any) -> Any:
 
 
 class QueuedOutlet:
-    """The way to one sink, for events of which at most `bound` wait; the newest is dropped where there are more."""
+    """A sink with a thread and a queue of at most `bound` events; if the queue is full, the newest event is dropped."""
 
     def __init__(self, outlet: Outlet, notices: Notices, *, bound: int) -> None:
         self.outlet = outlet
@@ -223,14 +223,14 @@ class QueuedOutlet:
         )
 
     def start(self) -> None:
-        """Start the thread, if that is possible now; each event tries again."""
+        """Start the thread, if that is possible now; otherwise each event tries again."""
         with suppress(NoThreadError):
             self._worker.start()
 
     def submit(self, event: Event) -> None:
-        """Hand over an event, and return at once."""
+        """Queue an event, and return at once."""
         try:
-            # A copy, because each sink counts its lines in its own.
+            # A copy, because each sink numbers its own lines.
             accepted, why = self._worker.submit(Checked(event)), f"{self.outlet.name} is too slow"
         except NoThreadError as error:
             accepted, why = False, f"no thread for {self.outlet.name}"
@@ -239,19 +239,19 @@ class QueuedOutlet:
             if not accepted:
                 self._notices.note(
                     f"slow {self.outlet.name}",
-                    f"{self.outlet.name} is slower than what comes: {self._bound} events wait for it, so the next are "
-                    "dropped there, and nowhere else",
+                    f"{self.outlet.name} is too slow: {self._bound} events wait for it, so the next are dropped there,"
+                    " and nowhere else; a larger `every` helps",
                 )
         if not accepted:
             self.dropped += event["event"] == "predlog.comparison"
             self.outlet.miss(event, why)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until the sink has all that was handed over; False where `timeout` seconds passed first."""
+        """Wait until the sink has all that was queued; return False if that takes over `timeout` seconds."""
         return self._worker.flush(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Refuse what comes, finish what is queued; False where that took over `timeout` seconds."""
+        """Refuse new events, write what is queued; return False if that takes over `timeout` seconds."""
         return self._worker.close(timeout)
 
     def _write(self, event: Event) -> None:

@@ -1,7 +1,7 @@
-"""The worker's side: captured pairs → events and findings → the user's processors → the sinks.
+"""What the worker does: captured pairs → events and findings → the user's processors → the sinks.
 
-A private structlog logger does the passing on. It takes nothing from the host's structlog configuration and
-leaves nothing there. Whatever fails costs the event that it failed on, is said, and is counted.
+A private structlog logger calls the processors. It reads nothing from the program's structlog configuration and changes
+nothing in it. A failure loses the event that it happened with, is reported, and is counted.
 """
 
 import time
@@ -29,10 +29,10 @@ from predlog.records.schema import Checked, Event, Finding
 
 
 class Pipeline:
-    """Turn submissions into events and see them through; only the worker thread calls it, and it never raises.
+    """Turn submissions into events and write them; only the worker thread calls it, and it never raises.
 
-    The run's file is written here, before all else; every other sink has a thread of its own. `sinks` gives both when
-    the first event comes.
+    The run's file is written here, first; every other sink has a thread of its own. `sinks` returns the file and the
+    other sinks when the first pair arrives.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Pipeline:
         self._logger: Any = None
 
     def open(self) -> None:
-        """Make the sinks, and start their threads: before the worker, in a thread that compares.
+        """Make the sinks and start their threads, in the thread that compares first, before the worker starts.
 
-        Not sooner, because only with the first pair does the process group, and with it the rank, stand; and not in the
-        worker, because the interpreter starts no more threads at its end, when that may be still to come.
+        Not earlier, because the process group, and with it the rank, may not exist before the first pair. Not in the
+        worker, because an interpreter that is ending starts no more threads, and the worker may get that far only then.
         """
         if self._open:
             return
@@ -84,7 +84,7 @@ class Pipeline:
         return self._open["sinks"][1] if self._open else []
 
     def work(self, item: Submission | Refusal) -> None:
-        """See a submission or a refusal through to the sinks."""
+        """Process a submission or a refusal, and write its events to the sinks."""
         if isinstance(item, Refusal):
             self._catch_failure(item, self._refuse, item)
             self._report_findings(item)
@@ -92,7 +92,7 @@ class Pipeline:
             self._record(item)
 
     def _record(self, submission: Submission) -> None:
-        """Emit every comparison and what is found in them; resolve the future with those that were written."""
+        """Write all comparisons and the findings in them; resolve the future with those that were written."""
         recorded: list[Event] = []
         facts: list[Facts] = []
         counted_before = self._accounts.counted
@@ -106,7 +106,7 @@ class Pipeline:
                     recorded.append(event)
             self._catch_failure(submission, self._find, submission, facts)
             self._report_findings(submission)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must go on
             uncounted = submission.capture.sizes.count - (self._accounts.counted - counted_before)
             self._accounts.failed += uncounted
             if uncounted:
@@ -118,7 +118,7 @@ class Pipeline:
             self._resolve(submission, recorded)
 
     def _catch_failure(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
-        """Look for findings: a failure there costs the finding, not the records."""
+        """Look for findings: a failure there loses the finding, not the records."""
         try:
             find(*arguments)
         except BaseException as error:  # noqa: BLE001 - a user's processor may raise anything
@@ -136,7 +136,7 @@ class Pipeline:
         self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence)
 
     def _report_findings(self, item: Submission | Refusal) -> None:
-        """Tell what was found or is gone, and has not been told; what a processor refused comes again."""
+        """Report findings that are open or gone and not yet reported; if a processor fails, they are reported again."""
         for found in self._judge.unreported:
             self._catch_failure(item, self._report_finding, found, item.at)
 
@@ -167,7 +167,7 @@ class Pipeline:
             self._file.settle()
 
     def finish(self) -> None:
-        """Write the last line of the attempt, and close the sinks, those with a thread of their own there."""
+        """Write the last line of the attempt, and close the sinks, those with a thread in their own thread."""
         if self._attempt is not None:
             self._share_missing()
             self._send_run(self._attempt, time.time(), dict(self._accounts.stats()))
@@ -176,19 +176,19 @@ class Pipeline:
         self.close_outlets(0.0)
 
     def flush_outlets(self, timeout: float) -> bool:
-        """Wait until every sink has what was handed to it; False where that takes longer. Any thread may call it."""
+        """Wait until every sink has what is queued; return False after `timeout` seconds. Any thread may call it."""
         deadline = time.monotonic() + timeout
         done = [one.flush(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
     def close_outlets(self, timeout: float) -> bool:
-        """Close the sinks that have a thread; False where one takes longer than that. Any thread may call it."""
+        """Close the sinks that have a thread; return False after `timeout` seconds. Any thread may call it."""
         deadline = time.monotonic() + timeout
         done = [one.close(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
     def _share_missing(self) -> None:
-        """Let every sink know what was lost on the way to all of them."""
+        """Pass to every sink what is missing in all of them."""
         for missing in self._missing.take() if self._attempt is not None else ():
             for outlet in self._outlets:
                 outlet.add_missing(missing)
@@ -198,7 +198,7 @@ class Pipeline:
         return [*([self._file] if self._file is not None else []), *(one.outlet for one in self._queued)]
 
     def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Event | None:
-        """Send a comparison to the sinks, and give the event, where the file has it, or there is no file."""
+        """Write a comparison; return the event if the file has it, or if there is no file."""
         step, stream = submission.step, submission.stream
         fields |= {"step": step, "stream": stream, "context": dict(submission.context)}
         try:
@@ -208,7 +208,7 @@ class Pipeline:
             who, why = (
                 error.args
                 if isinstance(error, ProcessorError)
-                else ("the event", f"is none any more: {located(error)}")
+                else ("the event", f"is no record after the processors: {located(error)}")
             )
             self._missing.add(1, f"{who} failed", step, step)
             self._share_missing()
@@ -222,7 +222,7 @@ class Pipeline:
         return reached if is_written else None
 
     def _deliver(self, event: Event) -> bool:
-        """Give an event to every sink; False where the run's file did not take it."""
+        """Write an event to every sink; return False if the run's file failed."""
         if self._attempt is not None:
             self._attempt.number(event)
         is_written = self._file is None or self._file.write(event)
@@ -244,7 +244,7 @@ class Pipeline:
         self._send_run(self._attempt, at, None)
 
     def _send_run(self, attempt: Attempt, at: float, stats: dict[str, Any] | None) -> None:
-        """Send the attempt's first line, or, with what became of it, its last."""
+        """Write the attempt's first line, or, with the final counts, its last."""
         try:
             reached = self._send(attempt.run_event(at, stats))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
@@ -261,14 +261,14 @@ class Pipeline:
         return self._attempt.event(name, level, at, fields)
 
     def _send(self, event: dict[str, Any]) -> Checked | None:
-        """Send an event through the processors, and return what came out; None if one dropped it."""
+        """Pass an event through the processors, and return the result; None if one dropped it."""
         reached: Checked | None = getattr(self._logger, event["level"])(**event)
         return reached
 
     def _conform(
         self, _logger: Any, _name: str, event: MutableMapping[str, Any]
     ) -> tuple[tuple[Checked], dict[str, Any]]:
-        """Check what the user's processors made of the event, and let structlog's logger return it."""
+        """Check the event after the user's processors, and have structlog's logger return it."""
         conformed = Checked(codec.conform(event))
         if self._has_user_processors:
             codec.from_event(conformed)
@@ -276,7 +276,7 @@ class Pipeline:
 
 
 def _withheld(event: dict[str, Any]) -> dict[str, Any]:
-    """Give a finding without its words: a processor was to change them, and has dropped it or failed."""
+    """Return a finding without its message, which a processor was to change but dropped, or failed on."""
     return {**event, "message": f"{event['code']}: a processor dropped its words, or failed", "evidence": {}}
 
 

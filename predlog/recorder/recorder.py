@@ -1,4 +1,4 @@
-"""The recorder: what a training loop calls, and the owner of all that is behind it."""
+"""The recorder: what a training loop calls; it owns the worker, the sinks and the counts."""
 
 import os
 import time
@@ -45,7 +45,7 @@ class Recorder:
         decode: A tokenizer, or a callable from one id to its text, or one of these for each stream:
             {"text": tokenizer}. One alone is used for streams without codebooks. Tokenizers are copied here and now.
         special_tokens: Which ids pad, end and begin a text: a tokenizer, or {"pad": 0, "eos": 2, "bos": 1}, or one of
-            these for each stream. Left out, it is what the tokenizer in `decode` says.
+            these for each stream. Left out, they are those of the tokenizer in `decode`.
         codebooks: How many codebooks of a sample to show, counted from the first.
         accuracy: Count the matches over all supervised tokens of the samples shown, too.
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
@@ -54,9 +54,9 @@ class Recorder:
         ignore: Codes of findings that are not to be looked for.
         queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
             have threads of their own; the next is dropped and counted.
-        strict: Raise the first failure instead of saying it on stderr. For tests.
+        strict: Raise the first failure instead of reporting it on stderr. For tests.
         durable_every: Seconds of writing after which lines are made safe against a power cut.
-        text: Keep what tokens read; False keeps their ids only, and `decode` tells the special tokens at most.
+        text: Keep the texts of tokens; False keeps their ids only, and uses `decode` for the special tokens alone.
         mode: The permissions that the file has at most, such as 0o600; None leaves them to the umask.
 
     Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
@@ -153,7 +153,7 @@ class Recorder:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong with the pairs now: what was found and is not gone, oldest first.
+        """The findings that are open now, oldest first.
 
         Pairs are judged in predlog's own thread: `flush` waits until all that was compared is judged.
         """
@@ -184,8 +184,8 @@ class Recorder:
         Raises:
             PredlogError: Only a recorder with `strict` raises.
         """
-        # Asked first, and in this form, because a compiler takes the answer for granted; after the question for the
-        # step it would compile anew for steps that are due and for those that are not.
+        # First, and in this form, because a compiler treats the answer as a constant; if the step were checked before,
+        # it would compile once for steps that are due and once for those that are not.
         if is_dynamo_compiling() or (type(step) is int and step % self._every):
             return None
         how = {"layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index}
@@ -254,9 +254,9 @@ class Recorder:
     def stats(self) -> Stats:
         """Return the counts of comparisons: submitted = written + filtered + dropped + failed + pending, at any moment.
 
-        Written to the run's file or, without one, passed to the sinks; filtered by a processor; dropped for want of
-        room; failed in a processor or the file; pending on their way. `sinks` has the same for every sink by its name,
-        and `refused` counts the pairs that could not be captured.
+        Written to the run's file or, without one, passed to the sinks; filtered by a processor; dropped because a queue
+        was full; failed in a processor or the file; pending in a queue. `sinks` has the same for every sink by its
+        name, and `refused` counts the pairs that could not be captured.
         """
         return self._accounts.stats()
 
@@ -268,7 +268,7 @@ class Recorder:
     ) -> None:
         if error is None:
             self.close()
-        else:  # it is the one to be seen, not what went wrong in a strict recorder on the way out
+        else:  # the user is to see this error, not one that a strict recorder raises when it closes
             self._close(DEADLINE)
 
     def _attempt(
@@ -310,12 +310,12 @@ class Recorder:
 
     def _close(self, timeout: float) -> bool:
         if not self._worker.is_mine():
-            return True  # a fork's copy: what it holds is for the parent to report
+            return True  # a fork's copy: the parent reports what it holds
         is_first = not self.gate.is_closed
         self.gate.is_closed = True
         deadline = time.monotonic() + timeout
         try:
-            # The worker's last act is to tell the sinks that have a thread to finish.
+            # At its end the worker tells the sinks that have a thread to finish.
             done = self._worker.close(timeout) and self._pipeline.close_outlets(deadline - time.monotonic())
         except (KeyboardInterrupt, SystemExit):
             self._report_missing("closing was interrupted: ")

@@ -1,4 +1,4 @@
-"""What a recorder was asked for, checked once."""
+"""The arguments of a recorder, checked once."""
 
 import difflib
 import os
@@ -45,7 +45,7 @@ class Settings:
             if type(value) is not int or value < least:
                 raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
         if self.first + self.last == 0:
-            raise SettingError("first=0 and last=0 show no token: give at least one of them")
+            raise SettingError("first=0 and last=0 show no token: pass a number above 0 for one of them")
         if self.ranks not in (0, "local", "all") or isinstance(self.ranks, bool):
             raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
         if type(self.durable_every) not in {int, float} or not self.durable_every >= 0:
@@ -117,7 +117,7 @@ def is_disabled() -> bool:
 
 
 def from_environment(notices: Notices) -> dict[str, Any]:
-    """Return a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; report senseless ones."""
+    """Return a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; report invalid values."""
     arguments: dict[str, Any] = {"console": _flag("PREDLOG_CONSOLE", otherwise=True)}
     if directory := os.environ.get("PREDLOG_DIR"):
         arguments["directory"] = directory
@@ -125,7 +125,7 @@ def from_environment(notices: Notices) -> dict[str, Any]:
         if every.isdecimal() and len(every) < 19 and int(every):
             arguments["every"] = int(every)
         else:
-            notices.report("environment", f"PREDLOG_EVERY={every[:40]!r} is no positive number and is passed over")
+            notices.report("environment", f"PREDLOG_EVERY={every[:40]!r} is no positive number and is ignored")
     return arguments
 
 
@@ -147,7 +147,7 @@ def decoding(decode: Any, notices: Notices) -> list[Processor]:
 def special_tokens(given: Any, decode: Any, notices: Notices) -> PerStream[SpecialTokens]:
     """Return the special tokens of each stream: those given, else those that the decoder knows.
 
-    Nobody asked for the latter, so it is no error if a tokenizer raises when it is asked; it is reported once.
+    The user did not ask for the latter, so a tokenizer that raises is no error; it is reported once.
     """
     if given is not None:
         return per_stream(given, read_special_tokens)

@@ -1,4 +1,4 @@
-"""What became of every comparison: submitted = written + filtered + dropped + failed + pending."""
+"""The counts of comparisons: submitted = written + filtered + dropped + failed + pending."""
 
 from collections.abc import Mapping
 from typing import TypedDict
@@ -7,7 +7,7 @@ from predlog.recorder.outlet import Outlet, QueuedOutlet
 
 
 class Counts(TypedDict):
-    """Comparisons, on their way to one sink."""
+    """Counts of the comparisons for one sink."""
 
     submitted: int
     written: int
@@ -18,7 +18,7 @@ class Counts(TypedDict):
 
 
 class Stats(Counts):
-    """The counts of the run's file, or, without one, of what was given to the sinks; and those of every sink."""
+    """The counts of the run's file, or, without one, of what was passed to the sinks; and those of every sink."""
 
     refused: int
     sinks: dict[str, Counts]
@@ -27,8 +27,8 @@ class Stats(Counts):
 class Accounts:
     """Counts of comparisons, each kept where it happens: by the threads that compare, the worker, and each sink.
 
-    None is ever added to by two threads at once, but for the first three: those are added to in one step of the
-    interpreter, within which neither another thread nor a signal's handler runs.
+    Only the first three are added to by several threads: each addition is one step of the interpreter, within which
+    neither another thread nor a signal handler runs.
     """
 
     def __init__(self) -> None:
@@ -43,11 +43,11 @@ class Accounts:
 
     @property
     def counted(self) -> int:
-        """How many the worker is done with."""
+        """How many comparisons the worker has finished."""
         return self.filtered + self.failed + self.passed
 
     def stats(self) -> Stats:
-        """Give all counts of this moment."""
+        """Return all counts as they are now."""
         sinks = {} if self.file is None else {self.file.name: self._of(self.file)}
         for one in self.queued:
             name, number = one.outlet.name, 2
@@ -58,7 +58,7 @@ class Accounts:
         return {**whole, "refused": self.refused, "sinks": sinks}
 
     def _of(self, outlet: Outlet | None, dropped: int = 0) -> Counts:
-        # What is submitted is read last: what it is made of can't be more by then.
+        # `submitted` is read last, so that it is never less than the sum of the others.
         written = self.passed if outlet is None else outlet.written
         failed = self.failed + (0 if outlet is None else outlet.failed)
         filtered = self.filtered

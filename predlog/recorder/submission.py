@@ -25,7 +25,7 @@ _DEEPEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A captured pair on its way, and the future that waits for its records."""
+    """A captured pair for the worker, and the future of its records."""
 
     capture: Capture
     step: int
@@ -36,7 +36,7 @@ class Submission:
 
 
 class Recorded(Future[tuple[Comparison, ...]]):
-    """A standard future of the records that reached the sinks; typed when somebody asks, which few do."""
+    """A standard future of the records that reached the sinks; they are typed only when `result` is called."""
 
     def result(self, timeout: float | None = None) -> tuple[Comparison, ...]:
         """Wait for the records, and return them."""
@@ -50,7 +50,7 @@ class Recorded(Future[tuple[Comparison, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A pair that could not be captured, and the finding that says why."""
+    """A pair that could not be captured, and the finding that reports why."""
 
     code: str
     message: str
@@ -61,7 +61,7 @@ class Refusal:
 
 
 class Submitter:
-    """Pass captured pairs to the worker without waiting for it, and count those that find no room."""
+    """Pass captured pairs to the worker without waiting for it, and count those that are dropped."""
 
     def __init__(
         self, worker: "Worker[Submission | Refusal]", accounts: Accounts, missing: MissingCounts, notices: Notices
@@ -85,12 +85,12 @@ class Submitter:
                 count,
                 step,
                 "no slot free",
-                f"{where}: the device is too far behind, or the worker: everything that may be on its way to the host"
-                " is, so this pair is dropped; a larger `every` helps",
+                f"{where}: all slots for copies to the host are in use, because the device or the worker is too slow,"
+                " so this pair is dropped; a larger `every` helps",
             )
             return None
         future = Recorded()
-        future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
+        future.set_running_or_notify_cancel()  # a pair that is captured can't be cancelled
         try:
             accepted = self._worker.submit(Submission(captured, step, stream, values, at, future))
         except NoThreadError:
@@ -111,7 +111,7 @@ class Submitter:
         return None
 
     def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
-        """Queue that a pair could not be captured, for the finding that tells why."""
+        """Queue that a pair could not be captured, for the finding that reports why."""
         self._accounts.refused += 1
         self._notices.trace(f"refused at {raised_at(error)}", error)
         self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
@@ -121,8 +121,8 @@ class Submitter:
         for problem, error in problems:
             self._notices.report(
                 "context",
-                f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
-                "null; pass a number or a string",
+                f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and is "
+                "recorded as null; pass a number or a string",
                 error,
             )
         for name in context.keys() - self._names.keys():
@@ -139,9 +139,9 @@ class Submitter:
 
 
 def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, Exception]]]:
-    """Return the context as plain values, null for what is none, and the names, reasons and errors of those.
+    """Return the context as plain values, null for any other value, and the descriptions and errors of those.
 
-    A tensor is none: reading it would stop the device.
+    A tensor is no plain value: reading it would stop the device.
     """
     values: dict[str, Any] = {}
     problems: list[tuple[str, Exception]] = []
@@ -158,7 +158,7 @@ def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[tupl
 
 
 class _NotPlainError(Exception):
-    """Says what a value is instead."""
+    """The message is what a value is instead."""
 
 
 def _plain(value: Any, deepest: int) -> Any:

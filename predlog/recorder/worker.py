@@ -1,4 +1,4 @@
-"""Hand work to one thread without ever waiting for it: bounded, counted, in order.
+"""One thread that does queued work in order; callers never wait for it, and its queue is bounded and counted.
 
 Built on `queue.SimpleQueue` alone, whose methods are re-entrant, so that a call from a signal handler or from
 garbage collection can't deadlock. A forked child has no worker and accepts nothing.
@@ -25,9 +25,9 @@ class _Stop:
 class Worker(Generic[Item]):
     """A bounded queue and the one daemon thread that empties it, calling `work` with each item.
 
-    At most `bound` items wait or are being worked on; `submit` refuses the next. The same thread calls
-    `settle` before it answers a flush, and `finish` once, last of all. None of the three may raise. Whoever starts the
-    thread calls `prepare` before that, in a thread of theirs; it may be called more than once, also at once.
+    At most `bound` items wait or are being worked on; `submit` refuses the next. The same thread calls `settle` before
+    it answers a flush, and `finish` once, at the end. None of the three may raise. The caller that starts the thread
+    calls `prepare` first; it may be called more than once, also by several threads at the same time.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class Worker(Generic[Item]):
         self._name = name
         self._owner = os.getpid()
         self._queue: queue.SimpleQueue[Item | queue.SimpleQueue[None] | _Stop] = queue.SimpleQueue()
-        # One permit for each item in flight. Taking one is a single atomic call, where comparing a length and
-        # putting would be two.
+        # One permit per item in flight. To take one is a single atomic call; to compare a length and then put an item
+        # would be two.
         self._permits: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(bound):
             self._permits.put(None)
-        # Whoever takes the one token is the worker: of threads that several callers start at once, one.
+        # The thread that takes the one token is the worker: of threads that several callers start at once, one.
         self._idle: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle.put(None)
         self._thread: threading.Thread | None = None
         self._closed = False
-        # Held by the worker while it works, and by nobody else but a fork.
+        # Held by the worker while it works; besides, only a fork acquires it.
         self._at_work = ForkSafeLock()
-        # One token for each call of `submit` that is under way, so that the worker does not end before it.
+        # One token per call of `submit` that is running, so that the worker does not end before the call.
         self._entering: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     @property
@@ -75,17 +75,17 @@ class Worker(Generic[Item]):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed, and accepts nothing more."""
+        """Whether it was closed and accepts nothing more."""
         return self._closed
 
     def is_mine(self) -> bool:
-        """Say whether this process made it: a forked child did not, and has no worker."""
+        """Return whether this process made it: a forked child did not, and has no worker."""
         return os.getpid() == self._owner
 
     def submit(self, item: Item) -> bool:
-        """Queue an item and return at once; False where it was refused: full, closed, or in a forked child.
+        """Queue an item and return at once; return False if it was refused: full, closed, or in a forked child.
 
-        Raises NoThreadError where there is no worker, and none can be started.
+        Raises NoThreadError if there is no worker, and none can be started.
         """
         self._entering.put(None)
         try:
@@ -103,7 +103,7 @@ class Worker(Generic[Item]):
         return True
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was queued before this call is done; False where `timeout` seconds passed first."""
+        """Wait until all that was queued before this call is done; return False after `timeout` seconds."""
         if not self.is_mine() or (self._thread is None and self._queue.empty()):
             return True
         if self._closed or self._thread is threading.current_thread():
@@ -117,7 +117,7 @@ class Worker(Generic[Item]):
         return True
 
     def close(self, timeout: float) -> bool:
-        """Refuse what comes, finish what is queued, end the thread; False where that took over `timeout` s."""
+        """Refuse new items, finish what is queued, end the thread; return False after `timeout` seconds."""
         if not self.is_mine():
             return True
         if not self._closed:
@@ -131,9 +131,9 @@ class Worker(Generic[Item]):
         return not self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the worker, if there is none; raises NoThreadError where that can't be done.
+        """Start the worker, if there is none; raise NoThreadError if that can't be done.
 
-        A signal's handler may raise in the middle of it: nothing is changed before the worker itself says that it is.
+        A signal handler may raise in the middle of this, so only the worker itself records that it exists.
         """
         if self._has_worker():
             return
@@ -143,8 +143,8 @@ class Worker(Generic[Item]):
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
         except RuntimeError as error:
             raise NoThreadError(f"predlog can't start its thread: {error}") from None
-        # Whoever closes asks for the worker: the thread that was started, or one that was before it, is about to say
-        # that it is that.
+        # `close` needs to know the worker: the thread that was just started, or one that another caller started, is
+        # about to record itself.
         deadline = time.monotonic() + 1.0
         while not self._has_worker() and time.monotonic() < deadline:
             time.sleep(_PAUSE)
@@ -160,8 +160,8 @@ class Worker(Generic[Item]):
         self._thread = threading.current_thread()
         while not isinstance(item := self._queue.get(), _Stop):
             self._handle(item)
-        # What came in while `close` was being called stands behind the end, and was accepted all the same. The wait
-        # is bounded: the call under way may be one that a signal handler, which closes, has interrupted.
+        # Items that were submitted while `close` was called are queued after the stop, and were accepted. The wait is
+        # bounded: a running call of `submit` may be one that a signal handler has interrupted to close.
         deadline = time.monotonic() + 0.1
         while self._entering.qsize() and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -182,5 +182,5 @@ class Worker(Generic[Item]):
 
 
 def _bounded(timeout: float) -> float:
-    # Infinity and 10**10 are longer than the clock knows; a NaN is no time at all.
+    # Infinity and 10**10 are longer than the clock can count; a NaN counts as 0.
     return min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0

@@ -132,9 +132,9 @@ def test_heads_that_are_no_linear_layers_are_refused() -> None:
     assert head_of(bert) == "there is more to its head than a linear layer"
     llama = tiny.llama()
     llama.set_output_embeddings(torch.nn.Sequential(torch.nn.Linear(64, 500)))
-    assert head_of(llama) == "its head is a Sequential, and no plain linear layer"
+    assert head_of(llama) == "its head is a Sequential, not a plain linear layer"
     decoder = tiny.llama(transformers.ElectraForCausalLM, transformers.ElectraConfig, is_decoder=True)
-    assert head_of(decoder) == "its head reads something else than its hidden states"
+    assert head_of(decoder) == "its head reads something other than its hidden states"
 
 
 @pytest.mark.slow

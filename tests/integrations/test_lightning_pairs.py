@@ -149,7 +149,7 @@ def test_a_projection_comes_too_late(tmp_path: Path, capfd: pytest.CaptureFixtur
 
     trainer(PredictionCallback(tmp_path, every=1, shift=1, console=False)).fit(Projecting(), loader())
     (line,) = said(capfd)
-    assert "'train' is not recorded: a Projection's weight is the optimizer's next one behind training_step" in line
+    assert "'train' is not recorded: after training_step the optimizer has changed the weight of a Projection" in line
 
 
 def test_of_an_encoder_decoder_the_decoders_inputs(tmp_path: Path) -> None:

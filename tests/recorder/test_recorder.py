@@ -112,7 +112,7 @@ def test_a_pair_by_position_of_the_label(tmp_path: Path) -> None:
 
 
 def test_context_that_is_no_plain_value(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A tensor in the context is never read: it stands as null, and stderr says so."""
+    """A tensor in the context is never read: it is recorded as null, and stderr says so."""
     with Recorder(tmp_path, every=1, console=False) as recorder:
         future = recorder.compare(
             *events.pair(), 0, loss=torch.tensor(2.0), lr=np.float32(0.5), nan=float("nan"), many=(1, {"a": None})
@@ -368,7 +368,7 @@ def test_the_environment_configures_the_default(tmp_path: Path) -> None:
 
 
 def test_a_senseless_environment_is_said(tmp_path: Path) -> None:
-    """PREDLOG_EVERY=often is passed over, and the run goes on."""
+    """PREDLOG_EVERY=often is ignored, and the run goes on."""
     code = "step = predlog.compare(*pair, 0).result(5)[0].step; predlog.flush(); print(step)"
     done = program(tmp_path, code, PREDLOG_EVERY="often")
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Hooks that see one forward of a model and are gone behind it: what it was called with, and what it gave."""
+"""Hooks for one forward of a model, removed after it: they pass on its arguments and its output."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -18,9 +18,9 @@ from predlog._runtime import torch_state
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One forward: its arguments by name, what it gave (None where it is still under way), and its hidden states.
+    """One forward: its arguments by name, its output (None while it is running), and its hidden states.
 
-    `autocast` is the type in which what follows the hidden states is computed; None where autocast is off.
+    `autocast` is the dtype in which what follows the hidden states is computed; None if autocast is off.
     """
 
     arguments: Mapping[str, Any]
@@ -30,7 +30,7 @@ class Forward:
 
 
 class Hooks:
-    """Hooks on a model, from `attach` until `remove` or until `receive` has seen a forward that it is content with.
+    """Hooks on a model, from `attach` until `remove` or until `receive` accepts a forward.
 
     `receive` is called with each forward of `model` when it is done, and, if `backbone` is given, also when that is
     done: then its hidden states are there, and the weights of the head are gathered as the model needs them. A forward
@@ -46,16 +46,16 @@ class Hooks:
 
     @property
     def are_attached(self) -> bool:
-        """Whether they wait for a forward."""
+        """Whether the hooks wait for a forward."""
         return bool(self._handles)
 
     def attach(self, model: nn.Module, backbone: nn.Module | None, first: str) -> None:
-        """Put the hooks on; `first` names the argument that a model may be given without its name."""
+        """Attach the hooks; `first` is the name of the argument that may be passed to a model without its name."""
 
-        # While one replica takes a hook off, another may call it without the named arguments.
+        # While one replica removes a hook, another may call it without the named arguments.
         def before(_module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any] | None = None) -> None:
             if get_ident() in self._arguments:
-                self.remove()  # the forward before has no end
+                self.remove()  # the forward before did not end
             else:
                 self._arguments[get_ident()] = {**dict(zip([first], arguments[:1], strict=False)), **(named or {})}
 
@@ -79,17 +79,18 @@ class Hooks:
         self._handles.append(model.register_forward_pre_hook(_Hook(before), with_kwargs=True))
         if backbone is not None:
             self._handles.append(backbone.register_forward_hook(_Hook(after_backbone)))
-        # Also behind one that raises, when there is no output.
+        # Also called after a forward that raises, which has no output.
         self._handles.append(model.register_forward_hook(_Hook(after), with_kwargs=True, always_call=True))
 
     def remove(self) -> None:
-        """Take them off; nothing of a forward is kept."""
+        """Remove the hooks; nothing of a forward is kept."""
         self._remove_all_but(0)
 
     def _remove_during_call(self) -> None:
-        """Take them off while torch goes through the hooks: one that others stand behind goes with the next forward.
+        """Remove the hooks while torch calls the hooks of a forward that raised.
 
-        If it went now, torch would raise an error of its own in place of the one that is on its way.
+        If other hooks follow ours, it is removed with the next forward: torch would otherwise raise an error of its own
+        in place of the forward's.
         """
         last = next(reversed(self._handles), None)
         is_last = last is None or next(reversed(last.hooks_dict_ref() or {}), None) == last.id
@@ -99,13 +100,13 @@ class Hooks:
         end = len(self._handles) - left
         gone, self._handles = self._handles[:end], self._handles[end:]
         for handle in gone:
-            with suppress(KeyError):  # another thread was faster
+            with suppress(KeyError):  # another thread has removed it
                 handle.remove()
         self._arguments, self._hidden = {}, {}
 
 
 class _Hook:
-    """A hook that stays behind where its module is copied or pickled, so that neither fails and no copy is seen."""
+    """A hook that is left out when its module is copied or pickled, so that neither fails and no copy is recorded."""
 
     def __init__(self, call: Callable[..., None]) -> None:
         self._call = call
@@ -114,7 +115,7 @@ class _Hook:
         self._call(*given)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # In its place stands what does nothing, whatever it is called with, and is there without predlog.
+        # It is replaced by a function that does nothing, takes any arguments, and exists without predlog.
         return getattr, (nullcontext(), "__exit__")
 
 
@@ -130,36 +131,36 @@ def _autocast(hidden: Tensor | None) -> torch.dtype | None:
 
 
 def core(model: Any) -> Any:
-    """Give the model that PEFT has changed, or the model itself."""
+    """Return the model that PEFT has wrapped, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def inputs(model: Any, given: Any, labels: Tensor) -> Tensor | None:
-    """Give what the model read, where that stands at the labels' positions."""
+    """Return the ids that the model read, if they have the shape of the labels; otherwise None."""
     is_decoded = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
     inputs = given.get("decoder_input_ids" if is_decoded else "input_ids")
     return inputs if isinstance(inputs, Tensor) and inputs.shape == labels.shape else None
 
 
 def logits(output: Any, *, has_loss: bool) -> Any:
-    """Give the logits of what a model gave; None where there are none."""
+    """Return the logits in the output of a model; None if there are none."""
     if isinstance(output, tuple):
-        return output[has_loss] if len(output) > has_loss else None  # behind the loss
+        return output[has_loss] if len(output) > has_loss else None  # after the loss
     return output.get("logits") if hasattr(output, "get") else getattr(output, "logits", None)
 
 
 def is_loss_replaced() -> bool:
-    """Say whether the loss has taken torch's place: Liger's writes its gradients where the logits stood."""
+    """Return whether torch's loss was replaced: Liger's overwrites the logits with its gradients."""
     return functional.cross_entropy.__module__ != functional.__name__
 
 
 def is_sharded(weight: Tensor) -> bool:
-    """Say whether each process has a part of a weight only, as FSDP2 keeps it."""
+    """Return whether each process has only a part of a weight, as with FSDP2."""
     return type(weight).__name__ == "DTensor"
 
 
 def tokenizer(processing: Any) -> Any:
-    """Give the tokenizer of what a trainer was given to process its data with; None where there is none."""
+    """Return the tokenizer in a trainer's `processing_class`; None if there is none."""
     for one in (processing, getattr(processing, "tokenizer", None)):
         if hasattr(one, "decode") and hasattr(one, "convert_ids_to_tokens"):
             return one
@@ -167,7 +168,7 @@ def tokenizer(processing: Any) -> Any:
 
 
 def as_projected(forward: Forward) -> AbstractContextManager[Any]:
-    """Return the context in which the model projects its hidden states, which may have ended by now."""
+    """Return the autocast context in which the model projects its hidden states; the model's own may have ended."""
     if forward.hidden is None or forward.autocast is None:
         return nullcontext()
     return torch.autocast(forward.hidden.device.type, forward.autocast)
@@ -176,9 +177,9 @@ def as_projected(forward: Forward) -> AbstractContextManager[Any]:
 def compiled_model(trainer_class: type) -> Any:
     """Return the compiled model that the trainer calls, which it passes to no callback; None if it calls another.
 
-    Of what is inside a compiled model hooks see nothing, but around it they do.
+    Hooks inside of a compiled model are not called; hooks on the compiled model itself are.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the trainer is among those who called
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the trainer is one of the callers
     while frame is not None:
         trainer = frame.f_locals.get("self")
         if isinstance(trainer, trainer_class):

@@ -1,6 +1,6 @@
-"""By how many positions the labels lead the logits in the loss of a Hugging Face model, as its own source says.
+"""By how many positions the labels lead the logits in the loss of a Hugging Face model, read from its source.
 
-The name of a class does not tell: BART's causal model takes labels that are shifted, and so may a model of one's own.
+The name of a class does not show it: BART's causal model takes labels that are shifted, and so may the user's model.
 """
 
 import re
@@ -8,24 +8,24 @@ from typing import Any
 
 from predlog.integrations._hf import source
 
-# What these losses, which transformers gives its models, do themselves.
+# The shift of the losses that transformers gives its models.
 _LOSSES = {"ForCausalLMLoss": 1, "ForMaskedLMLoss": 0}
 _ITS_OWN = re.compile(r"self\.loss_function\(|cross_entropy|CrossEntropy|nll_loss|NLLLoss")
 _SHIFTED = re.compile(r"\blabels\[(?:\.\.\.|:), 1:\]")
 _AS_GIVEN = re.compile(r"\blabels\.(?:view|reshape|flatten)\(")
-# What else may move labels against logits, so that it is not known how: logits that begin later, too.
+# Other code that may move labels against logits by an unknown number: logits that begin later, too.
 _LATER = re.compile(r"\w:-1\b")
 _OTHERWISE = re.compile(r":-1\b|\broll\(|\bpad\(|\bshift\w*\(|^\s*labels = (?!labels\.to\()", re.MULTILINE)
 
 
 def shift(model: Any) -> int | None:
-    """Give by how many positions the labels lead the logits; None where the model's loss does not tell."""
+    """Return by how many positions the labels lead the logits; None if the model's loss does not show it."""
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return 0
     for kind in source.classes(type(model)):
         found = source.forwards(kind)
         if not found:
-            return None  # what it does is not to be seen
+            return None  # its source is not available
         for text in found:
             if _ITS_OWN.search(text) is not None or ("loss" in text and "super().forward(" not in text):
                 return _read(model, text)

@@ -1,4 +1,4 @@
-"""What the `forward` of a model's class reads like: the source says what names and configurations do not."""
+"""The source of the `forward` of a model's class, which shows what names and configurations do not."""
 
 import inspect
 import re
@@ -7,30 +7,30 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-_SPOKEN = re.compile(r'r?""".*?"""|#[^\n]*', re.DOTALL)
+_COMMENTS = re.compile(r'r?""".*?"""|#[^\n]*', re.DOTALL)
 _FORWARD = re.compile(r"^    def forward\(.*?(?=^    @|^    def |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def classes(kind: type) -> Iterator[type]:
-    """Yield the classes that a class comes from and that have a `forward`, itself first."""
+    """Yield a class and its base classes that have a `forward` of their own, in the order of resolution."""
     return (one for one in kind.__mro__ if "forward" in one.__dict__)
 
 
 def forwards(kind: type) -> tuple[str, ...]:
-    """Give the texts of a class's own `forward`, without comments: first what runs, then what was written.
+    """Return the texts of a class's own `forward`, without comments: first the one that runs, then the one in the file.
 
-    There are none where the source is not to be had.
+    The result is empty if the source is not available.
     """
     return _forwards(kind, kind.__dict__["forward"])
 
 
-# Reading a class's source takes milliseconds; who puts another `forward` in its place has it read anew.
+# Reading a class's source takes milliseconds. A `forward` that was replaced is read anew.
 @lru_cache(maxsize=64)
 def _forwards(kind: type, forward: Callable[..., object]) -> tuple[str, ...]:
     found = []
     for read, one in ((_as_running, forward), (_as_written, kind)):
         with suppress(OSError, TypeError):
-            found.append(_SPOKEN.sub("", read(one)))
+            found.append(_COMMENTS.sub("", read(one)))
     return tuple(found)
 
 
@@ -39,6 +39,6 @@ def _as_running(forward: Any) -> str:
 
 
 def _as_written(kind: Any) -> str:
-    """Give the text of a class's `forward` as its file has it, whoever has put another in its place since."""
+    """Return the text of a class's `forward` as its file has it, even if it was replaced since."""
     match = _FORWARD.search(inspect.getsource(kind))
     return match[0] if match is not None else ""

@@ -1,7 +1,7 @@
-"""The autograd graph behind flattened rows → the samples and positions that they were flattened from.
+"""The autograd graph of flattened rows → the samples and positions that they were flattened from.
 
-A loss is mostly handed [b · t, v] and [b · t]. What the rows were before is no guess: autograd keeps the shapes, and
-the slices, that it needs for the way back.
+A loss is mostly called with [b · t, v] and [b · t]. The earlier shape of the rows is known, not guessed: autograd keeps
+the shapes and slices that its backward needs.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-# As far back as anyone goes between a head and its loss.
+# Operations between a head and its loss that are followed back at most.
 _DEEPEST = 12
 _VIEWS = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"}
 _COPIES = {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
-# Between a head and its loss: these leave every row where it is, as a scale and a soft cap do.
+# Operations between a head and its loss that move no row, such as a scale and a soft cap.
 _POINTWISE = {"MulBackward0", "DivBackward0", "TanhBackward0", "AddBackward0", "SubBackward0"}
-# What makes logits or hidden states. What came before is the model's own business.
+# Operations that make logits or hidden states. What came before does not matter.
 _MAKERS = {
     "AddmmBackward0", "MmBackward0", "BmmBackward0", "LinearBackward0", "NativeLayerNormBackward0",
     "FusedRmsNormBackward0", "EmbeddingBackward0", "torch::autograd::AccumulateGrad",
@@ -24,7 +24,7 @@ _MAKERS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Rows [samples, length] that stood at `start` of `whole` positions; `start` is None where that is unknown."""
+    """Rows [samples, length] from `start` on of `whole` positions; `start` is None if that is unknown."""
 
     samples: int
     length: int
@@ -33,7 +33,7 @@ class Origin:
 
 
 def origin(rows: Tensor) -> Origin | None:
-    """Say where flattened rows [b · t, width] or transposed ones [b, width, t] come from; None if nothing shows it."""
+    """Return the origin of flattened rows [b · t, width] or transposed ones [b, width, t]; None if it is unknown."""
     node = rows.grad_fn
     if rows.ndim == 3:
         return _sliced_from(node, rows.shape[0], rows.shape[2], axis=2)
@@ -49,7 +49,7 @@ def origin(rows: Tensor) -> Origin | None:
 
 
 def _sliced_from(node: Any, samples: int, length: int, axis: int) -> Origin:
-    """Follow rows, whose time is `axis` of three, to where they were sliced from all positions."""
+    """Follow rows, whose time is `axis` of three, back to the slice that took them from all positions."""
     start, whole = 0, length
     for _ in range(_DEEPEST):
         name = "" if node is None else node.name()
@@ -71,14 +71,14 @@ def _sliced_from(node: Any, samples: int, length: int, axis: int) -> Origin:
 
 
 def _is_transposing(node: Any, name: str) -> bool:
-    """Say whether the last two of three axes change places."""
+    """Return whether the node swaps the last two of three axes."""
     if name == "TransposeBackward0":
         return {_signed(_saved(node, which)) % 3 for which in ("dim0", "dim1")} == {1, 2}
     return name == "PermuteBackward0" and [_signed(one) % 3 for one in _saved(node, "dims")] == [0, 2, 1]
 
 
 def _is_made_by(node: Any, name: str) -> bool:
-    """Say whether this is where rows were made: by a head, which works on flat ones, or of more than one tensor."""
+    """Return whether the node made the rows: a head, which works on flat ones, or a function of several tensors."""
     if name in _VIEWS:
         return len(_saved(node, "self_sym_sizes")) == 2
     if name in _POINTWISE:
@@ -95,5 +95,5 @@ def _saved(node: Any, name: str) -> Any:
 
 
 def _signed(number: int) -> int:
-    # torch gives negative ones as they are in 64 bits without a sign.
+    # torch saves negative numbers as unsigned 64-bit integers.
     return number - 2**64 if number >= 2**63 else number

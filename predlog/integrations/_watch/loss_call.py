@@ -19,7 +19,7 @@ _notices = Notices()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossPair:
-    """What `compare` takes, at shift 0, of what a loss was called with."""
+    """The arguments of `compare`, at shift 0, from the call of a loss."""
 
     logits: object
     labels: object
@@ -30,7 +30,7 @@ class LossPair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Call:
-    """Logits, or hidden states where there is a head, and the labels, as the loss was given them."""
+    """Logits, or hidden states if there is a head, and the labels, as they were passed to the loss."""
 
     rows: object
     labels: object
@@ -42,7 +42,7 @@ class _Call:
 def _of_cross_entropy(
     input: object,  # noqa: A002 - torch's names
     target: object,
-    weight: object = None,  # noqa: ARG001 - in the way of what follows
+    weight: object = None,  # noqa: ARG001 - comes before the next one
     size_average: object = None,  # noqa: ARG001
     ignore_index: object = -100,
     *_rest: object,
@@ -71,23 +71,23 @@ LOSSES = tuple(_READERS)
 
 
 def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> LossPair | str:
-    """Give the pair that a loss was called with, or say why there is none to show.
+    """Return the pair that a loss was called with, or, as a string, why there is none to show.
 
-    `ids` are what the model read, [b, t], if that is known. They belong to the pair only where it is shown that its
-    rows are rows of the same positions.
+    `ids` are what the model read, [b, t], if that is known. They belong to the pair only if the graph shows that its
+    rows are of the same positions.
     """
     call: _Call = _READERS[loss](*args, **kwargs)
     as_it_is = LossPair(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
     try:
         rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
     except PairError:
-        return as_it_is  # for `compare` to say
+        return as_it_is  # for `compare` to report
     if obstacle() is not None:
         return as_it_is
     if labels.is_floating_point():
-        return f"labels {list(labels.shape)} are probabilities, which have no ids to show"
+        return f"labels {list(labels.shape)} are probabilities, not token ids: there is none to show"
     if rows.ndim > 3 or (call.weight is not None and getattr(call.weight, "ndim", 2) != 2):
-        return f"logits for labels {list(labels.shape)} have further axes, whose meaning nothing shows"
+        return f"logits for labels {list(labels.shape)} have further axes, whose meaning is unknown"
     came_from = _origin(rows) if rows.ndim > 1 else None
     inputs = None
     with alone():
@@ -105,7 +105,7 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
-    """Say whether the ids show that the rows lie time first, so that their first axis has no samples."""
+    """Return whether the ids show that the rows are laid out time first, so that their first axis is no sample."""
     shape = (came_from.samples, came_from.whole)
     return ids is not None and tuple(ids.shape) == shape[::-1] != shape
 
@@ -129,7 +129,7 @@ def _origin(rows: Tensor) -> autograd_rows.Origin | None:
 
 
 def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin) -> Tensor | None:
-    """Give the ids that were read where the rows come from, if these are of the same positions."""
+    """Return the ids that were read at the positions of the rows, if these are known."""
     start = came_from.start
     if ids is None or start is None or tuple(ids.shape) != (came_from.samples, came_from.whole):
         return None
