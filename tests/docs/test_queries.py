@@ -47,7 +47,7 @@ def _blocks() -> list[Block]:
 
 BLOCKS = _blocks()
 (BEGIN,) = (block.code for block in BLOCKS if block[:2] == ("Before you begin", "python"))
-DISTRIBUTED = "When one machine no longer does"
+DISTRIBUTED = "When one machine is not enough"
 
 
 def logits_of(labels: Tensor, step: int, generator: torch.Generator, vocabulary: int) -> Tensor:
@@ -223,8 +223,8 @@ ANSWERS: dict[str, Callable[[Shown], Table]] = {
     "Are the first tokens of a sample harder than the last?": ends,
     "Do ranks or codebooks differ?": lanes,
     "At which steps does the loss jump?": jumps,
-    "Which tokens were right once, and wrong later?": forgotten,
-    "How does it go by what stands in the context?": by_epoch,
+    "Which tokens were correct once, and wrong later?": forgotten,
+    "How does the accuracy depend on the context?": by_epoch,
     "How do two runs compare?": two_runs,
 }
 
@@ -335,7 +335,7 @@ def test_the_demo_has_the_token_asked_for(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_answers_are_no_accident(folder: Path) -> None:
     """The tokens that the model knows and forgets are among those that are told, and the bad step among the jumps."""
     assert ("text", None, FORGOTTEN) in [
-        row[:3] for row in answer("Which tokens were right once, and wrong later?", folder)
+        row[:3] for row in answer("Which tokens were correct once, and wrong later?", folder)
     ]
     assert ("text", None, KNOWN, 0) in answer("When was a token learnt?", folder)
     assert ("text", None, FORGOTTEN) not in [row[:3] for row in answer("When was a token learnt?", folder)]
