@@ -121,7 +121,7 @@ def train(arguments: argparse.Namespace, rank: int, processes: int) -> None:
     model = DistributedDataParallel(adapted) if processes > 1 else adapted
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=arguments.lr)
     draw = random.Random(arguments.seed * processes + rank)
-    # Labels are at the positions of the ids, so the losses have to shift: the row of a position predicts the next label.
+    # Labels are at the positions of the ids, so the losses have to shift: the row of a position predicts the next one.
     shift = 0 if arguments.mistake == "unshifted" else 1
 
     predlog.configure(arguments.output_dir, every=arguments.log_steps, decode={"text": tokenizer})  # predlog: 1
