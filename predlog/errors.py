@@ -69,15 +69,20 @@ class NotDurableError(PredlogError, OSError):
 
 
 def described(error: BaseException) -> str:
-    """Give an error in words; never raises, whatever the error's own `__str__` does."""
+    """Return an error in words; never raise, whatever the error's own `__str__` does."""
     try:
         return str(error) if isinstance(error, PredlogError) else f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - a foreign error's own code
         return type(error).__name__
 
 
+def located(error: BaseException) -> str:
+    """Return an error in words, with the file and line that raised it if predlog did not raise it on purpose."""
+    return described(error) if isinstance(error, PredlogError) else f"{described(error)} ({raised_at(error)})"
+
+
 def raised_at(error: BaseException) -> str:
-    """Name the line that raised, so that each cause is said, however often another one comes."""
+    """Return the file and line that raised, so that each cause is reported, however often another one comes."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -85,5 +90,5 @@ def raised_at(error: BaseException) -> str:
 
 
 def briefly(value: object) -> str:
-    """Give a name as it was handed over, if it is one; else what it is."""
+    """Return a name as it was passed, if it is one; else what it is."""
     return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"

@@ -1,14 +1,17 @@
 """The house: which package imports which, where each heavy dependency lives, and how large a module may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
+from torch import Tensor, nn
 
 import predlog
+from predlog._runtime import torch_state
 from tests import ROOT
 
 PACKAGE = ROOT / "predlog"
@@ -39,7 +42,7 @@ HOMES = {
         "capture", "recorder.default", "integrations", "_runtime.torch_state", "sinks.tensorboard", "cli.demo",
     },
     "einops": {"capture.layout"},
-    "structlog": {"recorder", "processors.to_structlog"},
+    "structlog": {"recorder", "processors.to_structlog", "integrations"},  # integrations for the type of a processor
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {"sinks.terminal", "sinks.console", "cli"},
@@ -53,8 +56,12 @@ HOMES = {
     "trackio": {"sinks.trackio"},
 }  # fmt: skip
 # A module has one reason to exist. What is longer, or shorter, has a reason here.
-LONGEST, SHORTEST, MOST_FILES = 300, 25, 125
-LONGER: dict[str, str] = {}
+LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 125
+LONGER = {
+    "recorder.recorder": "a third of it spells out and explains the arguments",
+    "integrations.lightning": "a quarter of it spells out and explains the arguments",
+    "integrations.transformers": "a quarter of it spells out and explains the arguments",
+}
 SHORTER = {
     "__main__": "python -m predlog",
     "cli.commands.demo": "one module per subcommand",
@@ -85,6 +92,30 @@ def imported(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def privates_of_torch(source: str) -> set[str]:
+    """List torch's private names in a source: reached through torch, of any module or tensor, or in a text."""
+    tree = ast.parse(source)
+    known = {one for one in (*dir(nn.Module()), *dir(Tensor), "_orig_mod") if re.match("_[^_]", one)}
+    known |= {one.rpartition(".")[2] for one in torch_state.PRIVATE_NAMES if "._C." in one}
+    names = {name for name in imported(source) if re.match(r"torch\b.*\._[^_]", name)}
+    texts: set[str] = set()
+    roots = {"torch"} | {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torch"
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            path = ast.unparse(node)
+            is_of_torch = path.partition(".")[0] in roots and re.match("_[^_]", node.attr) is not None
+            if is_of_torch or (node.attr in known and path != f"self.{node.attr}"):
+                names.add(path)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.add(node.value)
+    return names | {text for text in texts if text in known or re.search(r"\btorch\._[^_]|^_saved_", text)}
 
 
 def own(name: str, modules: Imports) -> str | None:
@@ -136,6 +167,29 @@ def test_that_the_table_test_can_fail() -> None:
     ]
 
 
+def private_accesses(source: str) -> list[str]:
+    """List the private names of a recorder that a source uses: `recorder._x`, `self._recorder._x`."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if owner.strip("_") == "recorder":
+                found.append(f"{owner}.{node.attr}")
+    return found
+
+
+def test_nobody_touches_a_recorders_private_names() -> None:
+    """Outside of `recorder/` nothing private of a Recorder is used."""
+    outside = {name: source for name, source in sources().items() if not name.startswith("recorder")}
+    assert not {name: found for name, source in outside.items() if (found := private_accesses(source))}
+
+
+def test_that_the_test_of_private_names_can_fail() -> None:
+    """A private name is seen, however the recorder is held."""
+    planted = "recorder._every; self._recorder._gate; self.recorder._close(1); self._recorder.gate; recorder.__exit__"
+    assert private_accesses(planted) == ["recorder._every", "_recorder._gate", "recorder._close"]
+
+
 def test_no_module_is_imported_in_a_circle() -> None:
     """Modules can be put in an order in which each imports only those before it."""
     packages = {name for name in imports() if any(other.startswith(f"{name}.") for other in imports())}
@@ -165,11 +219,38 @@ def test_each_heavy_dependency_has_its_home(library: str) -> None:
     assert {home for home in homes if not any(f"{user}.".startswith(f"{home}.") for user in users)} == set()
 
 
+def test_private_names_of_torch_have_one_home() -> None:
+    """torch's private names are used in `_runtime.torch_state` alone, `_saved_*` of autograd's nodes in one more."""
+    found = {name: privates for name, source in sources().items() if (privates := privates_of_torch(source))}
+    assert found.pop("_runtime.torch_state")
+    assert found == {"integrations._watch.autograd_rows": {"_saved_"}}
+
+
+@pytest.mark.parametrize(
+    ("planted", "name"),
+    [
+        ("import torch._dynamo", "torch._dynamo"),
+        ("from torch._dynamo.utils import counters", "torch._dynamo.utils.counters"),
+        ("from torch import _C", "torch._C"),
+        ("import torch\ntorch._C._len_torch_function_stack()", "torch._C._len_torch_function_stack"),
+        ("from torch.nn import functional as f\nf._pad(1)", "f._pad"),
+        ("def hooks(module): return module._forward_hooks", "module._forward_hooks"),
+        ("def is_it(model): return hasattr(model, '_orig_mod')", "_orig_mod"),
+        ("import sys\nsys.modules.get('torch._dynamo.utils')", "torch._dynamo.utils"),
+        ("def sizes(node, name): return getattr(node, f'_saved_{name}')", "_saved_"),
+    ],
+)
+def test_that_the_test_of_private_names_can_fail(planted: str, name: str) -> None:
+    """Whichever way a source reaches for a private name, it is listed."""
+    assert name in privates_of_torch(planted)
+
+
 def test_modules_are_neither_long_nor_tiny() -> None:
-    """A module has at most 300 lines and at least 25, or a reason; there are at most 125 of them."""
+    """A module has at most 300 lines (350 with a reason) and at least 25, or a reason; there are at most 125."""
     lines = {name: source.count("\n") for name, source in sources().items()}
     inits = {name for name in lines if any(other.startswith(f"{name}.") for other in lines)} | {"__init__"}
     assert {name for name, count in lines.items() if count > LONGEST} == set(LONGER)
+    assert not {name for name, count in lines.items() if count > LONGEST_WITH_REASON}
     assert {name for name, count in lines.items() if count < SHORTEST and name not in inits} == set(SHORTER)
     assert len(lines) <= MOST_FILES
 

@@ -47,7 +47,7 @@ def _close_all() -> None:
         except (KeyboardInterrupt, SystemExit):
             deadline = 0.0  # somebody does not want to wait
         except Exception as error:  # noqa: BLE001 - a strict one's failure, or worse: nobody is left to raise it to
-            Notices().say("exit", described(error))
+            Notices().say("exit", described(error), error)
 
 
 atexit.register(_close_all)

@@ -1,8 +1,10 @@
 """One line on stderr for trouble that must not stop a training run."""
 
+import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable
 
 from predlog._runtime import writable
@@ -29,19 +31,22 @@ class Notices:
         self._said: dict[str, float] = {}
         self._held_back: dict[str, int] = {}
 
-    def say(self, kind: str, message: str) -> None:
-        """Write `message` unless one of this `kind` was written within the last interval."""
+    def say(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        """Write `message` unless one of this `kind` was written within the last interval.
+
+        With PREDLOG_TRACEBACK=1 in the environment the whole traceback of `error` follows.
+        """
         if self._keep:
             self._kept = self._kept or message
         else:
-            self._say(kind, message)
+            self._say(kind, message, error)
 
     def mention(self, kind: str, message: str) -> None:
         """Write `message`, which is about no failure, unless one of this `kind` was within the last interval."""
         if not self._keep:
             self._say(kind, message)
 
-    def _say(self, kind: str, message: str) -> None:
+    def _say(self, kind: str, message: str, error: BaseException | None = None) -> None:
         now = self._clock()
         if kind in self._said and now - self._said[kind] < self._interval:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
@@ -49,14 +54,16 @@ class Notices:
         count = self._held_back.pop(kind, 0)
         if _write(f"{message} ({count} more like this since the last line)" if count else message):
             self._said[kind] = now
+            write_traceback(error)
         else:
             self._held_back[kind] = count + 1
 
-    def say_once(self, kind: str, message: str) -> None:
-        """Write `message`, which is about no failure, unless one of this `kind` was ever written."""
+    def say_once(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        """Write `message`, which is about no failure of predlog's, unless one of this `kind` was ever written."""
         if kind not in self._said:
             self._said[kind] = self._clock()
             self.tell(message)
+            write_traceback(None if self._keep else error)
 
     def say_how_many_were_held_back(self) -> None:
         """Write one line that counts what is still held back, of all kinds, if anything is."""
@@ -75,8 +82,21 @@ class Notices:
         return kept
 
 
+def write_traceback(error: BaseException | None) -> None:
+    """Write the traceback of an error, and of those that led to it, to stderr if PREDLOG_TRACEBACK=1 asks for it."""
+    if error is None or os.environ.get("PREDLOG_TRACEBACK", "").strip().lower() in {"", "0", "false", "no", "off"}:
+        return
+    errors: list[BaseException] = []
+    while error is not None and error not in errors:
+        errors.insert(0, error)
+        error = error.__cause__ or error.__context__
+    for one in errors:
+        for line in "".join(traceback.format_exception(one, chain=False)).splitlines():
+            _write(line)
+
+
 def _write(message: str) -> bool:
-    """Write one line, and say whether stderr took it."""
+    """Write one line, and return whether stderr took it."""
     line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
     try:

@@ -1,46 +1,107 @@
-"""What surrounds a call of `compare`: what it must not become a part of, and what it can't be captured in."""
+"""The state of torch around a call of `compare`, and the only module that uses torch's private names.
 
+Each private name is looked up when it is first needed. If a torch has it no more, that is reported once per process,
+with what is lost, and predlog goes on without it.
+"""
+
+import pkgutil
 import sys
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-# None of these is public, and none is worth a run: a torch that lacks one is taken to have nothing of the kind.
-_functorch: Any = getattr(torch._C, "_functorch", None)  # noqa: SLF001
-_get_dispatch_mode: Any = getattr(torch._C, "_get_dispatch_mode", lambda _key: None)  # noqa: SLF001
-_keys: Any = getattr(torch._C, "_TorchDispatchModeKey", None)  # noqa: SLF001
-_graph_task: Any = getattr(torch._C, "_current_graph_task_id", lambda: -1)  # noqa: SLF001
-_GUARDS: Any = [
-    *(
-        getattr(torch._C, name, nullcontext)  # noqa: SLF001
-        for name in ("DisableTorchFunction", "_DisableTorchDispatch", "_DisableAutocast")
+from predlog._runtime.notices import Notices
+
+# For recorders, which import nothing of torch's. It must be the same object: a compiler knows it by that.
+is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+
+_FUNCTORCH_STACK = "torch._C._functorch.peek_interpreter_stack"
+_GET_MODE = "torch._C._get_dispatch_mode"
+_PROXY, _FAKE, _FUNCTIONAL = (f"torch._C._TorchDispatchModeKey.{key}" for key in ("PROXY", "FAKE", "FUNCTIONAL"))
+_GRAPH_TASK = "torch._C._current_graph_task_id"
+_NO_FUNCTIONS, _NO_DISPATCH, _NO_AUTOCAST = (
+    f"torch._C.{name}" for name in ("DisableTorchFunction", "_DisableTorchDispatch", "_DisableAutocast")
+)
+_STACK = tuple(f"torch._C._{act}_torch_function_stack" for act in ("len", "pop", "push_on"))
+_OPTIMIZED_MODULE = "torch._dynamo.eval_frame.OptimizedModule"
+_COUNTERS = "torch._dynamo.utils.counters"
+_COMPILED_CALL = "torch.nn.Module._compiled_call_impl"
+_ORIGINAL = "torch._dynamo.eval_frame.OptimizedModule._orig_mod"
+
+# The private names of torch's that predlog uses, and what is lost without each of them.
+PRIVATE_NAMES = {
+    _FUNCTORCH_STACK: "a pair inside a torch.func transform is not skipped but refused, or recorded wrongly",
+    _GET_MODE: "a pair under make_fx, fake tensors or functionalization is not skipped",
+    _PROXY: "a pair under make_fx is not skipped, and its operations appear in the graph",
+    _FAKE: "a pair of fake tensors is not skipped but refused",
+    _FUNCTIONAL: "a pair under functionalization is not skipped but refused",
+    _GRAPH_TASK: "a forward that checkpointing runs again in the backward may be recorded by predlog.watch as a step",
+    _NO_FUNCTIONS: "your torch function modes and tensor subclasses see predlog's operations",
+    _NO_DISPATCH: "your torch dispatch modes, selective checkpointing among them, see predlog's operations",
+    _NO_AUTOCAST: "under autocast, log-probabilities may be less exact",
+    **dict.fromkeys(
+        _STACK, "if a torch function mode is left on inside a watched call, predlog.watch removes that one, not its own"
     ),
-    torch.inference_mode,
-]
-_MAKERS = {
-    getattr(_keys, name): what
-    for name, what in (
-        ("PROXY", "make_fx is tracing"),
-        ("FAKE", "tensors are fake"),
-        ("FUNCTIONAL", "functionalization is at work"),
-    )
-    if hasattr(_keys, name)
+    _OPTIMIZED_MODULE: "predlog.watch does not see compiled modules, and may have them compiled again",
+    _COUNTERS: "predlog.watch does not see compiled functions, and may have them compiled again",
+    _COMPILED_CALL: "modules compiled in place, by their `compile()`, are not recognized",
+    _ORIGINAL: "models of which only regions are compiled are not recognized, and the Trainer's callback misses them",
 }
+_TRACERS = {
+    _PROXY: "make_fx is tracing",
+    _FAKE: "tensors are fake",
+    _FUNCTIONAL: "functionalization is at work",
+}
+_GUARDS = (_NO_FUNCTIONS, _NO_DISPATCH, _NO_AUTOCAST)
+_MISSING = object()
+_notices = Notices()
+
+
+@cache
+def _find(name: str) -> Any:
+    """Return what a private name of torch's names; `_MISSING`, and one report, if this torch does not have it."""
+    try:
+        return pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return _missing(name)
+
+
+@cache
+def _missing(name: str) -> Any:
+    _notices.say_once(name, f"torch {torch.__version__} has no {name}: {PRIVATE_NAMES[name]}")
+    return _MISSING
+
+
+def _private(name: str, otherwise: Any = None) -> Any:
+    found = _find(name)
+    return otherwise if found is _MISSING else found
+
+
+def _of_dynamo(name: str) -> Any:
+    """Return what a private name of the compiler's names; None also as long as nobody has loaded the compiler."""
+    return _private(name) if name.rpartition(".")[0] in sys.modules else None
+
+
+def _nothing(*_arguments: object) -> None:
+    """Answer in place of what a torch does not have."""
 
 
 def is_traced() -> bool:
-    """Say whether the caller is being compiled or traced: there are no values then, and every call would be kept."""
+    """Return whether the caller is compiled or traced: there are no values then, and every call would be kept."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def obstacle() -> str | None:
-    """Say why nothing can be captured here and now; None where nothing is in the way. Asks torch alone, no device."""
-    if _functorch is not None and _functorch.peek_interpreter_stack() is not None:
+    """Return why nothing can be captured here and now; None if nothing is in the way. Asks torch alone, no device."""
+    if _private(_FUNCTORCH_STACK, _nothing)() is not None:
         return "a torch.func transform is at work"
-    for key, what in _MAKERS.items():
-        if _get_dispatch_mode(key) is not None:
+    mode_of = _private(_GET_MODE, _nothing)
+    for name, what in _TRACERS.items():
+        if (key := _private(name)) is not None and mode_of(key) is not None:
             return what
     if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         return "a CUDA graph is being captured"
@@ -48,31 +109,64 @@ def obstacle() -> str | None:
 
 
 def is_in_backward() -> bool:
-    """Say whether this thread runs a backward, where activations that were thrown away are computed again."""
-    return bool(_graph_task() != -1)
+    """Return whether this thread runs a backward, where activations that were thrown away are computed again."""
+    task = _private(_GRAPH_TASK)
+    return task is not None and bool(task() != -1)
 
 
 def alone() -> ExitStack:
-    """Give a context in which torch is as it is by default: no gradients, no autocast, none of the caller's modes.
+    """Return a context in which torch is as it is by default: no gradients, no autocast, none of the caller's modes.
 
     A mode that counts, saves or changes operations sees none of predlog's: selective checkpointing would keep them.
     """
     stack = ExitStack()
-    for guard in _GUARDS:
-        stack.enter_context(guard())
+    for name in _GUARDS:
+        stack.enter_context(_private(name, nullcontext)())
+    stack.enter_context(torch.inference_mode())
     return stack
 
 
+def remove_mode(mode: TorchFunctionMode) -> None:
+    """Take a mode off torch's stack, wherever on it that is."""
+    length, pop, push = (_private(name) for name in _STACK)
+    if length is None or pop is None or push is None:
+        with suppress(RuntimeError):  # the stack is empty
+            mode.__exit__(None, None, None)
+        return
+    others = []
+    for _ in range(length()):
+        top = pop()
+        if top is mode:
+            break
+        others.append(top)
+    for other in reversed(others):
+        push(other)
+
+
 def has_compiled_parts(module: nn.Module) -> bool:
-    """Say whether a module or one inside of it is compiled."""
-    dynamo = sys.modules.get("torch._dynamo.eval_frame")
-    kind = getattr(dynamo, "OptimizedModule", ())
-    return any(
-        isinstance(one, kind) or getattr(one, "_compiled_call_impl", None) is not None for one in module.modules()
-    )
+    """Return whether a module or one inside of it is compiled."""
+    kind = _of_dynamo(_OPTIMIZED_MODULE) or ()
+    return any(isinstance(one, kind) or is_compiled_in_place(one) for one in module.modules())
 
 
-def count() -> int:
-    """Count the graphs that were compiled so far in this process."""
-    counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", None)
+def is_compiled_in_place(module: object) -> bool:
+    """Return whether a module's own `compile()` was called: hooks see nothing of its calls."""
+    _find(_COMPILED_CALL)
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def is_compiled_around(module: object) -> bool:
+    """Return whether a module holds the one that it was compiled from: hooks see its calls, and nothing inside."""
+    if hasattr(module, "_orig_mod"):
+        return True
+    kind = _of_dynamo(_OPTIMIZED_MODULE)
+    if kind is None or not isinstance(module, kind):
+        return False
+    _missing(_ORIGINAL)
+    return True
+
+
+def count_graphs() -> int:
+    """Return how many graphs were compiled so far in this process."""
+    counters = _of_dynamo(_COUNTERS)
     return 0 if counters is None else counters["stats"]["unique_graphs"]

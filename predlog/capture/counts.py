@@ -1,31 +1,87 @@
-"""Counts over all supervised positions of the samples shown, from the ids that the host holds.
+"""Ids that the host holds → plain numbers: counts over all supervised positions, and the ids around the rows shown.
 
-They are what the findings are judged by. No logits are read here.
+The counts are what findings are judged by. No logits are read here.
 """
+
+import itertools
+import zlib
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from predlog.capture.rows import Statistics
+from predlog.capture.snapshot import Counts, Numbers, Sizes
+from predlog.capture.window import Ends, as_bytes
 from predlog.findings.special_tokens import ROLES, SpecialTokens
 
 # How many positions after the one that is read the input is held against the label: the same, the next, the one after.
-OFFSETS = 3
-Counts = dict[str, Tensor]
+_OFFSETS = 3
+_Columns = dict[str, Tensor]
 
 
-def of_labels(labels: Tensor, supervised: Tensor) -> Counts:
+def to_numbers(
+    sizes: Sizes, labels: Tensor, inputs: Tensor | None, shown: Sequence[Ends], statistics: Statistics,
+    hits: Tensor | None,
+) -> Numbers:  # fmt: skip
+    """Make plain numbers of ids [sample, codebook, time] on the host, and of hits [sample, codebook, 1 or 2].
+
+    The hits count the predictions that are the label, and those that are the input and not the label. No tensor is
+    kept, and for pairs on the CPU this is done where the pair is: each call of torch's from the worker would hand the
+    interpreter back and forth between the threads, which costs more than the call.
+    """
+    scored = labels[..., sizes.shift :]
+    supervised = scored != sizes.ignore_index
+    columns = _of_labels(scored, supervised)
+    columns |= _of_specials(scored, sizes.specials, sizes.ignore_index)
+    if inputs is not None:
+        columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index)
+    if hits is not None:
+        columns["hits"] = hits
+    sequences = list(_by_sequence(columns))
+    if any(counts["lowest"][0] < 0 or counts["highest"][0] >= sizes.vocabulary for counts in sequences):
+        outside = _by_sequence(_out_of_range(scored, supervised, sizes.vocabulary))
+        sequences = [counts | more for counts, more in zip(sequences, outside, strict=True)]
+    ids, read = _words(labels), None if inputs is None else _words(inputs)
+    around, reads = [], []
+    last = sizes.length - 1
+    for number, (both, counts) in enumerate(zip(shown, sequences, strict=True)):
+        start = number * sizes.length
+        counts["fingerprint"] = [zlib.crc32(ids[start + sizes.shift : start + sizes.length])]
+        if read is not None:
+            counts["fingerprint"].append(zlib.crc32(read[start : start + sizes.length]))
+        for row in itertools.chain(*both):
+            at = row + sizes.shift
+            before, after, after_next = max(at - 1, 0), min(at + 1, last), min(at + 2, last)
+            around.append((ids[start + before], ids[start + at], ids[start + after], ids[start + after_next]))
+            reads.append((None, None) if read is None else (read[start + row], read[start + min(row + 2, last)]))
+    return Numbers(shown, statistics, around, reads, sequences)
+
+
+def _words(ids: Tensor) -> memoryview:
+    return memoryview(as_bytes(ids)).cast("q")
+
+
+def _by_sequence(columns: _Columns) -> Iterator[Counts]:
+    widths = [column.shape[-1] for column in columns.values()]
+    for row in torch.cat(list(columns.values()), -1).flatten(0, 1).tolist():
+        values = iter(row)
+        yield {name: list(itertools.islice(values, width)) for name, width in zip(columns, widths, strict=True)}
+
+
+def _of_labels(labels: Tensor, supervised: Tensor) -> _Columns:
     """Count the supervised labels [s, k, t] and give their extremes, each [s, k, 1]; an ignored label counts as 0."""
     lowest, highest = torch.aminmax(labels * supervised, dim=-1, keepdim=True)
     return {"supervised": supervised.sum(-1, keepdim=True), "lowest": lowest, "highest": highest}
 
 
-def out_of_range(labels: Tensor, supervised: Tensor, vocabulary: int) -> Counts:
+def _out_of_range(labels: Tensor, supervised: Tensor, vocabulary: int) -> _Columns:
     """Count the supervised labels [s, k, t] that no logit stands for, [s, k, 1]."""
     return {"out_of_range": (((labels < 0) | (labels >= vocabulary)) & supervised).sum(-1, keepdim=True)}
 
 
-def of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> Counts:
+def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> _Columns:
     """Count the labels [s, k, t] that pad, end or begin a text, each [s, k, 1], where such ids are known."""
     known = {role: [one for one in getattr(specials, role) if one != ignore_index] for role in ROLES}
     return {
@@ -37,7 +93,7 @@ def of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> C
     }
 
 
-def of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int) -> Counts:
+def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int) -> _Columns:
     """Hold the labels [s, k, rows] against the inputs [s, k, t] that their rows read, and the two after each.
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
@@ -45,8 +101,8 @@ def of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: 
     """
     rows, length = labels.shape[-1], inputs.shape[-1]
     # What lies beyond the end equals no supervised label.
-    windows = pad(inputs, (0, OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :OFFSETS, :]
+    windows = pad(inputs, (0, _OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
     equal = ((labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)).sum(-1)
-    ends = [max(min(rows, length - offset), 0) for offset in range(OFFSETS)]
+    ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]
     compared = torch.cat([supervised[..., :end].sum(-1, keepdim=True) for end in ends], -1)
     return {"start": inputs[..., :3], "equal": equal, "compared": compared}

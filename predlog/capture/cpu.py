@@ -1,7 +1,7 @@
 """Reductions of logit rows on the CPU: the prediction, the label's rank, the log-probabilities, the matches.
 
 Here reading a value stops nothing, and looking first saves most of the work: only rows that are there are visited,
-where they lie. What other devices do instead stands in `recipe`; both give the same numbers, and a test holds them
+where they lie. What other devices do instead stands in `device`; both give the same numbers, and a test holds them
 against each other.
 """
 
@@ -13,11 +13,11 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from predlog.capture import layout as layouts
-from predlog.capture import snapshot
+from predlog.capture import counts
+from predlog.capture.pair import Pair
 from predlog.capture.projection import Source
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
-from predlog.capture.snapshot import Held, Sizes
+from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.window import Ends, Window, ends
 
 # The CPU's argmax reads one element at a time, its maximum a vector at a time. The maximum of each block, then
@@ -34,8 +34,46 @@ _MOST = 8
 _TOGETHER = 64
 
 
-def statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statistics:
-    """Reduce the rows of logits [s, k, t, v] that are shown, lane by lane, for their labels [row].
+def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
+    """Reduce the rows shown of a pair that lies in the memory of the host."""
+    labels = _own(pair.labels, sizes)
+    inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
+    scored = labels[..., sizes.shift :]
+    many = scored.shape[-1]
+    logits = pair.logits[: sizes.samples, : sizes.codebooks, :many]
+    supervised = scored != sizes.ignore_index
+    shown = ends(supervised, window)
+    index = [sizes.length * number + sizes.shift + row for number, both in enumerate(shown) for row in chain(*both)]
+    label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
+    if pair.source is None:
+        reduced = _statistics(logits, shown, label)
+    else:
+        reduced = _statistics(*_made(pair.source, shown, labels.shape[:2]), label)
+    hits = None
+    if window.accuracy:
+        hits = _matched(logits, scored, supervised, None if inputs is None else inputs[..., :many])
+    return counts.to_numbers(sizes, labels, inputs, shown, reduced, hits)
+
+
+def _made(source: Source, shown: Sequence[Ends], sequences: Sequence[int]) -> tuple[Tensor, list[Ends]]:
+    """Make the rows shown, and give them as one sequence [1, 1, row, v] that shows all of its rows."""
+    wanted = [[*both.first, *both.last] for both in shown]
+    most = max(map(len, wanted))
+    if not most:
+        return torch.empty(1, 1, 0, source.vocabulary, dtype=source.dtype, device="cpu"), [Ends([], [])]
+    where = torch.tensor([[*ats, *[0] * (most - len(ats))] for ats in wanted], device="cpu").view(*sequences, most)
+    made = source.at(where).flatten(0, 2)
+    kept = [most * number + place for number, ats in enumerate(wanted) for place in range(len(ats))]
+    return made[kept][None, None], [Ends(list(range(len(kept))), [])]
+
+
+def _own(ids: Tensor, sizes: Sizes) -> Tensor:
+    """Copy the ids of the sequences shown, if need be, so that they lie together and are of 64 bits."""
+    return ids[: sizes.samples, : sizes.codebooks].to(torch.int64).contiguous()
+
+
+def _statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statistics:
+    """Reduce the rows of logits [s, k, t, v] that are shown, sequence by sequence, for their labels [row].
 
     The rows are visited where they lie, a stretch of neighbours at a time, which the cache then holds. There is one
     buffer, of as many rows as the longest stretch; rows of half precision are widened in another one, one by one.
@@ -106,13 +144,13 @@ def _predictions(stretches: Sequence[Tensor], blocks: Tensor, vocabulary: int) -
 
 def _neighbours(logits: Tensor, shown: Sequence[Ends], most: int) -> Iterator[Tensor]:
     """Yield views [n, v] of the rows shown, in order, those that follow one another together."""
-    lanes = (lane for sample in logits.unbind() for lane in sample.unbind())
-    for lane, both in zip(lanes, shown, strict=True):
+    sequences = (sequence for sample in logits.unbind() for sequence in sample.unbind())
+    for sequence, both in zip(sequences, shown, strict=True):
         for rows in both:
             begin = 0
             for end in range(1, len(rows) + 1):
                 if end == len(rows) or rows[end] != rows[end - 1] + 1 or end - begin == most:
-                    yield lane[rows[begin] : rows[end - 1] + 1]
+                    yield sequence[rows[begin] : rows[end - 1] + 1]
                     begin = end
 
 
@@ -133,7 +171,7 @@ def _block_peaks(rows: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | None) -> Tensor:
+def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | None) -> Tensor:
     """Count over the supervised positions of logits [s, k, t, v] how often the argmax is the label: [s, k, 1].
 
     With `read`, the inputs [s, k, t] at the rows, also how often it is the input where the label is another: [s, k, 2].
@@ -174,41 +212,3 @@ def _peaks_of_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     start = _starts(_block_peaks(rows, out=blocks), vocabulary).unsqueeze(-1)
     peak, within = rows.gather(-1, start + torch.arange(_BLOCK, device=rows.device)).max(-1)
     return peak, within + start.squeeze(-1)
-
-
-def held_on_cpu(pair: layouts.Pair, source: Source | None, sizes: Sizes, window: Window) -> Held:
-    """Reduce the rows shown of a pair that lies in the memory of the host."""
-    labels = _own(pair.labels, sizes)
-    inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
-    scored = labels[..., sizes.shift :]
-    many = scored.shape[-1]
-    logits = pair.logits[: sizes.samples, : sizes.codebooks, :many]
-    supervised = scored != sizes.ignore_index
-    shown = ends(supervised, window)
-    index = [lane * sizes.length + sizes.shift + row for lane, both in enumerate(shown) for row in chain(*both)]
-    label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
-    if source is None:
-        reduced = statistics(logits, shown, label)
-    else:
-        reduced = statistics(*_made(source, shown, labels.shape[:2]), label)
-    hits = None
-    if window.accuracy:
-        hits = matched(logits, scored, supervised, None if inputs is None else inputs[..., :many])
-    return snapshot.held(sizes, labels, inputs, shown, reduced, hits)
-
-
-def _made(source: Source, shown: Sequence[Ends], lanes: Sequence[int]) -> tuple[Tensor, list[Ends]]:
-    """Make the rows shown, and give them as one lane [1, 1, row, v] that shows all of its rows."""
-    wanted = [[*both.first, *both.last] for both in shown]
-    most = max(map(len, wanted))
-    if not most:
-        return torch.empty(1, 1, 0, source.vocabulary, dtype=source.dtype, device="cpu"), [Ends([], [])]
-    where = torch.tensor([[*ats, *[0] * (most - len(ats))] for ats in wanted], device="cpu").view(*lanes, most)
-    made = source.at(where).flatten(0, 2)
-    kept = [lane * most + place for lane, ats in enumerate(wanted) for place in range(len(ats))]
-    return made[kept][None, None], [Ends(list(range(len(kept))), [])]
-
-
-def _own(ids: Tensor, sizes: Sizes) -> Tensor:
-    """Copy the ids of the lanes shown, if need be, so that they lie together and are of 64 bits."""
-    return ids[: sizes.samples, : sizes.codebooks].to(torch.int64).contiguous()

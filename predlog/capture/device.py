@@ -5,33 +5,34 @@ What is large, the rows of logits, is reduced here to a few numbers a row. The o
 into the packed tensor, whose parts a `Packing` names, so the host goes by the same list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from predlog.capture import snapshot
-from predlog.capture.layout import Pair
-from predlog.capture.projection import Source
-from predlog.capture.ring import STAMP
+from predlog.capture import counts
+from predlog.capture.pair import Pair
+from predlog.capture.ring import ring_of
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
-from predlog.capture.snapshot import Held, Sizes
+from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.window import Window, ends
 
 _WORD = 8
+# What the last word of each sequence holds: a ring wants one that is not 0 at the end.
+_STAMP = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What stands where in the words of a lane: names, how many there are of each, and their type."""
+    """What stands where in the words of a sequence: names, how many there are of each, and their type."""
 
     parts: tuple[tuple[str, int, torch.dtype], ...]
 
     @property
     def words(self) -> int:
-        """The number of 64-bit words a lane, the stamp included."""
+        """The number of 64-bit words a sequence, the stamp included."""
         return sum(_words(many, dtype) for _, many, dtype in self.parts) + 1
 
     def views(self, packed: Tensor) -> dict[str, Tensor]:
@@ -48,34 +49,47 @@ def _words(many: int, dtype: torch.dtype) -> int:
     return -(-many * dtype.itemsize // _WORD)
 
 
-def packing(pair: Pair, sizes: Sizes, window: Window, source: Source | None = None) -> Packing:
+def start(pair: Pair, sizes: Sizes, window: Window) -> Callable[[], Numbers] | None:
+    """Start to capture, and give what waits for the rest; None where there is no room for what is on its way."""
+    device = pair.labels.device
+    to = packing(pair, sizes, window)
+    arrival = ring_of(device).arrival(sizes.count * to.words)
+    if arrival is None:
+        return None
+    packed = pack(pair, to, sizes, window)
+    # What is known of copies that nobody waits for is known of CUDA's.
+    arrival.send(packed if device.type == "cuda" else packed.cpu())
+    return lambda: to_numbers(to.views(arrival.read()), sizes, window)
+
+
+def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
     """Say how a pair is packed.
 
     What there is of each row shown comes from the outside in: the first supervised row, the second …, then the last,
     the one before it …
     """
     length, rows = sizes.length, sizes.length - sizes.shift
-    logits = pair.logits.dtype if source is None else source.dtype
-    shown, numbers = 2 * _rows(rows, window), torch.float64 if logits == torch.float64 else torch.float32
+    dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
+    shown, numbers = 2 * _rows(rows, window), torch.float64 if dtype == torch.float64 else torch.float32
     parts = [("labels", length, torch.int64)]
     if pair.inputs is not None:
         parts.append(("inputs", length, torch.int64))
     parts += [("prediction", shown, torch.int64), ("above", shown, torch.int64)]
     parts += [(name, shown, numbers) for name in ("peak", "label_logit", "prediction_logprob")]
     if window.accuracy:
-        peaks = torch.float32 if logits.itemsize == 1 else logits
+        peaks = torch.float32 if dtype.itemsize == 1 else dtype
         parts += [("predictions", rows, torch.int64), ("peaks", rows, peaks)]
     return Packing(tuple(parts))
 
 
-def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window, source: Source | None = None) -> Tensor:
+def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     """Find the supervised rows at both ends, reduce them, and pack what is found as [s, k, words].
 
     The label at p belongs to the row of logits at p - shift. Number and sizes of the operations depend neither on the
     batch nor on the mask.
     """
     labels = pair.labels[: sizes.samples, : sizes.codebooks]
-    packed = pad(labels.to(torch.int64), (0, to.words - labels.shape[-1]), value=STAMP)
+    packed = pad(labels.to(torch.int64), (0, to.words - labels.shape[-1]), value=_STAMP)
     part = to.views(packed)
     if pair.inputs is not None:
         part["inputs"].copy_(pair.inputs[: sizes.samples, : sizes.codebooks])
@@ -83,11 +97,11 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window, source: Source |
     where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
     # Clamped, a label that has no logit can't stop the device.
     label = labels.gather(-1, where).clamp_(0, sizes.vocabulary - 1).unsqueeze(-1)
-    if source is None:
+    if pair.source is None:
         logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
         rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, sizes.vocabulary), dim=2)
     else:
-        rows = source.at(where)
+        rows = pair.source.at(where)
     rows = rows if rows.dtype == torch.float64 else rows.to(torch.float32)
     torch.gather(rows, -1, label, out=part["label_logit"].unsqueeze(-1))
     torch.max(rows, -1, out=(part["peak"], part["prediction"]))
@@ -99,7 +113,7 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window, source: Source |
     return packed
 
 
-def held(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Held:
+def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numbers:
     """Make plain numbers of what has arrived on the host, in the order in which it is shown."""
     labels, inputs = part["labels"], part.get("inputs")
     scored = labels[..., sizes.shift :]
@@ -107,10 +121,10 @@ def held(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Held:
     shown = ends(supervised, window)
     many = part["prediction"].shape[-1] // 2
     index: list[int] = []
-    for lane, both in enumerate(shown):
-        start = 2 * many * lane
-        index += range(start, start + len(both.first))
-        index += reversed(range(start + many, start + many + len(both.last)))
+    for number, both in enumerate(shown):
+        begin = 2 * many * number
+        index += range(begin, begin + len(both.first))
+        index += reversed(range(begin + many, begin + many + len(both.last)))
     rows = torch.tensor(index, dtype=torch.int64, device="cpu")
     prediction, above, peak, label_logit, logprob = (
         part[name].flatten().index_select(0, rows).tolist()
@@ -121,7 +135,7 @@ def held(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Held:
     if window.accuracy:
         wanted = wanted_ids(scored, None if inputs is None else inputs[..., : scored.shape[-1]])
         found = hits(part["predictions"], wanted, is_number(part["peaks"]) & supervised).sum(-2)
-    return snapshot.held(sizes, labels, inputs, shown, statistics, found)
+    return counts.to_numbers(sizes, labels, inputs, shown, statistics, found)
 
 
 def _rows(rows: int, window: Window) -> int:

@@ -31,11 +31,8 @@ _CTC = "frames against characters, as for a CTC loss, are no pair, because no ro
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Logits [b, k, t, v] with the labels and, where given, the inputs [b, k, t] that belong to them.
-
-    The logits may be `shift` positions shorter: the last rows have no label.
-    """
+class Views:
+    """Views of logits [b, k, t, v] and of the labels and, where given, the inputs [b, k, t] that belong to them."""
 
     logits: Tensor
     labels: Tensor
@@ -50,7 +47,7 @@ class _Layout:
     axes: frozenset[str]
 
 
-def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0) -> Pair:
+def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0) -> Views:
     """View a pair in canonical form.
 
     `layout` is a pair of einops patterns over b (sample), t (time), k (codebook) and v (vocabulary), such as
@@ -89,7 +86,7 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
     if inputs is not None:
         _check_inputs(inputs, labels)
     viewed_inputs = None if inputs is None else _view_labels(inputs, parsed)
-    return Pair(viewed_logits, viewed_labels, viewed_inputs, "k" in parsed.axes)
+    return Views(viewed_logits, viewed_labels, viewed_inputs, "k" in parsed.axes)
 
 
 def viewed(logits: Tensor, labels: Tensor, layout: str | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What was passed to `compare`, checked: tensors, chunks, dtypes, devices."""
+"""What was passed to `compare` → one checked pair: canonical views, and what makes its rows if nobody made all."""
 
 import math
 from collections.abc import Sequence
@@ -6,86 +6,88 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
 from predlog.capture import layout as layouts
 from predlog.capture.projection import Head, Projection, Source
-from predlog.errors import PairError, described
-
-
-def as_tensor(name: str, value: object) -> Tensor:
-    """Give a torch tensor over the memory of `value`, which may be one, or speak DLPack.
-
-    Raises PairError where it can't be had, or where reading it would issue a collective or make no sense.
-    """
-    if not isinstance(value, Tensor):
-        value = _imported(name, value)
-    kind = type(value)
-    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        mend = "pass .to_local()" if kind.__name__ == "DTensor" else "pass a plain tensor"
-        raise PairError(f"{name} are a {kind.__name__}, which predlog does not read: {mend}")
-    if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
-        what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
-        raise PairError(f"{name} are {what}: there are no values to show")
-    return value
-
-
-def _imported(name: str, value: object) -> Tensor:
-    try:
-        # torch 2.13 aborts the process on a DLPack capsule with negative strides, so such arrays are copied.
-        if any(stride < 0 for stride in getattr(value, "strides", None) or ()):
-            value = value.copy()  # type: ignore[attr-defined]
-        if hasattr(value, "__dlpack__"):
-            return from_dlpack(value)
-        if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
-            return _imported(name, array)
-    except Exception as error:  # noqa: BLE001 - any producer may raise anything
-        raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
-    if hasattr(value, "logits"):
-        raise PairError(f"{name} are a {type(value).__name__}: pass its .logits")
-    raise PairError(
-        f"{name} are a {type(value).__name__}: pass a torch tensor, a NumPy array or anything with __dlpack__"
-    )
+from predlog.capture.tensors import as_ids, as_tensor
+from predlog.errors import PairError
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Pair:
+    """Logits [b, k, t, v] with the labels and, where given, the inputs [b, k, t] that belong to them.
+
+    The logits may be `shift` positions shorter: the last rows have no label. Where rows are made on demand, `source`
+    makes them, and `logits` are their outline, whose values nobody reads.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    inputs: Tensor | None
+    has_codebooks: bool
+    source: Source | None = None
+    is_trained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
     """What was handed over as logits: `outline` has their shape, and their values where these are all there is."""
 
     outline: Tensor
     chunks: tuple[Tensor, ...]
     head: Head | None
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether they are logits as they are."""
-        return self.head is None and self.outline is self.chunks[0]
 
-    def source(self, labels: Tensor, layout: str | None) -> Source:
-        """Give what makes rows, for labels that fit the outline."""
-        views = tuple(layouts.viewed(chunk, labels, layout) for chunk in self.chunks)
-        if self.head is not None and views[0].shape[-1] != self.head.weight.shape[1]:
-            raise PairError(
-                f"hidden states {list(self.chunks[0].shape)} are {views[0].shape[-1]} wide, and the weight "
-                f"{list(self.head.weight.shape)} takes {self.head.weight.shape[1]}: it must be [vocabulary, width]"
-            )
-        return Source(views, self.head)
+def to_pair(
+    logits: object,
+    labels: object,
+    inputs: object,
+    *,
+    layout: str | None,
+    shift: int,
+    ignore_index: int,
+    product: torch.dtype | None,
+) -> Pair:
+    """Check what was passed, and view it in canonical form; nothing is copied, and no value is read.
 
-
-def given(logits: object, layout: str | None, product: torch.dtype | None = None) -> Given:
-    """Take what was handed over as logits: a tensor, a `Projection`, or a list of chunks along time.
-
-    `product` is the type in which rows are projected; None takes the weight's. Raises PairError where it is none of
-    these.
+    `logits` are a tensor, a `Projection`, or a list of chunks along time. `product` is the type in which rows are
+    projected; None takes the weight's. Raises PairError where they are no pair.
     """
+    given = _given(logits, layout, product)
+    _check_floating(given.outline)
+    ids = as_ids("labels", labels)
+    read = None if inputs is None else as_ids("inputs", inputs)
+    views = layouts.canonical(given.outline, ids, read, layout, shift)
+    source = _source(given, ids, layout)
+    _check_ignore_index(ignore_index)
+    _check_devices([views.logits] if source is None else source.tensors, views.labels, views.inputs)
+    is_trained = any(chunk.requires_grad for chunk in given.chunks)
+    return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained)
+
+
+def _given(logits: object, layout: str | None, product: torch.dtype | None) -> _Given:
     if isinstance(logits, Projection):
         hidden = as_tensor("hidden", logits.hidden)
-        return Given(hidden, (hidden,), _head(logits, product))
+        return _Given(hidden, (hidden,), _head(logits, product))
     if isinstance(logits, list | tuple) and logits and not isinstance(logits[0], int | float | list | tuple):
         chunks = tuple(as_tensor("logits", chunk) for chunk in logits)
-        return Given(_joined(chunks, layout), chunks, None)
+        return _Given(_joined(chunks, layout), chunks, None)
     whole = as_tensor("logits", logits)
-    return Given(whole, (whole,), None)
+    return _Given(whole, (whole,), None)
+
+
+def _source(given: _Given, labels: Tensor, layout: str | None) -> Source | None:
+    """Give what makes rows, for labels that fit the outline; None where all rows are there as they are."""
+    head, chunks = given.head, given.chunks
+    if head is None and given.outline is chunks[0]:
+        return None
+    views = tuple(layouts.viewed(chunk, labels, layout) for chunk in chunks)
+    if head is not None and views[0].shape[-1] != head.weight.shape[1]:
+        raise PairError(
+            f"hidden states {list(chunks[0].shape)} are {views[0].shape[-1]} wide, and the weight "
+            f"{list(head.weight.shape)} takes {head.weight.shape[1]}: it must be [vocabulary, width]"
+        )
+    return Source(views, head)
 
 
 def _joined(chunks: Sequence[Tensor], layout: str | None) -> Tensor:
@@ -139,25 +141,17 @@ def _number(name: str, value: object) -> float:
     return value  # type: ignore[return-value]
 
 
-def floating(logits: Tensor) -> Tensor:
-    """Return logits that are of floating point; raise PairError for others."""
+def _check_floating(logits: Tensor) -> None:
     if not logits.dtype.is_floating_point:
         raise PairError(f"logits {list(logits.shape)} are {logits.dtype}: are logits and labels swapped?")
-    return logits
 
 
-def integral(name: str, ids: Tensor) -> Tensor:
-    """Return token ids that are integers; raise PairError for others."""
-    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
-        raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers, as .long() gives them")
-    return ids
-
-
-def check(pair: layouts.Pair, source: Source | None, ignore_index: int) -> None:
-    """Raise PairError where the parts of a pair lie on several devices, or `ignore_index` is no id."""
+def _check_ignore_index(ignore_index: object) -> None:
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
         raise PairError("ignore_index must be a Python int of at most 64 bits")
-    logits = [pair.logits] if source is None else source.tensors
-    devices = {tensor.device for tensor in (*logits, pair.labels, pair.inputs) if tensor is not None}
+
+
+def _check_devices(logits: Sequence[Tensor], labels: Tensor, inputs: Tensor | None) -> None:
+    devices = {tensor.device for tensor in (*logits, labels, inputs) if tensor is not None}
     if len(devices) > 1:
         raise PairError(f"the pair lies on several devices, {sorted(map(str, devices))}: move it to one")

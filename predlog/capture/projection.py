@@ -97,19 +97,10 @@ class Source:
         """Give the rows [s, k, n, v] at the times [s, k, n] of the first samples and codebooks."""
         found, start = None, 0
         for chunk in self.chunks:
-            lanes = chunk[: where.shape[0], : where.shape[1]]
-            index = (where - start).clamp_(0, lanes.shape[2] - 1).unsqueeze(-1)
-            here = gathered(lanes, index.expand(-1, -1, -1, lanes.shape[-1]), dim=2)
+            part = chunk[: where.shape[0], : where.shape[1]]
+            index = (where - start).clamp_(0, part.shape[2] - 1).unsqueeze(-1)
+            here = gathered(part, index.expand(-1, -1, -1, part.shape[-1]), dim=2)
             found = here if found is None else torch.where((where >= start).unsqueeze(-1), here, found)
             start += chunk.shape[2]
         assert found is not None  # noqa: S101 - for the type checker
         return found if self.head is None else self.head.project(found)
-
-
-def autocast_type(logits: object) -> torch.dtype | None:
-    """Give the type in which the caller's autocast would project; None where it would not meddle."""
-    weight = logits.weight if isinstance(logits, Projection) else None
-    if not isinstance(weight, Tensor) or weight.dtype == torch.float64:  # which autocast leaves alone
-        return None
-    device = weight.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

@@ -12,10 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# What a word holds that nobody wrote to: the last one, which so tells the host that the others have arrived.
-STAMP = 1
-
-
+# What the flag holds. It is a copy of the last word sent, so any other number says that the words have arrived.
+_UNDER_WAY, _ARRIVED = 0, 1
 # A cache line, so that the flag shares none with the words behind it.
 _HEAD = 8
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 20e-6, 2e-3
@@ -42,7 +40,7 @@ class Slot:
         if self.lacks(words):
             self._memory = self._allocated(words)
         flat = packed.view(-1)
-        self._memory[0] = 0
+        self._memory[0] = _UNDER_WAY
         try:
             self._memory[_HEAD : _HEAD + words].copy_(flat, non_blocking=True)
             self._memory[:1].copy_(flat[-1:], non_blocking=True)
@@ -62,7 +60,7 @@ class Slot:
 
     def has_arrived(self) -> bool:
         """Look at the flag."""
-        return int(self._memory[0]) == STAMP
+        return int(self._memory[0]) != _UNDER_WAY
 
     def taken(self, shape: torch.Size) -> Tensor:
         """Copy what has arrived into memory of its own."""
@@ -74,7 +72,7 @@ class Slot:
                 _HEAD + _room(words),
                 dtype=torch.int64, device="cpu", pin_memory=self._is_pinned and words > 0,
             )  # fmt: skip
-            memory[0] = STAMP
+            memory[0] = _ARRIVED
             return memory
 
 
@@ -91,7 +89,7 @@ class Arrival:
         self._give_back = give_back
 
     def send(self, packed: Tensor) -> None:
-        """Start the way of packed [s, k, words]; returns at once."""
+        """Start the way of packed [s, k, words], whose last word is not 0; returns at once."""
         if self._slot is not None:
             self._shape = packed.shape
             self._slot.fill(packed)

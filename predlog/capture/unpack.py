@@ -5,25 +5,25 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
-from predlog.capture.snapshot import Capture, Lane, Sizes
+from predlog.capture.snapshot import Counts, Sizes, Snapshot
 from predlog.capture.window import Ends
 from predlog.findings.evidence import Facts, Shown
 
 
-def unpack(capture: Capture) -> Iterator[tuple[dict[str, Any], Facts]]:
+def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
     """Yield what was captured of each sample and codebook: the fields of a comparison, and the facts beyond it."""
-    if capture.hold is None:
+    if snapshot.numbers is None:
         return
-    held, sizes = capture.hold(), capture.sizes
-    rows = zip(*held.statistics, held.around, held.reads, strict=True)
-    lanes = itertools.product(range(sizes.samples), range(sizes.codebooks))
-    for (sample, codebook), ends, counts in zip(lanes, held.shown, held.counts, strict=True):
+    numbers, sizes = snapshot.numbers(), snapshot.sizes
+    rows = zip(*numbers.statistics, numbers.around, numbers.reads, strict=True)
+    sequences = itertools.product(range(sizes.samples), range(sizes.codebooks))
+    for (sample, codebook), ends, counts in zip(sequences, numbers.shown, numbers.counts, strict=True):
         shown = list(itertools.islice(rows, len(ends.first) + len(ends.last)))
         yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, ends, shown, counts)
 
 
 def _unpacked(
-    sizes: Sizes, sample: int, codebook: int | None, ends: Ends, rows: Sequence[Any], counts: Lane
+    sizes: Sizes, sample: int, codebook: int | None, ends: Ends, rows: Sequence[Any], counts: Counts
 ) -> tuple[dict[str, Any], Facts]:
     tokens: list[dict[str, Any]] = []
     shown: list[Shown] = []
@@ -35,7 +35,7 @@ def _unpacked(
         shown.append(beyond)
         nonfinite += missing
     hits = counts.get("hits", ())
-    fields = {
+    fields: dict[str, Any] = {
         "codebook": codebook,
         "sample": sample,
         "length": sizes.length,
@@ -82,11 +82,11 @@ def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) ->
     return follower if (ends.last or ends.first)[-1] + 2 < sizes.length else None
 
 
-def _only(counts: Lane, name: str) -> int | None:
+def _only(counts: Counts, name: str) -> int | None:
     return counts[name][0] if name in counts else None
 
 
-def _all(counts: Lane, name: str) -> tuple[int, ...] | None:
+def _all(counts: Counts, name: str) -> tuple[int, ...] | None:
     return tuple(counts[name]) if name in counts else None
 
 

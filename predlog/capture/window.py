@@ -26,7 +26,7 @@ class Ends(NamedTuple):
 
 
 def ends(supervised: Tensor, window: Window) -> list[Ends]:
-    """Give the ends of each lane of a mask [sample, codebook, row] on the host, lane by lane."""
+    """Give the ends of each sequence of a mask [sample, codebook, row] on the host, sequence by sequence."""
     # As bytes a mask can be searched from both ends; any operation of torch's would visit the whole of it.
     mask, rows = as_bytes(supervised), supervised.shape[-1]
     return [_ends(mask, start, start + rows, window) for start in range(0, len(mask), rows)]

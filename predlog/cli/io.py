@@ -2,15 +2,17 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from secrets import token_hex
+from typing import BinaryIO, TextIO
 
-from predlog.errors import NoRecordsError, PredlogError
+from predlog.errors import ExportError, NoRecordsError
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
 from predlog.reading.summary import Summary
+from predlog.records.schema import Record
 from predlog.records.text import encodable, visible
 
 
@@ -78,30 +80,48 @@ def _write(stream: TextIO | None, text: str) -> None:
         stream.write(f"{encodable(visible(text, ' '), stream.encoding or 'utf-8')}\n")
 
 
-def target(output: str, records: Reading) -> Path:
-    """Give the file to write; asked before anything is read, so that nobody waits for an error.
+def target(output: str | os.PathLike[str], records: Iterable[Record]) -> Path:
+    """Return the file to write; asked before anything is read, so that nobody waits for an error.
 
-    A whole file takes the place of what stands there: of a pipe or a device that would be its end, and of a file that
-    is read the run's.
+    A whole file takes the place of what is there: of a pipe or a device that would be its end, and of a file that is
+    read the run's.
 
     Raises:
-        PredlogError: There is no such folder, or something stands there that is not to be replaced.
+        ExportError: There is no such folder, or something is there that is not to be replaced.
     """
     file = Path(output)
     if file.is_dir():
-        raise PredlogError(f"{file} is a folder: name a file in it")
+        raise ExportError(f"{file} is a folder: name a file in it")
     if not file.parent.is_dir():
-        raise PredlogError(f"{file.parent} is no folder: make it first")
+        raise ExportError(f"{file.parent} is no folder: make it first")
     if file.exists():
         if not file.is_file():
-            raise PredlogError(f"{file} is a pipe or a device: write to a file, and pass that on")
+            raise ExportError(f"{file} is a pipe or a device: write to a file, and pass that on")
         if any(os.path.samestat(file.stat(), source) for source in _sources(records)):
-            raise PredlogError(f"{file} is read, and would be overwritten: write to another file")
+            raise ExportError(f"{file} is read, and would be overwritten: write to another file")
     return file
 
 
-def _sources(records: Reading) -> list[os.stat_result]:
+def _sources(records: Iterable[Record]) -> list[os.stat_result]:
+    if not isinstance(records, Reading):
+        return []
     try:
         return [source.stat() for source in records.files] or [os.fstat(0)]
     except OSError:
         return []  # what can't be read is told by whoever reads it
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """Open a new file beside `file`, which takes its place when the block ends; an error leaves what was there.
+
+    So whoever has the old file open, or looks at it meanwhile, never sees half of the new one. The new one has the
+    permissions that the umask leaves.
+    """
+    unfinished = file.with_name(f".predlog-unfinished-{token_hex(8)}")
+    try:
+        with unfinished.open("xb") as opened:
+            yield opened
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -48,6 +48,19 @@ REFUSALS: Final = {
 }
 SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in RULES}}
 CODES: Final = tuple(SENTENCES)
+_PLACES: Final = {rule.code: place for place, rule in enumerate(RULES)}
+
+
+def explains(cause: str, symptom: str) -> bool:
+    """Return whether one finding, while it is open, explains another of the same stream and codebook.
+
+    A symptom follows from an error that is certain and from a symptom further up in the list. It is not reported
+    while that is open, and whoever reads a file takes it as ended there, because nothing is written about its end.
+    """
+    first, second = _PLACES.get(cause), _PLACES.get(symptom)
+    if first is None or second is None or first >= second or not RULES[second].is_symptom:
+        return False
+    return RULES[first].is_symptom or (RULES[first].is_certain and RULES[first].level == "error")
 
 
 def page(code: str) -> str:

@@ -4,7 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from predlog.findings.special_tokens import SpecialTokens
@@ -104,6 +105,21 @@ class Evidence:
             commonest=max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0,
         )
 
+    @staticmethod
+    def together(pools: "Iterable[Sequence[Evidence]]") -> "list[Evidence]":
+        """Join what was captured of several codebooks, step by step."""
+        everything = sorted(chain.from_iterable(pools), key=attrgetter("step"))
+        return [_joined(step, list(ones)) for step, ones in groupby(everything, key=attrgetter("step"))]
+
+
+def _joined(step: int, ones: Sequence[Evidence]) -> Evidence:
+    return Evidence.of(
+        step,
+        tuple(facts for one in ones for facts in one.samples),
+        is_trained=all(one.is_trained for one in ones),
+        widest=max(one.widest for one in ones),
+    )
+
 
 def _copies(samples: Sequence[Facts]) -> tuple[int, int]:
     copied = copyable = 0
@@ -169,6 +185,11 @@ class Sums(NamedTuple):
             len(labels), right, expected, variance, loss, squares,
             tuple(informative), tuple(hits), tuple(right_there), tuple(labels), tuple(predictions),
         )  # fmt: skip
+
+    @property
+    def labels_vary(self) -> bool:
+        """Whether no label makes up more than half of them."""
+        return max(Counter(self.labels).values(), default=0) <= 0.5 * len(self.labels)
 
     @property
     def at_most(self) -> float:

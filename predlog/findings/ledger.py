@@ -1,74 +1,191 @@
-"""The findings of a file → which of them stand at its end, and what became of the others."""
+"""A finding as it is reported, and as it is read back from a file with what became of it.
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+Both sides are here because they must agree: a run reports that a finding is found and that it is gone, and says nothing
+where another finding explains it; a reader has only these lines to tell which findings are open at the end.
+"""
 
-from predlog.findings.catalog import RULES
-from predlog.findings.rule import Rule
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from predlog.findings.catalog import explains
+from predlog.findings.rule import Fault, Rule
 from predlog.records.schema import Finding
 
+_MOST_NAMED = 8
+
+
+# --- as it is reported --------------------------------------------------------------------------------------------
+@dataclass(slots=True, eq=False)
+class FindingEvent:
+    """A finding that is to be reported, or, of level info, that one is gone.
+
+    `codebooks` are those in which it is open still. Whoever reports it sets `is_reported` and `record`.
+    """
+
+    code: str
+    level: str
+    step: int
+    stream: str
+    codebook: int | None
+    message: str
+    evidence: dict[str, Any]
+    codebooks: set[int | None]
+    record: Finding | None = None
+    is_reported: bool = False
+
+    @staticmethod
+    def of(rule: Rule, fault: Fault, step: int, stream: str, codebooks: Sequence[int | None]) -> "FindingEvent":
+        """Return the finding of a fault in these codebooks."""
+        is_alone = len(codebooks) == 1
+        return FindingEvent(
+            rule.code,
+            rule.level,
+            step,
+            stream,
+            codebooks[0] if is_alone else None,
+            f"{_where(stream, codebooks)}: {fault.what}. {fault.mend}",
+            {**fault.evidence, **({} if is_alone else {"codebooks": list(codebooks)})},
+            set(codebooks),
+        )
+
+    def gone(self, step: int) -> "FindingEvent":
+        """Return what reports that it is gone at a step."""
+        evidence = {name: self.evidence[name] for name in ("codebooks",) if name in self.evidence}
+        where = _where(self.stream, evidence.get("codebooks", [self.codebook]))
+        return FindingEvent(
+            self.code,
+            "info",
+            step,
+            self.stream,
+            self.codebook,
+            f"{where}: gone; it was found at step {self.step}.",
+            {"since": self.step, **evidence},
+            set(),
+        )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is the finding's own in its event, beside what all events have."""
+        return {
+            "step": self.step,
+            "stream": self.stream,
+            "codebook": self.codebook,
+            "sample": None,
+            "code": self.code,
+            "message": self.message,
+            "evidence": self.evidence,
+            "help": f"predlog explain {self.code}",
+            "context": {},
+        }
+
+
+def summary_line(
+    found: Sequence[FindingEvent], ended: Iterable[tuple[str, int | None, str]], refused: int
+) -> str | None:
+    """Return one line about the findings that are open, those that were and are gone, and refused pairs.
+
+    `ended` are stream, codebook and code of each. None if there is nothing to report.
+    """
+    stand = [f"{one.code} ({_where(one.stream, tuple(one.codebooks))}, since step {one.step})" for one in found]
+    now = {(one.stream, codebook, one.code) for one in found for codebook in tuple(one.codebooks)}
+    gone = dict.fromkeys(f"{key[2]} ({key[0]})" for key in ended if key not in now)
+    parts = [
+        f"{len(stand)} finding{'s stand' if len(stand) > 1 else ' stands'}: {_listed(stand)}" if stand else "",
+        f"found earlier and gone: {_listed(list(gone))}" if gone else "",
+        f"pairs refused: {refused}" if refused else "",
+    ]
+    return "; ".join(filter(None, parts)) or None
+
+
+def _where(stream: str, codebooks: Collection[int | None]) -> str:
+    known = sorted(one for one in codebooks if one is not None)
+    if not known:
+        return stream
+    if len(known) == 1:
+        return f"{stream} codebook {known[0]}"
+    if known == list(range(known[0], known[-1] + 1)):
+        return f"{stream} codebooks {known[0]} to {known[-1]}"
+    return f"{stream} codebooks {', '.join(map(str, known))}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+# --- as it is read back -------------------------------------------------------------------------------------------
 Fate = Literal["stands", "gone", "explained", "earlier"]
-_PLACES = {rule.code: place for place, rule in enumerate(RULES)}
+_LEVELS = ("error", "warning")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A finding, and what became of it.
+    """A finding, what became of it, and which ranks have reported it.
 
-    It *stands* until it is said to be *gone*, at step `until`; until it is *explained* there by the finding `by`, of
-    which it is a symptom; or until a later attempt of the same rank has recorded the stream: then it is *earlier*.
+    It is open, "stands", until it is reported to be "gone", at step `until`; until it is "explained" there by the
+    finding `by`, of which it is a symptom; or until a later attempt of the same rank has recorded the stream: then it
+    is "earlier". `codebooks` are those that it is about, ascending; empty for a stream without any.
     """
 
     finding: Finding
     fate: Fate
     until: int | None = None
     by: str | None = None
+    ranks: tuple[int, ...] = ()
+    codebooks: tuple[int, ...] = ()
 
     @property
-    def stands(self) -> bool:
-        """Whether it stands at the end."""
+    def is_open(self) -> bool:
+        """Whether it is open at the end."""
         return self.fate == "stands"
 
 
 @dataclass(slots=True)
-class _Entry:
-    finding: Finding
-    codebooks: set[int | None]
-    until: int | None = None
-    by: str | None = None
-
-
-@dataclass(slots=True)
 class Ledger:
-    """Take findings in the order in which they were said, and give what became of each."""
+    """Take findings in the order in which they were reported, and return what became of each."""
 
-    entries: list[_Entry] = field(default_factory=list)
-    _standing: dict[tuple[str | None, int, int, str], list[_Entry]] = field(default_factory=dict)
+    entries: list[Found] = field(default_factory=list)
+    # Of each run, attempt, rank and stream: the places of open entries, and the codebooks that nothing explains.
+    _open: dict[tuple[str | None, int, int, str], dict[int, set[int | None]]] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
         """Take in a finding, or, of level info, that one is gone."""
-        key = finding.run, finding.attempt, finding.rank, finding.stream
-        standing = self._standing.setdefault(key, [])
+        now = self._open.setdefault((finding.run, finding.attempt, finding.rank, finding.stream), {})
         if finding.level == "info":
-            ended = [entry for entry in standing if _ends(finding, entry.finding)]
-        else:
-            ended = [entry for entry in standing if _explains(finding, entry)]
-        for entry in ended:
-            standing.remove(entry)
-            entry.until = finding.step
-            entry.by = None if finding.level == "info" else finding.code
-        if finding.level != "info":
-            entry = _Entry(finding, finding.codebooks)
-            self.entries.append(entry)
-            standing.append(entry)
+            for place in [place for place in now if _ends(finding, self.entries[place].finding)]:
+                del now[place]
+                self.entries[place] = replace(self.entries[place], fate="gone", until=finding.step)
+            return
+        for place in [place for place in now if explains(finding.code, self.entries[place].finding.code)]:
+            now[place] -= finding.codebooks
+            if not now[place]:
+                del now[place]
+                one = self.entries[place]
+                self.entries[place] = replace(one, fate="explained", until=finding.step, by=finding.code)
+        now[len(self.entries)] = finding.codebooks
+        known = tuple(sorted(one for one in finding.codebooks if one is not None))
+        self.entries.append(Found(finding, "stands", ranks=(finding.rank,), codebooks=known))
 
     def found(self, recorded: Mapping[tuple[str | None, int, str], int]) -> tuple[Found, ...]:
-        """Give all findings; `recorded` has the last attempt of each run, rank and stream that has comparisons."""
-        said = _last_said(entry.finding for entry in self.entries)
-        return tuple(
-            Found(entry.finding, _fate(entry, recorded, said), entry.until, entry.by) for entry in self.entries
-        )
+        """Return all findings; `recorded` has the last attempt of each run, rank and stream that has comparisons."""
+        newest: dict[tuple[str | None, int, str, str], int] = {}
+        for one in self.entries:
+            finding = one.finding
+            key = finding.run, finding.rank, finding.stream, finding.code
+            newest[key] = max(newest.get(key, recorded.get(key[:3], 0)), finding.attempt)
+        return tuple(replace(one, fate="earlier") if _is_earlier(one, newest) else one for one in self.entries)
+
+
+def across_ranks(found: Iterable[Found]) -> list[Found]:
+    """Join what several ranks have reported of the same, as the first did: open ones first, then errors, by step."""
+    groups: dict[tuple[object, ...], list[Found]] = {}
+    for one in found:
+        finding = one.finding
+        key = finding.run, finding.attempt, finding.stream, frozenset(finding.codebooks), finding.code, one.fate
+        groups.setdefault(key, []).append(one)
+    joined = [replace(min(group, key=_step), ranks=_ranks(group)) for group in groups.values()]
+    return sorted(joined, key=_worst_first)
 
 
 def _ends(gone: Finding, finding: Finding) -> bool:
@@ -79,38 +196,19 @@ def _ends(gone: Finding, finding: Finding) -> bool:
     )
 
 
-def _explains(finding: Finding, entry: _Entry) -> bool:
-    """Take the codebooks that a finding explains a symptom of from an entry; say whether none is left.
-
-    The judge ends such a symptom without a word, by the same rule: see `predlog.judging`.
-    """
-    symptom, cause = _rule(entry.finding.code), _rule(finding.code)
-    if symptom is None or cause is None or not symptom.is_symptom or _PLACES[symptom.code] <= _PLACES[cause.code]:
-        return False
-    if cause.is_symptom or (cause.is_certain and cause.level == "error"):
-        entry.codebooks -= finding.codebooks
-    return not entry.codebooks
+def _is_earlier(one: Found, newest: Mapping[tuple[str | None, int, str, str], int]) -> bool:
+    finding = one.finding
+    return one.is_open and newest[finding.run, finding.rank, finding.stream, finding.code] > finding.attempt
 
 
-def _rule(code: str) -> Rule | None:
-    return RULES[_PLACES[code]] if code in _PLACES else None
+def _ranks(group: Iterable[Found]) -> tuple[int, ...]:
+    return tuple(sorted({rank for one in group for rank in one.ranks}))
 
 
-def _last_said(findings: Iterable[Finding]) -> dict[tuple[str | None, int, str, str], int]:
-    said: dict[tuple[str | None, int, str, str], int] = {}
-    for one in findings:
-        key = one.run, one.rank, one.stream, one.code
-        said[key] = max(said.get(key, 0), one.attempt)
-    return said
+def _step(one: Found) -> int:
+    return one.finding.step
 
 
-def _fate(
-    entry: _Entry,
-    recorded: Mapping[tuple[str | None, int, str], int],
-    said: Mapping[tuple[str | None, int, str, str], int],
-) -> Fate:
-    one = entry.finding
-    if entry.until is not None:
-        return "explained" if entry.by else "gone"
-    newest = max(recorded.get((one.run, one.rank, one.stream), 0), said[one.run, one.rank, one.stream, one.code])
-    return "earlier" if newest > one.attempt else "stands"
+def _worst_first(one: Found) -> tuple[bool, int, int]:
+    level = one.finding.level
+    return not one.is_open, _LEVELS.index(level) if level in _LEVELS else len(_LEVELS), one.finding.step

@@ -13,7 +13,6 @@ or collapse, yet with probabilities that match. So the statistical rules ask for
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 
 from predlog.findings.evidence import AROUND, Evidence, Facts, Sums, added
 from predlog.findings.rule import (
@@ -165,7 +164,7 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
     if count < ONE_TOKEN_NEARLY_EVERYWHERE * tokens:
         return CLEAN
     sums = _sums(pool)
-    if not vary(sums.labels):
+    if not sums.labels_vary:
         return CLEAN
     had_learnt = 2 * sum(label in past.known for label in sums.labels) >= len(sums.labels)
     if not _is_sure_and_wrong(sums) and not (had_learnt and _has_lost(sums, past, _chance(pool))):
@@ -238,11 +237,6 @@ def _tells(evidence: Evidence) -> bool:
         return False
     seen = {one for facts in evidence.samples for token in facts.tokens for one in (token.label, token.read)}
     return len(seen - {None}) >= CLEARLY_MORE
-
-
-def vary(labels: Sequence[int]) -> bool:
-    """Say whether no label makes up more than half of them."""
-    return max(Counter(labels).values(), default=0) <= 0.5 * len(labels)
 
 
 def _tokens(pool: Pool) -> int:

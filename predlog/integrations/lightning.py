@@ -1,16 +1,20 @@
 """Records of a Lightning training: a callback that takes the pair from what a step returns, or from attributes."""
 
+import inspect
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from structlog.typing import Processor
 
 from predlog._runtime import rank
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, PredlogError, SettingError, described, raised_at
+from predlog.errors import MissingExtraError, PredlogError, SettingError, located, raised_at
 from predlog.integrations import step_output
 from predlog.recorder.recorder import Recorder
 
@@ -53,8 +57,26 @@ class PredictionCallback(Callback):
         inputs: The same of the token ids that the model read; None does without. With an encoder-decoder model,
             "input_ids" stands for "decoder_input_ids".
         recorder: Record with this one, at the steps that its own `every` divides, and leave it open.
-        recorder_arguments: Those of `Recorder`, which is made when the training starts, and closed when it ends, be it
-            by an exception.
+        samples: How many samples of a batch to show.
+        first: How many supervised tokens to show from the start of a sample.
+        last: How many to show from its end.
+        ranks: Which processes record, as in `Recorder`.
+        streams: Names of the streams to record, "train" and "eval" among them; None records all.
+        codebooks: How many codebooks of a sample to show.
+        decode: As in `Recorder`.
+        special_tokens: As in `Recorder`.
+        accuracy: Also count the matches over all supervised tokens of the samples shown.
+        console: Show tables or plain lines on stdout.
+        processors: structlog processors that see every event before it is written.
+        sinks: structlog processors that get every event beside the file and the console.
+        ignore: Codes of findings that are not to be looked for.
+        queue: How many pairs, and events per sink, may wait.
+        strict: Raise the first failure. For tests.
+        durable_every: Seconds of writing after which lines are made safe against a power cut.
+        text: Keep the texts of tokens; False keeps their ids only.
+        mode: The permissions that the file has at most.
+
+    The recorder is made when the training starts, and closed when it ends, be it by an exception.
 
     Raises:
         SettingError: An argument makes no sense; those of the recorder are looked at when the training starts.
@@ -72,20 +94,56 @@ class PredictionCallback(Callback):
         labels: str = "labels",
         inputs: str | None = "input_ids",
         recorder: Recorder | None = None,
-        **recorder_arguments: Any,
+        samples: int = 2,
+        first: int = 5,
+        last: int = 5,
+        ranks: Literal[0, "local", "all"] = 0,
+        streams: Collection[str] | None = None,
+        codebooks: int = 8,
+        decode: Any = None,
+        special_tokens: Any = None,
+        accuracy: bool = True,
+        console: bool = True,
+        processors: Sequence[Processor] = (),
+        sinks: Sequence[Processor] = (),
+        ignore: Collection[str] = (),
+        queue: int = 256,
+        strict: bool = False,
+        durable_every: float = 10.0,
+        text: bool = True,
+        mode: int | None = None,
     ) -> None:
         super().__init__()
-        if recorder is not None and (directory is not None or every is not None or recorder_arguments):
+        self._make = partial(
+            Recorder,
+            decode=decode,
+            samples=samples,
+            first=first,
+            last=last,
+            ranks=ranks,
+            streams=streams,
+            codebooks=codebooks,
+            special_tokens=special_tokens,
+            accuracy=accuracy,
+            console=console,
+            processors=processors,
+            sinks=sinks,
+            ignore=ignore,
+            queue=queue,
+            strict=strict,
+            durable_every=durable_every,
+            text=text,
+            mode=mode,
+        )
+        if recorder is not None and (directory is not None or every is not None or _is_changed(self._make)):
             raise SettingError("recorder= has its own directory, every and so on: give it, or these, not both")
         self.recorder = recorder
         self._is_mine = recorder is None
         self._directory = directory
         self._every = every
-        self._arguments = recorder_arguments
         self._how: dict[str, Any] = {"shift": shift, "layout": layout, "ignore_index": ignore_index}
         self._logits, self._labels, self._inputs = logits, labels, inputs
         self._reads = inputs
-        self._gate = 1
         self._step = 0
         self._before: dict[str, weakref.ref[Any] | None] = {}
         self._notices = Notices()
@@ -98,12 +156,7 @@ class PredictionCallback(Callback):
             usual: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
             every = (usual or _EVERY) if self._every is None else self._every
             directory = self._folder(trainer) if self._directory is None else self._directory
-            self.recorder = Recorder(directory, every=every, **self._arguments)
-            # The gate is here: a validation run is recorded at whatever step it begins.
-            self._gate = every
-            self.recorder._take_every_step()  # noqa: SLF001
-        elif self.recorder is not None:
-            self._gate = self.recorder._every  # noqa: SLF001
+            self.recorder = self._make(directory, every=every)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the recorder."""
@@ -118,14 +171,14 @@ class PredictionCallback(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the step: when the batch ends, it may be the next."""
         self._step = trainer.global_step
-        if self._step % self._gate == 0:
+        if self._is_due():
             self._look_at(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the batch, if its step is due and it is the first of it."""
-        if self._step % self._gate == 0:
+        if self._is_due():
             self._record("train", outputs, batch, trainer, pl_module)
 
     def on_validation_batch_start(
@@ -149,6 +202,9 @@ class PredictionCallback(Callback):
         if batch_idx == 0 and _is_fitting(trainer):
             self._record(f"eval/{dataloader_idx}" if dataloader_idx else "eval", outputs, batch, trainer, pl_module)
 
+    def _is_due(self) -> bool:
+        return self.recorder is not None and self.recorder.gate.is_due(self._step)
+
     def _look_at(self, module: LightningModule) -> None:
         """Mark what the attributes hold before the step: what they still hold behind it is not of this step."""
         with self._unbroken("attributes"):
@@ -166,7 +222,9 @@ class PredictionCallback(Callback):
                 self._say_once(stream, f"{stream!r} is not recorded: {_TOO_LATE}")
             else:
                 inputs = self._found_inputs(stream, returned, batch, labels, module)
-                self.recorder.compare(
+                # A validation run is recorded at whatever step it begins; a recorder of one's own may differ.
+                record = self.recorder.compare_due if self._is_mine else self.recorder.compare
+                record(
                     logits, labels, self._step, stream=stream, inputs=inputs, epoch=trainer.current_epoch, **self._how
                 )
 
@@ -218,7 +276,7 @@ class PredictionCallback(Callback):
             raise
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
             where = f"PredictionCallback, step {self._step}, {what}"
-            self._notices.say(f"failed at {raised_at(error)}", f"{where}: not recorded: {described(error)}")
+            self._notices.say(f"failed at {raised_at(error)}", f"{where}: not recorded: {located(error)}", error)
 
     def _folder(self, trainer: Trainer) -> Path | None:
         """Give the folder that goes without saying.
@@ -228,7 +286,7 @@ class PredictionCallback(Callback):
         """
         if getattr(trainer, "fast_dev_run", False):
             return None
-        alone = trainer.world_size == 1 or self._arguments.get("ranks", 0) == 0
+        alone = trainer.world_size == 1 or self._make.keywords["ranks"] == 0
         loggers = trainer.loggers[:1] if alone else []
         found = [getattr(one, name, None) for one in loggers for name in ("log_dir", "save_dir")]
         for folder in (*found, trainer.default_root_dir):
@@ -236,6 +294,15 @@ class PredictionCallback(Callback):
                 return Path(folder)
         self._say_once("folder", "no file is written: the trainer's folder is not on a disk here; pass directory=")
         return None
+
+
+def _is_changed(make: "partial[Recorder]") -> bool:
+    """Return whether an argument of the recorder was passed, and not left at its default."""
+    parameters = inspect.signature(Recorder).parameters
+    return any(
+        value is not (usual := parameters[name].default) and not (type(value) is type(usual) and value == usual)
+        for name, value in make.keywords.items()
+    )
 
 
 def _is_fitting(trainer: Trainer) -> bool:

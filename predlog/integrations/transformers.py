@@ -5,20 +5,20 @@ first micro-batch and go. How the labels lead the logits is what the model's own
 the loss and there are no logits, the rows shown are projected from the hidden states.
 """
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from structlog.typing import Processor
 from torch import Tensor
 
+from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, described
-from predlog.integrations._hf import hooks as models
-from predlog.integrations._hf import label_shift
+from predlog.errors import MissingExtraError, located
+from predlog.integrations._hf import hooks, label_shift
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.recorder.recorder import Recorder
@@ -50,10 +50,26 @@ class PredictionCallback(TrainerCallback):
         ignore_index: The label that marks positions without supervision.
         recorder: A recorder of your own, whose `every` counts as well, and which you close; without it, one is made
             when the training begins and closed when it ends.
-        arguments: All else that a `Recorder` takes. Left out, `decode` is the trainer's tokenizer.
+        samples: How many samples of a batch to show.
+        first: How many supervised tokens to show from the start of a sample.
+        last: How many to show from its end.
+        ranks: Which processes record, as in `Recorder`.
+        streams: Names of the streams to record, "train" and "eval" among them; None records all.
+        codebooks: How many codebooks of a sample to show.
+        decode: As in `Recorder`; "trainer" takes the trainer's tokenizer.
+        special_tokens: As in `Recorder`.
+        accuracy: Also count the matches over all supervised tokens of the samples shown.
+        console: Show tables or plain lines on stdout.
+        processors: structlog processors that see every event before it is written.
+        sinks: structlog processors that get every event beside the file and the console.
+        ignore: Codes of findings that are not to be looked for.
+        queue: How many pairs, and events per sink, may wait.
+        strict: Raise the first failure. For tests.
+        durable_every: Seconds of writing after which lines are made safe against a power cut.
+        text: Keep the texts of tokens; False keeps their ids only.
+        mode: The permissions that the file has at most.
 
     Raises:
-        TypeError: An argument is none that a `Recorder` takes.
         SettingError: An argument makes no sense; the message says which and why.
     """
 
@@ -66,17 +82,56 @@ class PredictionCallback(TrainerCallback):
         layout: str | None = None,
         ignore_index: int = -100,
         recorder: Recorder | None = None,
-        **arguments: Any,
+        samples: int = 2,
+        first: int = 5,
+        last: int = 5,
+        ranks: Literal[0, "local", "all"] = 0,
+        streams: Collection[str] | None = None,
+        codebooks: int = 8,
+        decode: Any = "trainer",
+        special_tokens: Any = None,
+        accuracy: bool = True,
+        console: bool = True,
+        processors: Sequence[Processor] = (),
+        sinks: Sequence[Processor] = (),
+        ignore: Collection[str] = (),
+        queue: int = 256,
+        strict: bool = False,
+        durable_every: float = 10.0,
+        text: bool = True,
+        mode: int | None = None,
     ) -> None:
+        self._make = partial(
+            Recorder,
+            samples=samples,
+            first=first,
+            last=last,
+            ranks=ranks,
+            streams=streams,
+            codebooks=codebooks,
+            special_tokens=special_tokens,
+            accuracy=accuracy,
+            console=console,
+            processors=processors,
+            sinks=sinks,
+            ignore=ignore,
+            queue=queue,
+            strict=strict,
+            durable_every=durable_every,
+            text=text,
+            mode=mode,
+        )
         # Refused now, and not when the training begins; a recorder that records nothing has no thread and no file.
-        Recorder(directory, **{"every": 1 if every is None else every, **arguments}).close()
+        self._make(
+            directory, every=1 if every is None else every, decode=None if decode == "trainer" else decode
+        ).close()
         self._directory = directory
         self._every = every
         self._shift = shift
         self._layout = layout
         self._ignore_index = ignore_index
         self._given = recorder
-        self._arguments = arguments
+        self._decode = decode
         self._recorder = recorder
         self._due = 1
         self._notices = Notices()
@@ -98,12 +153,10 @@ class PredictionCallback(TrainerCallback):
         self._state, self._due = state, self._every or max(int(state.logging_steps), 1)
         if self._given is None:
             self._end()
-            decode = self._arguments.get("decode", models.tokenizer(known.get("processing_class")))
+            decode = hooks.tokenizer(known.get("processing_class")) if self._decode == "trainer" else self._decode
             directory = args.output_dir if self._directory is None else self._directory
-            self._recorder = Recorder(directory, every=self._due, **{**self._arguments, "decode": decode})
-            # The gate is here: an evaluation is recorded at whatever step it stands.
-            self._recorder._take_every_step()  # noqa: SLF001
-        self._model, compiled = models.core(known["model"]), _compiled()
+            self._recorder = self._make(directory, every=self._due, decode=decode)
+        self._model, compiled = hooks.core(known["model"]), hooks.compiled_model(Trainer)
         self._called = self._model if compiled is None else compiled
         self._is_early, self._evaluated = False, -1
         if args.eval_on_start:
@@ -167,7 +220,7 @@ class PredictionCallback(TrainerCallback):
         try:
             return self._record(forward)
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
-            self._notices.say("callback", f"step {self._state.global_step}: not recorded: {described(error)}")
+            self._notices.say("callback", f"step {self._state.global_step}: not recorded: {located(error)}", error)
             return True
 
     def _record(self, forward: Forward) -> bool:
@@ -186,8 +239,8 @@ class PredictionCallback(TrainerCallback):
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may be logits yet
-        logits = models.logits(forward.output, has_loss=has_loss) if is_done else None
-        if logits is None or models.is_overwritten():
+        logits = hooks.logits(forward.output, has_loss=has_loss) if is_done else None
+        if logits is None or hooks.is_overwritten():
             logits = self._projected(forward.hidden)
         shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else label_shift.shift(self._model)
         if self._shift is not None:
@@ -201,11 +254,13 @@ class PredictionCallback(TrainerCallback):
             self._once(f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift=")
         if logits is not None and shift is not None and self._recorder is not None:
             epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
-            with _autocast(forward):
-                self._recorder.compare(
+            # A recorder of one's own has an `every` that counts as well; else evaluations are recorded at any step.
+            record = self._recorder.compare_due if self._given is None else self._recorder.compare
+            with hooks.as_projected(forward):
+                record(
                     logits, labels, self._state.global_step,
                     stream=self._stream, shift=shift, layout=self._layout, ignore_index=self._ignore_index,
-                    inputs=models.inputs(self._model, given, labels), **epoch,
+                    inputs=hooks.inputs(self._model, given, labels), **epoch,
                 )  # fmt: skip
         return True
 
@@ -216,7 +271,7 @@ class PredictionCallback(TrainerCallback):
             why = head if isinstance(head, str) else "its hidden states are not to be seen"
             self._once(f"{type(self._model).__name__} gives no logits, and {why}: {_NOTHING_TO_DO}")
             return None
-        if models.is_spread(head.linear.weight) and not self._is_early:
+        if hooks.is_spread(head.linear.weight) and not self._is_early:
             self._is_early = True  # next time while the model is under way, when its weights are here
             return None
         if head.unknown:
@@ -230,11 +285,11 @@ class PredictionCallback(TrainerCallback):
 
     def _arm(self, stream: str) -> None:
         recorder = self._recorder
-        if self._model is None or recorder is None or not recorder._is_wanted(stream):  # noqa: SLF001 - the recorder's gate, asked beforehand
+        if self._model is None or recorder is None or not recorder.gate.is_wanted(stream):
             return
         self._stream, self._labels, self._missed = stream, None, ""
         called = self._called if stream == "train" else self._model
-        if getattr(called, "_compiled_call_impl", None) is not None:
+        if torch_state.is_compiled_in_place(called):
             self._once(f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}")
             return
         backbone = getattr(self._model, "base_model", None)
@@ -270,25 +325,3 @@ class PredictionMixin:
             if isinstance(callback, PredictionCallback):
                 callback.expect(inputs.get("labels"))
         return super().compute_loss(model, inputs, *arguments, **named)  # type: ignore[misc]
-
-
-def _autocast(forward: Forward) -> AbstractContextManager[Any]:
-    """Give the context in which the model projects its hidden states, which may be left by now."""
-    if forward.hidden is None or forward.autocast is None:
-        return nullcontext()
-    return torch.autocast(forward.hidden.device.type, forward.autocast)
-
-
-def _compiled() -> Any:
-    """Give the compiled model that the trainer calls, which it tells no callback; None where it calls another.
-
-    Of what is inside a compiled model hooks see nothing, but around it they do.
-    """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the trainer is among those who called
-    while frame is not None:
-        trainer = frame.f_locals.get("self")
-        if isinstance(trainer, Trainer):
-            called = trainer.model_wrapped
-            return called if hasattr(called, "_orig_mod") else None
-        frame = frame.f_back
-    return None

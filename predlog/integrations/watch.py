@@ -13,7 +13,9 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
 
 from predlog._runtime import torch_state
+from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_in_backward, is_traced
+from predlog.errors import located
 from predlog.integrations._watch.loss_call import LOSSES, Heard, heard
 from predlog.integrations._watch.step_counter import Steps
 from predlog.recorder import default
@@ -21,6 +23,8 @@ from predlog.recorder.recorder import Recorder
 
 # Beyond which a step's calls are taken for something else than streams.
 _MOST_CALLS = 64
+# For what goes wrong before there is a recorder.
+_notices = Notices()
 _MEND = "call predlog.compare(logits, labels, step) where both are at hand"
 
 
@@ -80,7 +84,7 @@ class _Call(TorchFunctionMode):
         super().__init__()
         self.recorder = recorder
         self.number = number
-        self.compiled = torch_state.count()
+        self.compiled = torch_state.count_graphs()
         self.seen = 0
         self._steps = steps
         self._place = place
@@ -101,7 +105,7 @@ class _Call(TorchFunctionMode):
         try:
             self._record(name, place, heard(loss, args, kwargs, self._ids if place == 0 else None))
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
-            self.recorder._refused(self.number, name, error)  # noqa: SLF001 - it raises where that was asked for
+            self.recorder.report_failure(self.number, name, error)
 
     def _record(self, name: str, place: int, pair: Heard | str) -> None:
         where = f"step {self.number}, stream {name!r}"
@@ -147,19 +151,23 @@ class _Watcher:
         try:
             recorder = default.current() if self._recorder is None else self._recorder
             number, place = self._steps.next()
-            if number % recorder._every or place >= self._steps.together:  # noqa: SLF001 - the gate is the recorder's
+            if not recorder.gate.is_due(number) or place >= self._steps.together:
                 return
-            if not is_traced() and recorder._is_recording() and self._can_listen(recorder):  # noqa: SLF001
+            if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
                 self._listen(_Call(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
             if recorder is not None:
-                recorder._refused(None, "text", error)  # noqa: SLF001
+                recorder.report_failure(None, "text", error)
+            else:
+                _notices.say(
+                    "recorder", f"predlog.watch records nothing, for it has no recorder: {located(error)}", error
+                )
 
     def leave(self, *_call: Any) -> None:
         """Stop listening, and say it where there was nothing to hear."""
         if is_dynamo_compiling() or (call := self._stop_listening()) is None:
             return
-        if call.compiled != torch_state.count():
+        if call.compiled != torch_state.count_graphs():
             self._give_up(call.recorder, "calls functions that torch.compile compiles")
         elif not call.seen and sys.exception() is None:
             _say_once(
@@ -174,7 +182,7 @@ class _Watcher:
         if self._was_called:
             return
         recorder = default.current() if self._recorder is None else self._recorder
-        if recorder._is_recording():  # noqa: SLF001 - other ranks say nothing
+        if recorder.gate.is_recording():  # other ranks report nothing
             _say_once(
                 recorder,
                 "never called",
@@ -211,7 +219,7 @@ class _Watcher:
     def _stop_listening(self) -> _Call | None:
         call = self._under_way.pop(threading.get_ident(), None) if self._under_way else None
         if call is not None:
-            _remove(call)
+            torch_state.remove_mode(call)
         return call
 
     def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -232,18 +240,6 @@ def _asleep() -> _Watcher:
     return _Watcher(nobody, Steps(nobody, 0, 1, None), None, None)
 
 
-def _remove(listener: TorchFunctionMode) -> None:
-    """Take a mode off the stack, wherever on it that is."""
-    others = []
-    for _ in range(torch._C._len_torch_function_stack()):  # noqa: SLF001 - as TorchFunctionMode itself does
-        top = torch._C._pop_torch_function_stack()  # noqa: SLF001
-        if top is listener:
-            break
-        others.append(top)
-    for other in reversed(others):
-        torch._C._push_on_torch_function_stack(other)  # noqa: SLF001
-
-
 def _usual_inputs(module: nn.Module) -> str | None:
     """Name the parameter that takes what is read at each position, where the model's own configuration tells."""
     while isinstance(inner := getattr(module, "module", None), nn.Module):  # of a wrapper such as DDP
@@ -260,4 +256,4 @@ def _parameters(module: nn.Module) -> list[str]:
 
 
 def _say_once(recorder: Recorder, kind: str, message: str) -> None:
-    recorder._notices.say_once(f"watch: {kind}", message)  # noqa: SLF001 - what it says is said once a recorder
+    recorder.report_once(f"watch: {kind}", message)

@@ -7,9 +7,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-from predlog.findings.ledger import Ledger
+from predlog.findings.ledger import Found, Ledger, across_ranks
 from predlog.reading.contrast import KINDS, First, Group, Key, Kind, Misses, Row
-from predlog.reading.runs import Shared, shared
 from predlog.records.schema import Comparison, Finding, Record, Run
 
 # Comparisons that wait for the other run, of both together: some tens of megabytes.
@@ -143,10 +142,10 @@ class Difference:
         return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
 
     @property
-    def standing(self) -> tuple[list[Shared], list[Shared]]:
+    def open_findings(self) -> tuple[list[Found], list[Found]]:
         """The findings that stand at the end of each: what a run has right under an error is no success."""
         both = zip(self._ledgers, self._recorded, strict=True)
-        a, b = ([one for one in shared(ledger.found(recorded)) if one.found.stands] for ledger, recorded in both)
+        a, b = ([one for one in across_ranks(ledger.found(recorded)) if one.is_open] for ledger, recorded in both)
         return a, b
 
     @property

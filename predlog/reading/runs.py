@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from predlog.findings.ledger import Found
 from predlog.reading.curves import Coverage, Source
-from predlog.records.schema import Finding, Run
+from predlog.records.schema import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +80,6 @@ def _no_name_first(source: Source) -> tuple[str, int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """A finding that one rank or several have said of the same, in the words of the first; `ranks` says which."""
-
-    found: Found
-    ranks: tuple[int, ...]
-    codebooks: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
     """One start of a run, on all its ranks: `processes` are the ranks, and `ended` says how many were closed."""
 
@@ -120,18 +110,6 @@ class Start:
         return (min(firsts), max(lasts)) if firsts and lasts else None
 
 
-def shared(found: Iterable[Found]) -> list[Shared]:
-    """Join what several ranks have said of the same: what stands first, errors first, as they were said first."""
-    groups: dict[tuple[object, ...], list[Found]] = {}
-    for one in found:
-        finding = one.finding
-        about = frozenset(finding.codebooks)
-        key = finding.run, finding.attempt, finding.stream, about, finding.code, one.fate
-        groups.setdefault(key, []).append(one)
-    joined = [_shared(min(group, key=_step), group) for group in groups.values()]
-    return sorted(joined, key=_worst_first)
-
-
 def starts(attempts: Sequence[Attempt]) -> list[Start]:
     """Join the ranks of each start."""
     groups: dict[tuple[str | None, int], list[Attempt]] = {}
@@ -151,21 +129,3 @@ def latest(attempts: Iterable[Attempt]) -> list[Attempt]:
 
 def _number(one: Attempt) -> int:
     return one.number
-
-
-def _shared(first: Found, group: Sequence[Found]) -> Shared:
-    known = sorted(one for one in first.finding.codebooks if one is not None)
-    return Shared(first, tuple(sorted({one.finding.rank for one in group})), tuple(known))
-
-
-def _step(one: Found) -> int:
-    return one.finding.step
-
-
-_LEVELS = ("error", "warning")
-
-
-def _worst_first(one: Shared) -> tuple[bool, int, int]:
-    finding: Finding = one.found.finding
-    level = _LEVELS.index(finding.level) if finding.level in _LEVELS else len(_LEVELS)
-    return not one.found.stands, level, finding.step

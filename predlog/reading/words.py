@@ -58,17 +58,6 @@ def place(stream: str, codebook: int | None, step: int) -> str:
     return f"#{urlencode({name: value for name, value in asked.items() if value is not None})}"
 
 
-def percent(share: float | None) -> str:
-    """Give a share in percent; what is not all or nothing never reads as if it were."""
-    if share is None:
-        return "-"
-    if 0 < share < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= share < 1:
-        return ">99.9%"
-    return f"{100 * share:.1f}%"
-
-
 def nats(logprob: float | None) -> str:
     """Give a log-probability in two decimals, or in as many as tell it from 0."""
     if logprob is None or not math.isfinite(logprob):

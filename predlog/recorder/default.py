@@ -1,11 +1,14 @@
-"""The default recorder, behind `predlog.compare` and its neighbours."""
+"""The default recorder, used by `predlog.compare`, `configure`, `flush` and `close`."""
 
 import os
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 
+from structlog.typing import Processor
 from torch.compiler import is_dynamo_compiling
 
+from predlog._runtime.fork import CalmLock
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced
 from predlog.recorder import settings
@@ -15,6 +18,8 @@ from predlog.records.schema import Comparison
 _default: Recorder | None = None
 # The default recorder's, kept here as well: the gate asks for nothing else. Without a recorder every step is due.
 _every = 1
+# Of several threads that use the default recorder first, at once, one makes it.
+_making = CalmLock()
 
 
 def compare(
@@ -29,10 +34,33 @@ def compare(
     ignore_index: int = -100,
     **context: object,
 ) -> Future[tuple[Comparison, ...]] | None:
-    """Record a pair with the default recorder, as `Recorder.compare` does.
+    """Record what the model predicts next to what it was asked to predict, if this step is due.
 
-    The default recorder is the one that `configure` made. Without it, the first call makes one from the
+    The default recorder records it: the one that `configure` made. Without it, the first call makes one from the
     defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
+
+    Args:
+        logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that speaks DLPack,
+            [b, t, v] or as `layout` says. Only the rows of the tokens shown are read, and, for the accuracy, those of
+            their samples. If there are none, a `Projection`; if they come in chunks along time, a list of these.
+        labels: Integer token ids of the same samples, [b, t].
+        step: The training step, a Python int from 0 to 2**63 - 1. The first pair of each stream and step is recorded.
+        stream: Name of the pair: "text", "audio", "eval/text".
+        layout: einops patterns of logits and labels over b (sample), t (time), k (codebook) and v (vocabulary), such
+            as "b t v, b t" or "(b k) t v, b t k". Left out, it is inferred from 3 and 2 axes, or 2 and 1.
+        shift: By how many positions the labels lead the logits: 0 for a pair that could go into `cross_entropy` as it
+            is, 1 for the raw pair of a Hugging Face causal model.
+        inputs: The token ids that the model read, laid out as the labels are; of an encoder-decoder model, what its
+            decoder read. With them the alignment is known, not guessed.
+        ignore_index: The label that marks positions without supervision.
+        context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
+
+    Returns:
+        None if nothing was captured; else a future of the records as the sinks got them, one per sample and codebook,
+        without those that a processor dropped. Waiting for it is for notebooks and tests.
+
+    Raises:
+        PredlogError: Only if the default recorder was made with `strict`.
     """
     # The same gate as the recorder's, without a second call.
     if is_dynamo_compiling() or (type(step) is int and step % _every):
@@ -41,37 +69,116 @@ def compare(
     if recorder is None:
         if is_traced():
             return None
-        recorder = _from_environment()
+        recorder = current()
     return recorder.compare(
         logits, labels, step,
         stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, **context,
     )  # fmt: skip
 
 
-def configure(directory: str | os.PathLike[str] | None = None, **arguments: Any) -> Recorder:
-    """Make the default recorder, closing the one before; the arguments are those of `Recorder`."""
+def configure(
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    every: int = 10,
+    samples: int = 2,
+    first: int = 5,
+    last: int = 5,
+    ranks: Literal[0, "local", "all"] = 0,
+    streams: Collection[str] | None = None,
+    codebooks: int = 8,
+    decode: Any = None,
+    special_tokens: Any = None,
+    accuracy: bool = True,
+    console: bool = True,
+    processors: Sequence[Processor] = (),
+    sinks: Sequence[Processor] = (),
+    ignore: Collection[str] = (),
+    queue: int = 256,
+    strict: bool = False,
+    durable_every: float = 10.0,
+    text: bool = True,
+    mode: int | None = None,
+) -> Recorder:
+    """Make the default recorder, and close the one before.
+
+    Args:
+        directory: Folder of the run; None records on the console only.
+        every: Record the steps that this divides.
+        samples: How many samples of a batch to show.
+        first: How many supervised tokens to show from the start of a sample.
+        last: How many to show from its end.
+        ranks: Which processes record: 0 (global rank 0), "local" (the first of each node) or "all".
+        streams: Names of the streams to record; None records all.
+        codebooks: How many codebooks of a sample to show.
+        decode: A tokenizer, a callable from one id to its text, or one of these for each stream.
+        special_tokens: A tokenizer, {"pad": 0, "eos": 2, "bos": 1}, or one of these for each stream.
+        accuracy: Also count the matches over all supervised tokens of the samples shown.
+        console: Show tables or plain lines on stdout.
+        processors: structlog processors that see every event before it is written.
+        sinks: structlog processors that get every event beside the file and the console.
+        ignore: Codes of findings that are not to be looked for.
+        queue: How many pairs, and events per sink, may wait; the next is dropped and counted.
+        strict: Raise the first failure instead of reporting it on stderr. For tests.
+        durable_every: Seconds of writing after which lines are made safe against a power cut.
+        text: Keep the texts of tokens; False keeps their ids only.
+        mode: The permissions that the file has at most, such as 0o600.
+
+    Returns:
+        The recorder. `Recorder` explains the arguments in more detail.
+
+    Raises:
+        SettingError: An argument makes no sense; the message says which and why.
+    """
     global _default, _every
-    recorder = Recorder(directory, **arguments)
-    if _default is not None:
-        _default.close()
-    _default, _every = recorder, recorder._every  # noqa: SLF001 - the gate is the recorder's
+    recorder = Recorder(
+        directory,
+        every=every,
+        samples=samples,
+        first=first,
+        last=last,
+        ranks=ranks,
+        streams=streams,
+        codebooks=codebooks,
+        decode=decode,
+        special_tokens=special_tokens,
+        accuracy=accuracy,
+        console=console,
+        processors=processors,
+        sinks=sinks,
+        ignore=ignore,
+        queue=queue,
+        strict=strict,
+        durable_every=durable_every,
+        text=text,
+        mode=mode,
+    )
+    with _making.lock:
+        before = _default
+        _default, _every = recorder, recorder.gate.every
+    if before is not None:
+        before.close()
     return recorder
 
 
 def flush(timeout: float = 5.0) -> bool:
-    """Wait until all that was compared so far is written and durable; False after `timeout` seconds."""
+    """Wait until all that was compared so far is written and durable; return False after `timeout` seconds."""
     return _default is None or _default.flush(timeout)
 
 
 def close(timeout: float = 5.0) -> bool:
-    """Close the default recorder; False where that took over `timeout` seconds. Happens by itself at exit."""
+    """Close the default recorder; return False if that took over `timeout` seconds. Happens by itself at exit."""
     return _default is None or _default.close(timeout)
 
 
 def current() -> Recorder:
-    """Give the default recorder, made from the environment where nobody has configured one."""
-    return _from_environment() if _default is None else _default
-
-
-def _from_environment() -> Recorder:
-    return configure(**settings.from_environment(Notices()))
+    """Return the default recorder; make it from the environment if nobody has configured one."""
+    global _default, _every
+    if _default is not None:
+        return _default
+    with _making.lock:
+        if _default is None:
+            made = Recorder(**settings.from_environment(Notices()))
+            # The lock lets its own thread in again: a signal's handler may have made one meanwhile.
+            if _default is None:
+                _default, _every = made, made.gate.every
+        return _default

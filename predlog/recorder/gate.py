@@ -1,12 +1,101 @@
-"""What a recorder and its callers are given → what predlog works with, or an error that says what to do."""
+"""Which steps, streams and ranks are recorded: the one answer for `compare`, `watch` and the callbacks."""
 
 import numbers
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Literal
 
+from predlog._runtime import rank
+from predlog._runtime.notices import Notices
 from predlog.errors import PairError
+
+# Names of streams, after which the oldest are forgotten: some programs make a new one for each step.
+MOST_NAMES = 1024
+
+
+class Gate:
+    """Answer whether a step, a stream and this process are recorded.
+
+    Args:
+        every: Record the steps that this divides.
+        streams: Names of the streams to record; None records all.
+        ranks: Which processes record: 0, "local" or "all", as in `Recorder`.
+        is_off: Whether predlog is switched off by PREDLOG_DISABLE.
+        is_mine: Returns whether this process made the recorder; a forked child did not, and records nothing.
+        notices: Where it is reported that a closed recorder was called.
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int,
+        streams: frozenset[str] | None,
+        ranks: Literal[0, "local", "all"],
+        is_off: bool,
+        is_mine: Callable[[], bool],
+        notices: Notices,
+    ) -> None:
+        self.every = every
+        self.is_closed = False
+        self._streams = streams
+        self._ranks = ranks
+        self._is_off = is_off
+        self._is_mine = is_mine
+        self._notices = notices
+        self._latest: dict[str, int] = {}
+        self._claims: dict[tuple[str, int], object] = {}
+
+    def is_due(self, step: int) -> bool:
+        """Return whether a step is one of those that `every` divides."""
+        return step % self.every == 0
+
+    def is_recording(self) -> bool:
+        """Return whether this process records at all, whatever the stream; report a call after `close`."""
+        if self._is_off or not self._is_mine():
+            return False
+        if self.is_closed:
+            self._notices.say("closed", "compare was called after close, and records nothing; configure again")
+            return False
+        match self._ranks:
+            case "all":
+                return True
+            case "local":
+                return rank.local_rank() == 0
+            case _:
+                return rank.rank() == 0
+
+    def is_wanted(self, stream: str) -> bool:
+        """Return whether this process records the stream; raise PairError if that is no name."""
+        if not self.is_recording():
+            return False
+        if type(stream) is not str:
+            raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
+        return self._streams is None or stream in self._streams
+
+    @contextmanager
+    def claim(self, stream: str, step: int) -> Iterator[bool]:
+        """Yield whether the caller may record this stream and step: of several threads, such as replicas, one may.
+
+        Whoever records the pair calls `recorded` within the context; a pair that was refused gives up its claim.
+        """
+        claim = object()
+        # `setdefault` is one step of the interpreter.
+        if self._latest.get(stream) == step or self._claims.setdefault((stream, step), claim) is not claim:
+            yield False
+            return
+        try:
+            yield self._latest.get(stream) != step
+        finally:
+            del self._claims[stream, step]
+
+    def recorded(self, stream: str, step: int) -> None:
+        """Remember that the first pair of a stream and step is recorded: the next ones are not."""
+        self._latest[stream] = step
+        forget_oldest(self._latest)
 
 
 def whole_step(step: object) -> int:
-    """Give a step as an int; raises PairError where it is none."""
+    """Return a step as an int; raise PairError if it is none, or not from 0 to 2**63 - 1."""
     # A tensor is no Integral, so it is refused here without being read.
     if not isinstance(step, numbers.Integral) or isinstance(step, bool):
         raise PairError(f"step is a {type(step).__name__}: pass a Python int; reading a tensor would stop the device")
@@ -14,3 +103,10 @@ def whole_step(step: object) -> int:
     if not 0 <= number < 2**63:
         raise PairError(f"step={number} must be from 0 to 2**63 - 1")
     return number
+
+
+def forget_oldest(names: MutableMapping[str, Any]) -> None:
+    """Remove the names that came first if there are far more than `MOST_NAMES`."""
+    if len(names) > 2 * MOST_NAMES:
+        for name in list(names)[:-MOST_NAMES]:
+            names.pop(name, None)

@@ -108,7 +108,7 @@ class Outlet:
         try:
             return self._sink.last_attempt() if isinstance(self._sink, JSONL) else 0
         except OSError as error:
-            self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}")
+            self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}", error)
             return 0
 
     def _pay_all(self) -> None:
@@ -162,7 +162,7 @@ class Outlet:
         rest = self._rest.failed()
         again = f"; {self._rest.failures} times in a row, so it rests for {rest:g} s" if rest else ""
         where = f", at {raised_at(error)}" if not self._is_ours else ""
-        self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}{where}{again}")
+        self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}{where}{again}", error)
 
     def _recovered(self) -> None:
         if self._rest.failures > 1:
@@ -176,7 +176,7 @@ class Outlet:
         try:
             getattr(self._sink, method, lambda: None)()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._notices.say(f"{method} {self.name}", f"{self.name} failed: {described(error)}")
+            self._notices.say(f"{method} {self.name}", f"{self.name} failed: {described(error)}", error)
 
 
 def _topic(event: Event) -> tuple[Any, ...]:

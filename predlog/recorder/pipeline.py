@@ -4,31 +4,28 @@ A private structlog logger does the passing on. It takes nothing from the host's
 leaves nothing there. Whatever fails costs the event that it failed on, is said, and is counted.
 """
 
-import os
-import platform
-import socket
 import time
 from collections.abc import Callable, MutableMapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
-from predlog._runtime import rank
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
-from predlog.errors import described
+from predlog.errors import described, located
 from predlog.findings.evidence import Facts
-from predlog.findings.judge import Judge, Standing
+from predlog.findings.judge import Judge
+from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode
+from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import Losses
 from predlog.recorder.guards import ProcessorError, named
 from predlog.recorder.outlet import Lane, Outlet
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Refusal, Submission
-from predlog.records import codec, schema
-from predlog.records.schema import Event, Finding
+from predlog.records import codec
+from predlog.records.schema import Checked, Event, Finding
 
 
 class Pipeline:
@@ -58,10 +55,8 @@ class Pipeline:
         self._losses = losses
         self._notices = notices
         self._open: dict[str, tuple[Outlet | None, list[Lane]]] = {}
+        self._attempt: Attempt | None = None
         self._logger: Any = None
-        self._identity: dict[str, Any] = {}
-        self._seq = 0
-        self._reached: schema.Checked | None = None
 
     def open(self) -> None:
         """Make the sinks, and start their threads: before the worker, in a thread that compares.
@@ -116,7 +111,9 @@ class Pipeline:
             self._accounts.failed += uncounted
             if uncounted:
                 self._losses.add(uncounted, "predlog's worker failed", submission.step, submission.step)
-            self._notices.say("worker", f"step {submission.step}, stream {submission.stream!r}: {described(error)}")
+            self._notices.say(
+                "worker", f"step {submission.step}, stream {submission.stream!r}: {located(error)}", error
+            )
         finally:
             self._resolve(submission, recorded)
 
@@ -125,7 +122,8 @@ class Pipeline:
         try:
             find(*arguments)
         except BaseException as error:  # noqa: BLE001 - a user's processor may raise anything
-            self._notices.say("findings", f"step {item.step}, stream {item.stream!r}: no finding: {described(error)}")
+            where = f"step {item.step}, stream {item.stream!r}"
+            self._notices.say("findings", f"{where}: no finding: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
         is_trained = submission.capture.sizes.is_trained
@@ -139,10 +137,10 @@ class Pipeline:
 
     def _tell(self, item: Submission | Refusal) -> None:
         """Tell what was found or is gone, and has not been told; what a processor refused comes again."""
-        for found in self._judge.unsaid:
+        for found in self._judge.unreported:
             self._guarded(item, self._say, found, item.at)
 
-    def _say(self, found: Standing, at: float) -> None:
+    def _say(self, found: FindingEvent, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
         if self._processors:
             found.record = _finding(codec.conform(_withheld(event)))
@@ -153,13 +151,14 @@ class Pipeline:
             if self._file is None and not self._lanes:
                 text = f"{reached['code']}, step {reached['step']}: {reached['message']} More: {reached['help']}"
                 self._notices.tell(text)
-        found.is_said = True
+        found.is_reported = True
 
     def _resolve(self, submission: Submission, recorded: Sequence[Event]) -> None:
         try:
             submission.future.set_events(recorded)
         except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
-            self._notices.say("callback", f"step {submission.step}: a callback of the future raised {described(error)}")
+            where = f"step {submission.step}"
+            self._notices.say("callback", f"{where}: a callback of the future raised {described(error)}", error)
 
     def settle(self) -> None:
         """Make what is written durable."""
@@ -169,20 +168,20 @@ class Pipeline:
 
     def finish(self) -> None:
         """Write the last line of the attempt, and close the sinks, those with a thread of their own there."""
-        if self._logger is not None:
+        if self._attempt is not None:
             self._share_losses()
-            self._emit_run(time.time(), dict(self._accounts.stats()))
+            self._send_run(self._attempt, time.time(), dict(self._accounts.stats()))
         if self._file is not None:
             self._file.finish()
-        self.close_lanes(0.0)
+        self.close_outlets(0.0)
 
-    def flush_lanes(self, timeout: float) -> bool:
+    def flush_outlets(self, timeout: float) -> bool:
         """Wait until every sink has what was handed to it; False where that takes longer. Any thread may call it."""
         deadline = time.monotonic() + timeout
         done = [lane.flush(deadline - time.monotonic()) for lane in self._lanes]
         return all(done)
 
-    def close_lanes(self, timeout: float) -> bool:
+    def close_outlets(self, timeout: float) -> bool:
         """Close the sinks that have a thread; False where one takes longer than that. Any thread may call it."""
         deadline = time.monotonic() + timeout
         done = [lane.close(deadline - time.monotonic()) for lane in self._lanes]
@@ -190,7 +189,7 @@ class Pipeline:
 
     def _share_losses(self) -> None:
         """Let every sink know what was lost on the way to all of them."""
-        for loss in self._losses.take() if self._logger is not None else ():
+        for loss in self._losses.take() if self._attempt is not None else ():
             for outlet in self._outlets:
                 outlet.lack(loss)
 
@@ -213,7 +212,7 @@ class Pipeline:
             )
             self._losses.add(1, f"{who} failed", step, step)
             self._share_losses()
-            self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}")
+            self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}", error)
             return None
         if reached is None:
             self._accounts.filtered += 1
@@ -224,23 +223,17 @@ class Pipeline:
 
     def _deliver(self, event: Event) -> bool:
         """Give an event to every sink; False where the run's file did not take it."""
-        event["seq"] = self._seq
-        self._seq += 1
+        if self._attempt is not None:
+            self._attempt.number(event)
         is_written = self._file is None or self._file.take(event)
         for lane in self._lanes:
             lane.submit(event)
         return is_written
 
     def _start(self, at: float) -> None:
-        if self._logger is not None:
+        if self._attempt is not None:
             return
-        directory = self._settings["directory"]
-        self._identity = {
-            "schema": schema.SCHEMA,
-            "run": os.path.basename(os.path.abspath(directory)) if directory else None,  # noqa: PTH100, PTH119
-            "attempt": 1 + max((outlet.last_attempt() for outlet in self._outlets), default=0),
-            "rank": rank.rank(),
-        }
+        self._attempt = Attempt(self._settings, 1 + max((outlet.last_attempt() for outlet in self._outlets), default=0))
         self._logger = structlog.wrap_logger(
             structlog.ReturnLogger(),
             processors=[*map(named, self._processors), self._conform],
@@ -248,59 +241,38 @@ class Pipeline:
             context_class=dict,
             cache_logger_on_first_use=True,
         ).bind()
-        self._emit_run(at, None)
+        self._send_run(self._attempt, at, None)
 
-    def _emit_run(self, at: float, stats: dict[str, Any] | None) -> None:
+    def _send_run(self, attempt: Attempt, at: float, stats: dict[str, Any] | None) -> None:
         """Send the attempt's first line, or, with what became of it, its last."""
         try:
-            fields = {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "world_size": rank.world_size(),
-                "versions": {name: _version(name) for name in ("predlog", "torch")}
-                | {"python": platform.python_version()},
-                "settings": dict(self._settings),
-                "stats": stats,
-                "context": {},
-            }
-            reached = self._send(self._event("predlog.run", "info", at, fields))
+            reached = self._send(attempt.run_event(at, stats))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             which = "first" if stats is None else "last"
-            self._notices.say("processor", f"the {which} line of the attempt was not recorded: {described(error)}")
+            self._notices.say(
+                "processor", f"the {which} line of the attempt was not recorded: {described(error)}", error
+            )
             return
         if reached is not None:
             self._deliver(reached)
 
     def _event(self, name: str, level: str, at: float, fields: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "event": name,
-            "level": level,
-            "timestamp": codec.timestamp(at),
-            **self._identity,
-            "seq": self._seq,
-            **fields,
-        }
+        assert self._attempt is not None  # noqa: S101 - for the type checker
+        return self._attempt.event(name, level, at, fields)
 
-    def _send(self, event: dict[str, Any]) -> Event | None:
-        """Send an event through the processors, and give what came out; None where one dropped it."""
-        self._reached = None
-        getattr(self._logger, event["level"])(**event)
-        return self._reached
+    def _send(self, event: dict[str, Any]) -> Checked | None:
+        """Send an event through the processors, and return what came out; None if one dropped it."""
+        reached: Checked | None = getattr(self._logger, event["level"])(**event)
+        return reached
 
-    def _conform(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> Event:
-        """Check what the user's processors made of the event, before any sink sees it."""
-        conformed = schema.Checked(codec.conform(event))
+    def _conform(
+        self, _logger: Any, _name: str, event: MutableMapping[str, Any]
+    ) -> tuple[tuple[Checked], dict[str, Any]]:
+        """Check what the user's processors made of the event, and let structlog's logger return it."""
+        conformed = Checked(codec.conform(event))
         if self._is_theirs:
             codec.from_event(conformed)
-        self._reached = conformed
-        return conformed
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from its sources
-        return "unknown"
+        return (conformed,), {}
 
 
 def _withheld(event: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""The recorder: the gate in the training thread, and the owner of all that is behind it."""
+"""The recorder: what a training loop calls, and the owner of all that is behind it."""
 
-import difflib
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -10,30 +9,25 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from structlog.typing import Processor
-from torch.compiler import is_dynamo_compiling
 
-from predlog._runtime import rank as this_process
+from predlog._runtime import rank
 from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
-from predlog._runtime.torch_state import is_traced, obstacle
+from predlog._runtime.torch_state import is_dynamo_compiling, is_traced, obstacle
 from predlog.capture.capture import capture
-from predlog.capture.snapshot import Capture
 from predlog.capture.window import Window
-from predlog.errors import NoThreadError, PairError, PredlogError, briefly, described, raised_at
+from predlog.errors import PairError, PredlogError, briefly, described, located, raised_at
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
-from predlog.recorder import gate, settings
+from predlog.recorder import settings
 from predlog.recorder.gaps import Losses
+from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.pipeline import Pipeline
-from predlog.recorder.stats import Accounts, Counts, Stats
-from predlog.recorder.submission import Recorded, Refusal, Submission, plain_context
+from predlog.recorder.stats import Accounts, Stats, missing
+from predlog.recorder.submission import Refusal, Submission, Submitter
 from predlog.recorder.worker import HandOff
 from predlog.records.schema import Comparison, Finding
 from predlog.sinks import JSONL, Console
-
-# Of streams and of context, beyond which the oldest are forgotten.
-_MOST_NAMES = 1024
-_ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
 
 
 class Recorder:
@@ -98,7 +92,7 @@ class Recorder:
         text: bool = True,
         mode: int | None = None,
     ) -> None:
-        self._settings = settings.Settings(
+        chosen = self._settings = settings.Settings(
             directory=settings.folder(directory),
             every=every,
             samples=samples,
@@ -116,23 +110,18 @@ class Recorder:
             text=text,
             mode=mode,
         )
-        self._place = Path(os.path.abspath(self._settings.directory or ""))  # noqa: PTH100 - links stay as they are
         self._every = every
+        self._place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
         self._window = Window(samples, first, last, codebooks, accuracy)
         self._more_sinks = settings.processors("sinks", sinks)
-        self._off = settings.is_disabled()
-        self._closed = False
-        self._told_missing = ""
-        self._latest: dict[str, int] = {}
-        self._context_names: dict[str, None] = {}
-        self._claims: dict[tuple[str, int], object] = {}
-        self._accounts = Accounts()
-        self._specials = settings.special_tokens(special_tokens, decode)
+        self._reported_missing = ""
         self._notices = Notices(keep=strict)
-        self._losses = Losses()
-        self._judge = Judge(self._settings.ignore)
+        self._specials = settings.special_tokens(special_tokens, decode, self._notices)
+        self._accounts = Accounts()
+        losses = Losses()
+        self._judge = Judge(chosen.ignore)
         self._pipeline = Pipeline(
-            settings=self._settings.shown(),
+            settings=chosen.shown(),
             processors=[
                 *settings.decoding(decode if text else None, self._notices),
                 *settings.processors("processors", processors),
@@ -140,27 +129,36 @@ class Recorder:
             sinks=self._make_sinks,
             judge=self._judge,
             accounts=self._accounts,
-            losses=self._losses,
+            losses=losses,
             notices=self._notices,
         )
-        self._handoff: HandOff[Submission | Refusal] = HandOff(
+        self._worker: HandOff[Submission | Refusal] = HandOff(
             self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog",
             prepare=self._pipeline.open,
         )  # fmt: skip
+        self._submitter = Submitter(self._worker, self._accounts, losses, self._notices)
+        self.gate = Gate(
+            every=every,
+            streams=chosen.streams,
+            ranks=ranks,
+            is_off=settings.is_disabled(),
+            is_mine=self._worker.is_mine,
+            notices=self._notices,
+        )
         close_at_exit(self)
 
     @property
     def directory(self) -> Path | None:
-        """The folder of the run, or None where there is none."""
+        """The folder of the run, or None if there is none."""
         return self._settings.directory
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the pairs now: what was found and is not gone, oldest first.
 
-        Pairs are judged in predlog's own thread: `flush` waits until all that was compared is.
+        Pairs are judged in predlog's own thread: `flush` waits until all that was compared is judged.
         """
-        return tuple(one.record for one in self._judge.standing if one.record is not None)
+        return tuple(one.record for one in self._judge.open if one.record is not None)
 
     def compare(
         self,
@@ -178,73 +176,88 @@ class Recorder:
     ) -> Future[tuple[Comparison, ...]] | None:
         """Record what the model predicts next to what it was asked to predict, if this step is due.
 
-        Args:
-            logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that
-                speaks DLPack. Only the rows of the tokens shown are read, and, for the accuracy, their samples. Where
-                there are none, a `Projection`; where they come in chunks along time, a list of these.
-            labels: Integer token ids of the same samples.
-            step: The training step, a Python int. The first pair of each stream and step is recorded.
-            stream: Name of the pair: "text", "audio", "eval/text".
-            layout: einops patterns of logits and labels over b (sample), t (time), k (codebook) and
-                v (vocabulary), such as "b t v, b t" or "(b k) t v, b t k". Left out, it is inferred from 3 and
-                2 axes, or 2 and 1.
-            shift: By how many positions the labels lead the logits: 0 for a pair that could go into
-                `cross_entropy` as it is, 1 for the raw pair of a Hugging Face causal model.
-            inputs: The token ids that the model read, laid out as the labels are; of an encoder-decoder model, what
-                its decoder read. With them the alignment is known, not guessed.
-            ignore_index: The label that marks positions without supervision.
-            context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
+        The arguments are those of `predlog.compare`, which explains them.
 
         Returns:
-            None where nothing was captured; else a future of the records as the sinks got them, one a sample
-            and codebook, without those that a processor dropped. Waiting on it is for notebooks and tests.
+            None if nothing was captured; else a future of the records as the sinks got them, one per sample and
+            codebook, without those that a processor dropped. Waiting for it is for notebooks and tests.
 
         Raises:
-            PredlogError: Only where `strict` was asked for.
+            PredlogError: Only a recorder with `strict` raises.
         """
-        # Asked first, and in this form, because a compiler takes the answer for granted; behind the question for the
+        # Asked first, and in this form, because a compiler takes the answer for granted; after the question for the
         # step it would compile anew for steps that are due and for those that are not.
         if is_dynamo_compiling() or (type(step) is int and step % self._every):
             return None
-        if is_traced():
-            return None
-        try:
-            return self._submit(
-                logits, labels, step, stream, context,
-                layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index,
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - a run must not die of its log
-            self._refused(step, stream, error)
-            return None
+        how = {"layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index}
+        return self._attempt(logits, labels, step, stream, context, self._every, how)
+
+    def compare_due(
+        self,
+        /,
+        logits: object,
+        labels: object,
+        step: int,
+        *,
+        stream: str = "text",
+        layout: str | None = None,
+        shift: int = 0,
+        inputs: object = None,
+        ignore_index: int = -100,
+        **context: object,
+    ) -> Future[tuple[Comparison, ...]] | None:
+        """Record a pair as `compare` does, whatever `every` says: the caller has decided that its step is due.
+
+        Callbacks use it, since an evaluation is recorded at whatever step it runs.
+        """
+        how = {"layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index}
+        return self._attempt(logits, labels, step, stream, context, 1, how)
+
+    def report_failure(self, step: object, stream: object, error: Exception) -> None:
+        """Report that a pair was not recorded, and why; raise PredlogError instead if `strict` was asked for."""
+        if self._settings.strict:
+            if isinstance(error, PredlogError):
+                raise error
+            raise PredlogError(described(error)) from error
+        where = f"step {step}" if type(step) is int else "step ?"
+        self._notices.say(
+            f"refused at {raised_at(error)}",
+            f"{where}, stream {briefly(stream)}: not recorded: {located(error)}",
+            error,
+        )
+
+    def report_once(self, kind: str, message: str) -> None:
+        """Report what is no failure of predlog's, such as a call that can't be read; each kind once."""
+        self._notices.say_once(kind, message)
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all that was compared so far is written and durable; False after `timeout` seconds.
+        """Wait until all that was compared so far is written and durable; return False after `timeout` seconds.
 
-        Raises PredlogError where something failed and `strict` was asked for.
+        Raises PredlogError if something failed and `strict` was asked for.
         """
         deadline = time.monotonic() + timeout
-        done = self._handoff.flush(timeout)
-        done &= self._pipeline.flush_lanes(deadline - time.monotonic())
+        done = self._worker.flush(timeout)
+        done &= self._pipeline.flush_outlets(deadline - time.monotonic())
         self._raise_if_strict()
         return done
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Write what is waiting, then close the file; False where that took over `timeout` seconds.
+        """Write what is waiting, then close the file; return False if that took over `timeout` seconds.
 
         A closed recorder records nothing more. Closing twice does nothing.
 
-        Raises PredlogError where something failed and `strict` was asked for.
+        Raises PredlogError if something failed and `strict` was asked for.
         """
         done = self._close(timeout)
         self._raise_if_strict()
         return done
 
     def stats(self) -> Stats:
-        """Count comparisons: submitted = written + filtered + dropped + failed + pending, at any moment.
+        """Return the counts of comparisons: submitted = written + filtered + dropped + failed + pending, at any moment.
 
-        Written to the run's file, or, where there is none, given to the sinks; filtered by a processor; dropped for
-        want of room; failed in a processor or in the file; pending on their way. `sinks` has the same for every sink,
-        by name, from the first record on, and `refused` counts the pairs that could not be captured.
+        Written to the run's file or, without one, passed to the sinks; filtered by a processor; dropped for want of
+        room; failed in a processor or the file; pending on their way. `sinks` has the same for every sink by its name,
+        and `refused` counts the pairs that could not be captured.
         """
         return self._accounts.stats()
 
@@ -259,50 +272,29 @@ class Recorder:
         else:  # it is the one to be seen, not what went wrong in a strict recorder on the way out
             self._close(DEADLINE)
 
-    def _take_every_step(self) -> None:
-        """Leave it to the caller to choose steps by `every`, which the file still tells: evaluations are always due."""
-        self._every = 1
-
-    def _submit(
-        self,
-        logits: object,
-        labels: object,
-        step: object,
-        stream: str,
-        context: dict[str, object],
-        **how: Any,
-    ) -> Future[tuple[Comparison, ...]] | None:
-        at = time.time()
-        number = gate.whole_step(step)
-        if number % self._every or not self._is_wanted(stream):
-            return None
-        self._raise_if_strict()
-        if self._latest.get(stream) == number:
-            return None
-        # Of several threads with the same step, as replicas have it, one has the claim; `setdefault` is one step of the
-        # interpreter. A pair that is refused gives it up.
-        claim = object()
-        if self._claims.setdefault((stream, number), claim) is not claim:
+    def _attempt(
+        self, logits: object, labels: object, step: object, stream: str, context: Mapping[str, object], every: int,
+        how: Mapping[str, Any],
+    ) -> Future[tuple[Comparison, ...]] | None:  # fmt: skip
+        if is_traced():
             return None
         try:
-            if self._latest.get(stream) == number:
+            at, number = time.time(), whole_step(step)
+            if number % every or not self.gate.is_wanted(stream):
                 return None
-            return self._capture(logits, labels, number, stream, context, at, how)
-        finally:
-            del self._claims[stream, number]
+            self._raise_if_strict()
+            with self.gate.claim(stream, number) as is_first:
+                return self._capture(logits, labels, number, stream, context, at, how) if is_first else None
+        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            self.report_failure(step, stream, error)
+            return None
 
     def _capture(
-        self,
-        logits: object,
-        labels: object,
-        number: int,
-        stream: str,
-        context: dict[str, object],
-        at: float,
-        how: dict[str, Any],
-    ) -> Future[tuple[Comparison, ...]] | None:
+        self, logits: object, labels: object, step: int, stream: str, context: Mapping[str, object], at: float,
+        how: Mapping[str, Any],
+    ) -> Future[tuple[Comparison, ...]] | None:  # fmt: skip
         if (why := obstacle()) is not None:
-            self._notices.say_once(f"skipped: {why}", f"step {number}, stream {briefly(stream)}: not captured: {why}")
+            self._notices.say_once(f"skipped: {why}", f"step {step}, stream {briefly(stream)}: not captured: {why}")
             return None
         layout = how["layout"]
         has_codebooks = type(layout) is str and "k" in layout
@@ -310,134 +302,40 @@ class Recorder:
         try:
             captured = capture(logits, labels, **how, window=self._window, specials=specials)
         except PairError as error:
-            if not self._settings.strict:
-                self._accounts.refused += 1
-                self._handoff.submit(Refusal(error.code, str(error), error.evidence, number, stream, at))
-                return None
-            raise
-        self._latest[stream] = number
-        _bound(self._latest)
-        return self._hand_over(captured, number, stream, context, at)
+            if self._settings.strict:
+                raise
+            self._submitter.refuse(error, step, stream, at)
+            return None
+        self.gate.recorded(stream, step)
+        return self._submitter.submit(captured, step, stream, context, at)
 
     def _close(self, timeout: float) -> bool:
-        if not self._handoff.is_mine():
-            return True  # a fork's copy: what it holds is for the parent to say
-        is_first = not self._closed
-        self._closed = True
+        if not self._worker.is_mine():
+            return True  # a fork's copy: what it holds is for the parent to report
+        is_first = not self.gate.is_closed
+        self.gate.is_closed = True
         deadline = time.monotonic() + timeout
         try:
             # The worker's last act is to tell the sinks that have a thread to finish.
-            done = self._handoff.close(timeout) and self._pipeline.close_lanes(deadline - time.monotonic())
+            done = self._worker.close(timeout) and self._pipeline.close_outlets(deadline - time.monotonic())
         except (KeyboardInterrupt, SystemExit):
-            self._say_what_is_missing("closing was interrupted: ")
+            self._report_missing("closing was interrupted: ")
             raise
         took = "" if done else f"closing took over {timeout:.1f} s: " if timeout > 0 else "closing had no time left: "
-        self._say_what_is_missing(took)
+        self._report_missing(took)
         self._notices.say_how_many_were_held_back()
         if is_first and (summary := self._judge.summary()):
             self._notices.tell(summary)
         return done
 
-    def _say_what_is_missing(self, why: str) -> None:
-        """Say which sinks lack how much, where one does, unless that was said before."""
+    def _report_missing(self, why: str) -> None:
+        """Report which sinks lack how much, if one does, unless that was reported before."""
         stats = self.stats()
-        sinks: Mapping[str, Counts] = stats["sinks"] or {"any sink": stats}
-        missing = {name: one["submitted"] - one["written"] - one["filtered"] for name, one in sinks.items()}
-        listed = ", ".join(f"{count} did not reach {name}" for name, count in missing.items() if count)
-        if listed and listed != self._told_missing:
-            self._told_missing = listed
-            told = self._notices.say if why else self._notices.mention
-            told("close", f"{why}of {stats['submitted']} comparisons {listed}")
-
-    def _is_wanted(self, stream: str) -> bool:
-        if not self._is_recording():
-            return False
-        if type(stream) is not str:
-            raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
-        return self._settings.streams is None or stream in self._settings.streams
-
-    def _is_recording(self) -> bool:
-        """Say whether this process records at all, whatever the stream."""
-        if self._off or not self._handoff.is_mine():
-            return False
-        if self._closed:
-            self._notices.say("closed", "compare was called after close, and records nothing; configure again")
-            return False
-        match self._settings.ranks:
-            case "all":
-                return True
-            case "local":
-                return this_process.local_rank() == 0
-            case _:
-                return this_process.rank() == 0
-
-    def _hand_over(
-        self, captured: Capture, step: int, stream: str, context: dict[str, object], at: float
-    ) -> Future[tuple[Comparison, ...]] | None:
-        values = self._plain(context, step, stream)
-        count = captured.sizes.count
-        self._accounts.submitted += count
-        if captured.hold is None:
-            self._drop(
-                captured,
-                step,
-                "no slot free",
-                f"step {step}, stream {briefly(stream)}: the device is too far "
-                "behind, or the worker: everything that may be on its way to the host is, so this pair is dropped; a "
-                "larger `every` helps",
-            )
-            return None
-        future = Recorded()
-        future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
-        try:
-            accepted = self._handoff.submit(Submission(captured, step, stream, values, at, future))
-        except NoThreadError:
-            self._accounts.submitted -= count
-            raise
-        if accepted:
-            return future
-        if self._closed:
-            self._accounts.submitted -= count
-            return None
-        self._drop(
-            captured,
-            step,
-            "queue full",
-            f"step {step}, stream {briefly(stream)}: the queue of "
-            f"{self._settings.queue} pairs is full, so this one is dropped; a larger `every` or a faster disk helps",
-        )
-        return None
-
-    def _plain(self, context: dict[str, object], step: int, stream: str) -> dict[str, Any]:
-        values, problems = plain_context(context)
-        for problem in problems:
-            self._notices.say(
-                "context",
-                f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
-                "null; pass a number or a string",
-            )
-        for name in context.keys() - self._context_names.keys():
-            self._context_names[name] = None
-            _bound(self._context_names)
-            if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
-                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
-        return values
-
-    def _drop(self, captured: Capture, step: int, reason: str, message: str) -> None:
-        count = captured.sizes.count
-        self._losses.add(count, reason, step, step)
-        self._accounts.dropped += count
-        self._notices.say(reason, message)
-
-    def _refused(self, step: object, stream: object, error: Exception) -> None:
-        if self._settings.strict:
-            if isinstance(error, PredlogError):
-                raise error
-            raise PredlogError(described(error)) from error
-        where = f"step {step}" if type(step) is int else "step ?"
-        self._notices.say(
-            f"refused at {raised_at(error)}", f"{where}, stream {briefly(stream)}: not recorded: {described(error)}"
-        )
+        listed = missing(stats)
+        if listed and listed != self._reported_missing:
+            self._reported_missing = listed
+            report = self._notices.say if why else self._notices.mention
+            report("close", f"{why}of {stats['submitted']} comparisons {listed}")
 
     def _raise_if_strict(self) -> None:
         if self._settings.strict and (failure := self._notices.take()) is not None:
@@ -447,15 +345,7 @@ class Recorder:
         chosen = self._settings
         file = None
         if chosen.directory is not None:
-            rank = this_process.rank()
-            name = f"predictions-rank{rank}.jsonl" if rank else "predictions.jsonl"
+            name = f"predictions-rank{number}.jsonl" if (number := rank.rank()) else "predictions.jsonl"
             file = JSONL(self._place / name, durable_every=chosen.durable_every, mode=chosen.mode)
-        is_shown = chosen.console and this_process.local_rank() == 0
+        is_shown = chosen.console and rank.local_rank() == 0
         return file, [*([Console()] if is_shown else []), *self._more_sinks]
-
-
-def _bound(names: dict[str, Any]) -> None:
-    """Forget the names that came first, where there are too many: somebody makes a new one for each step."""
-    if len(names) > 2 * _MOST_NAMES:
-        for name in list(names)[:-_MOST_NAMES]:
-            names.pop(name, None)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from structlog.typing import Processor
 
 from predlog._runtime.notices import Notices
-from predlog.errors import SettingError
+from predlog.errors import SettingError, located
 from predlog.findings.catalog import CODES
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
@@ -19,7 +19,7 @@ from predlog.processors.decode import Decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The arguments of a `Recorder` that are plain values; raises SettingError where one makes no sense."""
+    """The arguments of a `Recorder` that are plain values; raise SettingError if one makes no sense."""
 
     directory: Path | None
     every: int
@@ -60,7 +60,7 @@ class Settings:
             )
 
     def shown(self) -> dict[str, Any]:
-        """Give the settings as plain values, as the first line of an attempt holds them."""
+        """Return the settings as plain values, as the first line of an attempt holds them."""
         return {
             **asdict(self),
             "directory": None if self.directory is None else str(self.directory),
@@ -70,7 +70,7 @@ class Settings:
 
 
 def folder(directory: str | os.PathLike[str] | None) -> Path | None:
-    """Give the folder as a path; raises SettingError where it is none."""
+    """Return the folder as a path; raise SettingError if it is none."""
     if directory is None:
         return None
     try:
@@ -83,7 +83,7 @@ def folder(directory: str | os.PathLike[str] | None) -> Path | None:
 
 
 def names(streams: Any) -> frozenset[str] | None:
-    """Give stream names as a set; raises SettingError for a lone string, whose letters would be the names."""
+    """Return stream names as a set; raise SettingError for a lone string, whose letters would be the names."""
     if streams is None:
         return None
     listed = () if isinstance(streams, str) or not isinstance(streams, Iterable) else tuple(streams)
@@ -93,7 +93,7 @@ def names(streams: Any) -> frozenset[str] | None:
 
 
 def codes(ignore: Any) -> frozenset[str]:
-    """Give codes of findings as a set; raises SettingError where one is unknown, and lists those that are known."""
+    """Return codes of findings as a set; raise SettingError if one is unknown, and list those that are known."""
     listed = (ignore,) if isinstance(ignore, str) or not isinstance(ignore, Iterable) else tuple(ignore)
     unknown = [code for code in listed if code not in CODES]
     if unknown:
@@ -104,7 +104,7 @@ def codes(ignore: Any) -> frozenset[str]:
 
 
 def processors(argument: str, given: Any) -> tuple[Any, ...]:
-    """Give structlog processors as a tuple; raises SettingError where one can't be called."""
+    """Return structlog processors as a tuple; raise SettingError if one can't be called."""
     listed = tuple(given) if isinstance(given, Iterable) else (None,)
     if not all(callable(processor) for processor in listed):
         raise SettingError(f"{argument}={given!r} must be a list of structlog processors")
@@ -112,12 +112,12 @@ def processors(argument: str, given: Any) -> tuple[Any, ...]:
 
 
 def is_disabled() -> bool:
-    """Say whether PREDLOG_DISABLE switches predlog off."""
+    """Return whether PREDLOG_DISABLE switches predlog off."""
     return _flag("PREDLOG_DISABLE", otherwise=False)
 
 
 def from_environment(notices: Notices) -> dict[str, Any]:
-    """Give a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; senseless ones are said."""
+    """Return a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; report senseless ones."""
     arguments: dict[str, Any] = {"console": _flag("PREDLOG_CONSOLE", otherwise=True)}
     if directory := os.environ.get("PREDLOG_DIR"):
         arguments["directory"] = directory
@@ -135,7 +135,7 @@ def _flag(name: str, *, otherwise: bool) -> bool:
 
 
 def decoding(decode: Any, notices: Notices) -> list[Processor]:
-    """Give the processors that add texts to tokens, of which there are none without a decoder."""
+    """Return the processors that add texts to tokens: none without a decoder."""
     if decode is None:
         return []
     try:
@@ -144,16 +144,24 @@ def decoding(decode: Any, notices: Notices) -> list[Processor]:
         raise SettingError(str(error)) from None
 
 
-def special_tokens(given: Any, decode: Any) -> PerStream[SpecialTokens]:
-    """Give the special tokens of each stream: those given, else those that the decoder knows."""
+def special_tokens(given: Any, decode: Any, notices: Notices) -> PerStream[SpecialTokens]:
+    """Return the special tokens of each stream: those given, else those that the decoder knows.
+
+    Nobody asked for the latter, so it is no error if a tokenizer raises when it is asked; it is reported once.
+    """
     if given is not None:
         return per_stream(given, read_special_tokens)
-    return per_stream(decode, _what_it_knows)
 
+    def known(decoder: Any) -> SpecialTokens:
+        try:
+            return of_tokenizer(decoder) or SpecialTokens()
+        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+            notices.say_once(
+                "special tokens",
+                f"the special tokens of the {type(decoder).__name__} in decode= are not known, so findings about"
+                f" padding and end tokens are left out: {located(error)}; pass special_tokens=",
+                error,
+            )
+            return SpecialTokens()
 
-def _what_it_knows(decoder: Any) -> SpecialTokens:
-    # Nobody asked for them, so a decoder that has none, or tells nonsense, is no error.
-    try:
-        return of_tokenizer(decoder) or SpecialTokens()
-    except Exception:  # noqa: BLE001 - a foreign object's own code
-        return SpecialTokens()
+    return per_stream(decode, known)

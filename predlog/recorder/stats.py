@@ -1,5 +1,6 @@
 """What became of every comparison: submitted = written + filtered + dropped + failed + pending."""
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 from predlog.recorder.outlet import Lane, Outlet
@@ -71,3 +72,10 @@ class Accounts:
             "failed": failed,
             "pending": submitted - written - filtered - dropped - failed,
         }
+
+
+def missing(stats: Stats) -> str:
+    """Return which sinks lack how many comparisons, in words; empty if none does."""
+    sinks: Mapping[str, Counts] = stats["sinks"] or {"any sink": stats}
+    counts = {name: one["submitted"] - one["written"] - one["filtered"] for name, one in sinks.items()}
+    return ", ".join(f"{count} did not reach {name}" for name, count in counts.items() if count)

@@ -1,5 +1,6 @@
 """What the training thread passes to the worker: a captured pair with its context, or why there is none."""
 
+import difflib
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -7,9 +8,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
+from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Capture
+from predlog.errors import NoThreadError, PairError, briefly
+from predlog.recorder.gaps import Losses
+from predlog.recorder.gate import forget_oldest
+from predlog.recorder.stats import Accounts
+from predlog.recorder.worker import HandOff
 from predlog.records import codec
 from predlog.records.schema import Comparison, Event
+
+_ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
+# Levels of lists and mappings in a context.
+_DEEPEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,7 @@ class Recorded(Future[tuple[Comparison, ...]]):
     """A standard future of the records that reached the sinks; typed when somebody asks, which few do."""
 
     def result(self, timeout: float | None = None) -> tuple[Comparison, ...]:
-        """Wait for the records, and give them."""
+        """Wait for the records, and return them."""
         events: Any = super().result(timeout)
         return tuple(record for record in map(codec.from_event, events) if isinstance(record, Comparison))
 
@@ -49,11 +60,84 @@ class Refusal:
     at: float
 
 
-_DEEPEST = 8
+class Submitter:
+    """Pass captured pairs to the worker without waiting for it, and count those that find no room."""
+
+    def __init__(
+        self, worker: "HandOff[Submission | Refusal]", accounts: Accounts, losses: Losses, notices: Notices
+    ) -> None:
+        self._worker = worker
+        self._accounts = accounts
+        self._losses = losses
+        self._notices = notices
+        self._names: dict[str, None] = {}
+
+    def submit(
+        self, captured: Capture, step: int, stream: str, context: Mapping[str, object], at: float
+    ) -> Future[tuple[Comparison, ...]] | None:
+        """Queue a captured pair, and return the future of its records; None if there is no room for it."""
+        values = self._plain(context, step, stream)
+        count = captured.sizes.count
+        self._accounts.submitted += count
+        where = f"step {step}, stream {briefly(stream)}"
+        if captured.hold is None:
+            self._drop(
+                count,
+                step,
+                "no slot free",
+                f"{where}: the device is too far behind, or the worker: everything that may be on its way to the host"
+                " is, so this pair is dropped; a larger `every` helps",
+            )
+            return None
+        future = Recorded()
+        future.set_running_or_notify_cancel()  # nobody can cancel what is on its way
+        try:
+            accepted = self._worker.submit(Submission(captured, step, stream, values, at, future))
+        except NoThreadError:
+            self._accounts.submitted -= count
+            raise
+        if accepted:
+            return future
+        if self._worker.is_closed:
+            self._accounts.submitted -= count
+        else:
+            self._drop(
+                count,
+                step,
+                "queue full",
+                f"{where}: the queue of {self._worker.bound} pairs is full, so this one is dropped; a larger `every` or"
+                " a faster disk helps",
+            )
+        return None
+
+    def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
+        """Queue that a pair could not be captured, for the finding that tells why."""
+        self._accounts.refused += 1
+        self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
+
+    def _plain(self, context: Mapping[str, object], step: int, stream: str) -> dict[str, Any]:
+        values, problems = plain_context(context)
+        for problem in problems:
+            self._notices.say(
+                "context",
+                f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
+                "null; pass a number or a string",
+            )
+        for name in context.keys() - self._names.keys():
+            self._names[name] = None
+            forget_oldest(self._names)
+            if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
+                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
+        return values
+
+    def _drop(self, count: int, step: int, reason: str, message: str) -> None:
+        self._losses.add(count, reason, step, step)
+        self._accounts.dropped += count
+        self._notices.say(reason, message)
 
 
 def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Give the context as plain values, null for what is none, and the names and reasons of those.
+    """Return the context as plain values, null for what is none, and the names and reasons of those.
 
     A tensor is none: reading it would stop the device.
     """

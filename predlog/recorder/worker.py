@@ -68,6 +68,16 @@ class HandOff(Generic[Item]):
         """The number of items that wait or are being worked on."""
         return self._bound - self._permits.qsize()
 
+    @property
+    def bound(self) -> int:
+        """The number of items that may wait or be worked on."""
+        return self._bound
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, and accepts nothing more."""
+        return self._closed
+
     def is_mine(self) -> bool:
         """Say whether this process made it: a forked child did not, and has no worker."""
         return os.getpid() == self._owner

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
-from predlog.records.text import harmless, share
+from predlog.records.text import harmless, percent, share
 
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _LEVELS = {"error": (_WRONG, "✗"), "warning": ("#9a6700", "!"), "info": (_RIGHT, "✓")}
@@ -43,7 +43,7 @@ def text(value: str) -> str:
 def right(record: Any) -> str:
     """Say how many predictions are right."""
     if record.matched is not None and record.supervised:
-        return f"{100 * share(record.matched, record.supervised):.1f}% right"
+        return f"{escape(percent(share(record.matched, record.supervised)))} right"
     return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown right"
 
 

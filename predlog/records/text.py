@@ -104,3 +104,14 @@ def share(part: int, whole: int) -> float:
         return part / whole
     except OverflowError:
         return HIGHEST
+
+
+def percent(part: float | None) -> str:
+    """Return a share in percent; what is not all or nothing never reads as if it were."""
+    if part is None:
+        return "-"
+    if 0 < part < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= part < 1:
+        return ">99.9%"
+    return f"{100 * part:.1f}%"

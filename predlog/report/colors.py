@@ -1,109 +1,75 @@
-"""A probability → how its cell is painted: one hue, even steps of lightness, and text that can be read on each.
+"""How the page is painted: the shade of a cell by its probability, and the colours of lines that have an order.
 
-Colours are mixed in OKLCh, where equal steps look equal, and turned into sRGB with the matrices that Björn Ottosson
-gives (https://bottosson.github.io/posts/oklab/).
+The colours are constants, mixed in OKLCh, where equal steps look equal; tests/report/test_colors.py has the recipe.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-LEVELS: Final = 25
-# From a little beside the page's background to the far end of what is easy on the eye.
-_HUE = 235.0
-_LIGHT = (0.975, 0.012), (0.43, 0.105)
-_DARK = (0.275, 0.018), (0.86, 0.115)
-Colour = tuple[int, int, int]
-_BLACK: Final[Colour] = (0, 0, 0)
-_WHITE: Final[Colour] = (255, 255, 255)
+# One hue, from a little beside the page's background to the far end of what is easy on the eye.
+_LIGHT: Final = (
+    "#eff8fe", "#e6f1f9", "#dceaf3", "#d2e3ee", "#c8dce9", "#bfd5e3", "#b5cede", "#abc8d9", "#a2c1d4",
+    "#98bace", "#8fb3c9", "#85acc4", "#7ca6bf", "#729fba", "#6998b4", "#5f92af", "#558baa", "#4b84a5",
+    "#417ea0", "#37779a", "#2b7195", "#1e6a90", "#0b648b", "#005d84", "#00577b",
+)  # fmt: skip
+_DARK: Final = (
+    "#1f292f", "#233037", "#27363f", "#2b3d48", "#2e4450", "#324a59", "#365161", "#3a586a", "#3e6073",
+    "#42677c", "#466e86", "#4a768f", "#4e7d98", "#5285a2", "#568cac", "#5a94b5", "#5e9cbf", "#63a4c9",
+    "#67acd3", "#6bb4de", "#6fbce8", "#73c4f2", "#78cdfd", "#8ad4fe", "#9cdaff",
+)  # fmt: skip
+LEVELS: Final = len(_LIGHT)
+# At these levels the text changes its colour: black and white, of which one can be read on any shade.
+_WHITE_ON_LIGHT, _BLACK_ON_DARK = 19, 12
+_BLACK, _WHITE = "#000000", "#ffffff"
+# From dark to light on a light page, and the other way round on a dark one: hue and lightness go together.
+_ORDERED_ON_LIGHT: Final = (
+    "#3f2b7b", "#3d2d7e", "#3b3080", "#383383", "#353685", "#323887", "#2f3b89", "#2b3e8b", "#26418d", "#21448e",
+    "#1b478f", "#124990", "#054c91", "#004f90", "#00528c", "#00558a", "#005887", "#005a86", "#005c84", "#005f83",
+    "#006181", "#006380", "#006580", "#00677f", "#01697e", "#006b7d", "#006d7d", "#006f7c", "#00717b", "#00737a",
+    "#00757a", "#007779", "#007978", "#027b77", "#017d76", "#017f74", "#008173", "#008371", "#00856f", "#03876d",
+    "#00896a", "#008b67", "#008d64", "#008f5f", "#15915c", "#269258", "#329355", "#3c9452", "#45944e", "#4e954b",
+    "#559647", "#5d9644", "#649740", "#6b973d", "#729739", "#799836", "#7f9833", "#859830", "#8c982d", "#92982a",
+    "#979828",
+)  # fmt: skip
+_ORDERED_ON_DARK: Final = (
+    "#f2d76c", "#ecd76c", "#e6d86c", "#dfd86d", "#d8d96e", "#d2d970", "#cbda72", "#c4da74", "#bcda77", "#b5da7a",
+    "#adda7e", "#a6da81", "#9eda85", "#96da89", "#8eda8d", "#86d991", "#7ed995", "#75d89a", "#6dd89e", "#64d7a2",
+    "#5bd6a7", "#52d5ab", "#49d4af", "#40d2b3", "#36d1b8", "#2bcfbc", "#20cec0", "#12ccc4", "#00cac7", "#05c8ca",
+    "#00c6ce", "#0bc3d0", "#0bc1d3", "#00bfd7", "#07bcd9", "#04badd", "#14b7df", "#20b5e1", "#29b2e3", "#32afe4",
+    "#3aace5", "#41a9e6", "#48a6e7", "#4ea3e8", "#55a0e8", "#5b9de8", "#609ae7", "#6697e7", "#6b94e6", "#7091e4",
+    "#748ee3", "#798be1", "#7d88df", "#8185dc", "#8581da", "#897ed7", "#8c7cd4", "#9079d0", "#9376cd", "#9673c9",
+    "#9970c4",
+)  # fmt: skip
 
 
 class Shade(NamedTuple):
     """A background, and the text on it."""
 
-    paper: Colour
-    ink: Colour
+    paper: str
+    ink: str
 
 
 def shades(*, dark: bool) -> list[Shade]:
-    """Give what probability 0 to 1 looks like, in `LEVELS` even steps."""
-    start, end = _DARK if dark else _LIGHT
-    return [_shade(step / (LEVELS - 1), start, end) for step in range(LEVELS)]
+    """Return what probability 0 to 1 looks like, in `LEVELS` even steps."""
+    if dark:
+        return [Shade(paper, _BLACK if level >= _BLACK_ON_DARK else _WHITE) for level, paper in enumerate(_DARK)]
+    return [Shade(paper, _WHITE if level >= _WHITE_ON_LIGHT else _BLACK) for level, paper in enumerate(_LIGHT)]
 
 
 def ordered(count: int) -> list[tuple[str, str]]:
-    """Give colours, on light and on dark, for so many lines that have an order: by lightness, from first to last."""
-    return [
-        (
-            written(colour(_between(0.36, 0.66, share), 0.13, _between(290.0, 110.0, share))),
-            written(colour(_between(0.88, 0.62, share), 0.13, _between(95.0, 305.0, share))),
-        )
-        for share in (place / max(count - 1, 1) for place in range(count))
-    ]
+    """Return colours, on light and on dark, for so many lines that have an order: by lightness, from first to last."""
+    last = len(_ORDERED_ON_LIGHT) - 1
+    places = [round(last * line / max(count - 1, 1)) for line in range(count)]
+    return [(_ORDERED_ON_LIGHT[place], _ORDERED_ON_DARK[place]) for place in places]
 
 
 def stylesheet() -> str:
-    """Give the CSS of the classes p0 to p24."""
+    """Return the CSS of the classes p0 to p24."""
     return "\n".join(_rules())
-
-
-def contrast(one: Colour, other: Colour) -> float:
-    """Give the contrast of two colours, 1 to 21, as WCAG 2.2 defines it."""
-    darker, lighter = sorted((_luminance(one), _luminance(other)))
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def colour(lightness: float, chroma: float, hue: float) -> Colour:
-    """Give the sRGB of a colour in OKLCh, with as much of its chroma as there is."""
-    parts = _linear(lightness, chroma, hue)
-    while chroma > 0 and not all(-0.002 <= part <= 1.002 for part in parts):
-        chroma -= 0.002
-        parts = _linear(lightness, chroma, hue)
-    red, green, blue = (round(255 * _companded(min(max(part, 0.0), 1.0))) for part in parts)
-    return red, green, blue
-
-
-def written(colour: Colour) -> str:
-    """Give a colour as CSS writes it."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _rules() -> Iterator[str]:
     for level, (light, dark) in enumerate(zip(shades(dark=False), shades(dark=True), strict=True)):
         yield (
-            f".p{level}{{background:light-dark({written(light.paper)},{written(dark.paper)});"
-            f"color:light-dark({written(light.ink)},{written(dark.ink)})}}"
+            f".p{level}{{background:light-dark({light.paper},{dark.paper});color:light-dark({light.ink},{dark.ink})}}"
         )
-
-
-def _shade(share: float, start: tuple[float, float], end: tuple[float, float]) -> Shade:
-    paper = colour(_between(start[0], end[0], share), _between(start[1], end[1], share), _HUE)
-    # Pure black and white: between them, one can be read on any colour.
-    return Shade(paper, max((_BLACK, _WHITE), key=lambda ink: contrast(ink, paper)))
-
-
-def _between(start: float, end: float, share: float) -> float:
-    return start + (end - start) * share
-
-
-def _linear(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
-    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    return (
-        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-    )
-
-
-def _companded(part: float) -> float:
-    return 12.92 * part if part <= 0.0031308 else 1.055 * part ** (1 / 2.4) - 0.055
-
-
-def _luminance(colour: Colour) -> float:
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (one / 255 for one in colour)
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

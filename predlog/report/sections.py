@@ -12,6 +12,7 @@ from predlog.reading.forgetting import Learning, Sights
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Key, Missing, Summary
 from predlog.reading.words import counted, lane, number, place, seen, seen_json, steps, subject
+from predlog.records.text import percent
 from predlog.report.film_strip import shown
 
 # Units of the box of a small curve.
@@ -55,8 +56,8 @@ def facts(summary: Summary) -> Iterator[str]:
 
 def notes(summary: Summary, damage: int) -> Iterator[Note]:
     """Yield what must not be overlooked: findings that stand, what is missing, what is damaged."""
-    standing = [one for one in summary.findings if one.stands]
-    yield _standing(standing) if standing else Note("good", "No finding stands.")
+    opened = [one for one in summary.findings if one.is_open]
+    yield _open(opened) if opened else Note("good", "No finding stands.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
         yield Note("warn", f"Captured, and missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
@@ -66,7 +67,7 @@ def notes(summary: Summary, damage: int) -> Iterator[Note]:
         yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
 
 
-def _standing(found: Sequence[Found]) -> Note:
+def _open(found: Sequence[Found]) -> Note:
     ones = [one.finding for one in found]
     named = "; ".join(f"{seen(one.code)} ({subject(one)}, step {one.step})" for one in ones[:_MOST_NAMED])
     more = f" and {len(ones) - _MOST_NAMED} more" if len(ones) > _MOST_NAMED else ""
@@ -77,7 +78,7 @@ def _standing(found: Sequence[Found]) -> Note:
 
 def errors(summary: Summary) -> list[str]:
     """Name the errors that stand, for whoever looks at the tokens."""
-    ones = [one.finding for one in summary.findings if one.stands and one.finding.level == "error"]
+    ones = [one.finding for one in summary.findings if one.is_open and one.finding.level == "error"]
     return [f"{seen(one.code)} ({subject(one)})" for one in ones[:_MOST_NAMED]]
 
 
@@ -101,8 +102,8 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
             "note": of_shown[curve.counted],
             "steps": number(curve.steps),
             "records": number(curve.records),
-            "supervised": _percent(curve.share),
-            "accuracy": _measure(curve.accuracy, _percent, [point.accuracy for point in points]),
+            "supervised": percent(curve.share),
+            "accuracy": _measure(curve.accuracy, percent, [point.accuracy for point in points]),
             "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
             "rank": _measure(curve.rank, "{:,g}".format, [_log(point.rank) for point in points]),
         }
@@ -112,10 +113,6 @@ def _named(stream: str, codebook: int | None) -> dict[str, str]:
     """Name a stream and its codebook, each by itself too: where there is little room, only the stream's may be cut."""
     part = "" if codebook is None else f"codebook {codebook}"
     return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def _log(rank: float | None) -> float | None:
@@ -203,11 +200,11 @@ def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
 
 
 def _gone(one: Found) -> bool:
-    return not one.stands
+    return not one.is_open
 
 
 def _level(one: Found) -> str:
-    if not one.stands:
+    if not one.is_open:
         return "info"
     return "error" if one.finding.level == "error" else "warning"
 

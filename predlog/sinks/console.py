@@ -17,8 +17,8 @@ from predlog._runtime.fork import CalmLock
 from predlog.records import codec
 from predlog.records.schema import Event
 from predlog.records.text import encodable, visible
-from predlog.sinks.terminal.style import ASCII, ERROR, NAME, PLAIN, RIGHT, UNICODE, WARNING
-from predlog.sinks.terminal.tables import CodebookLine, CodebookRow, PlainLines, TokenTable
+from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING, glyphs_of
+from predlog.sinks.terminal.tables import CodebookRow, PlainLines, TokenTable
 
 # Streams, of each rank, whose errors are remembered.
 _MOST_STREAMS = 1024
@@ -99,7 +99,7 @@ class Console:
     def _comparison(self, event: Event, console: RichConsole) -> RenderableType:
         errors = sorted(self._errors.get((event["rank"], event["stream"]), ()))
         if not _is_screen(console):
-            return PlainLines(event, errors) if event["codebook"] is None else CodebookLine(event, errors)
+            return PlainLines(event, errors)
         if event["codebook"] is None:
             return TokenTable(event, errors)
         return CodebookRow(event, errors, has_heading=not _goes_on(event, self._last))
@@ -142,7 +142,7 @@ def _goes_on(event: Event, last: Event | None) -> bool:
 
 
 def _finding(event: Event, console: RichConsole) -> RenderableType:
-    glyphs = ASCII if console.options.ascii_only else UNICODE
+    glyphs = glyphs_of(console.options)
     sign, style = {
         "error": (glyphs.error, ERROR),
         "warning": (glyphs.warning, WARNING),

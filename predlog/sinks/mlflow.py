@@ -5,17 +5,15 @@ import io
 import re
 import time
 import uuid
-from typing import Any, Final
+from typing import Final
 
-from predlog.errors import MissingExtraError, SettingError
-from predlog.records.schema import Event, Finding
-from predlog.sinks.tracker import COLUMNS, Step, Steps, text, title
+from predlog.errors import SettingError
+from predlog.records.schema import Finding
+from predlog.sinks.tracker import COLUMNS, Row, Rows, Step, Tracker, required, text, title
 
-try:
+with required("mlflow"):
     import mlflow
     from mlflow.entities import Metric
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("mlflow", str(missing.name).partition(".")[0]) from None
 # Rows of one artifact.
 _MOST_ROWS: Final = 1000
 # What MLflow takes: characters of a name, and of a tag's value.
@@ -26,7 +24,7 @@ _UNKNOWN: Final = re.compile(r"[^\w\-. /]", re.ASCII)
 _PATH: Final = re.compile(r"(?<![^/])\.{0,2}(?![^/])")
 
 
-class MLflow:
+class MLflow(Tracker):
     """Log each whole step to an MLflow run; pass every event on unchanged.
 
     Metrics are `predlog/text/accuracy`, `…/logprob` and `…/supervised`. Tokens are artifacts in `predlog/tokens/`, CSV
@@ -43,39 +41,23 @@ class MLflow:
             if (active := mlflow.active_run()) is None:
                 raise SettingError("no MLflow run is active: call mlflow.start_run() first, or pass MLflow(run_id)")
             run_id = active.info.run_id
+        super().__init__()
         self._run_id = run_id
         self._client = client or mlflow.MlflowClient()
-        self._steps = Steps(self._show, self._tell)
-        self._rows: list[tuple[Any, ...]] = []
-
-    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Log what is whole now, if the event is one of predlog's."""
-        self._steps.add(event)
-        return event
+        self._rows = Rows(self._log_rows, _MOST_ROWS)
 
     def flush(self) -> None:
         """Log the steps that wait for more, and the rows that wait for others."""
-        self._steps.end()
-        self._log_rows()
-
-    close = flush
+        super().flush()
+        self._rows.flush()
 
     def _show(self, step: Step) -> None:
         now = int(time.time() * 1000)
-        metrics = [
-            Metric(_name_of(name), value, now, step.number)
-            for name, value in step.curves().items()
-            if value is not None
-        ]
+        metrics = [Metric(_name_of(name), value, now, step.number) for name, value in step.known_curves().items()]
         self._client.log_batch(self._run_id, metrics)
-        self._rows += step.rows()
-        if len(self._rows) >= _MOST_ROWS:
-            self._log_rows()
+        self._rows.add(step.rows())
 
-    def _log_rows(self) -> None:
-        if not self._rows:
-            return
-        rows, self._rows = self._rows, []
+    def _log_rows(self, rows: list[Row]) -> None:
         table = io.StringIO()
         csv.writer(table).writerows([COLUMNS, *rows])
         # Another attempt, or rank, may log the same steps to the same run.
@@ -84,7 +66,7 @@ class MLflow:
             self._run_id, table.getvalue(), f"predlog/tokens/steps-{steps}-{uuid.uuid4().hex[:8]}.csv"
         )
 
-    def _tell(self, finding: Finding) -> None:
+    def _report(self, finding: Finding) -> None:
         name = _name_of(f"predlog/findings/{title(finding)}")
         self._client.set_tag(self._run_id, name, f"{finding.level}, {text(finding)}"[:_LONGEST_TAG])
 

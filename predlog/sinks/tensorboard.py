@@ -2,22 +2,18 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from predlog.errors import MissingExtraError
-from predlog.records.schema import Comparison, Event, Finding, Token
+from predlog.records.schema import Comparison, Finding, Token
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import known, probability, token_id
-from predlog.sinks.tracker import Step, Steps, text, title
+from predlog.sinks.tracker import Step, Tracker, required, text, title
 
-try:
+with required("tensorboard"):
     from torch.utils.tensorboard import SummaryWriter
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("tensorboard", str(missing.name).partition(".")[0]) from None
 _MARKS = re.compile(r"[^\w ]", re.ASCII)
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Write each whole step to a `SummaryWriter`; pass every event on unchanged.
 
     Scalars are `predlog/text/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is a text, with the table
@@ -25,31 +21,23 @@ class TensorBoard:
     """
 
     def __init__(self, writer: SummaryWriter) -> None:
+        super().__init__()
         self._writer = writer
-        self._steps = Steps(self._show, self._tell)
-
-    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Write what is whole now, if the event is one of predlog's."""
-        self._steps.add(event)
-        return event
 
     def flush(self) -> None:
         """Write the steps that wait for more, and let the writer write its file."""
-        self._steps.end()
+        super().flush()
         self._writer.flush()
 
-    close = flush
-
     def _show(self, step: Step) -> None:
-        for name, value in step.curves().items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step.number)
+        for name, value in step.known_curves().items():
+            self._writer.add_scalar(name, value, step.number)
         if any(one.tokens for one in step.comparisons):
             self._writer.add_text(f"{step.name}/tokens", "\n".join(_table(step.comparisons)), step.number)
 
-    def _tell(self, finding: Finding) -> None:
-        told = f"**{finding.level}: {_literal(title(finding))}** {_literal(text(finding))}"
-        self._writer.add_text("predlog/findings", told, finding.step)
+    def _report(self, finding: Finding) -> None:
+        words = f"**{finding.level}: {_literal(title(finding))}** {_literal(text(finding))}"
+        self._writer.add_text("predlog/findings", words, finding.step)
 
 
 def _table(comparisons: Iterable[Comparison]) -> Iterator[str]:

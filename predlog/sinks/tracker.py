@@ -1,13 +1,16 @@
 """Events, sample by sample → what a tracker shows: whole steps, their curves and rows, and findings in words."""
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+from predlog.errors import MissingExtraError
 from predlog.records import codec
 from predlog.records.figures import of_step
-from predlog.records.schema import Comparison, Finding, Run, Token
+from predlog.records.schema import Comparison, Event, Finding, Run, Token
 from predlog.records.text import harmless
 
 # Streams that may wait for the rest of their step.
@@ -16,9 +19,11 @@ _OF_COMPARISON: Final = ("step", "stream", "codebook", "sample")
 _OF_TOKEN: Final = tuple(name for name in Token.__struct_fields__ if name != "slot")
 # The columns of a table of tokens, under the names that they have in the file.
 COLUMNS: Final = (*_OF_COMPARISON, *_OF_TOKEN)
+_ALERT_LEVELS: Final = {"error": "ERROR", "warning": "WARN"}
 _codebook = attrgetter("codebook")
 _of_comparison = attrgetter(*_OF_COMPARISON)
 _of_token = attrgetter(*_OF_TOKEN)
+Row = tuple[Any, ...]
 
 
 class Step(NamedTuple):
@@ -47,7 +52,11 @@ class Step(NamedTuple):
             curves[f"{name}/supervised"] = point.share
         return curves
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
+    def known_curves(self) -> dict[str, float]:
+        """Return the curves that have a value at this step."""
+        return {name: value for name, value in self.curves().items() if value is not None}
+
+    def rows(self) -> Iterator[Row]:
         """Yield a row for each token, with the `COLUMNS`; texts hold nothing that steers, hides or can't be encoded."""
         for one in self.comparisons:
             above = _of_comparison(one)
@@ -58,15 +67,15 @@ class Step(NamedTuple):
 
 
 class Steps:
-    """Collect comparisons until their step is whole, then `show` it; `tell` findings at once.
+    """Collect comparisons until their step is whole, then `show` it; `report` findings at once.
 
     A stream's step is whole when the stream's next one comes, or a later step of any other stream, or a run begins or
     ends. So each is shown once, and none is kept for long.
     """
 
-    def __init__(self, show: Callable[[Step], None], tell: Callable[[Finding], None]) -> None:
+    def __init__(self, show: Callable[[Step], None], report: Callable[[Finding], None]) -> None:
         self._show = show
-        self._tell = tell
+        self._report = report
         self._open: dict[str, list[Comparison]] = {}
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -83,7 +92,7 @@ class Steps:
             for step in whole:
                 self._show(step)
         elif isinstance(record, Finding):
-            self._tell(record)
+            self._report(record)
         elif isinstance(record, Run):
             self.end()
 
@@ -108,6 +117,67 @@ class Steps:
         return Step(ones[0].step, stream, tuple(ones))
 
 
+class Rows:
+    """Collect rows of tokens, and `log` them together: as soon as there are `most`, and when flushed."""
+
+    def __init__(self, log: Callable[[list[Row]], None], most: int) -> None:
+        self._log = log
+        self._most = most
+        self._waiting: list[Row] = []
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take in the rows of a step, which stay together."""
+        self._waiting += rows
+        if len(self._waiting) >= self._most:
+            self.flush()
+
+    def flush(self) -> None:
+        """Log the rows that wait for others; a failure drops them, so that they don't pile up."""
+        rows, self._waiting = self._waiting, []
+        if rows:
+            self._log(rows)
+
+
+class Tracker(ABC):
+    """What all trackers share: a processor that shows whole steps and findings, and passes every event on unchanged.
+
+    A tracker defines how it shows a step and reports a finding; one that holds something back extends `flush`.
+    """
+
+    def __init__(self) -> None:
+        self._steps = Steps(self._show, self._report)
+
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Show what is whole now, if the event is one of predlog's."""
+        self._steps.add(event)
+        return event
+
+    def flush(self) -> None:
+        """Show the steps that wait for more."""
+        self._steps.end()
+
+    def close(self) -> None:
+        """Flush; the tracker's own run or writer stays open."""
+        self.flush()
+
+    @abstractmethod
+    def _show(self, step: Step) -> None:
+        """Show the curves and tokens of a step."""
+
+    @abstractmethod
+    def _report(self, finding: Finding) -> None:
+        """Report a finding, or that it is gone."""
+
+
+@contextmanager
+def required(extra: str) -> Iterator[None]:
+    """Raise MissingExtraError if an import inside fails because a package of this extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError(extra, str(missing.name).partition(".")[0]) from None
+
+
 def title(finding: Finding) -> str:
     """Name a finding and what it is about in one line of a tracker's: `labels-are-inputs, audio codebook 3`."""
     codebook = "" if finding.codebook is None else f" codebook {finding.codebook}"
@@ -118,6 +188,11 @@ def text(finding: Finding) -> str:
     """Say in one line what was found, or that it is gone, and where more is told."""
     more = f" More: {finding.help}" if finding.help and finding.level != "info" else ""
     return harmless(f"step {finding.step}: {finding.message}{more}")
+
+
+def alert_level(finding: Finding) -> str:
+    """Return the level of an alert, by the name that W&B and Trackio have for it."""
+    return _ALERT_LEVELS.get(finding.level, "INFO")
 
 
 def _codebook_first(one: Comparison) -> tuple[int, int]:

@@ -1,21 +1,18 @@
 """Show curves, findings and tokens in a Trackio run."""
 
-from typing import Any, Final
+from typing import Any
 
-from predlog.errors import MissingExtraError, SettingError
-from predlog.records.schema import Event, Finding
-from predlog.sinks.tracker import COLUMNS, Step, Steps, text, title
+from predlog.errors import SettingError
+from predlog.records.schema import Finding
+from predlog.sinks.tracker import COLUMNS, Step, Tracker, alert_level, required, text, title
 
-try:
+with required("trackio"):
     import trackio
     from trackio import context_vars
     from trackio.run import Run
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("trackio", str(missing.name).partition(".")[0]) from None
-_LEVELS: Final = {"error": trackio.AlertLevel.ERROR, "warning": trackio.AlertLevel.WARN}
 
 
-class Trackio:
+class Trackio(Tracker):
     """Log each whole step to a Trackio run; pass every event on unchanged.
 
     Metrics are `predlog/text/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is a table of that step
@@ -29,26 +26,15 @@ class Trackio:
     def __init__(self, run: Run | None = None) -> None:
         if (run := run or context_vars.current_run.get()) is None:
             raise SettingError("no Trackio run is active: call trackio.init() first, or pass Trackio(run)")
+        super().__init__()
         self._run = run
-        self._steps = Steps(self._show, self._tell)
-
-    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Log what is whole now, if the event is one of predlog's."""
-        self._steps.add(event)
-        return event
-
-    def flush(self) -> None:
-        """Log the steps that wait for more."""
-        self._steps.end()
-
-    close = flush
 
     def _show(self, step: Step) -> None:
-        metrics: dict[str, Any] = {name: value for name, value in step.curves().items() if value is not None}
+        metrics: dict[str, Any] = {**step.known_curves()}
         if rows := [list(row) for row in step.rows()]:
             metrics[f"{step.name}/tokens"] = trackio.Table(columns=[*COLUMNS], data=rows)
         self._run.log(metrics, step=step.number)
 
-    def _tell(self, finding: Finding) -> None:
-        level = _LEVELS.get(finding.level, trackio.AlertLevel.INFO)
+    def _report(self, finding: Finding) -> None:
+        level = trackio.AlertLevel[alert_level(finding)]
         self._run.alert(f"predlog: {title(finding)}", text(finding), level=level, step=finding.step)

@@ -1,27 +1,24 @@
 """Show curves, findings and tokens in a W&B run."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from predlog.errors import MissingExtraError, SettingError
-from predlog.records.schema import Event, Finding
-from predlog.sinks.tracker import COLUMNS, Step, Steps, text, title
+from predlog.errors import SettingError
+from predlog.records.schema import Finding
+from predlog.sinks.tracker import COLUMNS, Row, Rows, Step, Tracker, alert_level, required, text, title
 
-try:
+with required("wandb"):
     import wandb
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("wandb", str(missing.name).partition(".")[0]) from None
 # Rows of an increment, and of a table: W&B shows so many, and what a table has logged it keeps.
 _INCREMENT: Final = 1000
 _MOST_ROWS: Final = 10_000
 _MOST_INCREMENTS: Final = 100
 _LONGEST_TITLE: Final = 63
-_LEVELS: Final = {"error": "ERROR", "warning": "WARN"}
 # W&B keeps back alerts of one title for a minute, also where the second tells that it is gone; 0 means a minute, too.
 _AT_ONCE: Final = timedelta(milliseconds=1)
 
 
-class WandB:
+class WandB(Tracker):
     """Log each whole step to a W&B run; pass every event on unchanged.
 
     Curves are `predlog/text/accuracy`, `…/logprob` and `…/supervised` over `predlog/text/step`, an axis of their own.
@@ -37,25 +34,18 @@ class WandB:
     def __init__(self, run: "wandb.Run | None" = None, *, commit: bool = False) -> None:
         if (run := run or wandb.run) is None:
             raise SettingError("no W&B run is active: call wandb.init() first, or pass WandB(run)")
+        super().__init__()
         self._run = run
         self._commit = commit
-        self._steps = Steps(self._show, self._tell)
         self._axes: set[str] = set()
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows = Rows(self._log_rows, _INCREMENT)
         self._tables = 0
         self._begin_table()
 
-    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Log what is whole now, if the event is one of predlog's."""
-        self._steps.add(event)
-        return event
-
     def flush(self) -> None:
         """Log the steps that wait for more, and the rows that wait for others."""
-        self._steps.end()
-        self._log_rows()
-
-    close = flush
+        super().flush()
+        self._rows.flush()
 
     def _show(self, step: Step) -> None:
         axis = f"{step.name}/step"
@@ -65,14 +55,9 @@ class WandB:
             self._run.define_metric(f"{step.name}/*", step_metric=axis)
         # None and all: in a row that isn't over, the last step's value would be taken for this one's.
         self._run.log({**step.curves(), axis: step.number}, commit=self._commit)
-        self._rows += step.rows()
-        if len(self._rows) >= _INCREMENT:
-            self._log_rows()
+        self._rows.add(step.rows())
 
-    def _log_rows(self) -> None:
-        if not self._rows:
-            return
-        rows, self._rows = self._rows, []
+    def _log_rows(self, rows: list[Row]) -> None:
         for row in rows:
             self._table.add_data(*row)
         self._increments += 1
@@ -86,10 +71,10 @@ class WandB:
         self._table_name = "predlog/tokens" if self._tables == 1 else f"predlog/tokens {self._tables}"
         self._table = wandb.Table(columns=[*COLUMNS], log_mode="INCREMENTAL", allow_mixed_types=True)
 
-    def _tell(self, finding: Finding) -> None:
+    def _report(self, finding: Finding) -> None:
         self._run.alert(
             title=f"predlog: {title(finding)}"[:_LONGEST_TITLE],
             text=text(finding),
-            level=_LEVELS.get(finding.level, "INFO"),
+            level=alert_level(finding),
             wait_duration=_AT_ONCE,
         )

@@ -1,6 +1,8 @@
 """Whatever surrounds the call, it records the same, or returns at once; and nothing of the pair is kept."""
 
 import gc
+import importlib.util
+import pkgutil
 import subprocess
 import sys
 import threading
@@ -23,12 +25,15 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 from torch.utils.flop_counter import FlopCounterMode
 
 import predlog
 from predlog import Comparison, Recorder
+from predlog._runtime import torch_state
+from predlog._runtime.notices import Notices
 from tests import ROOT, events
 
 STEPS = 50
@@ -557,6 +562,139 @@ def test_a_trace_of_make_fx_is_as_without(capfd: pytest.CaptureFixture[str], mod
         assert recorder.flush()
         assert recorder.stats()["submitted"] == 0
         assert_said_once(capfd.readouterr().err)
+
+
+# A torch without one of its private names
+
+
+def find_no_obstacle(_monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch_state.obstacle() is None
+
+
+def find_no_backward(_monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not torch_state.is_in_backward()
+
+
+def stay_alone(_monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch_state.alone():
+        assert torch.is_inference_mode_enabled()
+
+
+def remove_the_last_mode(_monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = TorchFunctionMode()
+    mode.__enter__()
+    torch_state.remove_mode(mode)
+    assert _get_current_function_mode() is None
+    torch_state.remove_mode(mode)  # which is gone
+
+
+def find_nothing_compiled(_monkeypatch: pytest.MonkeyPatch) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    assert not torch_state.has_compiled_parts(module)
+    assert not torch_state.is_compiled_in_place(module)
+    assert not torch_state.is_compiled_around(module)
+
+
+def count_no_graphs(_monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch_state.count_graphs() == 0
+
+
+class Renamed(torch.nn.Module):
+    """What torch.compile makes of a module, in a torch that keeps the original under another name."""
+
+
+def recognize_a_compiled_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._dynamo.eval_frame.OptimizedModule", Renamed)
+    assert torch_state.is_compiled_around(Renamed())
+
+
+# What still works without each of the private names.
+WORKING: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "peek_interpreter_stack": find_no_obstacle,
+    "_get_dispatch_mode": find_no_obstacle,
+    "PROXY": find_no_obstacle,
+    "FAKE": find_no_obstacle,
+    "FUNCTIONAL": find_no_obstacle,
+    "_current_graph_task_id": find_no_backward,
+    "DisableTorchFunction": stay_alone,
+    "_DisableTorchDispatch": stay_alone,
+    "_DisableAutocast": stay_alone,
+    "_len_torch_function_stack": remove_the_last_mode,
+    "_pop_torch_function_stack": remove_the_last_mode,
+    "_push_on_torch_function_stack": remove_the_last_mode,
+    "OptimizedModule": find_nothing_compiled,
+    "counters": count_no_graphs,
+    "_compiled_call_impl": find_nothing_compiled,
+    "_orig_mod": recognize_a_compiled_module,
+}
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget which private names were looked up, and what was reported, as in a new process."""
+
+    def forget() -> None:
+        torch_state._find.cache_clear()
+        torch_state._missing.cache_clear()
+
+    monkeypatch.setattr(torch_state, "_notices", Notices())
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("name", torch_state.PRIVATE_NAMES)
+def test_a_private_name_that_is_gone_is_reported_once(
+    name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without any one private name predlog works on, records the same, and reports the name and what is lost, once."""
+    logits, labels = events.pair()
+    expected = by_itself(logits, labels, shift=1)
+    torch_state._find.cache_clear()
+    owner, _, last = name.rpartition(".")
+    with monkeypatch.context() as taken:
+        taken.delattr(pkgutil.resolve_name(owner), last, raising=last != "_orig_mod")  # that is an instance's
+        for _ in range(2):
+            WORKING[last](taken)
+        with Recorder(every=1, console=False, strict=True) as recorder:
+            for step in range(2):
+                assert shown(recorder.compare(logits, labels, step, shift=1)) == expected
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"predlog: torch {torch.__version__} has no {name}: {torch_state.PRIVATE_NAMES[name]}"
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_no_private_name_is_missed_here(capfd: pytest.CaptureFixture[str]) -> None:
+    """The torch that is installed has every private name: nothing is reported, whatever is asked."""
+    compiled: Any = torch.compile(torch.nn.Linear(2, 2), backend="eager")
+    in_place = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    in_place[0].compile(backend="eager")
+    for name in torch_state.PRIVATE_NAMES:
+        assert name.endswith("._orig_mod") or torch_state._find(name) is not torch_state._MISSING
+    assert torch_state.has_compiled_parts(torch.nn.Sequential(compiled))
+    assert torch_state.has_compiled_parts(in_place)
+    assert torch_state.is_compiled_around(compiled)
+    assert torch_state.is_compiled_in_place(in_place[0])
+    assert not torch_state.is_compiled_around(in_place)
+    assert not capfd.readouterr().err
+
+
+def test_private_names_are_looked_up_when_they_are_needed() -> None:
+    """Importing the module looks nothing up, so what a run does not need is not missed in it."""
+    spec = importlib.util.find_spec("predlog._runtime.torch_state")
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    assert fresh._find.cache_info().currsize == fresh._missing.cache_info().currsize == 0
+    fresh.obstacle()
+    assert fresh._find.cache_info().currsize == 5
+
+
+def test_the_question_whether_dynamo_compiles_is_torchs_own() -> None:
+    """A compiler takes this very function's answer for granted, and would trace into another."""
+    assert torch_state.is_dynamo_compiling is torch.compiler.is_dynamo_compiling
 
 
 # Nothing is kept

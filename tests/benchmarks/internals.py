@@ -10,8 +10,8 @@ from torch.utils.benchmark import Measurement
 
 from predlog.capture import device
 from predlog.capture.capture import capture
-from predlog.capture.layout import Pair
-from predlog.capture.snapshot import Capture, Sizes
+from predlog.capture.pair import Pair
+from predlog.capture.snapshot import Sizes, Snapshot
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
 from predlog.findings.judge import Judge
@@ -45,7 +45,7 @@ def inputs_and_counts(options: Options) -> Iterator[Row]:
 
 
 def _with_and_without(turns: Iterator[tuple[Tensor, Tensor]], window: Window) -> dict[str, Measurement]:
-    captures: dict[str, Capture] = {}
+    captures: dict[str, Snapshot] = {}
 
     def without() -> None:
         logits, labels = next(turns)

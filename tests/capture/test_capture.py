@@ -13,7 +13,7 @@ from torch import Tensor
 
 from predlog.capture import device
 from predlog.capture.capture import capture
-from predlog.capture.layout import Pair
+from predlog.capture.pair import Pair
 from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
@@ -130,7 +130,7 @@ def captured_as_on_a_device(
     on_cpu = capture(logits, labels, inputs=inputs, shift=shift, ignore_index=ignore_index, window=window)
     packing = device.packing(pair, on_cpu.sizes, window)
     packed = device.pack(pair, packing, on_cpu.sizes, window)
-    return list(unpack(replace(on_cpu, hold=lambda: device.held(packing.views(packed), on_cpu.sizes, window))))
+    return list(unpack(replace(on_cpu, numbers=lambda: device.to_numbers(packing.views(packed), on_cpu.sizes, window))))
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])

@@ -217,8 +217,8 @@ def test_device_memory_grows_by_the_rows_shown_alone(samples: int) -> None:
     rows = 20 * 32000 * (2 + 4 + 4 + 1)
     assert torch.cuda.max_memory_allocated() - before <= rows + (1 << 20)
     assert torch.cuda.memory_allocated() == before
-    assert held.hold is not None
-    held.hold()
+    assert held.numbers is not None
+    held.numbers()
 
 
 def test_the_file_is_the_cpus(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from predlog.capture.layout import canonical
-from predlog.capture.pair import as_tensor
+from predlog.capture.tensors import as_tensor
 from predlog.errors import PairError
 
 B, T, K, V = 2, 5, 3, 7

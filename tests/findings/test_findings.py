@@ -269,7 +269,7 @@ def test_a_model_that_was_never_better_is_not_called_copying() -> None:
 def test_what_was_never_known_is_not_lost() -> None:
     """A calm model that predicts the most frequent token has collapsed only if it once knew half of the labels."""
     calm = over(8, varied(160, lambda n: shown(n, 7, prediction_logprob=math.log(0.1), label_logprob=-5.0)))
-    half, fewer = frozenset(range(10, 30)), frozenset(range(10, 29))
+    half, fewer = set(range(10, 30)), set(range(10, 29))
     for known, is_said in ((half, True), (fewer, False)):
         assert isinstance(judged("collapsed", calm, Past(0, best=3.0, known=known)), Fault) == is_said
     assert judged("collapsed", calm, Past(0, best=4.6, known=half)) is NO_BETTER
@@ -296,7 +296,7 @@ def test_what_a_model_without_inputs_may_copy_is_not_called_misaligned() -> None
     assert not isinstance(judged("prediction-misaligned", every), Fault)
     assert isinstance(judged("prediction-misaligned", most), Fault)
     assert isinstance(judged("prediction-misaligned", every, Past(0, best=3.0)), Fault)
-    assert judged("prediction-misaligned", most, FRESH._replace()) is not None
+    assert judged("prediction-misaligned", most, replace(FRESH)) is not None
 
 
 def test_with_inputs_copying_has_its_own_rule() -> None:
@@ -346,8 +346,8 @@ def test_nothing_learnt_for_long_is_said_of_calm_models_too() -> None:
     long = Past(0, best=6.3, records=200)
     assert isinstance(judged("at-chance", later, long), Fault)
     assert judged("at-chance", calm, long) is CLEAN
-    assert judged("at-chance", later, long._replace(records=199)) is CLEAN
-    assert judged("at-chance", later, long._replace(best=6.2)) is CLEAN  # a little was learnt: nearly uniform data
+    assert judged("at-chance", later, replace(long, records=199)) is CLEAN
+    assert judged("at-chance", later, replace(long, best=6.2)) is CLEAN  # a little was learnt: nearly uniform data
     slightly = over(8, varied(160, lambda n: shown(n, n + 100, label_logprob=-6.2, prediction_logprob=-6.1)))
     assert judged("at-chance", [evidence(*part.samples, step=1000) for part in slightly], long) is CLEAN
 

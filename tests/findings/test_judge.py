@@ -18,7 +18,7 @@ def said(judge: Judge, step: int, *samples: Facts, stream: str = "text") -> list
 
 
 def stands(judge: Judge) -> list[tuple[str, str, int]]:
-    return [(one.code, one.stream, one.step) for one in judge.standing]
+    return [(one.code, one.stream, one.step) for one in judge.open]
 
 
 def fresh(step: int, **fields: Any) -> Facts:
@@ -35,7 +35,7 @@ def test_said_once_and_again_when_it_returns() -> None:
     assert stands(judge) == [("labels-are-inputs", "text", 4)]
 
 
-def test_what_comes_and_goes_is_said_ever_more_seldom() -> None:
+def test_what_comes_and_goes_is_reported_ever_more_seldom() -> None:
     """Each time it came back it must stay away twice as long to be gone, so 1000 steps of it are few lines."""
     judge = Judge()
     steps = [step for step in range(1000) if said(judge, step, fresh(step, **(WRONG if step % 2 else {})))]
@@ -58,7 +58,7 @@ def test_each_stream_and_codebook_is_judged_by_itself() -> None:
     assert said(judge, 0, *(fresh(0, codebook=n, **(WRONG if n == 3 else {})) for n in range(8)), stream="audio") == [
         "labels-are-inputs"
     ]
-    one, other = judge.standing
+    one, other = judge.open
     assert (one.stream, one.codebook) == ("text", None)
     assert (other.stream, other.codebook) == ("audio", 3)
     assert other.message.startswith("audio codebook 3: labels equal the inputs")
@@ -167,25 +167,25 @@ def test_what_is_gone_is_told_if_it_was_told() -> None:
     """A finding that nobody heard of leaves as quietly; one kept back by its cause is not gone."""
     judge = Judge()
     (heard,) = judge.judge(0, "text", [fresh(0, **WRONG)], is_trained=True)
-    assert judge.unsaid == [heard]
-    heard.is_said = True
-    assert judge.unsaid == []
+    assert judge.unreported == [heard]
+    heard.is_reported = True
+    assert judge.unreported == []
     said(judge, 1, fresh(1))
-    (gone,) = judge.unsaid
+    (gone,) = judge.unreported
     assert (gone.level, gone.code, gone.step, gone.evidence) == ("info", "labels-are-inputs", 1, {"since": 0})
-    gone.is_said = True
-    assert judge.unsaid == []
+    gone.is_reported = True
+    assert judge.unreported == []
     said(judge, 2, fresh(2, **WRONG))
     said(judge, 3, fresh(3))
     said(judge, 4, fresh(4))
-    assert judge.unsaid == []
+    assert judge.unreported == []
     judge = Judge()
     for step in range(30):
         said(judge, step, collapsing(step))
-    for one in judge.standing:
-        one.is_said = True
+    for one in judge.open:
+        one.is_reported = True
     said(judge, 30, collapsing(30, **WRONG))
-    assert [one.code for one in judge.unsaid] == ["labels-are-inputs"]
+    assert [one.code for one in judge.unreported] == ["labels-are-inputs"]
     assert judge.summary() == "1 finding stands: labels-are-inputs (text, since step 30)"
 
 
@@ -210,8 +210,8 @@ def test_memory_is_bounded() -> None:
     judge = Judge()
     for number in range(3000):
         said(judge, 0, fresh(0, **WRONG), stream=f"stream {number}")
-    assert len(judge._lanes) == len(judge.standing) == 1024
-    assert judge.standing[-1].stream == "stream 2999"
+    assert len(judge._lanes) == len(judge.open) == 1024
+    assert judge.open[-1].stream == "stream 2999"
     summary = judge.summary()
     assert summary is not None
     assert len(summary) < 1000

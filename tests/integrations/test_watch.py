@@ -800,10 +800,10 @@ def test_what_is_compiled_elsewhere_is_nothing_to_it(capfd: pytest.CaptureFixtur
 
 def test_the_count_of_graphs_is_there() -> None:
     """What tells a compiled function goes up when one is compiled: a torch where it does not is noticed here."""
-    before = torch_state.count()
+    before = torch_state.count_graphs()
     torch._dynamo.reset()
     torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2))
-    assert torch_state.count() > before
+    assert torch_state.count_graphs() > before
 
 
 def test_a_graph_of_another_kind_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from predlog.cli.text.curves import sparkline
 from predlog.reading import curves
 from predlog.reading.forgetting import Learning
 from predlog.reading.summary import Curve, Summary
-from predlog.reading.words import nats, percent
+from predlog.reading.words import nats
 from predlog.records.figures import merged, of_step
 from predlog.records.schema import Comparison
+from predlog.records.text import percent
 from tests import events
 from tests.written import command, typed, undocumented, written
 

@@ -641,7 +641,7 @@ def test_a_call_in_the_middle_of_a_call_is_counted(tmp_path: Path, monkeypatch: 
 
         def interrupted(sizes: Sizes) -> int:
             # Wherever the recorder itself asks, another call comes in between.
-            if not depth[0] and sys._getframe(1).f_globals["__name__"] == "predlog.recorder.recorder":
+            if not depth[0] and sys._getframe(1).f_globals["__name__"] == "predlog.recorder.submission":
                 depth[0] += 1
                 own.compare(*events.pair(), next(steps))
                 depth[0] -= 1

@@ -74,6 +74,15 @@ def test_a_probability_is_at_most_one() -> None:
     assert "p(label)1.000" in Parsed(record._repr_html_()).text
 
 
+@pytest.mark.parametrize(
+    ("matched", "said"), [(0, "0.0%"), (1, "&lt;0.1%"), (99_999, "&gt;99.9%"), (100_000, "100.0%")]
+)
+def test_what_is_not_all_is_not_said_to_be_all(matched: int, said: str) -> None:
+    """A share close to all or nothing does not read as if it were, in a notebook as everywhere."""
+    html = compared(matched=matched, supervised=100_000, length=100_000)._repr_html_()
+    assert f" · {said} right · " in html
+
+
 @pytest.mark.parametrize(("level", "sign"), [("error", "✗"), ("warning", "!"), ("info", "✓")])
 def test_a_finding_shows_what_to_do(level: str, sign: str) -> None:
     """Its sign, code, step, message and help."""

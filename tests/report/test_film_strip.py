@@ -1,4 +1,4 @@
-"""The film strip's data, its shades, and what makes data harmless inside a page."""
+"""The film strip's data, and what makes data harmless inside a page."""
 
 import json
 import math
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from predlog.records.codec import from_event
 from predlog.records.schema import Comparison
 from predlog.records.text import visible
-from predlog.report.colors import LEVELS, contrast, ordered, shades, stylesheet
 from predlog.report.film_strip import Strip, shown
 from predlog.report.page import json_text, policy
 from tests import events
@@ -144,48 +143,6 @@ def test_that_nothing_is_left_out_is_told() -> None:
     assert strip([comparison(step=1), comparison(step=2)]).left_out == (1, 2, 2, 2, 2)
     assert strip([]).left_out == (1, 0, 0, 0, 0)
     assert strip([]).columns()["rows"]["step"] == []
-
-
-# --- shades -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_text_can_be_read_on_every_shade(dark: bool) -> None:
-    """Each shade has a text of the contrast that WCAG asks for at level AA, and they go one way, in even steps."""
-    every = shades(dark=dark)
-    assert len(every) == LEVELS
-    assert min(contrast(*shade) for shade in every) >= 4.5
-    against = [contrast(shade.paper, (0, 0, 0)) for shade in every]
-    assert against == sorted(against, reverse=not dark)
-    assert len({shade.paper for shade in every}) == LEVELS
-
-
-def test_that_test_can_fail() -> None:
-    """Contrast is that of WCAG: 21 at most, and grey on grey is too little."""
-    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
-    assert contrast((119, 119, 119), (255, 255, 255)) == pytest.approx(4.48, abs=0.01)
-    assert contrast((120, 120, 120), (110, 110, 110)) < 1.3
-
-
-@pytest.mark.parametrize("count", [1, 2, 8, 32])
-def test_lines_are_seen_on_light_and_dark(count: int) -> None:
-    """Each line's colour has a contrast of 3 against what it is drawn on, and no two are the same."""
-    lines = ordered(count)
-    assert len(set(lines)) == count
-    for light, dark in lines:
-        assert contrast(parsed(light), (255, 255, 255)) >= 3
-        assert contrast(parsed(dark), (0x16, 0x1B, 0x22)) >= 3
-
-
-def test_the_stylesheet_has_a_class_a_level() -> None:
-    """p0 to p24 are there, each for light and dark."""
-    assert stylesheet().count("light-dark(") == 2 * LEVELS
-    assert all(f".p{level}{{" in stylesheet() for level in range(LEVELS))
-
-
-def parsed(colour: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(colour[1:])
-    return red, green, blue
 
 
 # --- inside a page ------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from typing import Any
 
 from predlog.cli.io import look
 from predlog.cli.text import objects
-from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_standing, going_on
+from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_open, going_on
 from predlog.cli.text.paper import Paper
+from predlog.findings.ledger import Found, across_ranks
 from predlog.reading.damage import Damages
-from predlog.reading.runs import Shared, latest, shared
+from predlog.reading.runs import latest
 from predlog.reading.summary import Attempt, Summary
 from predlog.reading.words import counted
 from predlog.records.text import visible
@@ -23,21 +24,21 @@ _MOST_NAMED = 4
 def run(arguments: argparse.Namespace) -> int:
     """List what is wrong; 1 where a finding stands, a file is damaged or, with `--ended`, has no end; else 0."""
     summary, damage = look(arguments.path)
-    found = shared(summary.findings)
-    ignored = [one for one in found if one.found.finding.code in arguments.ignore]
-    standing = [one for one in found if one.found.stands and one not in ignored]
-    ended = [one for one in found if not one.found.stands and one not in ignored]
+    found = across_ranks(summary.findings)
+    ignored = [one for one in found if one.finding.code in arguments.ignore]
+    opened = [one for one in found if one.is_open and one not in ignored]
+    ended = [one for one in found if not one.is_open and one not in ignored]
     last = latest(summary.attempts)
     unended = [one for one in last if one.end is None]
-    status = 1 if standing or damage or (unended and arguments.ended) else 0
+    status = 1 if opened or damage or (unended and arguments.ended) else 0
     if arguments.json:
-        whole = _object(arguments.path, summary, (standing, ended, ignored), damage, unended)
+        whole = _object(arguments.path, summary, (opened, ended, ignored), damage, unended)
         sys.stdout.write(objects.dumped({"status": status, **whole}))
     else:
         paper = Paper()
-        _draw(paper, summary, (standing, ended), damage)
+        _draw(paper, summary, (opened, ended), damage)
         wrong = [
-            f"{counted(len(standing), 'finding')} {'stands' if len(standing) == 1 else 'stand'}" if standing else "",
+            f"{counted(len(opened), 'finding')} {'stands' if len(opened) == 1 else 'stand'}" if opened else "",
             counted(damage.total, "damaged place") if damage else "",
         ]
         notes = [counted(summary.comparisons, "comparison"), _unaligned(summary.unaligned)]
@@ -48,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _object(
-    path: str, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages, unended: Sequence[Attempt]
+    path: str, summary: Summary, found: tuple[Sequence[Found], ...], damage: Damages, unended: Sequence[Attempt]
 ) -> dict[str, Any]:
-    standing, ended, ignored = ([objects.finding(one) for one in ones] for ones in found)
+    opened, ended, ignored = ([objects.finding(one) for one in ones] for ones in found)
     return {
         "path": path,
-        "findings": standing,
+        "findings": opened,
         "damage": objects.damages(damage),
         "damaged": damage.total,
         "ended": ended,
@@ -66,10 +67,10 @@ def _object(
     }
 
 
-def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Shared], ...], damage: Damages) -> None:
-    standing, ended = found
-    for one in standing:
-        add_standing(paper, one)
+def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Found], ...], damage: Damages) -> None:
+    opened, ended = found
+    for one in opened:
+        add_open(paper, one)
     add_damage(paper, damage)
     for one in ended:
         add_ended(paper, one)

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +11,9 @@ from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from predlog.cli.io import say, target, tell, waiting
+from predlog.cli.io import replacing, say, target, tell, waiting
 from predlog.errors import ExportError, MissingExtraError, RecordError
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
@@ -22,11 +21,12 @@ from predlog.reading.words import counted
 from predlog.records.schema import Comparison, Record, Token
 
 try:
-    import duckdb
     import pyarrow as pa
+    from pyarrow import compute, csv, parquet
 except ModuleNotFoundError as missing:
     raise MissingExtraError("export", str(missing.name).partition(".")[0]) from None
 
+T = TypeVar("T")
 # More lines than these say nothing more.
 _NAMED = 10
 
@@ -34,13 +34,12 @@ _NAMED = 10
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, and say what is in it; on stderr, what is not."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
-    file = target(arguments.output, records)
     with waiting(records):
-        exported = export(records, file)
+        exported = export(records, arguments.output)
     _say_damage(records.damage)
     if exported.without_tokens:
         say(f"no token is shown in {counted(exported.without_tokens, 'comparison')}: they give no row")
-    tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(file.stat().st_size)}")
+    tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(Path(arguments.output).stat().st_size)}")
     return 0
 
 
@@ -56,22 +55,16 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
 
 
-# Rows handed over at once: as many as DuckDB works on at once. Ten times as many take longer, and more memory.
-_ROWS = 2048
+# Rows of one batch: ten times as many take longer, and more memory.
+_BATCH: Final = 2048
+# Rows of one group of a Parquet file: smaller groups make a larger file, larger ones take more memory.
+_GROUP: Final = 60 * _BATCH
 # They tell of the line, not of what it holds.
 _LEFT_OUT: Final = {"level", "schema", "seq", "tokens"}
 _OF_COMPARISON: Final = [name for name in Comparison.__struct_fields__ if name not in _LEFT_OUT]
 _OF_TOKEN: Final = list(Token.__struct_fields__)
 _TYPES: Final = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string(), dict: pa.string()}
 _MOMENT: Final = pa.timestamp("us", "UTC")
-# One thread, the caller's: so a Ctrl-C reaches the reading, whatever that waits for. A second one saves a sixth of the
-# time, and takes 75 MB. What needs an extension needs a network.
-_SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
-    "threads": 1,
-    "temp_directory": "",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -92,13 +85,17 @@ def export(records: Iterable[Record], output: str | os.PathLike[str]) -> Exporte
         ExportError: The ending is none of these, there is no such folder, or the file can't be written.
         RecordError: A record holds a number that 64 bits do not.
     """
-    target = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would replace what a link points at
-    write = _writer(target)
+    file = target(output, records)
+    if file.suffix.lower() not in _WRITERS:
+        raise ExportError(f"{file.name} must end in .parquet, .csv or .arrow: it says how to write it")
     rows = _Rows(records)
-    with tempfile.TemporaryDirectory(prefix=".predlog-export-", dir=target.parent) as folder:
-        unfinished = Path(folder, f"unfinished{target.suffix}")
-        rows.write(write, unfinished)
-        unfinished.replace(target)
+    try:
+        with replacing(file) as unfinished:
+            _WRITERS[file.suffix.lower()](unfinished, rows)
+    except OSError as error:
+        if rows.failure is not None:
+            raise rows.failure from None
+        raise ExportError(f"{file.parent.absolute()} can't be written to: {error}") from None
     return rows.exported
 
 
@@ -121,37 +118,24 @@ def _type(hint: Any) -> pa.DataType:
 
 
 class _Rows:
-    """Records on their way to batches of rows.
-
-    What goes wrong on it is kept, because DuckDB tells of it in its own words only.
-    """
+    """Records as batches of rows; an error of the reading is kept, to be told from one of the writing."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.exported = Exported()
+        self.failure: BaseException | None = None
         self._records = records
-        self._failure: BaseException | None = None
 
-    def write(self, write: Callable[[pa.RecordBatchReader, Path], None], file: Path) -> None:
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
         columns = schema()
         try:
-            write(pa.RecordBatchReader.from_batches(columns, self._batches(columns)), file)
-        except (duckdb.Error, OSError, RuntimeError) as error:
-            if self._failure is not None:
-                raise self._failure from None
-            if _is_interrupt(error):
-                raise KeyboardInterrupt from None
-            raise ExportError(f"{file.parent.parent} can't be written to: {_first_line(error)}") from None
-
-    def _batches(self, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
-        try:
-            for chunk in _chunks(self._with_tokens()):
+            for chunk in _chunks(self._with_tokens(), lambda one: len(one.tokens), _BATCH):
                 batch = _batch(chunk, columns)
                 self.exported.rows += len(batch)
                 yield batch
         except GeneratorExit:
             raise
         except BaseException as error:
-            self._failure = error
+            self.failure = error
             raise
 
     def _with_tokens(self) -> Iterator[Comparison]:
@@ -163,13 +147,14 @@ class _Rows:
                     self.exported.without_tokens += 1
 
 
-def _chunks(comparisons: Iterable[Comparison]) -> Iterator[list[Comparison]]:
-    chunk: list[Comparison] = []
+def _chunks(items: Iterable[T], rows_of: Callable[[T], int], least: int) -> Iterator[list[T]]:
+    """Yield items together, in lists of at least so many rows; the last list may have fewer."""
+    chunk: list[T] = []
     rows = 0
-    for comparison in comparisons:
-        chunk.append(comparison)
-        rows += len(comparison.tokens)
-        if rows >= _ROWS:
+    for item in items:
+        chunk.append(item)
+        rows += rows_of(item)
+        if rows >= least:
             yield chunk
             chunk, rows = [], 0
     if chunk:
@@ -215,55 +200,25 @@ def _json(context: dict[str, Any]) -> str:
 _CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {"timestamp": _moment, "context": _json}
 
 
-def _parquet(rows: pa.RecordBatchReader, file: Path) -> None:
-    with _connected() as connection:
-        connection.from_arrow(rows).to_parquet(str(file), compression="zstd")
+def _parquet(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
+    with parquet.ParquetWriter(file, schema(), compression="zstd") as writer:
+        for batches in _chunks(rows, len, _GROUP):
+            writer.write_table(pa.Table.from_batches(batches))
 
 
-def _csv(rows: pa.RecordBatchReader, file: Path) -> None:
-    with _connected() as connection:
-        connection.from_arrow(rows).to_csv(str(file), header=True, timestamp_format="%Y-%m-%dT%H:%M:%S.%fZ")
+def _csv(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
+    file.write(f"{','.join(schema().names)}\n".encode())  # pyarrow would put the names in quotes
+    columns = schema().set(0, pa.field("timestamp", pa.string()))
+    with csv.CSVWriter(file, columns, write_options=csv.WriteOptions(include_header=False)) as writer:
+        for batch in rows:
+            moments = compute.strftime(batch["timestamp"].view(pa.timestamp("us")), "%Y-%m-%dT%H:%M:%SZ")
+            writer.write_batch(pa.RecordBatch.from_arrays([moments, *batch.columns[1:]], schema=columns))
 
 
-def _connected() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config=_SETTINGS)
-    connection.execute("set TimeZone = 'UTC'")
-    connection.execute("set enable_progress_bar = false")  # it draws one on any stdout
-    return connection
-
-
-def _arrow(rows: pa.RecordBatchReader, file: Path) -> None:
-    with pa.OSFile(str(file), "wb") as opened, pa.ipc.new_file(opened, rows.schema) as writer:
+def _arrow(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
+    with pa.ipc.new_file(file, schema()) as writer:
         for batch in rows:
             writer.write_batch(batch)
 
 
 _WRITERS: Final = {".parquet": _parquet, ".csv": _csv, ".arrow": _arrow}
-
-
-def _writer(target: Path) -> Callable[[pa.RecordBatchReader, Path], None]:
-    if target.suffix.lower() not in _WRITERS:
-        raise ExportError(f"{target.name} must end in .parquet, .csv or .arrow: it says how to write it")
-    if not target.parent.is_dir():
-        raise ExportError(f"{target.parent} is no folder: make it first")
-    if target.is_dir():
-        raise ExportError(f"{target} is a folder: name a file in it")
-    if target.exists() and not target.is_file():
-        raise ExportError(f"{target} is a pipe or a device: write to a file, and pass that on")
-    try:
-        str(target.parent).encode()
-    except UnicodeEncodeError:
-        # DuckDB and Arrow take a path as text. The file's own name may be anything: it gets that when it is whole.
-        raise ExportError(
-            f"the path of {target.parent} is not UTF-8: write to another folder, and move the file"
-        ) from None
-    return _WRITERS[target.suffix.lower()]
-
-
-def _is_interrupt(error: Exception) -> bool:
-    # How DuckDB tells of a Ctrl-C: while it works itself, and while it asks for rows.
-    return "Query interrupted" in str(error) or "KeyboardInterrupt" in str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -7,10 +7,11 @@ from typing import Any
 from predlog.cli.io import look
 from predlog.cli.text import objects
 from predlog.cli.text.curves import add_curves
-from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_standing, add_start
+from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_open, add_start
 from predlog.cli.text.paper import Paper
+from predlog.findings.ledger import across_ranks
 from predlog.reading.damage import Damages
-from predlog.reading.runs import shared, starts
+from predlog.reading.runs import starts
 from predlog.reading.summary import Summary
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import NAME, RIGHT, WARNING
@@ -34,7 +35,7 @@ def _object(path: str, summary: Summary, damage: Damages) -> dict[str, Any]:
         "ranks": summary.ranks,
         "comparisons": summary.comparisons,
         "streams": [objects.stream(curve) for curve in summary.curves.values()],
-        "findings": [objects.finding(one) for one in shared(summary.findings)],
+        "findings": [objects.finding(one) for one in across_ranks(summary.findings)],
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
         "attempts": [objects.attempt(one) for one in summary.attempts],
@@ -53,9 +54,9 @@ def _draw(paper: Paper, summary: Summary, damage: Damages) -> None:
         paper.line((f"first {paper.glyphs.arrow} last {paper.glyphs.arrow} best @step", NAME))
     add_curves(paper, list(summary.curves.values()))
     paper.heading("findings")
-    found = shared(summary.findings)
+    found = across_ranks(summary.findings)
     for one in found:
-        (add_standing if one.found.stands else add_ended)(paper, one)
+        (add_open if one.is_open else add_ended)(paper, one)
     if not found:
         paper.line(("no findings", RIGHT))
     if summary.gaps or any(summary.lost.values()):

@@ -10,9 +10,9 @@ from rich.style import Style
 
 from predlog.cli.text.paper import Paper
 from predlog.reading.curves import Course, Curve
-from predlog.reading.words import between, counted, lane, nats, percent
+from predlog.reading.words import between, counted, lane, nats
 from predlog.reading.words import rank as place
-from predlog.records.text import visible
+from predlog.records.text import percent, visible
 from predlog.sinks.terminal.style import HEADING, NAME, PLAIN
 
 _SPARK = Style.parse("cyan")

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.style import Style
 
-from predlog.cli.text.findings import add_standing
+from predlog.cli.text.findings import add_open
 from predlog.cli.text.paper import Paper, Part
 from predlog.reading.contrast import Alone, First, Kind, Misses, Row
 from predlog.reading.diff import Difference
-from predlog.reading.words import counted, lane, nats, percent
+from predlog.reading.words import counted, lane, nats
 from predlog.records.schema import Token
-from predlog.records.text import visible
+from predlog.records.text import percent, visible
 from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, shorten
 
 _SAYS: dict[Kind, str] = {
@@ -28,10 +28,10 @@ _TABLE = 6 * _NUMBER + 9 + 8  # with the shortest name
 def add_difference(paper: Paper, found: Difference, most: int) -> None:
     """Add where two runs differ, how their streams compare, and what one alone has right."""
     rows = list(found.rows.values())
-    for name, ones in zip("AB", found.standing, strict=True):
+    for name, ones in zip("AB", found.open_findings, strict=True):
         for one in ones:
             paper.line((f"in {name}:", NAME))
-            add_standing(paper, one)
+            add_open(paper, one)
     paper.heading("where they differ")
     for line in _where(found, rows):
         paper.paragraph(line, WARNING)

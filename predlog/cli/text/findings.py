@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from predlog.cli.text.paper import Paper
 from predlog.findings.catalog import CODES
+from predlog.findings.ledger import Found
 from predlog.reading.damage import Damages
-from predlog.reading.runs import Shared, Start
+from predlog.reading.runs import Start
 from predlog.reading.summary import Missing
 from predlog.reading.words import counted, lane, listed, moment, number, steps
 from predlog.records.text import visible
@@ -16,9 +17,9 @@ MOST_DAMAGE = 20
 _MOST_HOSTS = 4
 
 
-def add_standing(paper: Paper, one: Shared) -> None:
+def add_open(paper: Paper, one: Found) -> None:
     """Add a finding that stands: since when, what is wrong, and where there is more about it."""
-    finding = one.found.finding
+    finding = one.finding
     is_error = finding.level == "error"
     more = f" More: predlog explain {finding.code}" if finding.code in CODES else ""
     said = f"since step {finding.step}{_whose(one)}: {visible(finding.message, ' ')}{more}"
@@ -29,14 +30,14 @@ def add_standing(paper: Paper, one: Shared) -> None:
         paper.paragraph(f"finding {visible(finding.code)} stands, {visible(finding.level)}, {said}")
 
 
-def add_ended(paper: Paper, one: Shared) -> None:
+def add_ended(paper: Paper, one: Found) -> None:
     """Add a finding that stands no more, and why."""
-    finding = one.found.finding
+    finding = one.finding
     why = {
-        "gone": f"gone at step {one.found.until}",
-        "explained": f"explained at step {one.found.until} by {visible(one.found.by or '')}",
+        "gone": f"gone at step {one.until}",
+        "explained": f"explained at step {one.until} by {visible(one.by or '')}",
         "earlier": f"of attempt {finding.attempt}, and not found again",
-    }.get(one.found.fate, "")
+    }.get(one.fate, "")
     said = f"{_about(one)}, found at step {finding.step}{_whose(one)}: {why}"
     if paper.is_screen:
         paper.paragraph(f"{paper.glyphs.right} {visible(finding.code)}, {said}", RIGHT)
@@ -102,17 +103,17 @@ def _start(paper: Paper, name: str) -> str:
     return f"{paper.glyphs.warning} " if paper.is_screen else f"{name}: "
 
 
-def _about(one: Shared) -> str:
-    finding = one.found.finding
+def _about(one: Found) -> str:
+    finding = one.finding
     if finding.codebook is None and one.codebooks:
         return f"{lane(finding.stream, None)} codebooks {listed(one.codebooks)}"
     return lane(finding.stream, finding.codebook)
 
 
-def _whose(one: Shared) -> str:
+def _whose(one: Found) -> str:
     """Say whose finding it is, where that is not the only or the first one's."""
     parts = [
-        f"attempt {one.found.finding.attempt}" if one.found.finding.attempt > 1 else "",
+        f"attempt {one.finding.attempt}" if one.finding.attempt > 1 else "",
         f"rank{'s' if len(one.ranks) > 1 else ''} {listed(one.ranks)}" if one.ranks != (0,) else "",
     ]
     said = ", ".join(filter(None, parts))

@@ -5,11 +5,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from predlog.findings.ledger import Found
 from predlog.reading.contrast import KINDS, Alone, First, Misses, Row
 from predlog.reading.curves import Course, Curve
 from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
-from predlog.reading.runs import Attempt, Shared
+from predlog.reading.runs import Attempt
 from predlog.reading.summary import Missing
 from predlog.records.schema import Token
 
@@ -47,16 +48,16 @@ def stream(curve: Curve) -> dict[str, Any]:
     }
 
 
-def finding(one: Shared) -> dict[str, Any]:
+def finding(one: Found) -> dict[str, Any]:
     """Give a finding with what became of it, and the ranks that said it."""
-    record = one.found.finding
+    record = one.finding
     return {
         "code": record.code,
         "level": record.level,
-        "state": one.found.fate,
+        "state": one.fate,
         "step": record.step,
-        "until": one.found.until,
-        "by": one.found.by,
+        "until": one.until,
+        "by": one.by,
         "stream": record.stream,
         "codebooks": list(one.codebooks),
         "run": record.run,
@@ -139,7 +140,7 @@ def whole(found: Difference, paths: Sequence[str], damaged: Sequence[int], most:
         "b": runs[1],
         "same": not found.differs,
         "first": {kind: _first(first[kind]) if kind in first else None for kind in KINDS},
-        "findings": {name: list(map(finding, ones)) for name, ones in zip("ab", found.standing, strict=True)},
+        "findings": {name: list(map(finding, ones)) for name, ones in zip("ab", found.open_findings, strict=True)},
         "settings": {name: {"a": a, "b": b} for name, (a, b) in found.settings.items()},
         "streams": [_row(row) for row in found.rows.values()],
         "right_in_a": [_missed(row, one) for row, one in found.worst("a", most)],

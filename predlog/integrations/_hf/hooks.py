@@ -1,15 +1,19 @@
 """Hooks that see one forward of a model and are gone behind it: what it was called with, and what it gave."""
 
+import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import get_ident
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
+
+from predlog._runtime import torch_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,6 @@ class Hooks:
     def __init__(self, see: Callable[[Forward], bool]) -> None:
         self._see = see
         self._handles: list[RemovableHandle] = []
-        self._hooked: nn.Module | None = None
         # What each thread's forward was called with, and its hidden states: replicas have threads of their own.
         self._arguments: dict[int, Mapping[str, Any]] = {}
         self._hidden: dict[int, tuple[Tensor | None, torch.dtype | None]] = {}
@@ -78,20 +81,18 @@ class Hooks:
             self._handles.append(backbone.register_forward_hook(_Hook(behind_backbone)))
         # Also behind one that raises, when there is no output.
         self._handles.append(model.register_forward_hook(_Hook(behind), with_kwargs=True, always_call=True))
-        self._hooked = model
 
     def off(self) -> None:
         """Take them off; nothing of a forward is kept."""
         self._off_but(0)
-        self._hooked = None
 
     def _off_in_passing(self) -> None:
         """Take them off while torch goes through the hooks: one that others stand behind goes with the next forward.
 
         If it went now, torch would raise an error of its own in place of the one that is on its way.
         """
-        hooks: Mapping[int, Any] = {} if self._hooked is None else self._hooked._forward_hooks  # noqa: SLF001
-        is_last = not self._handles or next(reversed(hooks), None) == self._handles[-1].id
+        last = next(reversed(self._handles), None)
+        is_last = last is None or next(reversed(last.hooks_dict_ref() or {}), None) == last.id
         self._off_but(0 if is_last else 1)
 
     def _off_but(self, left: int) -> None:
@@ -162,4 +163,26 @@ def tokenizer(processing: Any) -> Any:
     for one in (processing, getattr(processing, "tokenizer", None)):
         if hasattr(one, "decode") and hasattr(one, "convert_ids_to_tokens"):
             return one
+    return None
+
+
+def as_projected(forward: Forward) -> AbstractContextManager[Any]:
+    """Return the context in which the model projects its hidden states, which may have ended by now."""
+    if forward.hidden is None or forward.autocast is None:
+        return nullcontext()
+    return torch.autocast(forward.hidden.device.type, forward.autocast)
+
+
+def compiled_model(trainer_class: type) -> Any:
+    """Return the compiled model that the trainer calls, which it passes to no callback; None if it calls another.
+
+    Of what is inside a compiled model hooks see nothing, but around it they do.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the trainer is among those who called
+    while frame is not None:
+        trainer = frame.f_locals.get("self")
+        if isinstance(trainer, trainer_class):
+            called: Any = trainer.model_wrapped  # type: ignore[attr-defined] # of a Trainer
+            return called if torch_state.is_compiled_around(called) else None
+        frame = frame.f_back
     return None

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from predlog._runtime.torch_state import alone, obstacle
-from predlog.capture.pair import as_tensor
 from predlog.capture.projection import Projection
+from predlog.capture.tensors import as_tensor
 from predlog.errors import PairError
 from predlog.integrations._watch import autograd_rows
 

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records.schema import Event
-from predlog.records.text import encodable, share, visible
+from predlog.records.text import encodable, percent, share, visible
 
 HEADING = Style.parse("bold")
 NAME = Style.parse("dim")
@@ -39,6 +39,11 @@ class Glyphs:
 
 UNICODE = Glyphs()
 ASCII = Glyphs(right="=", space="\\s", ellipsis="~", dot="-", divider="|", arrow=">", error="x")
+
+
+def glyphs_of(options: ConsoleOptions) -> Glyphs:
+    """Return the characters that a console can show."""
+    return ASCII if options.ascii_only else UNICODE
 
 
 def heading(
@@ -75,19 +80,37 @@ def supervised(event: Event) -> str:
     return f"{event['supervised']} of {event['length']} supervised"
 
 
-def right(event: Event) -> str:
+def accuracy(event: Event) -> str:
     """Say how many predictions are right: of all supervised ones, or of those shown where only these were counted."""
     if not event["supervised"]:
         return ""
     if event["matched"] is None:
-        shown = [token["match"] for token in event["tokens"]]
-        return f"{sum(shown)} of {len(shown)} shown right"
-    return f"{100 * share(event['matched'], event['supervised']):.1f}% right"
+        right, shown = _shown(event)
+        return f"{right} of {shown} shown right"
+    return f"{_percent(event)} right"
 
 
-def not_finite(event: Event) -> str:
-    """Count the probabilities that are not finite, if any."""
-    return f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
+def short_accuracy(event: Event) -> str:
+    """Give the same as a column has room for."""
+    if not event["supervised"]:
+        return ""
+    if event["matched"] is None:
+        return "{}/{}".format(*_shown(event))
+    return _percent(event)
+
+
+def _shown(event: Event) -> tuple[int, int]:
+    return sum(token["match"] for token in event["tokens"]), len(event["tokens"])
+
+
+def _percent(event: Event) -> str:
+    return percent(share(event["matched"], event["supervised"]))
+
+
+def figures(event: Event) -> list[str]:
+    """Count what is right, not finite and supervised, each in words or as an empty text."""
+    not_finite = f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
+    return [accuracy(event), not_finite, supervised(event)]
 
 
 def token_text(token: dict[str, Any], which: str, space: str) -> str:

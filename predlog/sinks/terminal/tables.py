@@ -15,24 +15,22 @@ from rich.segment import Segment
 from predlog.records.schema import Event
 from predlog.records.text import encodable
 from predlog.sinks.terminal.style import (
-    ASCII,
     END,
     NAME,
     PLAIN,
     RIGHT,
-    UNICODE,
     WARNING,
     WRONG,
     Glyphs,
+    figures,
+    glyphs_of,
     heading,
     known,
     listed,
-    not_finite,
     probability,
     quoted,
-    right,
+    short_accuracy,
     shorten,
-    supervised,
     token_text,
     where,
 )
@@ -63,8 +61,8 @@ class TokenTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a heading line, then five lines a band, or six where the inputs are known."""
-        glyphs = ASCII if options.ascii_only else UNICODE
-        parts = [*where(self._event), right(self._event), not_finite(self._event), supervised(self._event)]
+        glyphs = glyphs_of(options)
+        parts = [*where(self._event), *figures(self._event)]
         yield from heading(parts, self._errors, options, glyphs, is_warning=not self._event["supervised"])
         first, last = (
             [_column(token, glyphs, options.encoding) for token in self._event["tokens"] if token["slot"] == slot]
@@ -80,14 +78,13 @@ def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
     mark = glyphs.right if token["match"] else " "
     prediction = f"{mark}{encodable(token_text(token, 'prediction', glyphs.space), encoding)}"
     read = "" if token["input"] is None else f" {encodable(token_text(token, 'input', glyphs.space), encoding)}"
-    rank = token["label_rank"]
     cells = (
         f" {token['position']}",
         read,
         label,
         prediction,
         f" {probability(token['label_logprob'])}",
-        f" {'-' if rank is None else rank}",
+        f" {known(token['label_rank'])}",
     )
     is_plain = label.isascii() and prediction.isascii() and read.isascii()
     width = max(map(len if is_plain else cell_len, cells))
@@ -157,39 +154,6 @@ def _padded(cell: str, width: int, glyphs: Glyphs) -> str:
     return cell + " " * (width - used + 1)
 
 
-class PlainLines:
-    """The same as `TokenTable` in a few lines without drawing, each whole by itself: made for `grep`."""
-
-    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
-        self._event = event
-        self._errors = errors
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield one line about the sample and three a group of tokens."""
-        for line in self._lines():
-            yield Segment(encodable(line, options.encoding))
-            yield END
-
-    def _lines(self) -> Iterator[str]:
-        event = self._event
-        named_here = f"predlog {' '.join(where(event))}:"
-        parts = (right(event), not_finite(event), supervised(event), *self._errors)
-        yield f"{named_here} {', '.join(filter(None, parts))}"
-        for slot in ("first", "last"):
-            tokens = [token for token in event["tokens"] if token["slot"] == slot]
-            if tokens:
-                named = f"{named_here} {slot} {len(tokens)}"
-                if tokens[0]["input"] is not None:
-                    yield f"{named} inputs {listed(quoted(token, 'input') for token in tokens)}"
-                yield f"{named} labels {listed(quoted(token, 'label') for token in tokens)}"
-                yield f"{named} predictions {listed(quoted(token, 'prediction') for token in tokens)}"
-                yield (
-                    f"{named} positions {listed(str(token['position']) for token in tokens)}"
-                    f" p(label) {listed(probability(token['label_logprob']) for token in tokens)}"
-                    f" ranks {listed(known(token['label_rank']) for token in tokens)}"
-                )
-
-
 # Decoded codes are cut to this width; ids are as wide as the largest of the vocabulary.
 _TEXT = 8
 
@@ -207,13 +171,12 @@ class CodebookRow:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the heading's two lines, where wanted, and one line for the codebook."""
-        glyphs = ASCII if options.ascii_only else UNICODE
-        event = self._event
+        glyphs = glyphs_of(options)
+        event, tokens = self._event, self._event["tokens"]
         digits = max(len(str(event["vocabulary"] - 1)), len("nan"))
-        width = _TEXT if any(token["label_text"] is not None for token in event["tokens"]) else digits
+        width = _TEXT if any(token["label_text"] is not None for token in tokens) else digits
         start = _start(event)
         room = options.max_width - len(start) - 1  # for the divider
-        tokens = event["tokens"]
         is_wide = len(tokens) * (2 * width + 3) <= room
         cell = 2 * width + 2 if is_wide else width + 1
         if self._has_heading:
@@ -232,8 +195,7 @@ class CodebookRow:
 
 
 def _start(event: Event) -> str:
-    share = right(event).removesuffix(" right").removesuffix(" shown").replace(" of ", "/")
-    return f" {event['codebook']:>3} {share:>6} {event['supervised']:>{len(str(event['length']))}}  "
+    return f" {event['codebook']:>3} {short_accuracy(event):>6} {event['supervised']:>{len(str(event['length']))}}  "
 
 
 def _cells(
@@ -251,25 +213,49 @@ def _cells(
             text = f" {label}{glyphs.arrow}{token_text(token, 'prediction', glyphs.space)}"
         else:
             text = f" {label}" if token["prediction"] is not None else " nan"
-        text = shorten(encodable(text, encoding), width, glyphs.ellipsis)
-        yield Segment(text + " " * (width + 1 - cell_len(text)), RIGHT if token["match"] else WRONG)
+        yield Segment(_padded(encodable(text, encoding), width, glyphs), RIGHT if token["match"] else WRONG)
 
 
-class CodebookLine:
-    """The same in one line without drawing, whole by itself: made for `grep`."""
+class PlainLines:
+    """The same in lines without drawing, each whole by itself: made for `grep`; a codebook is one line."""
 
     def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
         self._event = event
         self._errors = errors
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield one line."""
+        """Yield one line about the sample and three a group of tokens, or, of a codebook, all in one."""
+        for line in self._lines():
+            yield Segment(encodable(line, options.encoding))
+            yield END
+
+    def _lines(self) -> Iterator[str]:
         event = self._event
-        parts = ", ".join(filter(None, (right(event), not_finite(event), supervised(event), *self._errors)))
-        line = f"predlog {' '.join(where(event))}: {parts}"
-        if event["tokens"]:
-            labels = listed(quoted(token, "label") for token in event["tokens"])
-            predictions = listed(quoted(token, "prediction") for token in event["tokens"])
-            line += f", labels {labels} predictions {predictions}"
-        yield Segment(encodable(line, options.encoding))
-        yield END
+        named = f"predlog {' '.join(where(event))}:"
+        about = f"{named} {', '.join(filter(None, (*figures(event), *self._errors)))}"
+        if event["codebook"] is None:
+            yield about
+            for slot in ("first", "last"):
+                tokens = [token for token in event["tokens"] if token["slot"] == slot]
+                if tokens:
+                    yield from _group_lines(f"{named} {slot} {len(tokens)}", tokens)
+        elif event["tokens"]:
+            yield f"{about}, {_quoted(event['tokens'], 'label')} {_quoted(event['tokens'], 'prediction')}"
+        else:
+            yield about
+
+
+def _group_lines(named: str, tokens: list[dict[str, Any]]) -> Iterator[str]:
+    if tokens[0]["input"] is not None:
+        yield f"{named} {_quoted(tokens, 'input')}"
+    yield f"{named} {_quoted(tokens, 'label')}"
+    yield f"{named} {_quoted(tokens, 'prediction')}"
+    yield (
+        f"{named} positions {listed(str(token['position']) for token in tokens)}"
+        f" p(label) {listed(probability(token['label_logprob']) for token in tokens)}"
+        f" ranks {listed(known(token['label_rank']) for token in tokens)}"
+    )
+
+
+def _quoted(tokens: list[dict[str, Any]], which: str) -> str:
+    return f"{which}s {listed(quoted(token, which) for token in tokens)}"

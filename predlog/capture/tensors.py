@@ -1,0 +1,50 @@
+"""Whatever holds numbers → a torch tensor over the same memory, of the type that is asked for."""
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from predlog.errors import PairError, described
+
+
+def as_tensor(name: str, value: object) -> Tensor:
+    """Give a torch tensor over the memory of `value`, which may be one, or speak DLPack.
+
+    Raises PairError where it can't be had, or where reading it would issue a collective or make no sense.
+    """
+    if not isinstance(value, Tensor):
+        value = _imported(name, value)
+    kind = type(value)
+    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        mend = "pass .to_local()" if kind.__name__ == "DTensor" else "pass a plain tensor"
+        raise PairError(f"{name} are a {kind.__name__}, which predlog does not read: {mend}")
+    if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
+        what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
+        raise PairError(f"{name} are {what}: there are no values to show")
+    return value
+
+
+def _imported(name: str, value: object) -> Tensor:
+    try:
+        # torch 2.13 aborts the process on a DLPack capsule with negative strides, so such arrays are copied.
+        if any(stride < 0 for stride in getattr(value, "strides", None) or ()):
+            value = value.copy()  # type: ignore[attr-defined]
+        if hasattr(value, "__dlpack__"):
+            return from_dlpack(value)
+        if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
+            return _imported(name, array)
+    except Exception as error:  # noqa: BLE001 - any producer may raise anything
+        raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
+    if hasattr(value, "logits"):
+        raise PairError(f"{name} are a {type(value).__name__}: pass its .logits")
+    raise PairError(
+        f"{name} are a {type(value).__name__}: pass a torch tensor, a NumPy array or anything with __dlpack__"
+    )
+
+
+def as_ids(name: str, value: object) -> Tensor:
+    """Give token ids as a tensor over the memory of `value`; raises PairError where they are no integers."""
+    ids = as_tensor(name, value)
+    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
+        raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers, as .long() gives them")
+    return ids
