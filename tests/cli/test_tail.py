@@ -344,7 +344,7 @@ class TestCommand:
         for written, stands in ((lines, True), ([*lines, *new], False)):
             file.write_bytes((gzip.compress if packed else bytes)(b"".join(written)))
             done = subprocess.run([*PREDLOG, "tail", *arguments, file], capture_output=True, check=True, text=True)
-            *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "right" in line)
+            *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "correct" in line)
             assert ("labels-are-inputs" in shown) is stands
             assert "not shown" not in done.stdout
 

@@ -78,13 +78,13 @@ def test_any_callable(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decoder", "says"), [({}.__getitem__, "raised KeyError: 7"), (bytes, "gave bytes instead of text")]
+    ("decoder", "reason"), [({}.__getitem__, "raised KeyError: 7"), (bytes, "returned bytes instead of text")]
 )
-def test_a_decoder_that_fails_leaves_ids(capfd: pytest.CaptureFixture[str], decoder: Any, says: str) -> None:
-    """The text is null, and stderr says it once."""
+def test_a_decoder_that_fails_leaves_ids(capfd: pytest.CaptureFixture[str], decoder: Any, reason: str) -> None:
+    """The text is null, and stderr reports it once."""
     assert text_of(decoder, 7) is None
     (line,) = capfd.readouterr().err.splitlines()
-    assert f"decode(7) {says}" in line
+    assert f"decode(7) {reason}" in line
 
 
 def test_slow_tokenizers(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_users_tokenizer_is_never_used_from_another_thread(tmp_path: Path, k
 
 @pytest.mark.parametrize("how", ["itself", "wrapped", "its method"])
 def test_only_a_copy_made_up_front_is_used(tmp_path: Path, how: str) -> None:
-    """The tokenizer that was handed over, or whose method was, is copied in the calling thread, and left alone.
+    """The tokenizer that was passed, or whose method was, is copied in the calling thread, and left alone.
 
     Which calls borrow a tokenizer has changed between releases of `tokenizers` (batches up to 0.22 raise
     "Already borrowed", 0.23 does not), so the rule is held here, and not only where today's release would raise.

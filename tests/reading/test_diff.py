@@ -1,4 +1,4 @@
-"""Differences: where two runs part, how their streams compare, and which tokens one alone has right."""
+"""Differences: where two runs diverge, how their streams compare, and which tokens only one predicts correctly."""
 
 import json
 from collections.abc import Iterator
@@ -110,7 +110,7 @@ class TestLaws:
 
 
 def _placed(run: list[Record]) -> dict[tuple[int, tuple[str, int | None], int, int, int], Comparison]:
-    """Give the comparisons of a run by what they are held against, those of one place by their number there."""
+    """Return the comparisons of a run by what they are held against, those of one place by their number there."""
     found: dict[Any, Comparison] = {}
     for one in run:
         if isinstance(one, Comparison):
@@ -286,7 +286,7 @@ class TestCommand:
         ]:
             assert line in said.splitlines()
 
-    def test_other_data_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_other_data_is_reported(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Where labels differ it says that the runs saw other data, and what can still be compared."""
         a = written(tmp_path / "a", comparison(0, tokens=[events.token(1, 5, 5), events.token(2)]))
         b = written(tmp_path / "b", comparison(0, tokens=[events.token(1, 7, 5), events.token(2)]))
@@ -314,7 +314,7 @@ class TestCommand:
         assert "no stream has a step that both have" in capsys.readouterr().out
 
     def test_settings_explain(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """What the first lines say otherwise is told, but is no difference by itself."""
+        """Different first lines are reported, but are no difference by themselves."""
         a = written(tmp_path / "a", events.run(settings={"directory": "a", "every": 5}), comparison(0), comparison(5))
         b = written(tmp_path / "b", events.run(settings={"directory": "b", "every": 10}), comparison(0))
         command("diff", a, b)
@@ -361,7 +361,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("which", ["a", "b"])
     def test_trouble(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str) -> None:
-        """Where one run is missing, or holds no comparisons, nothing can be said: 2 and one line."""
+        """If one run is missing, or has no comparisons, the status is 2, with one line on stderr."""
         good, begun = written(tmp_path / "good", comparison(0)), written(tmp_path / "begun", events.run())
         for other in (begun, str(tmp_path / "nothing")):
             assert command("diff", *((other, good) if which == "a" else (good, other))) == 2

@@ -93,7 +93,7 @@ def test_a_finding_shows_what_to_do(level: str, sign: str) -> None:
 
 @given(text)
 def test_no_text_becomes_a_tag(hostile: str) -> None:
-    """Whatever stands in a record, it is text, and no character of it steers or hides."""
+    """Whatever a record contains is shown as text, with control and invisible characters escaped."""
     html = compared(stream=hostile, tokens=[events.token(1, label_text=hostile, prediction_text=hostile)])._repr_html_()
     html += found(code=hostile, message=hostile, help=hostile)._repr_html_()
     parsed = Parsed(html)
