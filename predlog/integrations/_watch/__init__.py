@@ -1,1 +1,1 @@
-"""What `predlog.watch` reads: calls of losses, steps, and the autograd graph behind the logits."""
+"""What `predlog.watch` reads: calls of losses, steps, and the autograd graph of the logits."""

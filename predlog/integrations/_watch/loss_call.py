@@ -15,7 +15,7 @@ from predlog.integrations._watch import autograd_rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heard:
-    """What `compare` takes, at shift 0, of what a loss was called with."""
+    """The arguments of `compare`, at shift 0, for what a loss was called with."""
 
     logits: object
     labels: object
@@ -26,7 +26,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Call:
-    """Logits, or hidden states where there is a head, and the labels, as the loss was given them."""
+    """Logits, or hidden states if there is a head, and the labels, as the loss got them."""
 
     rows: object
     labels: object
@@ -38,7 +38,7 @@ class _Call:
 def _of_cross_entropy(
     input: object,  # noqa: A002 - torch's names
     target: object,
-    weight: object = None,  # noqa: ARG001 - in the way of what follows
+    weight: object = None,  # noqa: ARG001 - it may come before ignore_index
     size_average: object = None,  # noqa: ARG001
     ignore_index: object = -100,
     *_rest: object,
@@ -67,17 +67,17 @@ LOSSES = tuple(_READERS)
 
 
 def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> Heard | str:
-    """Give the pair that a loss was called with, or say why there is none to show.
+    """Return the pair that a loss was called with, or the reason why there is none to show.
 
-    `ids` are what the model read, [b, t], if that is known. They belong to the pair only where it is shown that its
-    rows are rows of the same positions.
+    `ids` are what the model read, [b, t], if that is known. They are used as inputs only if the rows are known to be of
+    the same positions.
     """
     call: _Call = _READERS[loss](*args, **kwargs)
     as_it_is = Heard(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
     try:
         rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
     except PairError:
-        return as_it_is  # for `compare` to say
+        return as_it_is  # `compare` reports it
     if obstacle() is not None:
         return as_it_is
     if labels.is_floating_point():
@@ -101,7 +101,7 @@ def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor 
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
-    """Say whether the ids show that the rows lie time first, so that their first axis has no samples."""
+    """Return whether the ids show that the rows are in the order [t, b], so that their first axis is the time."""
     shape = (came_from.samples, came_from.whole)
     return ids is not None and tuple(ids.shape) == shape[::-1] != shape
 
@@ -113,12 +113,12 @@ def _of_head(call: _Call, rows: object) -> object:
 def _origin(rows: Tensor) -> autograd_rows.Origin | None:
     try:
         return autograd_rows.origin(rows)
-    except Exception:  # noqa: BLE001 - no torch promises what its graph looks like, and nothing depends on it
+    except Exception:  # noqa: BLE001 - torch may change its graph at any time, and nothing depends on it
         return None
 
 
 def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin) -> Tensor | None:
-    """Give the ids that were read where the rows come from, if these are of the same positions."""
+    """Return the ids that were read at the positions of the rows; None if these are unknown or others."""
     start = came_from.start
     if ids is None or start is None or tuple(ids.shape) != (came_from.samples, came_from.whole):
         return None

@@ -21,7 +21,7 @@ class Steps:
         if not callable(step) and (type(step) is not int or step < 0):
             raise SettingError(f"step={step!r} must be an int from 0, or a callable that gives one")
         if callable(step) and accumulate != 1:
-            raise SettingError("accumulate counts calls, and so does not go with a step that is asked for")
+            raise SettingError("accumulate counts calls, and so does not go with a callable step")
         if streams is not None and (
             isinstance(streams, str) or not streams or not all(type(one) is str for one in streams)
         ):
@@ -36,7 +36,7 @@ class Steps:
         self._last: tuple[int, int] | None = None
 
     def next(self) -> tuple[int, int]:
-        """Give the step of the call that begins, and which of its step's calls it is."""
+        """Return the step of the call that begins, and which of the calls of that step it is, from 0."""
         step = self._step
         if type(step) is int:
             number, place = divmod(next(self._calls), self._of_one_step)
@@ -49,7 +49,7 @@ class Steps:
         return number, place
 
     def name(self, place: int) -> str | None:
-        """Name the stream of a step's loss; None where it is not recorded."""
+        """Return the stream of a loss by its place in the step; None if it is not recorded."""
         if self._names is not None:
             return self._names[place] if place < len(self._names) else None
         return "text" if place == 0 else f"loss {place}"
