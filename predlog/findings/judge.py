@@ -119,7 +119,7 @@ class Judge:
             opinion = lane.opinions[rule.code]
             if any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool = []
-                self._close(stream, codebook, rule.code, None)
+                self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
                 continue
             verdict, pool = opinion.ask(rule, evidence, lane.past)
             if isinstance(verdict, Fault):
@@ -144,7 +144,7 @@ class Judge:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)
             for code, opinion in forgotten.opinions.items():
                 if opinion.is_open:
-                    self._remove(stream, codebook, code, None)
+                    self._remove(stream, codebook, code)
         return lane
 
     def _found(self, step: int, stream: str, alike: Sequence[_Case]) -> FindingEvent:
@@ -170,28 +170,33 @@ class Judge:
         opinion = self._lanes[stream, codebook].opinions[code]
         opinion.clean += opinion.is_open
         if opinion.clean >= opinion.patience:
-            self._close(stream, codebook, code, step)
+            self._close(stream, codebook, code, step, is_gone=True)
 
-    def _close(self, stream: str, codebook: int | None, code: str, step: int | None) -> None:
-        """End a finding: it is gone at `step`, or, if that is None, something else explains it."""
+    def _close(self, stream: str, codebook: int | None, code: str, step: int, *, is_gone: bool) -> None:
+        """End a finding in one codebook: it is gone at that step, or another finding explains it."""
         lane = self._lanes.get((stream, codebook))
         opinion = lane.opinions.get(code) if lane is not None else None
-        if opinion is not None and opinion.is_open:
-            opinion.is_open = False
-            opinion.clean = 0
-            opinion.patience *= 2
-            self._remove(stream, codebook, code, step)
-
-    def _remove(self, stream: str, codebook: int | None, code: str, step: int | None) -> None:
-        if step is not None and len(self._gone) < _MOST_LANES:
+        if opinion is None or not opinion.is_open:
+            return
+        opinion.is_open = False
+        opinion.clean = 0
+        opinion.patience *= 2
+        if is_gone and len(self._gone) < _MOST_LANES:
             self._gone[stream, codebook, code] = None
-        for one in self.open:
-            if one.stream == stream and one.code == code and codebook in one.codebooks:
-                one.codebooks.discard(codebook)
-                if not one.codebooks:
-                    del self._open[id(one)]
-                    if step is not None and one.is_reported:
-                        self._leaving.append(one.gone(step))
+        for one in self._remove(stream, codebook, code):
+            # A reader knows what each codebook's is explained by, and not that it was gone in some before.
+            one.is_partly_gone |= is_gone
+            if not one.codebooks and one.is_partly_gone and one.is_reported:
+                self._leaving.append(one.gone(step))
+
+    def _remove(self, stream: str, codebook: int | None, code: str) -> list[FindingEvent]:
+        """Take a codebook from the open findings of a code, and return these."""
+        found = [one for one in self.open if one.stream == stream and one.code == code and codebook in one.codebooks]
+        for one in found:
+            one.codebooks.discard(codebook)
+            if not one.codebooks:
+                del self._open[id(one)]
+        return found
 
 
 def _codebook(facts: Facts) -> int | None:

@@ -20,7 +20,8 @@ _MOST_NAMED = 8
 class FindingEvent:
     """A finding that is to be reported, or, of level info, that one is gone.
 
-    `codebooks` are those in which it is open still. Whoever reports it sets `is_reported` and `record`.
+    `codebooks` are those in which it is open still; `is_partly_gone` says that it is gone in one and not explained
+    there. Whoever reports it sets `is_reported` and `record`.
     """
 
     code: str
@@ -33,6 +34,7 @@ class FindingEvent:
     codebooks: set[int | None]
     record: Finding | None = None
     is_reported: bool = False
+    is_partly_gone: bool = False
 
     @staticmethod
     def of(rule: Rule, fault: Fault, step: int, stream: str, codebooks: Sequence[int | None]) -> "FindingEvent":

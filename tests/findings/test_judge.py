@@ -1,13 +1,22 @@
 """What stands, what is said and when: once, together for codebooks, and again when it returns."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from predlog.findings import catalog
 from predlog.findings.evidence import Facts
 from predlog.findings.judge import Judge
+from predlog.findings.ledger import Ledger
+from predlog.findings.rule import CLEAN, Fault, Past, Pool, Rule, Verdict
+from predlog.records.schema import Finding
+from tests import events
 from tests.events import facts, shown
+from tests.written import typed
 
 WRONG = {"equal": (100, 2, 1)}  # labels-are-inputs
 MASKED = {"out_of_range": 3, "lowest": -1}
@@ -223,3 +232,53 @@ def test_a_pool_that_never_decides_is_bounded() -> None:
     for step in range(500):
         said(judge, step, fresh(step, equal=(100, 100, 100)))
     assert max(len(opinion.pool) for lane in judge._lanes.values() for opinion in lane.opinions.values()) <= 64
+
+
+def planted(rule: Rule) -> Rule:
+    """Return a rule that finds its fault wherever the fingerprint of the facts has its place."""
+    place = catalog.CODES.index(rule.code)
+
+    def found(pool: Pool, _past: Past) -> Verdict:
+        is_wrong = any(place in facts.fingerprint for evidence in pool for facts in evidence.samples)
+        return Fault("it is planted", "Take it out.", {}) if is_wrong else CLEAN
+
+    return replace(rule, judge=found, looks_back=0)
+
+
+def reported(judge: Judge) -> Iterator[Finding]:
+    """Yield what is to be reported, as it is read back from the file."""
+    for one in judge.unreported:
+        one.is_reported = True
+        (record,) = typed(events.finding(level=one.level, **one.fields))
+        assert isinstance(record, Finding)
+        yield record
+
+
+CAUSES_AND_SYMPTOMS = ["labels-are-inputs", "pad-supervised", "prediction-misaligned", "collapsed", "at-chance"]
+planted_codes = st.sets(st.sampled_from(CAUSES_AND_SYMPTOMS).map(catalog.CODES.index), max_size=3)
+
+
+@given(st.lists(st.tuples(planted_codes, planted_codes), min_size=1, max_size=12))
+def test_a_reader_finds_the_same_open_as_the_judge(history: list[tuple[set[int], set[int]]]) -> None:
+    """However faults come and go in two codebooks, what is open in the file is what is open in the run."""
+    judge, ledger = Judge(), Ledger()
+    judge._rules = [planted(rule) for rule in judge._rules]
+    for step, both in enumerate(history):
+        samples = [facts(codebook=number, fingerprint=tuple(codes)) for number, codes in enumerate(both)]
+        judge.judge(step, "audio", samples, is_trained=True)
+        for record in reported(judge):
+            ledger.add(record)
+        open_in_file = [(one.finding.code, one.finding.step) for one in ledger.found({}) if one.is_open]
+        assert sorted(open_in_file) == sorted((one.code, one.step) for one in judge.open)
+
+
+@pytest.mark.parametrize("cause", catalog.CODES)
+def test_what_explains_a_symptom(cause: str) -> None:
+    """A symptom follows from an error that is certain or a symptom further up in the list, and from nothing else."""
+    later = [rule.code for rule in catalog.RULES if catalog.explains(cause, rule.code)]
+    symptoms = [rule.code for rule in catalog.RULES if rule.is_symptom]
+    is_certain = cause in {rule.code for rule in catalog.RULES if rule.is_certain and rule.level == "error"}
+    place = symptoms.index(cause) + 1 if cause in symptoms else 0
+    assert later == (symptoms[place:] if is_certain or cause in symptoms else [])
+    assert not catalog.explains("of a later predlog", cause)
+    assert not catalog.explains(cause, "of a later predlog")
