@@ -1,9 +1,8 @@
 """From evidence to findings: which rule is asked when, and which findings are open.
 
-Each stream and codebook is judged by itself. A finding is reported once, and again when it comes back after it was
-gone; each time it comes back it must stay away twice as long before it counts as gone, so that what comes and goes does
-not fill the log. That it is gone is reported, too. Codebooks in which the same thing is found at the same step are
-reported together.
+Each stream and codebook is judged separately. A finding is reported once, and again if it returns after it was gone.
+Each time it must be absent twice as long before it counts as gone, so that a fault that comes and goes does not fill
+the log. That it is gone is reported, too. Codebooks with the same fault at the same step are reported together.
 """
 
 from collections import OrderedDict
@@ -17,13 +16,13 @@ from predlog.findings.evidence import Evidence, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
 
-# Streams and codebooks in excess of this number are forgotten, those first that were not seen for longest.
+# If there are more streams and codebooks, those that were not seen for longest are forgotten.
 _MOST_LANES = 1024
 
 
 @dataclass(slots=True)
 class _Opinion:
-    """What one rule has seen of one lane, and how often it must find nothing before its finding is gone."""
+    """What one rule has seen of one lane, and how often in a row it must find nothing before its finding is gone."""
 
     pool: list[Evidence] = field(default_factory=list)
     is_open: bool = False
@@ -31,7 +30,7 @@ class _Opinion:
     clean: int = 0
 
     def ask(self, rule: Rule, evidence: Evidence, past: Past) -> tuple[Verdict, list[Evidence]]:
-        """Return what the rule says, and the records that it was shown; keep those that it wants to see again."""
+        """Return what the rule answers and the records that it was shown; keep those that it needs again."""
         pool = self.pool
         pool.append(evidence)
         verdict = rule.judge(pool, past)
@@ -78,12 +77,12 @@ class Judge:
 
     @property
     def unreported(self) -> list[FindingEvent]:
-        """What was found, or is gone, and has not been reported yet."""
+        """What was found or is gone and is not reported yet."""
         self._leaving = [one for one in self._leaving if not one.is_reported]
         return [one for one in (*self._leaving, *self.open) if not one.is_reported]
 
     def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
-        """Take in what was captured of a pair, and return what is found now and was not open before."""
+        """Judge what was captured of a pair, and return what is found now and was not open before."""
         captured = sorted(facts, key=_codebook_first)
         widest = max((one.supervised for one in captured), default=0)
         lane = self._lane(stream, None, step)
@@ -98,7 +97,7 @@ class Judge:
         return [self._found(step, stream, alike) for alike in cases.values()]
 
     def refuse(self, step: int, stream: str, code: str, message: str, evidence: dict[str, Any]) -> list[FindingEvent]:
-        """Take in that a pair was refused, and return what is found now and was not open before."""
+        """Record that a pair was refused, and return what is found now and was not open before."""
         opinion = self._lane(stream, None, step).opinions.setdefault(code, _Opinion())
         opinion.clean = 0
         self._refused += 1
@@ -154,7 +153,7 @@ class Judge:
         if len(alike) > 1:
             past = self._lane(stream, first.codebook, step).past
             together = first.rule.judge(Evidence.together(case.pool for case in alike), past)
-            # What can't be said of all at once is said with the numbers of the first.
+            # If the rule does not find it in all of them together, the numbers of the first are reported.
             fault = (
                 together
                 if isinstance(together, Fault)
@@ -184,7 +183,7 @@ class Judge:
         if is_gone and len(self._gone) < _MOST_LANES:
             self._gone[stream, codebook, code] = None
         for one in self._remove(stream, codebook, code):
-            # A reader knows what each codebook's is explained by, and not that it was gone in some before.
+            # A reader knows from the file what is explained, but not that it is gone in one of several codebooks.
             one.is_partly_gone |= is_gone
             if not one.codebooks and one.is_partly_gone and one.is_reported:
                 self._leaving.append(one.gone(step))

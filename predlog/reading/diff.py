@@ -143,7 +143,7 @@ class Difference:
 
     @property
     def open_findings(self) -> tuple[list[Found], list[Found]]:
-        """The findings that stand at the end of each: what a run has right under an error is no success."""
+        """The findings that are open at the end of each: correct predictions of a wrong pair are no success."""
         both = zip(self._ledgers, self._recorded, strict=True)
         a, b = ([one for one in across_ranks(ledger.found(recorded)) if one.is_open] for ledger, recorded in both)
         return a, b
