@@ -166,7 +166,7 @@ def _check(commands: Any) -> None:
         commands,
         "check",
         "list what is wrong, and fail if anything is",
-        "List the findings that stand and the damage in a run's files. Exit status: 0 nothing is wrong, 1 something"
+        "List the open findings and the damage in a run's files. Exit status: 0 nothing is wrong, 1 something"
         " is, 2 it can't be read.",
         ("predlog check runs/exp1 && ./deploy", "only where nothing is wrong"),
         ("predlog check --ignore same-batch runs/overfit", "what is meant to be so"),
@@ -240,8 +240,8 @@ def _explain(commands: Any) -> None:
     explain = _command(
         commands,
         "explain",
-        "print what a finding means and how to mend it",
-        "Print what a finding means, how it looks and how to mend it; without a code, list all of them.",
+        "print what a finding means and how to fix it",
+        "Print what a finding means, how it looks and how to fix it; without a code, list all of them.",
         ("predlog explain", "all of them, a line each"),
         ("predlog explain labels-are-inputs", "one"),
     )

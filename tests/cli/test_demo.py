@@ -113,7 +113,7 @@ def test_each_mistake_is_named(tmp_path: Path, mistake: str, steps: int) -> None
     assert f"The mistake: {MISTAKES[mistake].says}." in done.stdout
     assert f"Found: {code} (step " in done.stdout
     assert f"predlog explain {code}" in done.stdout
-    assert done.stderr.startswith(f"predlog: 1 finding stands: {code} (text, since step ")
+    assert done.stderr.startswith(f"predlog: 1 open finding: {code} (text, since step ")
 
 
 def test_the_mistakes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +139,7 @@ def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str], code: str) 
     assert main.main(["explain", code]) == 0
     page = capsys.readouterr().out
     assert page.startswith(f"# {code}\n")
-    for part in ("## How it looks", "## What decides", "## How to mend it", "## When it is not a fault"):
+    for part in ("## How it looks", "## What decides", "## How to fix it", "## When it is not a fault"):
         assert part in page
     assert f'ignore=("{code}",)' in page
     assert f" predlog {code}, step " in page

@@ -94,7 +94,7 @@ def test_what_was_wrong_is_said_in_one_line(
     line, summary = capfd.readouterr().err.splitlines()
     assert ", step 0: text: " in line
     assert says in line
-    assert "1 finding stands: " in summary
+    assert "1 open finding: " in summary
     assert "(text, since step 0)" in summary
 
 

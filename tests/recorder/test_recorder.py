@@ -302,7 +302,7 @@ def test_a_forked_child_says_nothing(tmp_path: Path) -> None:
         "if child: os.waitpid(child, 0)\n"
     )
     assert program(tmp_path, code).stderr.splitlines() == [
-        "predlog: 1 finding stands: unreadable-pair (text, since step 0); pairs refused: 5"
+        "predlog: 1 open finding: unreadable-pair (text, since step 0); pairs refused: 5"
     ]
 
 
@@ -478,7 +478,7 @@ def test_each_cause_of_a_refusal_is_said(tmp_path: Path, capfd: pytest.CaptureFi
         ("audio", "unreadable-pair", 0),
     ]
     assert capfd.readouterr().err == (
-        "predlog: 2 findings stand: length-mismatch (text, since step 0), unreadable-pair (audio, since step 0); "
+        "predlog: 2 open findings: length-mismatch (text, since step 0), unreadable-pair (audio, since step 0); "
         "pairs refused: 10\n"
     )
 

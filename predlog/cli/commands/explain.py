@@ -1,4 +1,4 @@
-"""`predlog explain`: what a finding means and how to mend it."""
+"""`predlog explain`: what a finding means and how to fix it."""
 
 import argparse
 import sys

@@ -49,7 +49,7 @@ def stream(curve: Curve) -> dict[str, Any]:
 
 
 def finding(one: Found) -> dict[str, Any]:
-    """Give a finding with what became of it, and the ranks that said it."""
+    """Return a finding with what became of it, and the ranks that reported it."""
     record = one.finding
     return {
         "code": record.code,
