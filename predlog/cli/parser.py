@@ -6,7 +6,8 @@ Nothing is imported here that takes time: a subcommand names the module that run
 import argparse
 import sys
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -55,6 +56,9 @@ _CODES = _Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
 _MISTAKES = _Choices("predlog.cli.demo.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
 
 
+_Add = Callable[..., argparse.ArgumentParser]
+
+
 class _Version(argparse.Action):
     """Print the version, which is looked up then and not before."""
 
@@ -86,8 +90,8 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
-    for add in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
-        add(commands)
+    for command in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
+        command(partial(_command, commands))
     return whole
 
 
@@ -117,9 +121,8 @@ def _examples(*examples: tuple[str, str]) -> str:
     return "examples:\n" + "\n".join(f"  {command:<{width}}  {says}" for command, says in examples)
 
 
-def _tail(commands: Any) -> None:
-    tail = _command(
-        commands,
+def _tail(add: _Add) -> None:
+    tail = add(
         "tail",
         "show the last records of a run as tables, and follow it",
         "Show the last records of a run as the console shows them; with -f, go on as they are written.",
@@ -145,9 +148,8 @@ def _tail(commands: Any) -> None:
     tail.add_argument("--only", choices=("mistakes", "findings"), help="comparisons with a wrong prediction; findings")
 
 
-def _summary(commands: Any) -> None:
-    summary = _command(
-        commands,
+def _summary(add: _Add) -> None:
+    summary = add(
         "summary",
         "how a run went: one row a stream and codebook",
         "Show steps, records, supervised share, accuracy, log-probability and rank of the labels, first, last and"
@@ -161,9 +163,8 @@ def _summary(commands: Any) -> None:
     _attempts(summary)
 
 
-def _check(commands: Any) -> None:
-    check = _command(
-        commands,
+def _check(add: _Add) -> None:
+    check = add(
         "check",
         "list what is wrong, and fail if anything is",
         "List the open findings and the damage in a run's files. Exit status: 0 nothing is wrong, 1 something"
@@ -174,23 +175,14 @@ def _check(commands: Any) -> None:
     )
     check.add_argument("path", metavar="PATH", help=_PATH)
     check.add_argument("--json", action="store_true", help="print one JSON object")
-    check.add_argument(
-        "--ignore",
-        action="append",
-        default=[],
-        type=_CODES,
-        choices=_CODES,
-        metavar="CODE",
-        help="a finding that is none here",
-    )
+    _choice(check, "--ignore", _CODES, action="append", default=[], metavar="CODE", help="a finding that is none here")
     check.add_argument(
         "--ended", action="store_true", help="also fail where an attempt has no last line: killed, or going on"
     )
 
 
-def _diff(commands: Any) -> None:
-    diff = _command(
-        commands,
+def _diff(add: _Add) -> None:
+    diff = add(
         "diff",
         "set two runs side by side at the same steps",
         "Say where two runs differ first, how their streams differ, and which tokens one has right and the other"
@@ -204,9 +196,8 @@ def _diff(commands: Any) -> None:
     diff.add_argument("--tokens", type=_number, default=10, metavar="N", help="how many tokens to list each way (10)")
 
 
-def _export(commands: Any) -> None:
-    export = _command(
-        commands,
+def _export(add: _Add) -> None:
+    export = add(
         "export",
         "write one row a token, as Parquet, CSV or Arrow",
         "Write one row a token to a file for DuckDB, Polars, pandas and others. Needs the extra `export`.",
@@ -218,9 +209,8 @@ def _export(commands: Any) -> None:
     _attempts(export)
 
 
-def _report(commands: Any) -> None:
-    report = _command(
-        commands,
+def _report(add: _Add) -> None:
+    report = add(
         "report",
         "make one page of a run that can be sent to people",
         "Make one self-contained HTML page: the film strip of all tokens, curves, findings, the most stubborn and the"
@@ -236,23 +226,19 @@ def _report(commands: Any) -> None:
     _attempts(report)
 
 
-def _explain(commands: Any) -> None:
-    explain = _command(
-        commands,
+def _explain(add: _Add) -> None:
+    explain = add(
         "explain",
         "print what a finding means and how to fix it",
         "Print what a finding means, how it looks and how to fix it; without a code, list all of them.",
         ("predlog explain", "all of them, a line each"),
         ("predlog explain labels-are-inputs", "one"),
     )
-    explain.add_argument(
-        "code", nargs="?", type=_CODES, choices=_CODES, metavar="CODE", help="such as labels-are-inputs"
-    )
+    _choice(explain, "code", _CODES, nargs="?", metavar="CODE", help="such as labels-are-inputs")
 
 
-def _demo(commands: Any) -> None:
-    demo = _command(
-        commands,
+def _demo(add: _Add) -> None:
+    demo = add(
         "demo",
         "train a small model on real text, with predlog on",
         "Train a small byte-level transformer on the Python language reference, with predlog on.",
@@ -260,27 +246,17 @@ def _demo(commands: Any) -> None:
         ("predlog demo --mistake unshifted", "and what predlog says of it"),
     )
     demo.add_argument("--steps", type=_positive, default=400, help="training steps (400)")
-    demo.add_argument(
-        "--every",
-        type=_positive,
-        default=argparse.SUPPRESS,
-        help=f"record each step that this divides ({EVERY}, with a mistake {EVERY // 4})",
-    )
-    demo.add_argument(
-        "--mistake",
-        type=_MISTAKES,
-        choices=_MISTAKES,
-        metavar="NAME",
-        help="make this mistake, and see the finding that names it; `list` lists them",
-    )
+    every = f"record each step that this divides ({EVERY}, with a mistake {EVERY // 4})"
+    demo.add_argument("--every", type=_positive, default=argparse.SUPPRESS, help=every)
+    mistake = "make this mistake, and see the finding that names it; `list` lists them"
+    _choice(demo, "--mistake", _MISTAKES, metavar="NAME", help=mistake)
     demo.add_argument("--directory", default="runs/demo", help="folder of the run (runs/demo)")
     demo.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
     demo.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps (cpu)")
 
 
-def _completion(commands: Any) -> None:
-    completion = _command(
-        commands,
+def _completion(add: _Add) -> None:
+    completion = add(
         "completion",
         "print what completes this command in your shell",
         "Print a script that completes subcommands, options, paths and findings' codes. Needs the extra `cli`.",
@@ -294,23 +270,21 @@ def _attempts(command: argparse.ArgumentParser) -> None:
     command.add_argument("--all-attempts", action="store_true", help="also what a later attempt has done again")
 
 
+def _choice(command: argparse.ArgumentParser, name: str, choices: _Choices, **more: Any) -> None:
+    command.add_argument(name, type=choices, choices=choices, **more)
+
+
 def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 1 or more")
-    return int(text)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more")
-    return int(text)
+    return _number(text, 1)
 
 
 def _lines(text: str) -> int:
-    if text == "all":
-        return ALL
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more, or `all`")
+    return ALL if text == "all" else _number(text, more=", or `all`")
+
+
+def _number(text: str, least: int = 0, more: str = "") -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, {least} or more{more}")
     return int(text)
 
 

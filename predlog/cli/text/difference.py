@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.style import Style
+from rich.table import Column, Table
+from rich.text import Text
 
 from predlog.cli.text.findings import add_open
 from predlog.cli.text.paper import Paper, Part
@@ -11,7 +14,7 @@ from predlog.reading.diff import Difference
 from predlog.reading.words import counted, lane, nats
 from predlog.records.schema import Token
 from predlog.records.text import percent, visible
-from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, shorten
+from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG
 
 _SAYS: dict[Kind, str] = {
     "labels": "labels differ, so the runs saw other data,",
@@ -20,9 +23,8 @@ _SAYS: dict[Kind, str] = {
     "logprobs": "log-probabilities differ beyond rounding",
     "ranks": "ranks differ",
 }
-_COLUMNS = ("A", "B", "B - A")
-_NUMBER = 8
-_TABLE = 6 * _NUMBER + 9 + 8  # with the shortest name
+# Cells of a number at least, and between two columns.
+_NUMBER, _GAP = 6, 2
 
 
 def add_difference(paper: Paper, found: Difference, most: int) -> None:
@@ -42,9 +44,7 @@ def add_difference(paper: Paper, found: Difference, most: int) -> None:
     shared = [row for row in rows if row.records]
     if shared:
         paper.heading("at the steps of both")
-        if paper.is_screen and paper.width >= _TABLE:
-            _add_table(paper, shared)
-        else:
+        if not (paper.is_screen and paper.table(_table(paper, shared))):
             for row in shared:
                 paper.paragraph(_plainly(row))
     if any(row.score.only_a or row.score.only_b for row in rows):
@@ -152,21 +152,30 @@ def _change(a: float | None, b: float | None, *, scale: float, digits: int) -> t
     return (f"{change:+.{digits}f}" if change else f"{0:.{digits}f}"), change
 
 
-def _add_table(paper: Paper, rows: Sequence[Row]) -> None:
-    numbers = 6 * _NUMBER + 9
-    name = max(min(max(len(lane(row.stream, row.codebook)) for row in rows) + 2, paper.width - numbers), 8)
-    titles = f"{'accuracy':>{3 * _NUMBER}}{'log-probability':>{3 * _NUMBER + 2}}"
-    paper.line((f"{'':<{name + 9}}{titles}", NAME))
-    heads = "".join(f"{title:>{_NUMBER}}" for title in _COLUMNS)
-    paper.line((f"{'':<{name}}{'steps':>7}  {heads}  {heads}", NAME))
-    for row in rows:
-        parts: list[Part] = [
-            (f"{shorten(lane(row.stream, row.codebook), name - 1, paper.glyphs.ellipsis):<{name}}", HEADING),
-            f"{row.steps:>7}",
-        ]
-        for a, b, said, change in _figures(row):
-            parts += [f"  {a:>{_NUMBER}}{b:>{_NUMBER}}", (f"{said:>{_NUMBER}}", _colour(change))]
-        paper.line(*parts)
+def _table(paper: Paper, rows: Sequence[Row]) -> Table:
+    """Return three tables side by side: which curve it is, its accuracy, and its log-probability."""
+    names = [paper.encodable(lane(row.stream, row.codebook)) for row in rows]
+    first = _part(" ", Column(style=HEADING, width=max(map(cell_len, names))), Column("steps", justify="right"))
+    for name, row in zip(names, rows, strict=True):
+        first.add_row(name, str(row.steps))
+    accuracies, logprobs = zip(*map(_figures, rows), strict=True)
+    whole = Table.grid(padding=(0, _GAP, 0, 0))
+    whole.add_row(first, _figure_part("accuracy", accuracies), _figure_part("log-probability", logprobs))
+    return whole
+
+
+def _figure_part(title: str, figures: Iterable[tuple[str, str, str, float]]) -> Table:
+    part = _part(title, *(Column(name, justify="right", min_width=_NUMBER) for name in ("A", "B", "B - A")))
+    for a, b, said, change in figures:
+        part.add_row(a, b, Text(said, _colour(change)))
+    return part
+
+
+def _part(title: str, *columns: Column) -> Table:
+    return Table(
+        *columns, title=title, title_justify="right", title_style=NAME, header_style=NAME, box=None, pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+    )  # fmt: skip
 
 
 def _colour(change: float) -> Style:
