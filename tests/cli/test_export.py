@@ -436,7 +436,7 @@ class TestCommand:
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", FORMATS)
 def test_memory_is_bounded(tmp_path: Path, ending: str) -> None:
-    """Of 60 MB, no more is held than of 30: a group of a Parquet file has 122,880 rows, and either has more."""
+    """Of 60 MB, no more is held than of 30: a group of a Parquet file has 61,440 rows, and either has more."""
     tokens = [events.token(position, label_text=" lan", prediction_text="guage") for position in range(15)]
     line = codec.to_line(events.comparison(tokens=tokens))
     peaks = []

@@ -58,7 +58,7 @@ def _megabytes(size: int) -> str:
 # Rows of one batch: ten times as many take longer, and more memory.
 _BATCH: Final = 2048
 # Rows of one group of a Parquet file: smaller groups make a larger file, larger ones take more memory.
-_GROUP: Final = 60 * _BATCH
+_GROUP: Final = 30 * _BATCH
 # They describe the line, not what it holds.
 _LEFT_OUT: Final = {"level", "schema", "seq", "tokens"}
 _OF_COMPARISON: Final = [name for name in Comparison.__struct_fields__ if name not in _LEFT_OUT]
@@ -204,6 +204,7 @@ def _parquet(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
     with parquet.ParquetWriter(file, schema(), compression="zstd") as writer:
         for batches in _chunks(rows, len, _GROUP):
             writer.write_table(pa.Table.from_batches(batches))
+            del batches  # or they would be held while the next ones are collected
 
 
 def _csv(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
