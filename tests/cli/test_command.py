@@ -205,7 +205,7 @@ def test_nothing_in_a_file_steers_a_terminal(tmp_path: Path, capsys: pytest.Capt
 
 
 FULL = "predlog: standard output can't be written to: No space left on device\n"
-CLOSED = "predlog: standard output is closed: give it somewhere to go, /dev/null if need be\n"
+CLOSED = "predlog: standard output is closed: redirect it, to /dev/null if need be\n"
 
 
 @pytest.mark.parametrize("asked", [["summary"], ["--help"], ["--version"], ["check", "--json"]], ids=" ".join)
@@ -278,12 +278,12 @@ WRITES = [("report", "html"), ("export", "csv")]
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("nowhere/out", "nowhere is no folder: make it first"),
+        ("nowhere/out", "nowhere is no folder: create it first"),
         ("folder", "{} is a folder: name a file in it"),
         ("pipe", "{} is a pipe or a device: write to a file, and pass that on"),
         ("device", "{} is a pipe or a device: write to a file, and pass that on"),
-        ("own", "{} is read, and would be overwritten: write to another file"),
-        ("link", "{} is read, and would be overwritten: write to another file"),
+        ("own", "{} is being read, and would be overwritten: write to another file"),
+        ("link", "{} is being read, and would be overwritten: write to another file"),
     ],
 )
 def test_what_is_not_to_be_replaced(
@@ -322,7 +322,7 @@ def test_standard_input_is_not_to_be_replaced(tmp_path: Path, command: str, endi
         call = [*PREDLOG, command, "-", "-o", str(own)]
         done = subprocess.run(call, stdin=stdin, capture_output=True, text=True, check=False)
     assert (done.returncode, own.read_bytes()) == (2, line)
-    assert done.stderr == f"predlog: {own} is read, and would be overwritten: write to another file\n"
+    assert done.stderr == f"predlog: {own} is being read, and would be overwritten: write to another file\n"
 
 
 @pytest.mark.parametrize(("command", "ending"), WRITES)

@@ -313,7 +313,7 @@ class TestCommand:
         done = subprocess.run(mistyped, capture_output=True, check=True, text=True)
         assert done.stdout == ""
         assert re.search(
-            r"^predlog: nothing in \S+ fits: there (is|are) streams? .*text.*, steps 1 to \d+$", done.stderr
+            r"^predlog: nothing in \S+ matches: there (is|are) streams? .*text.*, steps 1 to \d+$", done.stderr
         )
         (tmp_path / "x.jsonl").write_text('{"a": 1}\n')
         for path, piped in ((tmp_path / "x.jsonl", None), ("-", b'{"a": 1}\n')):

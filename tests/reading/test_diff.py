@@ -277,12 +277,12 @@ class TestCommand:
                 ' label " the", A 5, B 9'
             ),
             (
-                "stream text: 4 steps of both, accuracy A 41.2%, B 43.2%, B - A +1.9,"
+                "stream text: 4 steps in both, accuracy A 41.2%, B 43.2%, B - A +1.9,"
                 " log-probability A -0.25, B -0.25, B - A 0.00"
             ),
-            "of 8 tokens with the same label at the same place, both have 1 right and neither 1",
-            "right in A and wrong in B: 3",
-            'right in A:     3 × " the", first at step 10, where B has 9',
+            "of 8 tokens with the same label at the same place, 1 are correct in both and 1 in neither",
+            "correct in A and wrong in B: 3",
+            'correct in A:     3 × " the", first at step 10, where B has 9',
         ]:
             assert line in said.splitlines()
 
@@ -311,7 +311,7 @@ class TestCommand:
         """Runs without a common step differ, and it says that this is why nothing is compared."""
         a, b = written(tmp_path / "a", comparison(1)), written(tmp_path / "b", comparison(2))
         assert command("diff", a, b) == 1
-        assert "no stream has a step that both have" in capsys.readouterr().out
+        assert "no stream has a step in both runs" in capsys.readouterr().out
 
     def test_settings_explain(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Different first lines are reported, but are no difference by themselves."""
@@ -343,8 +343,10 @@ class TestCommand:
         a = written(tmp_path / "a", comparison(0, tokens=right))
         b = written(tmp_path / "b", comparison(0, tokens=wrong))
         command("diff", a, b, "--tokens", "2")
-        lines = [line.split(",")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("right in A: ")]
-        assert lines == ["right in A:     3 × 3", "right in A:     2 × 2"]
+        lines = [
+            line.split(",")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("correct in A: ")
+        ]
+        assert lines == ["correct in A:     3 × 3", "correct in A:     2 × 2"]
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """One object has every figure."""

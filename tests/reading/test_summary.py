@@ -457,7 +457,7 @@ class TestCommand:
         for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "40"}.items():
             monkeypatch.setenv(name, value)
         command("summary", written(tmp_path, *(comparison(step, matched=None) for step in range(3))))
-        assert "accuracy of the tokens shown alone\x1b" in capsys.readouterr().out
+        assert "accuracy of the tokens shown only\x1b" in capsys.readouterr().out
 
     @pytest.mark.parametrize("width", [70, 80])
     def test_columns_stay_apart(

@@ -1,4 +1,4 @@
-"""`predlog demo`: a real little training, or the list of mistakes that it can make."""
+"""`predlog demo`: a small real training, or the list of mistakes that it can make."""
 
 import argparse
 import sys

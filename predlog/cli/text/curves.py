@@ -1,4 +1,4 @@
-"""Curves → a table: one row a stream and codebook, its figures first → last → best beside how they went."""
+"""Curves → a table: one row per stream and codebook, with its figures first → last → best and how they went."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -59,13 +59,13 @@ class _Spark:
 
 
 def add_curves(paper: Paper, curves: Sequence[Curve]) -> None:
-    """Add the table of all curves, or a line for each where there is no terminal."""
+    """Add the table of all curves, or one line per curve if there is no terminal."""
     for stream, group in groupby(curves, key=attrgetter("stream")):
         ones = list(group)
         if paper.is_screen:
             paper.heading(_title(paper, stream, ones))
             if note := _counted(ones):
-                paper.line("  ", (note, NAME))  # behind the title it would be cut where the terminal is narrow
+                paper.line("  ", (note, NAME))  # after the title it would be cut on a narrow terminal
             _add_rows(paper, ones)
         else:
             for one in ones:
@@ -98,7 +98,7 @@ def _counted(curves: Sequence[Curve]) -> str:
     ways = {one.counted for one in curves}
     if ways == {"supervised"}:
         return ""
-    return "accuracy of the tokens shown alone" if ways == {"shown"} else "accuracy in part of the tokens shown alone"
+    return "accuracy of the tokens shown only" if ways == {"shown"} else "accuracy partly of the tokens shown only"
 
 
 def _figures(curve: Curve) -> Iterator[_Figure]:
@@ -124,7 +124,7 @@ def _figure(
 
 
 def _plainly(paper: Paper, curve: Curve) -> str:
-    """Give a curve in one line, every number with its name."""
+    """Return a curve in one line, every number with its name."""
     figures = [_plain_figure(paper, one) for one in _figures(curve)]
     return (
         f"stream {lane(curve.stream, curve.codebook)}: {counted(curve.steps, 'step')},"
@@ -204,7 +204,7 @@ def _name(curve: Curve, curves: Sequence[Curve]) -> str:
 def _aligned(paper: Paper, column: Sequence[_Figure]) -> _Column:
     """Return the numbers of a column's figures, the first ones of all rows below each other.
 
-    Nothing is filled up between the numbers of one row: a hole there would look like a slip.
+    Nothing is filled up between the numbers of one row: a hole there would look like a mistake.
     """
     first = max(len(one.values[0]) for one in column)
     return [(_numbers(paper, one, first), one) for one in column]
@@ -215,7 +215,7 @@ def _numbers(paper: Paper, figure: _Figure, first: int = 0) -> str:
 
 
 def _add_stacked(paper: Paper, names: Sequence[str], rows: Sequence[Sequence[tuple[str, _Figure]]]) -> None:
-    """Add a line a figure, and what is drawn below it: for terminals that are too narrow for columns."""
+    """Add one line per figure, and what is drawn below it: for terminals that are too narrow for columns."""
     for name, row in zip(names, rows, strict=True):
         if name:
             paper.line((name, HEADING))
@@ -234,7 +234,7 @@ _HIGHEST = 1e300
 def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, *, is_log: bool = False) -> str:
     """Draw numbers from the lowest to the highest, at most `width` of them: of more, neighbours are averaged.
 
-    Where there is no number there is a space, and where there is no room, nothing. A logarithmic scale is for numbers
+    A missing number is a space; without room, the text is empty. A logarithmic scale is for numbers
     above 0.
     """
     if width < 1:
@@ -262,5 +262,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _level(height: float, span: float, levels: int) -> int:
-    # A hair more: 0.6 / 0.8 of eight levels is six, whatever rounding makes of it.
+    # A little more: 0.6 / 0.8 of eight levels is six, whatever rounding makes of it.
     return min(int(height / span * levels + 1e-9), levels - 1) if span else 0

@@ -20,7 +20,7 @@ _SAYS: dict[Kind, str] = {
     "labels": "labels differ, so the runs saw other data,",
     "inputs": "inputs differ",
     "predictions": "predictions differ",
-    "logprobs": "log-probabilities differ beyond rounding",
+    "logprobs": "log-probabilities differ by more than rounding",
     "ranks": "ranks differ",
 }
 # Cells of a number at least, and between two columns.
@@ -28,7 +28,7 @@ _NUMBER, _GAP = 6, 2
 
 
 def add_difference(paper: Paper, found: Difference, most: int) -> None:
-    """Add where two runs differ, how their streams compare, and what one alone has right."""
+    """Add where two runs differ, how their streams compare, and what only one predicts correctly."""
     rows = list(found.rows.values())
     for name, ones in zip("AB", found.open_findings, strict=True):
         for one in ones:
@@ -43,7 +43,7 @@ def add_difference(paper: Paper, found: Difference, most: int) -> None:
         )
     shared = [row for row in rows if row.records]
     if shared:
-        paper.heading("at the steps of both")
+        paper.heading("at the steps that both have")
         if not (paper.is_screen and paper.table(_table(paper, shared))):
             for row in shared:
                 paper.paragraph(_plainly(row))
@@ -58,7 +58,7 @@ def _where(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
         yield f"first difference at step {earliest.step}: {earliest.kind}"
     else:
         yield (
-            "what both have is the same" if any(row.records for row in rows) else "no stream has a step that both have"
+            "what both have is the same" if any(row.records for row in rows) else "no stream has a step in both runs"
         )
     for kind, first in found.first.items():
         if kind in _SAYS:
@@ -77,8 +77,8 @@ def _other_data(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
     if "labels" in found.first:
         same = sum(row.score.tokens for row in rows)
         yield (
-            "where labels differ, accuracy and log-probability are those of other tokens, and compare as such; of the"
-            f" tokens shown, {same} have the same label at the same place, and only these are compared one by one"
+            "where labels differ, accuracy and log-probability are of different tokens; of the tokens shown, "
+            f"{same} have the same label at the same place, and only these are compared one by one"
         )
 
 
@@ -105,7 +105,7 @@ def _place(first: First) -> str:
 
 
 def _tokens(first: First) -> str:
-    """Say what two tokens have of the kind that differs."""
+    """Return what two tokens have of the kind that differs."""
     a, b = first.a, first.b
     if a is None or b is None:
         return ": not among the tokens shown"
@@ -124,7 +124,7 @@ def _tokens(first: First) -> str:
 
 
 def text(token: Token, which: str) -> str:
-    """Give a token's text in quotes, or its id."""
+    """Return a token's text in quotes, or its id."""
     known, number = getattr(token, f"{which}_text"), getattr(token, which)
     return _quoted(known, number)
 
@@ -137,7 +137,7 @@ def _quoted(known: str | None, number: int | None) -> str:
 
 
 def _figures(row: Row) -> tuple[tuple[str, str, str, float], ...]:
-    """Give accuracy and log-probability of both, and the difference in words and as a number."""
+    """Return accuracy and log-probability of both, and the difference in words and as a number."""
     accuracies, logprobs = (row.a.accuracy, row.b.accuracy), (row.a.logprob, row.b.logprob)
     return (
         (percent(accuracies[0]), percent(accuracies[1]), *_change(*accuracies, scale=100, digits=1)),
@@ -185,7 +185,7 @@ def _colour(change: float) -> Style:
 def _plainly(row: Row) -> str:
     accuracy, logprob = _figures(row)
     return (
-        f"stream {lane(row.stream, row.codebook)}: {counted(row.steps, 'step')} of both,"
+        f"stream {lane(row.stream, row.codebook)}: {counted(row.steps, 'step')} in both,"
         f" accuracy A {accuracy[0]}, B {accuracy[1]}, B - A {accuracy[2]},"
         f" log-probability A {logprob[0]}, B {logprob[1]}, B - A {logprob[2]}"
     )
@@ -194,21 +194,21 @@ def _plainly(row: Row) -> str:
 def _add_tokens(paper: Paper, found: Difference, rows: Sequence[Row], most: int) -> None:
     tokens, both = sum(row.score.tokens for row in rows), sum(row.score.both for row in rows)
     neither = sum(row.score.neither for row in rows)
-    paper.heading("tokens that one has right")
+    paper.heading("tokens that only one predicts correctly")
     shown = f"of {counted(tokens, 'token')} with the same label at the same place"
-    paper.paragraph(f"{shown}, both have {both} right and neither {neither}")
+    paper.paragraph(f"{shown}, {both} are correct in both and {neither} in neither")
     for name, other, count in (
         ("a", "B", sum(row.score.only_a for row in rows)),
         ("b", "A", sum(row.score.only_b for row in rows)),
     ):
-        paper.paragraph(f"right in {name.upper()} and wrong in {other}: {count}")
+        paper.paragraph(f"correct in {name.upper()} and wrong in {other}: {count}")
         for row, one in found.worst("a" if name == "a" else "b", most):
             paper.line(*_missed(paper, row, one, name.upper(), other, has_lane=len(rows) > 1))
 
 
 def _missed(paper: Paper, row: Row, one: Misses, name: str, other: str, *, has_lane: bool) -> Iterator[Part]:
     where = f" of {lane(row.stream, row.codebook)}" if has_lane else ""
-    start = "  " if paper.is_screen else f"right in {name}: "
+    start = "  " if paper.is_screen else f"correct in {name}: "
     yield f"{start}{one.count:>5} × " if paper.glyphs.arrow == "→" else f"{start}{one.count:>5} x "
     yield _quoted(one.text, one.label), RIGHT
     yield f"{where}, first at step {one.step}, where {other} has "

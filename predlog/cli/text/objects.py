@@ -1,4 +1,4 @@
-"""What the commands say with --json: plain values that every reader of JSON takes."""
+"""What the commands print with --json: plain values that every reader of JSON takes."""
 
 import json
 import math
@@ -16,12 +16,12 @@ from predlog.records.schema import Token
 
 
 def dumped(value: Any) -> str:
-    """Give one line of JSON in ASCII: what is not finite as null, half characters by their names."""
+    """Return one line of JSON in ASCII: what is not finite as null, half of a surrogate pair escaped."""
     return json.dumps(_plain(value), allow_nan=False) + "\n"
 
 
 def stream(curve: Curve) -> dict[str, Any]:
-    """Give a stream and codebook with its figures, and its curve as columns."""
+    """Return a stream and codebook with its figures, and its curve as columns."""
     points = curve.points
     return {
         "stream": curve.stream,
@@ -70,7 +70,7 @@ def finding(one: Found) -> dict[str, Any]:
 
 
 def gap(one: Missing) -> dict[str, Any]:
-    """Give what is missing for one reason."""
+    """Return what is missing for one reason."""
     return {
         "reason": one.reason,
         "count": one.count,
@@ -81,7 +81,7 @@ def gap(one: Missing) -> dict[str, Any]:
 
 
 def attempt(one: Attempt) -> dict[str, Any]:
-    """Give one process of an attempt."""
+    """Return one process of an attempt."""
     head = one.start or one.end
     return {
         "run": one.run,
@@ -105,7 +105,7 @@ def attempt(one: Attempt) -> dict[str, Any]:
 
 
 def damages(damage: Iterable[Damage]) -> list[dict[str, Any]]:
-    """Give where lines are damaged or missing."""
+    """Return where lines are damaged or missing."""
     return [{"file": str(one.file), "line": one.line, "reason": one.reason, "hole": one.hole} for one in damage]
 
 
@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
 
 
 def whole(found: Difference, paths: Sequence[str], damaged: Sequence[int], most: int) -> dict[str, Any]:
-    """Give all that is known of the difference, with the `most` labels of each way."""
+    """Return all that is known of the difference, with the `most` labels of each way."""
     first = found.first
     runs = [
         {"path": path, "comparisons": comparisons, "damage": places}

@@ -74,7 +74,7 @@ class Paper:
             self.line((text, Style.parse("bold")))
 
     def encodable(self, text: str) -> str:
-        """Give a text in characters that the stream has."""
+        """Return a text in characters that the stream has."""
         return encodable(text, self._console.encoding)
 
     def write(self) -> None:
