@@ -1,5 +1,6 @@
-"""What predlog raises."""
+"""What predlog raises, and how an error is put into words."""
 
+import os
 from typing import Any
 
 
@@ -87,6 +88,26 @@ def raised_at(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error, after those of the errors that led to it; empty unless PREDLOG_TRACEBACK=1.
+
+    An error that was replaced (`raise … from None`) led to it, too.
+    """
+    if os.environ.get("PREDLOG_TRACEBACK", "").strip().lower() in {"", "0", "false", "no", "off"}:
+        return ""
+    import traceback  # noqa: PLC0415 - it takes milliseconds, and few ask for it
+
+    chain: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and not any(one is known for known in chain):
+        chain.append(one)
+        one = one.__cause__ or one.__context__
+    try:
+        return "".join("".join(traceback.format_exception(one, chain=False)) for one in reversed(chain))
+    except Exception:  # noqa: BLE001 - a foreign error's own code
+        return f"{located(error)}: its traceback can't be formatted"
 
 
 def briefly(value: object) -> str:

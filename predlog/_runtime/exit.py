@@ -8,7 +8,7 @@ import weakref
 from typing import Protocol
 
 from predlog._runtime.notices import Notices
-from predlog.errors import described
+from predlog.errors import located
 
 # The interpreter needs the rest of five seconds to end.
 DEADLINE = 4.0
@@ -47,7 +47,7 @@ def _close_all() -> None:
         except (KeyboardInterrupt, SystemExit):
             deadline = 0.0  # somebody does not want to wait
         except Exception as error:  # noqa: BLE001 - a strict one's failure, or worse: nobody is left to raise it to
-            Notices().say("exit", described(error), error)
+            Notices().report("exit", located(error), error)
 
 
 atexit.register(_close_all)

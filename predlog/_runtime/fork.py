@@ -1,7 +1,7 @@
 """Around a fork: predlog's threads hold no lock of anybody's at that moment, and a child starts with free ones.
 
 A thread is gone in the child, and what it had locked stays locked there for ever: a console's lock, a progress bar's, a
-stream's own. So whatever is done behind a `CalmLock` is waited for before a fork, for a moment and not longer.
+stream's own. So whatever is done behind a `ForkSafeLock` is waited for before a fork, for a moment and not longer.
 """
 
 import os
@@ -12,21 +12,21 @@ from contextlib import suppress
 
 # For all of them together. Longer takes only what is stuck, which is not waited for a second time.
 _PATIENCE = 1.0
-_all: "weakref.WeakValueDictionary[int, CalmLock]" = weakref.WeakValueDictionary()
+_all: "weakref.WeakValueDictionary[int, ForkSafeLock]" = weakref.WeakValueDictionary()
 
 
 class _Forking(threading.local):
     """What this thread holds while it forks."""
 
     def __init__(self) -> None:
-        self.held: list[CalmLock] = []
+        self.held: list[ForkSafeLock] = []
 
 
 _forking = _Forking()
 
 
-class CalmLock:
-    """A re-entrant lock that forks wait for, and that is free in the child: `with calm.lock:`.
+class ForkSafeLock:
+    """A re-entrant lock that forks wait for, and that is free in the child: `with safe.lock:`.
 
     One that is taken while another is held is an `inner` one: forks take those last.
     """
@@ -52,7 +52,7 @@ class CalmLock:
         self.lock = threading.RLock()
 
 
-def _locks() -> list[CalmLock]:
+def _locks() -> list[ForkSafeLock]:
     return sorted((lock for one in _all.valuerefs() if (lock := one()) is not None), key=lambda lock: lock.is_inner)
 
 

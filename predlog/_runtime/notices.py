@@ -1,13 +1,12 @@
 """One line on stderr for trouble that must not stop a training run."""
 
-import os
 import re
 import sys
 import time
-import traceback
 from collections.abc import Callable
 
 from predlog._runtime import writable
+from predlog.errors import traceback_of
 
 # A stream that takes something takes a line of that length: an error may quote a book.
 _LONGEST = 2000
@@ -28,10 +27,10 @@ class Notices:
         self._kept: str | None = None
         self._interval = interval
         self._clock = clock
-        self._said: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         self._held_back: dict[str, int] = {}
 
-    def say(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def report(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Write `message` unless one of this `kind` was written within the last interval.
 
         With PREDLOG_TRACEBACK=1 in the environment the whole traceback of `error` follows.
@@ -39,39 +38,48 @@ class Notices:
         if self._keep:
             self._kept = self._kept or message
         else:
-            self._say(kind, message, error)
+            self._report(kind, message, error)
 
-    def mention(self, kind: str, message: str) -> None:
+    def note(self, kind: str, message: str) -> None:
         """Write `message`, which is about no failure, unless one of this `kind` was within the last interval."""
         if not self._keep:
-            self._say(kind, message)
+            self._report(kind, message)
 
-    def _say(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def _report(self, kind: str, message: str, error: BaseException | None = None) -> None:
         now = self._clock()
-        if kind in self._said and now - self._said[kind] < self._interval:
+        if kind in self._reported and now - self._reported[kind] < self._interval:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return
         count = self._held_back.pop(kind, 0)
         if _write(f"{message} ({count} more like this since the last line)" if count else message):
-            self._said[kind] = now
-            write_traceback(error)
+            self._reported[kind] = now
+            _write_traceback(error)
         else:
             self._held_back[kind] = count + 1
 
-    def say_once(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def report_once(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Write `message`, which is about no failure of predlog's, unless one of this `kind` was ever written."""
-        if kind not in self._said:
-            self._said[kind] = self._clock()
-            self.tell(message)
-            write_traceback(None if self._keep else error)
+        if kind not in self._reported:
+            self._reported[kind] = self._clock()
+            self.write(message)
+            _write_traceback(None if self._keep else error)
 
-    def say_how_many_were_held_back(self) -> None:
+    def trace(self, kind: str, error: BaseException) -> None:
+        """Write the traceback of an error that is reported elsewhere, such as in a finding; each kind once.
+
+        Only PREDLOG_TRACEBACK=1 in the environment asks for it.
+        """
+        if kind not in self._reported and not self._keep:
+            self._reported[kind] = self._clock()
+            _write_traceback(error)
+
+    def report_held_back(self) -> None:
         """Write one line that counts what is still held back, of all kinds, if anything is."""
         held_back, self._held_back = self._held_back, {}
         if held_back:
             _write(f"{sum(held_back.values())} more lines were held back")
 
-    def tell(self, message: str) -> None:
+    def write(self, message: str) -> None:
         """Write a line about something that is no failure of predlog's, so nothing to keep or to hold back."""
         if not self._keep:
             _write(message)
@@ -82,16 +90,9 @@ class Notices:
         return kept
 
 
-def write_traceback(error: BaseException | None) -> None:
-    """Write the traceback of an error, and of those that led to it, to stderr if PREDLOG_TRACEBACK=1 asks for it."""
-    if error is None or os.environ.get("PREDLOG_TRACEBACK", "").strip().lower() in {"", "0", "false", "no", "off"}:
-        return
-    errors: list[BaseException] = []
-    while error is not None and error not in errors:
-        errors.insert(0, error)
-        error = error.__cause__ or error.__context__
-    for one in errors:
-        for line in "".join(traceback.format_exception(one, chain=False)).splitlines():
+def _write_traceback(error: BaseException | None) -> None:
+    if error is not None:
+        for line in traceback_of(error).splitlines():
             _write(line)
 
 
@@ -100,7 +101,7 @@ def _write(message: str) -> bool:
     line = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), message.replace("\n", " "))
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
     try:
-        if not writable.takes(sys.stderr):
+        if not writable.is_writable(sys.stderr):
             return False
         sys.stderr.write(f"predlog: {line}\n")
         sys.stderr.flush()

@@ -72,7 +72,7 @@ def _find(name: str) -> Any:
 
 @cache
 def _missing(name: str) -> Any:
-    _notices.say_once(name, f"torch {torch.__version__} has no {name}: {PRIVATE_NAMES[name]}")
+    _notices.report_once(name, f"torch {torch.__version__} has no {name}: {PRIVATE_NAMES[name]}")
     return _MISSING
 
 

@@ -20,7 +20,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PAUSE = 0.02
 
 
-def takes(stream: Any) -> bool:
+def is_writable(stream: Any) -> bool:
     """Say whether a few kilobytes can be written without waiting, as far as can be known.
 
     Of a pipe that is known, if nobody else fills it at the same moment; of a terminal, that it takes something.
@@ -40,7 +40,7 @@ def takes(stream: Any) -> bool:
 def wait(stream: Any, patience: float) -> bool:
     """Wait until the stream takes something; False where it does not within so many seconds."""
     deadline = time.monotonic() + patience
-    while not takes(stream):
+    while not is_writable(stream):
         if time.monotonic() > deadline:
             return False
         # A pipe that has some room, and not enough, says that it is ready: it is asked again, not waited for.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from predlog.cli import parser
-from predlog.errors import PredlogError, described
+from predlog.errors import PredlogError, described, traceback_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PredlogError, OSError) as error:
         from predlog.cli.io import say  # noqa: PLC0415 - it takes time, and most have nothing to say
 
-        say(described(error))
+        for line in (described(error), *traceback_of(error).splitlines()):
+            say(line)
         return 2
 
 

@@ -138,12 +138,12 @@ class PredictionCallback(Callback):
         if recorder is not None and (directory is not None or every is not None or _is_changed(self._make)):
             raise SettingError("recorder= has its own directory, every and so on: give it, or these, not both")
         self.recorder = recorder
-        self._is_mine = recorder is None
+        self._is_own_recorder = recorder is None
         self._directory = directory
         self._every = every
         self._how: dict[str, Any] = {"shift": shift, "layout": layout, "ignore_index": ignore_index}
         self._logits, self._labels, self._inputs = logits, labels, inputs
-        self._reads = inputs
+        self._inputs_name = inputs
         self._step = 0
         self._before: dict[str, weakref.ref[Any] | None] = {}
         self._notices = Notices()
@@ -151,8 +151,8 @@ class PredictionCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the recorder."""
         is_of_encoder = self._inputs == "input_ids" and _is_encoder_decoder(pl_module)
-        self._reads = "decoder_input_ids" if is_of_encoder else self._inputs
-        if self._is_mine:
+        self._inputs_name = "decoder_input_ids" if is_of_encoder else self._inputs
+        if self._is_own_recorder:
             usual: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
             every = (usual or _EVERY) if self._every is None else self._every
             directory = self._folder(trainer) if self._directory is None else self._directory
@@ -160,19 +160,19 @@ class PredictionCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the recorder."""
-        if self._is_mine and self.recorder is not None:
+        if self._is_own_recorder and self.recorder is not None:
             self.recorder.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the recorder; the exception is the one to be seen, whatever comes of that."""
-        if self._is_mine and self.recorder is not None:
+        if self._is_own_recorder and self.recorder is not None:
             self.recorder.__exit__(type(exception), exception, exception.__traceback__)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the step: when the batch ends, it may be the next."""
         self._step = trainer.global_step
         if self._is_due():
-            self._look_at(pl_module)
+            self._mark_attributes(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -187,7 +187,7 @@ class PredictionCallback(Callback):
         """Note the step."""
         if batch_idx == 0 and _is_fitting(trainer):
             self._step = trainer.global_step
-            self._look_at(pl_module)
+            self._mark_attributes(pl_module)
 
     def on_validation_batch_end(
         self,
@@ -205,46 +205,46 @@ class PredictionCallback(Callback):
     def _is_due(self) -> bool:
         return self.recorder is not None and self.recorder.gate.is_due(self._step)
 
-    def _look_at(self, module: LightningModule) -> None:
+    def _mark_attributes(self, module: LightningModule) -> None:
         """Mark what the attributes hold before the step: what they still hold behind it is not of this step."""
-        with self._unbroken("attributes"):
-            names = filter(None, (self._logits, self._labels, self._reads))
+        with self._catch_failures("attributes"):
+            names = filter(None, (self._logits, self._labels, self._inputs_name))
             self._before = {name: step_output.mark(step_output.attribute(module, name)) for name in names}
 
     def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
-        with self._unbroken(stream):
-            logits = self._found(self._logits, (returned,), module)
-            labels = self._found(self._labels, (returned, batch), module)
+        with self._catch_failures(stream):
+            logits = self._find(self._logits, (returned,), module)
+            labels = self._find(self._labels, (returned, batch), module)
             if self.recorder is None or logits is None or labels is None:
                 missing = [name for name, value in ((self._logits, logits), (self._labels, labels)) if value is None]
-                self._say_missing(stream, missing, returned, module)
+                self._report_missing(stream, missing, returned, module)
             elif stream == "train" and isinstance(logits, Projection):
-                self._say_once(stream, f"{stream!r} is not recorded: {_TOO_LATE}")
+                self._report_once(stream, f"{stream!r} is not recorded: {_TOO_LATE}")
             else:
-                inputs = self._found_inputs(stream, returned, batch, labels, module)
+                inputs = self._find_inputs(stream, returned, batch, labels, module)
                 # A validation run is recorded at whatever step it begins; a recorder of one's own may differ.
-                record = self.recorder.compare_due if self._is_mine else self.recorder.compare
+                record = self.recorder.compare_due if self._is_own_recorder else self.recorder.compare
                 record(
                     logits, labels, self._step, stream=stream, inputs=inputs, epoch=trainer.current_epoch, **self._how
                 )
 
-    def _found(self, name: str, places: tuple[object, ...], module: LightningModule) -> Any:
+    def _find(self, name: str, places: tuple[object, ...], module: LightningModule) -> Any:
         for place in places:
             if (value := step_output.item(place, name)) is not None:
                 return value
         value = step_output.attribute(module, name)
         return None if step_output.is_marked(value, self._before.get(name)) else value
 
-    def _found_inputs(
+    def _find_inputs(
         self, stream: str, returned: object, batch: object, labels: object, module: LightningModule
     ) -> Any:
-        if (name := self._reads) is None:
+        if (name := self._inputs_name) is None:
             return None
         given = step_output.item(batch, name)
         fits = step_output.shape(given) == step_output.shape(labels)
-        value = self._found(name, (returned, {name: given if fits else None}), module)
+        value = self._find(name, (returned, {name: given if fits else None}), module)
         if value is None and given is not None:
-            self._say_once(
+            self._report_once(
                 f"inputs of {stream}",
                 f"{stream!r} is recorded without inputs: the batch's {name!r} {step_output.shape(given)} are not laid"
                 f" out as the labels {step_output.shape(labels)}. Return {name!r} from the step, laid out as the"
@@ -252,23 +252,23 @@ class PredictionCallback(Callback):
             )
         return value
 
-    def _say_missing(self, stream: str, missing: list[str], returned: object, module: LightningModule) -> None:
+    def _report_missing(self, stream: str, missing: list[str], returned: object, module: LightningModule) -> None:
         step = "training_step" if stream == "train" else "validation_step"
         names = " and ".join(map(repr, missing))
         old = [name for name in missing if step_output.attribute(module, name) is not None]
         has = f"has left {' and '.join(map(repr, old))} as before" if old else "has no such attribute"
-        self._say_once(
+        self._report_once(
             stream,
             f"{stream!r} is not recorded, since {names} can't be found: {step} returned"
             f" {step_output.described(returned)}, and {type(module).__name__} {has}. {_WAYS}",
         )
 
-    def _say_once(self, kind: str, message: str) -> None:
+    def _report_once(self, kind: str, message: str) -> None:
         if rank.rank() == 0:
-            self._notices.say_once(kind, f"PredictionCallback, step {self._step}: {message}")
+            self._notices.report_once(kind, f"PredictionCallback, step {self._step}: {message}")
 
     @contextmanager
-    def _unbroken(self, what: str) -> Iterator[None]:
+    def _catch_failures(self, what: str) -> Iterator[None]:
         """Let nothing out that the user's own objects raise; what a strict recorder raises was asked for."""
         try:
             yield
@@ -276,7 +276,7 @@ class PredictionCallback(Callback):
             raise
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
             where = f"PredictionCallback, step {self._step}, {what}"
-            self._notices.say(f"failed at {raised_at(error)}", f"{where}: not recorded: {located(error)}", error)
+            self._notices.report(f"failed at {raised_at(error)}", f"{where}: not recorded: {located(error)}", error)
 
     def _folder(self, trainer: Trainer) -> Path | None:
         """Give the folder that goes without saying.
@@ -292,7 +292,7 @@ class PredictionCallback(Callback):
         for folder in (*found, trainer.default_root_dir):
             if isinstance(folder, str | os.PathLike) and "://" not in str(folder):
                 return Path(folder)
-        self._say_once("folder", "no file is written: the trainer's folder is not on a disk here; pass directory=")
+        self._report_once("folder", "no file is written: the trainer's folder is not on a disk here; pass directory=")
         return None
 
 

@@ -135,13 +135,13 @@ class PredictionCallback(TrainerCallback):
         self._recorder = recorder
         self._due = 1
         self._notices = Notices()
-        self._hooks = Hooks(self._see)
+        self._hooks = Hooks(self._receive)
         self._model: Any = None
         self._called: Any = None
         self._stream = "train"
         self._state: Any = None
         self._labels: Tensor | None = None
-        self._missed = ""
+        self._reason = ""
         self._is_early = False
         self._evaluated = -1
 
@@ -149,7 +149,7 @@ class PredictionCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Begin an attempt."""
-        self._hooks.off()  # where the training before was interrupted, they are still there
+        self._hooks.remove()  # where the training before was interrupted, they are still there
         self._state, self._due = state, self._every or max(int(state.logging_steps), 1)
         if self._given is None:
             self._end()
@@ -164,7 +164,7 @@ class PredictionCallback(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Wait for the first micro-batch of a step that is due."""
-        self._hooks.off()  # an evaluation that was announced may have been called off
+        self._hooks.remove()  # an evaluation that was announced may have been called off
         if state.global_step % self._due == 0:
             self._state = state
             self._arm("train")
@@ -188,7 +188,7 @@ class PredictionCallback(TrainerCallback):
         """Take the second batch of an evaluation that nobody announced."""
         if self._evaluated != state.global_step:
             self._evaluated = state.global_step
-            if not self._hooks.are_on:
+            if not self._hooks.are_attached:
                 self._arm("eval")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **known: Any) -> None:
@@ -210,23 +210,23 @@ class PredictionCallback(TrainerCallback):
 
     def expect(self, labels: Tensor | None) -> None:
         """Take the labels of the forward that comes: the model is not given them."""
-        if self._hooks.are_on:
+        if self._hooks.are_attached:
             self._labels = labels
 
     # --- what the hooks call --------------------------------------------------------------------------------------
 
-    def _see(self, forward: Forward) -> bool:
+    def _receive(self, forward: Forward) -> bool:
         """Record a forward, and say whether it was the one waited for; never raises."""
         try:
             return self._record(forward)
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
-            self._notices.say("callback", f"step {self._state.global_step}: not recorded: {located(error)}", error)
+            self._notices.report("callback", f"step {self._state.global_step}: not recorded: {located(error)}", error)
             return True
 
     def _record(self, forward: Forward) -> bool:
         given, is_done = forward.arguments, forward.output is not None
         if self._stream == "train" and not torch.is_grad_enabled():
-            self._missed = self._missed or _NO_GRADIENTS
+            self._reason = self._reason or _NO_GRADIENTS
             return False  # a reference's, or a policy's before it is trained
         labels = given.get("shift_labels")
         is_shifted = labels is not None
@@ -235,23 +235,25 @@ class PredictionCallback(TrainerCallback):
         has_loss = labels is not None
         labels = labels if has_loss else self._labels
         if not isinstance(labels, Tensor):
-            self._missed = _NO_LABELS if is_done else self._missed
+            self._reason = _NO_LABELS if is_done else self._reason
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may be logits yet
         logits = hooks.logits(forward.output, has_loss=has_loss) if is_done else None
-        if logits is None or hooks.is_overwritten():
+        if logits is None or hooks.is_loss_replaced():
             logits = self._projected(forward.hidden)
         shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else label_shift.shift(self._model)
         if self._shift is not None:
             if has_loss and shift not in {None, self._shift}:
-                self._once(
+                self._report_once(
                     f"shift={self._shift} was passed, and the loss of {type(self._model).__name__} shifts by {shift}: "
                     "what is recorded is not what that loss sees, so no finding about it can be trusted"
                 )
             shift = self._shift
         if shift is None:
-            self._once(f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift=")
+            self._report_once(
+                f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift="
+            )
         if logits is not None and shift is not None and self._recorder is not None:
             epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
             # A recorder of one's own has an `every` that counts as well; else evaluations are recorded at any step.
@@ -269,13 +271,13 @@ class PredictionCallback(TrainerCallback):
         head = head_of(self._model)
         if isinstance(head, str) or hidden is None:
             why = head if isinstance(head, str) else "its hidden states are not to be seen"
-            self._once(f"{type(self._model).__name__} gives no logits, and {why}: {_NOTHING_TO_DO}")
+            self._report_once(f"{type(self._model).__name__} gives no logits, and {why}: {_NOTHING_TO_DO}")
             return None
-        if hooks.is_spread(head.linear.weight) and not self._is_early:
+        if hooks.is_sharded(head.linear.weight) and not self._is_early:
             self._is_early = True  # next time while the model is under way, when its weights are here
             return None
         if head.unknown:
-            self._once(
+            self._report_once(
                 f"{type(self._model).__name__} gives no logits, and what it does to them isn't known "
                 f"({head.unknown}): predictions and ranks are those of its head, and probabilities are left out"
             )
@@ -287,19 +289,21 @@ class PredictionCallback(TrainerCallback):
         recorder = self._recorder
         if self._model is None or recorder is None or not recorder.gate.is_wanted(stream):
             return
-        self._stream, self._labels, self._missed = stream, None, ""
+        self._stream, self._labels, self._reason = stream, None, ""
         called = self._called if stream == "train" else self._model
         if torch_state.is_compiled_in_place(called):
-            self._once(f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}")
+            self._report_once(
+                f"the model was compiled by its `compile()`, and lets nobody see its outputs: {_NOTHING_TO_DO}"
+            )
             return
         backbone = getattr(self._model, "base_model", None)
         is_seen = backbone is not self._model and called is self._model
-        self._hooks.put(called, backbone if is_seen else None, getattr(self._model, "main_input_name", "input_ids"))
+        self._hooks.attach(called, backbone if is_seen else None, getattr(self._model, "main_input_name", "input_ids"))
 
     def _disarm(self) -> None:
-        if self._hooks.are_on and self._missed:
-            self._once(self._missed)
-        self._hooks.off()
+        if self._hooks.are_attached and self._reason:
+            self._report_once(self._reason)
+        self._hooks.remove()
         self._labels = None
 
     def _end(self) -> None:
@@ -307,8 +311,8 @@ class PredictionCallback(TrainerCallback):
             self._recorder.close()
             self._recorder = None
 
-    def _once(self, message: str) -> None:
-        self._notices.say_once(message, message)
+    def _report_once(self, message: str) -> None:
+        self._notices.report_once(message, message)
 
 
 class PredictionMixin:

@@ -13,19 +13,16 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
 
 from predlog._runtime import torch_state
-from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_in_backward, is_traced
 from predlog.errors import located
-from predlog.integrations._watch.loss_call import LOSSES, Heard, heard
-from predlog.integrations._watch.step_counter import Steps
+from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
+from predlog.integrations._watch.step_counter import StepCounter
 from predlog.recorder import default
 from predlog.recorder.recorder import Recorder
 
 # Beyond which a step's calls are taken for something else than streams.
 _MOST_CALLS = 64
-# For what goes wrong before there is a recorder.
-_notices = Notices()
-_MEND = "call predlog.compare(logits, labels, step) where both are at hand"
+_FIX = "call predlog.compare(logits, labels, step) where both are at hand"
 
 
 @contextmanager
@@ -62,7 +59,7 @@ def watch(
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
     """
-    watcher = _Watcher(module, Steps(module, step, accumulate, streams), inputs, recorder)
+    watcher = _Watcher(module, StepCounter(module, step, accumulate, streams), inputs, recorder)
     handles = [
         module.register_forward_pre_hook(watcher.enter, with_kwargs=True),
         # Before those of whoever has watched for longer: who came last leaves first.
@@ -70,17 +67,17 @@ def watch(
     ]
     try:
         yield
-        watcher.say_what_was_missed()
+        watcher.report_missed_calls()
     finally:
         for handle in handles:
             handle.remove()
         watcher.close()
 
 
-class _Call(TorchFunctionMode):
+class _Listener(TorchFunctionMode):
     """One call of the module, on a step that is due: it hands on what a loss is called with, and changes nothing."""
 
-    def __init__(self, recorder: Recorder, steps: Steps, number: int, place: int, ids: Tensor | None) -> None:
+    def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int, ids: Tensor | None) -> None:
         super().__init__()
         self.recorder = recorder
         self.number = number
@@ -93,27 +90,27 @@ class _Call(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if not is_dynamo_compiling() and func in LOSSES:
-            self._hear(func, args, kwargs)
+            self._read(func, args, kwargs)
         return func(*args, **kwargs)
 
-    def _hear(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _read(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         place = self._place + self.seen
         self.seen += 1
         name = self._steps.name(place)
         if name is None:
             return
         try:
-            self._record(name, place, heard(loss, args, kwargs, self._ids if place == 0 else None))
+            self._record(name, place, pair_of_call(loss, args, kwargs, self._ids if place == 0 else None))
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
             self.recorder.report_failure(self.number, name, error)
 
-    def _record(self, name: str, place: int, pair: Heard | str) -> None:
+    def _record(self, name: str, place: int, pair: LossPair | str) -> None:
         where = f"step {self.number}, stream {name!r}"
         if isinstance(pair, str):
-            _say_once(self.recorder, pair, f"{where}: not recorded: {pair}; {_MEND}")
+            _report_once(self.recorder, pair, f"{where}: not recorded: {pair}; {_FIX}")
         elif place >= _MOST_CALLS:
             many = f"of the losses of one step, {_MOST_CALLS} are recorded: name those you want"
-            _say_once(self.recorder, many, f"{where}: {many}")
+            _report_once(self.recorder, many, f"{where}: {many}")
         else:
             self.recorder.compare(
                 pair.logits, pair.labels, self.number,
@@ -124,18 +121,18 @@ class _Call(TorchFunctionMode):
 class _Watcher:
     """What happens when a watched module is called, and when that call has ended."""
 
-    def __init__(self, module: nn.Module, steps: Steps, inputs: str | None, recorder: Recorder | None) -> None:
+    def __init__(self, module: nn.Module, steps: StepCounter, inputs: str | None, recorder: Recorder | None) -> None:
         self._module = module
         self._steps = steps
         self._inputs = inputs
         self._recorder = recorder
-        self._under_way: dict[int, _Call] = {}  # by thread
+        self._active: dict[int, _Listener] = {}  # by thread
         self._was_called = False
         self._gave_up = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a watched module is not watched.
-        return _asleep, ()
+        return _inactive, ()
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Listen, if the call that begins is of a step that is due."""
@@ -147,21 +144,17 @@ class _Watcher:
             return
         self._was_called = True
         self._stop_listening()  # to a call that was interrupted
-        recorder = None
+        recorder = default.current_or_none() if self._recorder is None else self._recorder
+        if recorder is None:
+            return
         try:
-            recorder = default.current() if self._recorder is None else self._recorder
             number, place = self._steps.next()
-            if not recorder.gate.is_due(number) or place >= self._steps.together:
+            if not recorder.gate.is_due(number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
-                self._listen(_Call(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
+                self._listen(_Listener(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
-            if recorder is not None:
-                recorder.report_failure(None, "text", error)
-            else:
-                _notices.say(
-                    "recorder", f"predlog.watch records nothing, for it has no recorder: {located(error)}", error
-                )
+            recorder.report_failure(None, "text", error)
 
     def leave(self, *_call: Any) -> None:
         """Stop listening, and say it where there was nothing to hear."""
@@ -170,24 +163,24 @@ class _Watcher:
         if call.compiled != torch_state.count_graphs():
             self._give_up(call.recorder, "calls functions that torch.compile compiles")
         elif not call.seen and sys.exception() is None:
-            _say_once(
+            _report_once(
                 call.recorder,
                 "nothing heard",
                 f"step {call.number}: {self._name} called no cross_entropy that predlog.watch can see: its loss is "
-                f"compiled, fused, written by hand, or made elsewhere; {_MEND}, or watch the module that makes it",
+                f"compiled, fused, written by hand, or made elsewhere; {_FIX}, or watch the module that makes it",
             )
 
-    def say_what_was_missed(self) -> None:
+    def report_missed_calls(self) -> None:
         """Say it where there was no call at all."""
         if self._was_called:
             return
-        recorder = default.current() if self._recorder is None else self._recorder
-        if recorder.gate.is_recording():  # other ranks report nothing
-            _say_once(
+        recorder = default.current_or_none() if self._recorder is None else self._recorder
+        if recorder is not None and recorder.gate.is_recording():  # other ranks report nothing
+            _report_once(
                 recorder,
                 "never called",
                 f"predlog.watch saw no call of {self._name} in training mode: was another module called, or one "
-                f"that was compiled with this one inside? {_MEND}",
+                f"that was compiled with this one inside? {_FIX}",
             )
 
     def close(self) -> None:
@@ -206,18 +199,18 @@ class _Watcher:
 
     def _give_up(self, recorder: Recorder, why: str) -> None:
         self._gave_up = True
-        _say_once(
+        _report_once(
             recorder,
             why,
-            f"{self._name} {why}, so predlog.watch leaves it alone from now on; {_MEND}, or watch the loss",
+            f"{self._name} {why}, so predlog.watch leaves it alone from now on; {_FIX}, or watch the loss",
         )
 
-    def _listen(self, call: _Call) -> None:
-        self._under_way[threading.get_ident()] = call
+    def _listen(self, call: _Listener) -> None:
+        self._active[threading.get_ident()] = call
         call.__enter__()  # type: ignore[no-untyped-call]
 
-    def _stop_listening(self) -> _Call | None:
-        call = self._under_way.pop(threading.get_ident(), None) if self._under_way else None
+    def _stop_listening(self) -> _Listener | None:
+        call = self._active.pop(threading.get_ident(), None) if self._active else None
         if call is not None:
             torch_state.remove_mode(call)
         return call
@@ -225,19 +218,34 @@ class _Watcher:
     def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
         """Give the ids that the model is called with, if they are known and are ids."""
         name = _usual_inputs(self._module) if self._inputs is None else self._inputs
-        call = {**dict(zip(_parameters(self._module), args, strict=False)), **kwargs}
+        if name is None:
+            return None
+        call = {**dict(zip(self._parameters(recorder), args, strict=False)), **kwargs}
         if self._inputs is not None and name not in call:
-            _say_once(
+            _report_once(
                 recorder, "inputs", f"inputs={name!r} is no argument of {self._name} as it is called: {', '.join(call)}"
             )
-        found = call.get(name) if name is not None else None
+        found = call.get(name)
         is_ids = isinstance(found, Tensor) and not found.is_floating_point() and not found.is_complex()
         return found if is_ids and found.ndim == 2 else None  # type: ignore[union-attr]
 
+    def _parameters(self, recorder: Recorder) -> list[str]:
+        try:
+            return list(inspect.signature(self._module.forward).parameters)
+        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+            _report_once(
+                recorder,
+                "parameters",
+                f"the names of the parameters of {self._name}.forward can't be read, so inputs that are passed without"
+                f" a name are not recorded: {located(error)}; pass them by name",
+                error,
+            )
+            return []
 
-def _asleep() -> _Watcher:
+
+def _inactive() -> _Watcher:
     nobody = nn.Module()
-    return _Watcher(nobody, Steps(nobody, 0, 1, None), None, None)
+    return _Watcher(nobody, StepCounter(nobody, 0, 1, None), None, None)
 
 
 def _usual_inputs(module: nn.Module) -> str | None:
@@ -248,12 +256,5 @@ def _usual_inputs(module: nn.Module) -> str | None:
     return "input_ids" if getattr(config, "is_encoder_decoder", None) is False else None
 
 
-def _parameters(module: nn.Module) -> list[str]:
-    try:
-        return list(inspect.signature(module.forward).parameters)
-    except Exception:  # noqa: BLE001 - a foreign object's own code
-        return []
-
-
-def _say_once(recorder: Recorder, kind: str, message: str) -> None:
-    recorder.report_once(f"watch: {kind}", message)
+def _report_once(recorder: Recorder, kind: str, message: str, error: Exception | None = None) -> None:
+    recorder.report_once(f"watch: {kind}", message, error)

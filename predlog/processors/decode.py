@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from predlog._runtime.notices import Notices
+from predlog.errors import located
 from predlog.findings.special_tokens import of_tokenizer, per_stream
 from predlog.records.schema import Event
 
@@ -29,8 +30,8 @@ class Decode:
     """
 
     def __init__(self, decoder: Any, notices: Notices | None = None) -> None:
-        self._texts = per_stream(decoder, _Texts)
         self._notices = notices or Notices()
+        self._texts = per_stream(decoder, lambda one: _Texts(one, self._notices))
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Fill the texts of each token."""
@@ -48,25 +49,34 @@ class Decode:
         try:
             text = texts.of(token)
         except Exception as error:  # noqa: BLE001 - a user's decoder may raise anything
-            why = f"raised {type(error).__name__}: {error}"
+            self._report(token, f"raised {located(error)}", error)
         else:
             if isinstance(text, str):
                 return text
-            why = f"returned {type(text).__name__} instead of text"
-        self._notices.say("decode", f"decode({token}) {why}; the id is shown instead")
+            self._report(token, f"returned {type(text).__name__} instead of text")
         return None
+
+    def _report(self, token: int, why: str, error: Exception | None = None) -> None:
+        self._notices.report("decode", f"decode({token}) {why}; the id is shown instead", error)
 
 
 class _Texts:
     """One decoder, its cached texts, and how many ids it knows: 0 for a callable, of which that is not known."""
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, notices: Notices) -> None:
         whole = _text_of(decoder)
         self.of = lru_cache(maxsize=65536)(lambda token: _cut(whole(token)))
         try:
             known = of_tokenizer(decoder)
-        except Exception:  # noqa: BLE001 - a foreign object's own code
+        except Exception as error:  # noqa: BLE001 - a foreign object's own code
             known = None
+            # Of the same kind as a recorder's report that the special tokens are not known: one error, one line.
+            notices.report_once(
+                "special tokens",
+                f"how many ids the {type(decoder).__name__} knows is not known, so that its texts are shown for any"
+                f" vocabulary: {located(error)}",
+                error,
+            )
         self.size = 0 if known is None else known.size
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from predlog.errors import PredlogError, SettingError
+from predlog.errors import PredlogError, SettingError, raised_at
 from predlog.records.codec import keys
 from predlog.records.schema import Event
 
@@ -58,9 +58,11 @@ class Redact:
         except PredlogError:
             raise
         except Exception as error:  # noqa: BLE001 - a user's callable may raise anything, and quote what it was given
-            raise PredlogError(
-                f"{type(error).__name__} (its text is withheld: it may quote what it was given)"
-            ) from None
+            what = (
+                f"{type(error).__name__} at {raised_at(error)} (its text is withheld: it may quote what it was given)"
+            )
+        # Outside of the handler: the error, whose words are withheld, is in no traceback that PREDLOG_TRACEBACK prints.
+        raise PredlogError(what)
 
     def _redact_event(self, event: Event) -> Event:
         if event.get("event") == "predlog.comparison":

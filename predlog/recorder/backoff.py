@@ -7,7 +7,7 @@ _PATIENCE = 5
 _SHORTEST, _LONGEST = 1.0, 60.0
 
 
-class Rest:
+class Backoff:
     """Five failures in a row, and a rest of one second begins; each further one doubles it, up to a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -21,19 +21,19 @@ class Rest:
         """How many failures there were in a row."""
         return self._failures
 
-    def is_over(self) -> bool:
+    def may_try(self) -> bool:
         """Say whether it is time to try."""
         return self._until is None or self._clock() >= self._until
 
-    def end(self) -> None:
+    def skip_wait(self) -> None:
         """Let the next try be now."""
         self._until = None
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         """Begin anew: it has worked."""
         self._failures, self._length, self._until = 0, _SHORTEST, None
 
-    def failed(self) -> float:
+    def record_failure(self) -> float:
         """Count a failure; give the seconds of the rest that begins with it, 0 where none does."""
         self._failures += 1
         if self._failures < _PATIENCE:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from structlog.typing import Processor
 from torch.compiler import is_dynamo_compiling
 
-from predlog._runtime.fork import CalmLock
+from predlog._runtime.fork import ForkSafeLock
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced
+from predlog.errors import located
 from predlog.recorder import settings
 from predlog.recorder.recorder import Recorder
 from predlog.records.schema import Comparison
@@ -18,8 +19,9 @@ from predlog.records.schema import Comparison
 _default: Recorder | None = None
 # The default recorder's, kept here as well: the gate asks for nothing else. Without a recorder every step is due.
 _every = 1
+_notices = Notices()
 # Of several threads that use the default recorder first, at once, one makes it.
-_making = CalmLock()
+_making = ForkSafeLock()
 
 
 def compare(
@@ -69,7 +71,9 @@ def compare(
     if recorder is None:
         if is_traced():
             return None
-        recorder = current()
+        recorder = current_or_none()
+        if recorder is None:
+            return None
     return recorder.compare(
         logits, labels, step,
         stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, **context,
@@ -177,8 +181,22 @@ def current() -> Recorder:
         return _default
     with _making.lock:
         if _default is None:
-            made = Recorder(**settings.from_environment(Notices()))
+            made = Recorder(**settings.from_environment(_notices))
             # The lock lets its own thread in again: a signal's handler may have made one meanwhile.
             if _default is None:
                 _default, _every = made, made.gate.every
         return _default
+
+
+def current_or_none() -> Recorder | None:
+    """Return the default recorder; None, which is reported, if none can be made: a run must not die of its log."""
+    try:
+        return current()
+    except Exception as error:  # noqa: BLE001 - such as a working directory that is gone
+        _notices.report(
+            "recorder",
+            f"nothing is recorded, because the default recorder can't be made: {located(error)};"
+            " call predlog.configure",
+            error,
+        )
+        return None

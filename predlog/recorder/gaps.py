@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class Missing:
     """Comparisons lost for one reason, in the fields of a gap record."""
 
     count: int
@@ -13,8 +13,8 @@ class Loss:
     last_step: int
 
 
-class Losses:
-    """Losses by reason, added to from any thread and taken by the worker.
+class MissingCounts:
+    """Counts of what is missing, by reason, added to from any thread and taken by the worker.
 
     Holds one entry a reason, however many are lost. Each entry only ever grows, and `take` reports what came
     since it last looked, so no addition is missed and no lock can be held where a signal strikes.
@@ -22,25 +22,25 @@ class Losses:
 
     def __init__(self) -> None:
         self._tallies: dict[str, _Tally] = {}
-        self._is_told = True
+        self._is_taken = True
 
     def __bool__(self) -> bool:
-        return not self._is_told
+        return not self._is_taken
 
     def add(self, count: int, reason: str, first_step: int, last_step: int) -> None:
         """Count comparisons that were lost at these steps."""
         self._tallies.setdefault(reason, _Tally()).add(count, first_step, last_step)
-        self._is_told = False
+        self._is_taken = False
 
-    def take(self) -> list[Loss]:
+    def take(self) -> list[Missing]:
         """Give what was lost since the last call, one entry a reason."""
-        losses = []
-        self._is_told = True
+        missing = []
+        self._is_taken = True
         for reason, tally in list(self._tallies.items()):
             count, first_step, last_step = tally.take()
             if count:
-                losses.append(Loss(count, reason, first_step, last_step))
-        return losses
+                missing.append(Missing(count, reason, first_step, last_step))
+        return missing
 
 
 class _Tally:

@@ -54,7 +54,7 @@ class Gate:
         if self._is_off or not self._is_mine():
             return False
         if self.is_closed:
-            self._notices.say("closed", "compare was called after close, and records nothing; configure again")
+            self._notices.report("closed", "compare was called after close, and records nothing; configure again")
             return False
         match self._ranks:
             case "all":

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
-from predlog.errors import PredlogError, described
+from predlog.errors import PredlogError, located
 
 
 class ProcessorError(PredlogError):
@@ -25,8 +25,8 @@ def named(processor: Processor) -> Processor:
             result = processor(logger, name, event)
         except structlog.DropEvent:
             raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
-            raise ProcessorError(who, f"raised {described(error)}") from None
+        except BaseException as error:  # SystemExit and CancelledError would end the worker
+            raise ProcessorError(who, f"raised {located(error)}") from error
         if not isinstance(result, MutableMapping):
             raise ProcessorError(who, f"returned {type(result).__name__}, not the event")
         return result

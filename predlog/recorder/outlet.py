@@ -15,16 +15,16 @@ from structlog.typing import Processor
 
 from predlog._runtime.notices import Notices
 from predlog.errors import NotDurableError, NoThreadError, described, raised_at
-from predlog.recorder.backoff import Rest
-from predlog.recorder.gaps import Loss, Losses
+from predlog.recorder.backoff import Backoff
+from predlog.recorder.gaps import Missing, MissingCounts
 from predlog.recorder.guards import name_of
-from predlog.recorder.worker import HandOff
+from predlog.recorder.worker import Worker
 from predlog.records import codec
 from predlog.records.schema import Checked, Event
 from predlog.sinks import JSONL, Console
 
 # Findings that are kept for a sink, one for each stream, code and group of codebooks.
-_MOST_OWED = 256
+_MOST_FINDINGS = 256
 # Structlog's processors may look at the logger: it is one that does nothing.
 _LOGGER: Final = structlog.ReturnLogger()
 
@@ -42,141 +42,144 @@ class Outlet:
         self._sink = sink
         self._is_ours = type(sink) in {JSONL, Console}
         self._notices = notices
-        self._rest = Rest()
-        self._why = ""
+        self._backoff = Backoff()
+        self._reason = ""
         self._seq = 0
-        self._like: Event | None = None
+        self._latest: Event | None = None
         self._header: Event | None = None
         self._findings: dict[tuple[Any, ...], Event] = {}
-        self._losses = Losses()
+        self._missing = MissingCounts()
 
-    def take(self, event: Event) -> bool:
+    def write(self, event: Event) -> bool:
         """Give the sink an event, and with it what it is owed; False where it did not take it.
 
         A gap comes behind the first event that is taken again: there may be room for it where there is none for more.
         """
-        self._like = event
+        self._latest = event
         is_comparison = event["event"] == "predlog.comparison"
         if event["event"] == "predlog.run" and event["stats"] is not None:  # the last: nothing is to come behind it
-            self._rest.end()
-            self._pay_all()
-        if self._rest.is_over() and self._pay_header() and self._give(event):
+            self._backoff.skip_wait()
+            self._write_missed()
+        if self._backoff.may_try() and self._write_header() and self._call_sink(event):
             self.written += is_comparison
             if self._findings and event["event"] == "predlog.finding":
-                self._forget(event)
-            if self._owes:
-                self._pay(event)
+                self._forget_older(event)
+            if self._has_missed:
+                self._write_gaps_and_findings(event)
             return True
         self.failed += is_comparison
-        self.lose(event, self._why)
+        self.miss(event, self._reason)
         return False
 
-    def lose(self, event: Event, why: str) -> None:
+    def miss(self, event: Event, why: str) -> None:
         """Note that the sink does not get an event: it is told so, or gets it later."""
         match event["event"]:
             case "predlog.comparison":
-                self._losses.add(1, why, event["step"], event["step"])
-            case "predlog.finding" if len(self._findings) < _MOST_OWED or _topic(event) in self._findings:
+                self._missing.add(1, why, event["step"], event["step"])
+            case "predlog.finding" if len(self._findings) < _MOST_FINDINGS or _topic(event) in self._findings:
                 self._findings[_topic(event)] = event
             case "predlog.run" if event["stats"] is None:
                 self._header = event
 
-    def _forget(self, finding: Event) -> None:
+    def _forget_older(self, finding: Event) -> None:
         """Owe nothing older about what the sink was told of now; what is newer is still to come."""
         owed = self._findings.get(_topic(finding))
         if owed is not None and owed["timestamp"] <= finding["timestamp"]:
             self._findings.pop(_topic(finding), None)
 
-    def lack(self, loss: Loss) -> None:
+    def add_missing(self, missing: Missing) -> None:
         """Note what was lost on the way to every sink."""
-        self._losses.add(loss.count, loss.reason, loss.first_step, loss.last_step)
+        self._missing.add(missing.count, missing.reason, missing.first_step, missing.last_step)
 
     def settle(self) -> None:
         """Give the sink what it is owed, and make what is written durable."""
-        if self._rest.is_over():
-            self._pay_all()
-        self._call("flush")
+        if self._backoff.may_try():
+            self._write_missed()
+        self._call_method("flush")
 
     def finish(self) -> None:
         """Give the sink what it is owed, whether it rests or not, and close it."""
-        self._rest.end()
-        self._pay_all()
-        self._call("close")
+        self._backoff.skip_wait()
+        self._write_missed()
+        self._call_method("close")
 
     def last_attempt(self) -> int:
         """Give the newest attempt in the sink's file; 0 where it has none, or none that can be read."""
         try:
             return self._sink.last_attempt() if isinstance(self._sink, JSONL) else 0
         except OSError as error:
-            self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}", error)
+            self._notices.report(f"sink {self.name}", f"{self.name} failed: {described(error)}", error)
             return 0
 
-    def _pay_all(self) -> None:
-        if self._like is not None and self._pay_header() and self._owes:
-            self._pay(self._like)
+    def _write_missed(self) -> None:
+        if self._latest is not None and self._write_header() and self._has_missed:
+            self._write_gaps_and_findings(self._latest)
 
     @property
-    def _owes(self) -> bool:
-        return bool(self._losses) or bool(self._findings)
+    def _has_missed(self) -> bool:
+        return bool(self._missing) or bool(self._findings)
 
-    def _pay_header(self) -> bool:
-        if self._header is not None and self._give(self._header):
+    def _write_header(self) -> bool:
+        if self._header is not None and self._call_sink(self._header):
             self._header = None
         return self._header is None
 
-    def _pay(self, like: Event) -> None:
+    def _write_gaps_and_findings(self, like: Event) -> None:
         """Give the gaps and findings that are owed, as far as the sink takes them."""
-        losses = self._losses.take()
-        while losses:
-            if not self._give(_gap(like, losses[0])):
-                for loss in losses:
-                    self.lack(loss)
+        missing = self._missing.take()
+        while missing:
+            if not self._call_sink(_gap(like, missing[0])):
+                for one in missing:
+                    self.add_missing(one)
                 return
-            del losses[0]
+            del missing[0]
         for topic in list(self._findings):
             # Another thread may put a newer one in its place meanwhile.
             finding = self._findings.pop(topic)
-            if not self._give(finding):
+            if not self._call_sink(finding):
                 self._findings.setdefault(topic, finding)
                 return
 
-    def _give(self, event: Event) -> bool:
+    def _call_sink(self, event: Event) -> bool:
         event["seq"] = self._seq
         try:
             self._sink(_LOGGER, event["level"], event if self._is_ours else _copied(event))
         except structlog.DropEvent:
             pass  # it took the event; structlog's own LogCapture ends like that
         except NotDurableError as error:
-            self._notices.say(f"sync {self.name}", str(error))
+            self._notices.report(f"sync {self.name}", str(error), error)
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
-            self._failed(error)
+            self._count_failure(error)
             return False
         self._seq += 1
-        if self._rest.failures:
-            self._recovered()
+        if self._backoff.failures:
+            self._report_recovery()
         return True
 
-    def _failed(self, error: BaseException) -> None:
-        if not self._rest.failures:  # one reason for all that is missing until it works again
-            self._why = f"{self.name} failed: {_kind(error)}"
-        rest = self._rest.failed()
-        again = f"; {self._rest.failures} times in a row, so it rests for {rest:g} s" if rest else ""
-        where = f", at {raised_at(error)}" if not self._is_ours else ""
-        self._notices.say(f"sink {self.name}", f"{self.name} failed: {described(error)}{where}{again}", error)
+    def _count_failure(self, error: BaseException) -> None:
+        if not self._backoff.failures:  # one reason for all that is missing until it works again
+            self._reason = f"{self.name} failed: {_kind(error)}"
+        rest = self._backoff.record_failure()
+        again = f"; {self._backoff.failures} times in a row, so it rests for {rest:g} s" if rest else ""
+        self._notices.report(f"sink {self.name}", f"{self.name} failed: {self._in_words(error)}{again}", error)
 
-    def _recovered(self) -> None:
-        if self._rest.failures > 1:
-            self._notices.mention(
-                f"{self.name} again", f"{self.name} works again, after {self._rest.failures} failures"
+    def _in_words(self, error: BaseException) -> str:
+        # Where in predlog's own sinks a disk is full helps nobody.
+        return described(error) if self._is_ours else f"{described(error)}, at {raised_at(error)}"
+
+    def _report_recovery(self) -> None:
+        if self._backoff.failures > 1:
+            self._notices.note(
+                f"{self.name} again", f"{self.name} works again, after {self._backoff.failures} failures"
             )
-        self._rest.worked()
+        self._backoff.record_success()
 
-    def _call(self, method: str) -> None:
+    def _call_method(self, method: str) -> None:
         """Call one of the methods that a sink may have: flush, close."""
         try:
             getattr(self._sink, method, lambda: None)()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._notices.say(f"{method} {self.name}", f"{self.name} failed: {described(error)}", error)
+            self._notices.report(f"{method} {self.name}", f"{self.name} failed: {self._in_words(error)}", error)
 
 
 def _topic(event: Event) -> tuple[Any, ...]:
@@ -184,10 +187,10 @@ def _topic(event: Event) -> tuple[Any, ...]:
     return event["stream"], event["code"], event["codebook"], str(event["evidence"].get("codebooks"))
 
 
-def _gap(like: Mapping[str, Any], loss: Loss) -> Event:
+def _gap(like: Mapping[str, Any], missing: Missing) -> Event:
     return codec.gap(
         like, time.time(),
-        count=loss.count, reason=loss.reason, first_step=loss.first_step, last_step=loss.last_step,
+        count=missing.count, reason=missing.reason, first_step=missing.first_step, last_step=missing.last_step,
     )  # fmt: skip
 
 
@@ -207,7 +210,7 @@ def _copied(value: Any) -> Any:
     return value
 
 
-class Lane:
+class QueuedOutlet:
     """The way to one sink, for events of which at most `bound` wait; the newest is dropped where there are more."""
 
     def __init__(self, outlet: Outlet, notices: Notices, *, bound: int) -> None:
@@ -215,41 +218,41 @@ class Lane:
         self.dropped = 0
         self._notices = notices
         self._bound = bound
-        self._handoff: HandOff[Event] = HandOff(
-            self._take, outlet.settle, outlet.finish, bound=bound, name=f"predlog {outlet.name}"
+        self._worker: Worker[Event] = Worker(
+            self._write, outlet.settle, outlet.finish, bound=bound, name=f"predlog {outlet.name}"
         )
 
     def start(self) -> None:
         """Start the thread, if that is possible now; each event tries again."""
         with suppress(NoThreadError):
-            self._handoff.start()
+            self._worker.start()
 
     def submit(self, event: Event) -> None:
         """Hand over an event, and return at once."""
         try:
             # A copy, because each sink counts its lines in its own.
-            accepted, why = self._handoff.submit(Checked(event)), f"{self.outlet.name} is too slow"
+            accepted, why = self._worker.submit(Checked(event)), f"{self.outlet.name} is too slow"
         except NoThreadError as error:
             accepted, why = False, f"no thread for {self.outlet.name}"
-            self._notices.say(f"thread {self.outlet.name}", f"{self.outlet.name} gets nothing: {error}")
+            self._notices.report(f"thread {self.outlet.name}", f"{self.outlet.name} gets nothing: {error}", error)
         else:
             if not accepted:
-                self._notices.mention(
+                self._notices.note(
                     f"slow {self.outlet.name}",
                     f"{self.outlet.name} is slower than what comes: {self._bound} events wait for it, so the next are "
                     "dropped there, and nowhere else",
                 )
         if not accepted:
             self.dropped += event["event"] == "predlog.comparison"
-            self.outlet.lose(event, why)
+            self.outlet.miss(event, why)
 
     def flush(self, timeout: float) -> bool:
         """Wait until the sink has all that was handed over; False where `timeout` seconds passed first."""
-        return self._handoff.flush(timeout)
+        return self._worker.flush(timeout)
 
     def close(self, timeout: float) -> bool:
         """Refuse what comes, finish what is queued; False where that took over `timeout` seconds."""
-        return self._handoff.close(timeout)
+        return self._worker.close(timeout)
 
-    def _take(self, event: Event) -> None:
-        self.outlet.take(event)
+    def _write(self, event: Event) -> None:
+        self.outlet.write(event)

@@ -13,15 +13,15 @@ from structlog.typing import Processor
 
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
-from predlog.errors import described, located
+from predlog.errors import located
 from predlog.findings.evidence import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
-from predlog.recorder.gaps import Losses
+from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.guards import ProcessorError, named
-from predlog.recorder.outlet import Lane, Outlet
+from predlog.recorder.outlet import Outlet, QueuedOutlet
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Refusal, Submission
 from predlog.records import codec
@@ -43,18 +43,18 @@ class Pipeline:
         sinks: Callable[[], tuple[Processor | None, Sequence[Processor]]],
         judge: Judge,
         accounts: Accounts,
-        losses: Losses,
+        missing: MissingCounts,
         notices: Notices,
     ) -> None:
         self._settings = settings
         self._processors = processors
-        self._is_theirs = any(type(one) is not Decode for one in processors)
+        self._has_user_processors = any(type(one) is not Decode for one in processors)
         self._make_sinks = sinks
         self._judge = judge
         self._accounts = accounts
-        self._losses = losses
+        self._missing = missing
         self._notices = notices
-        self._open: dict[str, tuple[Outlet | None, list[Lane]]] = {}
+        self._open: dict[str, tuple[Outlet | None, list[QueuedOutlet]]] = {}
         self._attempt: Attempt | None = None
         self._logger: Any = None
 
@@ -69,61 +69,61 @@ class Pipeline:
         file, others = self._make_sinks()
         outlet = None if file is None else Outlet(file, self._notices)
         bound = self._settings["queue"]
-        lanes = [Lane(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
-        if self._open.setdefault("sinks", (outlet, lanes))[1] is lanes:  # several threads may compare at once
-            self._accounts.file, self._accounts.lanes = outlet, lanes
-            for lane in lanes:
-                lane.start()
+        queued = [QueuedOutlet(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
+        if self._open.setdefault("sinks", (outlet, queued))[1] is queued:  # several threads may compare at once
+            self._accounts.file, self._accounts.queued = outlet, queued
+            for one in queued:
+                one.start()
 
     @property
     def _file(self) -> Outlet | None:
         return self._open["sinks"][0] if self._open else None
 
     @property
-    def _lanes(self) -> list[Lane]:
+    def _queued(self) -> list[QueuedOutlet]:
         return self._open["sinks"][1] if self._open else []
 
     def work(self, item: Submission | Refusal) -> None:
         """See a submission or a refusal through to the sinks."""
         if isinstance(item, Refusal):
-            self._guarded(item, self._refuse, item)
-            self._tell(item)
+            self._catch_failure(item, self._refuse, item)
+            self._report_findings(item)
         else:
-            self._record_all(item)
+            self._record(item)
 
-    def _record_all(self, submission: Submission) -> None:
+    def _record(self, submission: Submission) -> None:
         """Emit every comparison and what is found in them; resolve the future with those that were written."""
         recorded: list[Event] = []
         facts: list[Facts] = []
         counted_before = self._accounts.counted
         try:
             self._start(submission.at)
-            self._share_losses()
-            for fields, beyond in unpack(submission.capture):
-                facts.append(beyond)
+            self._share_missing()
+            for fields, fact in unpack(submission.capture):
+                facts.append(fact)
                 event = self._comparison(submission, fields)
                 if event is not None:
                     recorded.append(event)
-            self._guarded(submission, self._find, submission, facts)
-            self._tell(submission)
+            self._catch_failure(submission, self._find, submission, facts)
+            self._report_findings(submission)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must live
             uncounted = submission.capture.sizes.count - (self._accounts.counted - counted_before)
             self._accounts.failed += uncounted
             if uncounted:
-                self._losses.add(uncounted, "predlog's worker failed", submission.step, submission.step)
-            self._notices.say(
+                self._missing.add(uncounted, "predlog's worker failed", submission.step, submission.step)
+            self._notices.report(
                 "worker", f"step {submission.step}, stream {submission.stream!r}: {located(error)}", error
             )
         finally:
             self._resolve(submission, recorded)
 
-    def _guarded(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
+    def _catch_failure(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
         """Look for findings: a failure there costs the finding, not the records."""
         try:
             find(*arguments)
         except BaseException as error:  # noqa: BLE001 - a user's processor may raise anything
             where = f"step {item.step}, stream {item.stream!r}"
-            self._notices.say("findings", f"{where}: no finding: {located(error)}", error)
+            self._notices.report("findings", f"{where}: no finding: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
         is_trained = submission.capture.sizes.is_trained
@@ -135,12 +135,12 @@ class Pipeline:
         message = f"{refusal.stream}: {refusal.message}{end} The run goes on; this pair is not recorded."
         self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence)
 
-    def _tell(self, item: Submission | Refusal) -> None:
+    def _report_findings(self, item: Submission | Refusal) -> None:
         """Tell what was found or is gone, and has not been told; what a processor refused comes again."""
         for found in self._judge.unreported:
-            self._guarded(item, self._say, found, item.at)
+            self._catch_failure(item, self._report_finding, found, item.at)
 
-    def _say(self, found: FindingEvent, at: float) -> None:
+    def _report_finding(self, found: FindingEvent, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
         if self._processors:
             found.record = _finding(codec.conform(_withheld(event)))
@@ -148,9 +148,9 @@ class Pipeline:
         if reached is not None:
             found.record = _finding(reached)
             self._deliver(reached)
-            if self._file is None and not self._lanes:
+            if self._file is None and not self._queued:
                 text = f"{reached['code']}, step {reached['step']}: {reached['message']} More: {reached['help']}"
-                self._notices.tell(text)
+                self._notices.write(text)
         found.is_reported = True
 
     def _resolve(self, submission: Submission, recorded: Sequence[Event]) -> None:
@@ -158,18 +158,18 @@ class Pipeline:
             submission.future.set_events(recorded)
         except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
             where = f"step {submission.step}"
-            self._notices.say("callback", f"{where}: a callback of the future raised {described(error)}", error)
+            self._notices.report("callback", f"{where}: a callback of the future raised {located(error)}", error)
 
     def settle(self) -> None:
         """Make what is written durable."""
-        self._share_losses()
+        self._share_missing()
         if self._file is not None:
             self._file.settle()
 
     def finish(self) -> None:
         """Write the last line of the attempt, and close the sinks, those with a thread of their own there."""
         if self._attempt is not None:
-            self._share_losses()
+            self._share_missing()
             self._send_run(self._attempt, time.time(), dict(self._accounts.stats()))
         if self._file is not None:
             self._file.finish()
@@ -178,24 +178,24 @@ class Pipeline:
     def flush_outlets(self, timeout: float) -> bool:
         """Wait until every sink has what was handed to it; False where that takes longer. Any thread may call it."""
         deadline = time.monotonic() + timeout
-        done = [lane.flush(deadline - time.monotonic()) for lane in self._lanes]
+        done = [one.flush(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
     def close_outlets(self, timeout: float) -> bool:
         """Close the sinks that have a thread; False where one takes longer than that. Any thread may call it."""
         deadline = time.monotonic() + timeout
-        done = [lane.close(deadline - time.monotonic()) for lane in self._lanes]
+        done = [one.close(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
-    def _share_losses(self) -> None:
+    def _share_missing(self) -> None:
         """Let every sink know what was lost on the way to all of them."""
-        for loss in self._losses.take() if self._attempt is not None else ():
+        for missing in self._missing.take() if self._attempt is not None else ():
             for outlet in self._outlets:
-                outlet.lack(loss)
+                outlet.add_missing(missing)
 
     @property
     def _outlets(self) -> list[Outlet]:
-        return [*([self._file] if self._file is not None else []), *(lane.outlet for lane in self._lanes)]
+        return [*([self._file] if self._file is not None else []), *(one.outlet for one in self._queued)]
 
     def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Event | None:
         """Send a comparison to the sinks, and give the event, where the file has it, or there is no file."""
@@ -208,11 +208,11 @@ class Pipeline:
             who, why = (
                 error.args
                 if isinstance(error, ProcessorError)
-                else ("the event", f"is none any more: {described(error)}")
+                else ("the event", f"is none any more: {located(error)}")
             )
-            self._losses.add(1, f"{who} failed", step, step)
-            self._share_losses()
-            self._notices.say(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}", error)
+            self._missing.add(1, f"{who} failed", step, step)
+            self._share_missing()
+            self._notices.report(who, f"step {step}, stream {stream!r}: not recorded: {who} {why}", error)
             return None
         if reached is None:
             self._accounts.filtered += 1
@@ -225,9 +225,9 @@ class Pipeline:
         """Give an event to every sink; False where the run's file did not take it."""
         if self._attempt is not None:
             self._attempt.number(event)
-        is_written = self._file is None or self._file.take(event)
-        for lane in self._lanes:
-            lane.submit(event)
+        is_written = self._file is None or self._file.write(event)
+        for one in self._queued:
+            one.submit(event)
         return is_written
 
     def _start(self, at: float) -> None:
@@ -249,8 +249,8 @@ class Pipeline:
             reached = self._send(attempt.run_event(at, stats))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             which = "first" if stats is None else "last"
-            self._notices.say(
-                "processor", f"the {which} line of the attempt was not recorded: {described(error)}", error
+            self._notices.report(
+                "processor", f"the {which} line of the attempt was not recorded: {located(error)}", error
             )
             return
         if reached is not None:
@@ -270,7 +270,7 @@ class Pipeline:
     ) -> tuple[tuple[Checked], dict[str, Any]]:
         """Check what the user's processors made of the event, and let structlog's logger return it."""
         conformed = Checked(codec.conform(event))
-        if self._is_theirs:
+        if self._has_user_processors:
             codec.from_event(conformed)
         return (conformed,), {}
 

@@ -20,12 +20,12 @@ from predlog.errors import PairError, PredlogError, briefly, described, located,
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.recorder import settings
-from predlog.recorder.gaps import Losses
+from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.pipeline import Pipeline
-from predlog.recorder.stats import Accounts, Stats, missing
+from predlog.recorder.stats import Accounts, Stats, describe_missing
 from predlog.recorder.submission import Refusal, Submission, Submitter
-from predlog.recorder.worker import HandOff
+from predlog.recorder.worker import Worker
 from predlog.records.schema import Comparison, Finding
 from predlog.sinks import JSONL, Console
 
@@ -59,10 +59,9 @@ class Recorder:
         text: Keep what tokens read; False keeps their ids only, and `decode` tells the special tokens at most.
         mode: The permissions that the file has at most, such as 0o600; None leaves them to the umask.
 
-    Once constructed, a recorder raises nothing unless it is `strict`: what goes wrong is said in one line on
-    stderr, at most once a minute for each kind. With `PREDLOG_DISABLE=1` in the environment it records
-    nothing. Used as a context manager it closes itself; otherwise its thread and its file live until it is closed, at
-    the latest by the end of the program.
+    Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
+    most once per minute and kind. With `PREDLOG_DISABLE=1` in the environment it records nothing. A context manager
+    closes it; otherwise its thread and its file live until it is closed, at the latest when the program ends.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
@@ -118,7 +117,7 @@ class Recorder:
         self._notices = Notices(keep=strict)
         self._specials = settings.special_tokens(special_tokens, decode, self._notices)
         self._accounts = Accounts()
-        losses = Losses()
+        missing = MissingCounts()
         self._judge = Judge(chosen.ignore)
         self._pipeline = Pipeline(
             settings=chosen.shown(),
@@ -129,14 +128,14 @@ class Recorder:
             sinks=self._make_sinks,
             judge=self._judge,
             accounts=self._accounts,
-            losses=losses,
+            missing=missing,
             notices=self._notices,
         )
-        self._worker: HandOff[Submission | Refusal] = HandOff(
+        self._worker: Worker[Submission | Refusal] = Worker(
             self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog",
             prepare=self._pipeline.open,
         )  # fmt: skip
-        self._submitter = Submitter(self._worker, self._accounts, losses, self._notices)
+        self._submitter = Submitter(self._worker, self._accounts, missing, self._notices)
         self.gate = Gate(
             every=every,
             streams=chosen.streams,
@@ -220,15 +219,15 @@ class Recorder:
                 raise error
             raise PredlogError(described(error)) from error
         where = f"step {step}" if type(step) is int else "step ?"
-        self._notices.say(
+        self._notices.report(
             f"refused at {raised_at(error)}",
             f"{where}, stream {briefly(stream)}: not recorded: {located(error)}",
             error,
         )
 
-    def report_once(self, kind: str, message: str) -> None:
+    def report_once(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Report what is no failure of predlog's, such as a call that can't be read; each kind once."""
-        self._notices.say_once(kind, message)
+        self._notices.report_once(kind, message, error)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was compared so far is written and durable; return False after `timeout` seconds.
@@ -294,7 +293,7 @@ class Recorder:
         how: Mapping[str, Any],
     ) -> Future[tuple[Comparison, ...]] | None:  # fmt: skip
         if (why := obstacle()) is not None:
-            self._notices.say_once(f"skipped: {why}", f"step {step}, stream {briefly(stream)}: not captured: {why}")
+            self._notices.report_once(f"skipped: {why}", f"step {step}, stream {briefly(stream)}: not captured: {why}")
             return None
         layout = how["layout"]
         has_codebooks = type(layout) is str and "k" in layout
@@ -323,18 +322,18 @@ class Recorder:
             raise
         took = "" if done else f"closing took over {timeout:.1f} s: " if timeout > 0 else "closing had no time left: "
         self._report_missing(took)
-        self._notices.say_how_many_were_held_back()
+        self._notices.report_held_back()
         if is_first and (summary := self._judge.summary()):
-            self._notices.tell(summary)
+            self._notices.write(summary)
         return done
 
     def _report_missing(self, why: str) -> None:
         """Report which sinks lack how much, if one does, unless that was reported before."""
         stats = self.stats()
-        listed = missing(stats)
+        listed = describe_missing(stats)
         if listed and listed != self._reported_missing:
             self._reported_missing = listed
-            report = self._notices.say if why else self._notices.mention
+            report = self._notices.report if why else self._notices.note
             report("close", f"{why}of {stats['submitted']} comparisons {listed}")
 
     def _raise_if_strict(self) -> None:

@@ -125,7 +125,7 @@ def from_environment(notices: Notices) -> dict[str, Any]:
         if every.isdecimal() and len(every) < 19 and int(every):
             arguments["every"] = int(every)
         else:
-            notices.say("environment", f"PREDLOG_EVERY={every[:40]!r} is no positive number and is passed over")
+            notices.report("environment", f"PREDLOG_EVERY={every[:40]!r} is no positive number and is passed over")
     return arguments
 
 
@@ -156,7 +156,7 @@ def special_tokens(given: Any, decode: Any, notices: Notices) -> PerStream[Speci
         try:
             return of_tokenizer(decoder) or SpecialTokens()
         except Exception as error:  # noqa: BLE001 - a foreign object's own code
-            notices.say_once(
+            notices.report_once(
                 "special tokens",
                 f"the special tokens of the {type(decoder).__name__} in decode= are not known, so findings about"
                 f" padding and end tokens are left out: {located(error)}; pass special_tokens=",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
-from predlog.recorder.outlet import Lane, Outlet
+from predlog.recorder.outlet import Outlet, QueuedOutlet
 
 
 class Counts(TypedDict):
@@ -39,7 +39,7 @@ class Accounts:
         self.failed = 0
         self.passed = 0
         self.file: Outlet | None = None
-        self.lanes: list[Lane] = []
+        self.queued: list[QueuedOutlet] = []
 
     @property
     def counted(self) -> int:
@@ -49,11 +49,11 @@ class Accounts:
     def stats(self) -> Stats:
         """Give all counts of this moment."""
         sinks = {} if self.file is None else {self.file.name: self._of(self.file)}
-        for lane in self.lanes:
-            name, number = lane.outlet.name, 2
+        for one in self.queued:
+            name, number = one.outlet.name, 2
             while name in sinks:
-                name, number = f"{lane.outlet.name} {number}", number + 1
-            sinks[name] = self._of(lane.outlet, lane.dropped)
+                name, number = f"{one.outlet.name} {number}", number + 1
+            sinks[name] = self._of(one.outlet, one.dropped)
         whole = self._of(self.file)
         return {**whole, "refused": self.refused, "sinks": sinks}
 
@@ -74,8 +74,8 @@ class Accounts:
         }
 
 
-def missing(stats: Stats) -> str:
+def describe_missing(stats: Stats) -> str:
     """Return which sinks lack how many comparisons, in words; empty if none does."""
     sinks: Mapping[str, Counts] = stats["sinks"] or {"any sink": stats}
-    counts = {name: one["submitted"] - one["written"] - one["filtered"] for name, one in sinks.items()}
+    counts = {name: kept["submitted"] - kept["written"] - kept["filtered"] for name, kept in sinks.items()}
     return ", ".join(f"{count} did not reach {name}" for name, count in counts.items() if count)

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Capture
-from predlog.errors import NoThreadError, PairError, briefly
-from predlog.recorder.gaps import Losses
+from predlog.errors import NoThreadError, PairError, briefly, located, raised_at
+from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
 from predlog.recorder.stats import Accounts
-from predlog.recorder.worker import HandOff
+from predlog.recorder.worker import Worker
 from predlog.records import codec
 from predlog.records.schema import Comparison, Event
 
@@ -64,11 +64,11 @@ class Submitter:
     """Pass captured pairs to the worker without waiting for it, and count those that find no room."""
 
     def __init__(
-        self, worker: "HandOff[Submission | Refusal]", accounts: Accounts, losses: Losses, notices: Notices
+        self, worker: "Worker[Submission | Refusal]", accounts: Accounts, missing: MissingCounts, notices: Notices
     ) -> None:
         self._worker = worker
         self._accounts = accounts
-        self._losses = losses
+        self._missing = missing
         self._notices = notices
         self._names: dict[str, None] = {}
 
@@ -113,45 +113,47 @@ class Submitter:
     def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
         """Queue that a pair could not be captured, for the finding that tells why."""
         self._accounts.refused += 1
+        self._notices.trace(f"refused at {raised_at(error)}", error)
         self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
 
     def _plain(self, context: Mapping[str, object], step: int, stream: str) -> dict[str, Any]:
         values, problems = plain_context(context)
-        for problem in problems:
-            self._notices.say(
+        for problem, error in problems:
+            self._notices.report(
                 "context",
                 f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and stands as "
                 "null; pass a number or a string",
+                error,
             )
         for name in context.keys() - self._names.keys():
             self._names[name] = None
             forget_oldest(self._names)
             if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
-                self._notices.say(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
+                self._notices.report(f"name {close[0]}", f"{name}= is kept as context; was {close[0]}= meant?")
         return values
 
     def _drop(self, count: int, step: int, reason: str, message: str) -> None:
-        self._losses.add(count, reason, step, step)
+        self._missing.add(count, reason, step, step)
         self._accounts.dropped += count
-        self._notices.say(reason, message)
+        self._notices.report(reason, message)
 
 
-def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the context as plain values, null for what is none, and the names and reasons of those.
+def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, Exception]]]:
+    """Return the context as plain values, null for what is none, and the names, reasons and errors of those.
 
     A tensor is none: reading it would stop the device.
     """
     values: dict[str, Any] = {}
-    problems: list[str] = []
+    problems: list[tuple[str, Exception]] = []
     for name, value in context.items():
         try:
             values[name] = _plain(value, _DEEPEST)
         except _NotPlainError as error:
             values[name] = None
-            problems.append(f"{name}={error}")
+            problems.append((f"{name}={error}", error))
         except Exception as error:  # noqa: BLE001 - a foreign mapping's own code
             values[name] = None
-            problems.append(f"{name}=<{type(value).__name__}, which raised {type(error).__name__}>")
+            problems.append((f"{name}=<{type(value).__name__}, which raised {located(error)}>", error))
     return values, problems
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from predlog._runtime.fork import CalmLock
+from predlog._runtime.fork import ForkSafeLock
 from predlog.errors import NoThreadError
 
 Item = TypeVar("Item")
@@ -22,7 +22,7 @@ class _Stop:
     """Ends the worker."""
 
 
-class HandOff(Generic[Item]):
+class Worker(Generic[Item]):
     """A bounded queue and the one daemon thread that empties it, calling `work` with each item.
 
     At most `bound` items wait or are being worked on; `submit` refuses the next. The same thread calls
@@ -59,7 +59,7 @@ class HandOff(Generic[Item]):
         self._thread: threading.Thread | None = None
         self._closed = False
         # Held by the worker while it works, and by nobody else but a fork.
-        self._at_work = CalmLock()
+        self._at_work = ForkSafeLock()
         # One token for each call of `submit` that is under way, so that the worker does not end before it.
         self._entering: queue.SimpleQueue[None] = queue.SimpleQueue()
 

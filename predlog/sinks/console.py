@@ -13,7 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from predlog._runtime import writable
-from predlog._runtime.fork import CalmLock
+from predlog._runtime.fork import ForkSafeLock
 from predlog.records import codec
 from predlog.records.schema import Event
 from predlog.records.text import encodable, visible
@@ -25,7 +25,7 @@ _MOST_STREAMS = 1024
 # Seconds within which even a slow terminal takes a table.
 _PATIENCE = 1.0
 # Two recorders may print on the same rich console.
-_printing = CalmLock(inner=True)
+_printing = ForkSafeLock(inner=True)
 _STUCK = "is it stopped, or a pipe that nobody reads?"
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from predlog._runtime.fork import CalmLock
+from predlog._runtime.fork import ForkSafeLock
 from predlog.errors import NotDurableError, RecordError
 from predlog.records import codec
 from predlog.records.schema import Event
@@ -46,13 +46,13 @@ class JSONL:
         self._header = b""
         self._synced_at = time.monotonic()
         self._unsynced = False
-        self._calm = CalmLock(inner=True)
+        self._lock = ForkSafeLock(inner=True)
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Write the event, if it is one of predlog's."""
         if codec.is_ours(event):
             line = codec.to_line(event)
-            with self._calm.lock:
+            with self._lock.lock:
                 self._append(line)
                 if event["event"] == "predlog.run" and event["stats"] is None:
                     self._header = line
@@ -81,12 +81,12 @@ class JSONL:
 
     def flush(self) -> None:
         """Make what is written safe against a power cut (`fdatasync`); raises NotDurableError if that fails."""
-        with self._calm.lock:
+        with self._lock.lock:
             self._flush()
 
     def close(self) -> None:
         """Flush and close the file; the next event opens it again."""
-        with self._calm.lock:
+        with self._lock.lock:
             try:
                 self._flush()
             finally:

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 from predlog import Comparison, Recorder, read
 from predlog._runtime import fork as forking
-from predlog._runtime.fork import CalmLock
+from predlog._runtime.fork import ForkSafeLock
 from predlog.sinks import JSONL
 from tests import events
 
@@ -30,11 +30,11 @@ def in_a_fork(work: Any) -> int:
 
 def test_a_fork_waits_for_what_is_under_way() -> None:
     """Whatever a thread has locked while it works is free in the child, because the fork comes when it is done."""
-    calm, foreign = CalmLock(), threading.Lock()
+    safe, foreign = ForkSafeLock(), threading.Lock()
     inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
-        with calm.lock, foreign:
+        with safe.lock, foreign:
             inside.set()
             leave.wait(10)
 
@@ -45,22 +45,22 @@ def test_a_fork_waits_for_what_is_under_way() -> None:
     timer.start()
     assert in_a_fork(lambda: foreign.acquire(blocking=False)) == 0
     thread.join()
-    with calm.lock:
+    with safe.lock:
         pass
 
 
 def test_a_fork_does_not_wait_for_ever(tmp_path: Path) -> None:
     """A sink that hangs delays a fork by a moment; the child may use what the hanging thread had locked of ours."""
-    calm = CalmLock()
+    safe = ForkSafeLock()
     inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
-        with calm.lock:
+        with safe.lock:
             inside.set()
             leave.wait(30)
 
     def child() -> bool:
-        with calm.lock:
+        with safe.lock:
             return True
 
     thread = threading.Thread(target=work)
@@ -75,11 +75,11 @@ def test_a_fork_does_not_wait_for_ever(tmp_path: Path) -> None:
 
 def test_forks_of_several_threads_at_once() -> None:
     """Each fork gives back what it has taken, and nothing else."""
-    calm = CalmLock()
+    safe = ForkSafeLock()
     results: list[int] = []
 
     def fork() -> None:
-        results.extend(in_a_fork(lambda: calm.hold(0)) for _ in range(10))
+        results.extend(in_a_fork(lambda: safe.hold(0)) for _ in range(10))
 
     threads = [threading.Thread(target=fork) for _ in range(4)]
     for thread in threads:
@@ -87,7 +87,7 @@ def test_forks_of_several_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert results == [0] * 40
-    assert calm.hold(0)
+    assert safe.hold(0)
 
 
 def test_a_processor_may_fork(tmp_path: Path) -> None:
@@ -129,21 +129,21 @@ def test_a_sink_in_a_chain_works_in_a_child(tmp_path: Path, monkeypatch: pytest.
 
 def test_an_interrupted_fork_gives_everything_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal's handler that raises while a fork waits leaves no lock behind: predlog's threads go on."""
-    first, second = CalmLock(), CalmLock(inner=True)
-    hold = CalmLock.hold
+    first, second = ForkSafeLock(), ForkSafeLock(inner=True)
+    hold = ForkSafeLock.hold
 
-    def interrupted(calm: CalmLock, timeout: float) -> bool:
-        is_held = hold(calm, timeout)
-        if calm is second:
+    def interrupted(safe: ForkSafeLock, timeout: float) -> bool:
+        is_held = hold(safe, timeout)
+        if safe is second:
             raise TimeoutError("an alarm of the user's")
         return is_held
 
-    monkeypatch.setattr(CalmLock, "hold", interrupted)
+    monkeypatch.setattr(ForkSafeLock, "hold", interrupted)
     with suppress(TimeoutError):
         forking._before()
     forking._in_parent()
     free: list[bool] = []
-    thread = threading.Thread(target=lambda: free.extend(hold(calm, 0) for calm in (first, second)))
+    thread = threading.Thread(target=lambda: free.extend(hold(safe, 0) for safe in (first, second)))
     thread.start()
     thread.join()
     assert free == [True, True]
@@ -151,7 +151,7 @@ def test_an_interrupted_fork_gives_everything_back(monkeypatch: pytest.MonkeyPat
 
 def test_a_fork_takes_inner_locks_last() -> None:
     """A thread that has one lock and waits for an inner one gets it, and is done before the fork."""
-    inner, outer = CalmLock(inner=True), CalmLock()
+    inner, outer = ForkSafeLock(inner=True), ForkSafeLock()
     inside, go_on = threading.Event(), threading.Event()
 
     def work() -> None:

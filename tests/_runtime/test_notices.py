@@ -16,8 +16,8 @@ class TestNotices:
         notices = Notices(clock=lambda: now[0])
         for second in range(0, 121, 10):
             now[0] = float(second)
-            notices.say("a", f"a at {second}")
-        notices.say("b", "b")
+            notices.report("a", f"a at {second}")
+        notices.report("b", "b")
         assert capfd.readouterr().err.splitlines() == [
             "predlog: a at 0",
             "predlog: a at 60 (5 more like this since the last line)",
@@ -25,23 +25,35 @@ class TestNotices:
             "predlog: b",
         ]
         for _ in range(3):
-            notices.say("a", "a")
-        notices.say("b", "b")
-        notices.say_how_many_were_held_back()
-        notices.say_how_many_were_held_back()
+            notices.report("a", "a")
+        notices.report("b", "b")
+        notices.report_held_back()
+        notices.report_held_back()
         assert capfd.readouterr().err == "predlog: 4 more lines were held back\n"
 
     def test_kept_for_those_who_raise(self, capfd: pytest.CaptureFixture[str]) -> None:
         """With `keep` nothing is written, and the first message can be taken, once."""
         notices = Notices(keep=True)
-        notices.say("a", "first")
-        notices.say("b", "second")
+        notices.report("a", "first")
+        notices.report("b", "second")
         assert (notices.take(), notices.take()) == ("first", None)
         assert capfd.readouterr().err == ""
 
+    @pytest.mark.parametrize("asked", ["", "1"])
+    def test_a_traceback_of_what_is_reported_elsewhere(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], asked: str
+    ) -> None:
+        """Only the traceback is written, only if it is asked for, and once for each kind; never of one that is kept."""
+        monkeypatch.setenv("PREDLOG_TRACEBACK", asked)
+        notices = Notices()
+        for kind in ("a", "a", "b"):
+            notices.trace(kind, ValueError("bad"))
+        Notices(keep=True).trace("a", ValueError("bad"))
+        assert capfd.readouterr().err == ("predlog: ValueError: bad\n" * 2 if asked else "")
+
     def test_one_plain_line_whatever_the_message(self, capfd: pytest.CaptureFixture[str]) -> None:
         """A message with newlines and odd characters is still one line of ASCII."""
-        Notices().say("a", "two\nlines \ud800 \x1b[31m 表")
+        Notices().report("a", "two\nlines \ud800 \x1b[31m 表")
         assert capfd.readouterr().err == "predlog: two lines \\ud800 \\x1b[31m \\u8868\n"
 
     @pytest.mark.parametrize("stream", [None, "closed"])
@@ -53,4 +65,4 @@ class TestNotices:
             stream = (tmp_path / "stderr").open("w")
             stream.close()
         monkeypatch.setattr(sys, "stderr", stream)
-        Notices().say("a", "lost")
+        Notices().report("a", "lost")

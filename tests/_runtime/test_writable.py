@@ -52,9 +52,9 @@ def fill(stream: Any) -> int:
 def test_a_pipe_that_nobody_reads(pipe: tuple[int, Any]) -> None:
     """An empty pipe takes something, a full one does not, and one that is read again does again."""
     reader, stream = pipe
-    assert writable.takes(stream)
+    assert writable.is_writable(stream)
     written = fill(stream)
-    assert not writable.takes(stream)
+    assert not writable.is_writable(stream)
     assert not writable.wait(stream, 0.05)
     timer = threading.Timer(0.05, os.read, (reader, written))
     timer.start()
@@ -66,36 +66,36 @@ def test_a_pipe_that_takes_some_and_not_enough(pipe: tuple[int, Any]) -> None:
     _, stream = pipe
     fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, 65536)
     os.write(stream.fileno(), b"-" * 40_000)
-    assert not writable.takes(stream)
+    assert not writable.is_writable(stream)
 
 
 def test_a_pipe_that_is_small(pipe: tuple[int, Any]) -> None:
     """A pipe that never has as much room as others is written to while it is empty."""
     _, stream = pipe
     fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, 4096)
-    assert writable.takes(stream)
+    assert writable.is_writable(stream)
     os.write(stream.fileno(), b"-")
-    assert not writable.takes(stream)
+    assert not writable.is_writable(stream)
 
 
 def test_a_terminal_that_is_stopped() -> None:
     """Ctrl-S stops a terminal, Ctrl-Q lets it go on."""
     controller, terminal = pty.openpty()
     with os.fdopen(terminal, "w") as stream, os.fdopen(controller, "r+b", buffering=0):
-        assert writable.takes(stream)
+        assert writable.is_writable(stream)
         termios.tcflow(terminal, termios.TCOOFF)
-        assert not writable.takes(stream)
+        assert not writable.is_writable(stream)
         termios.tcflow(terminal, termios.TCOON)
-        assert writable.takes(stream)
+        assert writable.is_writable(stream)
 
 
 def test_a_socket_that_nobody_reads() -> None:
     """A full socket takes nothing."""
     here, there = socket.socketpair()
     with here, there, here.makefile("w") as stream:
-        assert writable.takes(stream)
+        assert writable.is_writable(stream)
         fill(here)
-        assert not writable.takes(stream)
+        assert not writable.is_writable(stream)
 
 
 @pytest.mark.parametrize("kind", ["text", "file", "closed", "none"])
@@ -106,7 +106,7 @@ def test_what_cannot_be_stuck_is_written_to(tmp_path: Path, kind: str) -> None:
         stream = (tmp_path / "log").open("w")
         if kind == "closed":
             stream.close()
-    assert writable.takes(stream)
+    assert writable.is_writable(stream)
     if kind == "file":
         stream.close()
 
@@ -119,10 +119,10 @@ def test_a_full_stderr_loses_the_line_and_keeps_the_count(
     monkeypatch.setattr(sys, "stderr", stream)
     written = fill(stream)
     notices = Notices()
-    notices.say("disk", "the disk is full")
-    notices.say("disk", "the disk is full still")
+    notices.report("disk", "the disk is full")
+    notices.report("disk", "the disk is full still")
     os.read(reader, written)
-    notices.say("disk", "the disk is as full as ever")
+    notices.report("disk", "the disk is as full as ever")
     said = os.read(reader, 1000).decode()
     assert said == "predlog: the disk is as full as ever (2 more like this since the last line)\n"
 
@@ -147,14 +147,14 @@ def test_a_pipe_whose_pages_are_half_empty(pipe: tuple[int, Any]) -> None:
     fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, 65536)
     for _ in range(15):
         os.write(stream.fileno(), b"-" * 2049)
-    assert not writable.takes(stream)
+    assert not writable.is_writable(stream)
 
 
 def test_a_line_on_stderr_is_short(pipe: tuple[int, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that quotes a book is cut: a pipe that takes something takes the line."""
     reader, stream = pipe
     monkeypatch.setattr(sys, "stderr", stream)
-    Notices().say("book", "x" * 100_000)
+    Notices().report("book", "x" * 100_000)
     said = os.read(reader, 200_000).decode()
     assert said == f"predlog: {'x' * 2000}...\n"
 

@@ -63,7 +63,7 @@ def _times(case: str, done: dict[str, Any]) -> Iterator[Figure]:
     quantiles, counts = done["quantiles"], done["counts"]
     p99 = quantiles["submit"][1] if counts["submit"] else math.nan
     own = "thread's clock: p50 {:.1f}, p99 {:.1f}".format(*quantiles["submit, own time"])
-    yield at_most(f"{case}: HandOff.submit, p99", p99, 100, "µs", f"p50 {quantiles['submit'][0]:.1f}; {own}")
+    yield at_most(f"{case}: Worker.submit, p99", p99, 100, "µs", f"p50 {quantiles['submit'][0]:.1f}; {own}")
     for name in ("accepted", "refused"):
         if counts[name]:
             yield told(f"{case}: of these, {name}, p99", quantiles[name][1], "µs", f"{counts[name]} of them")

@@ -99,7 +99,7 @@ def test_a_model_is_saved_and_copied_while_hooks_are_on_it(tmp_path: Path) -> No
     trainer = trained(tmp_path, [callback, copies])
     check(tmp_path, trainer.seen, {"train": [0, 3, 6]})
     seen: list[Any] = []
-    callback._hooks._see = lambda forward: bool(seen.append(forward))  # type: ignore[func-returns-value]
+    callback._hooks._receive = lambda forward: bool(seen.append(forward))  # type: ignore[func-returns-value]
     copies.file.seek(0)
     one = {name: torch.tensor([ids]) for name, ids in tiny.samples()[0].items()}
     losses = [model(**one).loss for model in (copies.copy, torch.load(copies.file, weights_only=False))]
@@ -177,7 +177,7 @@ def test_replicas_in_threads_are_told_apart() -> None:
 
     model = Echo()
     on = Hooks(lambda forward: bool(seen.append(forward)))  # type: ignore[func-returns-value]
-    on.put(model, None, "ids")
+    on.attach(model, None, "ids")
     replicas = [model._replicate_for_data_parallel() for _ in range(2)]  # type: ignore[no-untyped-call]
     threads = [
         threading.Thread(target=replica, args=(torch.full((1,), at),), kwargs={"labels": torch.full((1,), 10 * at)})
@@ -189,7 +189,7 @@ def test_replicas_in_threads_are_told_apart() -> None:
         thread.join()
     assert sorted(int(one.output) for one in seen) == [11, 22]
     assert all(one.arguments["ids"] + one.arguments["labels"] == one.output for one in seen)
-    on.off()
+    on.remove()
     assert hooks(model) == 0
 
 

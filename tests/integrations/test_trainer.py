@@ -178,14 +178,14 @@ def test_no_hook_is_called_on_steps_that_are_not_due(tmp_path: Path, monkeypatch
     """Of eight steps of two micro-batches, two are due: each calls its hooks once, the others call none."""
     calls: list[int] = []
     callback = PredictionCallback(every=4, console=False)
-    see = callback._hooks._see
+    receive = callback._hooks._receive
 
     def seen(forward: Any) -> bool:
         if forward.output is not None:
             calls.append(callback._state.global_step)
-        return see(forward)
+        return receive(forward)
 
-    monkeypatch.setattr(callback._hooks, "_see", seen)
+    monkeypatch.setattr(callback._hooks, "_receive", seen)
     trained(tmp_path, [callback], max_steps=8, gradient_accumulation_steps=2)
     assert calls == [0, 4]
 

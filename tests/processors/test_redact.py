@@ -93,9 +93,19 @@ def test_everything_that_an_event_says_is_looked_at(tmp_path: Path) -> None:
     assert next(line for line in lines if "tokens" in line)["tokens"][0]["label"] == labels[0, 0]
 
 
-@pytest.mark.parametrize("what", [lambda _text: 1 // 0, lambda _text: None], ids=["raises", "gives no text"])
-def test_what_cannot_be_redacted_is_not_written(tmp_path: Path, capfd: pytest.CaptureFixture[str], what: Any) -> None:
+def quoting(text: str) -> str:
+    raise ValueError(text)
+
+
+@pytest.mark.parametrize("traceback", ["0", "1"])
+@pytest.mark.parametrize(
+    "what", [lambda _text: 1 // 0, lambda _text: None, quoting], ids=["raises", "gives no text", "quotes the text"]
+)
+def test_what_cannot_be_redacted_is_not_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: Any, traceback: str
+) -> None:
     """If the callable fails, the record is dropped, counted and reported as missing; nothing is written as it was."""
+    monkeypatch.setenv("PREDLOG_TRACEBACK", traceback)
     fails = [False]
 
     def sometimes(text: str) -> Any:
@@ -118,7 +128,9 @@ def test_what_cannot_be_redacted_is_not_written(tmp_path: Path, capfd: pytest.Ca
     assert sum(one.count for one in read(tmp_path) if isinstance(one, Gap)) == 2
     error = capfd.readouterr().err
     assert "processor Redact raised " in error
-    assert "secret" not in error
+    # A traceback shows this file's lines, which have the word, and must not have a text.
+    assert not re.search(r"secret\d", error)
+    assert ("Traceback" in error) == (traceback == "1")
 
 
 @given(st.lists(st.text("ab@. ", max_size=4), max_size=8))

@@ -24,4 +24,4 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
     values, problems = plain_context(context)
     assert values.keys() == context.keys()
     assert codec.from_line(codec.to_line(events.comparison(context=values))).context == values
-    assert all(any(problem.startswith(f"{name}=") for name in context) for problem in problems)
+    assert all(any(problem.startswith(f"{name}=") for name in context) for problem, _ in problems)

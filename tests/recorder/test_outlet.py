@@ -11,8 +11,8 @@ from structlog.typing import EventDict
 
 from predlog import Comparison, Finding, Recorder, read
 from predlog._runtime.notices import Notices
-from predlog.recorder.backoff import Rest
-from predlog.recorder.gaps import Loss
+from predlog.recorder.backoff import Backoff
+from predlog.recorder.gaps import Missing
 from predlog.recorder.outlet import Outlet
 from predlog.records import schema
 from tests import events
@@ -37,20 +37,20 @@ class Moody:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr("predlog.recorder.outlet.Rest", lambda: Rest(lambda: now[0]))
+    monkeypatch.setattr("predlog.recorder.outlet.Backoff", lambda: Backoff(lambda: now[0]))
     return now
 
 
 def send(outlet: Outlet, *steps: int) -> list[bool]:
-    return [outlet.take(schema.Checked(events.comparison(step=step))) for step in steps]
+    return [outlet.write(schema.Checked(events.comparison(step=step))) for step in steps]
 
 
 def test_a_rest_doubles_up_to_a_minute() -> None:
     """Four failures are no reason to rest, the fifth is one for a second, each further one for twice as long."""
-    rest = Rest(lambda: 0.0)
-    assert [rest.failed() for _ in range(12)] == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
-    rest.worked()
-    assert [rest.failed() for _ in range(5)] == [0, 0, 0, 0, 1]
+    backoff = Backoff(lambda: 0.0)
+    assert [backoff.record_failure() for _ in range(12)] == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
+    backoff.record_success()
+    assert [backoff.record_failure() for _ in range(5)] == [0, 0, 0, 0, 1]
 
 
 def test_a_sink_that_fails_rests_and_comes_back(clock: list[float], capfd: pytest.CaptureFixture[str]) -> None:
@@ -88,10 +88,10 @@ def test_what_is_owed_comes_in_order(clock: list[float]) -> None:
     sink = Moody()
     sink.fails = True
     outlet = Outlet(sink, Notices(keep=True))
-    outlet.take(schema.Checked(events.run()))
-    outlet.take(schema.Checked(events.finding()))
+    outlet.write(schema.Checked(events.run()))
+    outlet.write(schema.Checked(events.finding()))
     send(outlet, 1)
-    outlet.lack(Loss(3, "queue full", 2, 4))
+    outlet.add_missing(Missing(3, "queue full", 2, 4))
     sink.fails = False
     send(outlet, 5)
     assert [one["event"].removeprefix("predlog.") for one in sink.taken] == [
@@ -107,8 +107,8 @@ def test_a_gap_that_fails_is_told_later(clock: list[float]) -> None:
     """However often a gap can't be written, what it counts is counted once."""
     sink = Moody()
     outlet = Outlet(sink, Notices(keep=True))
-    outlet.lack(Loss(3, "queue full", 2, 4))
-    outlet.lack(Loss(4, "no slot free", 5, 6))
+    outlet.add_missing(Missing(3, "queue full", 2, 4))
+    outlet.add_missing(Missing(4, "no slot free", 5, 6))
     sink.fails = True
     send(outlet, 7, 8)
     sink.fails = False
@@ -137,7 +137,7 @@ def test_a_finding_replaces_the_one_before_it(clock: list[float]) -> None:
     sink.fails = True
     outlet = Outlet(sink, Notices(keep=True))
     for level in ("error", "info"):
-        outlet.take(schema.Checked(events.finding(level=level)))
+        outlet.write(schema.Checked(events.finding(level=level)))
     sink.fails = False
     outlet.finish()
     assert [one["level"] for one in sink.taken] == ["info"]
@@ -252,8 +252,8 @@ def test_of_a_finding_the_newer_is_told_whatever_comes_first(clock: list[float])
     sink = Moody()
     outlet = Outlet(sink, Notices(keep=True))
     older, newer = (f"2026-01-02T03:04:0{second}.000000Z" for second in (5, 6))
-    outlet.lose(schema.Checked(events.finding(level="info", timestamp=newer)), "queue full")
-    outlet.take(schema.Checked(events.finding(level="error", timestamp=older)))
+    outlet.miss(schema.Checked(events.finding(level="info", timestamp=newer)), "queue full")
+    outlet.write(schema.Checked(events.finding(level="error", timestamp=older)))
     assert [one["level"] for one in sink.taken] == ["error", "info"]
 
 
@@ -262,9 +262,9 @@ def test_groups_of_codebooks_are_findings_of_their_own(clock: list[float]) -> No
     sink = Moody()
     sink.fails = True
     outlet = Outlet(sink, Notices(keep=True))
-    outlet.take(schema.Checked(events.finding(evidence={"codebooks": [0, 1]})))
+    outlet.write(schema.Checked(events.finding(evidence={"codebooks": [0, 1]})))
     sink.fails = False
-    outlet.take(schema.Checked(events.finding(evidence={"codebooks": [5, 6]})))
+    outlet.write(schema.Checked(events.finding(evidence={"codebooks": [5, 6]})))
     assert [one["evidence"]["codebooks"] for one in sink.taken] == [[5, 6], [0, 1]]
 
 
@@ -350,9 +350,9 @@ def test_the_last_line_is_the_last(clock: list[float]) -> None:
     outlet = Outlet(sink, Notices(keep=True))
     sink.fails = True
     send(outlet, *range(9))
-    outlet.take(schema.Checked(events.finding()))
+    outlet.write(schema.Checked(events.finding()))
     sink.fails = False
-    outlet.take(schema.Checked(events.run(stats={})))
+    outlet.write(schema.Checked(events.run(stats={})))
     assert [one["event"].removeprefix("predlog.") for one in sink.taken] == ["gap", "finding", "run"]
 
 
@@ -361,10 +361,10 @@ def test_a_finding_that_is_gone_does_not_come_back(clock: list[float]) -> None:
     sink = Moody()
     outlet = Outlet(sink, Notices(keep=True))
     sink.fails = True
-    outlet.take(schema.Checked(events.finding(level="error")))
-    outlet.take(schema.Checked(events.finding(level="error", code="collapsed")))
+    outlet.write(schema.Checked(events.finding(level="error")))
+    outlet.write(schema.Checked(events.finding(level="error", code="collapsed")))
     sink.fails = False
-    outlet.take(schema.Checked(events.finding(level="info")))
+    outlet.write(schema.Checked(events.finding(level="info")))
     outlet.finish()
     assert [(one["code"], one["level"]) for one in sink.taken] == [
         ("labels-are-inputs", "info"),
@@ -378,8 +378,8 @@ def test_an_endless_outage_keeps_no_more_than_so_many_findings(clock: list[float
     sink.fails = True
     outlet = Outlet(sink, Notices(keep=True))
     for stream in range(300):
-        outlet.take(schema.Checked(events.finding(stream=str(stream))))
-    outlet.take(schema.Checked(events.finding(stream="0", level="info")))
+        outlet.write(schema.Checked(events.finding(stream=str(stream))))
+    outlet.write(schema.Checked(events.finding(stream="0", level="info")))
     sink.fails = False
     outlet.finish()
     assert [one["stream"] for one in sink.taken] == [str(stream) for stream in range(256)]
@@ -399,9 +399,9 @@ def test_what_is_owed_and_fails_is_owed_still(clock: list[float], kind: str) -> 
 
     taken: list[Any] = []
     outlet = Outlet(picky, Notices(keep=True))
-    outlet.lack(Loss(3, "queue full", 2, 4))
-    outlet.lack(Loss(4, "no slot free", 5, 6))
-    outlet.lose(schema.Checked(events.finding()), "queue full")
+    outlet.add_missing(Missing(3, "queue full", 2, 4))
+    outlet.add_missing(Missing(4, "no slot free", 5, 6))
+    outlet.miss(schema.Checked(events.finding()), "queue full")
     assert send(outlet, 7) == [True]
     fails[0] = False
     assert send(outlet, 8) == [True]

@@ -25,7 +25,7 @@ from predlog._runtime import exit as at_exit
 from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.errors import SettingError
-from predlog.recorder.worker import HandOff
+from predlog.recorder.worker import Worker
 from tests import ROOT, events
 
 
@@ -688,13 +688,13 @@ def test_who_does_not_want_to_wait_for_the_end_need_not(
     recorder = Recorder(tmp_path, every=1, samples=1, console=False, processors=[hanging])
     recorder.compare(*events.pair(), 0)
 
-    def interrupted(_handoff: Any, _timeout: float) -> bool:
+    def interrupted(_worker: Any, _timeout: float) -> bool:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(at_exit, "_open", weakref.WeakSet([recorder]))
     monkeypatch.setattr(at_exit, "_deadlines", {})
     with monkeypatch.context() as patched:
-        patched.setattr(HandOff, "close", interrupted)
+        patched.setattr(Worker, "close", interrupted)
         at_exit._close_all()
     assert "closing was interrupted: of 1 comparisons 1 did not reach" in capfd.readouterr().err
     release.set()

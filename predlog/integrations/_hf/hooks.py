@@ -30,72 +30,72 @@ class Forward:
 
 
 class Hooks:
-    """Hooks on a model, from `put` until `off` or until `see` has seen a forward that it is content with.
+    """Hooks on a model, from `attach` until `remove` or until `receive` has seen a forward that it is content with.
 
-    `see` is told of each forward of `model` when it is done, and, where `backbone` is given, also when that is: then
-    its hidden states are there and the weights of the head lie as the model needs them. A forward that raises is not
-    told of, and takes the hooks off as well; one that Ctrl-C ended, when the next begins.
+    `receive` is called with each forward of `model` when it is done, and, if `backbone` is given, also when that is
+    done: then its hidden states are there, and the weights of the head are gathered as the model needs them. A forward
+    that raises is not passed, and removes the hooks as well; one that Ctrl-C ended does so when the next begins.
     """
 
-    def __init__(self, see: Callable[[Forward], bool]) -> None:
-        self._see = see
+    def __init__(self, receive: Callable[[Forward], bool]) -> None:
+        self._receive = receive
         self._handles: list[RemovableHandle] = []
         # What each thread's forward was called with, and its hidden states: replicas have threads of their own.
         self._arguments: dict[int, Mapping[str, Any]] = {}
         self._hidden: dict[int, tuple[Tensor | None, torch.dtype | None]] = {}
 
     @property
-    def are_on(self) -> bool:
+    def are_attached(self) -> bool:
         """Whether they wait for a forward."""
         return bool(self._handles)
 
-    def put(self, model: nn.Module, backbone: nn.Module | None, first: str) -> None:
+    def attach(self, model: nn.Module, backbone: nn.Module | None, first: str) -> None:
         """Put the hooks on; `first` names the argument that a model may be given without its name."""
 
         # While one replica takes a hook off, another may call it without the named arguments.
         def before(_module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any] | None = None) -> None:
             if get_ident() in self._arguments:
-                self.off()  # the forward before has no end
+                self.remove()  # the forward before has no end
             else:
                 self._arguments[get_ident()] = {**dict(zip([first], arguments[:1], strict=False)), **(named or {})}
 
-        def behind_backbone(_module: nn.Module, _arguments: object, output: Any) -> None:
+        def after_backbone(_module: nn.Module, _arguments: object, output: Any) -> None:
             hidden = _hidden(output)
             autocast = _autocast(hidden)
             self._hidden[get_ident()] = hidden, autocast
-            if self._see(Forward(self._arguments.get(get_ident(), {}), None, hidden, autocast)):
-                self.off()
+            if self._receive(Forward(self._arguments.get(get_ident(), {}), None, hidden, autocast)):
+                self.remove()
 
-        def behind(_module: nn.Module, _arguments: object, *named_and_output: Any) -> None:
+        def after(_module: nn.Module, _arguments: object, *named_and_output: Any) -> None:
             arguments = self._arguments.pop(get_ident(), None)
             hidden, autocast = self._hidden.pop(get_ident(), (None, None))
             output = named_and_output[-1]
             if output is None:
-                self._off_in_passing()
-            elif arguments is None or self._see(Forward(arguments, output, hidden, autocast)):
-                self.off()
+                self._remove_during_call()
+            elif arguments is None or self._receive(Forward(arguments, output, hidden, autocast)):
+                self.remove()
 
-        self.off()
+        self.remove()
         self._handles.append(model.register_forward_pre_hook(_Hook(before), with_kwargs=True))
         if backbone is not None:
-            self._handles.append(backbone.register_forward_hook(_Hook(behind_backbone)))
+            self._handles.append(backbone.register_forward_hook(_Hook(after_backbone)))
         # Also behind one that raises, when there is no output.
-        self._handles.append(model.register_forward_hook(_Hook(behind), with_kwargs=True, always_call=True))
+        self._handles.append(model.register_forward_hook(_Hook(after), with_kwargs=True, always_call=True))
 
-    def off(self) -> None:
+    def remove(self) -> None:
         """Take them off; nothing of a forward is kept."""
-        self._off_but(0)
+        self._remove_all_but(0)
 
-    def _off_in_passing(self) -> None:
+    def _remove_during_call(self) -> None:
         """Take them off while torch goes through the hooks: one that others stand behind goes with the next forward.
 
         If it went now, torch would raise an error of its own in place of the one that is on its way.
         """
         last = next(reversed(self._handles), None)
         is_last = last is None or next(reversed(last.hooks_dict_ref() or {}), None) == last.id
-        self._off_but(0 if is_last else 1)
+        self._remove_all_but(0 if is_last else 1)
 
-    def _off_but(self, left: int) -> None:
+    def _remove_all_but(self, left: int) -> None:
         end = len(self._handles) - left
         gone, self._handles = self._handles[:end], self._handles[end:]
         for handle in gone:
@@ -148,12 +148,12 @@ def logits(output: Any, *, has_loss: bool) -> Any:
     return output.get("logits") if hasattr(output, "get") else getattr(output, "logits", None)
 
 
-def is_overwritten() -> bool:
+def is_loss_replaced() -> bool:
     """Say whether the loss has taken torch's place: Liger's writes its gradients where the logits stood."""
     return functional.cross_entropy.__module__ != functional.__name__
 
 
-def is_spread(weight: Tensor) -> bool:
+def is_sharded(weight: Tensor) -> bool:
     """Say whether each process has a part of a weight only, as FSDP2 keeps it."""
     return type(weight).__name__ == "DTensor"
 

@@ -3,18 +3,22 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import alone, obstacle
 from predlog.capture.projection import Projection
 from predlog.capture.tensors import as_tensor
-from predlog.errors import PairError
+from predlog.errors import PairError, located
 from predlog.integrations._watch import autograd_rows
+
+_notices = Notices()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class LossPair:
     """The arguments of `compare`, at shift 0, for what a loss was called with."""
 
     logits: object
@@ -66,14 +70,14 @@ if hasattr(functional, "linear_cross_entropy"):
 LOSSES = tuple(_READERS)
 
 
-def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> Heard | str:
+def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> LossPair | str:
     """Return the pair that a loss was called with, or the reason why there is none to show.
 
     `ids` are what the model read, [b, t], if that is known. They are used as inputs only if the rows are known to be of
     the same positions.
     """
     call: _Call = _READERS[loss](*args, **kwargs)
-    as_it_is = Heard(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
+    as_it_is = LossPair(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
     try:
         rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
     except PairError:
@@ -90,14 +94,14 @@ def heard(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor 
         if came_from is not None:
             inputs = _inputs(ids, came_from)
         if rows.ndim == 3:
-            return Heard(_of_head(call, rows.detach()), labels, "b v t, b t", inputs, call.ignore_index)
+            return LossPair(_of_head(call, rows.detach()), labels, "b v t, b t", inputs, call.ignore_index)
         rows, labels = rows.detach(), labels.detach()
         if rows.ndim == 1 and labels.ndim == 0:
             rows, labels = rows.unsqueeze(0), labels.unsqueeze(0)
         elif came_from is not None and labels.shape == rows.shape[:1] and not _is_transposed(ids, came_from):
             shape = (came_from.samples, came_from.length)
             rows, labels = rows.unflatten(0, shape), labels.unflatten(0, shape)
-        return Heard(_of_head(call, rows), labels, None, inputs, call.ignore_index)
+        return LossPair(_of_head(call, rows), labels, None, inputs, call.ignore_index)
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
@@ -113,7 +117,14 @@ def _of_head(call: _Call, rows: object) -> object:
 def _origin(rows: Tensor) -> autograd_rows.Origin | None:
     try:
         return autograd_rows.origin(rows)
-    except Exception:  # noqa: BLE001 - torch may change its graph at any time, and nothing depends on it
+    except Exception as error:  # noqa: BLE001 - torch may change its graph at any time
+        _notices.report_once(
+            "graph",
+            f"predlog.watch can't read the autograd graph of torch {torch.__version__}, so the rows of a loss are"
+            f" recorded as one sample, without inputs: {located(error)}; call predlog.compare(logits, labels, step)"
+            " for samples",
+            error,
+        )
         return None
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from predlog.errors import PairError, SettingError
 
 
-class Steps:
+class StepCounter:
     """The number of the step that each call of a module belongs to, and the names of its losses."""
 
     def __init__(
@@ -29,8 +29,8 @@ class Steps:
         is_loss = next(module.parameters(), None) is None
         self._names = ("text",) if streams is None and is_loss else None if streams is None else tuple(streams)
         # The calls of the module that are recorded in one step.
-        self.together = len(self._names) if is_loss and self._names else 1
-        self._of_one_step = self.together * accumulate
+        self.recorded_calls = len(self._names) if is_loss and self._names else 1
+        self._of_one_step = self.recorded_calls * accumulate
         self._step = step
         self._calls = itertools.count()
         self._last: tuple[int, int] | None = None

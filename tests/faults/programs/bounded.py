@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from predlog.recorder.recorder import Recorder
-from predlog.recorder.worker import HandOff
+from predlog.recorder.worker import Worker
 from predlog.records.schema import Event
 from tests import events
 from tests.faults.stopwatch import Stopwatch
@@ -48,8 +48,8 @@ class Timed:
     def __init__(self, most: int) -> None:
         names = ("compare", "compare, own time", "accepted", "refused", "submit", "submit, own time")
         self.watches = {name: Stopwatch(most) for name in names}
-        self._handed = HandOff.submit
-        HandOff.submit = self._submit(threading.get_ident())  # type: ignore[method-assign]
+        self._handed = Worker.submit
+        Worker.submit = self._submit(threading.get_ident())  # type: ignore[method-assign]
 
     def compare(self, recorder: Recorder, step: int) -> None:
         own, start = time.thread_time_ns(), time.perf_counter_ns()
@@ -61,9 +61,9 @@ class Timed:
     def _submit(self, owner: int) -> Any:
         handed, watches = self._handed, self.watches
 
-        def submit(handoff: HandOff[Any], item: Any) -> bool:
+        def submit(worker: Worker[Any], item: Any) -> bool:
             own, start = time.thread_time_ns(), time.perf_counter_ns()
-            accepted = handed(handoff, item)
+            accepted = handed(worker, item)
             end = time.perf_counter_ns()
             if threading.get_ident() == owner:  # a sink's thread has a room of its own, perhaps
                 watches["submit"].add(end - start)
