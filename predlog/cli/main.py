@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from predlog.cli import parser
+from predlog.cli import options
 from predlog.errors import PredlogError, described, traceback_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -35,7 +35,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if sys.stdout is None:
         raise PredlogError("standard output is closed: redirect it, to /dev/null if need be")
     try:
-        parsed = parser.parser().parse_args(arguments)
+        parsed = options.parser().parse_args(arguments)
         status: int = import_module(parsed.module).run(parsed)
     finally:
         _flush()  # also after --help, which ends in SystemExit

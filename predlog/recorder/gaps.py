@@ -1,6 +1,12 @@
-"""What was captured and is in no file, until a gap record says so."""
+"""What was captured and is in no file: which events a gap counts, until a gap record reports them."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from predlog.records import codec
+from predlog.records.schema import Checked, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +22,8 @@ class Missing:
 class MissingCounts:
     """Counts of what is missing, by reason, added to from any thread and taken by the worker.
 
-    Holds one entry a reason, however many are lost. Each entry only ever grows, and `take` reports what came
-    since it last looked, so no addition is missed and no lock can be held where a signal strikes.
+    There is one entry per reason, however many are lost. Each entry only ever grows, and `take` returns what came
+    since it last looked, so no addition is missed, and no lock is needed, which a signal handler might find taken.
     """
 
     def __init__(self) -> None:
@@ -32,8 +38,13 @@ class MissingCounts:
         self._tallies.setdefault(reason, _Tally()).add(count, first_step, last_step)
         self._is_taken = False
 
+    def add_event(self, event: Event, reason: str) -> None:
+        """Count an event that was lost, if it is one that gaps count: a comparison."""
+        if event["event"] == "predlog.comparison":
+            self.add(1, reason, event["step"], event["step"])
+
     def take(self) -> list[Missing]:
-        """Give what was lost since the last call, one entry a reason."""
+        """Return what was lost since the last call, one entry per reason."""
         missing = []
         self._is_taken = True
         for reason, tally in list(self._tallies.items()):
@@ -41,6 +52,12 @@ class MissingCounts:
             if count:
                 missing.append(Missing(count, reason, first_step, last_step))
         return missing
+
+
+def gap_event(like: Mapping[str, Any], missing: Missing) -> Checked:
+    """Return the event of a gap record, of the same run and attempt as the event `like`."""
+    counts = {name: getattr(missing, name) for name in ("count", "reason", "first_step", "last_step")}
+    return codec.gap(like, time.time(), **counts)
 
 
 class _Tally:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from predlog.cli import parser as options
+from predlog.cli import options
 from predlog.errors import MissingExtraError
 
 # The names of the arguments that are paths.

@@ -12,7 +12,7 @@ from typing import TypeVar
 from rich.console import Console as RichConsole
 
 from predlog.cli.io import say
-from predlog.cli.parser import ALL
+from predlog.cli.options import ALL
 from predlog.errors import NoRecordsError
 from predlog.reading import paths
 from predlog.reading.filters import Asked, Selection

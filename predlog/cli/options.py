@@ -103,7 +103,7 @@ def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[st
         epilog=_examples(*examples) if examples else None,
         formatter_class=_formatter,
     )
-    command.set_defaults(module=f"predlog.cli.commands.{name}")
+    command.set_defaults(module="predlog.cli.demo" if name == "demo" else f"predlog.cli.commands.{name}")
     return command
 
 
