@@ -56,14 +56,14 @@ def loaded(code: str) -> set[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_torch_is_never_imported(run: Path, command: str) -> None:
     """Every command that looks at files runs, warns of nothing, and loads neither torch nor structlog."""
-    modules = loaded(f"from predlog.cli import main\nassert main({arguments(command, run)!r}) == 0")
+    modules = loaded(f"from predlog.cli.main import main\nassert main({arguments(command, run)!r}) == 0")
     assert f"predlog.cli.commands.{command}" in modules
     assert not modules & {"torch", "structlog", "einops"}
 
 
 def test_that_test_can_fail() -> None:
     """Where torch is loaded, it is seen."""
-    assert "torch" in loaded("import predlog.demo")
+    assert "torch" in loaded("import predlog.cli.demo.training")
 
 
 def test_starting_loads_next_to_nothing() -> None:
@@ -386,8 +386,7 @@ def test_all_commands_have_a_module() -> None:
 def test_a_bar_for_large_files(run: Path, tmp_path: Path) -> None:
     """Whoever waits in a terminal sees how far a large file has been read, and not a trace of it afterwards."""
     code = (
-        "import sys; from predlog import cli; from predlog.commands import waiting; "
-        "waiting._LARGE = int(sys.argv[1]); sys.exit(cli.main(sys.argv[2:]))"
+        "import sys; from predlog.cli import io, main; io._LARGE = int(sys.argv[1]); sys.exit(main.main(sys.argv[2:]))"
     )
     for command in ("summary", "diff", "export", "report"):
         call = [sys.executable, "-c", code, "1", *arguments(command, run)]

@@ -300,7 +300,7 @@ def test_what_cannot_be_written(tmp_path: Path, output: str, says: str) -> None:
 
 def predlog(*arguments: str | Path, first: str = "", then: str = "", **options: Any) -> Any:
     """Run the command in a process of its own, with a line of Python before it and one behind it."""
-    program = f"{first}\nimport sys\nfrom predlog.cli import main\nstatus = main()\n{then}\nsys.exit(status)"
+    program = f"{first}\nimport sys\nfrom predlog.cli.main import main\nstatus = main()\n{then}\nsys.exit(status)"
     environment = {"PYTHONPATH": str(ROOT), **options.pop("env", os.environ)}
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],

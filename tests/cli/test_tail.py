@@ -26,7 +26,7 @@ from tests import events
 PREDLOG = [sys.executable, "-m", "predlog"]
 # The same, and at the end on stderr the most memory that it took, in KiB.
 _MEASURED = """
-import sys; from predlog import cli; cli.main(sys.argv[1:])
+import sys; from predlog.cli import main; main.main(sys.argv[1:])
 sys.stderr.write(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])
 """
 MEASURED = [sys.executable, "-c", _MEASURED]

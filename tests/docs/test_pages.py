@@ -173,4 +173,4 @@ def test_a_frameworks_program_is_short_and_shown(program: Path) -> None:
     if program.stem != "two_streams":  # a whole trainer, of which docs/pasted-helper.md quotes parts
         assert len(program.read_text().splitlines()) <= 30
         assert len(pages) == 1
-    assert any(program.stem in test.read_text() for test in (ROOT / "tests" / "frameworks").glob("test_*.py"))
+    assert any(program.stem in test.read_text() for test in (ROOT / "tests" / "integrations").glob("test_*.py"))

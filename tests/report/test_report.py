@@ -312,7 +312,8 @@ def test_a_missing_package_is_named(run: Path, tmp_path: Path, package: str) -> 
     """Without the extra, one line says what to install; torch is not imported, with it or without."""
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
-        f"from predlog import cli; status = cli.main(['report', {str(run)!r}, '-o', {str(tmp_path / 'r.html')!r}])\n"
+        "from predlog.cli.main import main\n"
+        f"status = main(['report', {str(run)!r}, '-o', {str(tmp_path / 'r.html')!r}])\n"
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -323,7 +324,8 @@ def test_a_missing_package_is_named(run: Path, tmp_path: Path, package: str) -> 
 def test_torch_is_not_imported(run: Path, tmp_path: Path) -> None:
     """Making a page loads neither torch nor structlog."""
     code = (
-        f"import sys; from predlog import cli; cli.main(['report', {str(run)!r}, '-o', {str(tmp_path / 'r.html')!r}])\n"
+        "import sys\nfrom predlog.cli.main import main\n"
+        f"main(['report', {str(run)!r}, '-o', {str(tmp_path / 'r.html')!r}])\n"
         "print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
