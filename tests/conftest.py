@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
+
+import predlog
 
 # How long an example takes is the machine's business; how many there are is a test's own.
 settings.register_profile("predlog", deadline=None)
@@ -28,3 +31,11 @@ def host_structlog() -> Iterator[None]:
     """Put the host's structlog configuration back after a test that changed it."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run an example where it may write, and leave no recorder behind."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    predlog.close()

@@ -1,7 +1,6 @@
 """Whatever surrounds the call, it records the same, or returns at once; and nothing of the pair is kept."""
 
 import gc
-import subprocess
 import sys
 import threading
 import warnings
@@ -30,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import predlog
 from predlog import Comparison, Recorder
-from tests import ROOT, events
+from tests import events, fresh
 from tests.sizes import sizes
 
 STEPS = 50
@@ -345,9 +344,7 @@ def alternate(*order: str) -> None:
 def test_training_and_evaluation_alternate(order: Sequence[str]) -> None:
     """One recorder serves inference mode, no_grad and training in turn: what one left behind works in the next."""
     # In a process of its own, because what is left behind may be left to all recorders of a process.
-    code = f"from tests._runtime.test_torch_state import alternate\nalternate(*{order})"
-    here = ROOT
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=here)
+    done = fresh.run(f"from tests._runtime.test_torch_state import alternate\nalternate(*{order})")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -689,8 +686,6 @@ print((after - before) / 2**20)
 @pytest.mark.parametrize("steps", sizes(core=1_500, slow=5_000, full=10_000))
 def test_memory_does_not_grow(tmp_path: Path, steps: int) -> None:
     """Over thousands of recorded steps of changing shapes, resident memory grows by less than 5 MiB."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(tmp_path / "run"), str(steps)], capture_output=True, text=True, check=False
-    )
+    done = fresh.run(MEMORY, tmp_path / "run", str(steps), within=600)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 5.0

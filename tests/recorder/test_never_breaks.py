@@ -1,8 +1,6 @@
 """Whatever is handed to `compare`, the training loop goes on: nothing is raised, changed or kept."""
 
 import gc
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
 from predlog import PredlogError, Recorder
-from tests import events, nonsense
+from tests import events, fresh, nonsense
 from tests.sizes import sizes
 
 
@@ -135,7 +133,7 @@ def test_a_negative_stride_does_not_end_the_process(tmp_path: Path) -> None:
         "print(len(predlog.compare(reversed, labels, 0).result(10)))\n"
         "print(len(predlog.compare(Wrapped(), labels, 1).result(10)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = fresh.run(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n2\n", "")
 
 
