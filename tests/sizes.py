@@ -10,7 +10,11 @@ def sizes(*, core: Any, slow: Any, full: Any = None, of: str = "") -> list[Any]:
 
     Whoever changes what such a test is about runs it whole: `pytest -m full tests/…`. Without `full`, `slow` is whole.
     """
-    marked = [("core", core, ()), ("slow", slow, pytest.mark.slow), ("full", full, pytest.mark.full)]
+    marked: list[tuple[str, Any, Any]] = [
+        ("core", core, ()),
+        ("slow", slow, pytest.mark.slow),
+        ("full", full, pytest.mark.full),
+    ]
     return [
         pytest.param(*(value if type(value) is tuple else (value,)), id=f"{of} {name}".strip(), marks=marks)
         for name, value, marks in marked
