@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ settings.load_profile("predlog")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # There are as many workers as cores: threads of torch's beyond one would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from looking through all that was imported, whenever a test calls it: nothing of it goes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

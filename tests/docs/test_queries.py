@@ -24,6 +24,7 @@ from predlog.reading.reader import Reading
 from predlog.records.codec import to_line
 from predlog.records.schema import Comparison, Token
 from tests import ROOT, events
+from tests.written import command
 
 TEXTS = ["e", " a", "ing", "\n", '"', "表", "2024-01-01", "NA", " lan", "guage", "<0xE2>", "="]
 KNOWN, FORGOTTEN, FORGOTTEN_AT, JUMP_AT = 2, 4, 120, 60
@@ -100,11 +101,11 @@ def exported(folder: Path) -> Path:
 
 
 def bash(code: str, folder: Path) -> None:
-    command = folder / "bin" / "predlog"
-    command.parent.mkdir(exist_ok=True)
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m predlog "$@"\n')
-    command.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    program = folder / "bin" / "predlog"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m predlog "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     subprocess.run(["bash", "-euo", "pipefail", "-c", code], cwd=folder, env=environment, check=True)
 
 
@@ -324,7 +325,8 @@ def test_runs_of_one_name_are_compared(exported: Path, tmp_path: Path, monkeypat
 def test_the_demo_has_the_token_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copied unchanged, the question for one token has an answer on a run of the demo."""
     monkeypatch.chdir(tmp_path)
-    bash("predlog demo --steps 12 --every 2 && predlog export runs/demo -o exp1.parquet", tmp_path)
+    assert command("demo", "--steps", "12", "--every", "2") == 0
+    assert command("export", "runs/demo", "-o", "exp1.parquet") == 0
     names: dict[str, Any] = {}
     last_value(BEGIN, names)
     found = [*answers("What is predicted instead?", names)]

@@ -26,7 +26,7 @@ from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.errors import SettingError
 from predlog.recorder.worker import Worker
-from tests import ROOT, events
+from tests import events, fresh
 
 
 @pytest.fixture
@@ -343,10 +343,7 @@ def test_a_worker_that_fails_midway_is_accounted_for(tmp_path: Path, monkeypatch
 
 def program(tmp_path: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     head = "import predlog, sys\nfrom tests import events\npair = events.pair()\n"
-    return subprocess.run(
-        [sys.executable, "-c", head + code], text=True, capture_output=True, timeout=60, check=False,
-        cwd=ROOT, env={**os.environ, **environment},
-    )  # fmt: skip
+    return fresh.run(head + code, environment={**os.environ, **environment})
 
 
 @pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise RuntimeError('boom')"])

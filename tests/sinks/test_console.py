@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from rich.console import Console as RichConsole
 from predlog.records.text import visible
 from predlog.sinks import Console
 from predlog.sinks.terminal.style import shorten
-from tests import ROOT, events
+from tests import events, fresh
 
 RAW = re.compile(
     "[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\ud800-\udfff]"
@@ -417,10 +415,10 @@ def test_a_broken_pipe_leaves_the_process_alone(tmp_path: Path) -> None:
         "    try: Console(console)(None, 'info', events.comparison())\n"
         "    except BrokenPipeError: print('broken')\n"
         "print(os.readlink('/proc/self/fd/1') == sys.argv[1], console.quiet, len(console._buffer))\n"
-        "os._exit(0)\n"
+        "sys.stdout.flush(); os._exit(0)\n"
     )
     output = tmp_path / "stdout"
     with output.open("w") as stdout:
-        program = [sys.executable, "-u", "-c", code, str(output)]
-        subprocess.run(program, stdout=stdout, check=True, cwd=ROOT)
+        fresh.start(code, output, streams=(stdout, stdout, stdout))
+        assert fresh.wait(60) == 0
     assert output.read_text() == "broken\nbroken\nbroken\nTrue False 0\n"

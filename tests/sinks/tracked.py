@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +13,7 @@ from structlog.typing import Processor
 
 from predlog import Comparison, Finding, Recorder, read
 from predlog.records.text import harmless
-from tests import ROOT
+from tests import ROOT, fresh
 
 # Token texts that would be links, tables, tags, lines and colours, or can't be encoded.
 HOSTILE = ["<script>alert(1)</script>", "|", "**b**", "`x`", "a\nb", "\x1b[31m", "\ud800", "[a](javascript:b)", "&amp;"]
@@ -117,7 +115,6 @@ class Model:
 def without(library: str, module: str) -> str:
     """Return the error of importing one of predlog's modules if a library is missing."""
     program = f"import sys; sys.modules[{library!r}] = None; import predlog.sinks.{module}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    done = fresh.run(program, environment={name: os.environ[name] for name in os.environ if not name.startswith("COV")})
     assert done.returncode == 1
     return done.stderr.splitlines()[-1]
