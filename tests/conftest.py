@@ -1,6 +1,8 @@
 """Fixtures that many tests share."""
 
+import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,15 @@ settings.load_profile("predlog")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # There are as many workers as cores: threads of torch's beyond one would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Started in the background, a shell has us ignore Ctrl-C, and every process that we start; tests send it to some.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from looking through all that was imported, whenever a test calls it: nothing of it goes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -64,7 +64,6 @@ LONGER = {
 }
 SHORTER = {
     "__main__": "python -m predlog",
-    "cli.commands.demo": "one module per subcommand",
     "cli.commands.explain": "one module per subcommand",
 }
 
@@ -268,7 +267,7 @@ def loaded_by(code: str) -> set[str]:
         ("import predlog", {"torch", "structlog", "rich", "msgspec", "orjson", "einops", "numpy"}),
         ("import predlog; predlog.read", {"torch", "structlog", "rich", "einops", "numpy"}),
         (
-            "import predlog.cli.main, predlog.cli.parser; predlog.cli.parser.parser()",
+            "import predlog.cli.main, predlog.cli.options; predlog.cli.options.parser()",
             {"torch", "structlog", "rich", "msgspec", "orjson", "einops", "numpy"},
         ),
     ],

@@ -1,4 +1,4 @@
-"""Train a small causal model on text, its weights in shards: torchrun --nproc-per-node 2 torchrun_fsdp2.py."""
+"""Train a small causal model on text, with sharded weights: torchrun --nproc-per-node 2 torchrun_fsdp2.py."""
 
 from pydoc_data.topics import topics
 

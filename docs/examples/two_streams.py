@@ -48,16 +48,16 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 class TwoStreams(HiggsAudioV2ForConditionalGeneration):
-    """The model with the logits of both streams; its own `forward` gives those of the audio only."""
+    """The model with the logits of both streams; its own `forward` returns only those of the audio."""
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Give text logits [b, t, v] and audio logits [b, t, k · v], none of them shifted."""
+        """Return text logits [b, t, v] and audio logits [b, t, k · v], none of them shifted."""
         hidden = self.model(**inputs, use_cache=False).last_hidden_state
         return self.text_lm_head(hidden), self.audio_lm_head(hidden)
 
 
 def make_model(vocabulary: int) -> nn.Module:
-    """Build the model, and put LoRA on its attention; the heads are trained as they are."""
+    """Build the model, and put LoRA on its attention; the heads are trained without LoRA."""
     config = HiggsAudioV2Config(
         vocab_size=vocabulary, hidden_size=64, intermediate_size=128, num_hidden_layers=2, head_dim=16,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1,
@@ -79,7 +79,7 @@ def speak(text: Tensor) -> Tensor:
 
 
 def make_sample(tokenizer: PreTrainedTokenizerFast, draw: random.Random) -> tuple[Tensor, ...]:
-    """Give ids [t], their labels, codes [t, k] and theirs: prompt, text, speech. The prompt is not learnt."""
+    """Return ids [t], their labels, codes [t, k] and theirs: prompt, text, speech. The prompt is not learnt."""
     title, length = draw.choice(sorted(topics)), draw.randint(16, 32)
     prompt = torch.tensor([BOS, *tokenizer.encode(f"{title}: ")])
     text = torch.tensor(tokenizer.encode(topics[title].partition("\n\n")[2])[:length])
@@ -102,13 +102,13 @@ def make_batch(tokenizer: PreTrainedTokenizerFast, size: int, draw: random.Rando
 
 
 def loss_of(logits: Tensor, labels: Tensor, shift: int) -> Tensor:
-    """Give the mean loss of the labels that are not ignored: logits [b, t, v], labels [b, t]."""
+    """Return the mean loss of the labels that are not ignored: logits [b, t, v], labels [b, t]."""
     rows, targets = logits[:, : labels.shape[1] - shift], labels[:, shift:]
     return F.cross_entropy(rows.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
 def audio_loss_of(logits: Tensor, labels: Tensor, shift: int) -> Tensor:
-    """Give the mean of the codebooks' losses: logits [b, t, k · v], labels [b, t, k]."""
+    """Return the mean of the codebooks' losses: logits [b, t, k · v], labels [b, t, k]."""
     codebooks = zip(logits.unflatten(-1, (CODEBOOKS, -1)).unbind(2), labels.unbind(2), strict=True)
     return torch.stack([loss_of(*codebook, shift) for codebook in codebooks]).mean()
 
@@ -121,7 +121,7 @@ def train(arguments: argparse.Namespace, rank: int, processes: int) -> None:
     model = DistributedDataParallel(adapted) if processes > 1 else adapted
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=arguments.lr)
     draw = random.Random(arguments.seed * processes + rank)
-    # Labels stand where the ids stand, so the losses have to shift: the row of a position predicts the next label.
+    # Labels are at the positions of the ids, so the losses have to shift: the row of a position predicts the next one.
     shift = 0 if arguments.mistake == "unshifted" else 1
 
     predlog.configure(arguments.output_dir, every=arguments.log_steps, decode={"text": tokenizer})  # predlog: 1
@@ -149,7 +149,7 @@ def train(arguments: argparse.Namespace, rank: int, processes: int) -> None:
 
 
 def main() -> None:
-    """Read the arguments, and join the other processes where torchrun has started several."""
+    """Read the arguments, and join the other processes if torchrun has started several."""
     parser = argparse.ArgumentParser(description="Fine-tune a tiny model of text and audio with LoRA.")
     parser.add_argument("--steps", type=int, default=100, help="training steps (100)")
     parser.add_argument("--log_steps", type=int, default=10, help="log the steps that this divides (10)")

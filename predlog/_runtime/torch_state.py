@@ -1,7 +1,7 @@
 """The state of torch around a call of `compare`, and the only module that uses torch's private names.
 
-Each private name is looked up when it is first needed. If a torch has it no more, that is reported once per process,
-with what is lost, and predlog goes on without it.
+Each private name is looked up when it is first needed. If the installed torch does not have it, that is reported once
+per process, with what is lost, and predlog works on without it.
 """
 
 import pkgutil

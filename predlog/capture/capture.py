@@ -1,8 +1,8 @@
-"""A pair → what the host needs of it, and nothing else.
+"""A pair → a snapshot: the few numbers of it that the host needs.
 
-The rule: touch the labels of the samples shown and the logit rows of the tokens shown, nothing else. The
-one exception is `accuracy`, which takes the argmax of the shown samples' rows. Nothing that is kept is a
-view, so the batch's logits and their graph can go as soon as `capture` returns.
+Only the labels of the samples shown and the logit rows of the tokens shown are read. The one exception is `accuracy`,
+which takes the argmax of all rows of the samples shown. Nothing that is kept is a view, so the batch's logits and their
+graph can be freed as soon as `capture` returns.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from predlog.capture.window import Window
 from predlog.findings.special_tokens import SpecialTokens
 
 _NONE_KNOWN = SpecialTokens()
-# Where reading a value stops nothing.
+# The devices on which reading a value waits for nothing.
 _NEAR = frozenset({"cpu"})
 
 
@@ -34,12 +34,17 @@ def capture(
     window: Window,
     specials: SpecialTokens = _NONE_KNOWN,
 ) -> Snapshot:
-    """Capture a pair; raises PairError where it is none."""
+    """Return a snapshot of a pair.
+
+    `logits` are a tensor, a `Projection`, or a list of chunks along time; `labels` and `inputs` are integer ids. What
+    has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits. `window` limits
+    the tokens, samples and codebooks shown. Raises PairError if they are no pair.
+    """
     product = _autocast_type(logits)
     with alone():
         pair = to_pair(logits, labels, inputs, layout=layout, shift=shift, ignore_index=ignore_index, product=product)
         if pair.source is not None and window.accuracy:
-            window = replace(window, accuracy=False)  # it would take all rows
+            window = replace(window, accuracy=False)  # it would make all rows
         sizes = _sizes(pair, window, shift, ignore_index, specials)
         if pair.labels.device.type in _NEAR:
             numbers = cpu.to_numbers(pair, sizes, window)
@@ -67,9 +72,9 @@ def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: 
 
 
 def _autocast_type(logits: object) -> torch.dtype | None:
-    """Give the type in which the caller's autocast would project; None where it would not meddle."""
+    """Return the type in which the caller's autocast would project; None if autocast would not change it."""
     weight = logits.weight if isinstance(logits, Projection) else None
-    if not isinstance(weight, Tensor) or weight.dtype == torch.float64:  # which autocast leaves alone
+    if not isinstance(weight, Tensor) or weight.dtype == torch.float64:  # which autocast leaves as it is
         return None
     kind = weight.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None

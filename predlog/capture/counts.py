@@ -1,6 +1,6 @@
-"""Ids that the host holds → plain numbers: counts over all supervised positions, and the ids around the rows shown.
+"""Ids on the host → plain numbers: counts over all supervised positions, and the ids around the rows shown.
 
-The counts are what findings are judged by. No logits are read here.
+Findings are judged by these counts. No logits are read here.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from predlog.capture.snapshot import Counts, Numbers, Sizes
 from predlog.capture.window import Ends, as_bytes
 from predlog.findings.special_tokens import ROLES, SpecialTokens
 
-# How many positions after the one that is read the input is held against the label: the same, the next, the one after.
+# A label is compared with the input at the position that its row reads, at the next, and at the one after.
 _OFFSETS = 3
 _Columns = dict[str, Tensor]
 
@@ -25,11 +25,11 @@ def to_numbers(
     sizes: Sizes, labels: Tensor, inputs: Tensor | None, shown: Sequence[Ends], statistics: Statistics,
     hits: Tensor | None,
 ) -> Numbers:  # fmt: skip
-    """Make plain numbers of ids [sample, codebook, time] on the host, and of hits [sample, codebook, 1 or 2].
+    """Return the numbers of ids [sample, codebook, time] on the host, and of hits [sample, codebook, 1 or 2].
 
-    The hits count the predictions that are the label, and those that are the input and not the label. No tensor is
-    kept, and for pairs on the CPU this is done where the pair is: each call of torch's from the worker would hand the
-    interpreter back and forth between the threads, which costs more than the call.
+    The hits count the predictions that equal the label, and those that equal the input and not the label. No tensor is
+    kept. For pairs on the CPU this runs in the training thread: if the worker called torch, the two threads would take
+    turns holding the interpreter, which costs more than the calls.
     """
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
@@ -71,18 +71,18 @@ def _by_sequence(columns: _Columns) -> Iterator[Counts]:
 
 
 def _of_labels(labels: Tensor, supervised: Tensor) -> _Columns:
-    """Count the supervised labels [s, k, t] and give their extremes, each [s, k, 1]; an ignored label counts as 0."""
+    """Return how many labels [s, k, t] are supervised, and their extremes, each [s, k, 1]; ignored ones count as 0."""
     lowest, highest = torch.aminmax(labels * supervised, dim=-1, keepdim=True)
     return {"supervised": supervised.sum(-1, keepdim=True), "lowest": lowest, "highest": highest}
 
 
 def _out_of_range(labels: Tensor, supervised: Tensor, vocabulary: int) -> _Columns:
-    """Count the supervised labels [s, k, t] that no logit stands for, [s, k, 1]."""
+    """Count the supervised labels [s, k, t] without a logit, [s, k, 1]."""
     return {"out_of_range": (((labels < 0) | (labels >= vocabulary)) & supervised).sum(-1, keepdim=True)}
 
 
 def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> _Columns:
-    """Count the labels [s, k, t] that pad, end or begin a text, each [s, k, 1], where such ids are known."""
+    """Count the labels [s, k, t] that pad, end or begin a text, each [s, k, 1], if such ids are known."""
     known = {role: [one for one in getattr(specials, role) if one != ignore_index] for role in ROLES}
     return {
         role: torch.stack([(labels == one).sum(-1, keepdim=True) for one in ids]).sum(0)
@@ -94,13 +94,13 @@ def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> 
 
 
 def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int) -> _Columns:
-    """Hold the labels [s, k, rows] against the inputs [s, k, t] that their rows read, and the two after each.
+    """Compare the labels [s, k, rows] with the inputs [s, k, t] that their rows read, and with the two after each.
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
     many have such an input.
     """
     rows, length = labels.shape[-1], inputs.shape[-1]
-    # What lies beyond the end equals no supervised label.
+    # Past the end is the ignored label, which equals no supervised one.
     windows = pad(inputs, (0, _OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
     equal = ((labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)).sum(-1)
     ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]

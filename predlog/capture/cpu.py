@@ -1,8 +1,7 @@
 """Reductions of logit rows on the CPU: the prediction, the label's rank, the log-probabilities, the matches.
 
-Here reading a value stops nothing, and looking first saves most of the work: only rows that are there are visited,
-where they lie. What other devices do instead stands in `device`; both give the same numbers, and a test holds them
-against each other.
+On the CPU reading a value waits for nothing, and looking first saves most of the work: only the rows shown are visited,
+in place. `device` is the counterpart for other devices; both return the same numbers, which a test compares.
 """
 
 import itertools
@@ -35,7 +34,7 @@ _TOGETHER = 64
 
 
 def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
-    """Reduce the rows shown of a pair that lies in the memory of the host."""
+    """Return the numbers of a pair in the memory of the host."""
     labels = _own(pair.labels, sizes)
     inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
     scored = labels[..., sizes.shift :]
@@ -56,7 +55,7 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
 
 
 def _made(source: Source, shown: Sequence[Ends], sequences: Sequence[int]) -> tuple[Tensor, list[Ends]]:
-    """Make the rows shown, and give them as one sequence [1, 1, row, v] that shows all of its rows."""
+    """Make the rows shown, and return them as one sequence [1, 1, row, v] that shows all of its rows."""
     wanted = [[*both.first, *both.last] for both in shown]
     most = max(map(len, wanted))
     if not most:
@@ -68,15 +67,15 @@ def _made(source: Source, shown: Sequence[Ends], sequences: Sequence[int]) -> tu
 
 
 def _own(ids: Tensor, sizes: Sizes) -> Tensor:
-    """Copy the ids of the sequences shown, if need be, so that they lie together and are of 64 bits."""
+    """Return the ids of the sequences shown as contiguous 64-bit integers, copied if they are not."""
     return ids[: sizes.samples, : sizes.codebooks].to(torch.int64).contiguous()
 
 
 def _statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statistics:
     """Reduce the rows of logits [s, k, t, v] that are shown, sequence by sequence, for their labels [row].
 
-    The rows are visited where they lie, a stretch of neighbours at a time, which the cache then holds. There is one
-    buffer, of as many rows as the longest stretch; rows of half precision are widened in another one, one by one.
+    The rows are visited in place, one stretch of neighbours at a time, so that the stretch stays in the cache. There is
+    one buffer, of as many rows as the longest stretch; rows of half precision are widened in another one, one by one.
     """
     vocabulary = logits.shape[-1]
     numbers = torch.float64 if logits.dtype == torch.float64 else torch.float32
@@ -115,9 +114,9 @@ def _statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statist
 
 
 def _log_sums(total: list[float], peak: list[float], base: list[float], stretches: Sequence[Tensor]) -> list[float]:
-    """Give log Σ exp(row - peak) of total = Σ 2^(base + row · log2 e), where base is -peak · log2 e, rounded.
+    """Return log Σ exp(row - peak) of total = Σ 2^(base + row · log2 e), where base is -peak · log2 e, rounded.
 
-    What the rounding added to base is known, and taken off here. A total is at least about 1, or no number.
+    The rounding of base is known, and subtracted here. A total is at least about 1, or NaN.
     """
     log2_e = _LOG2_E if stretches[0].dtype == torch.float64 else _LOG2_E_FLOAT32
     found = [
@@ -126,7 +125,7 @@ def _log_sums(total: list[float], peak: list[float], base: list[float], stretche
     ]
     for number, highest in enumerate(peak):
         if math.isnan(found[number]) and math.isfinite(highest):
-            # Close to the largest number that there is, the product overflows; so the difference is taken first.
+            # Near the largest number of the type the product overflows, so the difference is taken first.
             row = [row for rows in stretches for row in rows.unbind()][number]
             apart = exact(row).to(torch.float64).sub_(highest).exp_().sum().item()
             found[number] = math.log(apart) if apart > 0 else math.nan
@@ -134,7 +133,7 @@ def _log_sums(total: list[float], peak: list[float], base: list[float], stretche
 
 
 def _predictions(stretches: Sequence[Tensor], blocks: Tensor, vocabulary: int) -> Tensor:
-    """Give the first index of the largest logit of each row."""
+    """Return the first index of the largest logit of each row."""
     start = _starts(blocks, vocabulary).unsqueeze(-1)
     index = start + torch.arange(min(_BLOCK, vocabulary), device=blocks.device)
     parts = index.split_with_sizes([rows.shape[0] for rows in stretches])
@@ -143,7 +142,7 @@ def _predictions(stretches: Sequence[Tensor], blocks: Tensor, vocabulary: int) -
 
 
 def _neighbours(logits: Tensor, shown: Sequence[Ends], most: int) -> Iterator[Tensor]:
-    """Yield views [n, v] of the rows shown, in order, those that follow one another together."""
+    """Yield views [n, v] of the rows shown, in order; rows that follow one another come together."""
     sequences = (sequence for sample in logits.unbind() for sequence in sample.unbind())
     for sequence, both in zip(sequences, shown, strict=True):
         for rows in both:
@@ -155,7 +154,7 @@ def _neighbours(logits: Tensor, shown: Sequence[Ends], most: int) -> Iterator[Te
 
 
 def _starts(blocks: Tensor, vocabulary: int) -> Tensor:
-    # The last block may be short; its window then reaches back over values that are all smaller.
+    # The last block may be short; its window then also covers earlier values, which are all smaller.
     return (blocks.argmax(-1) * _BLOCK).clamp_(max=max(vocabulary - _BLOCK, 0))
 
 
@@ -172,9 +171,9 @@ def _block_peaks(rows: Tensor, out: Tensor) -> Tensor:
 
 
 def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | None) -> Tensor:
-    """Count over the supervised positions of logits [s, k, t, v] how often the argmax is the label: [s, k, 1].
+    """Count over the supervised positions of logits [s, k, t, v] how often the argmax is the label, [s, k, 1].
 
-    With `read`, the inputs [s, k, t] at the rows, also how often it is the input where the label is another: [s, k, 2].
+    With `read`, the inputs [s, k, t] at the rows, also count how often it is the input and not the label, [s, k, 2].
     """
     wanted = wanted_ids(labels, read)
     counts = torch.zeros_like(wanted[..., 0, :])
@@ -191,7 +190,10 @@ def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | 
 
 
 def _matched_rows(rows: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor | int:
-    """Count the hits among rows [n, v], reading on only where the head of a row leaves a wanted id [n, w] a chance."""
+    """Count the hits among rows [n, v].
+
+    A whole row is read only if no logit at its head exceeds those of the wanted ids [n, w].
+    """
     chance = rows.gather(-1, wanted.clamp(0, rows.shape[-1] - 1)).amax(-1)
     open_still = (rows[:, :_HEAD].amax(-1) <= chance) & supervised
     left = open_still.nonzero().squeeze(-1)

@@ -1,8 +1,8 @@
 """A pair on any device → one packed tensor, by a fixed list of operations that never wait for a value.
 
-The labels of the samples shown are packed as they are: they are small, and whatever counts them does so on the host.
-What is large, the rows of logits, is reduced here to a few numbers a row. The operations write what they find straight
-into the packed tensor, whose parts a `Packing` names, so the host goes by the same list.
+The labels of the samples shown are packed as they are: they are small, and the host counts them. The rows of logits,
+which are large, are reduced here to a few numbers per row. The operations write their results directly into the packed
+tensor. A `Packing` names its parts, for the device and for the host.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,23 +20,23 @@ from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.window import Window, ends
 
 _WORD = 8
-# What the last word of each sequence holds: a ring wants one that is not 0 at the end.
+# The last word of each sequence: a ring needs one that is not 0 at the end.
 _STAMP = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What stands where in the words of a sequence: names, how many there are of each, and their type."""
+    """The parts of the words of a sequence: their names, how many values each has, and of which type."""
 
     parts: tuple[tuple[str, int, torch.dtype], ...]
 
     @property
     def words(self) -> int:
-        """The number of 64-bit words a sequence, the stamp included."""
+        """The number of 64-bit words per sequence, the stamp included."""
         return sum(_words(many, dtype) for _, many, dtype in self.parts) + 1
 
     def views(self, packed: Tensor) -> dict[str, Tensor]:
-        """Give each part of packed [s, k, words] as a view [s, k, many] of its own type."""
+        """Return each part of packed [s, k, words] as a view [s, k, many] of its own type."""
         views, start = {}, 0
         for name, many, dtype in self.parts:
             stop = start + _words(many, dtype)
@@ -50,23 +50,26 @@ def _words(many: int, dtype: torch.dtype) -> int:
 
 
 def start(pair: Pair, sizes: Sizes, window: Window) -> Callable[[], Numbers] | None:
-    """Start to capture, and give what waits for the rest; None where there is no room for what is on its way."""
+    """Start to capture, without waiting for the device; return what waits for the result and unpacks it.
+
+    Returns None if no slot of the device's ring is free.
+    """
     device = pair.labels.device
     to = packing(pair, sizes, window)
     arrival = ring_of(device).arrival(sizes.count * to.words)
     if arrival is None:
         return None
     packed = pack(pair, to, sizes, window)
-    # What is known of copies that nobody waits for is known of CUDA's.
+    # Asynchronous copies are tested on CUDA only; elsewhere the copy is waited for.
     arrival.send(packed if device.type == "cuda" else packed.cpu())
     return lambda: to_numbers(to.views(arrival.read()), sizes, window)
 
 
 def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
-    """Say how a pair is packed.
+    """Return how a pair is packed.
 
-    What there is of each row shown comes from the outside in: the first supervised row, the second …, then the last,
-    the one before it …
+    The numbers of the rows shown come from the outside in: the first supervised row, the second …, then the last, the
+    one before it …
     """
     length, rows = sizes.length, sizes.length - sizes.shift
     dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
@@ -83,10 +86,10 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
 
 
 def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
-    """Find the supervised rows at both ends, reduce them, and pack what is found as [s, k, words].
+    """Find the supervised rows at both ends, reduce them, and return the results packed as [s, k, words].
 
     The label at p belongs to the row of logits at p - shift. Number and sizes of the operations depend neither on the
-    batch nor on the mask.
+    number of samples in the batch nor on the mask.
     """
     labels = pair.labels[: sizes.samples, : sizes.codebooks]
     packed = pad(labels.to(torch.int64), (0, to.words - labels.shape[-1]), value=_STAMP)
@@ -95,7 +98,7 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
         part["inputs"].copy_(pair.inputs[: sizes.samples, : sizes.codebooks])
     labels = part["labels"][..., sizes.shift :]
     where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
-    # Clamped, a label that has no logit can't stop the device.
+    # Clamped, because a label without a logit would raise an assertion on the device.
     label = labels.gather(-1, where).clamp_(0, sizes.vocabulary - 1).unsqueeze(-1)
     if pair.source is None:
         logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
@@ -114,7 +117,7 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
 
 
 def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numbers:
-    """Make plain numbers of what has arrived on the host, in the order in which it is shown."""
+    """Return the numbers of packed parts that have arrived on the host, in the order in which rows are shown."""
     labels, inputs = part["labels"], part.get("inputs")
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
@@ -143,11 +146,11 @@ def _rows(rows: int, window: Window) -> int:
 
 
 def _ends(supervised: Tensor, many: int) -> Tensor:
-    """Give the first and the last supervised rows of a mask [s, k, t], from the outside in, as [s, k, 2 many].
+    """Return the first and the last supervised rows of a mask [s, k, t], from the outside in, as [s, k, 2 many].
 
-    Where there are fewer, any other row fills up: the host knows from the labels how many there are.
+    If there are fewer, other rows fill up: the host knows from the labels how many are supervised.
     """
     rows = supervised.shape[-1]
-    # t, …, 1 for the first, and behind the 0, 1, …, t for the last: whoever is further out is larger.
+    # t, …, 1 for the first and, after the 0, 1, …, t for the last: the further out, the larger.
     ramps = torch.arange(-rows, rows + 1, dtype=torch.int32, device=supervised.device).abs_().unfold(0, rows, rows + 1)
     return (supervised.unsqueeze(-2) * ramps).topk(many).indices.flatten(-2)

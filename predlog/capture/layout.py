@@ -1,7 +1,7 @@
 """Any layout of a pair → views with the axes [sample, codebook, time(, vocabulary)].
 
-Splitting and permuting axes never copies, so a canonical view costs nothing and reads nothing, whatever the
-size of the batch. einops does the rearranging: https://einops.rocks
+Splitting and permuting axes never copies, so a canonical view costs nothing and reads nothing, whatever the size of the
+batch. The rearranging is done by einops: https://einops.rocks
 """
 
 import re
@@ -17,7 +17,7 @@ from predlog.errors import PairError
 
 _INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
 _EXAMPLES = '"b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k" or "b t (k v), b t k"'
-# What is tried, in this order, when someone's layout does not fit.
+# The layouts tried, in this order, if the layout of a pair does not fit.
 _COMMON = (
     "b t v, b t", "t v, t", "b v t, b t", "(b t) v, b t", "t b v, t b", "t b v, b t",
     "b t k v, b t k", "b k t v, b k t",
@@ -32,7 +32,7 @@ _CTC = "frames against characters, as for a CTC loss, are no pair, because no ro
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Views of logits [b, k, t, v] and of the labels and, where given, the inputs [b, k, t] that belong to them."""
+    """Views of logits [b, k, t, v] and of the labels and, if given, the inputs [b, k, t] that belong to them."""
 
     logits: Tensor
     labels: Tensor
@@ -48,11 +48,11 @@ class _Layout:
 
 
 def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0) -> Views:
-    """View a pair in canonical form.
+    """Return a pair in canonical form, as views.
 
     `layout` is a pair of einops patterns over b (sample), t (time), k (codebook) and v (vocabulary), such as
     "b t v, b t"; None infers it from 3 and 2 axes or 2 and 1 axes. `inputs` are laid out as the labels are.
-    Raises PairError with both shapes where the pair does not fit.
+    Raises PairError with both shapes if the pair does not fit.
     """
     shapes = f"logits {list(logits.shape)} and labels {list(labels.shape)}"
     evidence = {"logits": list(logits.shape), "labels": list(labels.shape)}
@@ -90,14 +90,14 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
 
 
 def viewed(logits: Tensor, labels: Tensor, layout: str | None) -> Tensor:
-    """View a part of the logits of a pair that `canonical` has taken, along time, in canonical form."""
+    """Return one chunk, along time, of the logits of a pair that `canonical` accepted, in canonical form."""
     return _view_logits(logits, labels, _parse(_INFERRED[logits.ndim, labels.ndim] if layout is None else layout))
 
 
 def time_axis(axes: int, layout: str | None) -> int:
-    """Give the axis of logits with so many axes along which their chunks follow one another.
+    """Return along which axis chunks of logits with so many axes follow one another: that of the time.
 
-    Raises PairError where the layout folds it into another.
+    Raises PairError if the layout folds it into another.
     """
     if layout is None:
         return axes - 2
@@ -126,16 +126,16 @@ def _is_fitting(rows: int, labels: int, shift: int) -> bool:
 
 
 def _wrong_lengths(rows: int, labels: int, shift: int, shapes: str, evidence: dict[str, list[int]]) -> PairError:
-    """Say what is wrong with lengths that don't belong together."""
+    """Return an error that tells what is wrong with the lengths, and what to do."""
     if shift < 0:
-        found, mend = f"{shapes}: shift={shift}", "it says by how many positions the labels lead the logits: 0 or more"
+        found, fix = f"{shapes}: shift={shift}", "it says by how many positions the labels lead the logits: 0 or more"
     elif rows == labels:
         found = f"{shapes}: at shift={shift} no row has a label"
-        mend = f"rows of more than {_many(shift, 'position')} are needed, or a smaller shift"
+        fix = f"rows of more than {_many(shift, 'position')} are needed, or a smaller shift"
     else:
-        found, mend = _lengths(rows, labels, shift)
+        found, fix = _lengths(rows, labels, shift)
         found = f"{shapes}: {found}"
-    return PairError(f"{found}; {mend}", "length-mismatch", **evidence, shift=shift)
+    return PairError(f"{found}; {fix}", "length-mismatch", **evidence, shift=shift)
 
 
 def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
@@ -143,7 +143,7 @@ def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
     missing = labels - rows
     rest = "row" if abs(missing) == 1 else f"{abs(missing)} rows"
     if missing > 0:
-        of_the_last = f"hand over the labels of the last {_many(rows, 'position')}"
+        of_the_last = f"pass the labels of the last {_many(rows, 'position')}"
         if shift or missing > _LARGEST_SHIFT:
             return found, f"if the model gave its last rows only, {of_the_last}; else give logits and labels alike"
         return found, f"shift={missing} would fit, if the last {rest} were cut off; if the first were, {of_the_last}"
@@ -179,7 +179,7 @@ def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> Pair
 
 @lru_cache(maxsize=64)
 def fitting_layouts(logits: tuple[int, ...], labels: tuple[int, ...], shift: int) -> tuple[str, ...]:
-    """Give at most three common layouts that pairs of these shapes may have, the most usual first."""
+    """Return at most three common layouts that fit pairs of these shapes, the most usual first."""
     empty_logits, empty_labels = torch.empty(logits, device="meta"), torch.empty(labels, device="meta")
     fitting: list[str] = []
     for layout in _COMMON:
@@ -191,12 +191,12 @@ def fitting_layouts(logits: tuple[int, ...], labels: tuple[int, ...], shift: int
         same = rows.shape[:2] == ids.shape[:2] and _is_fitting(rows.shape[2], ids.shape[2], shift)
         if same and rows.shape[3] > 1:
             fitting.append(layout)
-    # Samples are more usual than codebooks, which anything may be taken for.
+    # Samples are more usual than codebooks, and almost any axis could be one of codebooks.
     return tuple([layout for layout in fitting if "k" not in layout] or fitting)[:3]
 
 
 def _view_logits(logits: Tensor, labels: Tensor, layout: _Layout) -> Tensor:
-    # The labels tell how folded axes come apart, save for the time: that may differ, and is told apart from the rest.
+    # Folded axes are split by the labels' sizes, except the time, whose length may differ: it follows from the others.
     sizes = dict(zip(layout.labels.split(), labels.shape, strict=False))
     sizes.pop("t", None)
     return einops.rearrange(logits, f"{layout.logits} -> {_right(layout.axes)} v", **sizes)
@@ -245,5 +245,5 @@ def _parsed(layout: str) -> _Layout:
 
 
 def _reason(error: Exception) -> str:
-    # einops ends its messages with the one line that says what does not fit.
+    # The last line of einops's messages names what does not fit.
     return str(error).strip().splitlines()[-1].strip()

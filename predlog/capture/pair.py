@@ -1,4 +1,4 @@
-"""What was passed to `compare` → one checked pair: canonical views, and what makes its rows if nobody made all."""
+"""What was passed to `compare` → one checked pair: canonical views and, if rows are made on demand, their source."""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from predlog.errors import PairError
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Logits [b, k, t, v] with the labels and, where given, the inputs [b, k, t] that belong to them.
+    """Logits [b, k, t, v] with the labels and, if given, the inputs [b, k, t] that belong to them.
 
-    The logits may be `shift` positions shorter: the last rows have no label. Where rows are made on demand, `source`
-    makes them, and `logits` are their outline, whose values nobody reads.
+    The logits may be `shift` positions shorter: the last rows have no label. If rows are made on demand, `source` makes
+    them, and `logits` are their outline, whose values are not read.
     """
 
     logits: Tensor
@@ -31,7 +31,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What was handed over as logits: `outline` has their shape, and their values where these are all there is."""
+    """What was passed as logits: `outline` has the shape of all; it is the only chunk if that holds all logits."""
 
     outline: Tensor
     chunks: tuple[Tensor, ...]
@@ -48,10 +48,10 @@ def to_pair(
     ignore_index: int,
     product: torch.dtype | None,
 ) -> Pair:
-    """Check what was passed, and view it in canonical form; nothing is copied, and no value is read.
+    """Check what was passed, and return it in canonical form; nothing is copied, and no value is read.
 
     `logits` are a tensor, a `Projection`, or a list of chunks along time. `product` is the type in which rows are
-    projected; None takes the weight's. Raises PairError where they are no pair.
+    projected; None takes the weight's. Raises PairError if they are no pair.
     """
     given = _given(logits, layout, product)
     _check_floating(given.outline)
@@ -77,7 +77,7 @@ def _given(logits: object, layout: str | None, product: torch.dtype | None) -> _
 
 
 def _source(given: _Given, labels: Tensor, layout: str | None) -> Source | None:
-    """Give what makes rows, for labels that fit the outline; None where all rows are there as they are."""
+    """Return what makes rows, for labels that fit the outline; None if all logits were passed as one tensor."""
     head, chunks = given.head, given.chunks
     if head is None and given.outline is chunks[0]:
         return None
@@ -91,7 +91,7 @@ def _source(given: _Given, labels: Tensor, layout: str | None) -> Source | None:
 
 
 def _joined(chunks: Sequence[Tensor], layout: str | None) -> Tensor:
-    """Give the outline of all chunks together, without making it."""
+    """Return an empty tensor of the shape of all chunks together, on the meta device."""
     first = chunks[0]
     if len(chunks) == 1:
         return first
@@ -113,7 +113,7 @@ def _head(projection: Projection, product: torch.dtype | None) -> Head:
         raise PairError(f"a head's {shapes} must be [vocabulary, width] and [vocabulary]")
     scale, softcap = projection.scale, projection.softcap
     if scale is not None and _number("scale", scale) <= 0:
-        raise PairError(f"scale={scale} must be above 0, or None where it is not known")
+        raise PairError(f"scale={scale} must be above 0, or None if it is not known")
     if softcap is not None and _number("softcap", softcap) <= 0:
         raise PairError(f"softcap={softcap} must be above 0, or None")
     return Head(weight, bias, scale, softcap, product or weight.dtype)
@@ -122,8 +122,8 @@ def _head(projection: Projection, product: torch.dtype | None) -> Head:
 def _plain(name: str, value: object) -> Tensor:
     if type(value).__name__ == "DTensor":
         raise PairError(
-            f"the head's {name} is a DTensor, and gathering it is a collective, which predlog never issues: hand the "
-            "projection over inside of the forward, where FSDP has gathered it"
+            f"the head's {name} is a DTensor, and gathering it is a collective, which predlog never issues: pass the "
+            "projection inside the forward, where FSDP has gathered it"
         )
     tensor = as_tensor(f"the head's {name}", value)
     if not tensor.dtype.is_floating_point:

@@ -1,4 +1,4 @@
-"""Where rows of logits come from when nobody made all of them: hidden states and a head, or chunks along time."""
+"""The source of rows of logits that are not there as one tensor: hidden states and a head, or chunks along time."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ _TOGETHER = 8192
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
-    """Hidden states and the head that would make logits of them: handed to `compare` in place of logits.
+    """Hidden states and the head that would make logits of them, to be passed to `compare` in place of logits.
 
     Models with a fused head and loss make no logits at all. Here only the rows shown are projected, as the model would:
-    `softcap · tanh(scale · (hidden · weightᵀ + bias) / softcap)`, without the tanh where `softcap` is None. They are
-    computed in the weight's type, or in autocast's where `compare` is called under it. How many predictions are right
-    is known of the tokens shown only.
+    `softcap · tanh(scale · (hidden · weightᵀ + bias) / softcap)`, without the tanh if `softcap` is None. They are
+    computed in the weight's type, or in autocast's if `compare` is called under it. The accuracy over all positions is
+    left out: only the tokens shown are predicted.
 
     Args:
         hidden: What the head reads, laid out as logits would be, with the model's width in place of the vocabulary.
         weight: [vocabulary, width], as `torch.nn.Linear` has it.
         bias: [vocabulary].
-        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None,
-            where that, or whatever else the model does to them, is not known beyond that it keeps their order:
-            predictions and ranks are right then, and probabilities are left out.
+        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None, if
+            it is not known what the model does to the logits, except that it keeps their order: predictions and ranks
+            are correct then, and probabilities are left out.
         softcap: Gemma 2's `final_logit_softcapping`.
     """
 
@@ -49,7 +49,7 @@ class Head:
     dtype: torch.dtype
 
     def project(self, hidden: Tensor) -> Tensor:
-        """Give the logits [..., vocabulary] of hidden states [..., width]."""
+        """Return the logits [..., vocabulary] of hidden states [..., width]."""
         logits = self._linear(hidden.to(self.dtype))
         if self.scale not in {1, None}:
             logits = logits * self.scale
@@ -67,7 +67,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows of logits that are made when they are asked for, from chunks [s, k, t, v or width] along time."""
+    """Rows of logits that are made on demand, from chunks [s, k, t, v or width] along time."""
 
     chunks: tuple[Tensor, ...]
     head: Head | None
@@ -84,17 +84,17 @@ class Source:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether the rows are the model's logits: else they have their order alone."""
+        """Whether the rows are the model's logits; if not, only their order is."""
         return self.head is None or self.head.scale is not None
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All that it is made from."""
+        """All tensors that rows are made from."""
         head = [] if self.head is None else [self.head.weight, self.head.bias]
         return [tensor for tensor in (*self.chunks, *head) if tensor is not None]
 
     def at(self, where: Tensor) -> Tensor:
-        """Give the rows [s, k, n, v] at the times [s, k, n] of the first samples and codebooks."""
+        """Return the rows [s, k, n, v] at the times [s, k, n] of the first samples and codebooks."""
         found, start = None, 0
         for chunk in self.chunks:
             part = chunk[: where.shape[0], : where.shape[1]]

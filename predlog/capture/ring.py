@@ -1,8 +1,9 @@
-"""Packed captures on their way from a device to the host: nobody waits for them until they have arrived.
+"""Packed captures on their way from a device to the host, without waiting in the training thread.
 
-Each goes by one asynchronous copy into a slot of pinned memory, and a second tiny copy behind it, in the same stream,
-says that the first is done. Whoever reads it looks at that word in host memory and calls nothing of the device's: an
-event queried from another thread breaks a CUDA graph's capture (https://github.com/pytorch/pytorch/issues/104487).
+Each is copied asynchronously into a slot of pinned memory. A second, tiny copy after it, in the same stream, sets a
+flag that says that the first is done. The reader looks at that flag in host memory and calls nothing of the device's:
+an event queried from another thread breaks a CUDA graph's capture
+(https://github.com/pytorch/pytorch/issues/104487).
 """
 
 import time
@@ -12,12 +13,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# What the flag holds. It is a copy of the last word sent, so any other number says that the words have arrived.
+# Values of the flag. It is a copy of the last word sent, so anything but 0 says that all words have arrived.
 _UNDER_WAY, _ARRIVED = 0, 1
-# A cache line, so that the flag shares none with the words behind it.
+# A cache line, so that the flag shares none with the words after it.
 _HEAD = 8
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 20e-6, 2e-3
-# Longer than any step takes; whatever stands behind one that never arrives waits for it.
+# Seconds; longer than any step takes. Whatever follows one that never arrives waits for it.
 _PATIENCE = 60.0
 # All slots together take no more than 256 MiB, however large what they hold.
 _MOST_WORDS = 1 << 25
@@ -26,8 +27,8 @@ _MOST_WORDS = 1 << 25
 class Slot:
     """Host memory for one packed tensor, and the flag that says whether it has arrived.
 
-    It takes memory when it is first needed, and more when something larger comes, each time by a factor, always in
-    the thread that sends: to free pinned memory is a call of the device's.
+    Memory is allocated when it is first needed, and again, in powers of two, when something larger comes. That happens
+    in the thread that sends, because freeing pinned memory calls the device.
     """
 
     def __init__(self, *, is_pinned: bool) -> None:
@@ -45,29 +46,29 @@ class Slot:
             self._memory[_HEAD : _HEAD + words].copy_(flat, non_blocking=True)
             self._memory[:1].copy_(flat[-1:], non_blocking=True)
         except BaseException:
-            # Its flag may stay down for ever, and a copy may still be under way into it: others need another memory.
+            # Its flag may never be set, and a copy into it may still be running: the next one needs other memory.
             self._memory = self._allocated(0)
             raise
 
     def lacks(self, words: int) -> int:
-        """Say how many words it would have to take for so many; 0 where it has them."""
+        """Return how many words would have to be allocated to hold so many; 0 if there is room."""
         return _HEAD + _room(words) if _HEAD + words > len(self._memory) else 0
 
     @property
     def words(self) -> int:
-        """The words that it has taken."""
+        """The number of words allocated."""
         return len(self._memory)
 
     def has_arrived(self) -> bool:
-        """Look at the flag."""
+        """Return whether the flag is set."""
         return int(self._memory[0]) != _UNDER_WAY
 
     def taken(self, shape: torch.Size) -> Tensor:
-        """Copy what has arrived into memory of its own."""
+        """Return a copy of what has arrived."""
         return self._memory[_HEAD : _HEAD + shape.numel()].clone().view(shape)
 
     def _allocated(self, words: int) -> Tensor:
-        with torch.inference_mode(mode=False):  # what is made inside can't be written to outside
+        with torch.inference_mode(mode=False):  # an inference tensor can't be written to outside of that mode
             memory = torch.empty(
                 _HEAD + _room(words),
                 dtype=torch.int64, device="cpu", pin_memory=self._is_pinned and words > 0,
@@ -81,7 +82,7 @@ def _room(words: int) -> int:
 
 
 class Arrival:
-    """A packed tensor on its way into a slot, which goes back to its ring when this was read, or nobody holds it."""
+    """A packed tensor on its way into a slot, which returns to its ring when it was read, or when this is deleted."""
 
     def __init__(self, slot: Slot, give_back: Callable[[Slot], None]) -> None:
         self._slot: Slot | None = slot
@@ -89,15 +90,15 @@ class Arrival:
         self._give_back = give_back
 
     def send(self, packed: Tensor) -> None:
-        """Start the way of packed [s, k, words], whose last word is not 0; returns at once."""
+        """Start to copy packed [s, k, words], whose last word is not 0, and return at once."""
         if self._slot is not None:
             self._shape = packed.shape
             self._slot.fill(packed)
 
     def read(self, patience: float = _PATIENCE) -> Tensor:
-        """Wait until it has arrived, and take it; once.
+        """Wait until it has arrived, and return it. It can be read once.
 
-        Raises TimeoutError where it has not arrived within so many seconds.
+        Raises TimeoutError if it has not arrived within `patience` seconds.
         """
         if self._slot is None:
             raise RuntimeError("an arrival is read once")
@@ -122,15 +123,15 @@ class Arrival:
 
 
 class Ring:
-    """A fixed number of slots, and which of them are free; threads and signal handlers may ask at once."""
+    """A fixed number of slots, and which of them are free. Threads and signal handlers may call it at the same time."""
 
     def __init__(self, slots: int, *, is_pinned: bool) -> None:
-        # The latest one back goes out first, so that only as many take memory as are on their way at once.
+        # The slot returned last is used first, so that only as many allocate memory as are in use at once.
         self._slots = tuple(Slot(is_pinned=is_pinned) for _ in range(slots))
         self._free = list(self._slots)
 
     def arrival(self, words: int = 0) -> Arrival | None:
-        """Give a place to send so many words to, or None where no slot is free, or there is no memory for it."""
+        """Return a place to send `words` words to; None if no slot is free, or all together would be too large."""
         for _ in range(len(self._free)):
             try:
                 slot = self._free.pop()
@@ -138,22 +139,22 @@ class Ring:
                 return None
             if slot.has_arrived() and self._affords(slot.lacks(words)):
                 return Arrival(slot, self._free.append)
-            # What was forgotten before it had arrived is still on its way there.
+            # The arrival was deleted before it was read, and the copy is still running.
             self._free.insert(0, slot)
         return None
 
     def _affords(self, words: int) -> bool:
-        # One alone may take what it needs: a pair that is larger than all should be shown, too.
+        # If it is the only one in use it may be of any size: a very large pair should be shown, too.
         is_alone = len(self._free) == len(self._slots) - 1
         return not words or is_alone or words + sum(slot.words for slot in self._slots) <= _MOST_WORDS
 
 
-# Captures that may be on their way from one device at once, as many as may wait in a queue by default. A training loop
-# runs a step or two ahead of its device, so a handful is in use, and takes memory.
+# Captures that may be on their way from one device at once: as many as the default queue holds. A training loop runs a
+# step or two ahead of its device, so that only a handful is in use and takes memory.
 _SLOTS = 256
 
 
 @lru_cache
 def ring_of(device: torch.device) -> Ring:
-    """Return the ring of a device, made on first use."""
+    """Return the ring of a device, which is made on first use."""
     return Ring(_SLOTS, is_pinned=device.type == "cuda")

@@ -1,4 +1,4 @@
-"""What the reductions of rows on the CPU and on devices share."""
+"""What the reductions of logit rows on the CPU and on other devices share."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Statistics(NamedTuple):
-    """What is kept of the rows shown, a number a row each, on the host.
+    """What is kept of the rows shown, on the host: five numbers per row.
 
     log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
     Σ exp(row - peak) in float32. The differences are taken in float64, so they are exact to a few float32
@@ -22,12 +22,12 @@ class Statistics(NamedTuple):
 
 
 def wanted_ids(labels: Tensor, read: Tensor | None) -> Tensor:
-    """Give the ids [s, k, t, w] that predictions are held against: the labels and, where known, the inputs."""
+    """Return the ids [s, k, t, w] that predictions are compared with: the labels and, if known, the inputs."""
     return torch.stack([labels] if read is None else [labels, read], -1)
 
 
 def hits(prediction: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
-    """Say which predictions [..., t] are the first wanted id of [..., t, w], and which the second but not the first."""
+    """Return [..., t, w]: whether a prediction [..., t] is the first wanted id, and whether it is the second only."""
     found = (prediction.unsqueeze(-1) == wanted) & counted.unsqueeze(-1)
     if wanted.shape[-1] > 1:
         found[..., 1] &= ~found[..., 0]
@@ -35,17 +35,17 @@ def hits(prediction: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
 
 
 def gathered(values: Tensor, index: Tensor, dim: int = -1) -> Tensor:
-    """Gather, float8 too, which can't be gathered; its bytes can."""
+    """Gather values of any type: torch gathers no float8, but its bytes."""
     if values.dtype.itemsize == 1:
         return values.view(torch.uint8).gather(dim, index).view(values.dtype)
     return values.gather(dim, index)
 
 
 def exact(rows: Tensor) -> Tensor:
-    """Give float8 rows, which have no maximum, as float32; the others as they are, half precision included."""
+    """Return float8 rows, which have no maximum in torch, as float32, and all others unchanged."""
     return rows.to(torch.float32) if rows.dtype.itemsize == 1 else rows
 
 
 def is_number(values: Tensor) -> Tensor:
-    """Say which values are no NaN."""
+    """Return which values are not NaN."""
     return values == values  # noqa: PLR0124 - cheaper than isnan, and the same

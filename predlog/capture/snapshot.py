@@ -1,4 +1,4 @@
-"""What a capture hands to the worker: the pair's sizes, and the numbers that the host holds of it or will hold soon."""
+"""What a capture passes to the worker: the sizes of the pair, and its numbers, which may still be on their way."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Counts = dict[str, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is known of a pair without a look at its values."""
+    """What is known of a pair without reading its values."""
 
     samples: int
     codebooks: int
@@ -27,18 +27,18 @@ class Sizes:
 
     @property
     def count(self) -> int:
-        """The number of comparisons: one a sample and codebook."""
+        """The number of comparisons: one per sample and codebook."""
         return self.samples * self.codebooks
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Plain numbers, sequence by sequence: there is one sequence for each sample and codebook.
+    """Plain numbers of all sequences in order; there is one sequence per sample and codebook.
 
-    `shown` are the rows shown of each sequence; `statistics`, `around` and `reads` theirs, one behind the other.
-    `around` are four labels: the one before a row's own, that, and the two after; `reads` the input at the row and the
-    one two positions on. Beyond an end stands whatever is nearest. `counts` are those of each sequence by name, a list
-    each.
+    `shown` are the rows shown of each sequence. `statistics`, `around` and `reads` have one entry per row shown, of all
+    sequences one after the other. `around` are four labels: the one before the row's own, its own, and the two after.
+    `reads` are the input at the row and the one two positions later. Past an end the nearest id is repeated. `counts`
+    has the counts of each sequence by name, each a list.
     """
 
     shown: Sequence[Ends]
@@ -50,7 +50,10 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was captured of a pair: `numbers`, called once, waits for it; None where it is lost for want of room."""
+    """What was captured of a pair.
+
+    `numbers`, called once, waits for the numbers and returns them. It is None if the pair was dropped for lack of room.
+    """
 
     sizes: Sizes
     numbers: Callable[[], Numbers] | None

@@ -1,4 +1,4 @@
-"""Whatever holds numbers → a torch tensor over the same memory, of the type that is asked for."""
+"""Tensors, arrays and whatever speaks DLPack → a torch tensor over the same memory."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,16 @@ from predlog.errors import PairError, described
 
 
 def as_tensor(name: str, value: object) -> Tensor:
-    """Give a torch tensor over the memory of `value`, which may be one, or speak DLPack.
+    """Return a torch tensor over the memory of `value`, which is one, or speaks DLPack.
 
-    Raises PairError where it can't be had, or where reading it would issue a collective or make no sense.
+    Raises PairError if that is impossible, or if reading it would issue a collective or make no sense.
     """
     if not isinstance(value, Tensor):
         value = _imported(name, value)
     kind = type(value)
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        mend = "pass .to_local()" if kind.__name__ == "DTensor" else "pass a plain tensor"
-        raise PairError(f"{name} are a {kind.__name__}, which predlog does not read: {mend}")
+        fix = "pass .to_local()" if kind.__name__ == "DTensor" else "pass a plain tensor"
+        raise PairError(f"{name} are a {kind.__name__}, which predlog does not read: {fix}")
     if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
         what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
         raise PairError(f"{name} are {what}: there are no values to show")
@@ -43,7 +43,7 @@ def _imported(name: str, value: object) -> Tensor:
 
 
 def as_ids(name: str, value: object) -> Tensor:
-    """Give token ids as a tensor over the memory of `value`; raises PairError where they are no integers."""
+    """Return token ids as a tensor over the memory of `value`; raises PairError if they are no integers."""
     ids = as_tensor(name, value)
     if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
         raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers, as .long() gives them")

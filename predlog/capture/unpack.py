@@ -1,4 +1,4 @@
-"""What the host holds of a pair → the fields of its comparisons, and the facts beyond them."""
+"""A snapshot → the fields of its comparisons, and the facts that findings need in addition."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from predlog.findings.evidence import Facts, Shown
 
 
 def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
-    """Yield what was captured of each sample and codebook: the fields of a comparison, and the facts beyond it."""
+    """Yield the fields of a comparison, and the facts that findings need in addition, per sample and codebook."""
     if snapshot.numbers is None:
         return
     numbers, sizes = snapshot.numbers(), snapshot.sizes
@@ -30,9 +30,9 @@ def _unpacked(
     nonfinite = 0
     slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
     for slot, row, numbers in zip(slots, itertools.chain(*ends), rows, strict=True):
-        token, beyond, missing = _token(slot, row + sizes.shift, numbers, sizes)
+        token, seen, missing = _token(slot, row + sizes.shift, numbers, sizes)
         tokens.append(token)
-        shown.append(beyond)
+        shown.append(seen)
         nonfinite += missing
     hits = counts.get("hits", ())
     fields: dict[str, Any] = {
@@ -75,7 +75,7 @@ def _unpacked(
 
 
 def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) -> int | None:
-    """Give the input that follows the last label; None where that is not shown, or the row ends there."""
+    """Return the input that follows the last label; None if that label is not shown, or the sequence ends there."""
     if not rows or (not ends.last and len(ends.first) < supervised):
         return None
     *_, (_, follower) = rows[-1]
@@ -91,9 +91,9 @@ def _all(counts: Counts, name: str) -> tuple[int, ...] | None:
 
 
 def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], Shown, int]:
-    """Give a token's fields, what findings are judged by, and how many log-probabilities are not finite.
+    """Return a token's fields, what findings are judged by, and how many log-probabilities are not finite.
 
-    Labels around it that are not there or ignored are None to the findings.
+    To findings, neighbouring labels that are ignored or past an end are None.
     """
     prediction, above, peak, label_logit, log_sum, (before, label, after, after_next), (read, _) = numbers
     ignored, length = sizes.ignore_index, sizes.length
@@ -130,5 +130,5 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
 
 
 def _finite(logprob: float) -> float | None:
-    # Six decimals are what float32 statistics are good for; adding zero turns -0.0 into 0.0.
+    # float32 statistics are exact to six decimals; adding zero turns -0.0 into 0.0.
     return round(logprob, 6) + 0.0 if isfinite(logprob) else None

@@ -19,21 +19,21 @@ class Window:
 
 
 class Ends(NamedTuple):
-    """The rows shown of one sample and codebook, each in order; where there are few, a row appears once."""
+    """The rows shown of one sample and codebook, in order. If there are few, none appears at both ends."""
 
     first: list[int]
     last: list[int]
 
 
 def ends(supervised: Tensor, window: Window) -> list[Ends]:
-    """Give the ends of each sequence of a mask [sample, codebook, row] on the host, sequence by sequence."""
-    # As bytes a mask can be searched from both ends; any operation of torch's would visit the whole of it.
+    """Return the ends of each sequence of a mask [sample, codebook, row] on the host, in order."""
+    # As bytes a mask can be searched from both ends; operations of torch's would visit all of it.
     mask, rows = as_bytes(supervised), supervised.shape[-1]
     return [_ends(mask, start, start + rows, window) for start in range(0, len(mask), rows)]
 
 
 def as_bytes(values: Tensor) -> bytes:
-    """Copy the bytes of a tensor on the host, in the order of its elements."""
+    """Return a copy of the bytes of a tensor on the host, in the order of its elements."""
     values = values.contiguous()
     return ctypes.string_at(values.data_ptr(), values.nbytes)
 

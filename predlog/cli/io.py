@@ -17,7 +17,7 @@ from predlog.records.text import encodable, visible
 
 
 def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
-    """Give the summary of a path's records, and what is damaged.
+    """Return the summary of a path's records, and what is damaged.
 
     Raises:
         NoRecordsError: Not one record can be read.
@@ -32,7 +32,7 @@ def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
 
 
 def why_not(damage: Damages) -> str:
-    """Say why nothing could be read."""
+    """Return why nothing could be read."""
     if not damage:
         return "it is empty; is it a predictions.jsonl, and has the run begun?"
     return f"{damage[0].file}, line {damage[0].line}: {damage[0].reason}; is it a predictions.jsonl?"
@@ -44,9 +44,9 @@ _LARGE = 100_000_000
 
 @contextmanager
 def waiting(*readings: Reading) -> Iterator[None]:
-    """Show on stderr how much of all files has been read, where these are large and stderr is a terminal.
+    """Show on stderr how much of all files has been read, if these are large and stderr is a terminal.
 
-    The bar goes when all is done, so that nothing but the answer is left on the screen.
+    The bar disappears when all is read, so that only the answer is left on the screen.
     """
     size = sum(reading.size for reading in readings)
     if size < _LARGE or sys.stderr is None or not sys.stderr.isatty():
@@ -66,12 +66,12 @@ def waiting(*readings: Reading) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Say it on stderr, if there is one."""
+    """Write a line to stderr, if there is one."""
     _write(sys.stderr, f"predlog: {text}")
 
 
 def tell(text: str) -> None:
-    """Say it on stdout."""
+    """Write a line to stdout."""
     _write(sys.stdout, text)
 
 
@@ -93,12 +93,12 @@ def target(output: str | os.PathLike[str], records: Iterable[Record]) -> Path:
     if file.is_dir():
         raise ExportError(f"{file} is a folder: name a file in it")
     if not file.parent.is_dir():
-        raise ExportError(f"{file.parent} is no folder: make it first")
+        raise ExportError(f"{file.parent} is no folder: create it first")
     if file.exists():
         if not file.is_file():
             raise ExportError(f"{file} is a pipe or a device: write to a file, and pass that on")
         if any(os.path.samestat(file.stat(), source) for source in _sources(records)):
-            raise ExportError(f"{file} is read, and would be overwritten: write to another file")
+            raise ExportError(f"{file} is being read, and would be overwritten: write to another file")
     return file
 
 
@@ -108,7 +108,7 @@ def _sources(records: Iterable[Record]) -> list[os.stat_result]:
     try:
         return [source.stat() for source in records.files] or [os.fstat(0)]
     except OSError:
-        return []  # what can't be read is told by whoever reads it
+        return []  # what can't be read is reported by whoever reads it
 
 
 @contextmanager

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from predlog.cli import parser
+from predlog.cli import options
 from predlog.errors import PredlogError, described, traceback_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status.
+    """Run the command and return its exit status.
 
     0 done, 1 something is wrong with what was looked at, 2 it can't be done, 130 interrupted, 141 nobody reads the
     output any more; argparse exits with 2 by itself.
@@ -33,17 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     if sys.stdout is None:
-        raise PredlogError("standard output is closed: give it somewhere to go, /dev/null if need be")
+        raise PredlogError("standard output is closed: redirect it, to /dev/null if need be")
     try:
-        parsed = parser.parser().parse_args(arguments)
+        parsed = options.parser().parse_args(arguments)
         status: int = import_module(parsed.module).run(parsed)
     finally:
-        _flush()  # also behind --help, which ends in SystemExit
+        _flush()  # also after --help, which ends in SystemExit
     return status
 
 
 def _flush() -> None:
-    """Write what is left of the output; where that can't be, it is said here, and not by Python at exit."""
+    """Write what is left of the output; if that fails, it is reported here, and not by Python at exit."""
     try:
         sys.stdout.flush()
     except OSError as error:

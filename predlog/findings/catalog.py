@@ -1,4 +1,4 @@
-"""All rules in the order in which they are asked, the refusals, and the page about each code."""
+"""All rules in the order in which they are asked, the refusals, what explains what, and the page about each code."""
 
 from pathlib import Path
 from typing import Final
@@ -23,10 +23,9 @@ from predlog.findings.statistical import (
     same_batch,
 )
 
-# --- all of them --------------------------------------------------------------------------------------------------
 RULES: Final = (
     Rule("nothing-supervised", "error", True, False, "every label of the samples shown is ignored", nothing_supervised),
-    Rule("label-out-of-range", "error", True, False, "labels that no logit stands for", label_out_of_range),
+    Rule("label-out-of-range", "error", True, False, "labels that have no logit", label_out_of_range),
     Rule("logits-not-finite", "error", True, False, "NaN or infinity in the rows shown", logits_not_finite),
     Rule("labels-are-inputs", "error", True, False, "the model is asked to copy its input", labels_are_inputs),
     Rule("labels-shifted-twice", "error", True, False, "the model is asked to skip a token", labels_shifted_twice),
@@ -64,8 +63,8 @@ def explains(cause: str, symptom: str) -> bool:
 
 
 def page(code: str) -> str:
-    """Give the page about a finding, in Markdown: what it means, how it looks, how to mend it, when it is no fault."""
+    """Return the page about a finding, in Markdown: what it means, how it looks, how to fix it, when it is no fault."""
     here = Path(__file__).parent
-    # A wheel carries the pages; in a clone they stand among the documentation.
+    # A wheel contains the pages; in a clone they are part of the documentation.
     folders = (here / "pages", here.parent.parent / "docs" / "findings")
     return next(file for folder in folders if (file := folder / f"{code}.md").exists()).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Rules that go by shapes, labels and inputs, and mostly decide on the first record."""
+"""Rules that use shapes, labels and inputs only, and mostly decide on the first record."""
 
 from predlog.findings.evidence import Evidence, Facts
 from predlog.findings.rule import (
@@ -18,9 +18,8 @@ from predlog.findings.rule import (
 )
 
 
-# --- certain rules ------------------------------------------------------------------------------------------------
 def nothing_supervised(pool: Pool, past: Past) -> Verdict:
-    """Find that every label is ignored, or those of nearly all samples, unless a delay pattern explains it."""
+    """Check whether every label is ignored, or those of nearly all samples, unless a delay pattern explains it."""
     shown = {(evidence.step, facts.sample) for evidence in pool for facts in evidence.samples}
     empty = {
         (evidence.step, facts.sample)
@@ -30,8 +29,8 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     }
     if not empty:
         return CLEAN
-    # Where some had labels before, a sample or a batch without may be in the nature of the data: a short one in a
-    # masked model, one without sound in a stream of sound.
+    # If some had labels before, a sample or batch without any may be normal for the data: a short one in a masked
+    # model, one without sound in a stream of sound.
     if past.supervised or len(empty) < len(shown):
         if len(empty) < NEARLY_ALL * len(shown):
             return CLEAN
@@ -39,13 +38,13 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
             return None
     facts = pool[0].samples[0]
     if len(shown) * facts.length < ENOUGH:
-        return None  # a masked model may miss all of a few short rows
+        return None  # in a masked model a few short rows may have no masked position
     since = f" from position {facts.shift} on" if facts.shift else ""
     which = f"all {len(shown)} samples" if len(empty) == len(shown) else f"{len(empty)} of {len(shown)} samples"
     return Fault(
         f"every label of {which if len(shown) > 1 else 'the sample'} shown is {facts.ignore_index}{since}, which is "
         "ignored, so there is nothing to learn from",
-        "Look at what masks the labels: a template or response marker that is not found in the text masks all of it, "
+        "Check what masks the labels: a template or response marker that is not found in the text masks all of it, "
         "and so does a prompt that fills the row until the answer is cut off.",
         {
             "samples": len(shown), "without": len(empty), "length": facts.length,
@@ -55,12 +54,12 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
 
 
 def _is_delayed(facts: Facts, evidence: Evidence) -> bool:
-    # In a delay pattern codebook k begins k steps later, so a short sample leaves the last codebooks nothing.
+    # In a delay pattern codebook k begins k steps later, so a short sample has no labels in the last codebooks.
     return facts.codebook is not None and 0 < evidence.widest <= facts.codebook
 
 
 def label_out_of_range(pool: Pool, _past: Past) -> Verdict:
-    """Find labels that no logit stands for, and that are not ignored."""
+    """Check for labels that have no logit and are not ignored."""
     samples = [facts for evidence in pool for facts in evidence.samples]
     count = sum(facts.out_of_range for facts in samples)
     if not count:
@@ -68,25 +67,25 @@ def label_out_of_range(pool: Pool, _past: Past) -> Verdict:
     supervised, vocabulary = sum(facts.supervised for facts in samples), samples[0].vocabulary
     lowest, highest = min(facts.lowest for facts in samples), max(facts.highest for facts in samples)
     ignored = samples[0].ignore_index
-    mends = []
+    fixes = []
     extremes = []
     if lowest < 0:
         extremes.append(f"lowest {lowest}")
         known = " (a usual mark for ignored labels)" if lowest in {-1, -100, -101} else ""
-        mends.append(
+        fixes.append(
             f"{lowest}{known} is not ignored here: pass ignore_index={lowest}, and to the loss as well, or mask with "
             f"{ignored}."
         )
     if highest >= vocabulary:
         extremes.append(f"highest {highest}")
-        mends.append(
-            f"{highest} has no logit: where it is padding, mask it with {ignored}, or pass ignore_index={highest} if "
-            "the model masks it by itself; where tokens were added to the tokenizer, resize the model's embeddings."
+        fixes.append(
+            f"{highest} has no logit: if it is padding, mask it with {ignored}, or pass ignore_index={highest} if "
+            "the model masks it by itself; if tokens were added to the tokenizer, resize the model's embeddings."
         )
     return Fault(
         f"{count} of {supervised} supervised labels lie outside 0 to {vocabulary - 1} "
         f"({', '.join(extremes)})",
-        " ".join(mends),
+        " ".join(fixes),
         {
             "out_of_range": count, "supervised": supervised, "vocabulary": vocabulary, "lowest": lowest,
             "highest": highest, "ignore_index": ignored,
@@ -95,7 +94,7 @@ def label_out_of_range(pool: Pool, _past: Past) -> Verdict:
 
 
 def logits_not_finite(pool: Pool, _past: Past) -> Verdict:
-    """Find NaN or infinity in the rows shown."""
+    """Check for NaN or infinity in the rows shown."""
     samples = [facts for evidence in pool for facts in evidence.samples]
     tokens = [token for facts in samples for token in facts.tokens]
     if not tokens:
@@ -108,62 +107,65 @@ def logits_not_finite(pool: Pool, _past: Past) -> Verdict:
     if broken:
         return Fault(
             f"{broken} of {len(tokens)} rows of logits shown hold NaN or infinity",
-            "Once weights are NaN nothing heals them: go back to a checkpoint, and look at the learning rate, at "
-            "overflow in half precision and at divisions by zero in the steps before.",
+            "Weights that are NaN stay NaN: go back to a checkpoint, and check the learning rate, overflow in half "
+            "precision and divisions by zero in the steps before.",
             evidence,
         )
     return Fault(
         f"{count} of {len(tokens)} labels shown have probability 0, so the loss is infinite",
-        "Their logits are -inf: what masks the vocabulary must leave the labels in.",
+        "Their logits are -inf: the mask over the vocabulary must keep the labels.",
         evidence,
     )
 
 
 def labels_are_inputs(pool: Pool, _past: Past) -> Verdict:
-    """Find labels that equal the inputs at the same position."""
+    """Check for labels that equal the inputs at the same position."""
     found = _equal_at(pool, 0)
     if not isinstance(found, tuple):
         return found
     equal, compared = found
     shift = _shift(pool)
-    mend = (
+    fix = (
         "For next-token training pass shift=1, or shift the labels before the loss."
         if not shift
-        else f"They lag behind what shift={shift} takes them for: hand over labels that are not shifted back."
+        else f"They are further back than shift={shift} assumes: pass labels that are not shifted back."
     )
     return Fault(
         f"labels equal the inputs at the same position ({equal} of {compared} supervised tokens), so the model is "
         "asked to copy",
-        mend,
+        fix,
         {"equal": equal, "compared": compared, "shift": shift},
     )
 
 
 def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
-    """Find labels that equal the inputs two positions on, without `shift` saying so."""
+    """Check for labels that equal the inputs two positions later at a `shift` below 2."""
     if _shift(pool) > 1:
-        return CLEAN  # labels that lead by more are what was asked for, as with several predicted tokens
+        return CLEAN  # labels further ahead were asked for, as with heads for several tokens
     found = _equal_at(pool, 2)
     if not isinstance(found, tuple):
         return found
     equal, compared = found
     shift = _shift(pool)
-    mend = (
-        "They were shifted once before shift=1 shifts them again: pass shift=0 and a loss that does not shift, or hand "
-        "over labels that are not shifted. A head for the token after the next is declared by shift=2."
+    fix = (
+        "They were shifted once before shift=1 shifts them again: pass shift=0 and use a loss that does not shift, or "
+        "pass labels that are not shifted. A head for the token after the next is declared by shift=2."
         if shift
-        else "Shift them once only: the label of a position is the next input."
+        else "Shift them only once: the label of a position is the next input."
     )
     return Fault(
-        f"labels equal the inputs two positions on ({equal} of {compared} supervised tokens), so the model is asked to "
-        "skip a token",
-        mend,
+        f"labels equal the inputs two positions later ({equal} of {compared} supervised tokens), so the model is asked "
+        "to skip a token",
+        fix,
         {"equal": equal, "compared": compared, "shift": shift},
     )
 
 
 def _equal_at(pool: Pool, offset: int) -> tuple[int, int] | Clean | None:
-    """Count the labels that equal the inputs at an offset, if nearly all do, and some differ from the next input."""
+    """Return how many labels equal the inputs at an offset, of how many, if nearly all do.
+
+    CLEAN if they do not, and None if too few differ from the next input to tell.
+    """
     known = [
         (evidence.equal, evidence.compared)
         for evidence in pool
@@ -175,14 +177,14 @@ def _equal_at(pool: Pool, offset: int) -> tuple[int, int] | Clean | None:
         return CLEAN
     if equal < ALL_BUT_FEW * compared:
         return CLEAN
-    # Where neighbouring inputs are equal, a label equals both, which tells nothing: others must differ from the next.
+    # If neighbouring inputs are equal, a label equals both and proves nothing: enough must differ from the next.
     if sum(there[1] - one[1] for one, there in known) < CLEARLY_MORE:
         return None
     return equal, compared
 
 
 def bos_doubled(pool: Pool, _past: Past) -> Verdict:
-    """Find inputs that begin with the same special token twice."""
+    """Check for inputs that begin with the same special token twice."""
     samples = [facts for evidence in pool for facts in evidence.samples if len(facts.start) > 1]
     if not samples or not samples[0].specials.every:
         return CLEAN
@@ -192,7 +194,7 @@ def bos_doubled(pool: Pool, _past: Past) -> Verdict:
         return CLEAN
     token = doubled[0].start[0]
     if token not in specials.bos or token in specials.eos:
-        # Two of another special token may be padding on the left, or the first of many image tokens.
+        # Two of another special token may be padding on the left, or the first two of many image tokens.
         exactly = [facts for facts in doubled if facts.start[2:] and facts.start[2] != token]
         if len(exactly) < len(samples):
             return CLEAN
@@ -200,7 +202,7 @@ def bos_doubled(pool: Pool, _past: Past) -> Verdict:
             return None
     return Fault(
         f"the inputs of {len(doubled)} of {len(samples)} samples begin with token {token} twice",
-        "The tokenizer adds it, and a template, a collator or the model adds it again: leave it out of one of them.",
+        "The tokenizer adds it, and a template, a collator or the model adds it again: let only one of them add it.",
         {"token": token, "doubled": len(doubled), "samples": len(samples)},
     )
 
@@ -210,23 +212,26 @@ def _begins(facts: Facts) -> bool:
 
 
 def pad_supervised(pool: Pool, _past: Past) -> Verdict:
-    """Find padding among the supervised labels."""
+    """Check for padding among the supervised labels."""
     samples = [facts for evidence in pool for facts in evidence.samples if facts.pad is not None]
     if not any(map(_is_padded, samples)):
         return CLEAN
     specials = samples[0].specials
     count, supervised = sum(facts.pad or 0 for facts in samples), sum(facts.supervised for facts in samples)
     if not count or {*specials.pad} & {*specials.eos, *specials.bos}:
-        return CLEAN  # an end token that pads as well may stand there by right
+        return CLEAN  # an end token that is also padding may be a correct label
     return Fault(
         f"{count} of {supervised} supervised labels are padding ({_listed(specials.pad)})",
-        f"Set labels to {samples[0].ignore_index} wherever the attention mask is 0; as it is, the model learns to pad.",
+        f"Set labels to {samples[0].ignore_index} wherever the attention mask is 0; otherwise the model learns to pad.",
         {"padding": count, "supervised": supervised, "pad": list(specials.pad)},
     )
 
 
 def _is_padded(facts: Facts) -> bool:
-    """Say whether padding stands at an end: one alone may part documents, and another vocabulary has none."""
+    """Return whether a sample starts or ends with padding.
+
+    One such token alone may separate documents, and labels of another vocabulary have no padding.
+    """
     pad, labels = facts.specials.pad, [token.label for token in facts.tokens]
     return (
         len(labels) > 1

@@ -1,4 +1,4 @@
-"""What was captured beyond the records: the facts that findings are judged by."""
+"""What rules look at: counts and tokens that were captured beside the records."""
 
 import math
 from collections import Counter
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from predlog.findings.special_tokens import SpecialTokens
 
-# The places around a label that it is held against: 1 before, 1 after and 2 after.
+# The offsets around a position whose labels a prediction is compared with: 1 before, 1 after and 2 after.
 AROUND = (-1, 1, 2)
-# How many tokens of a record can show that they are all predicted the same.
+# A record needs this many tokens to show that they are all predicted the same.
 _SOME = 8
 
 
 class Shown(NamedTuple):
-    """One token shown, with the labels around it; None stands for what is not known, not finite or ignored.
+    """One token shown, with the labels around it; None for what is not known, not finite or ignored.
 
     `around` are the labels at the offsets `AROUND`.
     """
@@ -33,12 +33,11 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True, eq=False)  # a frozen one takes four times as long to make
 class Facts:
-    """Counts over the supervised positions of one sample and codebook; None stands for what was not counted.
+    """Counts over the supervised positions of one sample and codebook; None for what was not counted.
 
     `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read. `copied` counts
     the predictions that equal the input read where the label does not. `start` are the first inputs; `follower` is the
-    input after the one that the last supervised label stands for. `pad`, `eos` and `bos` count labels that are such
-    tokens.
+    input after the position of the last supervised label. `pad`, `eos` and `bos` count labels that are such tokens.
     """
 
     sample: int
@@ -68,12 +67,12 @@ class Facts:
 
 @dataclass(slots=True, eq=False)
 class Evidence:
-    """The facts of one stream and codebook at one step, one for each sample, and what they add up to.
+    """The facts of one stream and codebook at one step, one for each sample, and their sums.
 
-    `is_trained` says that gradients were wanted; `widest` is the largest number of supervised positions of a sample in
-    any codebook. `equal` and `compared` are as in `Facts`. `copies` are how many predictions equal the input read where
-    the label does not, and how many labels do not: among all supervised positions where they were counted, else among
-    those shown. `commonest` is how many predictions shown are the same token.
+    `is_trained` is whether the logits require gradients; `widest` is the largest number of supervised positions of a
+    sample in any codebook. `equal` and `compared` are as in `Facts`. `copies` are how many predictions equal the input
+    read where the label does not, and how many labels do not: among all supervised positions if they were counted, else
+    among those shown. `commonest` is how many predictions shown are the same token.
     """
 
     step: int
@@ -89,7 +88,7 @@ class Evidence:
 
     @staticmethod
     def of(step: int, samples: tuple[Facts, ...], *, is_trained: bool = True, widest: int = 0) -> "Evidence":
-        """Add up what is known of the samples."""
+        """Return the evidence of these samples."""
         sums = Sums.of([token for one in samples for token in one.tokens])
         return Evidence(
             step=step,
@@ -101,13 +100,13 @@ class Evidence:
             compared=added(one.compared for one in samples),
             copies=_copies(samples),
             sums=sums,
-            # One prediction is always the commonest of one.
+            # A single prediction is always the commonest.
             commonest=max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0,
         )
 
     @staticmethod
     def together(pools: "Iterable[Sequence[Evidence]]") -> "list[Evidence]":
-        """Join what was captured of several codebooks, step by step."""
+        """Return the evidence of several codebooks as if they were one, step by step."""
         everything = sorted(chain.from_iterable(pools), key=attrgetter("step"))
         return [_joined(step, list(ones)) for step, ones in groupby(everything, key=attrgetter("step"))]
 
@@ -135,33 +134,33 @@ def _copies(samples: Sequence[Facts]) -> tuple[int, int]:
 
 
 class Sums(NamedTuple):
-    """Sums over tokens: how many, how many right, and what the model itself expected.
+    """Sums over tokens: how many, how many correct, and how many the model itself expected to be correct.
 
     `expected` adds up the probabilities that the model gave its predictions: a model that was trained on such pairs is
-    right about as often. `variance` is that of the number of right ones, if it were. `informative`, `hits` and
-    `right_there` are for each offset in `AROUND`, over the tokens whose label there is known and another one: how
-    many there are, how many predictions equal the label there, and how many the token's own. `loss` and `squares` are
-    of the labels' losses in nats.
+    correct about that often, and `variance` is then the variance of that number. `informative`, `hits` and
+    `correct_there` are for each offset in `AROUND`, over the tokens whose label at that offset is known and differs
+    from their own: how many there are, how many predictions equal that label, and how many the token's own. `loss` and
+    `squares` are sums of the labels' losses in nats and of their squares.
     """
 
     tokens: int
-    right: int
+    correct: int
     expected: float
     variance: float
     loss: float
     squares: float
     informative: tuple[int, ...]
     hits: tuple[int, ...]
-    right_there: tuple[int, ...]
+    correct_there: tuple[int, ...]
     labels: tuple[int, ...]
     predictions: tuple[int, ...]
 
     @staticmethod
     def of(tokens: Sequence[Shown]) -> "Sums":
-        """Add up the tokens that have finite numbers."""
-        right = 0
+        """Return the sums over the tokens that have finite numbers."""
+        correct = 0
         expected = variance = loss = squares = 0.0
-        informative, hits, right_there = [0, 0, 0], [0, 0, 0], [0, 0, 0]
+        informative, hits, correct_there = [0, 0, 0], [0, 0, 0], [0, 0, 0]
         labels: list[int] = []
         predictions: list[int] = []
         for _, label, prediction, _, label_logprob, prediction_logprob, around in tokens:
@@ -170,8 +169,8 @@ class Sums(NamedTuple):
             labels.append(label)
             predictions.append(prediction)
             probability = math.exp(prediction_logprob)
-            is_right = prediction == label
-            right += is_right
+            is_correct = prediction == label
+            correct += is_correct
             expected += probability
             variance += probability * (1 - probability)
             loss -= label_logprob
@@ -180,10 +179,10 @@ class Sums(NamedTuple):
                 if other is not None and other != label:
                     informative[place] += 1
                     hits[place] += prediction == other
-                    right_there[place] += is_right
+                    correct_there[place] += is_correct
         return Sums(
-            len(labels), right, expected, variance, loss, squares,
-            tuple(informative), tuple(hits), tuple(right_there), tuple(labels), tuple(predictions),
+            len(labels), correct, expected, variance, loss, squares,
+            tuple(informative), tuple(hits), tuple(correct_there), tuple(labels), tuple(predictions),
         )  # fmt: skip
 
     @property
@@ -193,24 +192,24 @@ class Sums(NamedTuple):
 
     @property
     def at_most(self) -> float:
-        """The mean loss, and one and a half of its standard errors more: a lucky draw is not taken for a good model."""
+        """The mean loss plus 1.5 standard errors, so that a lucky draw is not taken for a good model."""
         mean = self.loss / self.tokens
         return mean + 1.5 * math.sqrt(max(self.squares / self.tokens - mean * mean, 0.0) / self.tokens)
 
     @staticmethod
     def together(parts: "Sequence[Sums]") -> "Sums":
-        """Add sums up."""
-        tokens, right, expected, variance, loss, squares, informative, hits, right_there, labels, predictions = zip(
+        """Return the sums over all parts."""
+        tokens, correct, expected, variance, loss, squares, informative, hits, correct_there, labels, predictions = zip(
             *parts, strict=True
         )
         return Sums(
-            sum(tokens), sum(right), sum(expected), sum(variance), sum(loss), sum(squares),
-            added(informative) or (0, 0, 0), added(hits) or (0, 0, 0), added(right_there) or (0, 0, 0),
+            sum(tokens), sum(correct), sum(expected), sum(variance), sum(loss), sum(squares),
+            added(informative) or (0, 0, 0), added(hits) or (0, 0, 0), added(correct_there) or (0, 0, 0),
             tuple(chain.from_iterable(labels)), tuple(chain.from_iterable(predictions)),
         )  # fmt: skip
 
 
 def added(columns: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
-    """Add columns up, those that are known; None where none is."""
+    """Return the column-wise sum of the tuples that are not None; None if all are."""
     known = [column for column in columns if column is not None]
     return tuple(map(sum, zip(*known, strict=True))) if known else None

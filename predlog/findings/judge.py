@@ -1,9 +1,8 @@
 """From evidence to findings: which rule is asked when, and which findings are open.
 
-Each stream and codebook is judged by itself. A finding is reported once, and again when it comes back after it was
-gone; each time it comes back it must stay away twice as long before it counts as gone, so that what comes and goes does
-not fill the log. That it is gone is reported, too. Codebooks in which the same thing is found at the same step are
-reported together.
+Each stream and codebook is judged separately. A finding is reported once, and again if it returns after it was gone.
+Each time it must be absent twice as long before it counts as gone, so that a fault that comes and goes does not fill
+the log. That it is gone is reported, too. Codebooks with the same fault at the same step are reported together.
 """
 
 from collections import OrderedDict
@@ -17,13 +16,13 @@ from predlog.findings.evidence import Evidence, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
 
-# Streams and codebooks in excess of this number are forgotten, those first that were not seen for longest.
+# If there are more streams and codebooks, those that were not seen for longest are forgotten.
 _MOST_LANES = 1024
 
 
 @dataclass(slots=True)
 class _Opinion:
-    """What one rule has seen of one lane, and how often it must find nothing before its finding is gone."""
+    """What one rule has seen of one lane, and how often in a row it must find nothing before its finding is gone."""
 
     pool: list[Evidence] = field(default_factory=list)
     is_open: bool = False
@@ -31,7 +30,7 @@ class _Opinion:
     clean: int = 0
 
     def ask(self, rule: Rule, evidence: Evidence, past: Past) -> tuple[Verdict, list[Evidence]]:
-        """Return what the rule says, and the records that it was shown; keep those that it wants to see again."""
+        """Return what the rule answers and the records that it was shown; keep those that it needs again."""
         pool = self.pool
         pool.append(evidence)
         verdict = rule.judge(pool, past)
@@ -78,12 +77,12 @@ class Judge:
 
     @property
     def unreported(self) -> list[FindingEvent]:
-        """What was found, or is gone, and has not been reported yet."""
+        """What was found or is gone and is not reported yet."""
         self._leaving = [one for one in self._leaving if not one.is_reported]
         return [one for one in (*self._leaving, *self.open) if not one.is_reported]
 
     def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
-        """Take in what was captured of a pair, and return what is found now and was not open before."""
+        """Judge what was captured of a pair, and return what is found now and was not open before."""
         captured = sorted(facts, key=_codebook_first)
         widest = max((one.supervised for one in captured), default=0)
         lane = self._lane(stream, None, step)
@@ -98,7 +97,7 @@ class Judge:
         return [self._found(step, stream, alike) for alike in cases.values()]
 
     def refuse(self, step: int, stream: str, code: str, message: str, evidence: dict[str, Any]) -> list[FindingEvent]:
-        """Take in that a pair was refused, and return what is found now and was not open before."""
+        """Record that a pair was refused, and return what is found now and was not open before."""
         opinion = self._lane(stream, None, step).opinions.setdefault(code, _Opinion())
         opinion.clean = 0
         self._refused += 1
@@ -119,7 +118,7 @@ class Judge:
             opinion = lane.opinions[rule.code]
             if any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool = []
-                self._close(stream, codebook, rule.code, None)
+                self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
                 continue
             verdict, pool = opinion.ask(rule, evidence, lane.past)
             if isinstance(verdict, Fault):
@@ -144,7 +143,7 @@ class Judge:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)
             for code, opinion in forgotten.opinions.items():
                 if opinion.is_open:
-                    self._remove(stream, codebook, code, None)
+                    self._remove(stream, codebook, code)
         return lane
 
     def _found(self, step: int, stream: str, alike: Sequence[_Case]) -> FindingEvent:
@@ -154,7 +153,7 @@ class Judge:
         if len(alike) > 1:
             past = self._lane(stream, first.codebook, step).past
             together = first.rule.judge(Evidence.together(case.pool for case in alike), past)
-            # What can't be said of all at once is said with the numbers of the first.
+            # If the rule does not find it in all of them together, the numbers of the first are reported.
             fault = (
                 together
                 if isinstance(together, Fault)
@@ -170,28 +169,33 @@ class Judge:
         opinion = self._lanes[stream, codebook].opinions[code]
         opinion.clean += opinion.is_open
         if opinion.clean >= opinion.patience:
-            self._close(stream, codebook, code, step)
+            self._close(stream, codebook, code, step, is_gone=True)
 
-    def _close(self, stream: str, codebook: int | None, code: str, step: int | None) -> None:
-        """End a finding: it is gone at `step`, or, if that is None, something else explains it."""
+    def _close(self, stream: str, codebook: int | None, code: str, step: int, *, is_gone: bool) -> None:
+        """End a finding in one codebook: it is gone at that step, or another finding explains it."""
         lane = self._lanes.get((stream, codebook))
         opinion = lane.opinions.get(code) if lane is not None else None
-        if opinion is not None and opinion.is_open:
-            opinion.is_open = False
-            opinion.clean = 0
-            opinion.patience *= 2
-            self._remove(stream, codebook, code, step)
-
-    def _remove(self, stream: str, codebook: int | None, code: str, step: int | None) -> None:
-        if step is not None and len(self._gone) < _MOST_LANES:
+        if opinion is None or not opinion.is_open:
+            return
+        opinion.is_open = False
+        opinion.clean = 0
+        opinion.patience *= 2
+        if is_gone and len(self._gone) < _MOST_LANES:
             self._gone[stream, codebook, code] = None
-        for one in self.open:
-            if one.stream == stream and one.code == code and codebook in one.codebooks:
-                one.codebooks.discard(codebook)
-                if not one.codebooks:
-                    del self._open[id(one)]
-                    if step is not None and one.is_reported:
-                        self._leaving.append(one.gone(step))
+        for one in self._remove(stream, codebook, code):
+            # A reader knows from the file what is explained, but not that it is gone in one of several codebooks.
+            one.is_partly_gone |= is_gone
+            if not one.codebooks and one.is_partly_gone and one.is_reported:
+                self._leaving.append(one.gone(step))
+
+    def _remove(self, stream: str, codebook: int | None, code: str) -> list[FindingEvent]:
+        """Take a codebook from the open findings of a code, and return these."""
+        found = [one for one in self.open if one.stream == stream and one.code == code and codebook in one.codebooks]
+        for one in found:
+            one.codebooks.discard(codebook)
+            if not one.codebooks:
+                del self._open[id(one)]
+        return found
 
 
 def _codebook(facts: Facts) -> int | None:

@@ -1,7 +1,7 @@
 """A finding as it is reported, and as it is read back from a file with what became of it.
 
-Both sides are here because they must agree: a run reports that a finding is found and that it is gone, and says nothing
-where another finding explains it; a reader has only these lines to tell which findings are open at the end.
+Both sides are here because they must agree. A run reports that a finding is found and that it is gone; it reports
+nothing when another finding explains it. A reader finds out from these lines alone which findings are open at the end.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,9 +18,10 @@ _MOST_NAMED = 8
 # --- as it is reported --------------------------------------------------------------------------------------------
 @dataclass(slots=True, eq=False)
 class FindingEvent:
-    """A finding that is to be reported, or, of level info, that one is gone.
+    """A finding that is to be reported, or, with level info, that one is gone.
 
-    `codebooks` are those in which it is open still. Whoever reports it sets `is_reported` and `record`.
+    `codebooks` are those in which it is still open; `is_partly_gone` is whether it is gone, and not explained, in one
+    of them. Whoever reports it sets `is_reported` and `record`.
     """
 
     code: str
@@ -33,10 +34,11 @@ class FindingEvent:
     codebooks: set[int | None]
     record: Finding | None = None
     is_reported: bool = False
+    is_partly_gone: bool = False
 
     @staticmethod
     def of(rule: Rule, fault: Fault, step: int, stream: str, codebooks: Sequence[int | None]) -> "FindingEvent":
-        """Return the finding of a fault in these codebooks."""
+        """Return the finding of a fault in these codebooks; [None] for a stream without any."""
         is_alone = len(codebooks) == 1
         return FindingEvent(
             rule.code,
@@ -44,13 +46,13 @@ class FindingEvent:
             step,
             stream,
             codebooks[0] if is_alone else None,
-            f"{_where(stream, codebooks)}: {fault.what}. {fault.mend}",
+            f"{_where(stream, codebooks)}: {fault.what}. {fault.fix}",
             {**fault.evidence, **({} if is_alone else {"codebooks": list(codebooks)})},
             set(codebooks),
         )
 
     def gone(self, step: int) -> "FindingEvent":
-        """Return what reports that it is gone at a step."""
+        """Return the event that reports that it is gone at a step."""
         evidence = {name: self.evidence[name] for name in ("codebooks",) if name in self.evidence}
         where = _where(self.stream, evidence.get("codebooks", [self.codebook]))
         return FindingEvent(
@@ -66,7 +68,7 @@ class FindingEvent:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What is the finding's own in its event, beside what all events have."""
+        """The fields of its event that not all events have."""
         return {
             "step": self.step,
             "stream": self.stream,
@@ -83,15 +85,15 @@ class FindingEvent:
 def summary_line(
     found: Sequence[FindingEvent], ended: Iterable[tuple[str, int | None, str]], refused: int
 ) -> str | None:
-    """Return one line about the findings that are open, those that were and are gone, and refused pairs.
+    """Return one line about open findings, those that are gone, and refused pairs; None if there are none.
 
-    `ended` are stream, codebook and code of each. None if there is nothing to report.
+    `ended` are the stream, codebook and code of each finding that is gone.
     """
-    stand = [f"{one.code} ({_where(one.stream, tuple(one.codebooks))}, since step {one.step})" for one in found]
+    now_open = [f"{one.code} ({_where(one.stream, tuple(one.codebooks))}, since step {one.step})" for one in found]
     now = {(one.stream, codebook, one.code) for one in found for codebook in tuple(one.codebooks)}
     gone = dict.fromkeys(f"{key[2]} ({key[0]})" for key in ended if key not in now)
     parts = [
-        f"{len(stand)} finding{'s stand' if len(stand) > 1 else ' stands'}: {_listed(stand)}" if stand else "",
+        f"{len(now_open)} open finding{'s' * (len(now_open) > 1)}: {_listed(now_open)}" if now_open else "",
         f"found earlier and gone: {_listed(list(gone))}" if gone else "",
         f"pairs refused: {refused}" if refused else "",
     ]
@@ -123,9 +125,9 @@ _LEVELS = ("error", "warning")
 class Found:
     """A finding, what became of it, and which ranks have reported it.
 
-    It is open, "stands", until it is reported to be "gone", at step `until`; until it is "explained" there by the
-    finding `by`, of which it is a symptom; or until a later attempt of the same rank has recorded the stream: then it
-    is "earlier". `codebooks` are those that it is about, ascending; empty for a stream without any.
+    `fate` is "stands" while it is open; "gone" if the run has reported that, at step `until`; "explained" if it is a
+    symptom of the finding `by`, reported at step `until`; "earlier" if a later attempt of the same rank has recorded
+    the stream. `codebooks` are those that it is about, ascending; empty for a stream without.
     """
 
     finding: Finding
@@ -143,14 +145,14 @@ class Found:
 
 @dataclass(slots=True)
 class Ledger:
-    """Take findings in the order in which they were reported, and return what became of each."""
+    """The findings of one or more runs in the order in which they were reported, and what became of each."""
 
     entries: list[Found] = field(default_factory=list)
-    # Of each run, attempt, rank and stream: the places of open entries, and the codebooks that nothing explains.
+    # For each run, attempt, rank and stream: places of open entries, and their codebooks that nothing explains.
     _open: dict[tuple[str | None, int, int, str], dict[int, set[int | None]]] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
-        """Take in a finding, or, of level info, that one is gone."""
+        """Add a finding, or, with level info, that one is gone."""
         now = self._open.setdefault((finding.run, finding.attempt, finding.rank, finding.stream), {})
         if finding.level == "info":
             for place in [place for place in now if _ends(finding, self.entries[place].finding)]:
@@ -178,7 +180,7 @@ class Ledger:
 
 
 def across_ranks(found: Iterable[Found]) -> list[Found]:
-    """Join what several ranks have reported of the same, as the first did: open ones first, then errors, by step."""
+    """Return findings that several ranks share once, as the first reported them: open ones first, errors first."""
     groups: dict[tuple[object, ...], list[Found]] = {}
     for one in found:
         finding = one.finding

@@ -9,24 +9,27 @@ from predlog.findings.evidence import Evidence, Sums
 
 # --- how sure is sure ---------------------------------------------------------------------------------------------
 
-# The share of supervised labels that must equal the inputs, and how many must differ from the next one, as they should
-# not. The same number is asked for wherever a handful would be too few.
+# The share of supervised labels that must equal the inputs, and how many must differ from the next input, which they
+# should equal. The same number is required wherever a handful would be too few.
 ALL_BUT_FEW = 0.98
 CLEARLY_MORE = 8
-# The share of samples without labels that is no accident, and of how many.
+# The share of samples without labels that is no accident, and the number of samples that it needs.
 NEARLY_ALL = 0.9
 MANY_SAMPLES = 16
-# Tokens that a statistical rule wants to see.
+# Tokens that a statistical rule needs.
 ENOUGH = 64
-# A rule that could not decide after so many records begins anew.
+# A rule that could not decide after this many records starts over.
 LONGEST_POOL = 64
-# Labels of a stream and codebook that are remembered as predicted once.
+# Of one stream and codebook, how many labels are remembered as correctly predicted once.
 _MOST_KNOWN = 100_000
 
 
-# --- what a rule says ---------------------------------------------------------------------------------------------
+# --- what a rule answers ------------------------------------------------------------------------------------------
 class Clean(Enum):
-    """The evidence sufficed, and shows no such fault; or none by itself, and none that was found before as gone."""
+    """The evidence sufficed and shows no fault.
+
+    CLEAN: a finding that was open may end. NO_BETTER: no new fault is found, and a finding that was open stays open.
+    """
 
     CLEAN = "clean"
     NO_BETTER = "no better"
@@ -37,10 +40,10 @@ NO_BETTER: Final = Clean.NO_BETTER
 
 
 class Fault(NamedTuple):
-    """What is wrong, how to mend it, and the numbers that show it."""
+    """What is wrong, how to fix it, and the numbers that show it."""
 
     what: str
-    mend: str
+    fix: str
     evidence: Mapping[str, Any]
 
 
@@ -48,9 +51,9 @@ class Fault(NamedTuple):
 class Past:
     """What is known of a stream and codebook from earlier records.
 
-    `best` is the lowest mean loss (nats a token) of any 64 tokens or more before, with what their scatter allows on
-    top, None where there were none yet; `first` are the sums of the first 64. `supervised` counts the supervised
-    positions of all samples before, `records` the logged steps, and `known` are the labels that were ever predicted.
+    `best` is the lowest mean loss (nats per token) of any 64 tokens or more, plus 1.5 standard errors; None before
+    there were 64. `first` are the sums of the first 64. `supervised` counts the supervised positions of all samples,
+    `records` the logged steps, and `known` are the labels that were ever predicted correctly.
     """
 
     first_step: int
@@ -62,13 +65,15 @@ class Past:
     _lately: list[Evidence] = field(default_factory=list)
 
     def learn(self, evidence: Evidence) -> None:
-        """Take in what was judged: the lowest mean loss of enough tokens in a row, and the labels predicted."""
+        """Add the evidence of a record, after the rules have judged it."""
         self.supervised += evidence.supervised
         self.records += 1
         sums = evidence.sums
         if len(self.known) < _MOST_KNOWN:
-            self.known.update(label for label, said in zip(sums.labels, sums.predictions, strict=True) if label == said)
-        if sums.labels_vary:  # silence and the like is learnt at once, and no mark for what is not
+            pairs = zip(sums.labels, sums.predictions, strict=True)
+            self.known.update(label for label, prediction in pairs if label == prediction)
+        # A constant label, such as silence, is learnt at once: its low loss is no standard for others.
+        if sums.labels_vary:
             self._lately.append(evidence)
             self._measure()
 
@@ -90,9 +95,8 @@ Pool = Sequence[Evidence]
 class Rule:
     """A finding's code, and the function that finds it.
 
-    A symptom is kept back while an error that is certain stands, or a symptom further up in the list: it would follow
-    from it. After it found nothing, a rule that looks back keeps the latest records, one fewer than that; the others
-    begin anew.
+    A symptom is not reported while it follows from another open finding: see `catalog.explains`. A rule that has
+    decided starts over with no records; one with `looks_back`, if it found nothing, keeps the latest `looks_back - 1`.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""Which token ids pad, end and begin a text, as far as it is known, stream by stream."""
+"""Which token ids pad, end and begin a text, for each stream, if that is known."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ ROLES = ("pad", "eos", "bos")
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids by their role, and all ids that are special; empty where not known.
+    """Ids by their role, and all ids that are special; empty if they are not known.
 
-    `size` is the number of ids that the tokenizer knows, where there is one.
+    `size` is the number of ids that the tokenizer knows, 0 without a tokenizer.
     """
 
     pad: tuple[int, ...] = ()
@@ -26,17 +26,17 @@ class SpecialTokens:
 
 @dataclass(frozen=True, slots=True)
 class PerStream(Generic[Thing]):
-    """Something that belongs to a stream: one for all that have no codebooks, or one for each name.
+    """Something that belongs to a stream: one for all streams without codebooks, or one for each name.
 
-    A text tokenizer says nothing about audio codes, so what is given alone is not used for codebooks. A name also
-    stands for the streams that end in it: "text" for "eval/text".
+    A text tokenizer does not know audio codes, so what is given alone is not used for codebooks. A name also applies
+    to the streams that end in it: "text" to "eval/text".
     """
 
     alone: Thing | None = None
     by_name: Mapping[str, Thing] = field(default_factory=dict)
 
     def of(self, stream: str, *, has_codebooks: bool) -> Thing | None:
-        """Give what belongs to the stream, or None."""
+        """Return what belongs to the stream, or None."""
         if stream in self.by_name:
             return self.by_name[stream]
         if (last := stream.rpartition("/")[2]) in self.by_name:
@@ -45,7 +45,7 @@ class PerStream(Generic[Thing]):
 
 
 def per_stream(given: Any, made: Callable[[Any], Thing]) -> PerStream[Thing]:
-    """Make one thing of `given`, or one of each value where it maps names of streams to them."""
+    """Return one thing made of `given`, or one for each value if it maps names of streams to values."""
     if given is None:
         return PerStream()
     if isinstance(given, Mapping) and not _is_of_roles(given):
@@ -56,14 +56,14 @@ def per_stream(given: Any, made: Callable[[Any], Thing]) -> PerStream[Thing]:
 
 
 def _is_of_roles(given: Mapping[Any, Any]) -> bool:
-    # A name of a stream stands for something; a role, known or misspelt, for an id.
+    # The name of a stream maps to a tokenizer or a mapping; a role, known or misspelt, maps to ids.
     return set(given) <= set(ROLES) or any(isinstance(value, int | list | tuple) for value in given.values())
 
 
 def special_tokens(given: Any) -> SpecialTokens:
-    """Give the special tokens of a tokenizer, or of a mapping from pad, eos and bos to ids.
+    """Return the special tokens of a tokenizer, or of a mapping from pad, eos and bos to ids.
 
-    Raises SettingError where `given` is neither.
+    Raises SettingError if `given` is neither.
     """
     if isinstance(given, Mapping):
         ids = {role: _ids(role, value) for role, value in given.items()}
@@ -79,11 +79,11 @@ def special_tokens(given: Any) -> SpecialTokens:
 
 
 def of_tokenizer(tokenizer: Any) -> SpecialTokens | None:
-    """Give what a Hugging Face tokenizer or a `tokenizers.Tokenizer` knows; None for anything else.
+    """Return what a Hugging Face tokenizer or a `tokenizers.Tokenizer` knows; None for anything else.
 
-    The latter knows which of its tokens are special, and not what for.
+    The latter knows which of its tokens are special, but not their roles.
     """
-    owner = getattr(tokenizer, "__self__", tokenizer)  # `tokenizer.decode` means the tokenizer
+    owner = getattr(tokenizer, "__self__", tokenizer)  # of `tokenizer.decode`, the tokenizer
     if hasattr(owner, "all_special_ids"):
         pad, eos, bos = (_ids(role, getattr(owner, f"{role}_token_id", None)) for role in ROLES)
         return SpecialTokens(pad, eos, bos, frozenset(owner.all_special_ids), len(owner))

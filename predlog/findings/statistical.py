@@ -1,14 +1,13 @@
-"""What can be wrong with a pair: one small pure rule a finding.
+"""Rules that use predictions and probabilities, pooled over records with a margin.
 
-A rule is given the evidence of one stream and codebook at one logged step, or at several in a row, and answers with a
-`Fault`, with `CLEAN`, with `NO_BETTER`, or with None where it can't tell yet and wants to see more. A rule that can't
-be sure says nothing. *Certain* rules go by shapes, labels and inputs and mostly decide on the first record.
-*Statistical* rules go by predictions, pooled over records, with a margin, over tokens that can tell one explanation
-from another.
+A rule gets the evidence of one stream and codebook at one logged step, or at several in a row, and answers with a
+`Fault`, with `CLEAN`, with `NO_BETTER`, or with None if it needs more records. A rule that is not sure returns no
+fault. *Statistical* rules count only tokens that can tell one explanation from another.
 
-What a healthy model can't be is confidently wrong: trained on such pairs by likelihood, it is right about as often as
-its own probabilities say. Early in training, on repetitive data or in a noisy codebook its predictions may copy, repeat
-or collapse, yet with probabilities that match. So the statistical rules ask for both.
+A healthy model is never confidently wrong: trained on such pairs by likelihood, it is correct about as often as its own
+probabilities say. Early in training, on repetitive data or in a noisy codebook its predictions may copy, repeat or
+collapse, but with probabilities that match. So the statistical rules require both: a suspicious pattern, and fewer
+correct predictions than the probabilities promise.
 """
 
 import math
@@ -30,30 +29,29 @@ from predlog.findings.rule import (
     _shift,
 )
 
-# How many standard deviations fewer right predictions than the model expected are no accident.
+# How many standard deviations fewer correct predictions than the model expected are no accident.
 SIGMAS = 6.0
-# How often the predictions must be what they shouldn't.
+# The share of predictions that must equal another label, or the input.
 SUSPICIOUS_HITS = 0.25
 SUSPICIOUS_COPIES = 0.5
-# Beyond this share a label that repeats the input is so common that predicting it is sound.
+# If more labels than this share repeat the input, predicting a repetition is sound.
 COMMON_REPEATS = 0.2
 ONE_TOKEN_NEARLY_EVERYWHERE = 0.9
-# Nats a token that a model has lost since its best.
+# A model has lost what it knew if its loss is this many nats per token above its best.
 HAS_LOST = 0.5
-# A mean loss of at least this share of ln V is chance; nothing learnt in so many steps is no slow start.
+# A mean loss of at least this share of ln V is chance; after so many steps and records it is no slow start.
 CHANCE = 0.97
 LONG = 1000
 MANY_RECORDS = 200
-# A mean loss of so many times ln V is that of weights which nobody has trained.
+# A mean loss of this many times ln V means untrained weights.
 UNTRAINED = 3.0
 SAME_BATCHES = 5
-# Records that show whether something stays.
+# Records needed to see whether something persists.
 SEVERAL = 8
 
 
-# --- statistical rules --------------------------------------------------------------------------------------------
 def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
-    """Find that the inputs of many samples go on with an end token which no label stands for."""
+    """Check whether the inputs of many samples continue with an end token that is never a label."""
     samples = [facts for evidence in pool for facts in evidence.samples if facts.eos is not None]
     ends = samples[0].specials.eos if samples else ()
     ended = [facts for facts in samples if facts.follower in ends and _should_end(facts)]
@@ -61,61 +59,59 @@ def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
         return CLEAN
     equal, compared = added(facts.equal for facts in samples), added(facts.compared for facts in samples)
     if equal is None or compared is None or equal[1] < ALL_BUT_FEW * compared[1]:
-        return CLEAN  # labels that are not the next inputs need no end
+        return CLEAN  # only labels that are the next inputs need an end token
     if len(ended) < MANY_SAMPLES:
         return None
     return Fault(
-        f"the inputs of {len(ended)} samples go on with the end token ({_listed(ends)}), and no label "
-        "stands for it, so the model never learns to stop",
-        "Where the end token pads as well, masking the padding masks it too: mask by the attention mask, or pad with "
-        "another token.",
+        f"the inputs of {len(ended)} samples continue with the end token ({_listed(ends)}), and it is never a "
+        "label, so the model never learns to stop",
+        "If the end token is also the padding token, masking the padding masks it too: mask by the attention mask, or "
+        "pad with another token.",
         {"samples": len(ended), "eos": list(ends)},
     )
 
 
 def _should_end(facts: Facts) -> bool:
-    # Who trains on one token, such as yes or no, does not want it to go on; a turn may end with a token of its own.
+    # A one-token answer, such as yes or no, needs no end; a turn may end with a special token of its own.
     return facts.supervised > 2 and not {token.label for token in facts.tokens[-2:]} & facts.specials.every
 
 
 def prediction_misaligned(pool: Pool, past: Past) -> Verdict:
-    """Find confident predictions that are wrong where they stand, and right at another offset."""
+    """Check for confident predictions that are wrong at their own label, and correct at another offset."""
     if _tokens(pool) < ENOUGH:
         return None
     sums = _sums(pool)
-    open_still = False
+    is_undecided = False
     for place in sorted(range(len(AROUND)), key=lambda one: -sums.hits[one]):
-        informative, hits, right = sums.informative[place], sums.hits[place], sums.right_there[place]
+        informative, hits, correct = sums.informative[place], sums.hits[place], sums.correct_there[place]
         if informative < ENOUGH:
-            open_still |= sums.tokens < 4 * ENOUGH
+            is_undecided |= sums.tokens < 4 * ENOUGH
             continue
         offset = AROUND[place]
-        if hits < SUSPICIOUS_HITS * informative or hits < 4 * right + CLEARLY_MORE or not _is_sure_and_wrong(sums):
+        if hits < SUSPICIOUS_HITS * informative or hits < 4 * correct + CLEARLY_MORE or not _is_sure_and_wrong(sums):
             continue
         if offset < 0 and _may_be_copying(pool, sums, hits / informative, past):
             continue
-        return _misaligned(pool, offset, hits, right, informative)
-    return None if open_still else CLEAN
+        return _misaligned(pool, offset, hits, correct, informative)
+    return None if is_undecided else CLEAN
 
 
-def _misaligned(pool: Pool, offset: int, hits: int, right: int, informative: int) -> Fault:
+def _misaligned(pool: Pool, offset: int, hits: int, correct: int, informative: int) -> Fault:
     shift = _shift(pool)
     where = f"{abs(offset)} position{'s' * (abs(offset) > 1)} {'later' if offset > 0 else 'earlier'}"
     fitting = shift + offset
     if _are_next_inputs(pool):
-        mend = (
-            "The labels are the next inputs, as they should be, so the loss sees others: look whether it shifts twice."
+        fix = (
+            "The labels are the next inputs, as they should be, so the loss sees others: check whether it shifts twice."
         )
     elif fitting >= 0:
-        mend = f"shift={fitting} would fit: pass it, if the loss goes by it too, or else mend the labels of the loss."
+        fix = f"shift={fitting} would fit: pass it if the loss uses it too, otherwise fix the labels of the loss."
     else:
-        mend = (
-            "The labels lie ahead of the logits: hand over labels that are not shifted, or logits of the next position."
-        )
+        fix = "The labels are ahead of the logits: pass labels that are not shifted, or logits of the next position."
     return Fault(
-        f"predictions equal the label {where} ({hits} of {informative} tokens), not their own ({right})",
-        mend,
-        {"offset": offset, "hits": hits, "right": right, "tokens": informative, "shift": shift, "fitting": fitting},
+        f"predictions equal the label {where} ({hits} of {informative} tokens), not their own ({correct})",
+        fix,
+        {"offset": offset, "hits": hits, "right": correct, "tokens": informative, "shift": shift, "fitting": fitting},
     )
 
 
@@ -125,15 +121,15 @@ def _are_next_inputs(pool: Pool) -> bool:
 
 
 def _may_be_copying(pool: Pool, sums: Sums, share: float, past: Past) -> bool:
-    # The label before is, in next-token training, the input: what predicts that copies. With inputs there is a rule
-    # for it. Without, an untrained model whose head is its embedding does so too, until it has learnt.
+    # In next-token training the label before is the input, so predicting it is copying. With inputs there is a rule
+    # for that. Without them, an untrained model whose head is its embedding looks the same, until it has learnt.
     if any(evidence.equal is not None for evidence in pool) or sums.loss > UNTRAINED * sums.tokens * _chance(pool):
         return True
     return share > 0.9 and not _has_lost(sums, past, _chance(pool))
 
 
 def copying_inputs(pool: Pool, past: Past) -> Verdict:
-    """Find confident predictions that equal the inputs where the labels don't, of a model that has been better."""
+    """Check for confident predictions that equal the inputs where the labels don't, of a model that was better."""
     copied, copyable = (sum(column) for column in zip(*(evidence.copies for evidence in pool), strict=True))
     if not any(evidence.equal is not None for evidence in pool):
         return CLEAN
@@ -149,13 +145,13 @@ def copying_inputs(pool: Pool, past: Past) -> Verdict:
     return Fault(
         f"predictions equal the inputs where the labels don't ({copied} of {copyable} tokens), so the model has learnt "
         "to copy",
-        "The pair is right, so the loss sees another one: look whether it shifts its labels.",
+        "The pair is correct, so the loss sees another one: check whether it shifts its labels.",
         {"copied": copied, "tokens": copyable, "loss": _rounded(sums.loss / sums.tokens)},
     )
 
 
 def collapsed(pool: Pool, past: Past) -> Verdict:
-    """Find one token predicted nearly everywhere while the labels vary."""
+    """Check for one token predicted nearly everywhere while the labels vary."""
     tokens = _tokens(pool)
     if tokens < ENOUGH or len(pool) < SEVERAL:
         return None
@@ -168,13 +164,13 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
         return CLEAN
     had_learnt = 2 * sum(label in past.known for label in sums.labels) >= len(sums.labels)
     if not _is_sure_and_wrong(sums) and not (had_learnt and _has_lost(sums, past, _chance(pool))):
-        return NO_BETTER  # so does each model that has learnt which token is the most frequent, and nothing more yet
+        return NO_BETTER  # so does each model that has only learnt which token is the most frequent
     labels = len(set(sums.labels))
     which = [token for token, _ in Counter(sums.predictions).most_common(3)]
     return Fault(
-        f"nearly all predictions of a record are one and the same ({count} of {sums.tokens}, {_listed(which)}), where "
-        f"{labels} different labels stand",
-        "Look at the learning rate and at the gradients: a step that was too large does this. Go back to a checkpoint.",
+        f"nearly all predictions of a record are the same token ({count} of {sums.tokens}, {_listed(which)}), while "
+        f"there are {labels} different labels",
+        "Check the learning rate and the gradients: a step that was too large causes this. Go back to a checkpoint.",
         {
             "predicted": which, "count": count, "tokens": sums.tokens, "labels": labels,
             "loss": _rounded(sums.loss / sums.tokens),
@@ -183,7 +179,7 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
 
 
 def at_chance(pool: Pool, past: Past) -> Verdict:
-    """Find a mean loss of the tokens shown that stays at ln V or above, and never was better."""
+    """Check for a mean loss of the tokens shown that stays at ln V or above and never was lower."""
     if _tokens(pool) < ENOUGH:
         return None
     sums = _sums(pool)
@@ -194,7 +190,7 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
         return CLEAN
     if not _has_learnt_nothing_for_long(pool, past, loss):
         if not (_is_sure_and_wrong(sums) and _is_sure_and_wrong(past.first or sums)):
-            return CLEAN  # so does each model that has just begun
+            return CLEAN  # so does each model that has just started
         if sums.tokens < 4 * ENOUGH or len(pool) < SEVERAL:
             return None
         if _is_improving(pool, past) or _copies_most(pool, sums):
@@ -203,7 +199,7 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
         f"the mean loss of the tokens shown stays at {loss:.2f}, and guessing among {vocabulary} tokens costs "
         f"{chance:.2f}",
         "The labels may belong to another tokenizer, another sample or another shift, or the weights that were loaded "
-        "are not the model's; with a fresh model, look whether the optimizer has its parameters.",
+        "are not the model's; with a fresh model, check whether the optimizer has its parameters.",
         {"loss": _rounded(loss), "chance": _rounded(chance), "tokens": sums.tokens, "vocabulary": vocabulary},
     )
 
@@ -214,9 +210,9 @@ def _has_learnt_nothing_for_long(pool: Pool, past: Past, loss: float) -> bool:
 
 
 def same_batch(pool: Pool, _past: Past) -> Verdict:
-    """Find the same labels at every logged step of a training."""
+    """Check for the same labels at every logged step of a training."""
     if not all(evidence.is_trained for evidence in pool):
-        return CLEAN  # evaluating the same batch again and again is what one does
+        return CLEAN  # an evaluation uses the same batch every time
     newest = pool[-1]
     fingerprints = {tuple(facts.fingerprint for facts in evidence.samples) for evidence in pool}
     if len(fingerprints) > 1 or not _tells(newest):
@@ -225,14 +221,14 @@ def same_batch(pool: Pool, _past: Past) -> Verdict:
         return None
     return Fault(
         f"the same labels come back at each of the last {SAME_BATCHES} logged steps",
-        "Look whether the loader starts again with the same seed for every step; where an epoch is a few steps long, "
-        "let `every` be no multiple of it.",
+        "Check whether the loader starts again with the same seed at every step; if an epoch is only a few steps long, "
+        "choose an `every` that is no multiple of its length.",
         {"steps": [evidence.step for evidence in pool], "supervised": newest.supervised},
     )
 
 
 def _tells(evidence: Evidence) -> bool:
-    # Numbers of samples, as in contrastive training, are the same for every batch; so may be a few short answers.
+    # Labels that number the samples, as in contrastive training, are the same in every batch; so may be a few answers.
     if len({token.label - token.position for facts in evidence.samples for token in facts.tokens}) == 1:
         return False
     seen = {one for facts in evidence.samples for token in facts.tokens for one in (token.label, token.read)}
@@ -252,18 +248,18 @@ def _rounded(loss: float) -> float:
 
 
 def _is_sure_and_wrong(sums: Sums) -> bool:
-    """Say whether a model that knew such pairs could be right so seldom with such probabilities."""
-    missing = sums.expected - sums.right
-    return missing > SIGMAS * math.sqrt(sums.variance + 1) and sums.expected > 3 * sums.right
+    """Return whether the model is correct far less often than its own probabilities say."""
+    missing = sums.expected - sums.correct
+    return missing > SIGMAS * math.sqrt(sums.variance + 1) and sums.expected > 3 * sums.correct
 
 
 def _has_lost(sums: Sums, past: Past, chance: float) -> bool:
-    # Who never was better than guessing has nothing to lose.
+    # A model that never was better than guessing has nothing to lose.
     return past.best is not None and past.best <= 1.1 * chance and sums.loss / sums.tokens > past.best + HAS_LOST
 
 
 def _chance(pool: Pool) -> float:
-    """Give what guessing costs, in nats a token."""
+    """Return the loss of guessing, in nats per token."""
     return math.log(pool[0].samples[0].vocabulary)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from structlog.typing import Processor
 
-from predlog._runtime import rank
+from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, PredlogError, SettingError, located, raised_at
@@ -265,7 +265,7 @@ class PredictionCallback(Callback):
         )
 
     def _report_once(self, kind: str, message: str) -> None:
-        if rank.rank() == 0:
+        if process.rank() == 0:
             self._notices.report_once(kind, f"PredictionCallback, step {self._step}: {message}")
 
     @contextmanager

@@ -1,8 +1,4 @@
-"""structlog processors that change predlog's events, or pass them on to the host's own logger.
-
-Each takes `(logger, method_name, event_dict)` and gives the event back, as structlog's own do:
-https://www.structlog.org/en/stable/processors.html
-"""
+"""Token ids → texts, with the tokenizer or the decoder that the user passed."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -12,12 +8,9 @@ from typing import Any
 from predlog._runtime.notices import Notices
 from predlog.errors import located
 from predlog.findings.special_tokens import of_tokenizer, per_stream
-from predlog.processors.redact import Redact
-from predlog.processors.to_structlog import ToStructlog
 from predlog.records.schema import Event
 
-__all__ = ["Decode", "Redact", "ToStructlog"]
-# Of a token's text. Tokens are short; what a decoder makes of one may be anything.
+# Characters of a token's text. Tokens are short, but a decoder may return anything.
 _LONGEST = 1024
 
 
@@ -25,15 +18,15 @@ class Decode:
     """Add the text of labels, predictions and inputs to comparisons.
 
     `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, a callable from one id to its text, or a mapping
-    from names of streams to these. One alone is used for streams without codebooks, and a tokenizer only where there
-    are logits for at least half of its ids: the ids of another vocabulary mean nothing to it.
+    from names of streams to these. One that is not in a mapping is used for streams without codebooks. A tokenizer is
+    used only if there are logits for at least half of its ids: it can't decode the ids of another vocabulary.
 
     A tokenizer is copied here, in the calling thread, and only the copy is used later: a fast tokenizer that
-    decodes in one thread may raise "Already borrowed" when another one changes its truncation. So hand over the
+    decodes in one thread may raise "Already borrowed" when another one changes its truncation. So pass the
     tokenizer, not a function around it: a callable is called as it is, from predlog's own thread.
 
-    A piece of a character, as byte-level tokenizers have them, reads as its bytes: `<0xE2><0x82>`. A text of more than
-    1024 characters is cut, and says so. Where the decoder fails, the text stays null and the id is what there is.
+    A piece of a character, as byte-level tokenizers have them, is shown as its bytes: `<0xE2><0x82>`. A text of more
+    than 1024 characters is cut, and its length is added. If the decoder fails, the text stays null and the id is shown.
     """
 
     def __init__(self, decoder: Any, notices: Notices | None = None) -> None:
@@ -47,10 +40,10 @@ class Decode:
             if texts is not None and 2 * event["vocabulary"] >= texts.size:
                 for token in event["tokens"]:
                     for which in ("input", "label", "prediction"):
-                        token[f"{which}_text"] = self._decoded(texts, token[which])
+                        token[f"{which}_text"] = self._text(texts, token[which])
         return event
 
-    def _decoded(self, texts: "_Texts", token: int | None) -> str | None:
+    def _text(self, texts: "_Texts", token: int | None) -> str | None:
         if token is None or token < 0:  # marks such as -100 overflow in some tokenizers
             return None
         try:
@@ -60,7 +53,7 @@ class Decode:
         else:
             if isinstance(text, str):
                 return text
-            self._report(token, f"gave {type(text).__name__} instead of text")
+            self._report(token, f"returned {type(text).__name__} instead of text")
         return None
 
     def _report(self, token: int, why: str, error: Exception | None = None) -> None:
@@ -68,7 +61,7 @@ class Decode:
 
 
 class _Texts:
-    """One decoder, its answers kept, and how many ids it knows: 0 for a callable, which does not say."""
+    """One decoder, its cached texts, and how many ids it knows: 0 for a callable, of which that is not known."""
 
     def __init__(self, decoder: Any, notices: Notices) -> None:
         whole = _text_of(decoder)
@@ -96,7 +89,7 @@ def _cut(text: Any) -> Any:
 def _text_of(decoder: Any) -> Callable[[int], Any]:
     owner = getattr(decoder, "__self__", None)
     if hasattr(owner, "backend_tokenizer") or hasattr(owner, "id_to_token") or hasattr(owner, "convert_ids_to_tokens"):
-        decoder = owner  # `tokenizer.decode` means the tokenizer, which can then be copied
+        decoder = owner  # `tokenizer.decode` stands for the tokenizer, which can be copied
     if hasattr(decoder, "backend_tokenizer"):
         decoder = decoder.backend_tokenizer
     if hasattr(decoder, "id_to_token") and hasattr(decoder, "decode"):
@@ -113,20 +106,20 @@ def _fast(tokenizer: Any) -> Callable[[int], str | None]:
         piece = tokenizer.id_to_token(token)
         if piece is None:
             return None
-        return _shown(piece, tokenizer.decode([token], skip_special_tokens=False))
+        return _readable(piece, tokenizer.decode([token], skip_special_tokens=False))
 
     return text
 
 
 def _slow(tokenizer: Any) -> Callable[[int], str]:
     def text(token: int) -> str:
-        return _shown(tokenizer.convert_ids_to_tokens(token), tokenizer.decode([token], skip_special_tokens=False))
+        return _readable(tokenizer.convert_ids_to_tokens(token), tokenizer.decode([token], skip_special_tokens=False))
 
     return text
 
 
-def _shown(piece: str, decoded: str) -> str:
-    """Choose what a reader should see of a token: its text alone loses broken characters and leading spaces."""
+def _readable(piece: str, decoded: str) -> str:
+    """Return what a reader should see of a token: its text alone loses broken characters and leading spaces."""
     if "\ufffd" in decoded and (pieces := _bytes_of(piece)) is not None:
         return pieces
     if piece.startswith("▁") and not decoded.startswith(" "):
@@ -135,7 +128,7 @@ def _shown(piece: str, decoded: str) -> str:
 
 
 def _bytes_of(piece: str) -> str | None:
-    """Give the bytes behind a byte-level token that is not whole UTF-8, as far as they are text, as text."""
+    """Return the bytes of a byte-level token that is not whole UTF-8: as text where they are text, else as `<0xE2>`."""
     try:
         raw = bytes(_BYTE_OF[character] for character in piece)
     except KeyError:
@@ -144,7 +137,7 @@ def _bytes_of(piece: str) -> str | None:
 
 
 def _byte_alphabet() -> Mapping[str, int]:
-    """Give GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others count up from U+0100.
+    """Return GPT-2's alphabet: printable Latin-1 bytes are themselves, the others count up from U+0100.
 
     Source: `bytes_to_unicode` in https://github.com/openai/gpt-2/blob/master/src/encoder.py
     """

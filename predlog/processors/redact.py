@@ -1,4 +1,4 @@
-"""Take what must not be seen out of events, before any sink gets them."""
+"""Remove what must not be seen from events, before any sink gets them."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -8,27 +8,27 @@ from predlog.errors import PredlogError, SettingError, raised_at
 from predlog.records.codec import keys
 from predlog.records.schema import Event
 
-# What readers go by, and what nobody but predlog, and the caller with the name of a stream, writes.
+# What readers rely on; only predlog writes these, and the caller the name of a stream.
 _KEPT = frozenset({"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens"})
 _TEXTS = ("input_text", "label_text", "prediction_text")
-# How a token that is a piece of a character reads, and how one does that goes on within a word.
+# How `Decode` writes a piece of a character, and how a token begins that continues a word.
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
-_GOES_ON = "##"
+_CONTINUES = "##"
 
 
 class Redact:
-    """Replace what must not be seen in everything that an event says: texts of tokens, messages, evidence, context.
+    """Replace what must not be seen in all that an event contains: texts of tokens, messages, evidence, context.
 
     `what` is a regular expression, whose matches are replaced, or a callable from a text to what may be seen of it.
 
-    Tokenizers split names and numbers, even characters, so what neighbouring tokens read together is looked at, too.
-    Each token that has part in a match reads `replacement`; where a callable changes what neighbours read together, the
-    tokens of the shortest stretch that it changes do. What begins before the tokens shown, or ends behind them, can't
-    be known. The name of a stream stays, and ids do: whoever has the tokenizer can read them, so where that is too
-    much, let a processor raise `structlog.DropEvent`.
+    Tokenizers split names and numbers, even characters, so the joined text of neighbouring tokens is searched, too.
+    Each token that is part of a match becomes `replacement`; if a callable changes a joined text, so do the tokens of
+    the shortest stretch that it changes. A match that begins before the tokens shown, or ends after them, is not found.
+    The name of a stream stays, and so do ids: whoever has the tokenizer can read them. If that is too much, let a
+    processor raise `structlog.DropEvent`.
 
-    Where `what` raises, or another processor has added what is no plain value, the event is not recorded: never is it
-    written as it was, nor the words of the error.
+    If `what` raises, or another processor has added something that is no plain value, the event is not recorded: it is
+    never written as it was, and neither is the text of the error.
 
     Raises:
         SettingError: `what` is neither a pattern nor a callable.
@@ -40,7 +40,7 @@ class Redact:
             what = re.compile(what)
         if isinstance(what, re.Pattern):
             pattern = what
-            # As a function, lest a backslash in the replacement means something.
+            # As a function, because a backslash in the replacement would be an escape.
             self._seen: Callable[[str], Any] = lambda text: pattern.sub(lambda _match: replacement, text)
             self._spans: Callable[[str], list[tuple[int, int]]] | None = lambda text: [
                 match.span() for match in pattern.finditer(text)
@@ -52,20 +52,19 @@ class Redact:
             raise SettingError(f"Redact({what!r}): pass a pattern, or a callable from a text to what may be seen of it")
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Give the event without what must not be seen."""
+        """Return the event without what must not be seen."""
         try:
-            return self._without(event)
+            return self._redact_event(event)
         except PredlogError:
             raise
         except Exception as error:  # noqa: BLE001 - a user's callable may raise anything, and quote what it was given
             what = (
-                f"{type(error).__name__} at {raised_at(error)} (its words are withheld: they may quote what it was"
-                " given)"
+                f"{type(error).__name__} at {raised_at(error)} (its text is withheld: it may quote what it was given)"
             )
         # Outside of the handler: the error, whose words are withheld, is in no traceback that PREDLOG_TRACEBACK prints.
         raise PredlogError(what)
 
-    def _without(self, event: Event) -> Event:
+    def _redact_event(self, event: Event) -> Event:
         if event.get("event") == "predlog.comparison":
             for field in _TEXTS:
                 for neighbours in _runs(event["tokens"], field):
@@ -75,13 +74,13 @@ class Redact:
         known = keys(event.get("event", ""))
         if not known:
             return event  # it is not one of predlog's
-        # What processors have added lands in the context, and is looked at with it.
+        # What processors have added goes to the context, and is redacted with it.
         added = {key: value for key, value in event.items() if key not in known}
         event = {key: value if key in _KEPT else self._redacted(value) for key, value in event.items() if key in known}
         return {**event, "context": self._redacted_keys({**event["context"], **added})}
 
     def _redacted_keys(self, value: Any) -> Any:
-        """Look at names as well, where they are not predlog's own; names that come to be the same are numbered."""
+        """Return a value with its names redacted as well; names that become the same are numbered."""
         if isinstance(value, dict):
             seen: dict[Any, Any] = {}
             for key, item in value.items():
@@ -100,27 +99,27 @@ class Redact:
             tokens[place][field] = self._replacement
 
     def _matched(self, texts: Sequence[str], spans: Callable[[str], list[tuple[int, int]]]) -> set[int]:
-        """Give the tokens that have part in a match."""
-        guilty = set()
+        """Return the places of the tokens that are part of a match."""
+        found = set()
         for joined, ends in _joined(texts):
             for first, last in spans(joined):
-                guilty |= {place for place, (start, end) in enumerate(ends) if first < end and start < last}
-        return guilty
+                found |= {place for place, (start, end) in enumerate(ends) if first < end and start < last}
+        return found
 
     def _changed(self, texts: Sequence[str]) -> set[int]:
-        """Give the tokens of the shortest stretches that a callable changes."""
-        guilty: set[int] = set()
+        """Return the places of the tokens in the shortest stretches that a callable changes."""
+        found: set[int] = set()
         if not self._changes(texts):
-            return guilty
+            return found
         first = 0
         for last in range(1, len(texts) + 1):
             if not self._changes(texts[first:last]):
                 continue
             while first + 1 < last and self._changes(texts[first + 1 : last]):
                 first += 1
-            guilty |= set(range(first, last))
+            found |= set(range(first, last))
             first += 1
-        return guilty
+        return found
 
     def _changes(self, texts: Sequence[str]) -> bool:
         return any(self._redacted(joined) != joined for joined, _ in _joined(texts))
@@ -131,17 +130,17 @@ class Redact:
         if isinstance(value, str):
             seen = value if value == self._replacement else self._seen(value)
             if not isinstance(seen, str):
-                raise PredlogError(f"an error: the callable gave {type(seen).__name__} instead of text")
+                raise PredlogError(f"an error: the callable returned {type(seen).__name__} instead of text")
             return seen
         if isinstance(value, dict):
             return {key: self._redacted(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._redacted(item) for item in value]
-        raise PredlogError(f"an error: {type(value).__name__} is no plain value, so nobody can look into it")
+        raise PredlogError(f"an error: {type(value).__name__} is no plain value, so it can't be redacted")
 
 
 def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[str, Any]]]:
-    """Give the tokens that have this text and stand side by side."""
+    """Yield the tokens that have this text and neighbouring positions, in one list per stretch."""
     run: list[dict[str, Any]] = []
     for token in tokens:
         if run and (token[field] is None or token["position"] != run[-1]["position"] + 1):
@@ -154,18 +153,18 @@ def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[st
 
 
 def _joined(texts: Sequence[str]) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Give what tokens read together, and where each one stands in that.
+    """Yield the joined text of tokens, and where each token begins and ends in it.
 
-    Once as they are, and where one goes on within a word by its marks, once more with blanks between the words.
+    If tokens are marked as continuing a word, yield it once more with blanks between the words.
     """
-    yield _whole([text.removeprefix(_GOES_ON) if place else text for place, text in enumerate(texts)])
-    if any(text.startswith(_GOES_ON) for text in texts[1:]):
-        words = [text if not place or text.startswith(_GOES_ON) else f" {text}" for place, text in enumerate(texts)]
-        yield _whole([text.removeprefix(_GOES_ON) if place else text for place, text in enumerate(words)])
+    yield _join([text.removeprefix(_CONTINUES) if place else text for place, text in enumerate(texts)])
+    if any(text.startswith(_CONTINUES) for text in texts[1:]):
+        words = [text if not place or text.startswith(_CONTINUES) else f" {text}" for place, text in enumerate(texts)]
+        yield _join([text.removeprefix(_CONTINUES) if place else text for place, text in enumerate(words)])
 
 
-def _whole(texts: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Join texts whose pieces of characters are bytes; a token that has part in a character has it all."""
+def _join(texts: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Return texts joined, their bytes joined to characters; a token with a part of a character has all of it."""
     pieces = [_bytes_of(text) for text in texts]
     joined = b"".join(pieces).decode(errors="surrogateescape")
     # Where each character ends in bytes.

@@ -11,7 +11,7 @@ from predlog.records.schema import Event
 class ToStructlog:
     """Forward predlog's events to the host's logger, at their own level, and pass them on unchanged.
 
-    Without `logger`, each event goes to `structlog.get_logger()` as the host has configured it by then.
+    Without `logger`, each event goes to `structlog.get_logger()` as the host has configured it at that time.
     """
 
     def __init__(self, logger: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Which attempts a file holds, and what of each a later one has done again."""
+"""Which attempts a file contains, and what of each a later one has done again."""
 
 import heapq
 import os
@@ -15,21 +15,21 @@ from predlog.reading.paths import PACKED
 from predlog.records.codec import from_line, is_whole
 from predlog.records.schema import Comparison, Finding, Gap, Record
 
-# In this order they stand in every line, and no text in a line holds a bare quotation mark.
+# Every line has these keys in this order, and no text in a line contains an unescaped quotation mark.
 _HEAD = re.compile(rb'"attempt":(\d+),"rank":\d+,"seq":\d+(?:,"step":(\d+),"stream":"((?:[^"\\]|\\.)*)")?')
 _COMPARISON = b'{"event":"predlog.comparison"'
 _GAP = b'{"event":"predlog.gap"'
-# Bytes at a file's end, and so many samples of it, tell whether it has one attempt.
+# Bytes at a file's end, and the number and size of samples of it, that show whether it has one attempt.
 _END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
 
 
 @dataclass(slots=True)
 class Part:
-    """The lines of a file in which those of one attempt stand: all of them, where its attempts are not told apart.
+    """The range of a file's lines that contains those of one attempt; all lines, if attempts are not distinguished.
 
-    `last` is the line of its last record. `own` lines from the first on are told of by this part alone, also what is
-    damaged among them. `begins` is the step of the first comparison, `steps` has the first and the last of each stream,
-    `reach` those of all that has a step, and `later` are the parts of later attempts that have been there, too.
+    `last` is the line of its last record. Damage in the first `own` lines is reported by this part alone. `begins` is
+    the step of the first comparison, `steps` has the first and last step of each stream, `reach` those of all records
+    with a step, and `later` are the parts of later attempts that overlap it.
     """
 
     attempt: int | None = None
@@ -44,15 +44,15 @@ class Part:
     later: tuple["Part", ...] = ()
 
     def is_of(self, record: Record) -> bool:
-        """Say whether a record is of this part's attempt."""
+        """Return whether a record is of this part's attempt."""
         return self.attempt is None or record.attempt == self.attempt
 
     def has(self, record: Record) -> bool:
-        """Say whether a record of this part's attempt still counts: no later one has been at its step."""
-        return not any(part.has_done(record) for part in self.later)
+        """Return whether a record of this part's attempt is still valid: no later one has done its step again."""
+        return not any(part.covers(record) for part in self.later)
 
-    def has_done(self, record: Record) -> bool:
-        """Say whether this attempt has been at a record's steps, too: between the first and the last of a stream."""
+    def covers(self, record: Record) -> bool:
+        """Return whether a record's steps are between the first and the last that this attempt has of a stream."""
         match record:
             case Comparison() | Finding():
                 first, last = self.steps.get(record.stream, (0, -1))
@@ -64,12 +64,12 @@ class Part:
         return False
 
     def owns(self, line: int) -> bool:
-        """Say whether a line, counted from 1, is told of by this part."""
+        """Return whether damage in a line, counted from 1, is reported by this part."""
         return self.own is None or line < self.line + self.own
 
 
 def parts(lines: Iterable[bytes]) -> list[Part]:
-    """Give a file's attempts, oldest first, each with where its lines begin and end, and what comes behind it."""
+    """Return a file's attempts, oldest first, each with its range of lines and the later attempts that overlap it."""
     found: dict[int, Part] = {}
     streams: dict[bytes, str] = {}
     offset = 0
@@ -84,7 +84,7 @@ def parts(lines: Iterable[bytes]) -> list[Part]:
                 step = int(head[2])
                 part.reach = _wider(part.reach, step, step)
                 if line.startswith(_COMPARISON):
-                    _met(part, _stream(line, head[3], streams), step)
+                    _extend(part, _stream(line, head[3], streams), step)
             elif line.startswith(_GAP) and isinstance(gap := _read(line), Gap):
                 part.reach = _wider(part.reach, gap.first_step, gap.last_step)
             part.last = number
@@ -93,9 +93,9 @@ def parts(lines: Iterable[bytes]) -> list[Part]:
 
 
 def has_one(file: Path) -> bool:
-    """Say whether a file holds nothing but a first attempt, as nearly all do, without reading all of it.
+    """Return whether a file contains only a first attempt, as nearly all do, without reading all of it.
 
-    Attempts follow one another, so the file's end tells; of two that write at once, samples of the file do.
+    Attempts follow one another, so the file's end shows it; of two that write at once, samples of the file do.
     """
     if file.suffix in PACKED:
         return False
@@ -108,7 +108,7 @@ def has_one(file: Path) -> bool:
     return heads == {b"1"}
 
 
-def _met(part: Part, stream: str, step: int) -> None:
+def _extend(part: Part, stream: str, step: int) -> None:
     if not part.steps:
         part.begins = step
     part.steps[stream] = _wider(part.steps.get(stream), step, step)
@@ -119,7 +119,7 @@ def _wider(known: tuple[int, int] | None, first: int, last: int) -> tuple[int, i
 
 
 def _stream(line: bytes, written: bytes, known: dict[bytes, str]) -> str:
-    """Give a stream's name as records have it, by how it is written."""
+    """Return a stream's name as records have it, from its escaped form in a line."""
     if written not in known and isinstance(record := _read(line), Comparison):
         known[written] = record.stream
     return known.get(written, "")
@@ -129,11 +129,11 @@ def _read(line: bytes) -> Record | None:
     try:
         return from_line(line)
     except RecordError:
-        return None  # who reads the lines will say so
+        return None  # whoever reads the lines reports it
 
 
 def _joined(found: dict[int, Part]) -> list[Part]:
-    """Let each part reach to where the next begins, so that no line between them, damaged ones above all, is missed."""
+    """Return the parts, each extended to where the next begins, so that no damaged line between them is missed."""
     if found:
         first = min(found.values(), key=_line)
         first.start, first.line = 0, 1
@@ -144,12 +144,12 @@ def _joined(found: dict[int, Part]) -> list[Part]:
         if following < len(beginnings):
             part.own = beginnings[following] - part.line
             part.lines = max(part.last, beginnings[following] - 1) - part.line + 1
-        part.later = tuple(later for later in ordered[place + 1 :] if _have_met(part, later))
+        part.later = tuple(later for later in ordered[place + 1 :] if _overlap(part, later))
     return ordered
 
 
-def _have_met(part: Part, later: Part) -> bool:
-    """Say whether a later attempt has been where this one was."""
+def _overlap(part: Part, later: Part) -> bool:
+    """Return whether a later attempt has done steps of this one again."""
     if part.reach is None:
         return False
     start, end = part.reach
@@ -164,17 +164,17 @@ _Place = tuple[int, int, int]
 
 
 class Source(NamedTuple):
-    """Records of one file or attempt; `begins` is the step of its first comparison, where it is known."""
+    """Records of one file or attempt; `begins` is the step of its first comparison, if it is known."""
 
     records: Iterator[Record]
     begins: int = -1
 
 
 def merged(sources: Iterable[Source], *, by_attempt: bool) -> Iterator[Record]:
-    """Give all records by step; with `by_attempt` attempt by attempt, each by step.
+    """Return all records by step; with `by_attempt` attempt by attempt, each by step.
 
-    A record stands at the highest step that its source has reached. A stream that counts its own steps, such as one of
-    an evaluation, is there by these.
+    A record is placed at the highest step that its source has reached. Within it, streams that count their own steps,
+    such as one of an evaluation, are ordered by these.
     """
     placed = [_placed(source, by_attempt=by_attempt) for source in sources]
     return map(itemgetter(1), heapq.merge(*placed, key=itemgetter(0)))

@@ -13,22 +13,22 @@ Group = list[Comparison]
 
 
 Kind = Literal["labels", "inputs", "predictions", "logprobs", "ranks", "records", "steps"]
-# In the order in which one follows from the other.
+# Ordered so that each may be the cause of those after it.
 KINDS: Final[tuple[Kind, ...]] = ("labels", "inputs", "predictions", "logprobs", "ranks", "records", "steps")
-# Log-probabilities are written with six decimals: what is the same may differ by one in the last.
+# Log-probabilities are written with six decimals: equal values may differ by one in the last.
 ROUNDING: Final = 1.5e-6
 TokenPair = tuple[Token, Token]
 
 
 class Contrast(NamedTuple):
-    """One kind of difference, and the first tokens that show it; None where none of those shown does."""
+    """One kind of difference, and the first tokens that show it; None if none of the tokens shown does."""
 
     kind: Kind
     tokens: TokenPair | None
 
 
 def at_same_positions(a: Comparison, b: Comparison) -> list[TokenPair]:
-    """Give the tokens that both show, by their positions in the labels."""
+    """Return the tokens that both show, by their positions in the labels."""
     if len(a.tokens) == len(b.tokens) and all(map(_same_position, a.tokens, b.tokens)):
         return list(zip(a.tokens, b.tokens, strict=True))
     others = {token.position: token for token in b.tokens}
@@ -38,15 +38,15 @@ def at_same_positions(a: Comparison, b: Comparison) -> list[TokenPair]:
 def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[Contrast]:
     """Yield each kind of difference once, given the tokens at the same positions.
 
-    What the settings show of a sample is no difference: other numbers of tokens, uncounted accuracy, texts, inputs that
-    were not handed over. Where labels differ, what is predicted there says nothing, and is left out.
+    What depends on the settings is no difference: the number of tokens shown, accuracy that was not counted, texts,
+    inputs that were not passed. Where labels differ, predictions can't be compared, and are left out.
     """
     others = next((pair for pair in pairs if pair[0].label != pair[1].label), None)
     is_other_data = others is not None or (a.length, a.supervised) != (b.length, b.supervised)
     if is_other_data:
         yield Contrast("labels", others)
     same = [pair for pair in pairs if pair[0].label == pair[1].label]
-    for kind, differ in _TELLS.items():
+    for kind, differ in _DIFFER.items():
         tokens = next((pair for pair in same if differ(*pair)), None)
         if tokens is not None or (kind == "predictions" and not is_other_data and _count_differently(a, b)):
             yield Contrast(kind, tokens)
@@ -70,7 +70,7 @@ def _other_rank(a: Token, b: Token) -> bool:
 
 
 def _count_differently(a: Comparison, b: Comparison) -> bool:
-    """Say whether predictions differ among the supervised positions that are not shown."""
+    """Return whether predictions differ among the supervised positions that are not shown."""
     return None not in {a.matched, b.matched} and a.matched != b.matched
 
 
@@ -78,7 +78,7 @@ def _same_position(a: Token, b: Token) -> bool:
     return a.position == b.position
 
 
-_TELLS: Final[dict[Kind, Callable[[Token, Token], bool]]] = {
+_DIFFER: Final[dict[Kind, Callable[[Token, Token], bool]]] = {
     "inputs": _other_input,
     "predictions": _other_prediction,
     "logprobs": _other_logprob,
@@ -88,7 +88,7 @@ _TELLS: Final[dict[Kind, Callable[[Token, Token], bool]]] = {
 
 @dataclass(slots=True)
 class Misses:
-    """How often only one run had a label right, and the first such place: its step and what the other predicted."""
+    """How often only one run predicted a label correctly, and the first time: its step and the other's prediction."""
 
     label: int
     text: str | None
@@ -99,7 +99,7 @@ class Misses:
 
 @dataclass(slots=True)
 class Score:
-    """How many tokens both runs, one alone or neither predicted right, and, by their labels, what one alone did."""
+    """How many tokens both runs, only one or neither predicted correctly, and the labels that only one did."""
 
     both: int = 0
     only_a: int = 0
@@ -110,11 +110,11 @@ class Score:
 
     @property
     def tokens(self) -> int:
-        """How many tokens were held against each other."""
+        """Return how many tokens were compared."""
         return self.both + self.only_a + self.only_b + self.neither
 
     def add(self, a: Token, b: Token, step: int) -> None:
-        """Take in what both predicted for the same label at the same place."""
+        """Count what both predicted for the same label at the same place."""
         if a.match and b.match:
             self.both += 1
         elif a.match:
@@ -140,8 +140,8 @@ def _note(misses: dict[int, Misses], right: Token, wrong: Token, step: int) -> N
 class First(NamedTuple):
     """Where a kind of difference is seen first.
 
-    `position` and the tokens of both runs are None where none of the tokens shown has it; `sample` and `rank` where a
-    whole step is missing. `only` is the run, "a" or "b", that alone has the step or the record.
+    `position` and the tokens of both runs are None if none of the tokens shown has it; `sample` and `rank` are None if
+    a whole step is missing. `only` is the one run, "a" or "b", that has the step or the record.
     """
 
     kind: Kind
@@ -158,7 +158,7 @@ class First(NamedTuple):
 
 @dataclass(slots=True)
 class Figures:
-    """What one run's comparisons add up to, at the steps and samples that both runs have."""
+    """The sums of one run's comparisons, over the steps and samples that both runs have."""
 
     right: int = 0
     of: int = 0
@@ -167,16 +167,16 @@ class Figures:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of right predictions."""
+        """Return the share of correct predictions."""
         return share(self.right, self.of) if self.of else None
 
     @property
     def logprob(self) -> float | None:
-        """The mean log-probability of the labels shown, in nats."""
+        """Return the mean log-probability of the labels shown, in nats."""
         return self.logprobs / self.shown if self.shown else None
 
     def add(self, one: Comparison, tokens: list[Token], *, is_counted: bool) -> None:
-        """Take in a comparison, and of its tokens those that are held against the other run's."""
+        """Count a comparison, and those of its tokens that are compared with the other run's."""
         self.right += (one.matched or 0) if is_counted else sum(token.match for token in tokens)
         self.of += one.supervised if is_counted else len(tokens)
         known = [token.label_logprob for token in tokens if token.label_logprob is not None]
@@ -193,7 +193,7 @@ class Alone:
     last_step: int | None = None
 
     def add(self, step: int) -> None:
-        """Take in one more step."""
+        """Count one more step."""
         self.steps += 1
         self.first_step = step if self.first_step is None else min(self.first_step, step)
         self.last_step = step if self.last_step is None else max(self.last_step, step)
@@ -203,9 +203,9 @@ class Alone:
 class Row:
     """How a stream and codebook of two runs compare.
 
-    `steps` and `records` are what both have, `only_a` and `only_b` the steps that one has alone; `differing` counts the
-    comparisons that differ, by kind, and `first` has the first of each. `counted` says whether the accuracy is of all
-    supervised positions, or of the tokens that both show; `score` is of those with the same label at the same place.
+    `steps` and `records` are what both have, `only_a` and `only_b` the steps that only one has; `differing` counts the
+    comparisons that differ, by kind, and `first` has the first of each. `counted` is what the accuracy is computed
+    over: all supervised positions, or the tokens that both show. `score` is of tokens with the same label and place.
     """
 
     stream: str
@@ -222,7 +222,7 @@ class Row:
     score: Score = field(default_factory=Score)
 
     def meet(self, step: int, a: Group, b: Group) -> None:
-        """Take in what the runs have of one step; of one of them it may be nothing."""
+        """Compare what the runs have of one step; one of them may have nothing."""
         if not a or not b:
             self._miss(step, "a" if a else "b")
             return
@@ -265,13 +265,13 @@ class Row:
         is_counted = a.matched is not None and b.matched is not None
         counted: Counted = "supervised" if is_counted else "shown"
         self.counted = counted if self.counted in {None, counted} else "both"
-        # Of other data, no position stands for the same.
+        # If the data differ, positions can't be compared.
         self.a.add(a, [*a.tokens] if is_other_data else [one for one, _ in pairs], is_counted=is_counted)
         self.b.add(b, [*b.tokens] if is_other_data else [other for _, other in pairs], is_counted=is_counted)
 
 
 def _placed(group: Group) -> dict[tuple[int, int, int], Comparison]:
-    """Tell comparisons of a step apart by rank and sample; those that have both in common by their order."""
+    """Return the comparisons of a step by rank and sample, and by their order if they have both in common."""
     seen = Counter[tuple[int, int]]()
     placed = {}
     for one in group:

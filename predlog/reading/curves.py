@@ -1,7 +1,7 @@
 """The comparisons of one stream and codebook → its curve over the steps, in bounded memory.
 
-Far more steps are logged than a picture can show. Beyond a bound neighbouring points are merged, their sums exactly;
-first, last and best are taken from the single steps before, so no merging blurs them.
+Far more steps are logged than a chart can show. Above a bound, neighbouring points are merged, and their sums stay
+exact. First, last and best are taken from the single steps before, so merging does not change them.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ _source = attrgetter("run", "attempt", "rank")
 
 
 class Mark(NamedTuple):
-    """A figure, and the step that it is from."""
+    """A value, and the step that it is from."""
 
     step: int
     value: float
 
 
 class Course(NamedTuple):
-    """How a figure went: at the first and the last step that had it, and at the earliest of the best."""
+    """How a figure developed: its first and its last value, and the best at its earliest step."""
 
     first: Mark
     last: Mark
@@ -37,11 +37,11 @@ class Course(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How one stream and codebook went.
+    """How one stream and codebook developed.
 
-    `steps` counts the logged steps and `records` the comparisons; `counted` says of what the accuracy is: of all
-    supervised positions, of the tokens shown, or of both in turn. `accuracy`, `logprob` and `rank` are those of single
-    steps, or None where no step has them.
+    `steps` counts the logged steps and `records` the comparisons. `counted` is what the accuracy is computed over: all
+    supervised positions, the tokens shown, or both in turn. `accuracy`, `logprob` and `rank` are those of single
+    steps, or None if no step has them.
     """
 
     stream: str
@@ -60,7 +60,7 @@ class Curve:
 
     @property
     def share(self) -> float:
-        """The supervised share of all positions."""
+        """Return the supervised share of all positions."""
         return share(self.supervised, self.length)
 
 
@@ -83,7 +83,7 @@ class Coverage:
 
 @dataclass(slots=True)
 class _Figure:
-    """A course as it grows, without a new object a step."""
+    """A course as it grows, without a new object per step."""
 
     sign: int = 1
     first: Mark | None = None
@@ -156,9 +156,9 @@ class _Closed:
 
 
 class CurveBuilder:
-    """Take the comparisons of one stream and codebook in the order of their steps, and give the curve at any time.
+    """Take the comparisons of one stream and codebook in the order of their steps, and return the curve at any time.
 
-    What comes in a row with one step makes one point. A step that comes again later, as it does with all attempts,
+    Consecutive comparisons of one step make one point. A step that comes again later, as it does with all attempts,
     makes another.
     """
 
@@ -179,7 +179,7 @@ class CurveBuilder:
         self._open.append(one)
 
     def curve(self) -> Curve:
-        """Give the curve of what has come so far."""
+        """Return the curve of the comparisons so far."""
         closed, counted = self._closed.copy(), set(self._counted)
         if self._open:
             closed.add(of_step(self._open))
@@ -201,7 +201,7 @@ class CurveBuilder:
         )
 
     def covered(self) -> dict[Source, Coverage]:
-        """Give what each process of each attempt has compared so far."""
+        """Return what each process of each attempt has compared so far."""
         covered = {source: copy(coverage) for source, coverage in self._covered.items()}
         if self._open:
             _cover(covered, self._open)

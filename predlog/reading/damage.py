@@ -1,4 +1,4 @@
-"""What of a file can't be read, or is missing from it, by line; how much of it is remembered is bounded."""
+"""Which lines of a file can't be read or are missing; the number that is remembered is bounded."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _MOST = 1000
 
 
 class Damage(NamedTuple):
-    """One line that is damaged, or, as a `hole`, before which others are missing.
+    """One line that is damaged, or, if it is a `hole`, before which lines are missing.
 
     `line` counts from 1.
     """
@@ -23,16 +23,16 @@ class Damage(NamedTuple):
     hole: bool = False
 
     def __str__(self) -> str:
-        """Give the line and the reason."""
+        """Return the line and the reason."""
         return f"line {self.line}: {self.reason}"
 
 
 class Damages(list[Damage]):
-    """The first thousand damages that were met.
+    """The first thousand damages that were found.
 
     Attributes:
         total: How many there were.
-        passed: How many of these are lines that were passed over, by file.
+        passed: How many of these are lines that were skipped, by file.
     """
 
     def __init__(self) -> None:
@@ -41,24 +41,24 @@ class Damages(list[Damage]):
         self.passed = Counter[Path]()
 
     def note(self, damage: Damage) -> None:
-        """Count one, and remember it while there is room."""
+        """Count a damage, and remember it while there is room."""
         self.total += 1
         self.passed[damage.file] += not damage.hole
         if len(self) < _MOST:
             self.append(damage)
 
     def words(self) -> Iterator[str]:
-        """Say of each file which lines were passed over, in a few words."""
+        """Yield one sentence per file: how many lines were skipped, and the first of them."""
         for file, count in self.passed.items():
             if count:
                 named = [str(one) for one in self if one.file == file and not one.hole][:3]
                 more = f" (and {count - len(named)} more)" if count > len(named) else ""
                 lines = "1 line is" if count == 1 else f"{count} lines are"
-                yield f"{harmless(str(file))}: {lines} passed over: {'; '.join(named)}{more}"
+                yield f"{harmless(str(file))}: {lines} skipped: {'; '.join(named)}{more}"
 
 
 class Sequence:
-    """Follows the `seq` of each attempt and rank, which counts without holes, and notes the holes that it meets."""
+    """Follows the `seq` of each attempt and rank, which counts without holes, and notes the holes that it finds."""
 
     def __init__(self, damages: Damages) -> None:
         self._damages = damages
@@ -70,12 +70,12 @@ class Sequence:
         self.explained = 0
 
     def jump(self, record: Record, expected: int, file: Path, line: int) -> None:
-        """Look at a record that is not the expected one: it is of another attempt or rank, or behind a hole."""
+        """Check a record that is not the expected one: it is of another attempt or rank, or follows a hole."""
         self._next[self._key] = expected
         key = (record.rank, record.attempt)
         before = self._next.get(key, 0)
         if isinstance(record, Run) and record.stats is None and self._pids.setdefault(key, record.pid) != record.pid:
-            self._shared.add(key)  # two processes that write as one attempt count each for itself
+            self._shared.add(key)  # of two processes that write as one attempt, each counts its own lines
         missing = record.seq - before - self.explained
         if missing > 0 and key not in self._shared:
             lines = "a line is missing" if missing == 1 else f"{missing} lines are missing"

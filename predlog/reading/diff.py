@@ -11,13 +11,13 @@ from predlog.findings.ledger import Found, Ledger, across_ranks
 from predlog.reading.contrast import KINDS, First, Group, Key, Kind, Misses, Row
 from predlog.records.schema import Comparison, Finding, Record, Run
 
-# Comparisons that wait for the other run, of both together: some tens of megabytes.
+# Comparisons of both runs together that wait for the other run: some tens of megabytes.
 MOST_WAITING = 8192
 _step = attrgetter("step")
 
 
 class Aligned(NamedTuple):
-    """What two runs have of one stream at one step: of one of them it may be nothing."""
+    """What two runs have of one stream at one step; one of them may have nothing."""
 
     stream: str
     step: int
@@ -26,7 +26,7 @@ class Aligned(NamedTuple):
 
 
 class _Side:
-    """One run: what is still to be read, and what waits for the other run to come as far."""
+    """One run: what is still to be read, and what waits until the other run has reached the same step."""
 
     def __init__(self, comparisons: Iterable[Comparison]) -> None:
         self._steps = groupby(comparisons, key=_step)
@@ -36,7 +36,7 @@ class _Side:
         self.is_read = False
 
     def read(self) -> list[str]:
-        """Read the next step, and give the streams that it has."""
+        """Read the next step, and return the streams that it has."""
         found: dict[str, Group] = {}
         self.step, comparisons = next(self._steps, (self.step, iter(())))
         for one in comparisons:
@@ -49,31 +49,31 @@ class _Side:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that the other run should be read first."""
+        """Return whether so much waits that the other run should be read first."""
         return self.waiting > MOST_WAITING // 2
 
     def next_step(self, stream: str) -> int | None:
-        """Give the step of a stream that has waited for longest."""
+        """Return the step of a stream that has waited longest."""
         queue = self._queues.get(stream)
         return queue[0][0].step if queue else None
 
     def take(self, stream: str) -> Group:
-        """Give what has waited for longest of a stream."""
+        """Remove and return the comparisons of a stream that have waited longest."""
         group = self._queues[stream].popleft()
         self.waiting -= len(group)
         return group
 
     def fullest(self) -> str:
-        """Name the stream of which most waits."""
+        """Return the stream of which most waits."""
         return max(self._queues, key=lambda stream: len(self._queues[stream]))
 
 
 def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligned]:
     """Yield every comparison of both once, those of the same stream and step together.
 
-    The steps of a stream must ascend, as `predlog.read` gives them. Streams may count their steps each in its own way:
+    The steps of a stream must ascend, as those of `predlog.read` do. Each stream may count its steps in its own way:
     what one run has waits until the other is past that step in that stream, or until too much of both waits; a step is
-    never parted. Runs that are the same meet throughout: of two, only the one that is ahead has anything that waits.
+    never split. If the runs have the same steps, all are paired: only the run that is ahead has comparisons that wait.
     """
     sides = _Side(a), _Side(b)
     while unread := [side for side in sides if not side.is_read]:
@@ -88,7 +88,7 @@ def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligne
 
 
 def _make_room(a: _Side, b: _Side) -> Iterator[Aligned]:
-    """Give up waiting where the other run has ended, or, if too much of both waits, is at or past that step."""
+    """Yield what need not wait: the other run has ended, or, if too much of both waits, it has reached that step."""
     for place, (side, other) in enumerate(((a, b), (b, a))):
         while side.is_full and (other.is_read or (other.is_full and other.step >= side.step)):
             yield _alone(side, side.fullest(), place)
@@ -124,7 +124,7 @@ class Difference:
         self.headers: tuple[list[Run], list[Run]] = ([], [])
         self.comparisons = [0, 0]
         self._ledgers = Ledger(), Ledger()
-        # Of each run, rank and stream the last attempt; of each stream how far labels lead logits.
+        # The last attempt of each run, rank and stream; the shift of each stream: how far labels are ahead of logits.
         self._recorded: tuple[_Recorded, _Recorded] = ({}, {})
         self._shifts: tuple[dict[str, int], dict[str, int]] = ({}, {})
         for stream, step, ones, others in aligned(self._comparisons(a, 0), self._comparisons(b, 1)):
@@ -133,29 +133,29 @@ class Difference:
 
     @property
     def settings(self) -> dict[str, tuple[Any, Any]]:
-        """What both say otherwise of the shift of a stream, settings and versions; it may explain a difference."""
+        """Return the shifts of streams, settings and versions that are not the same; they may explain a difference."""
         a, b = ({**ones[0].settings, **ones[0].versions} if ones else {} for ones in self.headers)
         names = [name for name in {**a, **b} if name != "directory"] if a and b else []
         shifts = [{f"shift of {stream}": shift for stream, shift in known.items()} for known in self._shifts]
-        a, b = ({**said, **known} for said, known in zip((a, b), shifts, strict=True))
+        a, b = ({**header, **known} for header, known in zip((a, b), shifts, strict=True))
         names += [name for name in shifts[0] if name in shifts[1]]
         return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
 
     @property
     def open_findings(self) -> tuple[list[Found], list[Found]]:
-        """The findings that stand at the end of each: what a run has right under an error is no success."""
+        """Return the findings that are open at the end of each: accuracy under an error is no success."""
         both = zip(self._ledgers, self._recorded, strict=True)
         a, b = ([one for one in across_ranks(ledger.found(recorded)) if one.is_open] for ledger, recorded in both)
         return a, b
 
     @property
     def differs(self) -> bool:
-        """Whether there is any difference."""
+        """Return whether there is any difference."""
         return any(row.differing for row in self.rows.values())
 
     @property
     def first(self) -> dict[Kind, First]:
-        """Where each kind of difference is seen first, of all streams."""
+        """Return where each kind of difference is seen first, over all streams."""
         firsts = [one for row in self.rows.values() for one in row.first.values()]
         return {
             kind: min(mine, key=lambda one: one.step)
@@ -164,7 +164,7 @@ class Difference:
         }
 
     def worst(self, only: Literal["a", "b"], most: int) -> list[tuple[Row, Misses]]:
-        """Give the labels that most often only "a" or "b" had right, at most so many, of all streams together."""
+        """Return the labels that most often only "a" or "b" predicted correctly, at most `most`, over all streams."""
         every = (
             (row, one)
             for row in self.rows.values()

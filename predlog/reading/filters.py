@@ -1,17 +1,17 @@
-"""Which records somebody wants to see."""
+"""Which records are wanted: by stream, codebook, rank, sample, step and kind."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from predlog.records.schema import Comparison, Finding, Gap, Record
 
-# More are not told of.
+# No more streams are listed.
 _MOST_STREAMS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted of each kind; None stands for everything, and `steps` has both of its ends."""
+    """What is wanted of each kind; None means everything, and `steps` includes both of its ends."""
 
     streams: frozenset[str] | None = None
     codebooks: frozenset[int] | None = None
@@ -21,10 +21,10 @@ class Selection:
     only: str | None = None
 
     def __call__(self, record: Record) -> bool:
-        """Say whether a record is wanted.
+        """Return whether a record is wanted.
 
-        A gap is of no stream, and is left out only by its steps and ranks, or by `only`; the lines about an attempt are
-        left out by whatever asks for a stream, codebook, sample or step.
+        A gap belongs to no stream, so only `steps`, `ranks` and `only` exclude it; the lines about an attempt are
+        excluded by any choice of streams, codebooks, samples or steps.
         """
         if self.ranks is not None and record.rank not in self.ranks:
             return False
@@ -55,7 +55,7 @@ class Selection:
 
 
 class Asked:
-    """A selection that remembers what it was asked about, to be told where nothing fits."""
+    """A selection that remembers what it was asked about, to be reported if nothing matches."""
 
     def __init__(self, selection: Callable[[Record], bool]) -> None:
         self._selection = selection
@@ -64,7 +64,7 @@ class Asked:
         self.asked = self.fitting = 0
 
     def __call__(self, record: Record) -> bool:
-        """Say whether a record is wanted."""
+        """Return whether a record is wanted."""
         self.asked += 1
         fits = self._selection(record)
         self.fitting += fits
@@ -75,7 +75,7 @@ class Asked:
         return fits
 
     def there(self) -> str:
-        """Say which streams and steps there are."""
+        """Return which streams and steps there are, in words."""
         if self._steps is None:
             return "there is no comparison"
         first, last = self._steps
@@ -84,7 +84,7 @@ class Asked:
 
 
 def _about(record: Comparison | Finding) -> set[int | None]:
-    """Give the codebooks that a record is about: several may be found guilty at once."""
+    """Return the codebooks that a record is about; a finding may be about several."""
     return record.codebooks if isinstance(record, Finding) else {record.codebook}
 
 

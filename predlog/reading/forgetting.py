@@ -1,11 +1,11 @@
 """Records → which tokens a model does not learn, and which it has forgotten.
 
-A *sight* of a token is one of its places among the tokens shown. At a logged step a token counts as right if it was
-predicted right at any of its sights there, whatever their order. Its *wrong sights in a row* are those at the steps
-since the last one where it was right.
+A *sight* of a token is one of its places among the tokens shown. At a logged step a token counts as correct if it was
+predicted correctly at any of its sights there, whatever their order. Its *wrong sights in a row* are those at the
+steps since the last one where it was correct.
 
-- *Stubborn* is what was never right, and was seen at three logged steps or more.
-- *Forgotten* is what was right once, and was wrong at the last three logged steps, or more, that showed it.
+- *Stubborn* is what was never correct, and was seen at three logged steps or more.
+- *Forgotten* is what was correct once, and was wrong at the last three logged steps, or more, that showed it.
 
 Both are ordered by the wrong sights in a row.
 """
@@ -16,17 +16,17 @@ from heapq import nlargest
 
 from predlog.records.schema import Comparison, Record
 
-# At how many logged steps a token must be wrong, lest chance be taken for a habit.
+# At how many logged steps a token must be wrong; at fewer it may be by chance.
 SEVERAL = 3
 Key = tuple[str, int | None]
 
 
 @dataclass(slots=True)
 class Sights:
-    """How one label of a stream and codebook went, over all samples and ranks.
+    """How one label of a stream and codebook was predicted, over all samples and ranks.
 
     `wrong` counts the wrong sights in a row and `wrong_steps` the logged steps that they are from; `last_right` is the
-    last step that had it right.
+    last step at which it was correct.
     """
 
     label: int
@@ -42,14 +42,14 @@ class Sights:
 
 
 class Learning:
-    """Take records by step, and give the tokens that go wrong; memory is in proportion to the vocabulary seen."""
+    """Take records by step, and return the tokens that go wrong; memory is proportional to the vocabulary seen."""
 
     def __init__(self) -> None:
         self._seen: dict[Key, dict[int, Sights]] = {}
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Learning":
-        """Give what all records show."""
+        """Return the result of all records."""
         learning = cls()
         for record in records:
             learning.add(record)
@@ -70,11 +70,11 @@ class Learning:
             _see(sights, step, match=token.match)
 
     def stubborn(self, most: int = 10) -> dict[Key, list[Sights]]:
-        """Give the most stubborn tokens of each stream and codebook, at most so many of each."""
+        """Return the most stubborn tokens of each stream and codebook, at most `most` of each."""
         return self._worst(most, lambda one: not one.right)
 
     def forgotten(self, most: int = 10) -> dict[Key, list[Sights]]:
-        """Give the most forgotten tokens of each stream and codebook, at most so many of each."""
+        """Return the most forgotten tokens of each stream and codebook, at most `most` of each."""
         return self._worst(most, lambda one: one.right > 0)
 
     def _worst(self, most: int, is_one: Callable[[Sights], bool]) -> dict[Key, list[Sights]]:

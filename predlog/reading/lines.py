@@ -10,15 +10,17 @@ from predlog.errors import MissingExtraError
 from predlog.reading.paths import PACKED, STDIN_FILE
 from predlog.records.codec import LONGEST
 
-# Read at once; of many files together, and the least. None is held open between: a job of 4096 ranks has as many.
+# Bytes read at once; the sum for many files, and the least per file. No file stays open between reads: a job of
+# 4096 ranks has as many.
 _BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
 
 
 class Lines:
-    """The whole lines of a file behind `start` (bytes, unpacked), without their newlines.
+    """The whole lines of a file from `start` on (bytes, unpacked), without their newlines.
 
-    `.gz` and `.zst` are unpacked. When all has been given, `rest` is what stands behind the last newline, and `broken`
-    says what was wrong with a packed file, if anything. `told` is called with the number of bytes of each block read.
+    `.gz` and `.zst` are unpacked. After the last line, `rest` is what follows the last newline, and `broken` is the
+    reason why the file could not be read to its end, if there is one. `told` is called with the number of bytes of
+    each block read.
     """
 
     def __init__(self, file: Path, start: int = 0, told: Callable[[int], object] = bool, block: int = _BLOCK) -> None:
@@ -30,7 +32,7 @@ class Lines:
         self.broken: str | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give the lines in their order, empty ones included."""
+        """Yield the lines in their order, empty ones included."""
         parts: list[bytes] = []
         size = 0
         for block in self._blocks():
@@ -41,7 +43,7 @@ class Lines:
                 size += len(first)
             if end >= 0:
                 yield b"".join(parts)
-                # One by one, so that each lies where the one before did: a `split` takes nearly twice as long.
+                # One by one, so that each reuses the memory of the last one: a `split` takes nearly twice as long.
                 start = end + 1
                 while (end := block.find(b"\n", start)) >= 0:
                     yield block[start:end]
@@ -60,7 +62,7 @@ class Lines:
             with self._file.open("rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
                 if (status.st_dev, status.st_ino) != (identity or (status.st_dev, status.st_ino)):
-                    self.broken = "another file has taken its place while it was read"
+                    self.broken = "another file took its place while it was read"
                     return
                 identity = (status.st_dev, status.st_ino)
                 file.seek(position)
@@ -73,7 +75,7 @@ class Lines:
 
     def _unpacked(self) -> Iterator[bytes]:
         skip = self._start
-        inflate = inflating(self._file.suffix)
+        inflate = inflater(self._file.suffix)
         try:
             for packed in self._plain(0):
                 for block in inflate(packed):
@@ -85,29 +87,29 @@ class Lines:
 
 
 def blocks_of_stdin() -> Iterator[bytes]:
-    """Give standard input in blocks, each as soon as it is there."""
-    # By the descriptor: a read of Python's own waits for a full block, and may miss an interrupt over it.
+    """Return standard input in blocks, each as soon as it arrives."""
+    # From the descriptor: Python's buffered read waits for a full block, and may miss an interrupt meanwhile.
     return iter(lambda: os.read(0, _BLOCK), b"")
 
 
 def block(files: int) -> int:
-    """Give how many bytes to read at once, so that a job of many ranks or attempts takes no more memory than one."""
+    """Return how many bytes to read at once, so that a job of many ranks or attempts takes no more memory than one."""
     return max(min(_BLOCK, _ALL_BLOCKS // files), _LEAST)
 
 
-# How much is unpacked of gzip, and read of zstd, at once: what a block holds is bounded by nothing.
+# Bytes unpacked of gzip, and read of zstd, at once: the unpacked size of a block has no bound.
 _PIECE, _READ = 1 << 18, 1 << 14
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class InflateError(Exception):
-    """What comes is not packed, or damaged."""
+    """The data is not packed, or damaged."""
 
 
-def inflating(suffix: str) -> Callable[[bytes], Iterator[bytes]]:
-    """Give what unpacks a file's blocks in their order, by the ending of its name.
+def inflater(suffix: str) -> Callable[[bytes], Iterator[bytes]]:
+    """Return a function that unpacks a file's blocks in their order, chosen by the ending of its name.
 
-    A file may have several members, as `cat` makes them. An end that is missing is none that is damaged.
+    A file may have several members, as `cat` makes them. A missing end is no damage.
 
     Raises:
         MissingExtraError: `.zst` without the package zstandard.

@@ -1,4 +1,4 @@
-"""A path as people give it → the files with records that it stands for."""
+"""A path as people give it → the files with records at it."""
 
 import glob
 import os
@@ -15,9 +15,9 @@ _NAMES = [f"predictions*.jsonl{suffix}" for suffix in ("", *PACKED)]
 
 
 def files(path: str | os.PathLike[str]) -> list[Path]:
-    """Give the files of a path: itself, a folder's `predictions*.jsonl` (also `.gz` and `.zst`), or what a glob finds.
+    """Return the files at a path: itself, a folder's `predictions*.jsonl` (also `.gz` and `.zst`), or those of a glob.
 
-    A file that stands there packed and unpacked counts once, unpacked. Files come in the order of their ranks.
+    A file that exists packed and unpacked counts once, unpacked. Files come in the order of their ranks.
 
     Raises:
         NoRecordsError: There is nothing at `path`, or no such file in the folder; or it is a pipe or a device.
@@ -39,12 +39,12 @@ def files(path: str | os.PathLike[str]) -> list[Path]:
     here = [match for match in matches if not is_stream(match)]
     found = [file for match in here for file in (_in_folder(match) if match.is_dir() else [match])]
     if not found:
-        raise NoRecordsError(f"no file fits {place}")
+        raise NoRecordsError(f"no file matches {place}")
     return _once(found)
 
 
 def is_stream(place: Path) -> bool:
-    """Say whether what stands at a path is neither a file nor a folder."""
+    """Return whether what exists at a path is neither a file nor a folder."""
     try:
         mode = place.stat().st_mode
     except (OSError, ValueError):
@@ -57,7 +57,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _once(found: Iterable[Path]) -> list[Path]:
-    """Put files in order, each once: unpacked, or, if it stands there only packed, in one of its packings."""
+    """Return files in order, each once: unpacked, or, if there are only packed ones, one of these."""
     once = {_unpacked(file): file for file in sorted(found, key=_packing, reverse=True)}
     return sorted(once.values(), key=_in_order)
 
@@ -71,7 +71,7 @@ def _packing(file: Path) -> int:
 
 
 def _in_order(file: Path) -> tuple[str, int, str]:
-    """Put rank 10 behind rank 9."""
+    """Return a sorting key that puts rank 10 after rank 9."""
     _, _, rank = file.name.partition("-rank")
     number = rank.partition(".")[0]
     return str(file.parent), int(number) if number.isdecimal() else -1, file.name

@@ -1,4 +1,4 @@
-"""Files → typed records, in any process, while the run goes on; torch is never imported."""
+"""Files → typed records, in any process, while the run continues; torch is never imported."""
 
 import os
 import tempfile
@@ -19,27 +19,27 @@ from predlog.records import html
 from predlog.records.codec import from_line
 from predlog.records.schema import Comparison, Finding, Record
 
-# Seconds. A line is one `write`, so one without its end is whole within less, or never.
+# Seconds. Each line is one `write`, so one without its end is whole within less, or never.
 _FRESH = 1.0
 # Records that a notebook shows of a run.
 _SHOWN = 3
 
 
 def read(path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False) -> "Reading":
-    """Give every record of a run: something to iterate over, as often as you like, in constant memory.
+    """Return the records of a run: iterate over them as often as you like, in constant memory.
 
     `path` is a file (also `.gz` and `.zst`, the latter with the extra `zstd`), the folder of a run, a glob, or `-` for
     standard input. The files of several ranks are merged by step. Where a run was started again, a later attempt
-    replaces what earlier ones have of a stream between its first and its last step there; `all_attempts=True` gives
+    replaces what earlier ones have of a stream between its first and its last step there; `all_attempts=True` yields
     everything, attempt by attempt, and standard input as it comes.
 
-    Damaged lines are passed over, counted, and named in one warning a file when all has been read; `strict=True` raises
-    RecordError at the first. A last line without its end is not there yet; in a file that was not written to within the
-    last second it was torn by a kill, and is named.
+    Damaged lines are skipped, counted, and named in one warning per file when all has been read; `strict=True` raises
+    RecordError at the first. A last line without its end is still being written; if the file was not written to within
+    the last second, its writer was killed, and the line is named as damaged.
 
     Raises:
         NoRecordsError: There is nothing at `path`, or no such file in the folder; also a FileNotFoundError.
-        SchemaError: While reading: a file was written with a newer schema; says which predlog reads it.
+        SchemaError: While reading: a file was written with a newer schema; the message names the predlog that reads it.
         MissingExtraError: While reading: `.zst` without the package zstandard.
     """
     return Reading(path, strict=strict, all_attempts=all_attempts)
@@ -50,9 +50,9 @@ class Reading:
 
     Attributes:
         path: As it was given.
-        files: The files that it stands for; empty for standard input.
+        files: The files found at the path; empty for standard input.
         damage: What was damaged or missing when the files were last read, as `Damage`s of file, line and reason.
-        replaced: How many comparisons of each run, attempt and rank were passed over then, since a later attempt has
+        replaced: How many comparisons of each run, attempt and rank were skipped then, because a later attempt has
             done them again.
         size: Bytes of all files, as they are on disk.
         told: Called with the number of bytes of each block that has been read.
@@ -73,17 +73,17 @@ class Reading:
 
     @property
     def size(self) -> int:
-        """How many bytes there are to read."""
+        """Return how many bytes there are to read."""
         return sum(file.stat().st_size for file in self.files)
 
     def __iter__(self) -> Iterator[Record]:
-        """Read from the beginning, and warn at the end of what was passed over, unless the caller says it."""
+        """Yield the records from the beginning; then warn of damaged lines, unless the caller reports them."""
         yield from self._merged()
         for words in self.damage.words() if self._warns else ():
             warnings.warn(words, stacklevel=2)
 
     def _repr_html_(self) -> str:
-        """Show in a notebook what it reads, and the last of it, without reading the whole."""
+        """Return what a notebook shows, as HTML: the files and the last records, found without reading the whole."""
         shown = [read for file in self.files for read in last(file, _SHOWN, _is_shown)[0]]
         latest = sorted(shown, key=lambda read: read.record.timestamp)[-_SHOWN:]
         return html.reading(
@@ -105,7 +105,7 @@ class Reading:
         return attempts.parts(Lines(file)) or [Part()]
 
     def _stdin(self) -> Path:
-        """Give standard input as a file: what a later attempt replaces is known when all of it has come."""
+        """Return standard input as a file: what a later attempt replaces is known only when all of it has come."""
         if self._all_attempts:
             return paths.STDIN_FILE
         if self._spool is None:
@@ -129,31 +129,31 @@ class Reading:
                 if line:
                     sequence.explained += 1
                     if part.owns(number) and not isinstance(error, UnknownKindError):
-                        self._damaged(name, number, str(error))
+                        self._note_damage(name, number, str(error))
                 continue
             if is_whole or part.is_of(record):
                 if record.seq != expected or record.attempt != sequence.attempt:
                     sequence.jump(record, expected, name, number)
                 expected = record.seq + 1
-                if has_all or self._is_left(part, record):
+                if has_all or self._is_valid(part, record):
                     yield record
         if part.lines is None:
-            self._ended(file, name, lines, number + 1)
+            self._check_end(file, name, lines, number + 1)
 
-    def _is_left(self, part: Part, record: Record) -> bool:
-        """Say whether a record still counts; comparisons that don't are counted."""
-        is_left = part.has(record)
-        if not is_left and isinstance(record, Comparison):
+    def _is_valid(self, part: Part, record: Record) -> bool:
+        """Return whether a record is still valid, not replaced by a later attempt; count the comparisons that are."""
+        is_valid = part.has(record)
+        if not is_valid and isinstance(record, Comparison):
             self.replaced[record.run, record.attempt, record.rank] += 1
-        return is_left
+        return is_valid
 
-    def _ended(self, file: Path, name: Path, lines: Lines, number: int) -> None:
+    def _check_end(self, file: Path, name: Path, lines: Lines, number: int) -> None:
         if lines.broken:
-            self._damaged(name, number, lines.broken)
+            self._note_damage(name, number, lines.broken)
         elif lines.rest and (not self.files or _is_old(file)):
-            self.damage.note(Damage(name, number, "it has no end: a kill has torn it"))
+            self.damage.note(Damage(name, number, "it is incomplete: its writer was killed"))
 
-    def _damaged(self, name: Path, number: int, reason: str) -> None:
+    def _note_damage(self, name: Path, number: int, reason: str) -> None:
         if self._strict:
             raise RecordError(f"{name} line {number}: {reason}")
         self.damage.note(Damage(name, number, reason))

@@ -121,7 +121,7 @@ class Summary:
 
     @property
     def findings(self) -> tuple[Found, ...]:
-        """All findings in the order in which they were said, each with what became of it."""
+        """All findings in the order in which they were reported, each with what became of it."""
         recorded: dict[tuple[str | None, int, str], int] = {}
         for (stream, _), builder in self._builders.items():
             for run, attempt, rank in builder.covered():
@@ -131,7 +131,7 @@ class Summary:
 
     @property
     def unaligned(self) -> tuple[str, ...]:
-        """The streams without inputs: of their labels nobody could tell for certain whether they are shifted right."""
+        """The streams without inputs: whether their labels are shifted correctly is not certain."""
         streams = dict.fromkeys(stream for stream, _ in self._builders)
         return tuple(stream for stream in streams if stream not in self._with_inputs)
 

@@ -1,4 +1,4 @@
-"""A file → its last records, found from its end, however long it is; and those of what can only be gone through."""
+"""A file → its last records, found from its end, however long it is; and the records that are added to it."""
 
 import os
 from collections import deque
@@ -15,7 +15,7 @@ from predlog.records.codec import LONGEST, from_line
 from predlog.records.schema import Record
 
 _BLOCK = 1 << 18
-# Bytes, which are looked through in a tenth of a second.
+# Bytes that are searched in a tenth of a second.
 _FURTHER = 1 << 26
 _MOST_BESIDE = 1000
 
@@ -31,9 +31,9 @@ Wanted = Callable[[Record], bool]
 
 
 def last(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> tuple[list[Read], int]:
-    """Give a file's last records that are wanted, so many at most, oldest first; and where its last line ends.
+    """Return a file's last `many` records that are wanted, oldest first, and where its last line ends.
 
-    With them come all whose lines begin with one of `also`, from among them and from the 64 MiB before them.
+    Also returned are records whose lines begin with one of `also`: those among them, and in the 64 MiB before them.
     """
     if file.suffix in PACKED:
         return latest(reads(Lines(file)), many, wanted, also), 0
@@ -56,7 +56,7 @@ def last(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) ->
 
 
 def reads(lines: Iterable[bytes]) -> Iterator[Read]:
-    """Give the records of some lines; what is damaged is for those who read a file as a whole."""
+    """Yield the records of some lines, without those that are damaged."""
     for line in lines:
         try:
             yield Read(from_line(line), line)
@@ -67,9 +67,9 @@ def reads(lines: Iterable[bytes]) -> Iterator[Read]:
 
 
 def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> list[Read]:
-    """Give the last of some records as `last` does, where nothing leads to their end but to go through them all.
+    """Return the last records as `last` does, from what can only be read from its beginning.
 
-    With them come the last thousand at most of those before and among them whose lines begin with one of `also`.
+    Also returned are those before and among them whose lines begin with one of `also`, the last thousand at most.
     """
     here: deque[tuple[int, Read]] = deque()
     beside: deque[tuple[int, Read]] = deque(maxlen=_MOST_BESIDE)
@@ -85,7 +85,7 @@ def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, 
 
 
 def _end(file: int, size: int) -> int:
-    """Give the offset behind the last newline."""
+    """Return the offset after the last newline."""
     position = size
     while position:
         start = max(position - _BLOCK, 0)
@@ -97,7 +97,7 @@ def _end(file: int, size: int) -> int:
 
 
 def backwards(file: int, end: int) -> Iterator[bytes]:
-    """Give the lines before an offset, at which one ends, the last one first; in place of an overlong one nothing."""
+    """Yield the lines before an offset, at which one ends, the last one first, without those that are too long."""
     parts: list[bytes] = []
     size = 0
     position = end - 1  # its newline ends the last line
@@ -105,7 +105,7 @@ def backwards(file: int, end: int) -> Iterator[bytes]:
         start = max(position - _BLOCK, 0)
         *lines, behind = os.pread(file, position - start, start).split(b"\n")
         size += len(behind)
-        # A part of a line could pass for a whole one, so of a line that is left out nothing remains.
+        # A part of a line could be taken for a whole one, so a line that is left out is left out completely.
         parts = [*parts, behind] if size <= LONGEST else []
         if lines:
             yield b"".join(reversed(parts))
@@ -116,18 +116,18 @@ def backwards(file: int, end: int) -> Iterator[bytes]:
         yield b"".join(reversed(parts))
 
 
-# So many bytes before the place reached tell whether the file is still what was read.
+# So many bytes before the current offset show whether the file is still the one that was read.
 _REMEMBERED = 64
 
 
 class Follower:
     """Follows one file by its name, from an offset (bytes) at which a line begins.
 
-    A file that was truncated, or written anew in its place, is read from its beginning. So is another one that has
-    taken its name, when the old one has been read to its end. What it repeats of what was there before is passed over.
+    A file that was truncated, or written anew in its place, is read from its beginning. So is another file that has
+    taken its name, when the old one has been read to its end. Records that it repeats are skipped.
 
     Attributes:
-        damage: The damaged lines met since it was last emptied.
+        damage: The damaged lines found since the list was last emptied.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -143,10 +143,10 @@ class Follower:
         self._reached: dict[tuple[str | None, int], dict[int, tuple[int, str]]] = {}
 
     def poll(self) -> Iterator[Read]:
-        """Give what has come since; each block is given before the next is read."""
+        """Yield the records that were added since; those of a block are yielded before the next one is read."""
         while self._file is not None or self._open():
             file = cast(int, self._file)
-            self._look_back(file)
+            self._check_place(file)
             yield from self._new(file)
             if not self._is_replaced(file):
                 return
@@ -154,11 +154,11 @@ class Follower:
             self.close()
 
     def close(self) -> None:
-        """Let go of the file; the next poll opens whatever has its name then."""
+        """Close the file; the next poll opens the one that has its name then."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
-            self._begin()
+            self._restart()
 
     def _open(self) -> bool:
         try:
@@ -169,7 +169,7 @@ class Follower:
         return True
 
     def _remember(self, file: int) -> None:
-        """Know what stands before the offset, so that it is known again in a file that takes this one's place."""
+        """Remember what precedes the offset, so that it is recognized in a file that takes this one's place."""
         start = max(self._offset - _REMEMBERED, 0)
         self._last = os.pread(file, self._offset - start, start)
         before: list[Record] = []
@@ -182,42 +182,42 @@ class Follower:
         for record in reversed(before):
             self._is_repeated(record)
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._offset = self._size = 0
         self._begun = []
         self._last = b""
         self._counted = (1, 0)
         self._generation += 1
 
-    def _look_back(self, file: int) -> None:
-        """Begin anew where the file is shorter than it was, or what was read last is no longer there."""
+    def _check_place(self, file: int) -> None:
+        """Restart if the file is shorter than it was, or if what was read last is no longer there."""
         seen = len(self._last)
         if os.fstat(file).st_size < self._offset or os.pread(file, seen, self._offset - seen) != self._last:
-            self._begin()
+            self._restart()
 
     def _new(self, file: int) -> Iterator[Read]:
         while block := os.pread(file, _BLOCK, self._offset):
-            for start, line in self._ended(block):
+            for start, line in self._split(block):
                 if line and (read := self._read(line, start)) and not self._is_repeated(read.record):
                     yield read
 
-    def _ended(self, block: bytes) -> list[tuple[int, bytes]]:
-        """Give the lines that end in a block, each with where it begins."""
+    def _split(self, block: bytes) -> list[tuple[int, bytes]]:
+        """Return the lines that end in a block, each with the offset of its beginning."""
         start = self._offset - self._size
         self._offset += len(block)
         self._last = (self._last + block)[-_REMEMBERED:]
         first, *more = block.split(b"\n")
-        self._go_on(first)
+        self._keep(first)
         ended = []
         for line in more:
             ended.append((start, b"".join(self._begun)))
             start += self._size + 1
             self._begun, self._size = [], 0
-            self._go_on(line)
+            self._keep(line)
         return ended
 
-    def _go_on(self, part: bytes) -> None:
-        """Keep a part of a line, unless it is longer than any: as in `Lines`, its beginning is damage enough."""
+    def _keep(self, part: bytes) -> None:
+        """Keep a part of a line, unless the line is too long: as in `Lines`, its beginning shows that it is damaged."""
         if self._size < LONGEST:
             self._begun.append(part)
         self._size += len(part)
@@ -234,7 +234,7 @@ class Follower:
             return None
 
     def _number(self, offset: int) -> int:
-        """Count the lines up to an offset, which only damaged ones are worth."""
+        """Return the number of the line at an offset; counting takes time, so it is done for damaged lines only."""
         assert self._file is not None  # noqa: S101 - for the type checker
         number, position = self._counted
         while block := os.pread(self._file, min(_BLOCK, offset - position), position):
@@ -244,10 +244,10 @@ class Follower:
         return number
 
     def _is_repeated(self, record: Record) -> bool:
-        """Say whether a record of a file that took another's place was in that one, too.
+        """Return whether a record of a file that took another's place was in that one, too.
 
-        A `seq` that was there before and a time that was not are those of a run that took the place of one of its name
-        and counts anew. Of an attempt that came before those remembered, the time alone tells.
+        If its `seq` was there before and its time was not, it is of a new run with the same name, which counts from 0
+        again. Of an attempt before those remembered, only the time is compared.
         """
         attempts = self._reached.setdefault((record.run, record.rank), {})
         seq, at = attempts.get(record.attempt, (-1, ""))

@@ -6,7 +6,7 @@ import socket
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from predlog._runtime import rank
+from predlog._runtime import process
 from predlog.records.codec import timestamp
 from predlog.records.schema import SCHEMA, Event
 
@@ -27,7 +27,7 @@ class Attempt:
             "schema": SCHEMA,
             "run": os.path.basename(os.path.abspath(directory)) if directory else None,  # noqa: PTH100, PTH119
             "attempt": number,
-            "rank": rank.rank(),
+            "rank": process.rank(),
         }
 
     def event(self, name: str, level: str, at: float, fields: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Attempt:
         fields = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "world_size": rank.world_size(),
+            "world_size": process.world_size(),
             "versions": {name: _version(name) for name in ("predlog", "torch")} | {"python": platform.python_version()},
             "settings": dict(self._settings),
             "stats": stats,

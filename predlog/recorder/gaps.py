@@ -1,6 +1,12 @@
-"""Counts of comparisons that were captured and not written, until a gap record reports them."""
+"""What was captured and not written: which events a gap counts, until a gap record reports them."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from predlog.records import codec
+from predlog.records.schema import Checked, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +23,7 @@ class MissingCounts:
     """Counts of what is missing, by reason, added to from any thread and taken by the worker.
 
     There is one entry per reason, however many comparisons are missing. An entry only grows, and `take` returns what
-    was added since the last call. So no addition is missed, and no lock is held when a signal arrives.
+    was added since the last call. So no addition is missed, and no lock is needed: a signal handler could find it held.
     """
 
     def __init__(self) -> None:
@@ -32,6 +38,11 @@ class MissingCounts:
         self._tallies.setdefault(reason, _Tally()).add(count, first_step, last_step)
         self._is_taken = False
 
+    def add_event(self, event: Event, reason: str) -> None:
+        """Count an event that is missing, if it is one that gaps count: a comparison."""
+        if event["event"] == "predlog.comparison":
+            self.add(1, reason, event["step"], event["step"])
+
     def take(self) -> list[Missing]:
         """Return what was added since the last call, one entry per reason."""
         missing = []
@@ -41,6 +52,12 @@ class MissingCounts:
             if count:
                 missing.append(Missing(count, reason, first_step, last_step))
         return missing
+
+
+def gap_event(like: Mapping[str, Any], missing: Missing) -> Checked:
+    """Return the event of a gap record, of the same run and attempt as the event `like`."""
+    counts = {name: getattr(missing, name) for name in ("count", "reason", "first_step", "last_step")}
+    return codec.gap(like, time.time(), **counts)
 
 
 class _Tally:

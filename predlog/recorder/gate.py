@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from predlog._runtime import rank
+from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.errors import PairError
 
@@ -63,9 +63,9 @@ class Gate:
             case "all":
                 return True
             case "local":
-                return rank.local_rank() == 0
+                return process.local_rank() == 0
             case _:
-                return rank.rank() == 0
+                return process.rank() == 0
 
     def is_wanted(self, stream: str) -> bool:
         """Return whether this process records the stream; raise PairError if that is no name."""

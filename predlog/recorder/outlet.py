@@ -5,8 +5,6 @@ findings are kept for it, and comparisons are counted, until a gap record in the
 """
 
 import os
-import time
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,10 +14,9 @@ from structlog.typing import Processor
 from predlog._runtime.notices import Notices
 from predlog.errors import NotDurableError, NoThreadError, described, raised_at
 from predlog.recorder.backoff import Backoff
-from predlog.recorder.gaps import Missing, MissingCounts
+from predlog.recorder.gaps import Missing, MissingCounts, gap_event
 from predlog.recorder.guards import name_of
 from predlog.recorder.worker import Worker
-from predlog.records import codec
 from predlog.records.schema import Checked, Event
 from predlog.sinks import JSONL, Console
 
@@ -73,9 +70,8 @@ class Outlet:
 
     def miss(self, event: Event, why: str) -> None:
         """Remember that the sink did not get an event: it gets a gap record, or the event later."""
+        self._missing.add_event(event, why)
         match event["event"]:
-            case "predlog.comparison":
-                self._missing.add(1, why, event["step"], event["step"])
             case "predlog.finding" if len(self._findings) < _MOST_FINDINGS or _topic(event) in self._findings:
                 self._findings[_topic(event)] = event
             case "predlog.run" if event["stats"] is None:
@@ -128,7 +124,7 @@ class Outlet:
         """Write the gap records and the missed findings until the sink fails."""
         missing = self._missing.take()
         while missing:
-            if not self._call_sink(_gap(like, missing[0])):
+            if not self._call_sink(gap_event(like, missing[0])):
                 for one in missing:
                     self.add_missing(one)
                 return
@@ -185,13 +181,6 @@ class Outlet:
 def _topic(event: Event) -> tuple[Any, ...]:
     """Return what a finding is about: of several about the same, the latest is kept."""
     return event["stream"], event["code"], event["codebook"], str(event["evidence"].get("codebooks"))
-
-
-def _gap(like: Mapping[str, Any], missing: Missing) -> Event:
-    return codec.gap(
-        like, time.time(),
-        count=missing.count, reason=missing.reason, first_step=missing.first_step, last_step=missing.last_step,
-    )  # fmt: skip
 
 
 def _kind(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from structlog.typing import Processor
 
-from predlog._runtime import rank
+from predlog._runtime import process
 from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced, obstacle
@@ -344,7 +344,7 @@ class Recorder:
         chosen = self._settings
         file = None
         if chosen.directory is not None:
-            name = f"predictions-rank{number}.jsonl" if (number := rank.rank()) else "predictions.jsonl"
+            name = f"predictions-rank{number}.jsonl" if (number := process.rank()) else "predictions.jsonl"
             file = JSONL(self._place / name, durable_every=chosen.durable_every, mode=chosen.mode)
-        is_shown = chosen.console and rank.local_rank() == 0
+        is_shown = chosen.console and process.local_rank() == 0
         return file, [*([Console()] if is_shown else []), *self._more_sinks]

@@ -16,7 +16,7 @@ from predlog.records import text
 from predlog.records.schema import SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
 from predlog.records.text import _INVISIBLE
 
-# Bytes of a line. What is longer would fill the memory of whoever reads it, so it is not written, and not read.
+# Bytes of a line. A longer one would fill the memory of whoever reads it, so it is neither written nor read.
 LONGEST: Final = 1 << 24
 _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
 _TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(Token))
@@ -28,19 +28,19 @@ _VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
 
 def is_ours(event: Mapping[str, Any]) -> bool:
-    """Say whether a structlog event is one of predlog's."""
+    """Return whether a structlog event is one of predlog's."""
     return event.get("event") in _TYPES
 
 
 def keys(name: str) -> frozenset[str]:
-    """Give the keys that all events of a kind have; none for a kind that is not predlog's."""
+    """Return the keys that all events of a kind have; none for a kind that is not predlog's."""
     return frozenset(_KEYS.get(name, ()))
 
 
 def conform(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the event in the schema's shape: its own keys in their order, foreign ones in `context`.
+    """Return the event in the schema's shape: its own keys in their order, foreign ones in `context`.
 
-    Raises RecordError where a key of the kind is missing.
+    Raises RecordError if a key of the kind is missing.
     """
     name = event["event"]
     keys = _KEYS[name]
@@ -56,18 +56,18 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)  # all of a pair's events have the same
 def timestamp(at: float) -> str:
-    """Give seconds since 1970 as events have them."""
+    """Return seconds since 1970 in the format of events: ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:
-    """Give the event that tells what is missing, of the same run and attempt as `like`."""
+    """Return the event that reports what is missing, of the same run and attempt as `like`."""
     known = {"event": "predlog.gap", "level": "warning", "timestamp": timestamp(at), "context": {}, **fields}
     return Checked({key: known[key] if key in known else like[key] for key in _KEYS["predlog.gap"]})
 
 
 def from_event(event: Mapping[str, Any]) -> Record:
-    """Give the typed record of a conformed event; raises RecordError where a value has the wrong type."""
+    """Return the typed record of a conformed event; raises RecordError if a value has the wrong type."""
     try:
         return cast(Record, msgspec.convert(event, Record))
     except msgspec.ValidationError as error:
@@ -75,20 +75,20 @@ def from_event(event: Mapping[str, Any]) -> Record:
 
 
 def to_event(record: Record) -> dict[str, Any]:
-    """Give a record as the event that it was; the inverse of `from_event`."""
+    """Return a record as the event that it was; the inverse of `from_event`."""
     return cast(dict[str, Any], msgspec.to_builtins(record))
 
 
 def to_line(event: Mapping[str, Any]) -> bytes:
-    """Give the event as one line of JSON, UTF-8, newline included, its checksum last.
+    """Return the event as one line of JSON, UTF-8, newline included, its checksum last.
 
     The line holds no raw control, line-separating, zero-width or bidirectional character, so `splitlines`,
-    `tail` and `jq` see one line where there is one. Raises RecordError for an event that does not fit the schema, or
-    holds values that JSON cannot.
+    `tail` and `jq` see exactly one line. Raises RecordError for an event that does not fit the schema, or
+    contains values that JSON can't represent.
     """
     if type(event) is not Checked:
         event = conform(event)
-        from_event(event)  # what could not be read again is not written
+        from_event(event)  # what could not be read back is not written
     body = _dump(event)[:-1]
     if len(body) > LONGEST:
         name = f"{event['event']} event"
@@ -99,19 +99,19 @@ def to_line(event: Mapping[str, Any]) -> bytes:
 
 
 def is_whole(line: bytes) -> bool:
-    """Say whether the checksum fits a line; it has no newline."""
+    """Return whether the checksum fits a line, which has no newline."""
     return line[-18:] == b',"crc":"%08x"}' % zlib.crc32(line[:-18])
 
 
 def from_line(line: bytes) -> Record:
-    """Give the typed record that a line holds; the inverse of `to_line`.
+    """Return the typed record that a line holds; the inverse of `to_line`.
 
     Keys that a later predlog has added to the schema are kept in `context`, those of tokens as a list under `tokens`;
-    under a name that the context has already, `lr_` stands beside `lr`.
+    if the context has `lr` already, the key becomes `lr_`.
 
-    Raises RecordError where the line is torn or damaged, SchemaError where it was written with a newer schema.
+    Raises RecordError if the line is torn or damaged, SchemaError if it was written with a newer schema.
     """
-    # It runs for each line of large files, so it does without every call that it can.
+    # It runs for each line of large files, so it avoids function calls.
     if line[-1:] == b"\n":
         line = line[:-1]
     body = line[:-18]
@@ -125,7 +125,7 @@ def from_line(line: bytes) -> Record:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _from_json(line)
     if record.schema > SCHEMA:
-        return _from_json(line)  # says so
+        return _from_json(line)  # raises SchemaError
     return record
 
 
@@ -143,7 +143,7 @@ def _dump(event: Mapping[str, Any]) -> bytes:
 
 
 def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Record:
-    """Give the record of a whole line that can't be decoded at once, or raise what it deserves."""
+    """Return the record of a whole line that can't be decoded directly, or raise the error that explains why."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -155,17 +155,17 @@ def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Recor
         raise UnknownKindError(f"a kind that this predlog does not know: {kind!r}")
     try:
         return cast(Record, msgspec.convert(_known(mapped(event, change) if change else event), Record))
-    except (ValueError, RecursionError) as error:  # msgspec's, and that of a text that `hide` can't have written
+    except (ValueError, RecursionError) as error:  # of msgspec, and of a text that `hide` can't have written
         raise _no_record(f"not a record of schema {written}: {error}") from None
 
 
 def _no_record(why: str) -> RecordError:
-    """Give the error; it quotes what is in the line, and is shown on terminals."""
+    """Return the error, made safe for terminals, because it quotes what is in the line."""
     return RecordError(text.harmless(why))
 
 
 def _known(event: Any) -> Any:
-    """Move the keys that this predlog does not know into the context, where those of processors are, too."""
+    """Return the event with its unknown keys in the context, where those of processors are, too."""
     if not isinstance(event, dict) or not isinstance(event.get("context"), dict):
         return event
     known = {"event", *_KEYS.get(str(event.get("event")), ())}
@@ -181,7 +181,7 @@ def _known(event: Any) -> Any:
 
 
 def _beside(context: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a context with more in it: what the caller has put there stays, and a name that is taken gets a `_`."""
+    """Return a context with more in it; what the caller has put there stays, and a name that is taken gets a `_`."""
     both = dict(context)
     for name, value in more.items():
         while name in both:
@@ -191,15 +191,15 @@ def _beside(context: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, An
 
 
 def _writer(event: Mapping[str, Any]) -> str | None:
-    """Give the version of predlog that wrote a line, which an attempt's first tells; people paste it into a shell."""
+    """Return the version of predlog that a first line names; checked, because people paste it into a shell."""
     versions = event.get("versions")
     version = versions.get("predlog") if isinstance(versions, dict) else None
     return version if isinstance(version, str) and _VERSION.fullmatch(version) else None
 
 
 # JSON has no way to hold half a surrogate pair that every reader takes (jq, orjson and msgspec refuse the line),
-# and tokenizers produce them. So U+D800 to U+DFFF is written as a mark and a private character that stands for
-# it, and the mark itself as two marks. Whatever holds neither is written as it is.
+# and tokenizers produce them. So U+D800 to U+DFFF is written as a mark and a private character that represents
+# it, and the mark itself as two marks. Text without either is written as it is.
 _MARK = "\U0010fffd"
 _MARK_BYTES = _MARK.encode()
 # One byte is found ten times as fast as four.
@@ -211,19 +211,19 @@ _HIDDEN = re.compile(f"[{chr(_PRIVATE + 0xD800)}-{chr(_PRIVATE + 0xDFFF)}]")
 
 
 def is_marked(json_text: bytes) -> bool:
-    """Say whether UTF-8 text holds the mark."""
+    """Return whether UTF-8 text contains the mark."""
     return MARK_LEAD in json_text and _MARK_BYTES in json_text
 
 
 def hide(text: str) -> str:
-    """Write half surrogate pairs, and the mark itself, with the mark."""
+    """Return text with half surrogate pairs, and the mark itself, written with the mark."""
     return _SURROGATE_OR_MARK.sub(
         lambda found: _MARK + (_MARK if found[0] == _MARK else chr(_PRIVATE + ord(found[0]))), text
     )
 
 
 def reveal(text: str) -> str:
-    """Give back what `hide` was given; raises ValueError for a text that it can't have written."""
+    """Return what `hide` was given; raise ValueError for a text that it can't have written."""
     return _MARKED.sub(_revealed, text)
 
 
@@ -231,12 +231,12 @@ def _revealed(found: re.Match[str]) -> str:
     if found[1] == _MARK:
         return _MARK
     if not _HIDDEN.fullmatch(found[1]):
-        raise ValueError("U+10FFFD stands before what it does not mark")
+        raise ValueError("U+10FFFD precedes what it does not mark")
     return chr(ord(found[1]) - _PRIVATE)
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """Change every text in a JSON value, keys included."""
+    """Return a JSON value with every text in it changed, keys included."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
@@ -247,7 +247,7 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def escape(body: bytes) -> bytes:
-    """Write the characters of JSON text that steer or hide as JSON escapes."""
+    """Return JSON text with its control and invisible characters as JSON escapes."""
     if body.isascii() and b"\x7f" not in body:
         return body  # nothing to escape, as in nearly all lines
     return _INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()

@@ -16,7 +16,8 @@ _match = attrgetter("match")
 class Point(NamedTuple):
     """One logged step, of all samples and ranks, or several neighbouring ones that were merged.
 
-    `right` predictions of `of`: of the supervised positions, or, where these were not counted, of the tokens shown.
+    `right` of `of` predictions are correct: of the supervised positions, or, if these were not counted, of the tokens
+    shown.
     `logprob` is the mean of the labels' log-probabilities over the `shown` tokens that have one, in nats. `rank` is the
     median rank of the labels shown; of merged steps the mean of the medians of the `ranked` steps that have one.
     """
@@ -41,12 +42,12 @@ class Point(NamedTuple):
 
     @property
     def accuracy(self) -> float | None:
-        """The share of predictions that are right; None where none was counted."""
+        """The share of predictions that are correct; None if none was counted."""
         return share(self.right, self.of) if self.of else None
 
 
 def merged(one: Point, other: Point) -> Point:
-    """Give two neighbouring points as one."""
+    """Return two neighbouring points as one."""
     return Point(
         min(one.first_step, other.first_step),
         max(one.last_step, other.last_step),
@@ -70,7 +71,7 @@ def _mean(one: float | None, weight: int, other: float | None, others: int) -> f
 
 
 def of_step(ones: Sequence[Comparison]) -> Point:
-    """Give the point of one step. It runs for each logged step of large files, so its loops are fast ones."""
+    """Return the point of one step. It runs for each logged step of large files, so its loops are fast ones."""
     tokens = ones[0].tokens if len(ones) == 1 else list(chain.from_iterable(map(_tokens, ones)))
     logprobs = _known([token.label_logprob for token in tokens])
     ranks = _known([token.label_rank for token in tokens])

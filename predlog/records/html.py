@@ -12,9 +12,9 @@ _LEVELS = {"error": (_WRONG, "✗"), "warning": ("#9a6700", "!"), "info": (_RIGH
 
 
 def comparison(record: Any) -> str:
-    """Give a comparison as a table: a column for each token, its prediction in green with a tick where it is right."""
+    """Return a comparison as a table: one column per token, its prediction in green with a tick if it is correct."""
     codebook = "" if record.codebook is None else f" codebook {record.codebook}"
-    heading = f"step {record.step} · {text(record.stream)}{codebook} · sample {record.sample} · {right(record)}"
+    heading = f"step {record.step} · {text(record.stream)}{codebook} · sample {record.sample} · {correct(record)}"
     return (
         f"<div><b>{heading} · {record.supervised} of {record.length} supervised</b>"
         f"<table>{''.join(_rows(record.tokens))}</table></div>"
@@ -22,7 +22,7 @@ def comparison(record: Any) -> str:
 
 
 def finding(record: Any) -> str:
-    """Give a finding as a paragraph: its sign, its code, where, what and what to do."""
+    """Return a finding as a paragraph: its sign, its code, where, what and what to do."""
     colour, sign = _LEVELS.get(record.level, _LEVELS["warning"])
     more = f" More: <code>{text(record.help)}</code>" if record.help else ""
     title = f'<b style="color:{colour}">{sign} {text(record.code)}</b>, step {record.step}'
@@ -30,21 +30,21 @@ def finding(record: Any) -> str:
 
 
 def reading(path: object, files: Sequence[object], last: Iterable[str]) -> str:
-    """Give a path, what it stands for, and its last records, which are HTML already."""
+    """Return a path, how many files it names, and its last records, which are HTML already."""
     many = "1 file" if len(files) == 1 else f"{len(files)} files"
     return f"<div>predlog.read(<code>{text(repr(str(path)))}</code>): {many}{''.join(last)}</div>"
 
 
 def text(value: str) -> str:
-    """Give any text as HTML that shows it, and does nothing else."""
+    """Return any text as HTML that shows it, and does nothing else."""
     return escape(harmless(value))
 
 
-def right(record: Any) -> str:
-    """Say how many predictions are right."""
+def correct(record: Any) -> str:
+    """Return how many predictions are correct."""
     if record.matched is not None and record.supervised:
-        return f"{escape(percent(share(record.matched, record.supervised)))} right"
-    return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown right"
+        return f"{escape(percent(share(record.matched, record.supervised)))} correct"
+    return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown correct"
 
 
 def _rows(tokens: Sequence[Any]) -> Iterator[str]:

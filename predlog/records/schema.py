@@ -1,7 +1,7 @@
-"""The typed records, their schema version, and one line of JSON ↔ one record.
+"""The typed records and their schema version.
 
-Events travel through structlog as plain dicts; a line is read back as one of the types below. The rules by
-which they may change stand in docs/records.md.
+Events pass through structlog as plain dicts; a line is read back as one of the types below. docs/records.md has the
+rules by which they may change.
 """
 
 from collections.abc import MutableMapping
@@ -22,38 +22,38 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What the model predicted at one supervised position, beside what it was asked to predict."""
 
     slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
-    position: Annotated[int, Meta(ge=0, description="Index into the labels as they were handed.")]
+    position: Annotated[int, Meta(ge=0, description="Index into the labels as they were passed.")]
     label: _Id
-    prediction: Annotated[int | None, Meta(description="Index of the largest logit; null where the row holds a NaN.")]
+    prediction: Annotated[int | None, Meta(description="Index of the largest logit; null if the row contains a NaN.")]
     match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
     label_logprob: Annotated[
         float | None,
-        Meta(description="Natural log of the label's probability; null where not finite or out of range."),
+        Meta(
+            description="Natural log of the label's probability; null if not finite, or if the label is out of range."
+        ),
     ]
     prediction_logprob: Annotated[
-        float | None, Meta(description="Natural log of the prediction's probability; null where not finite.")
+        float | None, Meta(description="Natural log of the prediction's probability; null if not finite.")
     ]
     label_rank: Annotated[
         _Positive | None,
         Meta(description="1 + how many raw logits exceed the label's; ties share the better rank."),
     ]
-    input: Annotated[
-        int | None, Meta(description="The id that the model read at the row of logits shown, where known.")
-    ]
-    input_text: Annotated[str | None, Meta(description="The input as text, where a decoder was given.")]
-    label_text: Annotated[str | None, Meta(description="The label as text, where a decoder was given.")]
-    prediction_text: Annotated[str | None, Meta(description="The prediction as text, where a decoder was given.")]
+    input: Annotated[int | None, Meta(description="The id that the model read at this row of logits, if known.")]
+    input_text: Annotated[str | None, Meta(description="The input as text, if a decoder was given.")]
+    label_text: Annotated[str | None, Meta(description="The label as text, if a decoder was given.")]
+    prediction_text: Annotated[str | None, Meta(description="The prediction as text, if a decoder was given.")]
 
 
-# A key that is not known is forbidden to the decoder, so that a line that has one is noticed, and the key kept.
+# The decoder forbids unknown keys, so that a line that has one is noticed, and the key is kept.
 class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event"):
     level: Annotated[str, Meta(description="info, warning or error.")]
-    timestamp: Annotated[str, Meta(description="ISO 8601 in UTC: when the pair was handed over.")]
+    timestamp: Annotated[str, Meta(description="ISO 8601 in UTC: when the pair was passed.")]
     schema: Annotated[int, Meta(ge=1, description="Version of this schema.")]
     run: Annotated[str | None, Meta(description="Name of the run's folder; null without one.")]
     attempt: Annotated[int, Meta(ge=1, description="1 for the first start on this file, then 2, …")]
     rank: Annotated[int, Meta(ge=0, description="Global rank of the process that wrote the line.")]
-    seq: Annotated[int, Meta(ge=0, description="Counts the lines of one attempt from 0, without holes.")]
+    seq: Annotated[int, Meta(ge=0, description="Counts the lines of one attempt from 0, without gaps.")]
 
 
 class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
@@ -68,7 +68,7 @@ class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
     settings: dict[str, Any]
     stats: Annotated[
         dict[str, Any] | None,
-        Meta(description="In an attempt's last line, what `Recorder.stats` gives; null in its first."),
+        Meta(description="In an attempt's last line, what `Recorder.stats` returns; null in its first."),
     ] = None
     context: dict[str, Any]
 
@@ -80,27 +80,27 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
 
     step: _Count
     stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
-    codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null where there are none.")]
+    codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null if there are none.")]
     sample: Annotated[int, Meta(ge=0, description="Index in the batch.")]
-    length: Annotated[int, Meta(ge=1, description="Number of label positions of the sample, as handed.")]
+    length: Annotated[int, Meta(ge=1, description="Number of label positions of the sample, as passed.")]
     vocabulary: Annotated[int, Meta(ge=1, description="Number of logits in a row.")]
-    shift: Annotated[int, Meta(ge=0, description="By how many positions the labels led the logits.")]
+    shift: Annotated[int, Meta(ge=0, description="By how many positions the labels are ahead of the logits.")]
     supervised: Annotated[
         int,
         Meta(ge=0, description="Positions that have a row of logits and a label other than ignore_index."),
     ]
     matched: Annotated[
         _Count | None,
-        Meta(description="Supervised positions where the prediction is the label; null if not counted."),
+        Meta(description="Supervised positions where the prediction equals the label; null if not counted."),
     ]
     nonfinite: Annotated[
-        int, Meta(ge=0, description="Log-probabilities below that are null because they were not finite.")
+        int, Meta(ge=0, description="How many log-probabilities in `tokens` are null because they were not finite.")
     ]
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: tuple[Token, ...]
 
     def _repr_html_(self) -> str:
-        """Show it in a notebook."""
+        """Return what a notebook shows, as HTML."""
         return html.comparison(self)
 
 
@@ -111,26 +111,24 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
 
     step: Annotated[int, Meta(ge=0, description="The step at which it was found.")]
     stream: str
-    codebook: Annotated[
-        _Count | None, Meta(description="Null where there are none, and where `evidence` lists several.")
-    ]
-    sample: Annotated[_Count | None, Meta(description="Index in the batch, where it is one sample alone.")]
+    codebook: Annotated[_Count | None, Meta(description="Null if there are none, or if `evidence` lists several.")]
+    sample: Annotated[_Count | None, Meta(description="Index in the batch, if it is about one sample.")]
     code: Annotated[str, Meta(description="labels-are-inputs, …: each has its page in the documentation.")]
-    message: Annotated[str, Meta(description="What is wrong, in numbers, and how to mend it.")]
+    message: Annotated[str, Meta(description="What is wrong, in numbers, and how to fix it.")]
     evidence: Annotated[dict[str, Any], Meta(description="The numbers that show it.")]
     help: Annotated[str | None, Meta(description="The command that prints the page about this code.")]
     context: dict[str, Any]
 
     @property
     def codebooks(self) -> set[int | None]:
-        """The codebooks that it is about; None stands for a stream without any."""
+        """Return the codebooks that it is about; None for a stream without any."""
         several = self.evidence.get("codebooks")
         if self.codebook is not None or not isinstance(several, list):
             return {self.codebook}
         return {one for one in several if type(one) is int} or {None}
 
     def _repr_html_(self) -> str:
-        """Show it in a notebook."""
+        """Return what a notebook shows, as HTML."""
         return html.finding(self)
 
 
@@ -151,11 +149,11 @@ Event = MutableMapping[str, Any]
 
 
 class Checked(dict[str, Any]):
-    """A conformed event that is known to fit the schema, so that nobody need look again."""
+    """A conformed event that is known to fit the schema, so that it need not be checked again."""
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema (2020-12) of one line, generated from the types of this module."""
+    """Return the JSON Schema (2020-12) of one line, generated from the types of this module."""
     schema = msgspec.json.schema(Record)
     for name in ("Run", "Comparison", "Finding", "Gap", "Token"):
         definition = schema["$defs"][name]

@@ -1,4 +1,4 @@
-"""Text ↔ text that JSON can hold and that no reader, terminal or editor stumbles over."""
+"""Text ↔ text that JSON can hold and that every reader, terminal and editor shows safely."""
 
 import json
 import re
@@ -53,7 +53,7 @@ _known = lru_cache(maxsize=65536)(_shown)
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Give `text` with the characters that a stream's encoding lacks escaped."""
+    """Return `text` with the characters that a stream's encoding lacks escaped."""
     if encoding == "utf-8":
         return text  # `visible` has left nothing that it lacks
     try:
@@ -64,7 +64,7 @@ def encodable(text: str, encoding: str) -> str:
 
 
 def _joins(character: str) -> bool:
-    """Say whether terminals draw a character into the one before: marks, and the later parts of a Hangul syllable."""
+    """Return whether terminals draw a character into the one before: marks, later parts of a Hangul syllable."""
     return (
         unicodedata.category(character).startswith("M")
         or "\u1160" <= character <= "\u11ff"
@@ -99,7 +99,7 @@ HIGHEST = 1e300
 
 
 def share(part: int, whole: int) -> float:
-    """Give the share of a part."""
+    """Return the share of a part."""
     try:
         return part / whole
     except OverflowError:

@@ -38,7 +38,7 @@ except ModuleNotFoundError as missing:
 
 
 class Sign(NamedTuple):
-    """A mark of a finding at a step, and what it tells; of level info where the finding is gone there."""
+    """A mark at a step where a finding was reported, and its text; of level info if the finding is gone there."""
 
     step: int
     level: str
@@ -220,7 +220,7 @@ def lines(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
 
 
 def signs(found: Iterable[Found]) -> Iterator[Sign]:
-    """Yield the marks of findings: where each was found, and where it was gone."""
+    """Yield the marks of findings: the step at which each was found, and the step at which it was gone."""
     for one in found:
         finding = one.finding
         level = "error" if finding.level == "error" else "warning"

@@ -55,9 +55,9 @@ def facts(summary: Summary) -> Iterator[str]:
 
 
 def notes(summary: Summary, damage: int) -> Iterator[Note]:
-    """Yield what must not be overlooked: findings that stand, what is missing, what is damaged."""
+    """Yield what must not be overlooked: open findings, what is missing, what is damaged."""
     opened = [one for one in summary.findings if one.is_open]
-    yield _open(opened) if opened else Note("good", "No finding stands.")
+    yield _open(opened) if opened else Note("good", "No open findings.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
         yield Note("warn", f"Captured, and missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
@@ -72,12 +72,11 @@ def _open(found: Sequence[Found]) -> Note:
     named = "; ".join(f"{seen(one.code)} ({subject(one)}, step {one.step})" for one in ones[:_MOST_NAMED])
     more = f" and {len(ones) - _MOST_NAMED} more" if len(ones) > _MOST_NAMED else ""
     kind = "bad" if any(one.level == "error" for one in ones) else "warn"
-    stand = "stands" if len(ones) == 1 else "stand"
-    return Note(kind, f"{counted(len(ones), 'finding')} {stand}: {named}{more}.", "#findings", "What to do")
+    return Note(kind, f"{counted(len(ones), 'open finding')}: {named}{more}.", "#findings", "What to do")
 
 
 def errors(summary: Summary) -> list[str]:
-    """Name the errors that stand, for whoever looks at the tokens."""
+    """Return the names of the open errors, for the film strip."""
     ones = [one.finding for one in summary.findings if one.is_open and one.finding.level == "error"]
     return [f"{seen(one.code)} ({subject(one)})" for one in ones[:_MOST_NAMED]]
 
@@ -180,7 +179,7 @@ MOST_DAMAGE: Final = 100
 
 
 def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
-    """Yield what is said of each finding, those that stand first; the help of a code comes with the first of it."""
+    """Yield one row per finding, open ones first; the help of a code comes with its first row."""
     helped = set()
     for one in sorted(found, key=_gone)[:MOST_FINDINGS]:
         finding = one.finding
@@ -211,10 +210,10 @@ def _level(one: Found) -> str:
 
 def _state(one: Found) -> str:
     return {
-        "stands": f"{seen(one.finding.level)}, stands",
+        "stands": f"{seen(one.finding.level)}, open",
         "gone": f"gone at step {one.until}",
         "explained": f"explained at step {one.until} by {seen(one.by)}",
-        "earlier": f"of attempt {one.finding.attempt}; not found again since",
+        "earlier": f"of attempt {one.finding.attempt}, superseded by a later attempt",
     }[one.fate]
 
 

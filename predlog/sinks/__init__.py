@@ -1,4 +1,4 @@
-"""structlog processors that put predlog's events somewhere, and pass every event on.
+"""structlog processors that write predlog's events somewhere, and pass every event on.
 
 They ignore events that are not predlog's, so they also work inside a host's own chain.
 """

@@ -20,11 +20,11 @@ from predlog.records.text import encodable, visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING, glyphs_of
 from predlog.sinks.terminal.tables import CodebookRow, PlainLines, TokenTable
 
-# Streams, of each rank, whose errors are remembered.
+# Of so many streams, counted per rank, the open errors are remembered.
 _MOST_STREAMS = 1024
-# A slow terminal takes a table within that many seconds.
+# Seconds within which even a slow terminal takes a table.
 _PATIENCE = 1.0
-# Two of us may print on one console of rich's.
+# Two recorders may print on the same rich console.
 _printing = ForkSafeLock(inner=True)
 _STUCK = "is it stopped, or a pipe that nobody reads?"
 
@@ -33,8 +33,8 @@ class Console:
     """Print predlog's events; pass every event on unchanged.
 
     Without `console` it prints through `rich.get_console()`, the one that a running `rich.progress` bar knows
-    about; any other would be overwritten by the bar. A running tqdm bar is cleared and drawn again. A stream that takes
-    nothing for so many seconds raises TimeoutError; with a `patience` of None it is waited for.
+    about; any other would be overwritten by the bar. A running tqdm bar is cleared and drawn again. If the
+    stream accepts nothing for `patience` seconds, TimeoutError is raised; None waits without a limit.
     """
 
     def __init__(self, console: RichConsole | None = None, *, patience: float | None = _PATIENCE) -> None:
@@ -48,7 +48,7 @@ class Console:
         if codec.is_ours(event):
             console = self._console or rich.get_console()
             self.remember(event)
-            if drawn := self._drawn(event, console):
+            if drawn := self._draw(event, console):
                 self._wait(console.file)
                 with _tqdm_aside(console):
                     _print(console, drawn)
@@ -56,27 +56,28 @@ class Console:
         return event
 
     def _wait(self, stream: IO[str]) -> None:
-        """Wait a moment for a stream that is stuck, and not again before it has taken something."""
+        """Wait for a stream that is stuck, and not again before it has accepted something."""
         if self._patience is None:
             return
         patience, self._patience = self._patience, 0.0
         if not writable.wait(stream, patience):
-            raise TimeoutError(f"the console takes nothing for {self._most:g} s or more: {_STUCK}")
+            raise TimeoutError(f"the console has accepted nothing for {self._most:g} s or more: {_STUCK}")
         self._patience = self._most
 
     def remember(self, event: Event) -> None:
-        """Keep which errors stand in a stream: its tables are headed by them, lest ticks below be taken for success.
+        """Remember which errors are open in a stream.
 
-        Of an event that isn't printed, because it came before the first that is, this is all that is wanted.
+        The headings of its tables name them, so that ticks under a wrong pair are not taken for success. For an event
+        that isn't printed, because it came before the first that is, nothing else is needed.
         """
         if event["event"] == "predlog.run" and event["stats"] is None:
             for key in [key for key in self._errors if key[0] == event["rank"]]:
-                del self._errors[key]  # a new attempt; what stood in the one before may have been mended
+                del self._errors[key]  # a new attempt: what was wrong in the last one may be fixed
         elif event["event"] == "predlog.finding" and len(self._errors) < _MOST_STREAMS:
             errors = self._errors.setdefault((event["rank"], event["stream"]), set())
             (errors.add if event["level"] == "error" else errors.discard)(event["code"])
 
-    def _drawn(self, event: Event, console: RichConsole) -> RenderableType | None:
+    def _draw(self, event: Event, console: RichConsole) -> RenderableType | None:
         match event["event"]:
             case "predlog.comparison":
                 return self._comparison(event, console)
@@ -102,13 +103,13 @@ class Console:
             return PlainLines(event, errors)
         if event["codebook"] is None:
             return TokenTable(event, errors)
-        return CodebookRow(event, errors, has_heading=not _goes_on(event, self._last))
+        return CodebookRow(event, errors, has_heading=not _continues(event, self._last))
 
 
 def _print(console: RichConsole, drawn: RenderableType) -> None:
-    """Print, and leave console and process as they were where that fails.
+    """Print; if that fails, leave console and process as they were.
 
-    Left to itself, rich points the standard output of the whole process at /dev/null when a pipe is broken, and
+    By default, rich redirects the standard output of the whole process to /dev/null when a pipe is broken, and
     prints what failed again with the next table.
     """
     with _printing.lock:
@@ -131,8 +132,8 @@ def _is_screen(console: RichConsole) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
-def _goes_on(event: Event, last: Event | None) -> bool:
-    """Say whether the row above was of the same sample."""
+def _continues(event: Event, last: Event | None) -> bool:
+    """Return whether the row above is of the same sample."""
     return (
         last is not None
         and last["event"] == "predlog.comparison"
@@ -152,12 +153,12 @@ def _finding(event: Event, console: RichConsole) -> RenderableType:
     if not _is_screen(console):
         return _line(f"predlog step {event['step']} {sign} {event['code']}: {text}", PLAIN, console)
     shown = visible(f"{sign} predlog {event['code']}, step {event['step']}: {text}", " ")
-    # Wrapped between words, so that a command can be copied whole.
+    # Wrapped between words, so that a command can be copied in one piece.
     return Group(Text(encodable(shown, console.encoding), style))
 
 
 def _destination(event: Event) -> str:
-    """Say what is recorded, and where to; the schema promises no setting, and a processor may have taken one out."""
+    """Return what is recorded and where; the schema promises no setting, and a processor may have removed one."""
     number, directory = (event["settings"].get(name) for name in ("every", "directory"))
     every = "" if number is None else "every step" if number == 1 else f"every {number} steps"
     if directory is None and every:
@@ -166,12 +167,12 @@ def _destination(event: Event) -> str:
 
 
 def lacking(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what an attempt's last line counts as missing: without any, nothing is said of it."""
+    """Return what an attempt's last line counts as missing; if nothing is missing, the line is not shown."""
     return {name: stats[name] for name in ("dropped", "failed", "pending") if stats.get(name)}
 
 
 def _closing(stats: Mapping[str, Any], console: RichConsole) -> RenderableType | None:
-    """Say how many comparisons are missing, if any are."""
+    """Return a line with the number of missing comparisons, if there are any."""
     missing = lacking(stats)
     if not missing:
         return None
@@ -185,8 +186,8 @@ def _line(text: str, style: Style, console: RichConsole) -> RenderableType:
 
 
 def _tqdm_aside(console: RichConsole) -> AbstractContextManager[Any]:
-    # Whoever shows a tqdm bar has imported it; importing it for those who don't would cost them. In a file there is
-    # nothing to clear, and the blanks that clear a bar would stand before our line.
+    # A program that shows a tqdm bar has imported tqdm; for any other, the import would cost time. In a file there is
+    # nothing to clear, and the blanks that clear a bar would precede our line.
     tqdm = sys.modules.get("tqdm")
     if tqdm is None or not console.is_terminal:
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Append events to a file, one `write(2)` a line, so that what is written survives a kill of the process."""
+"""Append events to a file, one `write(2)` per line, so that what is written survives a kill of the process."""
 
 import errno
 import fcntl
@@ -14,30 +14,31 @@ from predlog.errors import NotDurableError, RecordError
 from predlog.records import codec
 from predlog.records.schema import Event
 
-# Enough to hold the last whole line of a file, however long its token texts are.
+# Bytes: enough for the last whole line of a file, however long its token texts are.
 _TAIL = 4 * 1024 * 1024
-_MOMENT = 0.05
+# Seconds within which a line that is being written gets its end.
+_WRITING = 0.05
 
 
 class JSONL:
     """Append predlog's events to `path` as lines of JSON; pass every event on unchanged.
 
-    The file and its folders are made with the first event. A line goes out in one `write`, so a reader sees
-    it whole or not at all, and no kill of the process can take it back. At least every `durable_every`
+    The file and its folders are made with the first event. Each line is one `write`, so a reader sees
+    it whole or not at all, and no kill of the process can remove it. At least every `durable_every`
     seconds of writing, and at `flush` and `close`, the lines are also made safe against a power cut. Threads, processes
     and signal handlers may write to one file at once.
 
     The file's permissions follow the umask; `mode`, such as 0o600, narrows them, and those of a folder that is made
-    for it. A symbolic link at `path` is not followed: whoever could put it there could choose what is written to.
+    for it. A symbolic link at `path` is not followed: whoever can create it could choose which file is written to.
 
     Raises:
-        OSError: The line is not in the file. The next event opens it anew.
-        NotDurableError: The line is in the file, and could not be made safe against a power cut.
-        RecordError: The event fits no schema.
+        OSError: The line is not in the file. The next event opens the file again.
+        NotDurableError: The line is in the file, but could not be made safe against a power cut.
+        RecordError: The event does not fit its schema.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, durable_every: float = 10.0, mode: int | None = None) -> None:
-        # Wherever the process goes meanwhile: what is opened anew is the same file.
+        # Even if the process changes its working folder, the same file is opened again.
         self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symbolic links
         self._durable_every = durable_every
         self._mode = mode
@@ -60,9 +61,9 @@ class JSONL:
         return event
 
     def last_attempt(self) -> int:
-        """Give the attempt that the file's last undamaged line belongs to; 0 for a new or foreign file."""
+        """Return the attempt of the file's last undamaged line; 0 for a new or foreign file."""
         try:
-            # What is no file, a pipe for instance, would not come back from being opened.
+            # Without O_NONBLOCK, opening something other than a file, such as a pipe, might never return.
             file = self._opened(os.O_RDONLY | os.O_NONBLOCK, 0)
         except FileNotFoundError:
             return 0
@@ -79,7 +80,7 @@ class JSONL:
         return 0
 
     def flush(self) -> None:
-        """Make what is written safe against a power cut (`fdatasync`); raises NotDurableError where that fails."""
+        """Make what is written safe against a power cut (`fdatasync`); raises NotDurableError if that fails."""
         with self._lock.lock:
             self._flush()
 
@@ -94,13 +95,13 @@ class JSONL:
     def _append(self, line: bytes) -> None:
         try:
             if self._file is not None and not os.fstat(self._file).st_nlink:
-                # Somebody removed the file: what goes on being written there, nobody will read.
+                # Somebody removed the file: nobody would read what is written to it from now on.
                 self._close()
                 self._unsynced = False
             if self._file is None:
                 self._file = self._open()
                 if not os.fstat(self._file).st_size:
-                    line = self._header + line  # a new file begins as the one before did
+                    line = self._header + line  # a new file begins with the attempt's first line, too
             _write_whole(self._file, line)
         except OSError:
             self._close()
@@ -119,21 +120,21 @@ class JSONL:
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            with suppress(OSError):  # what it could say was said of the line that was not written
+            with suppress(OSError):  # it would repeat the error of the line that was not written
                 os.close(file)
 
     def _open(self) -> int:
         mode = 0o666 if self._mode is None else self._mode
         # Who may read the file may enter its folder.
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=mode | (mode & 0o444) >> 2)
-        file = _apart(self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT, mode))
+        file = _above_standard_streams(self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT, mode))
         try:
             status = os.fstat(file)
             self._refuse_pipes(status.st_mode)
             if self._mode is not None and status.st_mode & 0o777 & ~mode:
                 os.fchmod(file, status.st_mode & mode)
-            if _is_torn(file):
-                # Closed, it stays one damaged line and the next one stays whole.
+            if _is_cut_off(file):
+                # With an end, it is one damaged line, and the next line is whole.
                 os.write(file, b"\n")
         except BaseException:
             os.close(file)
@@ -155,17 +156,17 @@ class JSONL:
             raise OSError(errno.EINVAL, f"neither a file nor a device, so writing might never return: {self.path}")
 
 
-def _is_torn(file: int) -> bool:
-    """Say whether a kill has torn the last line: one that is being written has its end a moment later."""
+def _is_cut_off(file: int) -> bool:
+    """Return whether a kill has cut off the last line: one that is being written has its end shortly after."""
     size = os.fstat(file).st_size
     if not size or os.pread(file, 1, size - 1) == b"\n":
         return False
-    time.sleep(_MOMENT)
+    time.sleep(_WRITING)
     return os.fstat(file).st_size == size
 
 
-def _apart(file: int) -> int:
-    """Where a standard stream is closed, its number is free: in our file nobody should print."""
+def _above_standard_streams(file: int) -> int:
+    """Return a descriptor above 2: the number of a closed standard stream is free, and prints would go to our file."""
     if file > 2:
         return file
     try:
@@ -175,19 +176,19 @@ def _apart(file: int) -> int:
 
 
 def _write_whole(file: int, line: bytes) -> None:
-    """Write a line in one `write`; where that fails, leave the file as it was."""
+    """Write a line in one `write`; if that fails, leave the file as it was."""
     written = os.write(file, line)
     if written == len(line):
         return
     try:
-        written += os.write(file, line[written:])  # says why: no space, a quota, a limit
+        written += os.write(file, line[written:])  # raises the reason: no space, a quota, a limit
     finally:
-        _take_back(file, written)
+        _remove_half(file, written)
     raise OSError(errno.EIO, f"a line of {len(line)} bytes could not be written at once")
 
 
-def _take_back(file: int, written: int) -> None:
-    """Take half a line back, lest the next one merges with it; but not what another process has written behind it."""
+def _remove_half(file: int, written: int) -> None:
+    """Remove half a line, because the next one would merge with it, unless another process has written after it."""
     with suppress(OSError):
         end = os.fstat(file).st_size
         if end == os.lseek(file, 0, os.SEEK_CUR):

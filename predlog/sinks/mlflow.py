@@ -20,7 +20,7 @@ _MOST_ROWS: Final = 1000
 _LONGEST_NAME: Final = 250
 _LONGEST_TAG: Final = 5000
 _UNKNOWN: Final = re.compile(r"[^\w\-. /]", re.ASCII)
-# Parts of a path that stand for no name.
+# Parts of a path that are no name.
 _PATH: Final = re.compile(r"(?<![^/])\.{0,2}(?![^/])")
 
 
@@ -28,9 +28,9 @@ class MLflow(Tracker):
     """Log each whole step to an MLflow run; pass every event on unchanged.
 
     Metrics are `predlog/text/accuracy`, `…/logprob` and `…/supervised`. Tokens are artifacts in `predlog/tokens/`, CSV
-    files of about 1000 rows; a finding is a tag, `predlog/findings/labels-are-inputs_ text`, with the latest of it.
-    Of names, MLflow takes letters, digits and `_-. /`; other characters become `_`. Without `run_id`, it is the run
-    that is active in the thread that calls.
+    files of about 1000 rows; a finding is a tag, `predlog/findings/labels-are-inputs_ text`, with its latest report.
+    In names, MLflow accepts letters, digits and `_-. /`; other characters become `_`. Without `run_id`, it is the run
+    that is active in the calling thread.
 
     Raises:
         SettingError: There is no run.
@@ -72,5 +72,5 @@ class MLflow(Tracker):
 
 
 def _name_of(name: str) -> str:
-    """Give a name that MLflow takes."""
+    """Return the name with only what MLflow accepts."""
     return _PATH.sub("_", _UNKNOWN.sub("_", name))[:_LONGEST_NAME]

@@ -64,5 +64,5 @@ def _token(token: Token, which: str) -> str:
 
 
 def _literal(words: str) -> str:
-    """Give words as Markdown that shows just them: whatever could be a mark is written as its number."""
+    """Return words as Markdown that shows just them: whatever could be markup is written as its character number."""
     return _MARKS.sub(lambda found: f"&#{ord(found[0])};", words)

@@ -13,7 +13,7 @@ from predlog.records.figures import of_step
 from predlog.records.schema import Comparison, Event, Finding, Run, Token
 from predlog.records.text import harmless
 
-# Streams that may wait for the rest of their step.
+# Streams that may wait for the rest of their step at the same time.
 _MOST_OPEN: Final = 1024
 _OF_COMPARISON: Final = ("step", "stream", "codebook", "sample")
 _OF_TOKEN: Final = tuple(name for name in Token.__struct_fields__ if name != "slot")
@@ -35,13 +35,13 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The group that its curves are in: `predlog/text`."""
+        """Return the group that its curves are in: `predlog/text`."""
         return f"predlog/{harmless(self.stream)}"
 
     def curves(self) -> dict[str, float | None]:
-        """Give accuracy, mean log-probability and supervised share, of each codebook over all samples.
+        """Return accuracy, mean log-probability and supervised share, of each codebook over all samples.
 
-        They are named `predlog/text/accuracy` and `predlog/audio/codebook 3/accuracy`; None is what no token tells.
+        They are named `predlog/text/accuracy` and `predlog/audio/codebook 3/accuracy`; what no token shows is None.
         """
         curves: dict[str, float | None] = {}
         for codebook, ones in groupby(sorted(self.comparisons, key=_codebook_first), key=_codebook):
@@ -57,7 +57,7 @@ class Step(NamedTuple):
         return {name: value for name, value in self.curves().items() if value is not None}
 
     def rows(self) -> Iterator[Row]:
-        """Yield a row for each token, with the `COLUMNS`; texts hold nothing that steers, hides or can't be encoded."""
+        """Yield a row for each token, with the `COLUMNS`; in texts, control and invisible characters are escaped."""
         for one in self.comparisons:
             above = _of_comparison(one)
             for token in one.tokens:
@@ -81,13 +81,13 @@ class Steps:
     def add(self, event: Mapping[str, Any]) -> None:
         """Take in an event; one that is not predlog's is ignored.
 
-        Raises RecordError where one of predlog's was changed so that it does not fit the schema any more.
+        Raises RecordError if one of predlog's was changed so that it no longer fits the schema.
         """
         if not codec.is_ours(event):
             return
         record = codec.from_event(codec.conform(event))
         if isinstance(record, Comparison):
-            whole = self._whole(record)
+            whole = self._remove_whole(record)
             self._open.setdefault(record.stream, []).append(record)
             for step in whole:
                 self._show(step)
@@ -101,8 +101,8 @@ class Steps:
         for stream in list(self._open):
             self._show(self._close(stream))
 
-    def _whole(self, record: Comparison) -> list[Step]:
-        """Take out what is whole now that this one comes."""
+    def _remove_whole(self, record: Comparison) -> list[Step]:
+        """Remove and return the steps that are whole now that this one comes."""
         streams = [
             stream
             for stream, ones in self._open.items()
@@ -179,13 +179,13 @@ def required(extra: str) -> Iterator[None]:
 
 
 def title(finding: Finding) -> str:
-    """Name a finding and what it is about in one line of a tracker's: `labels-are-inputs, audio codebook 3`."""
+    """Return the code of a finding and what it is about, in one line: `labels-are-inputs, audio codebook 3`."""
     codebook = "" if finding.codebook is None else f" codebook {finding.codebook}"
     return harmless(f"{finding.code}, {finding.stream}{codebook}")
 
 
 def text(finding: Finding) -> str:
-    """Say in one line what was found, or that it is gone, and where more is told."""
+    """Return in one line what was found, or that it is gone, and where to read more."""
     more = f" More: {finding.help}" if finding.help and finding.level != "info" else ""
     return harmless(f"step {finding.step}: {finding.message}{more}")
 

@@ -9,12 +9,12 @@ from predlog.sinks.tracker import COLUMNS, Row, Rows, Step, Tracker, alert_level
 
 with required("wandb"):
     import wandb
-# Rows of an increment, and of a table: W&B shows so many, and what a table has logged it keeps.
+# Rows of an increment, and of a table: W&B shows so many, and a table keeps all that it has logged.
 _INCREMENT: Final = 1000
 _MOST_ROWS: Final = 10_000
 _MOST_INCREMENTS: Final = 100
 _LONGEST_TITLE: Final = 63
-# W&B keeps back alerts of one title for a minute, also where the second tells that it is gone; 0 means a minute, too.
+# W&B drops alerts of the same title for a minute, also if the second reports that it is gone; 0 means a minute, too.
 _AT_ONCE: Final = timedelta(milliseconds=1)
 
 
@@ -24,8 +24,9 @@ class WandB(Tracker):
     Curves are `predlog/text/accuracy`, `…/logprob` and `…/supervised` over `predlog/text/step`, an axis of their own.
     Tokens are rows of the table `predlog/tokens`, logged in increments, and findings are alerts.
 
-    A row of W&B's history ends with a `log` call of yours, unless `commit` is true: a row of predlog's own would raise
-    W&B's step, and W&B ignores what is then logged with a lower `step=`. So it is for runs whose own calls pass none.
+    With `commit`, each logged step is a row of W&B's history. Without it, what predlog logs joins the row that your
+    next `log` call ends: a row of its own would raise W&B's step, and W&B ignores what is then logged with a lower
+    `step=`. So pass `commit=True` only if none of your calls passes `step=`.
 
     Raises:
         SettingError: There is no run.
@@ -53,7 +54,7 @@ class WandB(Tracker):
             self._axes.add(axis)
             self._run.define_metric(axis, hidden=True)
             self._run.define_metric(f"{step.name}/*", step_metric=axis)
-        # None and all: in a row that isn't over, the last step's value would be taken for this one's.
+        # Also what is None: in a row that is still open, the last step's value would be taken for this one's.
         self._run.log({**step.curves(), axis: step.number}, commit=self._commit)
         self._rows.add(step.rows())
 

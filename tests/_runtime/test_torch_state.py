@@ -3,7 +3,6 @@
 import gc
 import importlib.util
 import pkgutil
-import subprocess
 import sys
 import threading
 import warnings
@@ -21,6 +20,7 @@ import pytest
 import torch
 from structlog.typing import EventDict
 from torch import Tensor
+from torch import _inductor as inductor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -34,7 +34,8 @@ import predlog
 from predlog import Comparison, Recorder
 from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
-from tests import ROOT, events
+from tests import events, fresh
+from tests.sizes import sizes
 
 STEPS = 50
 Compare = Callable[..., Future[tuple[Comparison, ...]] | None]
@@ -150,10 +151,12 @@ def test_a_new_default_recorder_is_no_reason_to_compile_again() -> None:
         assert trained(predlog.compare, "eager", between) == trained(nothing, "eager")
 
 
+# The "lite" mode does all that inductor does but for generating kernels, so nothing waits for a C++ compiler.
+@pytest.mark.parametrize("mode", sizes(core="lite", slow="default"))
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own use of it
-def test_inductor_compiles_a_caller_as_without(capfd: pytest.CaptureFixture[str]) -> None:
+def test_inductor_compiles_a_caller_as_without(capfd: pytest.CaptureFixture[str], mode: str) -> None:
     """What holds for the quick backends holds for the one that people train with."""
-    with comparing("recorder", 10) as (compare, recorder):
+    with inductor.config.patch(inductor.list_mode_options(mode)), comparing("recorder", 10) as (compare, recorder):
         assert trained(compare, "inductor") == trained(nothing, "inductor")
         assert recorder.stats()["submitted"] == 0
     assert_said_once(capfd.readouterr().err)
@@ -346,9 +349,7 @@ def alternate(*order: str) -> None:
 def test_training_and_evaluation_alternate(order: Sequence[str]) -> None:
     """One recorder serves inference mode, no_grad and training in turn: what one left behind works in the next."""
     # In a process of its own, because what is left behind may be left to all recorders of a process.
-    code = f"from tests._runtime.test_torch_state import alternate\nalternate(*{order})"
-    here = ROOT
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=here)
+    done = fresh.run(f"from tests._runtime.test_torch_state import alternate\nalternate(*{order})")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -805,23 +806,24 @@ def steps(begin, end):
             assert recorder.flush(60)
     assert recorder.flush(60)
 
-steps(0, 2000)
+begin = int(sys.argv[2]) // 5
+end = begin + int(sys.argv[2])
+steps(0, begin)
 before = resident()
-steps(2000, 12000)
+steps(begin, end)
 after = resident()
 stats = recorder.stats()
 assert recorder.close(60)
 assert stats["dropped"] == stats["failed"] == stats["pending"] == 0, stats
-assert stats["written"] > 15000, stats
+assert stats["written"] > 1.25 * end, stats
 print((after - before) / 2**20)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc and malloc_trim are Linux's")
-def test_memory_does_not_grow(tmp_path: Path) -> None:
-    """Over 10,000 recorded steps of changing shapes, resident memory grows by less than 5 MiB."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(tmp_path / "run")], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("steps", sizes(core=1_500, slow=5_000, full=10_000))
+def test_memory_does_not_grow(tmp_path: Path, steps: int) -> None:
+    """Over thousands of recorded steps of changing shapes, resident memory grows by less than 5 MiB."""
+    done = fresh.run(MEMORY, tmp_path / "run", str(steps), within=600)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 5.0

@@ -132,7 +132,9 @@ def test_a_blocked_console_fails_within_a_moment(pipe: tuple[int, Any]) -> None:
     reader, stream = pipe
     sink = Console(RichConsole(file=stream, width=80), patience=0.1)
     written = fill(stream)
-    with pytest.raises(TimeoutError, match=r"the console takes nothing for 0\.1 s or more: is it stopped, or a pipe"):
+    with pytest.raises(
+        TimeoutError, match=r"the console has accepted nothing for 0\.1 s or more: is it stopped, or a pipe"
+    ):
         sink(None, "info", events.gap())
     os.read(reader, written)
     sink(None, "info", events.gap(count=7))

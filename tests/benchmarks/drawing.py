@@ -17,7 +17,7 @@ def drawing(_options: Options) -> Iterator[Row]:
     tokens = event["tokens"]
 
     def with_rich() -> None:
-        table = Table(title="step 120 · text · sample 0 · 388 of 512 supervised · 41.2% right")
+        table = Table(title="step 120 · text · sample 0 · 388 of 512 supervised · 41.2% correct")
         for _ in range(11):
             table.add_column()
         table.add_row("position", *(str(token["position"]) for token in tokens))

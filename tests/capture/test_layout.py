@@ -173,7 +173,7 @@ def test_parameters_and_plain_subclasses_are_read() -> None:
         (((4, 1, 512), (4, 1)), 1, "length-mismatch", "at shift=1 no row has a label"),
         (((4, 20, 512), (4, 20)), -1, "length-mismatch", "0 or more"),
         (((4, 19, 512), (4, 20)), 0, "length-mismatch", "shift=1 would fit, if the last row were cut off"),
-        (((4, 18, 512), (4, 20)), 1, "length-mismatch", "hand over the labels of the last 18 positions"),
+        (((4, 18, 512), (4, 20)), 1, "length-mismatch", "pass the labels of the last 18 positions"),
         (((4, 21, 512), (4, 20)), 0, "length-mismatch", "cut the last row off the logits"),
         (((4, 200, 30), (4, 12)), 0, "length-mismatch", "as for a CTC loss"),
         (((200, 4, 30), (4, 12)), 0, "length-mismatch", "as for a CTC loss"),

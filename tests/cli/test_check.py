@@ -30,10 +30,10 @@ def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) 
     ("more", "status", "said"),
     [
         ([], 0, "nothing is wrong (1 comparison; the last attempt has no last line: killed, or going on)"),
-        ([events.finding()], 1, "1 finding stands (1 comparison; the last attempt has no last line: "),
+        ([events.finding()], 1, "1 open finding (1 comparison; the last attempt has no last line: "),
         ([events.run(stats={})], 0, "nothing is wrong (1 comparison)"),
-        ([events.run(stats={}), events.finding()], 1, "1 finding stands (1 comparison)"),
-        ([events.finding(), events.finding(code="pad-supervised", level="warning")], 1, "2 findings stand"),
+        ([events.run(stats={}), events.finding()], 1, "1 open finding (1 comparison)"),
+        ([events.finding(), events.finding(code="pad-supervised", level="warning")], 1, "2 open findings"),
         ([events.finding(), events.finding(**GONE)], 0, "nothing is wrong"),
         ([events.gap()], 0, "nothing is wrong"),
         ([events.finding(), compared(attempt=2, step=130)], 0, "nothing is wrong (2 comparisons; the last"),
@@ -42,7 +42,7 @@ def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) 
 def test_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[dict[str, Any]], status: int, said: str
 ) -> None:
-    """A finding that stands fails the check; gaps and what is gone do not."""
+    """An open finding fails the check; gaps and what is gone do not."""
     assert check(tmp_path, *HEALTHY[:2], *more) == status
     assert said in capsys.readouterr().out.splitlines()[-1]
 
@@ -63,7 +63,7 @@ def test_streams_without_inputs_are_noted(tmp_path: Path, capsys: pytest.Capture
     """Where nobody knew what the model read, a clean run says that shifted labels could have gone unnoticed."""
     without = [events.comparison(stream=stream) for stream in ("audio", "eval")]
     assert check(tmp_path, *HEALTHY[:2], *without, events.run(stats={})) == 0
-    said = "(3 comparisons; without inputs, so whether labels are shifted right is not certain: audio, eval)"
+    said = "(3 comparisons; without inputs, so whether labels are shifted correctly is not certain: audio, eval)"
     assert f"nothing is wrong {said}" in capsys.readouterr().out
     check(tmp_path, arguments=("--json",))
     assert json.loads(capsys.readouterr().out)["unaligned"] == ["audio", "eval"]
@@ -100,7 +100,7 @@ def test_notes_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     """What does not fail the check is told all the same."""
     assert check(tmp_path, compared(), events.finding(), events.finding(**GONE), events.gap()) == 0
     notes = capsys.readouterr().out.splitlines()
-    assert notes[0] == "finding labels-are-inputs stands no more, text, found at step 120: gone at step 200"
+    assert notes[0] == "finding labels-are-inputs is no longer open, text, found at step 120: gone at step 200"
     assert notes[1] == "gap: 12 comparisons missing, steps 130 to 180: queue full"
 
 
@@ -128,7 +128,7 @@ def test_ranks_that_say_the_same_are_one_line(tmp_path: Path, capsys: pytest.Cap
     assert check(tmp_path, *made) == 1
     first, last = capsys.readouterr().out.splitlines()
     assert "since step 120 (ranks 0 to 3): " in first
-    assert last.endswith("1 finding stands (4 comparisons; 4 of 4 processes have no last line: killed, or going on)")
+    assert last.endswith("1 open finding (4 comparisons; 4 of 4 processes have no last line: killed, or going on)")
 
 
 def test_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,13 +7,13 @@ import pty
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import predlog
-from predlog.cli import main
-from predlog.cli import parser as options
+from predlog.cli import main, options
 from predlog.reading.reader import Reading
 from predlog.records import codec
 from tests import ROOT, events
@@ -69,7 +69,7 @@ def test_that_test_can_fail() -> None:
 def test_starting_loads_next_to_nothing() -> None:
     """The parser with all its subcommands needs neither rich nor any extra."""
     heavy = {"torch", "structlog", "rich", "duckdb", "bokeh", "jinja2", "shtab"}
-    assert not loaded("import predlog.cli.parser\npredlog.cli.parser.parser().parse_args(['tail', 'x'])") & heavy
+    assert not loaded("import predlog.cli.options\npredlog.cli.options.parser().parse_args(['tail', 'x'])") & heavy
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "demo"])
@@ -205,7 +205,7 @@ def test_nothing_in_a_file_steers_a_terminal(tmp_path: Path, capsys: pytest.Capt
 
 
 FULL = "predlog: standard output can't be written to: No space left on device\n"
-CLOSED = "predlog: standard output is closed: give it somewhere to go, /dev/null if need be\n"
+CLOSED = "predlog: standard output is closed: redirect it, to /dev/null if need be\n"
 
 
 @pytest.mark.parametrize("asked", [["summary"], ["--help"], ["--version"], ["check", "--json"]], ids=" ".join)
@@ -278,12 +278,12 @@ WRITES = [("report", "html"), ("export", "csv")]
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("nowhere/out", "nowhere is no folder: make it first"),
+        ("nowhere/out", "nowhere is no folder: create it first"),
         ("folder", "{} is a folder: name a file in it"),
         ("pipe", "{} is a pipe or a device: write to a file, and pass that on"),
         ("device", "{} is a pipe or a device: write to a file, and pass that on"),
-        ("own", "{} is read, and would be overwritten: write to another file"),
-        ("link", "{} is read, and would be overwritten: write to another file"),
+        ("own", "{} is being read, and would be overwritten: write to another file"),
+        ("link", "{} is being read, and would be overwritten: write to another file"),
     ],
 )
 def test_what_is_not_to_be_replaced(
@@ -322,7 +322,7 @@ def test_standard_input_is_not_to_be_replaced(tmp_path: Path, command: str, endi
         call = [*PREDLOG, command, "-", "-o", str(own)]
         done = subprocess.run(call, stdin=stdin, capture_output=True, text=True, check=False)
     assert (done.returncode, own.read_bytes()) == (2, line)
-    assert done.stderr == f"predlog: {own} is read, and would be overwritten: write to another file\n"
+    assert done.stderr == f"predlog: {own} is being read, and would be overwritten: write to another file\n"
 
 
 @pytest.mark.parametrize(("command", "ending"), WRITES)
@@ -380,7 +380,7 @@ def test_all_commands_have_a_module() -> None:
     for command in COMMANDS:
         needed = {"diff": ["a", "b"], "export": ["p", "-o", "f"], "explain": [], "completion": ["bash"]}
         parsed = parser.parse_args([command, *needed.get(command, ["p"])])
-        assert (Path(predlog.__file__).parent / f"{parsed.module.replace('.', '/').partition('/')[2]}.py").exists()
+        assert find_spec(parsed.module) is not None
 
 
 def test_a_bar_for_large_files(run: Path, tmp_path: Path) -> None:

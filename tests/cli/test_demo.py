@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +13,79 @@ from predlog import Comparison, Finding, read
 from predlog.cli import main
 from predlog.cli.demo.mistakes import MISTAKES
 from predlog.findings import catalog
+from tests.once import made_once
+from tests.sizes import sizes
+from tests.written import command
 
 # Several threads of several trainings would wait for one another.
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
 
 
 def demo(directory: Path, *arguments: str) -> str:
-    """Run the installed command in a process of its own, and give what it printed."""
-    command = [str(Path(sys.executable).parent / "predlog"), "demo", "--directory", str(directory), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    """Run the installed command in a process of its own, and return what it printed."""
+    installed = [str(Path(sys.executable).parent / "predlog"), "demo", "--directory", str(directory), *arguments]
+    done = subprocess.run(installed, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
+
+
+def trained_here(directory: Path, *arguments: str) -> None:
+    """Run the command in this process, which has imported torch already."""
+    assert command("demo", "--directory", str(directory), *arguments) == 0
 
 
 def comparisons(directory: Path) -> list[Comparison]:
     return [record for record in read(directory) if isinstance(record, Comparison)]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    directory = tmp_path_factory.mktemp("a") / "demo"
-    return directory, demo(directory, "--steps", "150", "--every", "30", "--seed", "1")
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long a training is, how many of its steps are logged, and the accuracy that it comes to at least."""
+
+    steps: int
+    every: int
+    accuracy: float
+
+    @property
+    def logged(self) -> list[int]:
+        return list(range(0, self.steps, self.every))
 
 
-def test_the_model_learns_and_the_records_show_it(run: tuple[Path, str]) -> None:
-    """From chance to a quarter and more of the bytes right, over 150 steps of two samples each."""
-    directory, _ = run
-    found = comparisons(directory)
-    assert [one.step for one in found] == [step for step in range(0, 150, 30) for _ in range(2)]
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One training that all tests look at: its folder, what it printed, and how long it was."""
+
+    directory: Path
+    output: str
+    length: Length
+
+
+@pytest.fixture(scope="module", params=sizes(core=Length(40, 8, 0.1), slow=Length(150, 30, 0.25)))
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train once for all tests of all workers."""
+    length: Length = request.param
+
+    def train(folder: Path) -> None:
+        many = ("--steps", str(length.steps), "--every", str(length.every), "--seed", "1")
+        (folder / "output").write_text(demo(folder / "demo", *many))
+
+    folder = made_once(tmp_path_factory, f"demo-{length.steps}", train)
+    return Trained(folder / "demo", (folder / "output").read_text(), length)
+
+
+def test_the_model_learns_and_the_records_show_it(trained: Trained) -> None:
+    """From chance to a quarter and more of the bytes correct over 150 steps, in the records of two samples per step."""
+    found = comparisons(trained.directory)
+    assert [one.step for one in found] == [step for step in trained.length.logged for _ in range(2)]
     accuracy = [(one.matched or 0) / one.supervised for one in found]
     assert sum(accuracy[:2]) / 2 < 0.05
-    assert sum(accuracy[-2:]) / 2 > 0.25
+    assert sum(accuracy[-2:]) / 2 > trained.length.accuracy
 
 
-def test_the_prompt_is_masked_and_the_pair_is_aligned(run: tuple[Path, str]) -> None:
+def test_the_prompt_is_masked_and_the_pair_is_aligned(trained: Trained) -> None:
     """The first supervised token is the first byte of the text, behind the masked title; inputs stand one before."""
-    for one in comparisons(run[0]):
+    for one in comparisons(trained.directory):
         first = one.tokens[0]
         assert one.shift == 1
         assert first.position >= 3
@@ -56,29 +93,29 @@ def test_the_prompt_is_masked_and_the_pair_is_aligned(run: tuple[Path, str]) -> 
         assert [token.input for token in one.tokens[1:5]] == [token.label for token in one.tokens[:4]]
 
 
-def test_what_it_says(run: tuple[Path, str]) -> None:
+def test_what_it_says(trained: Trained) -> None:
     """Plain lines in a pipe, the bar's last state, and at the end the file, the accuracy and what to do next."""
-    directory, output = run
+    output, length = trained.output, trained.length
     assert output.count("first 5 predictions [") == 10
-    assert "150/150" in output
-    assert f"10 comparisons were added to {directory}/predictions.jsonl" in output
+    assert f"{length.steps}/{length.steps}" in output
+    assert f"10 comparisons were added to {trained.directory}/predictions.jsonl" in output
     assert "at step 0, " in output
-    assert "at step 120." in output
+    assert f"at step {length.logged[-1]}." in output
     assert " -m json.tool" in output
 
 
-def test_what_to_do_next_works(run: tuple[Path, str]) -> None:
+def test_what_to_do_next_works(trained: Trained) -> None:
     """The commands that the demo prints at its end do run."""
-    _, output = run
-    commands = [line.strip() for line in output.splitlines() if line.startswith("    ") and "python" in line]
-    assert len(commands) == 2
-    for command in commands:
-        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    shown = [line.strip() for line in trained.output.splitlines() if line.startswith("    ") and "python" in line]
+    assert len(shown) == 2
+    for line in shown:
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert "predlog.comparison" in done.stdout or "Comparison(" in done.stdout
 
 
-def test_the_same_seed_gives_the_same_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("steps", "every"), sizes(core=(3, 1), slow=(21, 10)))
+def test_the_same_seed_gives_the_same_records(tmp_path: Path, steps: int, every: int) -> None:
     """Everything but the timestamps is the same for the same seed, and not for another."""
 
     def told(directory: Path) -> list[dict[str, Any]]:
@@ -87,8 +124,8 @@ def test_the_same_seed_gives_the_same_records(tmp_path: Path) -> None:
             for one in comparisons(directory)
         ]
 
-    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        demo(tmp_path / name / "demo", "--steps", "21", "--every", "10", "--seed", seed)
+    for name, seed, train in (("a", "1", demo), ("b", "1", trained_here), ("c", "2", trained_here)):
+        train(tmp_path / name / "demo", "--steps", str(steps), "--every", str(every), "--seed", seed)
     a, b, c = (told(tmp_path / name / "demo") for name in "abc")
     assert len(a) == 6
     assert a == b
@@ -96,24 +133,26 @@ def test_the_same_seed_gives_the_same_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mistake", "steps"),
+    ("mistake", "many"),
     [
-        ("unshifted", 1), ("shifted-twice", 1), ("all-masked", 1), ("wrong-ignore-index", 1), ("doubled-bos", 1),
-        ("nan", 21), ("copied-batch", 41), pytest.param("collapsed", 400, marks=pytest.mark.slow),
+        ("unshifted", "--steps 1"), ("shifted-twice", "--steps 1"), ("all-masked", "--steps 1"),
+        ("wrong-ignore-index", "--steps 1"), ("doubled-bos", "--steps 1"),
+        *sizes(core=("nan", "--steps 6 --every 1"), slow=("nan", "--steps 21"), of="nan"),
+        *sizes(core=("copied-batch", "--steps 5 --every 1"), slow=("copied-batch", "--steps 41"), of="copied-batch"),
+        pytest.param("collapsed", "--steps 400", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
-def test_each_mistake_is_named(tmp_path: Path, mistake: str, steps: int) -> None:
+def test_each_mistake_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str], mistake: str, many: str) -> None:
     """The demo with one mistake tells the finding that names it, and no other, and how to read about it."""
     directory = tmp_path / "demo"
-    arguments = ["demo", "--directory", str(directory), "--steps", str(steps), "--mistake", mistake]
-    command = [sys.executable, "-m", "predlog", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    trained_here(directory, *many.split(), "--mistake", mistake)
+    printed = capfd.readouterr()
     code = MISTAKES[mistake].code
     assert {record.code for record in read(directory) if isinstance(record, Finding)} == {code}
-    assert f"The mistake: {MISTAKES[mistake].says}." in done.stdout
-    assert f"Found: {code} (step " in done.stdout
-    assert f"predlog explain {code}" in done.stdout
-    assert done.stderr.startswith(f"predlog: 1 finding stands: {code} (text, since step ")
+    assert f"The mistake: {MISTAKES[mistake].says}." in printed.out
+    assert f"Found: {code} (step " in printed.out
+    assert f"predlog explain {code}" in printed.out
+    assert printed.err.startswith(f"predlog: 1 open finding: {code} (text, since step ")
 
 
 def test_the_mistakes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,10 +166,12 @@ def test_the_mistakes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(line.endswith(f"({mistake.code})") for line, mistake in zip(lines, MISTAKES.values(), strict=True))
 
 
-def test_mistakes_that_need_more_steps_say_so(tmp_path: Path) -> None:
+def test_mistakes_that_need_more_steps_say_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Where so few steps show nothing, the demo does not claim that they did."""
-    output = demo(tmp_path / "demo", "--steps", "2", "--mistake", "copied-batch")
-    assert "So few records did not show it" in output
+    trained_here(tmp_path / "demo", "--steps", "2", "--mistake", "copied-batch")
+    printed = capfd.readouterr()
+    assert "So few records did not show it" in printed.out
+    assert printed.err == ""
 
 
 @pytest.mark.parametrize("code", catalog.CODES)
@@ -139,7 +180,7 @@ def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str], code: str) 
     assert main.main(["explain", code]) == 0
     page = capsys.readouterr().out
     assert page.startswith(f"# {code}\n")
-    for part in ("## How it looks", "## What decides", "## How to mend it", "## When it is not a fault"):
+    for part in ("## How it looks", "## What decides", "## How to fix it", "## When it is not a fault"):
         assert part in page
     assert f'ignore=("{code}",)' in page
     assert f" predlog {code}, step " in page
@@ -180,9 +221,8 @@ def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--device nowhere can't be used" in str(left.value.code)
 
 
-def test_switched_off(tmp_path: Path) -> None:
+def test_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With PREDLOG_DISABLE=1 the demo trains, and says that nothing was recorded."""
-    command = [sys.executable, "-m", "predlog", "demo", "--steps", "2", "--directory", str(tmp_path / "demo")]
-    environment = {**os.environ, "PREDLOG_DISABLE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert "Nothing was recorded" in done.stdout
+    monkeypatch.setenv("PREDLOG_DISABLE", "1")
+    trained_here(tmp_path / "demo", "--steps", "2")
+    assert "Nothing was recorded" in capsys.readouterr().out

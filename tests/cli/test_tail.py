@@ -313,7 +313,7 @@ class TestCommand:
         done = subprocess.run(mistyped, capture_output=True, check=True, text=True)
         assert done.stdout == ""
         assert re.search(
-            r"^predlog: nothing in \S+ fits: there (is|are) streams? .*text.*, steps 1 to \d+$", done.stderr
+            r"^predlog: nothing in \S+ matches: there (is|are) streams? .*text.*, steps 1 to \d+$", done.stderr
         )
         (tmp_path / "x.jsonl").write_text('{"a": 1}\n')
         for path, piped in ((tmp_path / "x.jsonl", None), ("-", b'{"a": 1}\n')):
@@ -344,7 +344,7 @@ class TestCommand:
         for written, stands in ((lines, True), ([*lines, *new], False)):
             file.write_bytes((gzip.compress if packed else bytes)(b"".join(written)))
             done = subprocess.run([*PREDLOG, "tail", *arguments, file], capture_output=True, check=True, text=True)
-            *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "right" in line)
+            *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "correct" in line)
             assert ("labels-are-inputs" in shown) is stands
             assert "not shown" not in done.stdout
 

@@ -57,7 +57,7 @@ def test_records_pages_examples(own_folder: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example for notebooks and tests in docs/start.md prints a line a sample."""
+    """The example for notebooks and tests in docs/start.md prints one line per sample."""
     (block,) = (block for block in blocks("docs/start.md") if "result()" in block)
     logits, labels = events.pair()
     exec(block, {"predlog": predlog, "logits": logits, "labels": labels})
@@ -65,7 +65,7 @@ def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The loop that README.md and docs/index.md begin with records its due steps."""
+    """The loop at the start of README.md and docs/index.md records its due steps."""
     logits, labels = events.pair()
 
     class Model:
@@ -82,7 +82,7 @@ def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_pasted_helpers_page(
     own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On docs/pasted-helper.md the helper, with a mask and without, and the three lines print what stands there."""
+    """On docs/pasted-helper.md the helper, with a mask and without, and the three lines print what the page shows."""
     page = (ROOT / "docs/pasted-helper.md").read_text()
     masked, unmasked, ours, *_ = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
     helper, batch, three_lines, _ = blocks("docs/pasted-helper.md")
@@ -167,10 +167,10 @@ PROGRAMS = sorted((ROOT / "docs" / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: one.stem)
 def test_a_frameworks_program_is_short_and_shown(program: Path) -> None:
-    """A program has 30 lines at most and stands on one page, but for the trainer of two streams; a test runs each."""
+    """Except the trainer of two streams, a program has at most 30 lines and is shown on one page; a test runs each."""
     shown = f"literalinclude}} examples/{program.name}"
     pages = [page for page in (ROOT / "docs").glob("*.md") if shown in page.read_text()]
     if program.stem != "two_streams":  # a whole trainer, of which docs/pasted-helper.md quotes parts
         assert len(program.read_text().splitlines()) <= 30
         assert len(pages) == 1
-    assert any(program.stem in test.read_text() for test in (ROOT / "tests" / "frameworks").glob("test_*.py"))
+    assert any(program.stem in test.read_text() for test in (ROOT / "tests" / "integrations").glob("test_*.py"))

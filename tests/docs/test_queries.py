@@ -1,4 +1,4 @@
-"""Asking a run: each block of docs/queries.md is run on real runs, and gives what plain Python gives."""
+"""Asking a run: each block of docs/queries.md is run on real runs, and its result is that of plain Python."""
 
 import ast
 import os
@@ -24,6 +24,7 @@ from predlog.reading.reader import Reading
 from predlog.records.codec import to_line
 from predlog.records.schema import Comparison, Token
 from tests import ROOT, events
+from tests.written import command
 
 TEXTS = ["e", " a", "ing", "\n", '"', "表", "2024-01-01", "NA", " lan", "guage", "<0xE2>", "="]
 KNOWN, FORGOTTEN, FORGOTTEN_AT, JUMP_AT = 2, 4, 120, 60
@@ -47,11 +48,11 @@ def _blocks() -> list[Block]:
 
 BLOCKS = _blocks()
 (BEGIN,) = (block.code for block in BLOCKS if block[:2] == ("Before you begin", "python"))
-DISTRIBUTED = "When one machine no longer does"
+DISTRIBUTED = "When one machine is not enough"
 
 
 def logits_of(labels: Tensor, step: int, generator: torch.Generator, vocabulary: int) -> Tensor:
-    """Give the logits of a model that learns, knows one token from the start, forgets another, and has a bad step."""
+    """Return the logits of a model that learns, knows one token from the start, forgets another, and has a bad step."""
     strength = torch.full(labels.shape, 0.05 * step - (4 if step == JUMP_AT else 0))
     strength[..., 1, :] -= 1  # the second sample is the harder one
     strength[(labels == FORGOTTEN) & (step >= FORGOTTEN_AT)] = -9
@@ -79,7 +80,7 @@ def record(folder: Path, rank: int, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Give a folder with two runs of two ranks, of which one file ends in a torn line, and has stood for long."""
+    """Yield a folder with two runs of two ranks, of which one file ends in a torn line and is old."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
         for run in (1, 2):
             for rank in (0, 1):
@@ -100,11 +101,11 @@ def exported(folder: Path) -> Path:
 
 
 def bash(code: str, folder: Path) -> None:
-    command = folder / "bin" / "predlog"
-    command.parent.mkdir(exist_ok=True)
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m predlog "$@"\n')
-    command.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    program = folder / "bin" / "predlog"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m predlog "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     subprocess.run(["bash", "-euo", "pipefail", "-c", code], cwd=folder, env=environment, check=True)
 
 
@@ -124,7 +125,7 @@ def grouped(shown: Shown, key: Callable[[Comparison, Token], Any]) -> dict[Any, 
 
 
 def repr_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Put numbers in their order, and let none stand beside None."""
+    """Sort numbers in their order, and None after them."""
     return tuple((part is None, part if part is not None else 0) for part in key)
 
 
@@ -223,8 +224,8 @@ ANSWERS: dict[str, Callable[[Shown], Table]] = {
     "Are the first tokens of a sample harder than the last?": ends,
     "Do ranks or codebooks differ?": lanes,
     "At which steps does the loss jump?": jumps,
-    "Which tokens were right once, and wrong later?": forgotten,
-    "How does it go by what stands in the context?": by_epoch,
+    "Which tokens were correct once, and wrong later?": forgotten,
+    "How does the accuracy depend on the context?": by_epoch,
     "How do two runs compare?": two_runs,
 }
 
@@ -235,7 +236,7 @@ def answer(section: str, folder: Path) -> Table:
 
 
 def last_value(code: str, names: dict[str, Any]) -> Any:
-    """Run a block, and give what a notebook would show of it."""
+    """Run a block, and return what a notebook would show of it."""
     *before, last = ast.parse(code).body
     exec(compile(ast.Module(before, []), "a block", "exec"), names)
     if isinstance(last, ast.Expr):
@@ -245,7 +246,7 @@ def last_value(code: str, names: dict[str, Any]) -> Any:
 
 
 def table(value: Any) -> Table:
-    """Give the rows of a frame of Polars or pandas."""
+    """Return the rows of a frame of Polars or pandas."""
     rows = value.iter_rows() if hasattr(value, "iter_rows") else value.itertuples(index=False, name=None)
     return [tuple(None if str(cell) in {"<NA>", "nan"} else cell for cell in row) for row in rows]
 
@@ -264,7 +265,7 @@ def macro() -> str:
 
 
 def test_each_block_is_run() -> None:
-    """Each block of the page belongs to a question below, or to what stands before and behind the questions."""
+    """Each block of the page belongs to a question below, or to the sections before and after the questions."""
     asked = Counter((block.section, block.language) for block in BLOCKS)
     others = {("Asking a run", "bash"): 1, ("Before you begin", "python"): 1, ("Before you begin", "sql"): 1}
     distributed = {(DISTRIBUTED, "python"): 2, (DISTRIBUTED, "bash"): 1}
@@ -300,7 +301,7 @@ def test_polars_and_pandas(exported: Path, monkeypatch: pytest.MonkeyPatch, sect
 
 
 def answers(section: str, names: dict[str, Any]) -> Iterator[Table]:
-    """Give what each block of a section answers where its files are, as whoever copies it sees it."""
+    """Return the answer of each block of a section, run in the folder of its files, as a reader would run it."""
     with duckdb.connect() as connection:
         for block in BLOCKS:
             if block.section == section and block.language == "sql":
@@ -322,9 +323,10 @@ def test_runs_of_one_name_are_compared(exported: Path, tmp_path: Path, monkeypat
 
 
 def test_the_demo_has_the_token_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copied as it stands, the question for one token has an answer on a run of the demo."""
+    """Copied unchanged, the question for one token has an answer on a run of the demo."""
     monkeypatch.chdir(tmp_path)
-    bash("predlog demo --steps 12 --every 2 && predlog export runs/demo -o exp1.parquet", tmp_path)
+    assert command("demo", "--steps", "12", "--every", "2") == 0
+    assert command("export", "runs/demo", "-o", "exp1.parquet") == 0
     names: dict[str, Any] = {}
     last_value(BEGIN, names)
     found = [*answers("What is predicted instead?", names)]
@@ -333,9 +335,9 @@ def test_the_demo_has_the_token_asked_for(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_answers_are_no_accident(folder: Path) -> None:
-    """The tokens that the model knows and forgets are among those that are told, and the bad step among the jumps."""
+    """The tokens that the model knows and forgets are among those in the answer, and the bad step among the jumps."""
     assert ("text", None, FORGOTTEN) in [
-        row[:3] for row in answer("Which tokens were right once, and wrong later?", folder)
+        row[:3] for row in answer("Which tokens were correct once, and wrong later?", folder)
     ]
     assert ("text", None, KNOWN, 0) in answer("When was a token learnt?", folder)
     assert ("text", None, FORGOTTEN) not in [row[:3] for row in answer("When was a token learnt?", folder)]
@@ -356,7 +358,7 @@ def test_the_macro_has_all_columns(exported: Path) -> None:
 
 
 def test_guessed_columns_lose_texts(tmp_path: Path) -> None:
-    """Why the macro spells the columns out: with guessed ones, texts behind the first lines become null."""
+    """Why the macro writes the columns out: with guessed ones, texts after the first lines become null."""
     dates = [events.comparison(step=step, tokens=[events.token(1, label_text="2024-01-01")]) for step in range(21000)]
     others = [events.comparison(step=21000, tokens=[events.token(1, label_text=" the")])]
     (tmp_path / "in.jsonl").write_bytes(b"".join(map(to_line, dates + others)))
@@ -371,7 +373,7 @@ def test_guessed_columns_lose_texts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_ranks_files_by_a_distributed_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Daft answers from eight ranks' files as DuckDB does; torn ones it refuses, and their exports it takes."""
+    """Daft answers from eight ranks' files as DuckDB does; it refuses torn files, and reads their exports."""
     monkeypatch.setenv("DAFT_ANALYTICS_ENABLED", "0")
     pytest.importorskip("daft")
     for rank in range(8):

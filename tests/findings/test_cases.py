@@ -1,6 +1,7 @@
 """Real models with one known mistake each are named rightly, and healthy trainings are left alone.
 
-CI runs each mistake in one of its models and each healthy training once and shortly; `python -m tests.cases` runs all.
+Each mistake is made in one of its models and each healthy training done once and shortly, with `-m slow` longer;
+`python -m tests.cases` runs all.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from predlog import Recorder
 from predlog.findings import catalog
 from tests.cases import faults, healthy, loops
 from tests.cases.faults import FAULTS, Fault
+from tests.sizes import sizes
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +25,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def is_short(fault: Fault) -> bool:
+    return fault.by + fault.prepared < 20
+
+
 # Short ones in every model, long ones in the first.
-CASES = [
-    (fault, model)
-    for fault in FAULTS
-    for model in (fault.models if fault.by + fault.prepared < 20 else fault.models[:1])
-]
+CASES = [(fault, model) for fault in FAULTS for model in (fault.models if is_short(fault) else fault.models[:1])]
+# The mistake that shows each code soonest.
+SOONEST = {
+    code: min((fault for fault in FAULTS if fault.code == code), key=lambda fault: fault.by + fault.prepared)
+    for code in sorted({fault.code for fault in FAULTS})
+}
 
 
 @pytest.mark.parametrize(("fault", "model"), CASES, ids=[f"{fault.name}: {model}" for fault, model in CASES])
@@ -38,10 +45,12 @@ def test_a_mistake_is_named_rightly(fault: Fault, model: str) -> None:
     assert {one.code for one in found} == {fault.code}, [one.message for one in found]
 
 
-@pytest.mark.parametrize("code", sorted({fault.code for fault in FAULTS}))
+@pytest.mark.parametrize(
+    "code", [pytest.param(code, marks=() if is_short(fault) else pytest.mark.slow) for code, fault in SOONEST.items()]
+)
 def test_without_its_rule_a_mistake_is_not_named(code: str) -> None:
     """With its rule taken out, the mistake has no name; so the test above sees it when a rule goes."""
-    case = min((fault for fault in FAULTS if fault.code == code), key=lambda fault: fault.by + fault.prepared)
+    case = SOONEST[code]
     found, _ = faults.found(case, case.models[0], ignore=[code])
     assert code not in {one.code for one in found}
 
@@ -51,13 +60,16 @@ def test_each_code_has_a_case() -> None:
     assert {fault.code for fault in FAULTS} == set(catalog.CODES)
 
 
-@pytest.mark.parametrize("inputs", [True, False], ids=["inputs", "no inputs"])
+@pytest.mark.parametrize(
+    ("inputs", "steps"),
+    [*sizes(core=(True, 24), slow=(True, 60), of="inputs"), *sizes(core=(False, 16), slow=(False, 40), of="no inputs")],
+)
 @pytest.mark.parametrize("name", healthy.HEALTHY)
-def test_a_healthy_training_is_left_alone(name: str, inputs: bool) -> None:
+def test_a_healthy_training_is_left_alone(name: str, inputs: bool, steps: int) -> None:
     """No finding at all in 60 logged steps from a random start, and in 40 without inputs."""
-    found, records = healthy.found(healthy.HEALTHY[name], seed=1, steps=60 if inputs else 40, inputs=inputs)
+    found, records = healthy.found(healthy.HEALTHY[name], seed=1, steps=steps, inputs=inputs)
     assert [one.message for one in found] == []
-    assert records >= 40
+    assert records >= min(steps, 40)
 
 
 @pytest.mark.parametrize("name", healthy.ENDS_PAD)

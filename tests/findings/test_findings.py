@@ -319,7 +319,7 @@ def test_the_shift_that_would_fit_is_named(shift: int, offset: int, says: str) -
 
     fault = judged("prediction-misaligned", over(1, varied(64, token), 64, shift=shift, equal=None))
     assert isinstance(fault, Fault)
-    assert says in fault.mend
+    assert says in fault.fix
     assert fault.evidence["offset"] == offset
 
 
@@ -336,10 +336,10 @@ def test_labels_out_of_range_name_what_they_may_be(fields: dict[str, int], says:
     """A negative label may be somebody's mark for ignored ones; one beyond the logits, an added token."""
     fault = judged("label-out-of-range", one((), out_of_range=3, **fields))
     assert isinstance(fault, Fault)
-    assert says in fault.mend
+    assert says in fault.fix
 
 
-def test_nothing_learnt_for_long_is_said_of_calm_models_too() -> None:
+def test_nothing_learnt_for_long_is_reported_of_calm_models_too() -> None:
     """A model that only guesses has begun, until a thousand steps and 200 records have passed without any gain."""
     calm = over(8, varied(160, lambda n: shown(n, n + 100, label_logprob=-6.3, prediction_logprob=-6.1)))
     later = [evidence(*part.samples, step=1000 + part.step) for part in calm]
@@ -501,6 +501,6 @@ def test_no_rule_fails_on_anything(samples: list[Any], best: float | None) -> No
         verdict = rule.judge([evidence(one, step=step) for step, one in enumerate(samples)], Past(0, best))
         assert verdict is None or verdict is CLEAN or isinstance(verdict, Fault)
         if isinstance(verdict, Fault):
-            assert verdict.mend.endswith(".")
+            assert verdict.fix.endswith(".")
             assert not verdict.what.endswith(".")
             assert all(isinstance(value, int | float | list) for value in verdict.evidence.values())

@@ -1,6 +1,5 @@
 """Programs of the documentation, as they are and edited as a user would, launched in one go in two processes."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from torch import Tensor
 
 import predlog
 from tests import ROOT
+from tests.once import made_once
 
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -53,14 +53,11 @@ def launched(
 
     Of several workers of pytest's that ask for the same, one runs it.
     """
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            _run([edited(name, edits, folder / variant) for variant, edits in variants.items()], processes)
-            (folder / "done").touch()
+
+    def run(folder: Path) -> None:
+        _run([edited(name, edits, folder / variant) for variant, edits in variants.items()], processes)
+
+    folder = made_once(factory, name, run)
     return {variant: _left(folder / variant) for variant in variants}
 
 

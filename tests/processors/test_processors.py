@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from predlog import Recorder
 from predlog.processors.decode import Decode
 from tests import events
+from tests.sizes import sizes
 
 
 def trained(kind: str) -> Tokenizer:
@@ -78,13 +79,13 @@ def test_any_callable(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decoder", "says"), [({}.__getitem__, "raised KeyError: 7"), (bytes, "gave bytes instead of text")]
+    ("decoder", "reason"), [({}.__getitem__, "raised KeyError: 7"), (bytes, "returned bytes instead of text")]
 )
-def test_a_decoder_that_fails_leaves_ids(capfd: pytest.CaptureFixture[str], decoder: Any, says: str) -> None:
-    """The text is null, and stderr says it once."""
+def test_a_decoder_that_fails_leaves_ids(capfd: pytest.CaptureFixture[str], decoder: Any, reason: str) -> None:
+    """The text is null, and stderr reports it once."""
     assert text_of(decoder, 7) is None
     (line,) = capfd.readouterr().err.splitlines()
-    assert f"decode(7) {says}" in line
+    assert f"decode(7) {reason}" in line
 
 
 def test_slow_tokenizers(tmp_path: Path) -> None:
@@ -101,15 +102,16 @@ def test_slow_tokenizers(tmp_path: Path) -> None:
     assert [text_of(Slow(), token) for token in (0, 1)] == [" the", "ing"]
 
 
+@pytest.mark.parametrize("steps", sizes(core=60, slow=300))
 @pytest.mark.parametrize("kind", ["tokenizers", "transformers"])
-def test_the_users_tokenizer_is_never_used_from_another_thread(tmp_path: Path, kind: str) -> None:
+def test_the_users_tokenizer_is_never_used_from_another_thread(tmp_path: Path, kind: str, steps: int) -> None:
     """Truncation is toggled thousands of times in the training thread while tables are decoded: nothing is borrowed."""
     plain = trained("byte-level")
     users: Any = plain if kind == "tokenizers" else PreTrainedTokenizerFast(tokenizer_object=plain)
     text = topics["assignment"]
     logits, labels = events.pair(length=200, vocabulary=1500)
     with Recorder(tmp_path, every=1, decode=users, console=False, strict=True, queue=10**4) as recorder:
-        for step in range(300):
+        for step in range(steps):
             recorder.compare(logits.roll(step, -1), (labels + step) % 1500, step)
             for _ in range(5):
                 if kind == "tokenizers":
@@ -119,12 +121,12 @@ def test_the_users_tokenizer_is_never_used_from_another_thread(tmp_path: Path, k
                 else:
                     users(text, truncation=True, max_length=16 + step)
         assert recorder.flush(60)
-        assert recorder.stats()["written"] == 600
+        assert recorder.stats()["written"] == 2 * steps
 
 
 @pytest.mark.parametrize("how", ["itself", "wrapped", "its method"])
 def test_only_a_copy_made_up_front_is_used(tmp_path: Path, how: str) -> None:
-    """The tokenizer that was handed over, or whose method was, is copied in the calling thread, and left alone.
+    """The tokenizer that was passed, or whose method was, is copied in the calling thread, and left alone.
 
     Which calls borrow a tokenizer has changed between releases of `tokenizers` (batches up to 0.22 raise
     "Already borrowed", 0.23 does not), so the rule is held here, and not only where today's release would raise.

@@ -14,7 +14,7 @@ from structlog.typing import EventDict
 
 from predlog import Comparison, Recorder, read
 from predlog.errors import SettingError
-from predlog.processors.decode import Redact
+from predlog.processors import Redact
 from predlog.records.schema import Gap, Run
 from tests import events
 
@@ -104,7 +104,7 @@ def quoting(text: str) -> str:
 def test_what_cannot_be_redacted_is_not_written(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: Any, traceback: str
 ) -> None:
-    """Where the callable fails, the record is dropped, counted and told as missing; nothing is written as it was."""
+    """If the callable fails, the record is dropped, counted and reported as missing; nothing is written as it was."""
     monkeypatch.setenv("PREDLOG_TRACEBACK", traceback)
     fails = [False]
 
@@ -193,7 +193,7 @@ def test_no_name_of_the_callers_own_is_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_no_plain_value_is_not_passed_on(tmp_path: Path) -> None:
-    """What a processor adds and nobody can look into is not written: JSON would write what it holds."""
+    """What a processor adds and can't be redacted is not written: JSON would write what it contains."""
 
     @dataclass
     class User:
@@ -209,7 +209,7 @@ def test_what_is_no_plain_value_is_not_passed_on(tmp_path: Path) -> None:
 
 
 def test_a_finding_that_cannot_be_redacted_keeps_its_words_for_itself(tmp_path: Path) -> None:
-    """Where the redaction of a finding fails, it stands without its message and its evidence, also in memory."""
+    """If the redaction of a finding fails, it is kept without its message and its evidence, also in memory."""
 
     def fails(text: str) -> str:
         if text.startswith("text: "):

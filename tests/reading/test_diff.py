@@ -1,4 +1,4 @@
-"""Differences: where two runs part, how their streams compare, and which tokens one alone has right."""
+"""Differences: where two runs diverge, how their streams compare, and which tokens only one predicts correctly."""
 
 import json
 from collections.abc import Iterator
@@ -110,7 +110,7 @@ class TestLaws:
 
 
 def _placed(run: list[Record]) -> dict[tuple[int, tuple[str, int | None], int, int, int], Comparison]:
-    """Give the comparisons of a run by what they are held against, those of one place by their number there."""
+    """Return the comparisons of a run by what they are held against, those of one place by their number there."""
     found: dict[Any, Comparison] = {}
     for one in run:
         if isinstance(one, Comparison):
@@ -277,16 +277,16 @@ class TestCommand:
                 ' label " the", A 5, B 9'
             ),
             (
-                "stream text: 4 steps of both, accuracy A 41.2%, B 43.2%, B - A +1.9,"
+                "stream text: 4 steps in both, accuracy A 41.2%, B 43.2%, B - A +1.9,"
                 " log-probability A -0.25, B -0.25, B - A 0.00"
             ),
-            "of 8 tokens with the same label at the same place, both have 1 right and neither 1",
-            "right in A and wrong in B: 3",
-            'right in A:     3 × " the", first at step 10, where B has 9',
+            "of 8 tokens with the same label at the same place, 1 are correct in both and 1 in neither",
+            "correct in A and wrong in B: 3",
+            'correct in A:     3 × " the", first at step 10, where B has 9',
         ]:
             assert line in said.splitlines()
 
-    def test_other_data_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_other_data_is_reported(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Where labels differ it says that the runs saw other data, and what can still be compared."""
         a = written(tmp_path / "a", comparison(0, tokens=[events.token(1, 5, 5), events.token(2)]))
         b = written(tmp_path / "b", comparison(0, tokens=[events.token(1, 7, 5), events.token(2)]))
@@ -311,10 +311,10 @@ class TestCommand:
         """Runs without a common step differ, and it says that this is why nothing is compared."""
         a, b = written(tmp_path / "a", comparison(1)), written(tmp_path / "b", comparison(2))
         assert command("diff", a, b) == 1
-        assert "no stream has a step that both have" in capsys.readouterr().out
+        assert "no stream has a step in both runs" in capsys.readouterr().out
 
     def test_settings_explain(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """What the first lines say otherwise is told, but is no difference by itself."""
+        """Different first lines are reported, but are no difference by themselves."""
         a = written(tmp_path / "a", events.run(settings={"directory": "a", "every": 5}), comparison(0), comparison(5))
         b = written(tmp_path / "b", events.run(settings={"directory": "b", "every": 10}), comparison(0))
         command("diff", a, b)
@@ -343,8 +343,10 @@ class TestCommand:
         a = written(tmp_path / "a", comparison(0, tokens=right))
         b = written(tmp_path / "b", comparison(0, tokens=wrong))
         command("diff", a, b, "--tokens", "2")
-        lines = [line.split(",")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("right in A: ")]
-        assert lines == ["right in A:     3 × 3", "right in A:     2 × 2"]
+        lines = [
+            line.split(",")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("correct in A: ")
+        ]
+        assert lines == ["correct in A:     3 × 3", "correct in A:     2 × 2"]
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """One object has every figure."""
@@ -361,7 +363,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("which", ["a", "b"])
     def test_trouble(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str) -> None:
-        """Where one run is missing, or holds no comparisons, nothing can be said: 2 and one line."""
+        """If one run is missing, or has no comparisons, the status is 2, with one line on stderr."""
         good, begun = written(tmp_path / "good", comparison(0)), written(tmp_path / "begun", events.run())
         for other in (begun, str(tmp_path / "nothing")):
             assert command("diff", *((other, good) if which == "a" else (good, other))) == 2

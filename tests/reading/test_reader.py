@@ -1,4 +1,4 @@
-"""Reading: any place, any packing, any number of attempts and ranks; damage passed over, counted and named."""
+"""Reading: any place, any packing, any number of attempts and ranks; damage skipped, counted and named."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ from tests import events
 
 
 def attempt(number: int, steps: Iterable[int], rank: int = 0, **fields: Any) -> list[dict[str, Any]]:
-    """Give the events of an attempt: its header and a comparison a step."""
+    """Return the events of an attempt: its header and a comparison a step."""
     head = {"attempt": number, "rank": rank}
     compared = [events.comparison(seq=seq, step=step, **head, **fields) for seq, step in enumerate(steps, 1)]
     return [events.run(seq=0, **head), *compared]
@@ -54,7 +54,7 @@ def peak(file: Path) -> int:
 class TestPlaces:
     @pytest.fixture
     def run(self, tmp_path: Path) -> Path:
-        """Give the folder of a run of twelve ranks."""
+        """Return the folder of a run of twelve ranks."""
         folder = tmp_path / "exp"
         folder.mkdir()
         write(folder / "predictions.jsonl", attempt(1, [0, 10]))
@@ -69,7 +69,7 @@ class TestPlaces:
         assert found == list(range(12))
 
     def test_ranks_are_merged_by_step(self, run: Path) -> None:
-        """All ranks' records of a step stand together, and steps ascend."""
+        """All ranks' records of a step come together, and steps ascend."""
         assert [step for _, step in steps(predlog.read(run))] == [0] * 12 + [10] * 12
 
     def test_a_glob(self, run: Path) -> None:
@@ -77,12 +77,12 @@ class TestPlaces:
         assert len(steps(predlog.read(f"{run}/predictions-rank1*.jsonl"))) == 2 * 3
         assert len(steps(predlog.read(f"{run.parent}/e*"))) == 2 * 12
 
-    def test_what_is_not_there_is_said_at_once(self, run: Path, tmp_path: Path) -> None:
+    def test_what_is_not_there_is_reported_at_once(self, run: Path, tmp_path: Path) -> None:
         """A wrong path is an error of `read` itself, with what could be meant."""
         for path, words in (
             (tmp_path / "nowhere", "does not exist"),
             (tmp_path, f"there are some in {run}"),
-            (tmp_path / "x*.jsonl", "no file fits"),
+            (tmp_path / "x*.jsonl", "no file matches"),
         ):
             with pytest.raises(NoRecordsError, match=words):
                 predlog.read(path)
@@ -109,14 +109,14 @@ class TestPlaces:
         zipped, other = (plain.with_name(f"{plain.name}{suffix}") for suffix in (".gz", ".zst"))
         zipped.write_bytes(gzip.compress(plain.read_bytes()))
         other.write_bytes(zstandard.ZstdCompressor().compress(plain.read_bytes()))
-        for stands in (plain, zipped):
-            assert predlog.read(f"{run}/predictions.*").files == [stands]
-            assert predlog.read(run).files[0] == stands
-            stands.unlink()
+        for file in (plain, zipped):
+            assert predlog.read(f"{run}/predictions.*").files == [file]
+            assert predlog.read(run).files[0] == file
+            file.unlink()
         assert predlog.read(f"{run}/predictions.*").files == [other]
 
     def test_what_is_no_file(self, run: Path) -> None:
-        """A pipe or a device can't be looked through, which is said with what can be done; a glob passes over it."""
+        """A pipe or a device can't be searched: the error names what to do instead; a glob skips it."""
         pipe = run / "predictions-x.jsonl"
         os.mkfifo(pipe)
         for path in (pipe, Path(os.devnull)):
@@ -156,11 +156,11 @@ class TestPlaces:
         lines = b"".join(map(codec.to_line, attempt(1, [0, 10])))
         code = "import predlog; r = predlog.read('-'); print(len(list(r)), *r.damage)"
         done = subprocess.run([sys.executable, "-c", code], input=lines[:-9], capture_output=True, check=True)
-        assert done.stdout == b"2 line 3: it has no end: a kill has torn it\n"
-        assert b"UserWarning: -: 1 line is passed over" in done.stderr
+        assert done.stdout == b"2 line 3: it is incomplete: its writer was killed\n"
+        assert b"UserWarning: -: 1 line is skipped" in done.stderr
 
     def test_standard_input(self, run: Path) -> None:
-        """`-` reads what is piped in, attempts told apart; with all of them, as it comes."""
+        """`-` reads what is piped in, attempts distinguished; with all of them, as it comes."""
         piped = b"".join(codec.to_line(event) for event in attempt(1, [0, 10, 20]) + attempt(2, [10, 30]))
         for arguments, wanted in (("", [(1, 0), (2, 10), (2, 30)]), (", all_attempts=True", None)):
             code = f"import predlog; print([(r.attempt, r.step) for r in predlog.read('-'{arguments}) if r.seq])"
@@ -217,7 +217,7 @@ class TestAttempts:
         assert len(steps(predlog.read(folder, all_attempts=True))) == 2 * sum(map(len, drawn))
 
     def test_attempts_that_interleave(self, tmp_path: Path) -> None:
-        """Two processes that write at once, as attempts of their own, are told apart line by line."""
+        """Two processes that write at once, as attempts of their own, are distinguished line by line."""
         one, two = attempt(1, range(0, 60, 10)), attempt(2, range(20, 50, 10))
         mixed = [*one[:4], two[0], one[4], two[1], one[5], *two[2:], one[6]]
         wanted = [(1, 0), (1, 10), (2, 20), (2, 30), (2, 40), (1, 50)]
@@ -228,7 +228,7 @@ class TestAttempts:
             assert not found.damage
             lines = file.read_bytes().splitlines(keepends=True)
             file.write_bytes(b"".join([*[b"junk\n"] * 10, *lines[:6], *[b"junk\n"] * 60, *lines[6:]]))
-            with pytest.warns(UserWarning, match="70 lines are passed over"):
+            with pytest.warns(UserWarning, match="70 lines are skipped"):
                 assert len(steps(found)) == len([*wanted, *also])
             assert found.damage.total == 70
 
@@ -275,7 +275,7 @@ class TestAttempts:
 class TestDamage:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
-        """Give a file of two attempts with a flipped bit, a foreign line and an empty one between."""
+        """Return a file of two attempts with a flipped bit, a foreign line and an empty one between."""
         first = [codec.to_line(event) for event in attempt(1, range(0, 50, 10))]
         first[2] = first[2].replace(b'"step":10', b'"step":11')
         second = [codec.to_line(event) for event in attempt(2, range(50, 80, 10))]
@@ -286,18 +286,18 @@ class TestDamage:
     def test_it_is_passed_over_counted_and_named(self, file: Path) -> None:
         """Every damaged line is named with its number, also where a file is read in parts; an empty one is none."""
         found = predlog.read(file)
-        with pytest.warns(UserWarning, match=r"2 lines are passed over: line 3: .* line 7: ") as caught:
+        with pytest.warns(UserWarning, match=r"2 lines are skipped: line 3: .* line 7: ") as caught:
             assert len(list(found)) == 1 + 4 + 1 + 3
         assert len(caught) == 1
         assert [(one.file, one.line) for one in found.damage] == [(file, 3), (file, 7)]
         assert found.damage.total == 2
 
     def test_beyond_a_thousand_it_is_still_counted(self, tmp_path: Path) -> None:
-        """What is remembered is bounded, what is said of it is not."""
+        """What is remembered is bounded, the count is not."""
         file = tmp_path / "x.jsonl"
         file.write_bytes(b"damaged\n" * 1500)
         found = predlog.read(file)
-        with pytest.warns(UserWarning, match=r"1500 lines are passed over: line 1: .* \(and 1497 more\)"):
+        with pytest.warns(UserWarning, match=r"1500 lines are skipped: line 1: .* \(and 1497 more\)"):
             assert list(found) == []
         assert (len(found.damage), found.damage.total, found.damage.passed[file]) == (1000, 1500, 1500)
 
@@ -315,7 +315,7 @@ class TestDamage:
         assert len(found.damage) == 2
 
     def test_a_last_line_without_its_end(self, tmp_path: Path) -> None:
-        """It is not there yet, also for `strict`; in a file that is left alone a kill has torn it, and that is said."""
+        """It is still being written, also for `strict`; if nobody writes to the file any more, it is damaged."""
         file = write(tmp_path / "x.jsonl", attempt(1, [0, 10]))
         file.write_bytes(file.read_bytes()[:-40])
         fresh = predlog.read(file, strict=True)
@@ -323,16 +323,16 @@ class TestDamage:
         assert not fresh.damage
         os.utime(file, (0, 0))
         for strict in (False, True):
-            with pytest.warns(UserWarning, match="line 3: it has no end: a kill has torn it"):
+            with pytest.warns(UserWarning, match="line 3: it is incomplete: its writer was killed"):
                 assert steps(predlog.read(file, strict=strict)) == [(1, 0)]
 
     def test_holes(self, tmp_path: Path) -> None:
-        """Lines that are missing by their `seq` are told as holes, unless damaged ones explain them."""
+        """Lines that are missing by their `seq` are reported as holes, unless damaged ones explain them."""
         lines = [codec.to_line(event) for event in attempt(1, range(0, 100, 10))]
         file = tmp_path / "x.jsonl"
         file.write_bytes(b"".join([*lines[:3], b"damaged\n", *lines[4:6], *lines[8:]]))
         found = predlog.read(file)
-        with pytest.warns(UserWarning, match="1 line is passed over"):
+        with pytest.warns(UserWarning, match="1 line is skipped"):
             list(found)
         assert [(one.line, one.hole) for one in found.damage] == [(4, False), (7, True)]
         assert "2 lines are missing before it" in found.damage[1].reason
@@ -353,7 +353,7 @@ class TestDamage:
             opened.seek(0, os.SEEK_END)
             opened.write(b"\n" + codec.to_line(events.run()))
         found = predlog.read(file)
-        with pytest.warns(UserWarning, match="1 line is passed over: line 1:"):
+        with pytest.warns(UserWarning, match="1 line is skipped: line 1:"):
             assert len(list(found)) == 1
         assert peak(file) < 120
 

@@ -181,8 +181,8 @@ def fates(*made: dict[str, Any]) -> list[tuple[str, str, int | None]]:
     return [(one.finding.code, one.fate, one.until) for one in Summary.of(typed(*made)).findings]
 
 
-class TestStanding:
-    def test_a_finding_stands_until_it_is_said_to_be_gone(self) -> None:
+class TestFates:
+    def test_a_finding_is_open_until_it_is_reported_gone(self) -> None:
         """A finding ends with the info that names its code, stream and step; others stay."""
         found = events.finding(step=10)
         gone = events.finding(step=90, level="info", evidence={"since": 10})
@@ -191,7 +191,7 @@ class TestStanding:
         for other in ({"code": "same-batch"}, {"stream": "audio"}, {"rank": 1}, {"evidence": {"since": 11}}):
             assert fates(found, {**gone, **other})[0][1] == "stands"
 
-    def test_codebooks_that_are_said_together_end_together(self) -> None:
+    def test_codebooks_that_are_reported_together_end_together(self) -> None:
         """Several codebooks in one finding end with the info of the same codebooks, and no part of them does."""
         found = events.finding(step=10, evidence={"codebooks": [0, 1]})
         gone = events.finding(step=90, level="info", evidence={"since": 10, "codebooks": [0, 1]})
@@ -199,12 +199,12 @@ class TestStanding:
         assert fates(found, events.finding(step=90, level="info", codebook=1, evidence={"since": 10}))[0][1] == "stands"
 
     def test_it_comes_back(self) -> None:
-        """What is gone and found again stands as of the second time."""
+        """What is gone and found again is open as of the second time."""
         gone = events.finding(step=90, level="info", evidence={"since": 10})
         assert [one[1] for one in fates(events.finding(step=10), gone, events.finding(step=200))] == ["gone", "stands"]
 
     def test_a_symptom_is_explained_by_what_is_certain(self) -> None:
-        """As for the judge, a symptom ends without a word where an error is found that it would follow from."""
+        """As for the judge, a symptom ends without a line when an error is found that explains it."""
         symptom, cause = events.finding(step=10, code="collapsed"), events.finding(step=50)
         assert fates(symptom, cause) == [("collapsed", "explained", 50), ("labels-are-inputs", "stands", None)]
         assert fates(cause, symptom)[1][1] == "stands"
@@ -214,7 +214,7 @@ class TestStanding:
         assert fates({**symptom, "code": "at-chance"}, {**cause, "code": "collapsed"})[0][1] == "explained"
 
     def test_a_symptom_is_explained_codebook_by_codebook(self) -> None:
-        """A symptom of two codebooks stands until both are explained."""
+        """A symptom of two codebooks is open until both are explained."""
         symptom = events.finding(step=10, code="collapsed", evidence={"codebooks": [0, 1]})
         causes = [events.finding(step=50 + number, codebook=number) for number in range(2)]
         assert fates(symptom, causes[0])[0][1] == "stands"
@@ -229,12 +229,12 @@ class TestStanding:
             ([events.run(attempt=2)], "stands"),
         ],
     )
-    def test_a_later_attempt_that_says_nothing_ends_it(self, later: list[dict[str, Any]], fate: str) -> None:
+    def test_a_later_attempt_that_reports_nothing_ends_it(self, later: list[dict[str, Any]], fate: str) -> None:
         """A finding is of an earlier attempt once a later one of that rank has recorded the stream."""
         assert fates(comparison(120), events.finding(), *later)[0][1] == fate
 
-    def test_said_again_by_a_later_attempt(self) -> None:
-        """Where the later attempt says it again, its own stands, once."""
+    def test_reported_again_by_a_later_attempt(self) -> None:
+        """If the later attempt reports it again, its own is open, once."""
         again = events.finding(attempt=2, step=130)
         assert [one[1] for one in fates(events.finding(), again)] == ["earlier", "stands"]
 
@@ -400,7 +400,7 @@ class TestCommand:
             file.write(b'{"event":"torn\n')
         assert command("summary", folder) == 0
         said = capsys.readouterr().out
-        assert "finding labels-are-inputs stands, error, since step 0: labels equal" in said
+        assert "finding labels-are-inputs is open, error, since step 0: labels equal" in said
         assert "More: predlog explain labels-are-inputs" in said
         assert "gap: 12 comparisons missing, steps 130 to 180: queue full" in said
         assert "lost: of what was captured, as the last lines count: 12 dropped" in said
@@ -457,7 +457,7 @@ class TestCommand:
         for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "40"}.items():
             monkeypatch.setenv(name, value)
         command("summary", written(tmp_path, *(comparison(step, matched=None) for step in range(3))))
-        assert "accuracy of the tokens shown alone\x1b" in capsys.readouterr().out
+        assert "accuracy of the tokens shown only\x1b" in capsys.readouterr().out
 
     @pytest.mark.parametrize("width", [70, 80])
     def test_columns_stay_apart(

@@ -26,7 +26,7 @@ from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.errors import SettingError
 from predlog.recorder.worker import Worker
-from tests import ROOT, events
+from tests import events, fresh
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_a_forked_child_says_nothing(tmp_path: Path) -> None:
         "if child: os.waitpid(child, 0)\n"
     )
     assert program(tmp_path, code).stderr.splitlines() == [
-        "predlog: 1 finding stands: unreadable-pair (text, since step 0); pairs refused: 5"
+        "predlog: 1 open finding: unreadable-pair (text, since step 0); pairs refused: 5"
     ]
 
 
@@ -343,10 +343,7 @@ def test_a_worker_that_fails_midway_is_accounted_for(tmp_path: Path, monkeypatch
 
 def program(tmp_path: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     head = "import predlog, sys\nfrom tests import events\npair = events.pair()\n"
-    return subprocess.run(
-        [sys.executable, "-c", head + code], text=True, capture_output=True, timeout=60, check=False,
-        cwd=ROOT, env={**os.environ, **environment},
-    )  # fmt: skip
+    return fresh.run(head + code, environment={**os.environ, **environment})
 
 
 @pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise RuntimeError('boom')"])
@@ -478,7 +475,7 @@ def test_each_cause_of_a_refusal_is_said(tmp_path: Path, capfd: pytest.CaptureFi
         ("audio", "unreadable-pair", 0),
     ]
     assert capfd.readouterr().err == (
-        "predlog: 2 findings stand: length-mismatch (text, since step 0), unreadable-pair (audio, since step 0); "
+        "predlog: 2 open findings: length-mismatch (text, since step 0), unreadable-pair (audio, since step 0); "
         "pairs refused: 10\n"
     )
 

@@ -236,7 +236,7 @@ def test_findings_are_summed_up_at_close(tmp_path: Path, capfd: pytest.CaptureFi
         assert recorder.close()
         assert recorder.close()
     assert capfd.readouterr().err == (
-        "predlog: 1 finding stands: labels-are-inputs (eval/text, since step 0); "
+        "predlog: 1 open finding: labels-are-inputs (eval/text, since step 0); "
         "found earlier and gone: labels-are-inputs (text)\n"
     )
     with Recorder(tmp_path, every=1, console=False) as recorder:

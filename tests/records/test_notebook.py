@@ -54,7 +54,7 @@ def test_a_comparison_shows_what_it_holds() -> None:
         events.token(6, 7, 8, label_rank=12, slot="last"),
     ]
     parsed = Parsed(compared(tokens=tokens)._repr_html_())
-    assert parsed.text.startswith("step 120 · text · sample 0 · 41.2% right · 388 of 512 supervised")
+    assert parsed.text.startswith("step 120 · text · sample 0 · 41.2% correct · 388 of 512 supervised")
     for cell in ("position56", "label on7", "prediction✓  on8", "p(label)0.7790.779", "rank112"):
         assert cell in parsed.text
 
@@ -63,7 +63,7 @@ def test_what_is_unknown_is_a_dash() -> None:
     """A row of NaN predicts none; without counting, the tokens shown are counted."""
     tokens = [events.token(5, 3, None, label_logprob=None, label_rank=None)]
     parsed = Parsed(compared(tokens=tokens, matched=None, codebook=2)._repr_html_())
-    assert "codebook 2 · sample 0 · 0 of 1 shown right" in parsed.text
+    assert "codebook 2 · sample 0 · 0 of 1 shown correct" in parsed.text
     for cell in ("predictionnan", "p(label)-", "rank-"):
         assert cell in parsed.text
 
@@ -80,7 +80,7 @@ def test_a_probability_is_at_most_one() -> None:
 def test_what_is_not_all_is_not_said_to_be_all(matched: int, said: str) -> None:
     """A share close to all or nothing does not read as if it were, in a notebook as everywhere."""
     html = compared(matched=matched, supervised=100_000, length=100_000)._repr_html_()
-    assert f" · {said} right · " in html
+    assert f" · {said} correct · " in html
 
 
 @pytest.mark.parametrize(("level", "sign"), [("error", "✗"), ("warning", "!"), ("info", "✓")])
@@ -93,7 +93,7 @@ def test_a_finding_shows_what_to_do(level: str, sign: str) -> None:
 
 @given(text)
 def test_no_text_becomes_a_tag(hostile: str) -> None:
-    """Whatever stands in a record, it is text, and no character of it steers or hides."""
+    """Whatever a record contains is shown as text, with control and invisible characters escaped."""
     html = compared(stream=hostile, tokens=[events.token(1, label_text=hostile, prediction_text=hostile)])._repr_html_()
     html += found(code=hostile, message=hostile, help=hostile)._repr_html_()
     parsed = Parsed(html)

@@ -175,7 +175,7 @@ def test_a_newer_schema_names_itself() -> None:
 
 
 def changed(old: str, new: str | bytes) -> bytes:
-    """Give the JSON of a gap with something else in it."""
+    """Return the JSON of a gap with something else in it."""
     text = json.dumps(events.gap(reason="why"), separators=(",", ":")).encode()
     assert text.count(old.encode()) == 1
     return text.replace(old.encode(), new if isinstance(new, bytes) else new.encode())

@@ -179,8 +179,8 @@ def test_findings_that_are_gone_are_marked() -> None:
     assert marks == [(10, "warning"), (30, "info"), (20, "error"), (50, "error"), (60, "warning")]
     text = " ".join(parsed.text.split())
     assert "collapsed gone at step 30" in text
-    assert "at-chance of attempt 1; not found again since" in text
-    assert "2 findings stand: same-batch (audio codebooks 0, 1, step 20); collapsed (text, rank 1, step 60)." in text
+    assert "at-chance of attempt 1, superseded by a later attempt" in text
+    assert "2 open findings: same-batch (audio codebooks 0, 1, step 20); collapsed (text, rank 1, step 60)." in text
 
 
 def test_ticks_under_an_error_are_no_success() -> None:
@@ -188,7 +188,7 @@ def test_ticks_under_an_error_are_no_success() -> None:
     told = [events.comparison(), events.finding(code="collapsed", level="warning")]
     assert "no success" not in Parsed(page(iter(told))).text
     text = " ".join(Parsed(page(iter([*told, events.finding()]))).text.split())
-    assert "An error stands: labels-are-inputs (text). Ticks under a pair that is wrong are no success." in text
+    assert "Open error: labels-are-inputs (text). Correct predictions of a wrong pair are no success." in text
 
 
 def test_tokens_that_are_not_learnt_are_listed() -> None:

@@ -510,9 +510,9 @@ def test_curves_are_read_at_the_pointer(chromium: Chrome, run: tuple[Path, list[
 def test_findings_have_their_help(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """A finding is told at the top and in the list; its help opens; its step leads to the row of the strip."""
     browser = opened(chromium, run[0])
-    assert "1 finding stands: collapsed (text, step 200)" in at(browser, ".notes").text
+    assert "1 open finding: collapsed (text, step 200)" in at(browser, ".notes").text
     finding = at(browser, ".finding")
-    assert "warning, stands" in finding.text
+    assert "warning, open" in finding.text
     assert not finding.find_element(By.TAG_NAME, "pre").is_displayed()
     finding.find_element(By.TAG_NAME, "summary").click()
     assert finding.find_element(By.TAG_NAME, "pre").text.startswith("# collapsed")

@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from rich.console import Console as RichConsole
 from predlog.records.text import visible
 from predlog.sinks import Console
 from predlog.sinks.terminal.style import shorten
-from tests import ROOT, events
+from tests import events, fresh
 
 RAW = re.compile(
     "[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\ud800-\udfff]"
@@ -74,7 +72,7 @@ def drawn(given: dict[str, Any], width: int = 80, *, terminal: bool = True, enco
 
 
 def on_screen(output: str, width: int) -> list[str]:
-    """Give the lines that a terminal of this width shows."""
+    """Return the lines that a terminal of this width shows."""
     screen = pyte.Screen(width, 60)
     pyte.Stream(screen).feed(output.replace("\n", "\r\n"))
     return [line.rstrip() for line in screen.display if line.strip()]
@@ -84,9 +82,9 @@ WORDS: list[str | None] = [" the", " lan", "guage", " ref", "erence", " de", "sc
 
 
 def test_the_table() -> None:
-    """A heading and five rows: position, label, prediction with a tick where right, probability and rank."""
+    """A heading and five rows: position, label, prediction with a tick if correct, probability and rank."""
     first, *rows = drawn(event(WORDS), 100, color_system=None).splitlines()
-    assert first == "step 120 · text · sample 0 · 41.2% right · 388 of 512 supervised"
+    assert first == "step 120 · text · sample 0 · 41.2% correct · 388 of 512 supervised"
     assert [row.rstrip() for row in rows] == [
         " position    60    61    62     63    64     │ 505   506      507   508      509",
         " label       ␣the  ␣lan  guage  ␣ref  erence │ ␣de   scribes  ␣the  ␣syntax  .",
@@ -97,7 +95,7 @@ def test_the_table() -> None:
 
 
 def test_a_band_each_where_ten_do_not_fit() -> None:
-    """Longer tokens stand in two bands, the first and the last; wide consoles have room for one, narrow ones cut."""
+    """Longer tokens are in two bands, the first and the last; wide consoles have room for one, narrow ones cut."""
     long: list[str | None] = [f" representation{n}" for n in range(10)]
     at_80, at_200, at_60 = (on_screen(drawn(event(long), width), width) for width in (80, 200, 60))
     assert [line.split()[0] for line in at_80[1:]] == ["position", "label", "prediction", "p(label)", "rank"] * 2
@@ -160,7 +158,7 @@ def test_without_text_there_are_ids() -> None:
     assert rows[3].split()[1:6] == ["200", "✓101", "202", "✓103", "204"]
 
 
-def test_a_right_prediction_is_seen_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_correct_prediction_is_seen_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR leaves no colour, and the tick."""
     monkeypatch.setenv("NO_COLOR", "1")
     output = drawn(event(WORDS))
@@ -183,7 +181,7 @@ def test_a_stream_without_the_characters_degrades(encoding: str, terminal: bool)
 def test_plain_lines() -> None:
     """Not a terminal: a few whole lines a sample, without drawing, that say by themselves what they are."""
     assert drawn(event(WORDS), terminal=False).splitlines() == [
-        "predlog step 120 text sample 0: 41.2% right, 388 of 512 supervised",
+        "predlog step 120 text sample 0: 41.2% correct, 388 of 512 supervised",
         'predlog step 120 text sample 0: first 5 labels [" the", " lan", "guage", " ref", "erence"]',
         'predlog step 120 text sample 0: first 5 predictions [" the", " lan", "guage", " ref", "erence"]',
         (
@@ -201,7 +199,7 @@ def test_plain_lines() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_fewer_tokens(terminal: bool) -> None:
-    """Three tokens are three; none are said to be none, and why."""
+    """Three tokens are three; if there are none, that is reported with its reason."""
     three = event(WORDS)
     three["tokens"] = three["tokens"][:3]
     assert "guage" in drawn(three, terminal=terminal)
@@ -213,7 +211,7 @@ def test_fewer_tokens(terminal: bool) -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_without_accuracy_the_tokens_shown_are_counted(terminal: bool) -> None:
     """Where matches were not counted, the heading speaks of the tokens shown only."""
-    assert "5 of 10 shown right" in drawn(event(WORDS, matched=None), terminal=terminal)
+    assert "5 of 10 shown correct" in drawn(event(WORDS, matched=None), terminal=terminal)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -251,7 +249,7 @@ def test_a_run_and_a_gap_are_a_line_each() -> None:
     ],
 )
 def test_no_setting_or_count_is_taken_for_granted(given: dict[str, Any], says: str) -> None:
-    """The schema promises none of them: what a processor has taken out or replaced is not said, or said as it is."""
+    """The schema promises none of them: what a processor has removed is not shown, what it replaced as it is."""
     assert drawn(given, 200, terminal=False) == says
 
 
@@ -264,7 +262,7 @@ def test_a_probability_is_at_most_one(terminal: bool) -> None:
 
 
 def rows_of_codebooks(count: int = 8, **how: Any) -> str:
-    """Give what a sink shows of one sample of so many codebooks, and of the next sample's first."""
+    """Return what a sink shows of one sample of so many codebooks, and of the next sample's first."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=how.pop("encoding", "utf-8"))
     sink = Console(RichConsole(file=stream, **how))
@@ -277,10 +275,10 @@ def rows_of_codebooks(count: int = 8, **how: Any) -> str:
 
 
 def test_a_codebook_is_a_row() -> None:
-    """Eight codebooks are a heading and eight rows under it; beside a wrong label stands what was predicted."""
+    """Eight codebooks are a heading and eight rows under it; beside a wrong label is what was predicted."""
     lines = ANSI.sub("", rows_of_codebooks(force_terminal=True, width=200)).splitlines()
     assert lines[0] == "step 120 · audio · sample 0"
-    assert lines[1].split() == ["right", "of", "label→prediction,", *"a codebook a row".split()]
+    assert lines[1].split() == ["correct", "of", "label→prediction,", *"one row per codebook".split()]
     assert [line.split()[:3] for line in lines[2:10]] == [
         [str(n), f"{100 * 160 / (388 - n):.1f}%", str(388 - n)] for n in range(8)
     ]
@@ -317,7 +315,7 @@ def test_a_codebook_in_a_log_is_a_line() -> None:
     given = event([None] * 10, codebook=3, stream="audio")
     given["tokens"] = given["tokens"][:2]
     assert drawn(given, terminal=False) == (
-        "predlog step 120 audio codebook 3 sample 0: 41.2% right, 388 of 512 supervised, "
+        "predlog step 120 audio codebook 3 sample 0: 41.2% correct, 388 of 512 supervised, "
         "labels [100, 101] predictions [200, 101]\n"
     )
     nothing = event([], codebook=3, supervised=0)
@@ -351,8 +349,8 @@ def test_a_finding_is_one_line_with_a_sign(level: str, sign: str, colour: str) -
 
 @pytest.mark.parametrize("codebook", [None, 0])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_tables_are_headed_by_the_errors_that_stand(codebook: int | None, terminal: bool) -> None:
-    """Ticks under a pair that is wrong are no success: while an error stands, each heading of its stream says so."""
+def test_tables_are_headed_by_the_open_errors(codebook: int | None, terminal: bool) -> None:
+    """Ticks under a pair that is wrong are no success: while an error is open, each heading of its stream names it."""
     stream = io.StringIO()
     sink = Console(RichConsole(file=stream, force_terminal=terminal, width=120))
 
@@ -417,10 +415,10 @@ def test_a_broken_pipe_leaves_the_process_alone(tmp_path: Path) -> None:
         "    try: Console(console)(None, 'info', events.comparison())\n"
         "    except BrokenPipeError: print('broken')\n"
         "print(os.readlink('/proc/self/fd/1') == sys.argv[1], console.quiet, len(console._buffer))\n"
-        "os._exit(0)\n"
+        "sys.stdout.flush(); os._exit(0)\n"
     )
     output = tmp_path / "stdout"
     with output.open("w") as stdout:
-        program = [sys.executable, "-u", "-c", code, str(output)]
-        subprocess.run(program, stdout=stdout, check=True, cwd=ROOT)
+        fresh.start(code, output, streams=(stdout, stdout, stdout))
+        assert fresh.wait(60) == 0
     assert output.read_text() == "broken\nbroken\nbroken\nTrue False 0\n"

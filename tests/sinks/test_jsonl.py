@@ -59,7 +59,7 @@ def test_one_write_a_line_by_the_kernels_account(tmp_path: Path) -> None:
 
 
 def test_one_write_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line is handed to `os.write` whole, newline included."""
+    """Each line is passed to `os.write` whole, newline included."""
     written: list[bytes] = []
     write = os.write
 
@@ -87,12 +87,12 @@ def test_a_torn_last_line_is_closed_first(tmp_path: Path) -> None:
     assert sink.last_attempt() == 1
     append(sink, 3)
     sink.close()
-    with pytest.warns(UserWarning, match="1 line is passed over: line 2: the checksum"):
+    with pytest.warns(UserWarning, match="1 line is skipped: line 2: the checksum"):
         assert steps(file) == [1, 3]
 
 
 def test_attempts_are_counted_from_the_last_whole_line(tmp_path: Path) -> None:
-    """The next attempt is one more than the newest that can still be read, whatever stands behind it."""
+    """The next attempt is one more than the newest that can still be read, whatever comes after it."""
     file = tmp_path / "predictions.jsonl"
     assert JSONL(file).last_attempt() == 0
     sink = JSONL(file)
@@ -145,7 +145,7 @@ def test_a_line_that_is_not_ended_is_not_there_yet(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         assert len(list(read(file))) == 1
     os.utime(file, (0, 0))
-    with pytest.warns(UserWarning, match="line 2: it has no end: a kill has torn it"):
+    with pytest.warns(UserWarning, match="line 2: it is incomplete: its writer was killed"):
         assert len(list(read(file))) == 1
 
 

@@ -36,7 +36,7 @@ def curves(run: Any) -> list[tuple[tuple[str, int], float]]:
 
 
 def tables(run: Any) -> list[list[dict[str, str]]]:
-    """Give the rows of each file, in the order of their names."""
+    """Return the rows of each file, in the order of their names."""
     client = mlflow.MlflowClient()
     paths = sorted(one.path for one in client.list_artifacts(run.info.run_id, "predlog/tokens"))
     files = [mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=path) for path in paths]
@@ -77,12 +77,12 @@ def test_findings_are_tags(tmp_path: Path, run: Any) -> None:
     """Each finding is a tag of the run, under its code and what it is about."""
     recorded = tracked.run(tmp_path / "run", MLflow(run.info.run_id))
     tags = mlflow.MlflowClient().get_run(run.info.run_id).data.tags
-    told = {name: value.partition(" More:")[0] for name, value in tags.items() if name.startswith("predlog/")}
-    assert told == {
+    shown = {name: value.partition(" More:")[0] for name, value in tags.items() if name.startswith("predlog/")}
+    assert shown == {
         f"predlog/findings/{code}_ text": f"{level}, step {step}: {message}"
         for step, level, code, message in tracked.findings(recorded)
     }
-    assert "predlog/findings/labels-are-inputs_ text" in told
+    assert "predlog/findings/labels-are-inputs_ text" in shown
 
 
 def test_any_name_is_one_that_mlflow_takes(run: Any) -> None:

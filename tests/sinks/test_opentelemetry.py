@@ -72,7 +72,7 @@ def exported(exporter: InMemoryLogRecordExporter) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """Give an attribute as JSON has it: OpenTelemetry keeps lists as tuples."""
+    """Return an attribute as JSON has it: OpenTelemetry keeps lists as tuples."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -92,7 +92,7 @@ def test_each_event_is_a_log_record(
     tracked.run(tmp_path / "run", theirs.StructlogProcessor(logger_provider=provider))
     written = [to_event(one) for one in read(tmp_path / "run")]
     sent = exported(exporter)
-    # The last line tells what became of the comparisons, which each sink is told at its own moment.
+    # The last line counts what became of the comparisons, and each sink gets it at its own time.
     assert [attributes(dict(one.attributes), "stats") for one in sent] == [attributes(one, "stats") for one in written]
     assert [(one.body, one.severity_text, one.severity_number.value) for one in sent] == [
         (one["event"], *{"info": ("INFO", 9), "warning": ("WARN", 13), "error": ("ERROR", 17)}[one["level"]])

@@ -4,14 +4,12 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
-import sys
 import termios
 
 import pyte
 import pytest
 
-from tests import ROOT
+from tests import fresh
 
 LOOPS = {
     "tqdm": """
@@ -38,7 +36,7 @@ LOOPS = {
     """,
 }
 HEAD = """
-from tests import ROOT
+from tests import ROOT, fresh
 import predlog, torch
 from tests import events
 pair = events.pair()
@@ -55,10 +53,7 @@ def on_terminal(code: str, rows: int = 30, columns: int = 80) -> list[str]:
     environment = {**os.environ, "TERM": "xterm-256color"}
     for name in ("COLUMNS", "LINES", "NO_COLOR"):
         environment.pop(name, None)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=terminal, stdout=terminal, stderr=terminal, env=environment,
-        cwd=ROOT,
-    )  # fmt: skip
+    fresh.start(code, streams=(terminal, terminal, terminal), environment=environment)
     os.close(terminal)
     screen = pyte.HistoryScreen(columns, rows, history=10000)
     stream = pyte.ByteStream(screen)
@@ -68,7 +63,7 @@ def on_terminal(code: str, rows: int = 30, columns: int = 80) -> list[str]:
     except OSError:
         pass  # Linux says EIO where the last writer has gone
     os.close(controller)
-    assert process.wait(60) == 0
+    assert fresh.wait(60) == 0
     scrolled = ["".join(line[column].data for column in range(columns)) for line in screen.history.top]
     return [line.rstrip() for line in [*scrolled, *screen.display]]
 

@@ -38,7 +38,7 @@ def texts(board: Any, name: str) -> list[tuple[int, str]]:
 
 
 def page(markdown: str) -> str:
-    """Give what TensorBoard makes of Markdown."""
+    """Return what TensorBoard makes of Markdown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # bleach, which is TensorBoard's own, warns of itself
         plugin_util = importlib.import_module("tensorboard.plugin_util")
@@ -46,7 +46,7 @@ def page(markdown: str) -> str:
 
 
 def cells(table: str) -> list[list[str]]:
-    """Give what stands in each cell."""
+    """Return the text of each cell."""
     shown = re.findall(r"<tr>(.*?)</tr>", page(table), re.DOTALL)
     return [[html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in shown[1:]]
 
@@ -77,13 +77,13 @@ def test_each_step_has_a_table_of_its_own(tmp_path: Path, writer: SummaryWriter)
 
 
 def test_a_finding_is_one_text(tmp_path: Path, writer: SummaryWriter) -> None:
-    """What was found stands there once, with its step, its code and its numbers."""
+    """Each finding is there once, with its step, its code and its numbers."""
     recorded = tracked.run(tmp_path / "run", TensorBoard(writer))
-    told = texts(read_back(tmp_path / "board"), "predlog/findings")
-    said = list(tracked.findings(recorded))
-    assert (said[0][0], said[0][2]) == (7, "labels-are-inputs")
-    assert len(told) == len(said)
-    for (step, markdown), (at, level, code, message) in zip(told, said, strict=True):
+    shown = texts(read_back(tmp_path / "board"), "predlog/findings")
+    found = list(tracked.findings(recorded))
+    assert (found[0][0], found[0][2]) == (7, "labels-are-inputs")
+    assert len(shown) == len(found)
+    for (step, markdown), (at, level, code, message) in zip(shown, found, strict=True):
         assert step == at
         words = html.unescape(re.sub(r"<.*?>", "", page(markdown)))
         assert words.startswith(f"{level}: {code}, text step {at}: {message}")
@@ -112,7 +112,7 @@ def test_a_writer_that_was_closed_early_costs_nothing(tmp_path: Path, writer: Su
     assert [one.step for one in read_back(tmp_path / "board").Scalars("predlog/text/accuracy")] == [7, 8]
 
 
-def test_it_stands_in_any_chain(tmp_path: Path, writer: SummaryWriter) -> None:
+def test_it_works_in_any_chain(tmp_path: Path, writer: SummaryWriter) -> None:
     """Every event is passed on unchanged; those that are not predlog's are not looked at."""
     sink = TensorBoard(writer)
     for event in ({"event": "user logged in"}, {"step": 3}, events.run(), events.comparison(), events.gap()):

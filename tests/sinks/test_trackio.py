@@ -32,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def logs() -> list[dict[str, Any]]:
-    """Give what was logged, once it is all written."""
+    """Return what was logged, once it is all written."""
     trackio.finish()
     found: list[dict[str, Any]] = SQLiteStorage.get_logs("predlog", "a-run")
     return found
@@ -98,7 +98,7 @@ def test_a_run_that_is_over_takes_the_rest(tmp_path: Path, run: Any) -> None:
 
 
 def test_it_is_the_run_of_the_thread_that_calls(run: Any) -> None:
-    """Without one, none is begun, and what to do is said: a run of Trackio's is current in one thread alone."""
+    """Without one, none is begun, and the error names what to do: a Trackio run is current in one thread alone."""
     raised: list[BaseException] = []
 
     def elsewhere() -> None:

@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def read_back(run: Any) -> list[Any]:
-    """Give the records of a run that is over: its file is a log of LevelDB's."""
+    """Return the records of a run that is over: its file is a log of LevelDB's."""
     run.finish()
     wandb.teardown()  # the process that writes the file may not be done before it ends
     content = Path(run.settings.sync_file).read_bytes()
@@ -58,7 +58,7 @@ def history(run: Any) -> list[dict[str, Any]]:
 
 
 def points(rows: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
-    """Give each point by its curve and its place on the axis that the curve has."""
+    """Return each point by its curve and its place on the axis that the curve has."""
     return {
         (name, row[f"{'/'.join(name.split('/')[:2])}/step"]): value
         for row in rows
@@ -68,7 +68,7 @@ def points(rows: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
 
 
 def tables(run: Any) -> list[dict[str, Any]]:
-    """Give the rows of all increments, in their order."""
+    """Return the rows of all increments, in their order."""
     files = sorted(Path(run.settings.files_dir).glob("media/table/predlog/*.json"), key=lambda one: one.stat().st_mtime)
     found = [json.loads(file.read_text()) for file in files]
     return [dict(zip(table["columns"], row, strict=True)) for table in found for row in table["data"]]
@@ -110,8 +110,8 @@ def test_the_host_s_own_steps_lose_nothing(run: Any) -> None:
     assert [row.get("predlog/text/step") for row in rows] == [14, 24, 34, 44, 54, None]
 
 
-def test_in_a_row_that_goes_on_no_value_is_of_another_step(run: Any) -> None:
-    """Where a step has no log-probability, the last step's does not stand in its place."""
+def test_in_a_row_that_is_still_open_no_value_is_of_another_step(run: Any) -> None:
+    """If a step has no log-probability, the last step's does not take its place."""
     sink = WandB(run)
     sink(None, "info", events.comparison(step=1))
     token = events.token(1, label_logprob=None)
@@ -136,15 +136,15 @@ def test_findings_are_alerts(tmp_path: Path, run: Any) -> None:
     """Each finding is one alert at its level."""
     recorded = tracked.run(tmp_path / "run", WandB())
     alerts = [one.alert for one in read_back(run) if one.WhichOneof("record_type") == "alert"]
-    said = list(tracked.findings(recorded))
-    assert len(said) >= 2
+    found = list(tracked.findings(recorded))
+    assert len(found) >= 2
     levels = {"error": "ERROR", "warning": "WARN", "info": "INFO"}
     assert [(one.title, one.level, one.text.partition(" More:")[0]) for one in alerts] == [
-        (f"predlog: {code}, text", levels[level], f"step {step}: {message}") for step, level, code, message in said
+        (f"predlog: {code}, text", levels[level], f"step {step}: {message}") for step, level, code, message in found
     ]
 
 
-def test_a_finding_that_is_gone_is_told_at_once(run: Any) -> None:
+def test_a_finding_that_is_gone_is_reported_at_once(run: Any) -> None:
     """W&B doesn't keep the second alert of the same title back, and no title is longer than it takes."""
     sink = WandB()
     for level in ("warning", "info"):

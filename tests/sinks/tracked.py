@@ -1,9 +1,7 @@
-"""A run to show in trackers, and what its file says that they must show."""
+"""A run to show in trackers, and what they must show of it according to its file."""
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +13,7 @@ from structlog.typing import Processor
 
 from predlog import Comparison, Finding, Recorder, read
 from predlog.records.text import harmless
-from tests import ROOT
+from tests import ROOT, fresh
 
 # Token texts that would be links, tables, tags, lines and colours, or can't be encoded.
 HOSTILE = ["<script>alert(1)</script>", "|", "**b**", "`x`", "a\nb", "\x1b[31m", "\ud800", "[a](javascript:b)", "&amp;"]
@@ -23,7 +21,7 @@ STEPS = (7, 8, 9)
 
 
 def run(folder: Path, sink: Processor, **settings: Any) -> list[Comparison | Finding]:
-    """Record a text stream and one of three codebooks, and give what is in the file.
+    """Record a text stream and one of three codebooks, and return what is in the file.
 
     The text's labels equal its inputs, the codes are missing at the second step, and the text's logits are NaN at the
     third.
@@ -51,7 +49,7 @@ def compare(recorder: Recorder, step: int) -> None:
 
 
 def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]:
-    """Give each point by the name of its curve and its step, as the file has it."""
+    """Return each point by the name of its curve and its step, as the file has it."""
     points: dict[tuple[str, int], float] = {}
     comparisons = [one for one in recorded if isinstance(one, Comparison)]
     for (step, stream, codebook), group in groupby(
@@ -61,12 +59,12 @@ def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]
         ones = list(group)
         name = f"predlog/{stream}" if codebook is None else f"predlog/{stream}/codebook {codebook}"
         tokens = [token for one in ones for token in one.tokens]
-        right = [token.match for token in tokens]
+        correct = [token.match for token in tokens]
         if all(one.matched is not None for one in ones):
             matched = sum(one.matched for one in ones if one.matched is not None)
             points[f"{name}/accuracy", step] = matched / sum(one.supervised for one in ones)
         else:
-            points[f"{name}/accuracy", step] = sum(right) / len(right)
+            points[f"{name}/accuracy", step] = sum(correct) / len(correct)
         known = [token.label_logprob for token in tokens if token.label_logprob is not None]
         if known:
             points[f"{name}/logprob", step] = sum(known) / len(known)
@@ -77,7 +75,7 @@ def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]
 
 
 def rows(recorded: list[Comparison | Finding], stream: str | None = None) -> list[dict[str, Any]]:
-    """Give each token under the names that columns have."""
+    """Return each token under the names that columns have."""
     return [
         {"step": one.step, "stream": one.stream, "codebook": one.codebook, "sample": one.sample}
         | {
@@ -99,7 +97,7 @@ def findings(recorded: list[Comparison | Finding]) -> Iterator[tuple[int, str, s
 
 
 def documented(page_section: str, loader_length: int = 12) -> list[tuple[str, dict[str, Any]]]:
-    """Give the examples in a section of docs/trackers.md, each with what a training has."""
+    """Return the examples in a section of docs/trackers.md, each with what a training has."""
     page = (ROOT / "docs" / "trackers.md").read_text()
     section = page.partition(f"\n## {page_section}\n")[2].partition("\n## ")[0]
     examples = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
@@ -115,9 +113,8 @@ class Model:
 
 
 def without(library: str, module: str) -> str:
-    """Give the error of importing a module of predlog's where a library is missing."""
+    """Return the error of importing one of predlog's modules if a library is missing."""
     program = f"import sys; sys.modules[{library!r}] = None; import predlog.sinks.{module}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    done = fresh.run(program, environment={name: os.environ[name] for name in os.environ if not name.startswith("COV")})
     assert done.returncode == 1
     return done.stderr.splitlines()[-1]

@@ -22,7 +22,7 @@ _MOST_NAMED = 4
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List what is wrong; 1 where a finding stands, a file is damaged or, with `--ended`, has no end; else 0."""
+    """List what is wrong; return 1 if a finding is open, a file is damaged or, with `--ended`, has no end; else 0."""
     summary, damage = look(arguments.path)
     found = across_ranks(summary.findings)
     ignored = [one for one in found if one.finding.code in arguments.ignore]
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         paper = Paper()
         _draw(paper, summary, (opened, ended), damage)
         wrong = [
-            f"{counted(len(opened), 'finding')} {'stands' if len(opened) == 1 else 'stand'}" if opened else "",
+            counted(len(opened), "open finding") if opened else "",
             counted(damage.total, "damaged place") if damage else "",
         ]
         notes = [counted(summary.comparisons, "comparison"), _unaligned(summary.unaligned)]
@@ -78,12 +78,12 @@ def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Found], ...], da
 
 
 def _unaligned(streams: Sequence[str]) -> str:
-    """Say of which streams it could not be checked for certain how their labels are shifted."""
+    """Return a note about the streams of which it is not certain how their labels are shifted."""
     if not streams:
         return ""
     names = ", ".join(visible(one, " ") for one in streams[:_MOST_NAMED])
     more = f" and {len(streams) - _MOST_NAMED} more" if len(streams) > _MOST_NAMED else ""
-    return f"without inputs, so whether labels are shifted right is not certain: {names}{more}"
+    return f"without inputs, so whether labels are shifted correctly is not certain: {names}{more}"
 
 
 def _conclude(paper: Paper, path: str, wrong: Sequence[str], notes: Sequence[str]) -> None:

@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from predlog.cli import parser as options
+from predlog.cli import options
 from predlog.errors import MissingExtraError
 
-# What an argument is called, where it is called so because it is a path.
+# The names of the arguments that are paths.
 _FILES, _FOLDERS = {"PATH", "A", "B", "FILE"}, {"DIRECTORY"}
 
 

@@ -1,4 +1,4 @@
-"""`predlog diff`: two runs side by side at the same steps."""
+"""`predlog diff`: two runs compared at the same steps."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from predlog.sinks.terminal.style import HEADING, RIGHT
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what differs; 1 where anything does, else 0."""
+    """Print what differs; return 1 if anything does, else 0."""
     paths = arguments.a, arguments.b
     if paths == ("-", "-"):
         raise PredlogError("only one of the two runs can be standard input: give the other one's path")

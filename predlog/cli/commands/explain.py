@@ -1,4 +1,4 @@
-"""`predlog explain`: what a finding means and how to mend it."""
+"""`predlog explain`: what a finding means and how to fix it."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from predlog.findings.catalog import SENTENCES, page
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the page of a code, or a line for each."""
+    """Print the page of a code, or one line per code."""
     if arguments.code is None:
         width = max(map(len, SENTENCES))
         sys.stdout.writelines(f"{code:<{width}}  {says}\n" for code, says in SENTENCES.items())

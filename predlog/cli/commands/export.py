@@ -1,4 +1,4 @@
-"""`predlog export`: one row a token, for DuckDB, Polars, pandas and others."""
+"""`predlog export`: one row per token, for DuckDB, Polars, pandas and others."""
 
 import argparse
 import json
@@ -32,13 +32,13 @@ _NAMED = 10
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, and say what is in it; on stderr, what is not."""
+    """Write the file, and report what is in it; on stderr, what is not."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     with waiting(records):
         exported = export(records, arguments.output)
     _say_damage(records.damage)
     if exported.without_tokens:
-        say(f"no token is shown in {counted(exported.without_tokens, 'comparison')}: they give no row")
+        say(f"no token is shown in {counted(exported.without_tokens, 'comparison')}: they have no row")
     tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(Path(arguments.output).stat().st_size)}")
     return 0
 
@@ -58,8 +58,8 @@ def _megabytes(size: int) -> str:
 # Rows of one batch: ten times as many take longer, and more memory.
 _BATCH: Final = 2048
 # Rows of one group of a Parquet file: smaller groups make a larger file, larger ones take more memory.
-_GROUP: Final = 60 * _BATCH
-# They tell of the line, not of what it holds.
+_GROUP: Final = 30 * _BATCH
+# They describe the line, not what it holds.
 _LEFT_OUT: Final = {"level", "schema", "seq", "tokens"}
 _OF_COMPARISON: Final = [name for name in Comparison.__struct_fields__ if name not in _LEFT_OUT]
 _OF_TOKEN: Final = list(Token.__struct_fields__)
@@ -77,7 +77,7 @@ class Exported:
 
 
 def export(records: Iterable[Record], output: str | os.PathLike[str]) -> Exported:
-    """Write one row a token to `output`, whose ending says how: `.parquet`, `.csv` or `.arrow`.
+    """Write one row per token to `output`, whose ending says how: `.parquet`, `.csv` or `.arrow`.
 
     A row holds its comparison's fields, then its own; `schema` has their types.
 
@@ -100,7 +100,7 @@ def export(records: Iterable[Record], output: str | os.PathLike[str]) -> Exporte
 
 
 def schema() -> pa.Schema:
-    """Give the columns: the fields of a comparison but `level`, `schema` and `seq`, then those of a token."""
+    """Return the columns: the fields of a comparison but `level`, `schema` and `seq`, then those of a token."""
     return pa.schema([*_fields(Comparison, _OF_COMPARISON), *_fields(Token, _OF_TOKEN)])
 
 
@@ -118,7 +118,7 @@ def _type(hint: Any) -> pa.DataType:
 
 
 class _Rows:
-    """Records as batches of rows; an error of the reading is kept, to be told from one of the writing."""
+    """Records as batches of rows; an error of the reading is kept, to be distinguished from one of the writing."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.exported = Exported()
@@ -185,7 +185,7 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
 
 @lru_cache(maxsize=64)  # all of a step have the same
 def _moment(text: str) -> datetime | None:
-    """Give a time; None for what a processor has put there instead of one."""
+    """Return a time; None for anything else that a processor has put there."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -204,6 +204,7 @@ def _parquet(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
     with parquet.ParquetWriter(file, schema(), compression="zstd") as writer:
         for batches in _chunks(rows, len, _GROUP):
             writer.write_table(pa.Table.from_batches(batches))
+            del batches  # or they would be held while the next ones are collected
 
 
 def _csv(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:

@@ -9,7 +9,7 @@ from predlog.report.page import page
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the page, put it in its place whole, and say where it is."""
+    """Make the page, put it in its place whole, and report where it is."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     file = target(arguments.output, records)
     with waiting(records):

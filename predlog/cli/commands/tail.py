@@ -12,7 +12,7 @@ from typing import TypeVar
 from rich.console import Console as RichConsole
 
 from predlog.cli.io import say
-from predlog.cli.parser import ALL
+from predlog.cli.options import ALL
 from predlog.errors import NoRecordsError
 from predlog.reading import paths
 from predlog.reading.filters import Asked, Selection
@@ -23,7 +23,7 @@ from predlog.records.schema import Comparison, Record, Run
 from predlog.sinks.console import Console, lacking
 
 _MANY = 10
-# Not shown, these still tell which errors stand in what is.
+# Not shown, these still say which errors are open where what is shown was recorded.
 _BESIDE = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
 # Seconds between two looks at the files, and at the folder for those of more ranks.
 _PAUSE, _FOLDER = 0.02, 1.0
@@ -33,7 +33,7 @@ _Show = Callable[[Iterable[Read], int | None], None]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what is there; with `--follow`, go on until interrupted."""
+    """Show what there is; with `--follow`, also what is written from then on, until interrupted."""
     wanted = Asked(_wanted(arguments) if arguments.json else _drawn(_wanted(arguments)))
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
@@ -67,10 +67,10 @@ def _of_files(arguments: argparse.Namespace, many: int, wanted: Asked, show: _Sh
 
 
 def _say_why_nothing(path: str, wanted: Asked) -> None:
-    """Say what there is, where nothing of it was asked for: a name may be mistyped."""
+    """Report what there is, if nothing of it was asked for: a name may be mistyped."""
     if not wanted.asked:
         raise NoRecordsError(f"{path} holds no records: is it a predictions.jsonl, and has the run begun?")
-    say(f"nothing in {path} fits: {wanted.there()}")
+    say(f"nothing in {path} matches: {wanted.there()}")
 
 
 def _wanted(arguments: argparse.Namespace) -> Selection:
@@ -115,7 +115,7 @@ def _files(path: str, *, waits: bool) -> list[Path]:
 
 
 def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Asked) -> Iterable[Read]:
-    """Give the last records of each file, with what stands beside them, and let it be followed from there."""
+    """Return the last records of each file, with the findings and runs around them, and follow it from there."""
     found: list[Iterable[Read]] = []
     for file in files:
         here, end = last(file, many, wanted, _BESIDE)
@@ -146,7 +146,7 @@ def _there(path: str) -> list[Path]:
 
 
 def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
-    """Merge files by time, and leave each in its own order: another node's clock, after a restart, may be behind."""
+    """Merge files by time, and leave each in its own order: another node's clock, after a restart, may be slow."""
     return heapq.merge(*sources, key=_time)
 
 
@@ -159,7 +159,7 @@ def _lines(wanted: Asked) -> _Show:
 
     def show(found: Iterable[Read], many: int | None) -> None:
         some = False
-        for (_, line), is_shown in _told(found, many, wanted):
+        for (_, line), is_shown in _chosen(found, many, wanted):
             if is_shown:
                 some = True
                 sys.stdout.buffer.write(line + b"\n")
@@ -173,7 +173,7 @@ def _tables(wanted: Asked) -> _Show:
     draw = Console(RichConsole(highlight=False, markup=False, emoji=False), patience=None)
 
     def show(found: Iterable[Read], many: int | None) -> None:
-        for (record, _), is_shown in _told(found, many, wanted):
+        for (record, _), is_shown in _chosen(found, many, wanted):
             if is_shown:
                 draw(None, "info", to_event(record))
             elif not isinstance(record, Comparison):
@@ -182,8 +182,8 @@ def _tables(wanted: Asked) -> _Show:
     return show
 
 
-def _told(found: Iterable[Read], many: int | None, wanted: Asked) -> Iterator[tuple[Read, bool]]:
-    """Say of each whether it is shown: it is wanted, and, unless `many` is None, among the last so many of those."""
+def _chosen(found: Iterable[Read], many: int | None, wanted: Asked) -> Iterator[tuple[Read, bool]]:
+    """Yield each with whether it is shown: it is wanted and, unless `many` is None, among the last so many of those."""
     passed = 0
     if many is not None:
         found = list(found)

@@ -1,6 +1,6 @@
 """The mistakes that `predlog demo --mistake` makes on purpose: each is one that people were seen to make.
 
-A mistake changes one thing of the training, and the finding that names it is told beside it. Tensors are only called
+A mistake changes one thing of the training, and the finding that names it is named with it. Tensors are only called
 by their methods here, so that the command line can list the mistakes without importing torch.
 """
 
@@ -19,7 +19,7 @@ def _as_they_are(tensor: "Tensor") -> "Tensor":
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What a training does wrong: nothing, unless told.
+    """What a training does wrong: by default, nothing.
 
     `labels` and `both` change the batch's labels, or ids and labels alike; `shift` is that of the loss, `jump` what the
     learning rates are multiplied with from two fifths of the steps on, `epsilon` AdamW's; `reseeded` draws every batch
@@ -89,5 +89,5 @@ MISTAKES = {
 
 
 def listing() -> str:
-    """Give the names, each with its sentence and the finding that names it."""
+    """Return the names, each with its sentence and the finding that names it."""
     return "\n".join(f"{name}: {mistake.says} ({mistake.code})" for name, mistake in MISTAKES.items())

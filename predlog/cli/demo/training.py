@@ -24,14 +24,14 @@ LENGTH, BATCH, WIDTH, HEADS, LAYERS, NEWEST = 96, 16, 128, 4, 2, 4
 
 
 def decode(token: int) -> str:
-    """Give the text of one id: what predlog needs to show text where there is no tokenizer."""
+    """Return the text of one id: what predlog needs to show text if there is no tokenizer."""
     if token >= BEGIN:
         return {BEGIN: "<begin>", END: "<end>", PAD: "<pad>"}[token]
     return chr(token) if token < 128 else f"<0x{token:02X}>"
 
 
 def sample(generator: torch.Generator) -> tuple[list[int], list[int]]:
-    """Give the ids of one topic, and its labels: the same ids, with the prompt and the padding ignored."""
+    """Return the ids of one topic, and its labels: the same ids, with the prompt and the padding ignored."""
     names = sorted(topics)
     name = names[int(torch.randint(len(names), (), generator=generator))]
     prompt = [BEGIN, *f"{name}: ".encode()]
@@ -44,7 +44,7 @@ def sample(generator: torch.Generator) -> tuple[list[int], list[int]]:
 
 
 def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Give ids and labels [b, t]. Labels are not shifted, as Hugging Face's causal models take them."""
+    """Return ids and labels [b, t]. Labels are not shifted, as Hugging Face's causal models take them."""
     ids, labels = zip(*(sample(generator) for _ in range(BATCH)), strict=True)
     return torch.tensor(ids), torch.tensor(labels)
 
@@ -52,7 +52,7 @@ def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
 class Writer(nn.Module):
     """A small causal transformer over bytes: ids [b, t] → logits [b, t, v].
 
-    Each position is told the four newest bytes at once, by a convolution: to learn that by attention takes longer.
+    Each position gets the four newest bytes at once, by a convolution: to learn that by attention takes longer.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Writer(nn.Module):
 
 
 def loss_of(logits: Tensor, labels: Tensor, shift: int = 1) -> Tensor:
-    """Give the mean loss of the labels that are not ignored; without any it is 0, as trainers that count them have it.
+    """Return the mean loss of the labels that are not ignored; without any it is 0, as in trainers that count them.
 
     `shift` is 1, since the label of a position is to be predicted from the one before it.
     """
@@ -167,9 +167,9 @@ def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
     ]
     first, last = comparisons[0].step, comparisons[-1].step
     print(f"""
-{len(comparisons)} comparisons were added to {file}, one JSON object a line.
+{len(comparisons)} comparisons were added to {file}, one JSON object per line.
 {_found(arguments.mistake, recorder)}\
-Right among the supervised bytes of the samples shown: {_accuracy(comparisons, first):.0%} at step {first}, \
+Accuracy of the supervised bytes of the samples shown: {_accuracy(comparisons, first):.0%} at step {first}, \
 {_accuracy(comparisons, last):.0%} at step {last}.
 
 Look at the newest record:
@@ -183,11 +183,11 @@ See how it is called in a training loop:
 def _found(mistake: str | None, recorder: predlog.Recorder) -> str:
     if mistake is None:
         return ""
-    told = f"The mistake: {MISTAKES[mistake].says}.\n"
+    mistaken = f"The mistake: {MISTAKES[mistake].says}.\n"
     if not recorder.findings:
-        return f"{told}So few records did not show it: take more steps, or a smaller --every.\n"
+        return f"{mistaken}So few records did not show it: take more steps, or a smaller --every.\n"
     found = ", ".join(f"{finding.code} (step {finding.step})" for finding in recorder.findings)
-    return f"{told}Found: {found}. What it means:\n    predlog explain {recorder.findings[0].code}\n"
+    return f"{mistaken}Found: {found}. What it means:\n    predlog explain {recorder.findings[0].code}\n"
 
 
 def _accuracy(comparisons: list[predlog.Comparison], step: int) -> float:

@@ -1,4 +1,4 @@
-"""Curves → a table: one row a stream and codebook, its figures first → last → best beside how they went."""
+"""Curves → a table: one row per stream and codebook, with its figures first → last → best and how they went."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import attrgetter
 
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.style import Style
+from rich.table import Table
+from rich.text import Text
 
 from predlog.cli.text.paper import Paper
 from predlog.reading.curves import Course, Curve
 from predlog.reading.words import between, counted, lane, nats
 from predlog.reading.words import rank as place
 from predlog.records.text import percent, visible
-from predlog.sinks.terminal.style import HEADING, NAME, PLAIN
+from predlog.sinks.terminal.style import HEADING, NAME
 
 _SPARK = Style.parse("cyan")
 # No sparkline is worth drawing below, nor easier to read above.
@@ -39,14 +42,30 @@ class _Figure:
         return sparkline(self.went, width, BLOCKS if paper.glyphs.arrow == "→" else INK, is_log=self.is_log)
 
 
+_Column = list[tuple[str, _Figure]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spark:
+    """How a figure went, drawn as wide as its column is, and the step of the best after it."""
+
+    paper: Paper
+    figure: _Figure
+    at: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawn = self.figure.drawn(self.paper, min(options.max_width - len(self.at), _WIDEST))
+        yield Text.assemble((drawn, _SPARK), (self.at, NAME))
+
+
 def add_curves(paper: Paper, curves: Sequence[Curve]) -> None:
-    """Add the table of all curves, or a line for each where there is no terminal."""
+    """Add the table of all curves, or one line per curve if there is no terminal."""
     for stream, group in groupby(curves, key=attrgetter("stream")):
         ones = list(group)
         if paper.is_screen:
             paper.heading(_title(paper, stream, ones))
             if note := _counted(ones):
-                paper.line("  ", (note, NAME))  # behind the title it would be cut where the terminal is narrow
+                paper.line("  ", (note, NAME))  # after the title it would be cut on a narrow terminal
             _add_rows(paper, ones)
         else:
             for one in ones:
@@ -79,7 +98,7 @@ def _counted(curves: Sequence[Curve]) -> str:
     ways = {one.counted for one in curves}
     if ways == {"supervised"}:
         return ""
-    return "accuracy of the tokens shown alone" if ways == {"shown"} else "accuracy in part of the tokens shown alone"
+    return "accuracy of the tokens shown only" if ways == {"shown"} else "accuracy partly of the tokens shown only"
 
 
 def _figures(curve: Curve) -> Iterator[_Figure]:
@@ -105,7 +124,7 @@ def _figure(
 
 
 def _plainly(paper: Paper, curve: Curve) -> str:
-    """Give a curve in one line, every number with its name."""
+    """Return a curve in one line, every number with its name."""
     figures = [_plain_figure(paper, one) for one in _figures(curve)]
     return (
         f"stream {lane(curve.stream, curve.codebook)}: {counted(curve.steps, 'step')},"
@@ -125,94 +144,85 @@ def _plain_figure(paper: Paper, figure: _Figure) -> str:
 
 
 def _add_rows(paper: Paper, curves: Sequence[Curve]) -> None:
+    """Add a table of one line per curve if there is room for what is drawn beside the numbers, else of two lines."""
     names = [_name(one, curves) for one in curves]
-    margin = _MARGIN + max(map(len, names)) + (2 if any(names) else 0)
-    columns = list(zip(*(_aligned(paper, column) for column in zip(*map(_figures, curves), strict=True)), strict=True))
-    widths = _widths(columns[0], paper.width - margin)
-    if not widths:
-        _add_stacked(paper, names, columns)
-        return
-    titles = (one.title.ljust(width) for (_, one), width in zip(columns[0], widths, strict=True))
-    paper.line((" " * margin + "".join(titles), NAME))
-    for name, row in zip(names, columns, strict=True):
-        _add_row(paper, f"{' ' * _MARGIN}{name}".ljust(margin), row, widths)
+    columns = [_aligned(paper, column) for column in zip(*map(_figures, curves), strict=True)]
+    needed = [_needed(column) for column in columns]
+    if not (
+        paper.table(_beside(paper, names, columns))
+        or paper.table(_below(paper, names, columns, [max(needed)] * len(needed)))
+        or paper.table(_below(paper, names, columns, needed))
+    ):
+        _add_stacked(paper, names, list(zip(*columns, strict=True)))
 
 
-def _widths(row: Sequence[tuple[str, _Figure]], room: int) -> list[int]:
-    """Give columns of one width, or of what each needs, if that is too narrow for one; none where there is no room."""
-    needed = [max(len(text), len(one.title)) + _GAP for text, one in row]
-    width = room // len(needed)
-    if max(needed) <= width:
-        return [width] * len(needed)
-    spare = (room - sum(needed)) // len(needed)
-    return [one + spare for one in needed] if spare >= 0 else []
+def _needed(column: _Column) -> int:
+    return max(max(len(numbers), len(one.title), len(one.at) + 1) for numbers, one in column)
+
+
+def _beside(paper: Paper, names: Sequence[str], columns: Sequence[_Column]) -> Table:
+    table = _table(names)
+    for column in columns:
+        width = _needed([(f"{numbers} {one.at}", one) for numbers, one in column])
+        table.add_column(column[0][1].title, no_wrap=True, width=width)
+        table.add_column(min_width=_NARROWEST, ratio=1)
+    for name, *row in zip(names, *columns, strict=True):
+        cells: list[RenderableType] = []
+        for numbers, one in row:
+            cells += [Text.assemble(numbers, (f" {one.at}", NAME)), _Spark(paper, one)]
+        table.add_row(name, *cells)
+    return table
+
+
+def _below(paper: Paper, names: Sequence[str], columns: Sequence[_Column], widths: Sequence[int]) -> Table:
+    table = _table(names)
+    ratio = 1 if len(set(widths)) == 1 else None
+    at = max(len(one.at) for column in columns for _, one in column)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column[0][1].title, no_wrap=True, width=width, ratio=ratio)
+    for name, *row in zip(names, *columns, strict=True):
+        table.add_row(name, *(numbers for numbers, _ in row))
+        if any(one.at for _, one in row):
+            table.add_row("", *(_Spark(paper, one, f" {one.at:<{at}}") for _, one in row))
+    return table
+
+
+def _table(names: Sequence[str]) -> Table:
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, _GAP, 0, 0), header_style=NAME)
+    table.add_column(style=HEADING, width=max(map(len, names)))
+    return table
 
 
 def _name(curve: Curve, curves: Sequence[Curve]) -> str:
-    """Give the codebook, and its supervised share where codebooks have several."""
+    """Return the codebook after a margin, and its supervised share where codebooks have several."""
     if curve.codebook is None:
         return ""
     share = f" {percent(curve.share)}" if len({one.share for one in curves}) > 1 else ""
-    return f"{curve.codebook:>2}{share}"
+    return f"{' ' * _MARGIN}{curve.codebook:>2}{share}"
 
 
-def _aligned(paper: Paper, column: Sequence[_Figure]) -> list[tuple[str, _Figure]]:
-    """Give the numbers of a column's figures, the first ones of all rows below each other.
+def _aligned(paper: Paper, column: Sequence[_Figure]) -> _Column:
+    """Return the numbers of a column's figures, the first ones of all rows below each other.
 
-    Nothing is filled up between the numbers of one row: a hole there would look like a slip.
+    Nothing is filled up between the numbers of one row: a hole there would look like a mistake.
     """
     first = max(len(one.values[0]) for one in column)
-    texts = [_numbers(paper, one, first) for one in column]
-    whole = max(map(len, texts))
-    return [(text.ljust(whole), one) for text, one in zip(texts, column, strict=True)]
+    return [(_numbers(paper, one, first), one) for one in column]
 
 
 def _numbers(paper: Paper, figure: _Figure, first: int = 0) -> str:
     return f" {paper.glyphs.arrow} ".join([figure.values[0].rjust(first), *figure.values[1:]])
 
 
-def _add_row(paper: Paper, name: str, row: Sequence[tuple[str, _Figure]], widths: Sequence[int]) -> None:
-    """Add a row: of one line where there is room for what is drawn beside the numbers, else of two."""
-    at = max(len(one.at) for _, one in row)
-    beside = min(*(width - len(text) - at - 4 for (text, _), width in zip(row, widths, strict=True)), _WIDEST)
-    if beside >= _NARROWEST:
-        cells = [(*_at(text, one, at), _spark(paper, one, beside)) for text, one in row]
-        paper.line((name, HEADING), *_joined(cells, widths))
-        return
-    paper.line((name, HEADING), *_joined([((text, PLAIN),) for text, _ in row], widths))
-    below = min(min(widths) - at - 3, _WIDEST)
-    if any(one.at for _, one in row):
-        paper.line(
-            " " * len(name), *_joined([(_spark(paper, one, below), (f" {one.at}", NAME)) for _, one in row], widths)
-        )
-
-
 def _add_stacked(paper: Paper, names: Sequence[str], rows: Sequence[Sequence[tuple[str, _Figure]]]) -> None:
-    """Add a line a figure, and what is drawn below it: for terminals that are too narrow for columns."""
+    """Add one line per figure, and what is drawn below it: for terminals that are too narrow for columns."""
     for name, row in zip(names, rows, strict=True):
         if name:
-            paper.line((f"  {name}", HEADING))
+            paper.line((name, HEADING))
         for _, one in row:
             paper.line((f"  {one.title} ", NAME), _numbers(paper, one), (f" {one.at}", NAME))
             if drawn := one.drawn(paper, min(paper.width - _MARGIN, _WIDEST)):
                 paper.line("  ", (drawn, _SPARK))
-
-
-def _at(text: str, figure: _Figure, width: int) -> tuple[tuple[str, Style], tuple[str, Style]]:
-    """Give a row's numbers and, next to them, the step of the best, together as wide as in all rows."""
-    numbers = text.rstrip()
-    return (numbers, PLAIN), (f" {figure.at}".ljust(len(text) - len(numbers) + width + 2), NAME)
-
-
-def _spark(paper: Paper, figure: _Figure, width: int) -> tuple[str, Style]:
-    return figure.drawn(paper, width), _SPARK
-
-
-def _joined(cells: Sequence[Sequence[tuple[str, Style]]], widths: Sequence[int]) -> Iterator[tuple[str, Style]]:
-    """Yield the parts of cells, each cell filled up to its width."""
-    for cell, width in zip(cells, widths, strict=True):
-        yield from cell
-        yield " " * (width - sum(len(text) for text, _ in cell)), PLAIN
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -224,7 +234,7 @@ _HIGHEST = 1e300
 def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, *, is_log: bool = False) -> str:
     """Draw numbers from the lowest to the highest, at most `width` of them: of more, neighbours are averaged.
 
-    Where there is no number there is a space, and where there is no room, nothing. A logarithmic scale is for numbers
+    A missing number is a space; without room, the text is empty. A logarithmic scale is for numbers
     above 0.
     """
     if width < 1:
@@ -252,5 +262,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _level(height: float, span: float, levels: int) -> int:
-    # A hair more: 0.6 / 0.8 of eight levels is six, whatever rounding makes of it.
+    # A little more: 0.6 / 0.8 of eight levels is six, whatever rounding makes of it.
     return min(int(height / span * levels + 1e-9), levels - 1) if span else 0

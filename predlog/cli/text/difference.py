@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.style import Style
+from rich.table import Column, Table
+from rich.text import Text
 
 from predlog.cli.text.findings import add_open
 from predlog.cli.text.paper import Paper, Part
@@ -11,22 +14,21 @@ from predlog.reading.diff import Difference
 from predlog.reading.words import counted, lane, nats
 from predlog.records.schema import Token
 from predlog.records.text import percent, visible
-from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, shorten
+from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG
 
 _SAYS: dict[Kind, str] = {
     "labels": "labels differ, so the runs saw other data,",
     "inputs": "inputs differ",
     "predictions": "predictions differ",
-    "logprobs": "log-probabilities differ beyond rounding",
+    "logprobs": "log-probabilities differ by more than rounding",
     "ranks": "ranks differ",
 }
-_COLUMNS = ("A", "B", "B - A")
-_NUMBER = 8
-_TABLE = 6 * _NUMBER + 9 + 8  # with the shortest name
+# Cells of a number at least, and between two columns.
+_NUMBER, _GAP = 6, 2
 
 
 def add_difference(paper: Paper, found: Difference, most: int) -> None:
-    """Add where two runs differ, how their streams compare, and what one alone has right."""
+    """Add where two runs differ, how their streams compare, and what only one predicts correctly."""
     rows = list(found.rows.values())
     for name, ones in zip("AB", found.open_findings, strict=True):
         for one in ones:
@@ -41,10 +43,8 @@ def add_difference(paper: Paper, found: Difference, most: int) -> None:
         )
     shared = [row for row in rows if row.records]
     if shared:
-        paper.heading("at the steps of both")
-        if paper.is_screen and paper.width >= _TABLE:
-            _add_table(paper, shared)
-        else:
+        paper.heading("at the steps that both have")
+        if not (paper.is_screen and paper.table(_table(paper, shared))):
             for row in shared:
                 paper.paragraph(_plainly(row))
     if any(row.score.only_a or row.score.only_b for row in rows):
@@ -58,7 +58,7 @@ def _where(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
         yield f"first difference at step {earliest.step}: {earliest.kind}"
     else:
         yield (
-            "what both have is the same" if any(row.records for row in rows) else "no stream has a step that both have"
+            "what both have is the same" if any(row.records for row in rows) else "no stream has a step in both runs"
         )
     for kind, first in found.first.items():
         if kind in _SAYS:
@@ -77,8 +77,8 @@ def _other_data(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
     if "labels" in found.first:
         same = sum(row.score.tokens for row in rows)
         yield (
-            "where labels differ, accuracy and log-probability are those of other tokens, and compare as such; of the"
-            f" tokens shown, {same} have the same label at the same place, and only these are compared one by one"
+            "where labels differ, accuracy and log-probability are of different tokens; of the tokens shown, "
+            f"{same} have the same label at the same place, and only these are compared one by one"
         )
 
 
@@ -105,7 +105,7 @@ def _place(first: First) -> str:
 
 
 def _tokens(first: First) -> str:
-    """Say what two tokens have of the kind that differs."""
+    """Return what two tokens have of the kind that differs."""
     a, b = first.a, first.b
     if a is None or b is None:
         return ": not among the tokens shown"
@@ -124,7 +124,7 @@ def _tokens(first: First) -> str:
 
 
 def text(token: Token, which: str) -> str:
-    """Give a token's text in quotes, or its id."""
+    """Return a token's text in quotes, or its id."""
     known, number = getattr(token, f"{which}_text"), getattr(token, which)
     return _quoted(known, number)
 
@@ -137,7 +137,7 @@ def _quoted(known: str | None, number: int | None) -> str:
 
 
 def _figures(row: Row) -> tuple[tuple[str, str, str, float], ...]:
-    """Give accuracy and log-probability of both, and the difference in words and as a number."""
+    """Return accuracy and log-probability of both, and the difference in words and as a number."""
     accuracies, logprobs = (row.a.accuracy, row.b.accuracy), (row.a.logprob, row.b.logprob)
     return (
         (percent(accuracies[0]), percent(accuracies[1]), *_change(*accuracies, scale=100, digits=1)),
@@ -152,21 +152,30 @@ def _change(a: float | None, b: float | None, *, scale: float, digits: int) -> t
     return (f"{change:+.{digits}f}" if change else f"{0:.{digits}f}"), change
 
 
-def _add_table(paper: Paper, rows: Sequence[Row]) -> None:
-    numbers = 6 * _NUMBER + 9
-    name = max(min(max(len(lane(row.stream, row.codebook)) for row in rows) + 2, paper.width - numbers), 8)
-    titles = f"{'accuracy':>{3 * _NUMBER}}{'log-probability':>{3 * _NUMBER + 2}}"
-    paper.line((f"{'':<{name + 9}}{titles}", NAME))
-    heads = "".join(f"{title:>{_NUMBER}}" for title in _COLUMNS)
-    paper.line((f"{'':<{name}}{'steps':>7}  {heads}  {heads}", NAME))
-    for row in rows:
-        parts: list[Part] = [
-            (f"{shorten(lane(row.stream, row.codebook), name - 1, paper.glyphs.ellipsis):<{name}}", HEADING),
-            f"{row.steps:>7}",
-        ]
-        for a, b, said, change in _figures(row):
-            parts += [f"  {a:>{_NUMBER}}{b:>{_NUMBER}}", (f"{said:>{_NUMBER}}", _colour(change))]
-        paper.line(*parts)
+def _table(paper: Paper, rows: Sequence[Row]) -> Table:
+    """Return three tables side by side: which curve it is, its accuracy, and its log-probability."""
+    names = [paper.encodable(lane(row.stream, row.codebook)) for row in rows]
+    first = _part(" ", Column(style=HEADING, width=max(map(cell_len, names))), Column("steps", justify="right"))
+    for name, row in zip(names, rows, strict=True):
+        first.add_row(name, str(row.steps))
+    accuracies, logprobs = zip(*map(_figures, rows), strict=True)
+    whole = Table.grid(padding=(0, _GAP, 0, 0))
+    whole.add_row(first, _figure_part("accuracy", accuracies), _figure_part("log-probability", logprobs))
+    return whole
+
+
+def _figure_part(title: str, figures: Iterable[tuple[str, str, str, float]]) -> Table:
+    part = _part(title, *(Column(name, justify="right", min_width=_NUMBER) for name in ("A", "B", "B - A")))
+    for a, b, said, change in figures:
+        part.add_row(a, b, Text(said, _colour(change)))
+    return part
+
+
+def _part(title: str, *columns: Column) -> Table:
+    return Table(
+        *columns, title=title, title_justify="right", title_style=NAME, header_style=NAME, box=None, pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+    )  # fmt: skip
 
 
 def _colour(change: float) -> Style:
@@ -176,7 +185,7 @@ def _colour(change: float) -> Style:
 def _plainly(row: Row) -> str:
     accuracy, logprob = _figures(row)
     return (
-        f"stream {lane(row.stream, row.codebook)}: {counted(row.steps, 'step')} of both,"
+        f"stream {lane(row.stream, row.codebook)}: {counted(row.steps, 'step')} in both,"
         f" accuracy A {accuracy[0]}, B {accuracy[1]}, B - A {accuracy[2]},"
         f" log-probability A {logprob[0]}, B {logprob[1]}, B - A {logprob[2]}"
     )
@@ -185,21 +194,21 @@ def _plainly(row: Row) -> str:
 def _add_tokens(paper: Paper, found: Difference, rows: Sequence[Row], most: int) -> None:
     tokens, both = sum(row.score.tokens for row in rows), sum(row.score.both for row in rows)
     neither = sum(row.score.neither for row in rows)
-    paper.heading("tokens that one has right")
+    paper.heading("tokens that only one predicts correctly")
     shown = f"of {counted(tokens, 'token')} with the same label at the same place"
-    paper.paragraph(f"{shown}, both have {both} right and neither {neither}")
+    paper.paragraph(f"{shown}, {both} are correct in both and {neither} in neither")
     for name, other, count in (
         ("a", "B", sum(row.score.only_a for row in rows)),
         ("b", "A", sum(row.score.only_b for row in rows)),
     ):
-        paper.paragraph(f"right in {name.upper()} and wrong in {other}: {count}")
+        paper.paragraph(f"correct in {name.upper()} and wrong in {other}: {count}")
         for row, one in found.worst("a" if name == "a" else "b", most):
             paper.line(*_missed(paper, row, one, name.upper(), other, has_lane=len(rows) > 1))
 
 
 def _missed(paper: Paper, row: Row, one: Misses, name: str, other: str, *, has_lane: bool) -> Iterator[Part]:
     where = f" of {lane(row.stream, row.codebook)}" if has_lane else ""
-    start = "  " if paper.is_screen else f"right in {name}: "
+    start = "  " if paper.is_screen else f"correct in {name}: "
     yield f"{start}{one.count:>5} × " if paper.glyphs.arrow == "→" else f"{start}{one.count:>5} x "
     yield _quoted(one.text, one.label), RIGHT
     yield f"{where}, first at step {one.step}, where {other} has "

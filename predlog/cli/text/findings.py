@@ -18,7 +18,7 @@ _MOST_HOSTS = 4
 
 
 def add_open(paper: Paper, one: Found) -> None:
-    """Add a finding that stands: since when, what is wrong, and where there is more about it."""
+    """Add a finding that is open: since when, what is wrong, and how to read more about it."""
     finding = one.finding
     is_error = finding.level == "error"
     more = f" More: predlog explain {finding.code}" if finding.code in CODES else ""
@@ -27,22 +27,22 @@ def add_open(paper: Paper, one: Found) -> None:
         sign = paper.glyphs.error if is_error else paper.glyphs.warning
         paper.paragraph(f"{sign} {visible(finding.code)} {said}", ERROR if is_error else WARNING)
     else:
-        paper.paragraph(f"finding {visible(finding.code)} stands, {visible(finding.level)}, {said}")
+        paper.paragraph(f"finding {visible(finding.code)} is open, {visible(finding.level)}, {said}")
 
 
 def add_ended(paper: Paper, one: Found) -> None:
-    """Add a finding that stands no more, and why."""
+    """Add a finding that is no longer open, and why."""
     finding = one.finding
     why = {
         "gone": f"gone at step {one.until}",
         "explained": f"explained at step {one.until} by {visible(one.by or '')}",
-        "earlier": f"of attempt {finding.attempt}, and not found again",
+        "earlier": f"of attempt {finding.attempt}, superseded by a later attempt",
     }.get(one.fate, "")
     said = f"{_about(one)}, found at step {finding.step}{_whose(one)}: {why}"
     if paper.is_screen:
         paper.paragraph(f"{paper.glyphs.right} {visible(finding.code)}, {said}", RIGHT)
     else:
-        paper.paragraph(f"finding {visible(finding.code)} stands no more, {said}")
+        paper.paragraph(f"finding {visible(finding.code)} is no longer open, {said}")
 
 
 def add_gaps(paper: Paper, gaps: Iterable[Missing], lost: dict[str, int]) -> None:
@@ -111,7 +111,7 @@ def _about(one: Found) -> str:
 
 
 def _whose(one: Found) -> str:
-    """Say whose finding it is, where that is not the only or the first one's."""
+    """Return which attempt and ranks reported it, if not only rank 0 of the first attempt."""
     parts = [
         f"attempt {one.finding.attempt}" if one.finding.attempt > 1 else "",
         f"rank{'s' if len(one.ranks) > 1 else ''} {listed(one.ranks)}" if one.ranks != (0,) else "",

@@ -5,12 +5,15 @@ import sys
 from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
+from rich.table import Table
 from rich.text import Text
 
 from predlog.records.text import encodable
 from predlog.sinks.terminal.style import ASCII, PLAIN, UNICODE, Glyphs, shorten
 
 Part = str | tuple[str, Style]
+# So that rich measures what a table needs, and not what there is.
+_ANY_WIDTH = 10_000
 
 
 class Paper:
@@ -41,6 +44,17 @@ class Paper:
         text.rstrip()
         self._lines.append(text)
 
+    def table(self, table: Table) -> bool:
+        """Add a table, and return whether it fits: one that is too wide for the terminal is not added."""
+        needed = self._console.measure(table, options=self._console.options.update(width=_ANY_WIDTH)).minimum
+        if needed > self.width:
+            return False
+        for segments in self._console.render_lines(table, pad=False):
+            text = Text.assemble(*((segment.text, segment.style or PLAIN) for segment in segments))
+            text.rstrip()
+            self._lines.append(text)
+        return True
+
     def paragraph(self, text: str, style: Style = PLAIN, indent: int = 2) -> None:
         """Add a text; on a terminal it is wrapped between words, and indented from its second line on."""
         text = self.encodable(text)
@@ -60,7 +74,7 @@ class Paper:
             self.line((text, Style.parse("bold")))
 
     def encodable(self, text: str) -> str:
-        """Give a text in characters that the stream has."""
+        """Return a text in characters that the stream has."""
         return encodable(text, self._console.encoding)
 
     def write(self) -> None:

@@ -1,7 +1,8 @@
 """The autograd graph of flattened rows → the samples and positions that they were flattened from.
 
-A loss is mostly called with [b · t, v] and [b · t]. The earlier shape of the rows is known, not guessed: autograd keeps
-the shapes and slices that its backward needs.
+Most losses are called with [b · t, v] and [b · t]. What the rows were before need not be guessed: autograd keeps the
+shapes and slices that it needs for the backward. Its nodes have them as `_saved_*`, private names of torch's that are
+used here alone.
 """
 
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-# Operations between a head and its loss that are followed back at most.
+# The most nodes between a head and its loss.
 _DEEPEST = 12
 _VIEWS = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"}
 _COPIES = {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
-# Operations between a head and its loss that move no row, such as a scale and a soft cap.
+# These leave every row where it is; a scale and a soft cap are made of them.
 _POINTWISE = {"MulBackward0", "DivBackward0", "TanhBackward0", "AddBackward0", "SubBackward0"}
-# Operations that make logits or hidden states. What came before does not matter.
+# What makes logits or hidden states; the search ends there.
 _MAKERS = {
     "AddmmBackward0", "MmBackward0", "BmmBackward0", "LinearBackward0", "NativeLayerNormBackward0",
     "FusedRmsNormBackward0", "EmbeddingBackward0", "torch::autograd::AccumulateGrad",
@@ -24,7 +25,7 @@ _MAKERS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Rows [samples, length] from `start` on of `whole` positions; `start` is None if that is unknown."""
+    """Rows [samples, length] that began at `start` of `whole` positions; `start` is None if that is unknown."""
 
     samples: int
     length: int
@@ -33,7 +34,7 @@ class Origin:
 
 
 def origin(rows: Tensor) -> Origin | None:
-    """Return the origin of flattened rows [b · t, width] or transposed ones [b, width, t]; None if it is unknown."""
+    """Return where flattened rows [b · t, width] or transposed ones [b, width, t] come from; None if unknown."""
     node = rows.grad_fn
     if rows.ndim == 3:
         return _sliced_from(node, rows.shape[0], rows.shape[2], axis=2)
@@ -49,7 +50,7 @@ def origin(rows: Tensor) -> Origin | None:
 
 
 def _sliced_from(node: Any, samples: int, length: int, axis: int) -> Origin:
-    """Follow rows, whose time is `axis` of three, back to the slice that took them from all positions."""
+    """Follow rows, whose time is `axis` of three, to where they were sliced from all positions."""
     start, whole = 0, length
     for _ in range(_DEEPEST):
         name = "" if node is None else node.name()
@@ -71,14 +72,14 @@ def _sliced_from(node: Any, samples: int, length: int, axis: int) -> Origin:
 
 
 def _is_transposing(node: Any, name: str) -> bool:
-    """Return whether the node swaps the last two of three axes."""
+    """Return whether the last two of three axes are exchanged."""
     if name == "TransposeBackward0":
         return {_signed(_saved(node, which)) % 3 for which in ("dim0", "dim1")} == {1, 2}
     return name == "PermuteBackward0" and [_signed(one) % 3 for one in _saved(node, "dims")] == [0, 2, 1]
 
 
 def _is_made_by(node: Any, name: str) -> bool:
-    """Return whether the node made the rows: a head, which works on flat ones, or a function of several tensors."""
+    """Return whether rows were made here: by a head, which works on flat ones, or from more than one tensor."""
     if name in _VIEWS:
         return len(_saved(node, "self_sym_sizes")) == 2
     if name in _POINTWISE:
@@ -95,5 +96,5 @@ def _saved(node: Any, name: str) -> Any:
 
 
 def _signed(number: int) -> int:
-    # torch saves negative numbers as unsigned 64-bit integers.
+    # torch returns negative numbers as unsigned ones of 64 bits.
     return number - 2**64 if number >= 2**63 else number

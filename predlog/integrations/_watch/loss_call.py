@@ -19,7 +19,7 @@ _notices = Notices()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossPair:
-    """The arguments of `compare`, at shift 0, from the call of a loss."""
+    """The arguments of `compare`, at shift 0, for what a loss was called with."""
 
     logits: object
     labels: object
@@ -30,7 +30,7 @@ class LossPair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Call:
-    """Logits, or hidden states if there is a head, and the labels, as they were passed to the loss."""
+    """Logits, or hidden states if there is a head, and the labels, as the loss got them."""
 
     rows: object
     labels: object
@@ -42,7 +42,7 @@ class _Call:
 def _of_cross_entropy(
     input: object,  # noqa: A002 - torch's names
     target: object,
-    weight: object = None,  # noqa: ARG001 - comes before the next one
+    weight: object = None,  # noqa: ARG001 - it may come before ignore_index
     size_average: object = None,  # noqa: ARG001
     ignore_index: object = -100,
     *_rest: object,
@@ -71,17 +71,17 @@ LOSSES = tuple(_READERS)
 
 
 def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> LossPair | str:
-    """Return the pair that a loss was called with, or, as a string, why there is none to show.
+    """Return the pair that a loss was called with, or the reason why there is none to show.
 
-    `ids` are what the model read, [b, t], if that is known. They belong to the pair only if the graph shows that its
-    rows are of the same positions.
+    `ids` are what the model read, [b, t], if that is known. They are used as inputs only if the rows are known to be of
+    the same positions.
     """
     call: _Call = _READERS[loss](*args, **kwargs)
     as_it_is = LossPair(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
     try:
         rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
     except PairError:
-        return as_it_is  # for `compare` to report
+        return as_it_is  # `compare` reports it
     if obstacle() is not None:
         return as_it_is
     if labels.is_floating_point():
@@ -105,7 +105,7 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
-    """Return whether the ids show that the rows are laid out time first, so that their first axis is no sample."""
+    """Return whether the ids show that the rows are in the order [t, b], so that their first axis is the time."""
     shape = (came_from.samples, came_from.whole)
     return ids is not None and tuple(ids.shape) == shape[::-1] != shape
 
@@ -117,7 +117,7 @@ def _of_head(call: _Call, rows: object) -> object:
 def _origin(rows: Tensor) -> autograd_rows.Origin | None:
     try:
         return autograd_rows.origin(rows)
-    except Exception as error:  # noqa: BLE001 - no torch promises what its graph looks like
+    except Exception as error:  # noqa: BLE001 - torch may change its graph at any time
         _notices.report_once(
             "graph",
             f"predlog.watch can't read the autograd graph of torch {torch.__version__}, so the rows of a loss are"
@@ -129,7 +129,7 @@ def _origin(rows: Tensor) -> autograd_rows.Origin | None:
 
 
 def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin) -> Tensor | None:
-    """Return the ids that were read at the positions of the rows, if these are known."""
+    """Return the ids that were read at the positions of the rows; None if these are unknown or others."""
     start = came_from.start
     if ids is None or start is None or tuple(ids.shape) != (came_from.samples, came_from.whole):
         return None

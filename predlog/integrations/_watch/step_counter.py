@@ -19,11 +19,9 @@ class StepCounter:
         if type(accumulate) is not int or accumulate < 1:
             raise SettingError(f"accumulate={accumulate!r} must be an int above 0")
         if not callable(step) and (type(step) is not int or step < 0):
-            raise SettingError(f"step={step!r} must be an int from 0, or a callable that returns one")
+            raise SettingError(f"step={step!r} must be an int from 0, or a callable that gives one")
         if callable(step) and accumulate != 1:
-            raise SettingError(
-                "accumulate counts calls, so it can't be combined with a callable step: leave one of them out"
-            )
+            raise SettingError(f"accumulate={accumulate} counts calls, so it can't be combined with a callable step")
         if streams is not None and (
             isinstance(streams, str) or not streams or not all(type(one) is str for one in streams)
         ):
@@ -38,20 +36,20 @@ class StepCounter:
         self._last: tuple[int, int] | None = None
 
     def next(self) -> tuple[int, int]:
-        """Return the step of the call that begins, and which of its step's calls it is."""
+        """Return the step of the call that begins, and which of the calls of that step it is, from 0."""
         step = self._step
         if type(step) is int:
             number, place = divmod(next(self._calls), self._of_one_step)
             return step + number, place
         number = step()  # type: ignore[operator]
         if type(number) is not int:
-            raise PairError(f"step returned a {type(number).__name__}: it must return a Python int")
+            raise PairError(f"step gave a {type(number).__name__}: it must give a Python int")
         place = self._last[1] + 1 if self._last is not None and self._last[0] == number else 0
         self._last = number, place
         return number, place
 
     def name(self, place: int) -> str | None:
-        """Return the stream of a step's loss; None if it is not recorded."""
+        """Return the stream of a loss by its place in the step; None if it is not recorded."""
         if self._names is not None:
             return self._names[place] if place < len(self._names) else None
         return "text" if place == 0 else f"loss {place}"

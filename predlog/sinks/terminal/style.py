@@ -1,4 +1,4 @@
-"""The words, marks and colours that all pictures of an event share."""
+"""The words, marks and colours that all displays of an event share."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +49,7 @@ def glyphs_of(options: ConsoleOptions) -> Glyphs:
 def heading(
     parts: Sequence[str], errors: Sequence[str], options: ConsoleOptions, glyphs: Glyphs, *, is_warning: bool = False
 ) -> Iterator[Segment]:
-    """Yield the line over a table; the codes of errors that stand take one of their own where they would not fit."""
+    """Yield the line over a table, with the codes of open errors; if they don't fit in one line, yield two."""
     marked = [*parts[:3], *(f"{glyphs.error} {code}" for code in errors), *parts[3:]]
     lines = [_joined(marked, options, glyphs)]
     if errors and cell_len(lines[0]) > options.max_width:
@@ -66,7 +66,7 @@ def _joined(parts: Iterable[str], options: ConsoleOptions, glyphs: Glyphs) -> st
 
 
 def where(event: Event, *, codebook: bool = True) -> list[str]:
-    """Name step, stream, codebook and sample; and the rank, where it is not the first."""
+    """Return step, stream, codebook and sample, and the rank unless it is the first."""
     which = f" codebook {event['codebook']}" if codebook and event["codebook"] is not None else ""
     stream = visible(event["stream"], " ")
     rank = f" rank {event['rank']}" if event["rank"] else ""
@@ -74,24 +74,24 @@ def where(event: Event, *, codebook: bool = True) -> list[str]:
 
 
 def supervised(event: Event) -> str:
-    """Say how many positions the loss sees."""
+    """Return how many positions the loss sees."""
     if not event["supervised"]:
         return f"nothing supervised: every label of {event['length']} is ignored"
     return f"{event['supervised']} of {event['length']} supervised"
 
 
 def accuracy(event: Event) -> str:
-    """Say how many predictions are right: of all supervised ones, or of those shown where only these were counted."""
+    """Return the accuracy over all supervised positions, or over the tokens shown if only these were counted."""
     if not event["supervised"]:
         return ""
     if event["matched"] is None:
-        right, shown = _shown(event)
-        return f"{right} of {shown} shown right"
-    return f"{_percent(event)} right"
+        correct, shown = _shown(event)
+        return f"{correct} of {shown} shown correct"
+    return f"{_percent(event)} correct"
 
 
 def short_accuracy(event: Event) -> str:
-    """Give the same as a column has room for."""
+    """Return the accuracy in the few characters of a column: `41.2%` or `5/10`."""
     if not event["supervised"]:
         return ""
     if event["matched"] is None:
@@ -108,29 +108,29 @@ def _percent(event: Event) -> str:
 
 
 def figures(event: Event) -> list[str]:
-    """Count what is right, not finite and supervised, each in words or as an empty text."""
+    """Return accuracy, values that are not finite and supervised positions, each in words or as an empty text."""
     not_finite = f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
     return [accuracy(event), not_finite, supervised(event)]
 
 
 def token_text(token: dict[str, Any], which: str, space: str) -> str:
-    """Give a token's text, or its id where there is none."""
+    """Return a token's text, or its id if it has none."""
     text = token[f"{which}_text"]
     return token_id(token[which]) if text is None else visible(text, space) or '""'
 
 
 def token_id(token: int | None) -> str:
-    """Give an id; a row with a NaN predicts none."""
+    """Return an id as text; `nan` without one, because a row with a NaN predicts nothing."""
     return "nan" if token is None else str(token)
 
 
 def known(number: int | None) -> str:
-    """Give a number, or a dash where there is none."""
+    """Return a number as text, or a dash if it is not known."""
     return "-" if number is None else str(number)
 
 
 def probability(logprob: float | None) -> str:
-    """Give the probability of a log-probability, in two digits; whatever a processor has put there, 1 at most."""
+    """Return the probability of a log-probability in two digits; at most 1, whatever a processor has put there."""
     if logprob is None:
         return "-"
     value = math.exp(min(logprob, 0.0))
@@ -138,7 +138,7 @@ def probability(logprob: float | None) -> str:
 
 
 def quoted(token: dict[str, Any], which: str) -> str:
-    """Give a token's text in quotes, or its id."""
+    """Return a token's text in quotes, or its id."""
     text = token[f"{which}_text"]
     if text is None:
         return token_id(token[which])
@@ -147,12 +147,12 @@ def quoted(token: dict[str, Any], which: str) -> str:
 
 
 def listed(items: Iterable[str]) -> str:
-    """Give a list in brackets."""
+    """Return a list in brackets."""
     return f"[{', '.join(items)}]"
 
 
 def shorten(text: str, width: int, ellipsis: str = "…") -> str:
-    """Cut visible text to at most `width` terminal cells, marking the cut; wide characters are never halved."""
+    """Return visible text cut to at most `width` terminal cells, the cut marked; wide characters are never halved."""
     if cell_len(text) <= width:
         return text
     kept, used = [], cell_len(ellipsis)

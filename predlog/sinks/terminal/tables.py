@@ -1,7 +1,7 @@
-"""A comparison as a picture: a table for terminals, plain lines for logs and pipes.
+"""A comparison as people see it: a table for terminals, plain lines for logs and pipes.
 
 Both yield rich Segments directly. `rich.table.Table` measures and wraps every cell as a document of its own,
-which costs over twenty times as much and, in a thread, as much of the training loop's time.
+which takes over twenty times as long, and a thread takes that time from the training loop.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ from predlog.sinks.terminal.style import (
 
 _NAMES = ("position", "input", "label", "prediction", "p(label)", "rank")
 _NAMES_WIDTH = max(map(len, _NAMES)) + 2
-# No column is wider than this where there is room, nor narrower than that where there is none.
+# No column is wider than the first, and none is made narrower than the second to save room.
 _WIDEST, _NARROWEST = 25, 7
 
 
@@ -49,9 +49,9 @@ class _Column(NamedTuple):
 
 
 class TokenTable:
-    """The first and last supervised tokens of one comparison, a column each, in as few bands as the width allows.
+    """The first and last supervised tokens of one comparison, one column each, in as few bands as the width allows.
 
-    A right prediction carries a tick, so it is seen without colour too. From 20 columns on, no line is wider
+    A correct prediction has a tick, so it is seen without colour too. From 20 columns on, no line is wider
     than the console.
     """
 
@@ -60,7 +60,7 @@ class TokenTable:
         self._errors = errors
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield a heading line, then five lines a band, or six where the inputs are known."""
+        """Yield a heading line, then five lines per band, or six if the inputs are known."""
         glyphs = glyphs_of(options)
         parts = [*where(self._event), *figures(self._event)]
         yield from heading(parts, self._errors, options, glyphs, is_warning=not self._event["supervised"])
@@ -73,7 +73,7 @@ class TokenTable:
 
 
 def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
-    # The place before each text is the tick's alone, so no token can be taken for one.
+    # The place before each text is reserved for the tick, so no token can be taken for one.
     label = f" {encodable(token_text(token, 'label', glyphs.space), encoding)}"
     mark = glyphs.right if token["match"] else " "
     prediction = f"{mark}{encodable(token_text(token, 'prediction', glyphs.space), encoding)}"
@@ -92,7 +92,7 @@ def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
 
 
 def _bands(groups: list[list[_Column]], room: int) -> Iterator[list[list[_Column]]]:
-    """Yield the groups of columns that stand side by side: all where they fit, else a band a group, else parts."""
+    """Yield the groups of columns that are shown side by side: all if they fit, else one band per group, else parts."""
     if sum(column.width + 1 for column in chain(*groups)) + len(groups) - 1 <= room:
         if groups:
             yield groups
@@ -104,7 +104,7 @@ def _bands(groups: list[list[_Column]], room: int) -> Iterator[list[list[_Column
 
 
 def _fitted(group: list[_Column], room: int) -> list[_Column]:
-    """Narrow the widest columns until the group fits the room."""
+    """Return the group with its widest columns narrowed until it fits the room."""
     widths = [column.width for column in group]
     limit = max(widths)
     while sum(min(width, limit) + 1 for width in widths) > room and limit > 1:
@@ -129,11 +129,11 @@ def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs) -> Iterator
     for place, group in enumerate(groups):
         if place:
             yield Segment(glyphs.divider, PLAIN)
-        for match, columns in groupby(group, key=_is_right):
+        for match, columns in groupby(group, key=_is_correct):
             yield Segment(_text(columns, row, glyphs), RIGHT if match else WRONG)
 
 
-def _is_right(column: _Column) -> bool:
+def _is_correct(column: _Column) -> bool:
     return column.match
 
 
@@ -159,9 +159,9 @@ _TEXT = 8
 
 
 class CodebookRow:
-    """One codebook: how many are right, and the tokens shown; the sample's first row comes with a heading.
+    """One codebook: its accuracy and the tokens shown; the sample's first row comes with a heading.
 
-    A right prediction carries a tick; beside a wrong one stands what was predicted, where there is room for that.
+    A correct prediction has a tick; beside a wrong one is what was predicted, if there is room for it.
     """
 
     def __init__(self, event: Event, errors: Sequence[str] = (), *, has_heading: bool) -> None:
@@ -170,7 +170,7 @@ class CodebookRow:
         self._has_heading = has_heading
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the heading's two lines, where wanted, and one line for the codebook."""
+        """Yield the heading's two lines, if wanted, and one line for the codebook."""
         glyphs = glyphs_of(options)
         event, tokens = self._event, self._event["tokens"]
         digits = max(len(str(event["vocabulary"] - 1)), len("nan"))
@@ -182,7 +182,7 @@ class CodebookRow:
         if self._has_heading:
             yield from heading(where(event, codebook=False), self._errors, options, glyphs)
             how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
-            names = f" {'right':>10} {'of':>{len(str(event['length']))}}  {how}, a codebook a row"
+            names = f" {'correct':>10} {'of':>{len(str(event['length']))}}  {how}, one row per codebook"
             yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
             yield END
         yield Segment(shorten(start, options.max_width, glyphs.ellipsis), PLAIN if event["supervised"] else WARNING)
@@ -224,7 +224,7 @@ class PlainLines:
         self._errors = errors
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield one line about the sample and three a group of tokens, or, of a codebook, all in one."""
+        """Yield one line about the sample and three per group of tokens, or, for a codebook, all in one."""
         for line in self._lines():
             yield Segment(encodable(line, options.encoding))
             yield END

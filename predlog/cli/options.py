@@ -6,7 +6,8 @@ Nothing is imported here that takes time: a subcommand names the module that run
 import argparse
 import sys
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - fo
 
 
 class _Choices(Collection[str]):
-    """What a module lists, which is imported when somebody wants to know.
+    """What a module lists; the module is imported when the list is needed.
 
     It is an argument's `type` as well as its `choices`: argparse asks the type first, and would itself answer a slip
     with the whole list. `listed` is the command that prints that.
@@ -30,7 +31,7 @@ class _Choices(Collection[str]):
         self._listed = listed
 
     def __call__(self, text: str) -> str:
-        """Give a choice back; of any other text, say which choice is close, and where all are listed."""
+        """Return a choice; of any other text, report which choice is close, and where all are listed."""
         if text in self:
             return text
         close = import_module("difflib").get_close_matches(text, self, 1)
@@ -55,8 +56,11 @@ _CODES = _Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
 _MISTAKES = _Choices("predlog.cli.demo.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
 
 
+_Add = Callable[..., argparse.ArgumentParser]
+
+
 class _Version(argparse.Action):
-    """Print the version, which is looked up then and not before."""
+    """Print the version, which is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         sys.stdout.write(f"predlog {import_module('predlog').__version__}\n")
@@ -64,14 +68,14 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose errors are harmless: a shell puts the names of files in place of a star."""
+    """A parser whose errors are safe to print: a shell puts the names of files in place of a star."""
 
     def error(self, message: str) -> NoReturn:
         super().error(harmless(message))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser; what it gives has a `module`, whose `run` takes the arguments and gives the exit status."""
+    """Return the parser; what it parses has a `module`, whose `run` takes the arguments and returns the exit status."""
     whole = _Parser(
         prog="predlog",
         description="See what a token model predicts next to what it was asked to predict.",
@@ -79,15 +83,15 @@ def parser() -> argparse.ArgumentParser:
             ("predlog demo", "train a small model with predlog on"),
             ("predlog tail -f runs/exp1", "watch a run from another terminal or node"),
             ("predlog summary runs/exp1", "how it went"),
-            ("predlog check runs/exp1 && ./deploy", "stop where something is wrong"),
+            ("predlog check runs/exp1 && ./deploy", "stop if something is wrong"),
             ("predlog report runs/exp1 -o report.html", "a page to send to a colleague"),
         ),
         formatter_class=_formatter,
     )
     whole.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
-    for add in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
-        add(commands)
+    for command in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
+        command(partial(_command, commands))
     return whole
 
 
@@ -99,12 +103,12 @@ def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[st
         epilog=_examples(*examples) if examples else None,
         formatter_class=_formatter,
     )
-    command.set_defaults(module=f"predlog.cli.commands.{name}")
+    command.set_defaults(module="predlog.cli.demo" if name == "demo" else f"predlog.cli.commands.{name}")
     return command
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Colour the help where the extra `cli` is installed; called when help is printed, and not before."""
+    """Return a formatter, in colour if the extra `cli` is installed; called only when help is printed."""
     try:
         import rich_argparse  # noqa: PLC0415 - it may not be installed, and imports rich
     except ImportError:
@@ -117,200 +121,168 @@ def _examples(*examples: tuple[str, str]) -> str:
     return "examples:\n" + "\n".join(f"  {command:<{width}}  {says}" for command, says in examples)
 
 
-def _tail(commands: Any) -> None:
-    tail = _command(
-        commands,
+def _tail(add: _Add) -> None:
+    tail = add(
         "tail",
         "show the last records of a run as tables, and follow it",
-        "Show the last records of a run as the console shows them; with -f, go on as they are written.",
+        "Show the last records of a run as the console shows them; with -f, also those written from then on.",
         ("predlog tail -f runs/exp1", "follow a run"),
-        ("predlog tail -n 3 --stream audio --codebook 0 runs/exp1", "the last three of a codebook"),
-        ("predlog tail -f --only findings runs/exp1", "say nothing until something is wrong"),
+        ("predlog tail -n 3 --stream audio --codebook 0 runs/exp1", "the last three records of a codebook"),
+        ("predlog tail -f --only findings runs/exp1", "print nothing until something is wrong"),
         ("predlog tail -n all --json --step 1000:2000 runs/exp1 | jq .matched", "lines for another program"),
-        ("ssh node7 tail -f runs/exp1/predictions.jsonl | predlog tail -", "of another machine"),
+        ("ssh node7 tail -f runs/exp1/predictions.jsonl | predlog tail -", "a run on another machine"),
     )
     tail.add_argument("path", metavar="PATH", help=_PATH)
-    tail.add_argument(
-        "-n", "--lines", type=_lines, metavar="N", help="how many records, or `all` (10; all of what is piped in)"
-    )
-    tail.add_argument("-f", "--follow", action="store_true", help="go on with what is written, until interrupted")
+    tail.add_argument("-n", "--lines", type=_lines, metavar="N", help="how many records, or `all` (10; all of a pipe)")
+    tail.add_argument("-f", "--follow", action="store_true", help="wait for new records, until interrupted")
     tail.add_argument("--json", action="store_true", help="print the lines as they are in the file")
-    tail.add_argument("--stream", action="append", metavar="NAME", help="of this stream alone; may be repeated")
-    tail.add_argument("--codebook", action="append", type=_number, metavar="K", help="of this codebook alone")
-    tail.add_argument("--rank", action="append", type=_number, metavar="R", help="of this global rank alone")
-    tail.add_argument("--sample", action="append", type=_number, metavar="I", help="of this sample of the batch alone")
+    tail.add_argument("--stream", action="append", metavar="NAME", help="only this stream; may be repeated")
+    tail.add_argument("--codebook", action="append", type=_number, metavar="K", help="only this codebook")
+    tail.add_argument("--rank", action="append", type=_number, metavar="R", help="only this global rank")
+    tail.add_argument("--sample", action="append", type=_number, metavar="I", help="only this sample of the batch")
     tail.add_argument(
         "--step", type=_steps, metavar="A:B", help="steps from A to B, both included; either may be left out"
     )
-    tail.add_argument("--only", choices=("mistakes", "findings"), help="comparisons with a wrong prediction; findings")
+    tail.add_argument("--only", choices=("mistakes", "findings"), help="comparisons with a mistake, or findings")
 
 
-def _summary(commands: Any) -> None:
-    summary = _command(
-        commands,
+def _summary(add: _Add) -> None:
+    summary = add(
         "summary",
-        "how a run went: one row a stream and codebook",
+        "how a run went: one row per stream and codebook",
         "Show steps, records, supervised share, accuracy, log-probability and rank of the labels, first, last and"
         " best, of each stream and codebook; then findings, what is missing, and attempts.",
         ("predlog summary runs/exp1", "one run"),
         ("predlog summary 'runs/exp1/predictions-rank[0-7].jsonl'", "the first eight ranks of a run"),
-        ("predlog summary --json runs/exp1 | jq '.streams[0].accuracy.last'", "a figure for another program"),
+        ("predlog summary --json runs/exp1 | jq '.streams[0].accuracy.last'", "one number, for another program"),
     )
     summary.add_argument("path", metavar="PATH", help=_PATH)
     summary.add_argument("--json", action="store_true", help="print one JSON object")
     _attempts(summary)
 
 
-def _check(commands: Any) -> None:
-    check = _command(
-        commands,
+def _check(add: _Add) -> None:
+    check = add(
         "check",
         "list what is wrong, and fail if anything is",
-        "List the findings that stand and the damage in a run's files. Exit status: 0 nothing is wrong, 1 something"
-        " is, 2 it can't be read.",
-        ("predlog check runs/exp1 && ./deploy", "only where nothing is wrong"),
-        ("predlog check --ignore same-batch runs/overfit", "what is meant to be so"),
-        ("predlog check --ended runs/exp1 && ./deploy", "only where the run is over, too"),
+        "List the open findings and the damage in a run's files. Exit status: 0 nothing is wrong, 1 something is wrong,"
+        " 2 it can't be read.",
+        ("predlog check runs/exp1 && ./deploy", "only if nothing is wrong"),
+        ("predlog check --ignore same-batch runs/overfit", "if that is intended"),
+        ("predlog check --ended runs/exp1 && ./deploy", "only if the run has ended, too"),
     )
     check.add_argument("path", metavar="PATH", help=_PATH)
     check.add_argument("--json", action="store_true", help="print one JSON object")
+    _choice(check, "--ignore", _CODES, action="append", default=[], metavar="CODE", help="a finding to ignore")
     check.add_argument(
-        "--ignore",
-        action="append",
-        default=[],
-        type=_CODES,
-        choices=_CODES,
-        metavar="CODE",
-        help="a finding that is none here",
-    )
-    check.add_argument(
-        "--ended", action="store_true", help="also fail where an attempt has no last line: killed, or going on"
+        "--ended", action="store_true", help="also fail if an attempt has no last line: killed, or running"
     )
 
 
-def _diff(commands: Any) -> None:
-    diff = _command(
-        commands,
+def _diff(add: _Add) -> None:
+    diff = add(
         "diff",
-        "set two runs side by side at the same steps",
-        "Say where two runs differ first, how their streams differ, and which tokens one has right and the other"
-        " wrong. Exit status: 0 they are the same, 1 they differ, 2 they can't be compared.",
+        "compare two runs at the same steps",
+        "Show where two runs first differ, how their streams differ, and which tokens only one predicts correctly."
+        " Exit status: 0 they are the same, 1 they differ, 2 they can't be compared.",
         ("predlog diff runs/exp1 runs/exp2", "two runs"),
         ("predlog diff --json runs/exp1 runs/exp2 | jq .first", "for another program"),
     )
     diff.add_argument("a", metavar="A", help=_PATH)
     diff.add_argument("b", metavar="B", help="the same, of another run")
     diff.add_argument("--json", action="store_true", help="print one JSON object")
-    diff.add_argument("--tokens", type=_number, default=10, metavar="N", help="how many tokens to list each way (10)")
+    diff.add_argument("--tokens", type=_number, default=10, metavar="N", help="how many tokens to list per run (10)")
 
 
-def _export(commands: Any) -> None:
-    export = _command(
-        commands,
+def _export(add: _Add) -> None:
+    export = add(
         "export",
-        "write one row a token, as Parquet, CSV or Arrow",
-        "Write one row a token to a file for DuckDB, Polars, pandas and others. Needs the extra `export`.",
-        ("predlog export runs/exp1 -o exp1.parquet", "smallest, and typed"),
+        "write one row per token, as Parquet, CSV or Arrow",
+        "Write one row per token to a file for DuckDB, Polars, pandas and others. Needs the extra `export`.",
+        ("predlog export runs/exp1 -o exp1.parquet", "small, and typed"),
         ("predlog export 'runs/exp1/*.jsonl' -o all.csv", "all ranks, as text"),
     )
     export.add_argument("path", metavar="PATH", help=_PATH)
-    export.add_argument("-o", "--output", required=True, metavar="FILE", help="ends in .parquet, .csv or .arrow")
+    export.add_argument("-o", "--output", required=True, metavar="FILE", help="a .parquet, .csv or .arrow file")
     _attempts(export)
 
 
-def _report(commands: Any) -> None:
-    report = _command(
-        commands,
+def _report(add: _Add) -> None:
+    report = add(
         "report",
-        "make one page of a run that can be sent to people",
+        "make one page about a run, to send to people",
         "Make one self-contained HTML page: the film strip of all tokens, curves, findings, the most stubborn and the"
         " most forgotten tokens. Needs the extra `report`.",
         ("predlog report runs/exp1", "to report.html"),
-        ("predlog report runs/exp1 -o exp1.html", "elsewhere"),
+        ("predlog report runs/exp1 -o exp1.html", "to another file"),
     )
     report.add_argument("path", metavar="PATH", help=_PATH)
     report.add_argument("-o", "--output", default="report.html", metavar="FILE", help="where to write it (report.html)")
     report.add_argument(
-        "--most", type=_positive, default=20_000, metavar="N", help="comparisons in the film strip at most (20000)"
+        "--most", type=_positive, default=20_000, metavar="N", help="most comparisons in the film strip (20000)"
     )
     _attempts(report)
 
 
-def _explain(commands: Any) -> None:
-    explain = _command(
-        commands,
+def _explain(add: _Add) -> None:
+    explain = add(
         "explain",
-        "print what a finding means and how to mend it",
-        "Print what a finding means, how it looks and how to mend it; without a code, list all of them.",
-        ("predlog explain", "all of them, a line each"),
+        "print what a finding means and how to fix it",
+        "Print what a finding means, how it looks and how to fix it; without a code, list all of them.",
+        ("predlog explain", "all of them, one line each"),
         ("predlog explain labels-are-inputs", "one"),
     )
-    explain.add_argument(
-        "code", nargs="?", type=_CODES, choices=_CODES, metavar="CODE", help="such as labels-are-inputs"
-    )
+    _choice(explain, "code", _CODES, nargs="?", metavar="CODE", help="such as labels-are-inputs")
 
 
-def _demo(commands: Any) -> None:
-    demo = _command(
-        commands,
+def _demo(add: _Add) -> None:
+    demo = add(
         "demo",
         "train a small model on real text, with predlog on",
         "Train a small byte-level transformer on the Python language reference, with predlog on.",
         ("predlog demo", "half a minute on two cores"),
-        ("predlog demo --mistake unshifted", "and what predlog says of it"),
+        ("predlog demo --mistake unshifted", "and what predlog reports"),
     )
     demo.add_argument("--steps", type=_positive, default=400, help="training steps (400)")
-    demo.add_argument(
-        "--every",
-        type=_positive,
-        default=argparse.SUPPRESS,
-        help=f"record each step that this divides ({EVERY}, with a mistake {EVERY // 4})",
-    )
-    demo.add_argument(
-        "--mistake",
-        type=_MISTAKES,
-        choices=_MISTAKES,
-        metavar="NAME",
-        help="make this mistake, and see the finding that names it; `list` lists them",
-    )
+    every = f"record the steps that this number divides ({EVERY}, with a mistake {EVERY // 4})"
+    demo.add_argument("--every", type=_positive, default=argparse.SUPPRESS, help=every)
+    mistake = "make this mistake, and see the finding that names it; `list` lists them"
+    _choice(demo, "--mistake", _MISTAKES, metavar="NAME", help=mistake)
     demo.add_argument("--directory", default="runs/demo", help="folder of the run (runs/demo)")
-    demo.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of weights and batches (0)")
     demo.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps (cpu)")
 
 
-def _completion(commands: Any) -> None:
-    completion = _command(
-        commands,
+def _completion(add: _Add) -> None:
+    completion = add(
         "completion",
-        "print what completes this command in your shell",
-        "Print a script that completes subcommands, options, paths and findings' codes. Needs the extra `cli`.",
+        "print a completion script for your shell",
+        "Print a script that completes subcommands, options, paths and the codes of findings. Needs the extra `cli`.",
         ("predlog completion bash > ~/.local/share/bash-completion/completions/predlog", "for bash"),
         ("predlog completion zsh > ~/.zfunc/_predlog", "for zsh, with ~/.zfunc in fpath"),
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="for which shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
 
 
 def _attempts(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--all-attempts", action="store_true", help="also what a later attempt has done again")
+    command.add_argument("--all-attempts", action="store_true", help="also steps that a later attempt repeated")
+
+
+def _choice(command: argparse.ArgumentParser, name: str, choices: _Choices, **more: Any) -> None:
+    command.add_argument(name, type=choices, choices=choices, **more)
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 1 or more")
-    return int(text)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more")
-    return int(text)
+    return _number(text, 1)
 
 
 def _lines(text: str) -> int:
-    if text == "all":
-        return ALL
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more, or `all`")
+    return ALL if text == "all" else _number(text, more=", or `all`")
+
+
+def _number(text: str, least: int = 0, more: str = "") -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, {least} or more{more}")
     return int(text)
 
 
