@@ -1,6 +1,6 @@
-"""Curves of a run → a Bokeh document: four plots over one range of steps, a line a stream or codebook, and marks.
+"""Curves of a run → a Bokeh document: four plots over the same steps, one line per stream or codebook, and marks.
 
-No text of the run goes into it: lines, marks and gaps are known by their places, and the page tells what they are.
+It contains no text of the run: lines, marks and gaps are numbered, and the page itself names them.
 """
 
 import math
@@ -38,7 +38,7 @@ except ModuleNotFoundError as missing:
 
 
 class Sign(NamedTuple):
-    """A mark at a step where a finding was reported, and its text; of level info if the finding is gone there."""
+    """A mark at the step where a finding was reported, with its text; level info marks where the finding is gone."""
 
     step: int
     level: str
@@ -46,7 +46,7 @@ class Sign(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """One of the four: the column that it draws, and how its values are written."""
+    """One of the four plots: the column that it draws, its heading, and how its values are written."""
 
     name: str
     title: str
@@ -55,18 +55,18 @@ class Plot(NamedTuple):
 
 
 PLOTS: Final = (
-    Plot("accuracy", "Accuracy", "right among the supervised tokens", "share"),
+    Plot("accuracy", "Accuracy", "correct predictions among the supervised tokens", "share"),
     Plot("logprob", "Log-probability", "of the labels shown, mean, in nats", "logprob"),
     Plot("rank", "Rank", "of the labels shown, median; 1 is best", "rank"),
-    Plot("share", "Supervised share", "of all positions, how many the loss sees", "share"),
+    Plot("share", "Supervised share", "share of all positions that count in the loss", "share"),
 )
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
-# Where there are more points than these, they would hide the line.
+# With more points than these, their dots would hide the line.
 _MOST_DOTS = 60
 
 
 def document(curves: Sequence[Curve], signs: Sequence[Sign], gaps: Sequence[Gap]) -> tuple[Any, dict[Any, str]]:
-    """Give a Bokeh document as plain values, and for each of its roots the id of the element that it goes into."""
+    """Return a Bokeh document as plain values, and for each of its roots the id of the element that shows it."""
     sources = [_source(curve.points, place) for place, curve in enumerate(curves)]
     steps = DataRange1d(name="steps", range_padding=0.02)
     drawn = [_figure(plot, steps, curves) for plot in PLOTS]
@@ -79,7 +79,7 @@ def document(curves: Sequence[Curve], signs: Sequence[Sign], gaps: Sequence[Gap]
         _gaps(one, gaps)
         _marks(one, plot, signs)
     steps.renderers = every
-    # Only now: a document looks through all of its models at each change.
+    # Added last, because a document searches all of its models at each change.
     whole = Document()
     for one in drawn:
         whole.add_root(one)
@@ -135,7 +135,7 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
 
 
 def _tools() -> list[Tool]:
-    # Scrolling is left to the page.
+    # Without a wheel tool, so that the wheel scrolls the page.
     return [BoxZoomTool(dimensions="width"), ResetTool(), SaveTool()]
 
 
@@ -180,7 +180,7 @@ def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:
 
 
 def _marks(drawn: figure, plot: Plot, signs: Sequence[Sign]) -> None:
-    # Each has a form of its own, so that colour is not needed.
+    # Each level has its own shape, so that colour is not needed.
     for level, form in (("error", "inverted_triangle"), ("warning", "diamond"), ("info", "circle")):
         steps = [_place(sign.step) for sign in signs if sign.level == level]
         source = ColumnDataSource({"step": steps, "top": [0.965] * len(steps)})
@@ -190,7 +190,7 @@ def _marks(drawn: figure, plot: Plot, signs: Sequence[Sign]) -> None:
 
 
 _SIGNS: Final = {"error": "✗", "warning": "!"}
-# Of streams without codebooks, on light and on dark: hues far apart, each with a contrast of 3 and more.
+# Colours of streams without codebooks, on light and on dark: distant hues, each with a contrast of at least 3.
 STREAMS: Final = (
     ("#0b63a5", "#6fb7f2"), ("#b4431a", "#f2996b"), ("#1d7a3c", "#6fd08f"), ("#7a3fb0", "#c6a0f0"),
     ("#8a5f00", "#e3b95c"), ("#b0246f", "#f18fc2"), ("#1b7a80", "#6bcfd4"), ("#5b5f66", "#b4b9c1"),
@@ -198,7 +198,7 @@ STREAMS: Final = (
 
 
 def lines(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
-    """Yield each line's names and colours: a stream has a hue of its own, its codebooks a scale from dark to light."""
+    """Yield each line's names and colours: a stream has its own hue, its codebooks a scale from dark to light."""
     codebooks = Counter(curve.stream for curve in curves if curve.codebook is not None)
     streams = list(dict.fromkeys(curve.stream for curve in curves if curve.codebook is None))
     scales = {stream: iter(ordered(count)) for stream, count in codebooks.items()}
@@ -231,7 +231,7 @@ def signs(found: Iterable[Found]) -> Iterator[Sign]:
 
 
 def strips(gaps: Iterable[Gap]) -> Iterator[dict[str, Any]]:
-    """Yield what a strip tells of the comparisons that are missing there."""
+    """Yield the grey strips of missing comparisons, each with its text."""
     for gap in gaps:
         says = f"{gap.count} missing: {visible(gap.reason, ' ')}"
         yield {"first": gap.first_step, "last": gap.last_step, "says": says}

@@ -1,6 +1,6 @@
-"""Comparisons → the film strip's data: columns of numbers, each text once, and so few steps that a browser is quick.
+"""Comparisons → the film strip's data: columns of numbers, each text once, at most as much as a browser can show fast.
 
-Where there are too many comparisons, steps are left out evenly, never comparisons of a step; how many is told.
+If there are too many comparisons, whole steps are left out at even distances; how many is reported.
 """
 
 import json
@@ -12,14 +12,14 @@ from predlog.records.schema import Comparison, Token
 from predlog.records.text import visible
 
 MOST: Final = 20_000
-# Characters of a text; of what is longer, it is told how long it was.
+# Characters of a text; a longer one is cut, and its length is shown.
 _LONGEST = 200
-# Beyond these, a browser's numbers are no longer whole.
+# The highest whole number that JavaScript stores exactly.
 _EXACT = 2**53 - 1
 
 
 class LeftOut(NamedTuple):
-    """What the strip shows of what there is; `every` is 1 where nothing is left out."""
+    """How many steps and comparisons the strip shows, of how many; `every` is 1 if nothing is left out."""
 
     every: int
     steps: int
@@ -29,7 +29,7 @@ class LeftOut(NamedTuple):
 
 
 class Strip:
-    """The comparisons of evenly spaced steps, at most about so many, with the first and the last step among them."""
+    """The comparisons of evenly spaced steps, about `most` at most; the first and the last step are included."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -40,7 +40,7 @@ class Strip:
         self._of_steps = self._of_comparisons = self._kept = 0
 
     def add(self, comparison: Comparison) -> None:
-        """Take in the next comparison; those of one step come together."""
+        """Add the next comparison; those of one step must follow one another."""
         at = comparison.attempt, comparison.step
         if at != self._at:
             self._at = at
@@ -56,12 +56,12 @@ class Strip:
 
     @property
     def left_out(self) -> LeftOut:
-        """How much of what there is the strip shows."""
+        """Return how many steps and comparisons the strip shows, of how many."""
         steps = self._shown()
         return LeftOut(self._every, len(steps), self._of_steps, sum(map(len, steps)), self._of_comparisons)
 
     def columns(self) -> dict[str, Any]:
-        """Give the strip as plain values: `rows`, `tokens` and `texts` in columns, a list each."""
+        """Return the strip as plain values: `rows`, `tokens` and `texts` in columns, one list per column."""
         rows = list(chain.from_iterable(self._shown()))
         texts = _Texts()
         streams = list(dict.fromkeys(row.stream for row in rows))
@@ -88,7 +88,7 @@ class Strip:
 
 
 class _Texts:
-    """Ids and their texts, each pair once; what is no token has the place -1."""
+    """Ids and their texts, each pair once; if there is no token, the place is -1."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[int | None, str | None], int] = {(None, None): -1}
@@ -105,7 +105,7 @@ class _Texts:
 
 
 def shown(text: str) -> str:
-    """Give a token's text so that all of it can be seen and none of it steers; its start, where it is very long."""
+    """Return a token's text with every character visible and harmless; only the start of a very long text."""
     return _shortened(text, "␣") or '""'
 
 
@@ -161,5 +161,5 @@ def _firsts(comparison: Comparison) -> int:
 
 
 def _exact(number: int | None) -> int | str | None:
-    """Give a number as JavaScript can hold it: one that is too large as text."""
+    """Return a number as JavaScript can store it: as text if it is too large."""
     return number if number is None or abs(number) <= _EXACT else str(number)

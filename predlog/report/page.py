@@ -34,12 +34,12 @@ _SCRIPTS: Final = (
     "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "curves", "main",
 )  # fmt: skip
 _BOKEH: Final = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
-# So many are drawn on the curves.
+# How many are drawn on the curves.
 _MOST_GAPS: Final = 1000
 
 
 class Page(NamedTuple):
-    """A page, and how many comparisons it is of."""
+    """A page, and the number of comparisons that it summarizes."""
 
     html: str
     comparisons: int
@@ -47,7 +47,7 @@ class Page(NamedTuple):
 
 @dataclass
 class _Run:
-    """What one reading of the records has gathered."""
+    """What is collected while the records are read once."""
 
     strip: Strip
     summary: Summary = field(default_factory=Summary)
@@ -64,10 +64,10 @@ class _Run:
 
 
 def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
-    """Give the page of a run, read once.
+    """Return the page of a run; the records are read once.
 
-    `source` is named in it as where it comes from; about `most` comparisons at most are in the film strip. Damage is
-    told where `records` are what `predlog.read` gives.
+    `source` is the path that the page names. The film strip has about `most` comparisons at most. Damage is reported
+    if `records` come from `predlog.read`.
 
     Raises:
         PredlogError: There is no comparison among the records.
@@ -85,7 +85,7 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
 
 def _nothing(source: str, findings: int) -> str:
     found = f", but {counted(findings, 'finding')}: see `predlog check {source}`" if findings else ""
-    return f"{source} holds no comparison{found}; there is nothing to make a page of"
+    return f"{source} holds no comparison{found}; a page needs at least one"
 
 
 def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
@@ -174,18 +174,18 @@ _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
 def json_text(value: Any) -> str:
-    """Give a value as JSON for a `<script type="application/json">`: nothing in it ends the element or opens another.
+    """Return a value as JSON for a `<script type="application/json">`: no part of it can end or open an element.
 
-    It is ASCII, so that no character of it is invisible, ends a line or turns the direction of the source.
+    It is ASCII, so that no character of it is invisible, ends a line or changes the direction of the source.
     """
     return json.dumps(value, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """Give a Content-Security-Policy under which these scripts run, and nothing else, and nothing is loaded.
+    """Return a Content-Security-Policy that allows only these scripts, and loads nothing.
 
-    The plotting library puts `<style>` elements into the page, so styles may stand in it; with images from `data:`
-    alone, none of them can load anything. Scripts can turn no text into markup: `trusted-types 'none'`.
+    The plotting library puts `<style>` elements into the page, so inline styles are allowed. They can load nothing,
+    because images may come from `data:` only. Scripts can't turn text into markup: `trusted-types 'none'`.
     """
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     return (

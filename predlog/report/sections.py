@@ -1,4 +1,4 @@
-"""The sums of a run → what its page says of it at the top, of its streams and of its tokens."""
+"""Summary of a run → the texts and tables of its page: head, streams, tokens, findings, attempts, gaps, damage."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,15 +15,15 @@ from predlog.reading.words import counted, lane, number, place, seen, seen_json,
 from predlog.records.text import percent
 from predlog.report.film_strip import shown
 
-# Units of the box of a small curve.
+# Width and height of a small curve.
 _SPARK = 96, 22
 _MOST_NAMED = 5
-# Tokens in a table; each stream and codebook has at least so few.
+# Tokens in a table, and the least number per stream and codebook.
 _MOST_TOKENS, _FEWEST_TOKENS = 20, 3
 
 
 class Note(NamedTuple):
-    """A line at the top: good, bad or warn, and the part of the page that says more."""
+    """A line at the top: its kind (good, bad or warn), its text, and a link to the part of the page that has more."""
 
     kind: str
     text: str
@@ -32,7 +32,7 @@ class Note(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """A measure of a stream as text: at its first step, at its last, at its best; that step; and a small curve."""
+    """A measure of a stream as text: its first, last and best value, the step of the best, and a small curve."""
 
     first: str
     last: str
@@ -43,7 +43,7 @@ class Measure(NamedTuple):
 
 # --- head ---------------------------------------------------------------------------------------------------------
 def facts(summary: Summary) -> Iterator[str]:
-    """Yield what a reader wants to know first: how much was logged, when, and with what."""
+    """Yield the facts under the title: how much was logged, when, and with which versions."""
     curves = summary.curves.values()
     yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
     yield counted(sum(curve.records for curve in curves), "comparison")
@@ -55,14 +55,14 @@ def facts(summary: Summary) -> Iterator[str]:
 
 
 def notes(summary: Summary, damage: int) -> Iterator[Note]:
-    """Yield what must not be overlooked: open findings, what is missing, what is damaged."""
+    """Yield the notes under the title: open findings, missing comparisons, refused pairs, damage."""
     opened = [one for one in summary.findings if one.is_open]
     yield _open(opened) if opened else Note("good", "No open findings.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
-        yield Note("warn", f"Captured, and missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
+        yield Note("warn", f"Captured, but missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
     if refused := summary.lost["refused"]:
-        yield Note("warn", f"Refused, for they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
+        yield Note("warn", f"Refused, because they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
     if damage:
         yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
 
@@ -82,13 +82,13 @@ def errors(summary: Summary) -> list[str]:
 
 
 def moment(timestamp: str) -> str:
-    """Give a timestamp as people write it."""
+    """Return a timestamp in a readable form, without its fraction of a second."""
     return f"{seen(timestamp[:19].replace('T', ' '))} UTC"
 
 
 # --- streams ------------------------------------------------------------------------------------------------------
 def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
-    """Yield a row a stream and codebook."""
+    """Yield one row per stream and codebook."""
     of_shown = {
         "supervised": "",
         "shown": "accuracy of the tokens shown",
@@ -109,7 +109,7 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
 
 
 def _named(stream: str, codebook: int | None) -> dict[str, str]:
-    """Name a stream and its codebook, each by itself too: where there is little room, only the stream's may be cut."""
+    """Return a stream and its codebook, together and apart: if there is little room, only the stream's name is cut."""
     part = "" if codebook is None else f"codebook {codebook}"
     return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
 
@@ -126,7 +126,7 @@ def _measure(course: Course | None, written: Callable[[float], str], values: Seq
 
 
 def spark(values: Sequence[float]) -> str:
-    """Give the corners of a small curve; none for fewer than two values."""
+    """Return the corners of a small curve; none for fewer than two values."""
     if len(values) < 2:
         return ""
     width, height = _SPARK
@@ -142,12 +142,12 @@ def spark(values: Sequence[float]) -> str:
 
 # --- tokens -------------------------------------------------------------------------------------------------------
 def stubborn(learning: Learning, lanes: int) -> list[dict[str, Any]]:
-    """Give the rows of the most stubborn tokens, which were never right."""
+    """Return the rows of the most stubborn tokens, which were never predicted correctly."""
     return list(_rows(learning.stubborn(_a_lane(lanes))))
 
 
 def forgotten(learning: Learning, lanes: int) -> list[dict[str, Any]]:
-    """Give the rows of the most forgotten tokens, which were right once."""
+    """Return the rows of the most forgotten tokens, which were predicted correctly once."""
     return list(_rows(learning.forgotten(_a_lane(lanes))))
 
 
@@ -218,7 +218,7 @@ def _state(one: Found) -> str:
 
 
 def attempts(listed: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each process of each attempt: when, where, with what, and how it ended."""
+    """Yield the facts of each process of each attempt: when, where, with which versions, and how it ended."""
     for attempt in listed[:MOST_PROCESSES]:
         named = "" if attempt.run is None else f" of {seen(attempt.run)}"
         yield {
@@ -231,7 +231,7 @@ def attempts(listed: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
 def _started(attempt: Attempt) -> Iterator[tuple[str, str]]:
     start = attempt.start
     if start is None:
-        yield "started", "not known: its first line is missing"
+        yield "started", "unknown: its first line is missing"
         return
     yield "started", moment(start.timestamp)
     yield "host", f"{seen(start.host)}, process {start.pid}, rank {start.rank} of {start.world_size}"
@@ -244,17 +244,17 @@ def _recorded(attempt: Attempt) -> Iterator[tuple[str, str]]:
     if attempt.first_step is not None and attempt.last_step is not None:
         yield "recorded", f"{counted(attempt.records, 'comparison')}, {steps(attempt.first_step, attempt.last_step)}"
     if attempt.end is None:
-        newest = f"; its newest record is of {moment(attempt.timestamp)}" if attempt.timestamp else ""
-        yield "ended", f"not closed: it goes on, or was killed{newest}"
+        newest = f"; its newest record is from {moment(attempt.timestamp)}" if attempt.timestamp else ""
+        yield "ended", f"not closed: it is running, or was killed{newest}"
         return
     yield "ended", moment(attempt.end.timestamp)
     counts = (attempt.end.stats or {}).items()
-    told = [f"{number(count)} {seen(name)}" for name, count in counts if isinstance(count, int) and count]
-    yield "comparisons", ", ".join(told) or "none"
+    named = [f"{number(count)} {seen(name)}" for name, count in counts if isinstance(count, int) and count]
+    yield "comparisons", ", ".join(named) or "none"
 
 
 def missing(found: Iterable[Missing]) -> Iterator[dict[str, Any]]:
-    """Yield what is missing, a row a reason."""
+    """Yield what is missing, one row per reason."""
     for one in found:
         yield {
             "count": number(one.count),
@@ -265,6 +265,6 @@ def missing(found: Iterable[Missing]) -> Iterator[dict[str, Any]]:
 
 
 def damage(found: Sequence[Damage]) -> Iterator[dict[str, Any]]:
-    """Yield which places of which files can't be read, and why."""
+    """Yield which lines of which files can't be read, and why."""
     for one in found[:MOST_DAMAGE]:
         yield {"file": seen(one.file), "line": one.line, "reason": seen(one.reason)}
