@@ -3,38 +3,35 @@
 It contains no text of the run: lines, marks and gaps are numbered, and the page itself names them.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from predlog.errors import MissingExtraError
+from bokeh.document import Document
+from bokeh.model import Model
+from bokeh.models import (
+    BasicTickFormatter,
+    BoxZoomTool,
+    ColumnDataSource,
+    DataRange1d,
+    LinearScale,
+    NumeralTickFormatter,
+    Range1d,
+    ResetTool,
+    SaveTool,
+)
+from bokeh.models.annotations import Span
+from bokeh.plotting import figure
+
 from predlog.findings.ledger import Found
 from predlog.reading.curves import Curve
+from predlog.reading.words import lane, seen
 from predlog.records.figures import Point
 from predlog.records.schema import Gap
-from predlog.records.text import HIGHEST, visible
+from predlog.records.text import HIGHEST
 from predlog.report.colors import ordered
-
-try:
-    from bokeh.document import Document
-    from bokeh.model import Model
-    from bokeh.models import (
-        BasicTickFormatter,
-        BoxZoomTool,
-        ColumnDataSource,
-        DataRange1d,
-        LinearScale,
-        NumeralTickFormatter,
-        Range1d,
-        ResetTool,
-        SaveTool,
-        Tool,
-    )
-    from bokeh.models.annotations import Span
-    from bokeh.plotting import figure
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
 
 
 class Sign(NamedTuple):
@@ -92,12 +89,9 @@ def _source(points: Sequence[Point], place: int) -> ColumnDataSource:
         "first": [_place(point.first_step) for point in points],
         "last": [_place(point.last_step) for point in points],
         "step": [(_place(point.first_step) + _place(point.last_step)) / 2 for point in points],
-        "accuracy": [_number(point.accuracy) for point in points],
-        "logprob": [_number(point.logprob) for point in points],
-        "rank": [_number(point.rank) for point in points],
-        "share": [_number(point.share) for point in points],
     }
-    return ColumnDataSource(columns, name=f"points-{place}")
+    values = {plot.name: [_number(getattr(point, plot.name)) for point in points] for plot in PLOTS}
+    return ColumnDataSource(columns | values, name=f"points-{place}")
 
 
 def _place(step: int) -> float:
@@ -114,7 +108,7 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
         x_range=steps,
         y_range=_range(plot, curves),
         y_axis_type="log" if plot.name == "rank" else "linear",
-        tools=_tools(),
+        tools=[BoxZoomTool(dimensions="width"), ResetTool(), SaveTool()],  # no wheel tool: the wheel scrolls the page
         toolbar_location="above",
         toolbar_inner=True,
         height=260,
@@ -132,11 +126,6 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
     drawn.add_layout(Span(name=f"cursor-{plot.name}", dimension="height", line_width=1, visible=False))
     _axes(drawn, plot)
     return drawn
-
-
-def _tools() -> list[Tool]:
-    # Without a wheel tool, so that the wheel scrolls the page.
-    return [BoxZoomTool(dimensions="width"), ResetTool(), SaveTool()]
 
 
 def _range(plot: Plot, curves: Sequence[Curve]) -> DataRange1d | Range1d:
@@ -189,7 +178,6 @@ def _marks(drawn: figure, plot: Plot, signs: Sequence[Sign]) -> None:
         rule.name, mark.name = f"rule-{level}-{plot.name}", f"mark-{level}-{plot.name}"
 
 
-_SIGNS: Final = {"error": "✗", "warning": "!"}
 # Colours of streams without codebooks, on light and on dark: distant hues, each with a contrast of at least 3.
 STREAMS: Final = (
     ("#0b63a5", "#6fb7f2"), ("#b4431a", "#f2996b"), ("#1d7a3c", "#6fd08f"), ("#7a3fb0", "#c6a0f0"),
@@ -200,32 +188,24 @@ STREAMS: Final = (
 def lines(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
     """Yield each line's names and colours: a stream has its own hue, its codebooks a scale from dark to light."""
     codebooks = Counter(curve.stream for curve in curves if curve.codebook is not None)
-    streams = list(dict.fromkeys(curve.stream for curve in curves if curve.codebook is None))
     scales = {stream: iter(ordered(count)) for stream, count in codebooks.items()}
+    hues = itertools.cycle(STREAMS)
     for curve in curves:
-        name = visible(curve.stream, " ")
+        stream, title = seen(curve.stream), lane(curve.stream, curve.codebook)
         if curve.codebook is None:
-            light, dark = STREAMS[streams.index(curve.stream) % len(STREAMS)]
-            yield {"group": "", "name": name, "title": name, "light": light, "dark": dark}
+            group, name, (light, dark) = "", title, next(hues)
         else:
-            light, dark = next(scales[curve.stream])
-            title = f"{name} codebook {curve.codebook}"
-            yield {
-                "group": f"{name} codebook",
-                "name": str(curve.codebook),
-                "title": title,
-                "light": light,
-                "dark": dark,
-            }
+            group, name, (light, dark) = f"{stream} codebook", str(curve.codebook), next(scales[curve.stream])
+        yield {"group": group, "name": name, "title": title, "light": light, "dark": dark}
 
 
 def signs(found: Iterable[Found]) -> Iterator[Sign]:
     """Yield the marks of findings: the step at which each was found, and the step at which it was gone."""
     for one in found:
         finding = one.finding
-        level = "error" if finding.level == "error" else "warning"
-        code = visible(finding.code, " ")
-        yield Sign(finding.step, level, f"{_SIGNS[level]} {code}, step {finding.step}: {visible(finding.message, ' ')}")
+        level, sign = ("error", "✗") if finding.level == "error" else ("warning", "!")
+        code = seen(finding.code)
+        yield Sign(finding.step, level, f"{sign} {code}, step {finding.step}: {seen(finding.message)}")
         if one.fate == "gone" and one.until is not None:
             yield Sign(one.until, "info", f"{code}, found at step {finding.step}, is gone at step {one.until}")
 
@@ -233,5 +213,4 @@ def signs(found: Iterable[Found]) -> Iterator[Sign]:
 def strips(gaps: Iterable[Gap]) -> Iterator[dict[str, Any]]:
     """Yield the grey strips of missing comparisons, each with its text."""
     for gap in gaps:
-        says = f"{gap.count} missing: {visible(gap.reason, ' ')}"
-        yield {"first": gap.first_step, "last": gap.last_step, "says": says}
+        yield {"first": gap.first_step, "last": gap.last_step, "says": f"{gap.count} missing: {seen(gap.reason)}"}

@@ -3,7 +3,6 @@
 They are constants, mixed in OKLCh, where equal steps look equal; tests/report/test_colors.py has the recipe.
 """
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 # One hue, from close to the page's background to as strong as is still easy to read.
@@ -58,18 +57,13 @@ def shades(*, dark: bool) -> list[Shade]:
 
 def ordered(count: int) -> list[tuple[str, str]]:
     """Return `count` colours, each on light and on dark, for lines that have an order: it is shown by lightness."""
-    last = len(_ORDERED_ON_LIGHT) - 1
-    places = [round(last * line / max(count - 1, 1)) for line in range(count)]
-    return [(_ORDERED_ON_LIGHT[place], _ORDERED_ON_DARK[place]) for place in places]
+    scale = list(zip(_ORDERED_ON_LIGHT, _ORDERED_ON_DARK, strict=True))
+    return [scale[round((len(scale) - 1) * line / max(count - 1, 1))] for line in range(count)]
 
 
 def stylesheet() -> str:
     """Return the CSS of the classes p0 to p24."""
-    return "\n".join(_rules())
-
-
-def _rules() -> Iterator[str]:
-    for level, (light, dark) in enumerate(zip(shades(dark=False), shades(dark=True), strict=True)):
-        yield (
-            f".p{level}{{background:light-dark({light.paper},{dark.paper});color:light-dark({light.ink},{dark.ink})}}"
-        )
+    return "\n".join(
+        f".p{level}{{background:light-dark({light.paper},{dark.paper});color:light-dark({light.ink},{dark.ink})}}"
+        for level, (light, dark) in enumerate(zip(shades(dark=False), shades(dark=True), strict=True))
+    )

@@ -4,7 +4,6 @@ If there are too many comparisons, whole steps are left out at even distances; h
 """
 
 import json
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -63,16 +62,19 @@ class Strip:
     def columns(self) -> dict[str, Any]:
         """Return the strip as plain values: `rows`, `tokens` and `texts` in columns, one list per column."""
         rows = list(chain.from_iterable(self._shown()))
-        texts = _Texts()
+        # Each id with its text, once, and its place; if there is no token, the place is -1.
+        known: dict[tuple[int | None, str | None], int] = {(None, None): -1}
+        tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
+        del known[None, None]
         streams = list(dict.fromkeys(row.stream for row in rows))
         return {
             "streams": [visible(stream, " ") for stream in streams],
             "first": max((_firsts(row) for row in rows), default=0),
             "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
             "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}),
-            "tokens": _tokens(list(chain.from_iterable(row.tokens for row in rows)), texts),
-            "texts": texts.texts,
-            "ids": texts.ids,
+            "tokens": tokens,
+            "texts": [None if text is None else shown(text) for _, text in known],
+            "ids": ["nan" if token is None else str(token) for token, _ in known],
         }
 
     def _shown(self) -> list[list[Comparison]]:
@@ -85,23 +87,6 @@ class Strip:
             self._steps = self._steps[::2]
             self._every *= 2
             self._kept = sum(map(len, self._steps))
-
-
-class _Texts:
-    """Ids and their texts, each pair once; if there is no token, the place is -1."""
-
-    def __init__(self) -> None:
-        self._places: dict[tuple[int | None, str | None], int] = {(None, None): -1}
-        self.ids: list[str] = []
-        self.texts: list[str | None] = []
-
-    def place(self, token: int | None, text: str | None) -> int:
-        known = self._places.get((token, text))
-        if known is None:
-            known = self._places[token, text] = len(self.ids)
-            self.ids.append("nan" if token is None else str(token))
-            self.texts.append(None if text is None else shown(text))
-        return known
 
 
 def shown(text: str) -> str:
@@ -120,7 +105,7 @@ def _rows(rows: list[Comparison], streams: dict[str, int]) -> dict[str, list[Any
         "step": [_exact(row.step) for row in rows],
         "stream": [streams[row.stream] for row in rows],
         **{name: [_exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
-        "context": _contexts(rows),
+        "context": [_context(row.context) for row in rows],
         "first": [_firsts(row) for row in rows],
         "count": [len(row.tokens) for row in rows],
     }
@@ -131,12 +116,15 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def _tokens(tokens: list[Token], texts: _Texts) -> dict[str, Any]:
+def _tokens(tokens: list[Token], known: dict[tuple[int | None, str | None], int]) -> dict[str, Any]:
+    def place(token: int | None, text: str | None) -> int:
+        return known.setdefault((token, text), len(known) - 1)
+
     return {
         "position": [_exact(token.position) for token in tokens],
-        "label": [texts.place(token.label, token.label_text) for token in tokens],
-        "prediction": [texts.place(token.prediction, token.prediction_text) for token in tokens],
-        "input": [texts.place(token.input, token.input_text) for token in tokens],
+        "label": [place(token.label, token.label_text) for token in tokens],
+        "prediction": [place(token.prediction, token.prediction_text) for token in tokens],
+        "input": [place(token.input, token.input_text) for token in tokens],
         "match": "".join("01"[token.match] for token in tokens),
         "label_logprob": [token.label_logprob for token in tokens],
         "prediction_logprob": [token.prediction_logprob for token in tokens],
@@ -144,16 +132,12 @@ def _tokens(tokens: list[Token], texts: _Texts) -> dict[str, Any]:
     }
 
 
-def _contexts(rows: Iterable[Comparison]) -> list[str]:
-    return [_context(row.context) for row in rows]
-
-
 def _context(context: dict[str, Any]) -> str:
-    return ", ".join(f"{visible(name, ' ')}={_shortened(_written(value), ' ')}" for name, value in context.items())
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in context.items()
+    }
+    return ", ".join(f"{visible(name, ' ')}={_shortened(text, ' ')}" for name, text in texts.items())
 
 
 def _firsts(comparison: Comparison) -> int:

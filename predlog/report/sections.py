@@ -1,25 +1,22 @@
-"""Summary of a run → the texts and tables of its page: head, streams, tokens, findings, attempts, gaps, damage."""
+"""Summary of a run → the texts and tables of its page: head, streams, tokens, findings, attempts."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from predlog.findings.catalog import CODES, page
 from predlog.findings.ledger import Found
 from predlog.reading.curves import Course, Curve
-from predlog.reading.damage import Damage
-from predlog.reading.forgetting import Learning, Sights
+from predlog.reading.forgetting import Sights
 from predlog.reading.runs import Attempt
-from predlog.reading.summary import Key, Missing, Summary
-from predlog.reading.words import counted, lane, number, place, seen, seen_json, steps, subject
+from predlog.reading.summary import Key, Summary
+from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import percent
 from predlog.report.film_strip import shown
 
 # Width and height of a small curve.
 _SPARK = 96, 22
 _MOST_NAMED = 5
-# Tokens in a table, and the least number per stream and codebook.
-_MOST_TOKENS, _FEWEST_TOKENS = 20, 3
 
 
 class Note(NamedTuple):
@@ -48,10 +45,10 @@ def facts(summary: Summary) -> Iterator[str]:
     yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
     yield counted(sum(curve.records for curve in curves), "comparison")
     yield counted(len(summary.ranks), "rank")
-    if summary.runs:
-        newest = summary.runs[-1]
-        yield f"started {moment(summary.runs[0].timestamp)}"
-        yield from (f"{name} {seen(newest.versions[name])}" for name in ("predlog", "torch") if name in newest.versions)
+    if runs := summary.runs:
+        yield f"started {moment(runs[0].timestamp)} UTC"
+        versions = runs[-1].versions
+        yield from (f"{name} {seen(versions[name])}" for name in ("predlog", "torch") if name in versions)
 
 
 def notes(summary: Summary, damage: int) -> Iterator[Note]:
@@ -81,11 +78,6 @@ def errors(summary: Summary) -> list[str]:
     return [f"{seen(one.code)} ({subject(one)})" for one in ones[:_MOST_NAMED]]
 
 
-def moment(timestamp: str) -> str:
-    """Return a timestamp in a readable form, without its fraction of a second."""
-    return f"{seen(timestamp[:19].replace('T', ' '))} UTC"
-
-
 # --- streams ------------------------------------------------------------------------------------------------------
 def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
     """Yield one row per stream and codebook."""
@@ -96,6 +88,7 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
     }
     for curve in curves:
         points = curve.points
+        logs = [None if point.rank is None else math.log(point.rank) for point in points]
         yield {
             **_named(curve.stream, curve.codebook),
             "note": of_shown[curve.counted],
@@ -104,7 +97,7 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
             "supervised": percent(curve.share),
             "accuracy": _measure(curve.accuracy, percent, [point.accuracy for point in points]),
             "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
-            "rank": _measure(curve.rank, "{:,g}".format, [_log(point.rank) for point in points]),
+            "rank": _measure(curve.rank, "{:,g}".format, logs),
         }
 
 
@@ -112,10 +105,6 @@ def _named(stream: str, codebook: int | None) -> dict[str, str]:
     """Return a stream and its codebook, together and apart: if there is little room, only the stream's name is cut."""
     part = "" if codebook is None else f"codebook {codebook}"
     return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
-
-
-def _log(rank: float | None) -> float | None:
-    return None if rank is None else math.log(rank)
 
 
 def _measure(course: Course | None, written: Callable[[float], str], values: Sequence[float | None]) -> Measure:
@@ -141,33 +130,15 @@ def spark(values: Sequence[float]) -> str:
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------
-def stubborn(learning: Learning, lanes: int) -> list[dict[str, Any]]:
-    """Return the rows of the most stubborn tokens, which were never predicted correctly."""
-    return list(_rows(learning.stubborn(_a_lane(lanes))))
-
-
-def forgotten(learning: Learning, lanes: int) -> list[dict[str, Any]]:
-    """Return the rows of the most forgotten tokens, which were predicted correctly once."""
-    return list(_rows(learning.forgotten(_a_lane(lanes))))
-
-
-def _a_lane(lanes: int) -> int:
-    return max(_MOST_TOKENS // lanes, _FEWEST_TOKENS)
-
-
-def _rows(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
+def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of tokens, each with links to its last steps."""
     for (stream, codebook), ones in found.items():
         for one in ones:
             yield {
                 "text": str(one.label) if one.text is None else shown(one.text),
                 "id": "" if one.text is None else str(one.label),
                 **_named(stream, codebook),
-                "wrong": number(one.wrong),
-                "wrong_steps": number(one.wrong_steps),
-                "sights": number(one.sights),
-                "right": number(one.right),
-                "last_right": one.last_right,
-                "last_step": one.last_step,
+                "sights": one,
                 "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right),
                 "last_href": place(stream, codebook, one.last_step),
             }
@@ -175,13 +146,12 @@ def _rows(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
 
 MOST_FINDINGS: Final = 200
 MOST_PROCESSES: Final = 64
-MOST_DAMAGE: Final = 100
 
 
 def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
     """Yield one row per finding, open ones first; the help of a code comes with its first row."""
     helped = set()
-    for one in sorted(found, key=_gone)[:MOST_FINDINGS]:
+    for one in sorted(found, key=lambda one: not one.is_open)[:MOST_FINDINGS]:
         finding = one.finding
         yield {
             "code": seen(finding.code),
@@ -196,10 +166,6 @@ def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
             "evidence": seen_json(finding.evidence) if finding.evidence else "",
         }
         helped.add(finding.code)
-
-
-def _gone(one: Found) -> bool:
-    return not one.is_open
 
 
 def _level(one: Found) -> str:
@@ -233,7 +199,7 @@ def _started(attempt: Attempt) -> Iterator[tuple[str, str]]:
     if start is None:
         yield "started", "unknown: its first line is missing"
         return
-    yield "started", moment(start.timestamp)
+    yield "started", f"{moment(start.timestamp)} UTC"
     yield "host", f"{seen(start.host)}, process {start.pid}, rank {start.rank} of {start.world_size}"
     yield "versions", ", ".join(f"{seen(name)} {seen(version)}" for name, version in start.versions.items())
     if start.context:
@@ -244,27 +210,10 @@ def _recorded(attempt: Attempt) -> Iterator[tuple[str, str]]:
     if attempt.first_step is not None and attempt.last_step is not None:
         yield "recorded", f"{counted(attempt.records, 'comparison')}, {steps(attempt.first_step, attempt.last_step)}"
     if attempt.end is None:
-        newest = f"; its newest record is from {moment(attempt.timestamp)}" if attempt.timestamp else ""
+        newest = f"; its newest record is from {moment(attempt.timestamp)} UTC" if attempt.timestamp else ""
         yield "ended", f"not closed: it is running, or was killed{newest}"
         return
-    yield "ended", moment(attempt.end.timestamp)
+    yield "ended", f"{moment(attempt.end.timestamp)} UTC"
     counts = (attempt.end.stats or {}).items()
     named = [f"{number(count)} {seen(name)}" for name, count in counts if isinstance(count, int) and count]
     yield "comparisons", ", ".join(named) or "none"
-
-
-def missing(found: Iterable[Missing]) -> Iterator[dict[str, Any]]:
-    """Yield what is missing, one row per reason."""
-    for one in found:
-        yield {
-            "count": number(one.count),
-            "reason": seen(one.reason),
-            "gaps": number(one.gaps),
-            "steps": f"{one.first_step} to {one.last_step}",
-        }
-
-
-def damage(found: Sequence[Damage]) -> Iterator[dict[str, Any]]:
-    """Yield which lines of which files can't be read, and why."""
-    for one in found[:MOST_DAMAGE]:
-        yield {"file": seen(one.file), "line": one.line, "reason": seen(one.reason)}
