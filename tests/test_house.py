@@ -63,6 +63,7 @@ LONGER = {
     "integrations.transformers": "a quarter of it spells out and explains the arguments",
 }
 SHORTER = {
+    "cli.commands.report": "one module per subcommand",
     "__main__": "python -m predlog",
     "cli.commands.explain": "one module per subcommand",
 }

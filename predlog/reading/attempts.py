@@ -129,7 +129,7 @@ def _read(line: bytes) -> Record | None:
     try:
         return from_line(line)
     except RecordError:
-        return None  # whoever reads the lines reports it
+        return None  # reported when the lines are read
 
 
 def _joined(found: dict[int, Part]) -> list[Part]:

@@ -49,7 +49,7 @@ class _Side:
 
     @property
     def is_full(self) -> bool:
-        """Return whether so much waits that the other run should be read first."""
+        """Return whether too many comparisons wait, so that the other run should be read first."""
         return self.waiting > MOST_WAITING // 2
 
     def next_step(self, stream: str) -> int | None:
@@ -77,7 +77,7 @@ def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligne
     """
     sides = _Side(a), _Side(b)
     while unread := [side for side in sides if not side.is_read]:
-        # The one whose step is lower comes next, unless so much of it waits that only the other can make room.
+        # The one whose step is lower comes next, unless too much of it waits: then only the other can make room.
         reader = min([side for side in unread if not side.is_full] or unread, key=_step)
         for stream in reader.read():
             yield from _meet(stream, *sides)

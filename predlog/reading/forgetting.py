@@ -1,7 +1,7 @@
 """Records → which tokens a model does not learn, and which it has forgotten.
 
 A *sight* of a token is one of its places among the tokens shown. At a logged step a token counts as correct if it was
-predicted correctly at any of its sights there, whatever their order. Its *wrong sights in a row* are those at the
+predicted correctly at any of its sights there, in any order. Its *wrong sights in a row* are those at the
 steps since the last one where it was correct.
 
 - *Stubborn* is what was never correct, and was seen at three logged steps or more.

@@ -1,4 +1,4 @@
-"""A path as people give it → the files with records at it."""
+"""A path → the files with records at it."""
 
 import glob
 import os

@@ -11,9 +11,9 @@ from predlog.records.schema import Run
 class Attempt:
     """One process of one start of a run.
 
-    `start` is its first line and `end` its last: None where it was killed, or is going on. `records` are its
+    `start` is its first line and `end` its last: None if it was killed, or is running. `records` counts its
     comparisons, from `first_step` to `last_step`, the latest at `timestamp`; of an attempt that was done again, those
-    that no later one has replaced. `replaced` counts the others, where whoever read them has told.
+    that no later one has replaced. `replaced` counts the others, if they were passed to `Attempts.replace`.
     """
 
     run: str | None
@@ -29,7 +29,7 @@ class Attempt:
 
 
 class Attempts:
-    """Take the first and last lines of attempts."""
+    """Collect the first and last lines of attempts, and list the attempts."""
 
     def __init__(self) -> None:
         self._starts: dict[Source, Run] = {}
@@ -37,20 +37,20 @@ class Attempts:
         self._replaced: dict[Source, int] = {}
 
     def add(self, run: Run) -> None:
-        """Take in a first line, or, with stats, a last one."""
+        """Add a first line, or, with stats, a last one."""
         key = run.run, run.attempt, run.rank
         if run.stats is None:
-            # Where a file was removed under the run, its first line stands twice.
+            # If a file was removed during the run, its first line was written twice.
             self._starts.setdefault(key, run)
         else:
             self._ends[key] = run
 
     def replace(self, counts: Mapping[Source, int]) -> None:
-        """Take in how many comparisons of each process of an attempt a later one has done again."""
+        """Set how many comparisons of each process of an attempt a later one has done again."""
         self._replaced = {**counts}
 
     def listed(self, coverages: Iterable[dict[Source, Coverage]]) -> tuple[Attempt, ...]:
-        """Give the attempts by run, number and rank, with the steps that the streams cover."""
+        """Return the attempts by run, number and rank, with the steps that the streams cover."""
         covered = _together(coverages)
         keys = {**self._starts, **self._ends, **self._replaced, **covered}
         return tuple(self._attempt(key, covered.get(key)) for key in sorted(keys, key=_no_name_first))
@@ -81,7 +81,7 @@ def _no_name_first(source: Source) -> tuple[str, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start of a run, on all its ranks: `processes` are the ranks, and `ended` says how many were closed."""
+    """One start of a run, on all its ranks: `processes` has one attempt per rank."""
 
     run: str | None
     number: int
@@ -89,29 +89,29 @@ class Start:
 
     @property
     def ended(self) -> int:
-        """How many ranks were closed."""
+        """Return how many ranks were closed."""
         return sum(one.end is not None for one in self.processes)
 
     @property
     def records(self) -> int:
-        """How many comparisons are its own."""
+        """Return how many comparisons no later attempt has replaced."""
         return sum(one.records for one in self.processes)
 
     @property
     def replaced(self) -> int:
-        """How many comparisons a later attempt has done again."""
+        """Return how many comparisons a later attempt has done again."""
         return sum(one.replaced for one in self.processes)
 
     @property
     def steps(self) -> tuple[int, int] | None:
-        """The first and the last step compared; None without any."""
+        """Return the first and the last step compared; None without any."""
         firsts = [one.first_step for one in self.processes if one.first_step is not None]
         lasts = [one.last_step for one in self.processes if one.last_step is not None]
         return (min(firsts), max(lasts)) if firsts and lasts else None
 
 
 def starts(attempts: Sequence[Attempt]) -> list[Start]:
-    """Join the ranks of each start."""
+    """Return the starts of a run, each with the attempts of all its ranks."""
     groups: dict[tuple[str | None, int], list[Attempt]] = {}
     for one in attempts:
         groups.setdefault((one.run, one.number), []).append(one)
@@ -119,7 +119,7 @@ def starts(attempts: Sequence[Attempt]) -> list[Start]:
 
 
 def latest(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Give the last attempt of each run and rank, whose numbers may differ: each file counts its own."""
+    """Return the last attempt of each run and rank; their numbers may differ, because each file counts its own."""
     last: dict[tuple[str | None, int], Attempt] = {}
     for one in attempts:
         key = one.run, one.rank

@@ -1,4 +1,4 @@
-"""Records → what became of a run: its curves, findings, gaps and attempts, in bounded memory.
+"""Records → the summary of a run: its curves, findings, gaps and attempts, in bounded memory.
 
 summary = Summary.of(predlog.read("runs/exp1"))
 summary.curves["text", None].accuracy.last.value
@@ -16,13 +16,13 @@ from predlog.records.schema import Comparison, Finding, Gap, Record, Run
 
 __all__ = ["Attempt", "Course", "Curve", "Found", "Key", "Mark", "Missing", "Point", "Summary"]
 Key = tuple[str, int | None]
-# What an attempt's last line counts that did not reach the file.
+# Counts in an attempt's last line of comparisons that did not reach the file.
 _LOST = ("dropped", "failed", "filtered", "pending", "refused")
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """How many comparisons are not in the file for one reason, told by how many gaps."""
+    """How many comparisons are not in the file for one reason, and how many gaps report them."""
 
     reason: str
     count: int
@@ -32,10 +32,10 @@ class Missing:
 
 
 class Summary:
-    """What became of a run.
+    """The curves, findings, gaps and attempts of a run.
 
-    It takes records in the order in which `predlog.read` gives them: by step, all ranks together. Whatever it gives is
-    that of all records so far; more may be added at any time.
+    Records are added in the order of `predlog.read`: by step, all ranks together. Each property is computed from all
+    records so far; more may be added at any time.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Summary:
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Summary":
-        """Give the summary of all records."""
+        """Return the summary of all records."""
         summary = cls()
         add = summary.add
         for record in records:
@@ -56,7 +56,7 @@ class Summary:
         return summary
 
     def add(self, record: Record) -> None:
-        """Take in one more record."""
+        """Add one more record."""
         if isinstance(record, Comparison):
             self._curves = None
             key = record.stream, record.codebook
@@ -74,7 +74,7 @@ class Summary:
             self._attempts.add(record)
 
     def replace(self, counts: Mapping[Source, int]) -> None:
-        """Take in how many comparisons of each run, attempt and rank a later attempt has done again.
+        """Set how many comparisons of each run, attempt and rank a later attempt has done again.
 
         They are not among the records; `Reading.replaced` has them when all has been read.
         """
@@ -82,17 +82,17 @@ class Summary:
 
     @property
     def is_empty(self) -> bool:
-        """Whether not one record has come."""
+        """Return whether no record was added."""
         return not (self._builders or self._missing or self._ledger.entries or self.attempts)
 
     @property
     def comparisons(self) -> int:
-        """How many comparisons there are, of all streams."""
+        """Return how many comparisons there are, of all streams."""
         return sum(curve.records for curve in self.curves.values())
 
     @property
     def curves(self) -> dict[Key, Curve]:
-        """The curves by stream and codebook: streams as they came first, codebooks in their order."""
+        """Return the curves by stream and codebook: streams in the order of their first record, codebooks ascending."""
         if self._curves is None:
             streams = list(dict.fromkeys(stream for stream, _ in self._builders))
             keys = sorted(self._builders, key=lambda key: (streams.index(key[0]), -1 if key[1] is None else key[1]))
@@ -101,27 +101,27 @@ class Summary:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Each process of each attempt, by run, attempt and rank."""
+        """Return each process of each attempt, by run, attempt and rank."""
         return self._attempts.listed(builder.covered() for builder in self._builders.values())
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The first lines of the attempts: where each ran, on what, and with which settings."""
+        """Return the first lines of the attempts, with their hosts, versions and settings."""
         return tuple(one.start for one in self.attempts if one.start is not None)
 
     @property
     def ends(self) -> tuple[Run, ...]:
-        """The last lines of the attempts that were closed, with their `stats`."""
+        """Return the last lines of the attempts that were closed, with their `stats`."""
         return tuple(one.end for one in self.attempts if one.end is not None)
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """The global ranks that have written anything."""
+        """Return the global ranks that have written anything."""
         return tuple(sorted({one.rank for one in self.attempts}))
 
     @property
     def findings(self) -> tuple[Found, ...]:
-        """All findings in the order in which they were reported, each with what became of it."""
+        """Return all findings in the order in which they were reported, each with what became of it."""
         recorded: dict[tuple[str | None, int, str], int] = {}
         for (stream, _), builder in self._builders.items():
             for run, attempt, rank in builder.covered():
@@ -131,18 +131,18 @@ class Summary:
 
     @property
     def unaligned(self) -> tuple[str, ...]:
-        """The streams without inputs: whether their labels are shifted correctly is not certain."""
+        """Return the streams without inputs: whether their labels are shifted correctly is not certain."""
         streams = dict.fromkeys(stream for stream, _ in self._builders)
         return tuple(stream for stream in streams if stream not in self._with_inputs)
 
     @property
     def gaps(self) -> tuple[Missing, ...]:
-        """What is not in the file, one entry a reason, the most first."""
+        """Return what is not in the file, one entry per reason, the largest count first."""
         return tuple(sorted(self._missing.values(), key=lambda one: (-one.count, one.reason)))
 
     @property
     def lost(self) -> dict[str, int]:
-        """What the last lines count as dropped, failed, filtered, pending and refused, of all attempts together."""
+        """Return how many the last lines count as dropped, failed, filtered, pending and refused, over all attempts."""
         lost = Counter[str](dict.fromkeys(_LOST, 0))
         for end in self.ends:
             lost.update({name: number for name in _LOST if isinstance(number := (end.stats or {}).get(name), int)})

@@ -103,10 +103,10 @@ def backwards(file: int, end: int) -> Iterator[bytes]:
     position = end - 1  # its newline ends the last line
     while position > 0:
         start = max(position - _BLOCK, 0)
-        *lines, behind = os.pread(file, position - start, start).split(b"\n")
-        size += len(behind)
+        *lines, tail = os.pread(file, position - start, start).split(b"\n")
+        size += len(tail)
         # A part of a line could be taken for a whole one, so a line that is left out is left out completely.
-        parts = [*parts, behind] if size <= LONGEST else []
+        parts = [*parts, tail] if size <= LONGEST else []
         if lines:
             yield b"".join(reversed(parts))
             yield from reversed(lines[1:])
@@ -116,7 +116,7 @@ def backwards(file: int, end: int) -> Iterator[bytes]:
         yield b"".join(reversed(parts))
 
 
-# So many bytes before the current offset show whether the file is still the one that was read.
+# These last bytes before the current offset show whether the file is still the one that was read.
 _REMEMBERED = 64
 
 

@@ -1,4 +1,4 @@
-"""The words that the command line and the page share; all text of a run that passes through here is safe to show."""
+"""Wording that the terminal and the page share; a text of the run that passes through here is harmless."""
 
 import json
 import math
@@ -14,7 +14,7 @@ _LONGEST = 20_000
 
 
 def seen(text: object) -> str:
-    """Return any text so that nothing in it is invisible or steers; of a long one, its start."""
+    """Return any text with every character visible and harmless; of a long one, its start."""
     return visible(str(text), " ")
 
 
@@ -25,27 +25,27 @@ def seen_json(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with commas between its thousands."""
+    """Return a number with thousands separators."""
     return f"{value:,}"
 
 
 def counted(count: int, what: str) -> str:
-    """Return a count and its noun."""
+    """Return a count and its noun, in the plural if it is not one."""
     return f"{number(count)} {what}{'' if count == 1 else 's'}"
 
 
 def steps(first: int, last: int) -> str:
-    """Name a range of steps."""
+    """Return the name of a range of steps."""
     return f"step {first}" if first == last else f"steps {first} to {last}"
 
 
 def lane(stream: str, codebook: int | None) -> str:
-    """Name a stream, and its codebook if it has one."""
+    """Return the name of a stream, and of its codebook if it has one."""
     return seen(stream) if codebook is None else f"{seen(stream)} codebook {codebook}"
 
 
 def subject(finding: Finding) -> str:
-    """Name what a finding is about: stream, codebook or codebooks, and the rank if it is not the first."""
+    """Return what a finding is about: stream, codebook or codebooks, and the rank if it is not 0."""
     named = lane(finding.stream, finding.codebook)
     if finding.codebook is None and (several := [one for one in finding.codebooks if one is not None]):
         named += f" codebooks {', '.join(map(str, sorted(several)))}"
@@ -59,7 +59,7 @@ def place(stream: str, codebook: int | None, step: int) -> str:
 
 
 def nats(logprob: float | None) -> str:
-    """Return a log-probability in two decimals, or in as many as tell it from 0."""
+    """Return a log-probability in two decimals, or in as many as show that it is not 0."""
     if logprob is None or not math.isfinite(logprob):
         return "-"
     if 0 < abs(logprob) < 0.005:
@@ -68,20 +68,20 @@ def nats(logprob: float | None) -> str:
 
 
 def rank(rank: float | None) -> str:
-    """Return a median rank, whole if it is a whole number."""
+    """Return a median rank, with a decimal only if it is not whole."""
     if rank is None:
         return "-"
     return f"{rank:.0f}" if rank == int(rank) or rank >= 1000 else f"{rank:.1f}"
 
 
 def between(values: Iterable[str]) -> str:
-    """Return a value that all have, or the first and the last of several."""
+    """Return the one value that all have, or the first and the last."""
     known = list(dict.fromkeys(values))
     return known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"
 
 
 def listed(numbers: Collection[int]) -> str:
-    """Return whole numbers in a few words: 0 to 7, or 0, 2, 5."""
+    """Return whole numbers in short form: 0 to 7, or 0, 2, 5."""
     known = sorted(numbers)
     if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
         return f"{known[0]} to {known[-1]}"
@@ -90,5 +90,5 @@ def listed(numbers: Collection[int]) -> str:
 
 
 def moment(timestamp: str | None) -> str:
-    """Return a timestamp without its fraction of a second, which nobody reads."""
+    """Return a timestamp without its fraction of a second."""
     return "-" if timestamp is None else visible(timestamp[:19].replace("T", " "), " ")

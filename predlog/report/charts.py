@@ -1,44 +1,41 @@
-"""Curves of a run → a Bokeh document: four plots over one range of steps, a line a stream or codebook, and marks.
+"""Curves of a run → a Bokeh document: four plots over the same steps, one line per stream or codebook, and marks.
 
-No text of the run goes into it: lines, marks and gaps are known by their places, and the page tells what they are.
+It contains no text of the run: lines, marks and gaps are numbered, and the page itself names them.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from predlog.errors import MissingExtraError
+from bokeh.document import Document
+from bokeh.model import Model
+from bokeh.models import (
+    BasicTickFormatter,
+    BoxZoomTool,
+    ColumnDataSource,
+    DataRange1d,
+    LinearScale,
+    NumeralTickFormatter,
+    Range1d,
+    ResetTool,
+    SaveTool,
+)
+from bokeh.models.annotations import Span
+from bokeh.plotting import figure
+
 from predlog.findings.ledger import Found
 from predlog.reading.curves import Curve
+from predlog.reading.words import lane, seen
 from predlog.records.figures import Point
 from predlog.records.schema import Gap
-from predlog.records.text import HIGHEST, visible
+from predlog.records.text import HIGHEST
 from predlog.report.colors import ordered
-
-try:
-    from bokeh.document import Document
-    from bokeh.model import Model
-    from bokeh.models import (
-        BasicTickFormatter,
-        BoxZoomTool,
-        ColumnDataSource,
-        DataRange1d,
-        LinearScale,
-        NumeralTickFormatter,
-        Range1d,
-        ResetTool,
-        SaveTool,
-        Tool,
-    )
-    from bokeh.models.annotations import Span
-    from bokeh.plotting import figure
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
 
 
 class Sign(NamedTuple):
-    """A mark at a step where a finding was reported, and its text; of level info if the finding is gone there."""
+    """A mark at the step where a finding was reported, with its text; level info marks where the finding is gone."""
 
     step: int
     level: str
@@ -46,7 +43,7 @@ class Sign(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """One of the four: the column that it draws, and how its values are written."""
+    """One of the four plots: the column that it draws, its heading, and how its values are written."""
 
     name: str
     title: str
@@ -55,18 +52,18 @@ class Plot(NamedTuple):
 
 
 PLOTS: Final = (
-    Plot("accuracy", "Accuracy", "right among the supervised tokens", "share"),
+    Plot("accuracy", "Accuracy", "correct predictions among the supervised tokens", "share"),
     Plot("logprob", "Log-probability", "of the labels shown, mean, in nats", "logprob"),
     Plot("rank", "Rank", "of the labels shown, median; 1 is best", "rank"),
-    Plot("share", "Supervised share", "of all positions, how many the loss sees", "share"),
+    Plot("share", "Supervised share", "share of all positions that count in the loss", "share"),
 )
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
-# Where there are more points than these, they would hide the line.
+# With more points than these, their dots would hide the line.
 _MOST_DOTS = 60
 
 
 def document(curves: Sequence[Curve], signs: Sequence[Sign], gaps: Sequence[Gap]) -> tuple[Any, dict[Any, str]]:
-    """Give a Bokeh document as plain values, and for each of its roots the id of the element that it goes into."""
+    """Return a Bokeh document as plain values, and for each of its roots the id of the element that shows it."""
     sources = [_source(curve.points, place) for place, curve in enumerate(curves)]
     steps = DataRange1d(name="steps", range_padding=0.02)
     drawn = [_figure(plot, steps, curves) for plot in PLOTS]
@@ -79,7 +76,7 @@ def document(curves: Sequence[Curve], signs: Sequence[Sign], gaps: Sequence[Gap]
         _gaps(one, gaps)
         _marks(one, plot, signs)
     steps.renderers = every
-    # Only now: a document looks through all of its models at each change.
+    # Added last, because a document searches all of its models at each change.
     whole = Document()
     for one in drawn:
         whole.add_root(one)
@@ -92,12 +89,9 @@ def _source(points: Sequence[Point], place: int) -> ColumnDataSource:
         "first": [_place(point.first_step) for point in points],
         "last": [_place(point.last_step) for point in points],
         "step": [(_place(point.first_step) + _place(point.last_step)) / 2 for point in points],
-        "accuracy": [_number(point.accuracy) for point in points],
-        "logprob": [_number(point.logprob) for point in points],
-        "rank": [_number(point.rank) for point in points],
-        "share": [_number(point.share) for point in points],
     }
-    return ColumnDataSource(columns, name=f"points-{place}")
+    values = {plot.name: [_number(getattr(point, plot.name)) for point in points] for plot in PLOTS}
+    return ColumnDataSource(columns | values, name=f"points-{place}")
 
 
 def _place(step: int) -> float:
@@ -114,7 +108,7 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
         x_range=steps,
         y_range=_range(plot, curves),
         y_axis_type="log" if plot.name == "rank" else "linear",
-        tools=_tools(),
+        tools=[BoxZoomTool(dimensions="width"), ResetTool(), SaveTool()],  # no wheel tool: the wheel scrolls the page
         toolbar_location="above",
         toolbar_inner=True,
         height=260,
@@ -132,11 +126,6 @@ def _figure(plot: Plot, steps: DataRange1d, curves: Sequence[Curve]) -> figure:
     drawn.add_layout(Span(name=f"cursor-{plot.name}", dimension="height", line_width=1, visible=False))
     _axes(drawn, plot)
     return drawn
-
-
-def _tools() -> list[Tool]:
-    # Scrolling is left to the page.
-    return [BoxZoomTool(dimensions="width"), ResetTool(), SaveTool()]
 
 
 def _range(plot: Plot, curves: Sequence[Curve]) -> DataRange1d | Range1d:
@@ -180,7 +169,7 @@ def _gaps(drawn: figure, gaps: Sequence[Gap]) -> None:
 
 
 def _marks(drawn: figure, plot: Plot, signs: Sequence[Sign]) -> None:
-    # Each has a form of its own, so that colour is not needed.
+    # Each level has its own shape, so that colour is not needed.
     for level, form in (("error", "inverted_triangle"), ("warning", "diamond"), ("info", "circle")):
         steps = [_place(sign.step) for sign in signs if sign.level == level]
         source = ColumnDataSource({"step": steps, "top": [0.965] * len(steps)})
@@ -189,8 +178,7 @@ def _marks(drawn: figure, plot: Plot, signs: Sequence[Sign]) -> None:
         rule.name, mark.name = f"rule-{level}-{plot.name}", f"mark-{level}-{plot.name}"
 
 
-_SIGNS: Final = {"error": "✗", "warning": "!"}
-# Of streams without codebooks, on light and on dark: hues far apart, each with a contrast of 3 and more.
+# Colours of streams without codebooks, on light and on dark: distant hues, each with a contrast of at least 3.
 STREAMS: Final = (
     ("#0b63a5", "#6fb7f2"), ("#b4431a", "#f2996b"), ("#1d7a3c", "#6fd08f"), ("#7a3fb0", "#c6a0f0"),
     ("#8a5f00", "#e3b95c"), ("#b0246f", "#f18fc2"), ("#1b7a80", "#6bcfd4"), ("#5b5f66", "#b4b9c1"),
@@ -198,40 +186,31 @@ STREAMS: Final = (
 
 
 def lines(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
-    """Yield each line's names and colours: a stream has a hue of its own, its codebooks a scale from dark to light."""
+    """Yield each line's names and colours: a stream has its own hue, its codebooks a scale from dark to light."""
     codebooks = Counter(curve.stream for curve in curves if curve.codebook is not None)
-    streams = list(dict.fromkeys(curve.stream for curve in curves if curve.codebook is None))
     scales = {stream: iter(ordered(count)) for stream, count in codebooks.items()}
+    hues = itertools.cycle(STREAMS)
     for curve in curves:
-        name = visible(curve.stream, " ")
+        stream, title = seen(curve.stream), lane(curve.stream, curve.codebook)
         if curve.codebook is None:
-            light, dark = STREAMS[streams.index(curve.stream) % len(STREAMS)]
-            yield {"group": "", "name": name, "title": name, "light": light, "dark": dark}
+            group, name, (light, dark) = "", title, next(hues)
         else:
-            light, dark = next(scales[curve.stream])
-            title = f"{name} codebook {curve.codebook}"
-            yield {
-                "group": f"{name} codebook",
-                "name": str(curve.codebook),
-                "title": title,
-                "light": light,
-                "dark": dark,
-            }
+            group, name, (light, dark) = f"{stream} codebook", str(curve.codebook), next(scales[curve.stream])
+        yield {"group": group, "name": name, "title": title, "light": light, "dark": dark}
 
 
 def signs(found: Iterable[Found]) -> Iterator[Sign]:
     """Yield the marks of findings: the step at which each was found, and the step at which it was gone."""
     for one in found:
         finding = one.finding
-        level = "error" if finding.level == "error" else "warning"
-        code = visible(finding.code, " ")
-        yield Sign(finding.step, level, f"{_SIGNS[level]} {code}, step {finding.step}: {visible(finding.message, ' ')}")
+        level, sign = ("error", "✗") if finding.level == "error" else ("warning", "!")
+        code = seen(finding.code)
+        yield Sign(finding.step, level, f"{sign} {code}, step {finding.step}: {seen(finding.message)}")
         if one.fate == "gone" and one.until is not None:
             yield Sign(one.until, "info", f"{code}, found at step {finding.step}, is gone at step {one.until}")
 
 
 def strips(gaps: Iterable[Gap]) -> Iterator[dict[str, Any]]:
-    """Yield what a strip tells of the comparisons that are missing there."""
+    """Yield the grey strips of missing comparisons, each with its text."""
     for gap in gaps:
-        says = f"{gap.count} missing: {visible(gap.reason, ' ')}"
-        yield {"first": gap.first_step, "last": gap.last_step, "says": says}
+        yield {"first": gap.first_step, "last": gap.last_step, "says": f"{gap.count} missing: {seen(gap.reason)}"}

@@ -1,12 +1,11 @@
-"""How the page is painted: the shade of a cell by its probability, and the colours of lines that have an order.
+"""The colours of the page: the shade of a cell by its probability, and the colours of lines that have an order.
 
-The colours are constants, mixed in OKLCh, where equal steps look equal; tests/report/test_colors.py has the recipe.
+They are constants, mixed in OKLCh, where equal steps look equal; tests/report/test_colors.py has the recipe.
 """
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-# One hue, from a little beside the page's background to the far end of what is easy on the eye.
+# One hue, from close to the page's background to as strong as is still easy to read.
 _LIGHT: Final = (
     "#eff8fe", "#e6f1f9", "#dceaf3", "#d2e3ee", "#c8dce9", "#bfd5e3", "#b5cede", "#abc8d9", "#a2c1d4",
     "#98bace", "#8fb3c9", "#85acc4", "#7ca6bf", "#729fba", "#6998b4", "#5f92af", "#558baa", "#4b84a5",
@@ -18,10 +17,10 @@ _DARK: Final = (
     "#67acd3", "#6bb4de", "#6fbce8", "#73c4f2", "#78cdfd", "#8ad4fe", "#9cdaff",
 )  # fmt: skip
 LEVELS: Final = len(_LIGHT)
-# At these levels the text changes its colour: black and white, of which one can be read on any shade.
+# From these levels on, the text has the other colour: on every shade, either black or white is readable.
 _WHITE_ON_LIGHT, _BLACK_ON_DARK = 19, 12
 _BLACK, _WHITE = "#000000", "#ffffff"
-# From dark to light on a light page, and the other way round on a dark one: hue and lightness go together.
+# From dark to light on a light page, and from light to dark on a dark one; the hue changes with the lightness.
 _ORDERED_ON_LIGHT: Final = (
     "#3f2b7b", "#3d2d7e", "#3b3080", "#383383", "#353685", "#323887", "#2f3b89", "#2b3e8b", "#26418d", "#21448e",
     "#1b478f", "#124990", "#054c91", "#004f90", "#00528c", "#00558a", "#005887", "#005a86", "#005c84", "#005f83",
@@ -43,33 +42,28 @@ _ORDERED_ON_DARK: Final = (
 
 
 class Shade(NamedTuple):
-    """A background, and the text on it."""
+    """The colour of a background, and of the text on it."""
 
     paper: str
     ink: str
 
 
 def shades(*, dark: bool) -> list[Shade]:
-    """Return what probability 0 to 1 looks like, in `LEVELS` even steps."""
+    """Return the shades of the probabilities from 0 to 1, in `LEVELS` even steps."""
     if dark:
         return [Shade(paper, _BLACK if level >= _BLACK_ON_DARK else _WHITE) for level, paper in enumerate(_DARK)]
     return [Shade(paper, _WHITE if level >= _WHITE_ON_LIGHT else _BLACK) for level, paper in enumerate(_LIGHT)]
 
 
 def ordered(count: int) -> list[tuple[str, str]]:
-    """Return colours, on light and on dark, for so many lines that have an order: by lightness, from first to last."""
-    last = len(_ORDERED_ON_LIGHT) - 1
-    places = [round(last * line / max(count - 1, 1)) for line in range(count)]
-    return [(_ORDERED_ON_LIGHT[place], _ORDERED_ON_DARK[place]) for place in places]
+    """Return `count` colours, each on light and on dark, for lines that have an order: it is shown by lightness."""
+    scale = list(zip(_ORDERED_ON_LIGHT, _ORDERED_ON_DARK, strict=True))
+    return [scale[round((len(scale) - 1) * line / max(count - 1, 1))] for line in range(count)]
 
 
 def stylesheet() -> str:
     """Return the CSS of the classes p0 to p24."""
-    return "\n".join(_rules())
-
-
-def _rules() -> Iterator[str]:
-    for level, (light, dark) in enumerate(zip(shades(dark=False), shades(dark=True), strict=True)):
-        yield (
-            f".p{level}{{background:light-dark({light.paper},{dark.paper});color:light-dark({light.ink},{dark.ink})}}"
-        )
+    return "\n".join(
+        f".p{level}{{background:light-dark({light.paper},{dark.paper});color:light-dark({light.ink},{dark.ink})}}"
+        for level, (light, dark) in enumerate(zip(shades(dark=False), shades(dark=True), strict=True))
+    )

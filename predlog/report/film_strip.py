@@ -1,10 +1,9 @@
-"""Comparisons → the film strip's data: columns of numbers, each text once, and so few steps that a browser is quick.
+"""Comparisons → the film strip's data: columns of numbers, each text once, at most as much as a browser can show fast.
 
-Where there are too many comparisons, steps are left out evenly, never comparisons of a step; how many is told.
+If there are too many comparisons, whole steps are left out at even distances; how many is reported.
 """
 
 import json
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -12,14 +11,14 @@ from predlog.records.schema import Comparison, Token
 from predlog.records.text import visible
 
 MOST: Final = 20_000
-# Characters of a text; of what is longer, it is told how long it was.
+# Characters of a text; a longer one is cut, and its length is shown.
 _LONGEST = 200
-# Beyond these, a browser's numbers are no longer whole.
+# The highest whole number that JavaScript stores exactly.
 _EXACT = 2**53 - 1
 
 
 class LeftOut(NamedTuple):
-    """What the strip shows of what there is; `every` is 1 where nothing is left out."""
+    """How many steps and comparisons the strip shows, of how many; `every` is 1 if nothing is left out."""
 
     every: int
     steps: int
@@ -29,7 +28,7 @@ class LeftOut(NamedTuple):
 
 
 class Strip:
-    """The comparisons of evenly spaced steps, at most about so many, with the first and the last step among them."""
+    """The comparisons of evenly spaced steps, about `most` at most; the first and the last step are included."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -40,7 +39,7 @@ class Strip:
         self._of_steps = self._of_comparisons = self._kept = 0
 
     def add(self, comparison: Comparison) -> None:
-        """Take in the next comparison; those of one step come together."""
+        """Add the next comparison; those of one step must follow one another."""
         at = comparison.attempt, comparison.step
         if at != self._at:
             self._at = at
@@ -56,23 +55,26 @@ class Strip:
 
     @property
     def left_out(self) -> LeftOut:
-        """How much of what there is the strip shows."""
+        """Return how many steps and comparisons the strip shows, of how many."""
         steps = self._shown()
         return LeftOut(self._every, len(steps), self._of_steps, sum(map(len, steps)), self._of_comparisons)
 
     def columns(self) -> dict[str, Any]:
-        """Give the strip as plain values: `rows`, `tokens` and `texts` in columns, a list each."""
+        """Return the strip as plain values: `rows`, `tokens` and `texts` in columns, one list per column."""
         rows = list(chain.from_iterable(self._shown()))
-        texts = _Texts()
+        # Each id with its text, once, and its place; if there is no token, the place is -1.
+        known: dict[tuple[int | None, str | None], int] = {(None, None): -1}
+        tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
+        del known[None, None]
         streams = list(dict.fromkeys(row.stream for row in rows))
         return {
             "streams": [visible(stream, " ") for stream in streams],
             "first": max((_firsts(row) for row in rows), default=0),
             "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
             "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}),
-            "tokens": _tokens(list(chain.from_iterable(row.tokens for row in rows)), texts),
-            "texts": texts.texts,
-            "ids": texts.ids,
+            "tokens": tokens,
+            "texts": [None if text is None else shown(text) for _, text in known],
+            "ids": ["nan" if token is None else str(token) for token, _ in known],
         }
 
     def _shown(self) -> list[list[Comparison]]:
@@ -87,25 +89,8 @@ class Strip:
             self._kept = sum(map(len, self._steps))
 
 
-class _Texts:
-    """Ids and their texts, each pair once; what is no token has the place -1."""
-
-    def __init__(self) -> None:
-        self._places: dict[tuple[int | None, str | None], int] = {(None, None): -1}
-        self.ids: list[str] = []
-        self.texts: list[str | None] = []
-
-    def place(self, token: int | None, text: str | None) -> int:
-        known = self._places.get((token, text))
-        if known is None:
-            known = self._places[token, text] = len(self.ids)
-            self.ids.append("nan" if token is None else str(token))
-            self.texts.append(None if text is None else shown(text))
-        return known
-
-
 def shown(text: str) -> str:
-    """Give a token's text so that all of it can be seen and none of it steers; its start, where it is very long."""
+    """Return a token's text with every character visible and harmless; only the start of a very long text."""
     return _shortened(text, "␣") or '""'
 
 
@@ -120,7 +105,7 @@ def _rows(rows: list[Comparison], streams: dict[str, int]) -> dict[str, list[Any
         "step": [_exact(row.step) for row in rows],
         "stream": [streams[row.stream] for row in rows],
         **{name: [_exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
-        "context": _contexts(rows),
+        "context": [_context(row.context) for row in rows],
         "first": [_firsts(row) for row in rows],
         "count": [len(row.tokens) for row in rows],
     }
@@ -131,12 +116,15 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def _tokens(tokens: list[Token], texts: _Texts) -> dict[str, Any]:
+def _tokens(tokens: list[Token], known: dict[tuple[int | None, str | None], int]) -> dict[str, Any]:
+    def place(token: int | None, text: str | None) -> int:
+        return known.setdefault((token, text), len(known) - 1)
+
     return {
         "position": [_exact(token.position) for token in tokens],
-        "label": [texts.place(token.label, token.label_text) for token in tokens],
-        "prediction": [texts.place(token.prediction, token.prediction_text) for token in tokens],
-        "input": [texts.place(token.input, token.input_text) for token in tokens],
+        "label": [place(token.label, token.label_text) for token in tokens],
+        "prediction": [place(token.prediction, token.prediction_text) for token in tokens],
+        "input": [place(token.input, token.input_text) for token in tokens],
         "match": "".join("01"[token.match] for token in tokens),
         "label_logprob": [token.label_logprob for token in tokens],
         "prediction_logprob": [token.prediction_logprob for token in tokens],
@@ -144,16 +132,12 @@ def _tokens(tokens: list[Token], texts: _Texts) -> dict[str, Any]:
     }
 
 
-def _contexts(rows: Iterable[Comparison]) -> list[str]:
-    return [_context(row.context) for row in rows]
-
-
 def _context(context: dict[str, Any]) -> str:
-    return ", ".join(f"{visible(name, ' ')}={_shortened(_written(value), ' ')}" for name, value in context.items())
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in context.items()
+    }
+    return ", ".join(f"{visible(name, ' ')}={_shortened(text, ' ')}" for name, text in texts.items())
 
 
 def _firsts(comparison: Comparison) -> int:
@@ -161,5 +145,5 @@ def _firsts(comparison: Comparison) -> int:
 
 
 def _exact(number: int | None) -> int | str | None:
-    """Give a number as JavaScript can hold it: one that is too large as text."""
+    """Return a number as JavaScript can store it: as text if it is too large."""
     return number if number is None or abs(number) <= _EXACT else str(number)

@@ -17,9 +17,7 @@ from predlog.reading.reader import Reading
 from predlog.reading.summary import Summary
 from predlog.reading.words import counted, number, seen
 from predlog.records.schema import Comparison, Gap, Record
-from predlog.report import charts, sections
-from predlog.report import sections as dossier
-from predlog.report.charts import PLOTS
+from predlog.report import sections
 from predlog.report.colors import stylesheet
 from predlog.report.film_strip import MOST, Strip
 
@@ -27,6 +25,8 @@ try:
     import bokeh
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
+
+    from predlog.report import charts
 except ModuleNotFoundError as missing:
     raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
 _HERE: Final = Path(__file__).parent / "assets"
@@ -34,12 +34,14 @@ _SCRIPTS: Final = (
     "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "curves", "main",
 )  # fmt: skip
 _BOKEH: Final = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
-# So many are drawn on the curves.
-_MOST_GAPS: Final = 1000
+# How many are drawn on the curves, and listed.
+_MOST_GAPS, _MOST_DAMAGE = 1000, 100
+# Tokens in a table, and the least number per stream and codebook.
+_MOST_TOKENS, _FEWEST_TOKENS = 20, 3
 
 
 class Page(NamedTuple):
-    """A page, and how many comparisons it is of."""
+    """A page, and the number of comparisons that it summarizes."""
 
     html: str
     comparisons: int
@@ -47,7 +49,7 @@ class Page(NamedTuple):
 
 @dataclass
 class _Run:
-    """What one reading of the records has gathered."""
+    """What is collected while the records are read once."""
 
     strip: Strip
     summary: Summary = field(default_factory=Summary)
@@ -64,10 +66,10 @@ class _Run:
 
 
 def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
-    """Give the page of a run, read once.
+    """Return the page of a run; the records are read once.
 
-    `source` is named in it as where it comes from; about `most` comparisons at most are in the film strip. Damage is
-    told where `records` are what `predlog.read` gives.
+    `source` is the path that the page names. The film strip has about `most` comparisons at most. Damage is reported
+    if `records` come from `predlog.read`.
 
     Raises:
         PredlogError: There is no comparison among the records.
@@ -85,13 +87,14 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
 
 def _nothing(source: str, findings: int) -> str:
     found = f", but {counted(findings, 'finding')}: see `predlog check {source}`" if findings else ""
-    return f"{source} holds no comparison{found}; there is nothing to make a page of"
+    return f"{source} holds no comparison{found}; a page needs at least one"
 
 
 def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
     summary = run.summary
     names = [one.run for one in summary.attempts if one.run]
-    lanes = len(summary.curves)
+    curves = tuple(summary.curves.values())
+    tokens = max(_MOST_TOKENS // len(curves), _FEWEST_TOKENS)
     return {
         "name": seen(names[-1] if names else Path(source).name),
         "version": predlog.__version__,
@@ -99,21 +102,21 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
         "source": seen(source),
         "facts": list(sections.facts(summary)),
         "notes": list(sections.notes(summary, damage.total)),
-        "streams": list(sections.streams(tuple(summary.curves.values()))),
+        "streams": list(sections.streams(curves)),
         "errors": sections.errors(summary),
         "left_out": run.strip.left_out,
-        "plots": PLOTS,
+        "plots": charts.PLOTS,
         "gaps_left_out": sum(gap.gaps for gap in summary.gaps) - len(run.gaps),
-        "findings": list(dossier.findings(summary.findings)),
-        "findings_left_out": max(len(summary.findings) - dossier.MOST_FINDINGS, 0),
-        "stubborn": sections.stubborn(run.learning, lanes),
-        "forgotten": sections.forgotten(run.learning, lanes),
-        "several": lanes > 1,
-        "attempts": list(dossier.attempts(summary.attempts)),
-        "attempts_left_out": max(len(summary.attempts) - dossier.MOST_PROCESSES, 0),
-        "missing": list(dossier.missing(summary.gaps)),
-        "damage": list(dossier.damage(damage)),
-        "damage_left_out": max(damage.total - dossier.MOST_DAMAGE, 0),
+        "findings": list(sections.findings(summary.findings)),
+        "findings_left_out": max(len(summary.findings) - sections.MOST_FINDINGS, 0),
+        "stubborn": list(sections.tokens(run.learning.stubborn(tokens))),
+        "forgotten": list(sections.tokens(run.learning.forgotten(tokens))),
+        "several": len(curves) > 1,
+        "attempts": list(sections.attempts(summary.attempts)),
+        "attempts_left_out": max(len(summary.attempts) - sections.MOST_PROCESSES, 0),
+        "missing": summary.gaps,
+        "damage": damage[:_MOST_DAMAGE],
+        "damage_left_out": max(damage.total - _MOST_DAMAGE, 0),
     }
 
 
@@ -127,7 +130,7 @@ def _curves(run: _Run) -> dict[str, Any]:
         "lines": list(charts.lines(curves)),
         "marks": [sign._asdict() for sign in signs],
         "gaps": list(charts.strips(run.gaps)),
-        "plots": [{"name": plot.name, "written": plot.written} for plot in PLOTS],
+        "plots": [{"name": plot.name, "written": plot.written} for plot in charts.PLOTS],
     }
 
 
@@ -158,7 +161,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "seen": seen}
     return environment
 
 
@@ -174,25 +177,22 @@ _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
 def json_text(value: Any) -> str:
-    """Give a value as JSON for a `<script type="application/json">`: nothing in it ends the element or opens another.
+    """Return a value as JSON for a `<script type="application/json">`: no part of it can end or open an element.
 
-    It is ASCII, so that no character of it is invisible, ends a line or turns the direction of the source.
+    It is ASCII, so that no character of it is invisible, ends a line or changes the direction of the source.
     """
     return json.dumps(value, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """Give a Content-Security-Policy under which these scripts run, and nothing else, and nothing is loaded.
+    """Return a Content-Security-Policy that allows only these scripts, and loads nothing.
 
-    The plotting library puts `<style>` elements into the page, so styles may stand in it; with images from `data:`
-    alone, none of them can load anything. Scripts can turn no text into markup: `trusted-types 'none'`.
+    The plotting library puts `<style>` elements into the page, so inline styles are allowed. They can load nothing,
+    because images may come from `data:` only. Scripts can't turn text into markup: `trusted-types 'none'`.
     """
-    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
         "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
-
-
-def _hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

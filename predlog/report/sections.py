@@ -1,29 +1,26 @@
-"""The sums of a run → what its page says of it at the top, of its streams and of its tokens."""
+"""Summary of a run → the texts and tables of its page: head, streams, tokens, findings, attempts."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from predlog.findings.catalog import CODES, page
 from predlog.findings.ledger import Found
 from predlog.reading.curves import Course, Curve
-from predlog.reading.damage import Damage
-from predlog.reading.forgetting import Learning, Sights
+from predlog.reading.forgetting import Sights
 from predlog.reading.runs import Attempt
-from predlog.reading.summary import Key, Missing, Summary
-from predlog.reading.words import counted, lane, number, place, seen, seen_json, steps, subject
+from predlog.reading.summary import Key, Summary
+from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import percent
 from predlog.report.film_strip import shown
 
-# Units of the box of a small curve.
+# Width and height of a small curve.
 _SPARK = 96, 22
 _MOST_NAMED = 5
-# Tokens in a table; each stream and codebook has at least so few.
-_MOST_TOKENS, _FEWEST_TOKENS = 20, 3
 
 
 class Note(NamedTuple):
-    """A line at the top: good, bad or warn, and the part of the page that says more."""
+    """A line at the top: its kind (good, bad or warn), its text, and a link to the part of the page that has more."""
 
     kind: str
     text: str
@@ -32,7 +29,7 @@ class Note(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """A measure of a stream as text: at its first step, at its last, at its best; that step; and a small curve."""
+    """A measure of a stream as text: its first, last and best value, the step of the best, and a small curve."""
 
     first: str
     last: str
@@ -43,26 +40,26 @@ class Measure(NamedTuple):
 
 # --- head ---------------------------------------------------------------------------------------------------------
 def facts(summary: Summary) -> Iterator[str]:
-    """Yield what a reader wants to know first: how much was logged, when, and with what."""
+    """Yield the facts under the title: how much was logged, when, and with which versions."""
     curves = summary.curves.values()
     yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
     yield counted(sum(curve.records for curve in curves), "comparison")
     yield counted(len(summary.ranks), "rank")
-    if summary.runs:
-        newest = summary.runs[-1]
-        yield f"started {moment(summary.runs[0].timestamp)}"
-        yield from (f"{name} {seen(newest.versions[name])}" for name in ("predlog", "torch") if name in newest.versions)
+    if runs := summary.runs:
+        yield f"started {moment(runs[0].timestamp)} UTC"
+        versions = runs[-1].versions
+        yield from (f"{name} {seen(versions[name])}" for name in ("predlog", "torch") if name in versions)
 
 
 def notes(summary: Summary, damage: int) -> Iterator[Note]:
-    """Yield what must not be overlooked: open findings, what is missing, what is damaged."""
+    """Yield the notes under the title: open findings, missing comparisons, refused pairs, damage."""
     opened = [one for one in summary.findings if one.is_open]
     yield _open(opened) if opened else Note("good", "No open findings.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
-        yield Note("warn", f"Captured, and missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
+        yield Note("warn", f"Captured, but missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
     if refused := summary.lost["refused"]:
-        yield Note("warn", f"Refused, for they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
+        yield Note("warn", f"Refused, because they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
     if damage:
         yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
 
@@ -81,14 +78,9 @@ def errors(summary: Summary) -> list[str]:
     return [f"{seen(one.code)} ({subject(one)})" for one in ones[:_MOST_NAMED]]
 
 
-def moment(timestamp: str) -> str:
-    """Give a timestamp as people write it."""
-    return f"{seen(timestamp[:19].replace('T', ' '))} UTC"
-
-
 # --- streams ------------------------------------------------------------------------------------------------------
 def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
-    """Yield a row a stream and codebook."""
+    """Yield one row per stream and codebook."""
     of_shown = {
         "supervised": "",
         "shown": "accuracy of the tokens shown",
@@ -96,6 +88,7 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
     }
     for curve in curves:
         points = curve.points
+        logs = [None if point.rank is None else math.log(point.rank) for point in points]
         yield {
             **_named(curve.stream, curve.codebook),
             "note": of_shown[curve.counted],
@@ -104,18 +97,14 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
             "supervised": percent(curve.share),
             "accuracy": _measure(curve.accuracy, percent, [point.accuracy for point in points]),
             "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
-            "rank": _measure(curve.rank, "{:,g}".format, [_log(point.rank) for point in points]),
+            "rank": _measure(curve.rank, "{:,g}".format, logs),
         }
 
 
 def _named(stream: str, codebook: int | None) -> dict[str, str]:
-    """Name a stream and its codebook, each by itself too: where there is little room, only the stream's may be cut."""
+    """Return a stream and its codebook, together and apart: if there is little room, only the stream's name is cut."""
     part = "" if codebook is None else f"codebook {codebook}"
     return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
-
-
-def _log(rank: float | None) -> float | None:
-    return None if rank is None else math.log(rank)
 
 
 def _measure(course: Course | None, written: Callable[[float], str], values: Sequence[float | None]) -> Measure:
@@ -126,7 +115,7 @@ def _measure(course: Course | None, written: Callable[[float], str], values: Seq
 
 
 def spark(values: Sequence[float]) -> str:
-    """Give the corners of a small curve; none for fewer than two values."""
+    """Return the corners of a small curve; none for fewer than two values."""
     if len(values) < 2:
         return ""
     width, height = _SPARK
@@ -141,33 +130,15 @@ def spark(values: Sequence[float]) -> str:
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------
-def stubborn(learning: Learning, lanes: int) -> list[dict[str, Any]]:
-    """Give the rows of the most stubborn tokens, which were never right."""
-    return list(_rows(learning.stubborn(_a_lane(lanes))))
-
-
-def forgotten(learning: Learning, lanes: int) -> list[dict[str, Any]]:
-    """Give the rows of the most forgotten tokens, which were right once."""
-    return list(_rows(learning.forgotten(_a_lane(lanes))))
-
-
-def _a_lane(lanes: int) -> int:
-    return max(_MOST_TOKENS // lanes, _FEWEST_TOKENS)
-
-
-def _rows(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
+def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of tokens, each with links to its last steps."""
     for (stream, codebook), ones in found.items():
         for one in ones:
             yield {
                 "text": str(one.label) if one.text is None else shown(one.text),
                 "id": "" if one.text is None else str(one.label),
                 **_named(stream, codebook),
-                "wrong": number(one.wrong),
-                "wrong_steps": number(one.wrong_steps),
-                "sights": number(one.sights),
-                "right": number(one.right),
-                "last_right": one.last_right,
-                "last_step": one.last_step,
+                "sights": one,
                 "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right),
                 "last_href": place(stream, codebook, one.last_step),
             }
@@ -175,13 +146,12 @@ def _rows(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
 
 MOST_FINDINGS: Final = 200
 MOST_PROCESSES: Final = 64
-MOST_DAMAGE: Final = 100
 
 
 def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
     """Yield one row per finding, open ones first; the help of a code comes with its first row."""
     helped = set()
-    for one in sorted(found, key=_gone)[:MOST_FINDINGS]:
+    for one in sorted(found, key=lambda one: not one.is_open)[:MOST_FINDINGS]:
         finding = one.finding
         yield {
             "code": seen(finding.code),
@@ -196,10 +166,6 @@ def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
             "evidence": seen_json(finding.evidence) if finding.evidence else "",
         }
         helped.add(finding.code)
-
-
-def _gone(one: Found) -> bool:
-    return not one.is_open
 
 
 def _level(one: Found) -> str:
@@ -218,7 +184,7 @@ def _state(one: Found) -> str:
 
 
 def attempts(listed: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each process of each attempt: when, where, with what, and how it ended."""
+    """Yield the facts of each process of each attempt: when, where, with which versions, and how it ended."""
     for attempt in listed[:MOST_PROCESSES]:
         named = "" if attempt.run is None else f" of {seen(attempt.run)}"
         yield {
@@ -231,9 +197,9 @@ def attempts(listed: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
 def _started(attempt: Attempt) -> Iterator[tuple[str, str]]:
     start = attempt.start
     if start is None:
-        yield "started", "not known: its first line is missing"
+        yield "started", "unknown: its first line is missing"
         return
-    yield "started", moment(start.timestamp)
+    yield "started", f"{moment(start.timestamp)} UTC"
     yield "host", f"{seen(start.host)}, process {start.pid}, rank {start.rank} of {start.world_size}"
     yield "versions", ", ".join(f"{seen(name)} {seen(version)}" for name, version in start.versions.items())
     if start.context:
@@ -244,27 +210,10 @@ def _recorded(attempt: Attempt) -> Iterator[tuple[str, str]]:
     if attempt.first_step is not None and attempt.last_step is not None:
         yield "recorded", f"{counted(attempt.records, 'comparison')}, {steps(attempt.first_step, attempt.last_step)}"
     if attempt.end is None:
-        newest = f"; its newest record is of {moment(attempt.timestamp)}" if attempt.timestamp else ""
-        yield "ended", f"not closed: it goes on, or was killed{newest}"
+        newest = f"; its newest record is from {moment(attempt.timestamp)} UTC" if attempt.timestamp else ""
+        yield "ended", f"not closed: it is running, or was killed{newest}"
         return
-    yield "ended", moment(attempt.end.timestamp)
+    yield "ended", f"{moment(attempt.end.timestamp)} UTC"
     counts = (attempt.end.stats or {}).items()
-    told = [f"{number(count)} {seen(name)}" for name, count in counts if isinstance(count, int) and count]
-    yield "comparisons", ", ".join(told) or "none"
-
-
-def missing(found: Iterable[Missing]) -> Iterator[dict[str, Any]]:
-    """Yield what is missing, a row a reason."""
-    for one in found:
-        yield {
-            "count": number(one.count),
-            "reason": seen(one.reason),
-            "gaps": number(one.gaps),
-            "steps": f"{one.first_step} to {one.last_step}",
-        }
-
-
-def damage(found: Sequence[Damage]) -> Iterator[dict[str, Any]]:
-    """Yield which places of which files can't be read, and why."""
-    for one in found[:MOST_DAMAGE]:
-        yield {"file": seen(one.file), "line": one.line, "reason": seen(one.reason)}
+    named = [f"{number(count)} {seen(name)}" for name, count in counts if isinstance(count, int) and count]
+    yield "comparisons", ", ".join(named) or "none"

@@ -204,7 +204,7 @@ def test_tokens_that_are_not_learnt_are_listed() -> None:
     made = page(told())
     text = " ".join(Parsed(made[made.index('id="tokens"') : made.index('id="run"')]).text.split())
     assert "label wrong at steps last at ␣never 3 6 6 50 " in text
-    assert "label right last right at wrong since at steps ␣once 5 1 20 3 3" in text
+    assert "label correct last correct at wrong since at steps ␣once 5 1 20 3 3" in text
     assert "always" not in text
     assert 'href="#stream=text&amp;sample=all&amp;rank=all&amp;step=20"' in made
 
@@ -231,9 +231,9 @@ def test_first_last_and_best() -> None:
 def test_what_is_missing_is_said() -> None:
     """Gaps and a run that was not closed are told at the top, and in full below."""
     text = " ".join(Parsed(page(iter([events.run(), events.comparison(), events.gap()]))).text.split())
-    assert "Captured, and missing here: 12 comparisons." in text
+    assert "Captured, but missing here: 12 comparisons." in text
     assert "12 queue full 130 to 180" in text
-    assert "not closed: it goes on, or was killed" in text
+    assert "not closed: it is running, or was killed" in text
 
 
 def test_what_is_damaged_is_said(tmp_path: Path) -> None:

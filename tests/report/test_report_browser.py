@@ -267,7 +267,7 @@ def test_the_pointer_tells_everything_of_a_token(chromium: Chrome, run: tuple[Pa
         assert told["rank"] == f"{token.label_rank} of 32000"
         assert told["position"] == f"{token.position} of 512"
         assert told["input"] == "in (id 5)"
-        assert told["verdict"] == ("✓ right" if token.match else "wrong")
+        assert told["verdict"] == ("✓ correct" if token.match else "wrong")
         assert "shift 1" in told["about"]
         assert told["context"] == "epoch=3"
         assert len(browser.find_elements(By.CSS_SELECTOR, "#inspector .sample tbody tr")) == 10
@@ -298,7 +298,7 @@ def test_what_is_odd_is_told(chromium: Chrome, tmp_path: Path) -> None:
     assert (told["label-probability"], told["prediction"], told["rank"]) == ("-", "nan", "unknown")
     assert "20 probabilities not finite" in told["about"]
     cell(browser, 5, 0).click()
-    assert "10.0% right (1 of 10 shown)" in inspected(browser)["about"]
+    assert "10.0% correct (1 of 10 shown)" in inspected(browser)["about"]
 
 
 def rows_shown(browser: Chrome) -> int:

@@ -1,4 +1,4 @@
-// The curves: drawn by Bokeh; which lines are shown, and what is read off them, is told here, as text and never as markup.
+// The curves: Bokeh draws them; the names of lines and the values under the pointer are added here, as text and never as markup.
 
 const { document: plotted, roots, lines, marks, gaps, plots } = JSON.parse(document.getElementById("curves-data").textContent);
 const chips = document.getElementById("chips");
@@ -56,7 +56,7 @@ function fillChips() {
   }
 }
 
-// The point that is nearest to a step. With all attempts, steps come again, so their order tells nothing.
+// The point nearest to a step. With all attempts, steps come again, so they are not sorted.
 function nearestPoint(steps, step) {
   let best = 0;
   for (let at = 1; at < steps.length; at++) {
@@ -91,8 +91,8 @@ function marksNear(plot, step) {
 function fillReadout(plot, event) {
   const readout = figureOf(plot).querySelector(".readout");
   const found = valuesAt(plot, event.x);
-  const told = marksNear(plot, event.x);
-  readout.hidden = !found.length && !told.length;
+  const noted = marksNear(plot, event.x);
+  readout.hidden = !found.length && !noted.length;
   if (readout.hidden) return;
   const y = (value) => (plot.written === "rank" ? Math.log(value) : value);
   const nearest = found.sort((a, b) => Math.abs(y(a.value) - y(event.y)) - Math.abs(y(b.value) - y(event.y))).slice(0, NEAREST).sort((a, b) => b.value - a.value);
@@ -101,7 +101,7 @@ function fillReadout(plot, event) {
   const one = nearest[0];
   const parts = one ? [element("div", "", stepsOf(one.from, one.to)), values] : [];
   if (found.length > nearest.length) parts.push(element("div", "soft", `and ${found.length - nearest.length} more`));
-  parts.push(...told.slice(0, 4).map((text) => element("div", "mark", text)));
+  parts.push(...noted.slice(0, 4).map((text) => element("div", "mark", text)));
   readout.replaceChildren(...parts);
   placeReadout(plot, readout, event);
 }
@@ -138,7 +138,7 @@ function listen(plot) {
   for (const name of ["mousemove", "tap"]) drawnPlot.on_event(name, follow);
   drawnPlot.on_event("mouseleave", leave);
   figureOf(plot).addEventListener("pointerleave", leave);
-  // On a touch screen a drag is for the page.
+  // On a touch screen a drag scrolls the page.
   if (window.matchMedia("(pointer: coarse)").matches) drawnPlot.toolbar.tools = [];
 }
 
@@ -186,5 +186,5 @@ async function drawCurves() {
   document.getElementById("curves").dataset.drawn = "";
 }
 
-// Bokeh stands at the end of the page, so that the strip is there before it.
+// Bokeh is at the end of the page, so that the strip is drawn first.
 document.addEventListener("DOMContentLoaded", () => requestAnimationFrame(() => setTimeout(drawCurves)));

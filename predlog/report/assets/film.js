@@ -1,11 +1,11 @@
-// The comparisons as rows of cells, read from the data that stands in the page.
+// The comparisons as rows of cells, read from the data in the page.
 
 const { streams, first, last, rows, tokens, texts, ids } = JSON.parse(document.getElementById("strip-data").textContent);
 const COLUMNS = first + last;
 const starts = [0];
 rows.count.forEach((count, row) => starts.push(starts[row] + count));
 
-// Which token stands in a column, or -1: the first ones from the left, the last ones up to the right edge.
+// The token of a column, or -1: the first tokens start at the left edge, the last ones end at the right edge.
 function tokenAt(row, column) {
   const firsts = rows.first[row];
   const place = column < first ? column : rows.count[row] - COLUMNS + column;
@@ -16,7 +16,7 @@ function tokenAt(row, column) {
 const textOf = (place) => (place < 0 ? null : (texts[place] ?? ids[place]));
 const isRight = (token) => tokens.match[token] === "1";
 
-// What a row is known by; the last of it names the codebook, where there is one.
+// The fields that identify a row, apart from its step.
 const FIELDS = ["stream", "codebook", "sample", "rank", "attempt"];
 const valuesOf = (field, among) => [...new Set(among.map((row) => rows[field][row]))].sort((a, b) => (a ?? -1) - (b ?? -1));
 const nameOf = (field, value) => (field === "stream" ? streams[value] : value === null ? "none" : String(value));
@@ -32,7 +32,7 @@ function share(right, of) {
   return of ? `${((100 * right) / of).toFixed(1)}%` : "-";
 }
 
-// How many are right: of all supervised ones, or of those shown where only these were counted.
+// How many predictions are correct: of all supervised tokens, or of those shown if only these were counted.
 function rightOf(row) {
   const { matched, supervised, count } = rows;
   if (!supervised[row]) return { right: 0, of: 0, which: "supervised" };
@@ -44,7 +44,7 @@ function rightOf(row) {
 const LEVELS = 25;
 const FAINTEST = Math.log(1e-5);
 
-// The shade of a probability: in even steps of it, or of its logarithm.
+// The shade of a probability, in even steps of it or of its logarithm.
 function levelOf(logprob, byLogarithm) {
   const t = byLogarithm ? Math.max(0, 1 - logprob / FAINTEST) : Math.exp(logprob);
   return Math.round(Math.min(t, 1) * (LEVELS - 1));

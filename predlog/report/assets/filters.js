@@ -1,4 +1,4 @@
-// Which rows are shown, and how: the controls over the strip, and the part of the address behind `#` that says the same.
+// Which rows are shown, and how: the controls above the strip, and the same selection in the address after `#`.
 
 const ALL = "all";
 const state = { stream: ALL, codebook: ALL, sample: ALL, rank: ALL, attempt: ALL, shade: "probability", below: false };
@@ -7,7 +7,7 @@ const selects = Object.fromEntries(FIELDS.map((field) => [field, document.getEle
 const shadeSelect = document.getElementById("shade-by");
 const belowBox = document.getElementById("predictions-below");
 
-// What can be chosen in a field depends on the stream: text has no codebooks where audio has eight.
+// The choices of a field depend on the stream: text has no codebooks, audio may have eight.
 function choices(field) {
   const inStream = field === "stream" || state.stream === ALL;
   return valuesOf(field, inStream ? everyRow : everyRow.filter((row) => String(rows.stream[row]) === state.stream));
@@ -44,7 +44,7 @@ function startAnew() {
   for (const field of FIELDS) state[field] = startingChoice(field);
 }
 
-// The address names streams as people do; whatever else stands there must be one of the choices, or is passed over.
+// The address contains the names of streams. A value that is not one of the choices is ignored.
 function takeFrom(hash) {
   const asked = new URLSearchParams(hash);
   startAnew();
@@ -61,18 +61,18 @@ function takeFrom(hash) {
 }
 
 function asHash(place) {
-  const said = new URLSearchParams();
+  const selected = new URLSearchParams();
   for (const field of FIELDS) {
-    if (choices(field).length > 1) said.set(field, state[field] === ALL ? ALL : nameOf(field, choices(field).find((value) => String(value) === state[field])));
+    if (choices(field).length > 1) selected.set(field, state[field] === ALL ? ALL : nameOf(field, choices(field).find((value) => String(value) === state[field])));
   }
-  if (state.shade !== "probability") said.set("shade", state.shade);
-  if (state.below) said.set("predictions", "below");
-  for (const [name, value] of Object.entries(place)) said.set(name, value);
-  return `#${said}`;
+  if (state.shade !== "probability") selected.set("shade", state.shade);
+  if (state.below) selected.set("predictions", "below");
+  for (const [name, value] of Object.entries(place)) selected.set(name, value);
+  return `#${selected}`;
 }
 
 let writing = 0;
-// A browser takes an address that changes at each key for a fault, so it waits until there is a pause.
+// Browsers limit how often the address may change, so it is changed only after a pause.
 function rememberInAddress(place) {
   clearTimeout(writing);
   writing = setTimeout(() => history.replaceState(null, "", asHash(place())), 300);

@@ -1,4 +1,4 @@
-// What is known of the token under the pointer, or else of the one that has the focus.
+// The details of the token under the pointer, or else of the one that has the focus.
 
 const inspector = document.getElementById("inspector");
 const hasAttempts = valuesOf("attempt", everyRow).length > 1;
@@ -23,13 +23,13 @@ function where(row) {
 function about(row) {
   const { right, of, which } = rightOf(row);
   const supervised = `${rows.supervised[row]} of ${rows.length[row]} supervised`;
-  const parts = of ? [`${share(right, of)} right (${right} of ${of} ${which})`, supervised] : [supervised];
+  const parts = of ? [`${share(right, of)} correct (${right} of ${of} ${which})`, supervised] : [supervised];
   parts.push(`shift ${rows.shift[row]}`);
   if (rows.nonfinite[row]) parts.push(`${rows.nonfinite[row]} probabilities not finite`);
   return parts.join(" · ");
 }
 
-// The whole sample, a line a token, as the console shows it.
+// The whole sample, one line per token, as the console shows it.
 function line(row, token, here) {
   const made = element("tr", [token === here && "here", token === starts[row] + rows.first[row] && "second"].filter(Boolean).join(" "));
   const at = (name) => tokens[name][token];
@@ -63,10 +63,10 @@ function inspect(row, column) {
   say("prediction-id", at("prediction") < 0 ? "no id" : `id ${ids[at("prediction")]}`);
   say("prediction-probability", probability(at("prediction_logprob")));
   bar("prediction-bar", at("prediction_logprob"));
-  say("verdict", isRight(token) ? "✓ right" : "wrong");
+  say("verdict", isRight(token) ? "✓ correct" : "wrong");
   say("rank", at("label_rank") === null ? "unknown" : `${at("label_rank")} of ${rows.vocabulary[row]}`);
   say("position", `${at("position")} of ${rows.length[row]}`);
-  say("input", at("input") < 0 ? "not known" : `${textOf(at("input"))} (id ${ids[at("input")]})`);
+  say("input", at("input") < 0 ? "unknown" : `${textOf(at("input"))} (id ${ids[at("input")]})`);
 }
 
 const inspectActive = () => inspect(shown[active.place], active.column);

@@ -1,4 +1,4 @@
-// Ties the parts together: what was chosen, pressed, pointed at or opened leads to what is drawn.
+// Connects the parts: after each choice, key, click or address, the right rows and details are drawn.
 
 const stepField = document.getElementById("go-to-step");
 const ALL_PARTS = [fillAll, drawScale, paintOverview, inspectActive];
@@ -68,7 +68,7 @@ const placeOf = (target) => {
   const found = target.closest?.(".cell");
   return found && [Number(found.parentElement.dataset.place), Number(found.dataset.column)];
 };
-// A pointer at rest, under which a key has moved the strip, points at nothing.
+// A pointer that rests while keys move the strip under it does not count as pointing.
 let resting = null;
 const pointsAt = ({ clientX, clientY }) => `${clientX} ${clientY}`;
 let pointed = null;
@@ -97,8 +97,8 @@ document.addEventListener("keydown", (event) => {
   stepField.focus();
   stepField.select();
 });
-// To the cell that the address names: with the heading where the window has room for it, else with the whole film, and
-// always with that cell, which has the focus, so that keys move on from there.
+// Scroll to the cell that the address names, with the heading if the window has room for it, else with the whole film.
+// The cell is always in sight and gets the focus, so that the keys continue from there.
 function followAddress() {
   openAddress();
   if (!location.hash.includes("=")) return;

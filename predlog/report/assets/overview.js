@@ -1,4 +1,4 @@
-// All shown rows at once, in as many pixels as there are, beside the strip: to see the run, and to move in it.
+// All shown rows at once, scaled to the height available, next to the strip: to see the whole run, and to move in it.
 
 const overview = document.getElementById("overview");
 const frame = overview.querySelector(".frame");

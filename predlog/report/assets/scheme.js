@@ -1,4 +1,4 @@
-// Light or dark: as the system says, until the button says otherwise.
+// Light or dark: as the system is set, until the button is pressed.
 
 const schemeButton = document.getElementById("scheme");
 const darkSystem = window.matchMedia("(prefers-color-scheme: dark)");

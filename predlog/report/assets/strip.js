@@ -1,4 +1,4 @@
-// The film strip: a grid of which only the rows in sight exist, with one cell that the keyboard moves.
+// The film strip: a grid in which only the visible rows exist, with one active cell that the keys move.
 
 const grid = document.getElementById("grid");
 const head = document.getElementById("grid-head");
@@ -13,19 +13,19 @@ let height = HEIGHT.flat;
 const drawn = new Map();
 
 function headings() {
-  const said = [element("div", "step", "step")];
+  const headingCells = [element("div", "step", "step")];
   for (let column = 0; column < COLUMNS; column++) {
     const which = column < first ? `${column + 1}` : `−${COLUMNS - column}`;
     const heading = element("div", column === first ? "behind" : "", which);
     heading.setAttribute("aria-label", column < first ? `first ${column + 1}` : `last ${COLUMNS - column}`);
-    said.push(heading);
+    headingCells.push(heading);
   }
-  said.push(element("div", "right-share", "right"));
-  said.forEach((heading, place) => {
+  headingCells.push(element("div", "right-share", "correct"));
+  headingCells.forEach((heading, place) => {
     heading.setAttribute("role", "columnheader");
     heading.setAttribute("aria-colindex", place + 1);
   });
-  head.replaceChildren(...said);
+  head.replaceChildren(...headingCells);
   const columns = (count) => (count ? `repeat(${count}, var(--cell))` : "");
   grid.style.setProperty("--tokens", `${columns(first)} 15px ${columns(last)}`);
   grid.style.setProperty("--behind", first + 3);
@@ -33,7 +33,7 @@ function headings() {
   grid.setAttribute("aria-colcount", COLUMNS + 2);
 }
 
-// The name of a row: its step, and whatever else tells it from its neighbours. A stream's own name alone may be cut.
+// The name of a row: its step, and the fields in which it may differ from its neighbours. Only a stream's name may be cut.
 function rowName(row) {
   const short = { codebook: "cb", sample: "s", rank: "r", attempt: "#" };
   const parts = open.filter((field) => short[field] && rows[field][row] !== null).map((field) => short[field] + rows[field][row]);
@@ -41,11 +41,11 @@ function rowName(row) {
   return { step: String(rows.step[row]), stream, rest: parts.join(" ") };
 }
 
-// The column of names has room for the longest of those shown, so that it doesn't change while one scrolls.
+// The column of names has room for the longest name shown, so that its width does not change while scrolling.
 function makeRoomForNames() {
   const most = { step: 1, stream: 0, rest: 0 };
   for (const row of shown) {
-    for (const [part, said] of Object.entries(rowName(row))) most[part] = Math.max(most[part], said.length);
+    for (const [part, name] of Object.entries(rowName(row))) most[part] = Math.max(most[part], name.length);
   }
   grid.style.setProperty("--digits", most.step);
   grid.style.setProperty("--stream", most.stream);
@@ -70,10 +70,10 @@ function cellName(token) {
   const label = textOf(tokens.label[token]);
   const prediction = textOf(tokens.prediction[token]) ?? "nan";
   const rank = tokens.label_rank[token];
-  const said = isRight(token) ? "predicted right" : `predicted ${prediction}`;
+  const verdict = isRight(token) ? "predicted correctly" : `predicted ${prediction}`;
   const logprob = tokens.label_logprob[token];
   const p = logprob === null ? "not finite" : probability(logprob);
-  return `label ${label}, probability ${p}, rank ${rank ?? "unknown"}, ${said}`;
+  return `label ${label}, probability ${p}, rank ${rank ?? "unknown"}, ${verdict}`;
 }
 
 function cell(place, column) {
@@ -129,7 +129,7 @@ function inSight() {
   return [Math.max(from, 0), Math.min(to, shown.length)];
 }
 
-// The row of the active cell stays wherever it is, so that the focus is never lost to scrolling.
+// The row of the active cell is always kept, so that scrolling never loses the focus.
 function draw() {
   const [from, to] = inSight();
   const isWanted = (place) => (place >= from && place < to) || place === active.place;
@@ -186,7 +186,7 @@ function clear() {
   drawn.clear();
 }
 
-// Draws everything again: after a filter, or another way of showing.
+// Draw everything again, after a change of the selection or of the shading.
 function show(row) {
   const kept = row ?? shown[active.place];
   clear();
@@ -206,7 +206,7 @@ function show(row) {
   draw();
 }
 
-// The row of a step, or of the next one to it; -1 where there are no rows.
+// The row of a step, or else of the step nearest to it; -1 if there are no rows.
 function nearest(step, nth = 0) {
   let best = -1;
   shown.forEach((row, place) => {
