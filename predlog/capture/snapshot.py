@@ -57,11 +57,3 @@ class Snapshot:
 
     sizes: Sizes
     numbers: Callable[[], Numbers] | None
-
-    @property
-    def hold(self) -> Callable[[], Numbers] | None:
-        """The recorder's word for `numbers`."""
-        return self.numbers
-
-
-Capture = Snapshot  # the recorder's word for it

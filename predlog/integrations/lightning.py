@@ -16,7 +16,7 @@ from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, PredlogError, SettingError, located, raised_at
 from predlog.integrations import step_output
-from predlog.recorder.recorder import Recorder
+from predlog.recorder.recorder import PASSED_ON, Recorder
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -58,24 +58,14 @@ class PredictionCallback(Callback):
         inputs: The same of the token ids that the model read; None does without. With an encoder-decoder model,
             "input_ids" means "decoder_input_ids".
         recorder: Record with this one, at the steps that its own `every` divides, and leave it open.
-        samples: How many samples of a batch to show.
-        first: How many supervised tokens to show from the start of a sample.
-        last: How many to show from its end.
-        ranks: Which processes record, as in `Recorder`.
-        streams: Names of the streams to record, "train" and "eval" among them; None records all.
-        codebooks: How many codebooks of a sample to show.
-        decode: As in `Recorder`.
-        special_tokens: As in `Recorder`.
+        samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
+            codebooks to show.
+        ranks, streams: Which processes and which streams record, as in `Recorder`.
+        decode, special_tokens, text: How ids become text, and which are special, as in `Recorder`.
         accuracy: Also count the matches over all supervised tokens of the samples shown.
-        console: Show tables or plain lines on stdout.
-        processors: structlog processors that see every event before it is written.
-        sinks: structlog processors that get every event beside the file and the console.
+        console, processors, sinks: Where records go beside the file, as in `Recorder`.
         ignore: Codes of findings that are not to be looked for.
-        queue: How many pairs, and events per sink, may wait.
-        strict: Raise the first failure. For tests.
-        durable_every: Seconds of writing after which lines are made safe against a power cut.
-        text: Keep the texts of tokens; False keeps their ids only.
-        mode: The permissions that the file has at most.
+        queue, strict, durable_every, mode: As in `Recorder`.
 
     The recorder is made when the training starts, and closed when it ends, be it by an exception.
 
@@ -114,28 +104,9 @@ class PredictionCallback(Callback):
         text: bool = True,
         mode: int | None = None,
     ) -> None:
+        passed = locals()  # spelt out for editors; those of the recorder are passed on as they are
         super().__init__()
-        self._make = partial(
-            Recorder,
-            decode=decode,
-            samples=samples,
-            first=first,
-            last=last,
-            ranks=ranks,
-            streams=streams,
-            codebooks=codebooks,
-            special_tokens=special_tokens,
-            accuracy=accuracy,
-            console=console,
-            processors=processors,
-            sinks=sinks,
-            ignore=ignore,
-            queue=queue,
-            strict=strict,
-            durable_every=durable_every,
-            text=text,
-            mode=mode,
-        )
+        self._make = partial(Recorder, **{name: passed[name] for name in PASSED_ON})
         if recorder is not None and (directory is not None or every is not None or _is_changed(self._make)):
             raise SettingError("recorder= has its own directory, every and so on: pass it, or these, not both")
         self.recorder = recorder
@@ -157,7 +128,7 @@ class PredictionCallback(Callback):
             usual: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
             every = (usual or _EVERY) if self._every is None else self._every
             directory = self._folder(trainer) if self._directory is None else self._directory
-            self.recorder = self._make(directory, every=every)
+            self.recorder = self._make(directory=directory, every=every)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the recorder."""

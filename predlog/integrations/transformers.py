@@ -21,7 +21,7 @@ from predlog.errors import MissingExtraError, located
 from predlog.integrations._hf import hooks, label_shift
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
-from predlog.recorder.recorder import Recorder
+from predlog.recorder.recorder import PASSED_ON, Recorder
 
 try:
     from transformers import Trainer, TrainerCallback
@@ -52,24 +52,15 @@ class PredictionCallback(TrainerCallback):
         ignore_index: The label that marks positions without supervision.
         recorder: A recorder of your own, whose `every` applies, too, and which you close; without it, one is made when
             the training begins and closed when it ends.
-        samples: How many samples of a batch to show.
-        first: How many supervised tokens to show from the start of a sample.
-        last: How many to show from its end.
-        ranks: Which processes record, as in `Recorder`.
-        streams: Names of the streams to record, "train" and "eval" among them; None records all.
-        codebooks: How many codebooks of a sample to show.
-        decode: As in `Recorder`; "trainer" takes the trainer's tokenizer.
-        special_tokens: As in `Recorder`.
+        samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
+            codebooks to show.
+        ranks, streams: Which processes and which streams record, as in `Recorder`.
+        decode, special_tokens, text: How ids become text, and which are special, as in `Recorder`; with
+            `decode="trainer"` it is the trainer's tokenizer.
         accuracy: Also count the matches over all supervised tokens of the samples shown.
-        console: Show tables or plain lines on stdout.
-        processors: structlog processors that see every event before it is written.
-        sinks: structlog processors that get every event beside the file and the console.
+        console, processors, sinks: Where records go beside the file, as in `Recorder`.
         ignore: Codes of findings that are not to be looked for.
-        queue: How many pairs, and events per sink, may wait.
-        strict: Raise the first failure. For tests.
-        durable_every: Seconds of writing after which lines are made safe against a power cut.
-        text: Keep the texts of tokens; False keeps their ids only.
-        mode: The permissions that the file has at most.
+        queue, strict, durable_every, mode: As in `Recorder`.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
@@ -103,29 +94,11 @@ class PredictionCallback(TrainerCallback):
         text: bool = True,
         mode: int | None = None,
     ) -> None:
-        self._make = partial(
-            Recorder,
-            samples=samples,
-            first=first,
-            last=last,
-            ranks=ranks,
-            streams=streams,
-            codebooks=codebooks,
-            special_tokens=special_tokens,
-            accuracy=accuracy,
-            console=console,
-            processors=processors,
-            sinks=sinks,
-            ignore=ignore,
-            queue=queue,
-            strict=strict,
-            durable_every=durable_every,
-            text=text,
-            mode=mode,
-        )
+        passed = locals()  # spelt out for editors; those of the recorder are passed on as they are
+        self._make = partial(Recorder, **{name: passed[name] for name in PASSED_ON - {"decode"}})
         # Checked now, not when the training begins; a recorder that records nothing has no thread and no file.
         self._make(
-            directory, every=1 if every is None else every, decode=None if decode == "trainer" else decode
+            directory=directory, every=1 if every is None else every, decode=None if decode == "trainer" else decode
         ).close()
         self._directory = directory
         self._every = every
@@ -157,7 +130,7 @@ class PredictionCallback(TrainerCallback):
             self._end()
             decode = hooks.tokenizer(known.get("processing_class")) if self._decode == "trainer" else self._decode
             directory = args.output_dir if self._directory is None else self._directory
-            self._recorder = self._make(directory, every=self._due, decode=decode)
+            self._recorder = self._make(directory=directory, every=self._due, decode=decode)
         self._model, compiled = hooks.core(known["model"]), hooks.compiled_model(Trainer)
         self._called = self._model if compiled is None else compiled
         self._is_early, self._evaluated = False, -1

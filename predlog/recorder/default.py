@@ -133,29 +133,9 @@ def configure(
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
     """
+    arguments = locals()  # spelt out for editors, and passed on as they are
     global _default, _every
-    recorder = Recorder(
-        directory,
-        every=every,
-        samples=samples,
-        first=first,
-        last=last,
-        ranks=ranks,
-        streams=streams,
-        codebooks=codebooks,
-        decode=decode,
-        special_tokens=special_tokens,
-        accuracy=accuracy,
-        console=console,
-        processors=processors,
-        sinks=sinks,
-        ignore=ignore,
-        queue=queue,
-        strict=strict,
-        durable_every=durable_every,
-        text=text,
-        mode=mode,
-    )
+    recorder = Recorder(**arguments)
     with _making.lock:
         before = _default
         _default, _every = recorder, recorder.gate.every

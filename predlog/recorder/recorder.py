@@ -1,12 +1,13 @@
 """The recorder: what a training loop calls; it owns the worker, the sinks and the counts."""
 
+import inspect
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from structlog.typing import Processor
 
@@ -28,6 +29,9 @@ from predlog.recorder.submission import Refusal, Submission, Submitter
 from predlog.recorder.worker import Worker
 from predlog.records.schema import Comparison, Finding
 from predlog.sinks import JSONL, Console
+
+# How the parts of a pair belong together, unless the caller says otherwise.
+_HOW = {"layout": None, "shift": 0, "inputs": None, "ignore_index": -100}
 
 
 class Recorder:
@@ -192,25 +196,14 @@ class Recorder:
         return self._attempt(logits, labels, step, stream, context, self._every, how)
 
     def compare_due(
-        self,
-        /,
-        logits: object,
-        labels: object,
-        step: int,
-        *,
-        stream: str = "text",
-        layout: str | None = None,
-        shift: int = 0,
-        inputs: object = None,
-        ignore_index: int = -100,
-        **context: object,
+        self, /, logits: object, labels: object, step: int, *, stream: str = "text", **more: Any
     ) -> Future[tuple[Comparison, ...]] | None:
         """Record a pair as `compare` does, whatever `every` says: the caller has decided that its step is due.
 
-        Callbacks use it, since an evaluation is recorded at whatever step it runs.
+        Callbacks use it, since an evaluation is recorded at whatever step it runs. `more` is as in `compare`.
         """
-        how = {"layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index}
-        return self._attempt(logits, labels, step, stream, context, 1, how)
+        how = {name: more.pop(name, usual) for name, usual in _HOW.items()}
+        return self._attempt(logits, labels, step, stream, more, 1, how)
 
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report that a pair was not recorded, and why; raise PredlogError instead if `strict` was asked for."""
@@ -348,3 +341,7 @@ class Recorder:
             file = JSONL(self._place / name, durable_every=chosen.durable_every, mode=chosen.mode)
         is_shown = chosen.console and process.local_rank() == 0
         return file, [*([Console()] if is_shown else []), *self._more_sinks]
+
+
+# What the callbacks pass on: each decides itself where and when a recorder records.
+PASSED_ON: Final = frozenset(inspect.signature(Recorder).parameters) - {"directory", "every"}

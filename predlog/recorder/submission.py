@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from predlog._runtime.notices import Notices
-from predlog.capture.snapshot import Capture
+from predlog.capture.snapshot import Snapshot
 from predlog.errors import NoThreadError, PairError, briefly, located, raised_at
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
@@ -27,7 +27,7 @@ _DEEPEST = 8
 class Submission:
     """A captured pair for the worker, and the future of its records."""
 
-    capture: Capture
+    capture: Snapshot
     step: int
     stream: str
     context: dict[str, Any]
@@ -73,14 +73,14 @@ class Submitter:
         self._names: dict[str, None] = {}
 
     def submit(
-        self, captured: Capture, step: int, stream: str, context: Mapping[str, object], at: float
+        self, captured: Snapshot, step: int, stream: str, context: Mapping[str, object], at: float
     ) -> Future[tuple[Comparison, ...]] | None:
         """Queue a captured pair, and return the future of its records; None if there is no room for it."""
         values = self._plain(context, step, stream)
         count = captured.sizes.count
         self._accounts.submitted += count
         where = f"step {step}, stream {briefly(stream)}"
-        if captured.hold is None:
+        if captured.numbers is None:
             self._drop(
                 count,
                 step,
