@@ -3,7 +3,7 @@
 import difflib
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
@@ -117,14 +117,15 @@ class Submitter:
         self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
 
     def _plain(self, context: Mapping[str, object], step: int, stream: str) -> dict[str, Any]:
-        values, problems = plain_context(context)
-        for problem, error in problems:
+        def report(problem: str, error: Exception) -> None:
             self._notices.report(
                 "context",
                 f"step {step}, stream {briefly(stream)}: {problem} in the context is no plain value and is "
                 "recorded as null; pass a number or a string",
                 error,
             )
+
+        values = plain_context(context, report)
         for name in context.keys() - self._names.keys():
             self._names[name] = None
             forget_oldest(self._names)
@@ -138,23 +139,22 @@ class Submitter:
         self._notices.report(reason, message)
 
 
-def plain_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, Exception]]]:
-    """Return the context as plain values, null for any other value, and the descriptions and errors of those.
+def plain_context(context: Mapping[str, Any], report: Callable[[str, Exception], None]) -> dict[str, Any]:
+    """Return the context as plain values, null for any other value, which is reported at once.
 
-    A tensor is no plain value: reading it would stop the device.
+    A tensor is no plain value: reading it would stop the device. No error is kept: its frames hold the pair.
     """
     values: dict[str, Any] = {}
-    problems: list[tuple[str, Exception]] = []
     for name, value in context.items():
         try:
             values[name] = _plain(value, _DEEPEST)
         except _NotPlainError as error:
             values[name] = None
-            problems.append((f"{name}={error}", error))
+            report(f"{name}={error}", error)
         except Exception as error:  # noqa: BLE001 - a foreign mapping's own code
             values[name] = None
-            problems.append((f"{name}=<{type(value).__name__}, which raised {located(error)}>", error))
-    return values, problems
+            report(f"{name}=<{type(value).__name__}, which raised {located(error)}>", error)
+    return values
 
 
 class _NotPlainError(Exception):
