@@ -4,7 +4,7 @@ Far more steps are logged than a chart can show. Above a bound, neighbouring poi
 exact. First, last and best are taken from the single steps before, so merging does not change them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -79,12 +79,12 @@ class Coverage:
     last_step: int
     timestamp: str
 
-    def add(self, more: "Coverage") -> None:
+    def add(self, records: int, first_step: int, last_step: int, timestamp: str) -> None:
         """Count further comparisons."""
-        self.records += more.records
-        self.first_step = min(self.first_step, more.first_step)
-        self.last_step = max(self.last_step, more.last_step)
-        self.timestamp = max(self.timestamp, more.timestamp)
+        self.records += records
+        self.first_step = min(self.first_step, first_step)
+        self.last_step = max(self.last_step, last_step)
+        self.timestamp = max(self.timestamp, timestamp)
 
 
 @dataclass(slots=True)
@@ -227,13 +227,8 @@ def _cover(covered: dict[Source, Coverage], ones: Sequence[Comparison]) -> None:
     sources = set(map(_source, ones)) if len(ones) > 1 else (_source(ones[0]),)
     for source in sources:
         mine = ones if len(sources) == 1 else [one for one in ones if _source(one) == source]
-        join(covered, {source: Coverage(len(mine), mine[-1].step, mine[-1].step, mine[-1].timestamp)})
-
-
-def join(covered: dict[Source, Coverage], more: Mapping[Source, Coverage]) -> None:
-    """Add to what each process has compared."""
-    for source, one in more.items():
-        if source in covered:
-            covered[source].add(one)
-        else:
-            covered[source] = one
+        last = mine[-1]
+        known = covered.get(source)
+        if known is None:
+            known = covered[source] = Coverage(0, last.step, last.step, "")
+        known.add(len(mine), last.step, last.step, last.timestamp)

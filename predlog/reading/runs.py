@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from predlog.reading.curves import Coverage, Source, join
+from predlog.reading.curves import Coverage, Source
 from predlog.records.schema import Run
 
 
@@ -52,8 +53,9 @@ class Attempts:
     def listed(self, coverages: Iterable[dict[Source, Coverage]]) -> tuple[Attempt, ...]:
         """Return the attempts by run, number and rank, with the steps that the streams cover."""
         covered: dict[Source, Coverage] = {}
-        for more in coverages:
-            join(covered, more)
+        for source, more in chain.from_iterable(each.items() for each in coverages):
+            if (known := covered.setdefault(source, more)) is not more:
+                known.add(more.records, more.first_step, more.last_step, more.timestamp)
         keys = {*self._starts, *self._ends, *self.replaced, *covered}
         ordered = sorted(keys, key=lambda source: (source[0] or "", *source[1:]))
         return tuple(self._attempt(key, covered.get(key)) for key in ordered)
