@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,14 +42,6 @@ class Part:
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
     reach: tuple[int, int] | None = None
     later: tuple["Part", ...] = ()
-
-    def is_of(self, record: Record) -> bool:
-        """Return whether a record is of this part's attempt."""
-        return self.attempt is None or record.attempt == self.attempt
-
-    def has(self, record: Record) -> bool:
-        """Return whether a record of this part's attempt is still valid: no later one has done its step again."""
-        return not any(part.covers(record) for part in self.later)
 
     def covers(self, record: Record) -> bool:
         """Return whether a record's steps are between the first and the last that this attempt has of a stream."""
@@ -135,29 +127,22 @@ def _read(line: bytes) -> Record | None:
 def _joined(found: dict[int, Part]) -> list[Part]:
     """Return the parts, each extended to where the next begins, so that no damaged line between them is missed."""
     if found:
-        first = min(found.values(), key=_line)
+        first = min(found.values(), key=attrgetter("line"))
         first.start, first.line = 0, 1
-    beginnings = sorted(map(_line, found.values()))
+    beginnings = sorted(part.line for part in found.values())
     ordered = [found[attempt] for attempt in sorted(found)]
     for place, part in enumerate(ordered):
         following = bisect_right(beginnings, part.line)
         if following < len(beginnings):
             part.own = beginnings[following] - part.line
             part.lines = max(part.last, beginnings[following] - 1) - part.line + 1
-        part.later = tuple(later for later in ordered[place + 1 :] if _overlap(part, later))
+        start, end = part.reach or (0, -1)
+        part.later = tuple(
+            later
+            for later in ordered[place + 1 :]
+            if any(first <= end and last >= start for first, last in later.steps.values())
+        )
     return ordered
-
-
-def _overlap(part: Part, later: Part) -> bool:
-    """Return whether a later attempt has done steps of this one again."""
-    if part.reach is None:
-        return False
-    start, end = part.reach
-    return any(first <= end and last >= start for first, last in later.steps.values())
-
-
-def _line(part: Part) -> int:
-    return part.line
 
 
 _Place = tuple[int, int, int]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from predlog.reading.curves import Counted
@@ -18,25 +19,19 @@ KINDS: Final[tuple[Kind, ...]] = ("labels", "inputs", "predictions", "logprobs",
 # Log-probabilities are written with six decimals: equal values may differ by one in the last.
 ROUNDING: Final = 1.5e-6
 TokenPair = tuple[Token, Token]
-
-
-class Contrast(NamedTuple):
-    """One kind of difference, and the first tokens that show it; None if none of the tokens shown does."""
-
-    kind: Kind
-    tokens: TokenPair | None
+_position = attrgetter("position")
 
 
 def at_same_positions(a: Comparison, b: Comparison) -> list[TokenPair]:
     """Return the tokens that both show, by their positions in the labels."""
-    if len(a.tokens) == len(b.tokens) and all(map(_same_position, a.tokens, b.tokens)):
+    if [*map(_position, a.tokens)] == [*map(_position, b.tokens)]:
         return list(zip(a.tokens, b.tokens, strict=True))
     others = {token.position: token for token in b.tokens}
     return [(token, others[token.position]) for token in a.tokens if token.position in others]
 
 
-def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[Contrast]:
-    """Yield each kind of difference once, given the tokens at the same positions.
+def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[tuple[Kind, TokenPair | None]]:
+    """Yield each kind of difference once, with the first tokens at the same positions that show it, if any do.
 
     What depends on the settings is no difference: the number of tokens shown, accuracy that was not counted, texts,
     inputs that were not passed. Where labels differ, predictions can't be compared, and are left out.
@@ -44,20 +39,14 @@ def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[
     others = next((pair for pair in pairs if pair[0].label != pair[1].label), None)
     is_other_data = others is not None or (a.length, a.supervised) != (b.length, b.supervised)
     if is_other_data:
-        yield Contrast("labels", others)
+        yield "labels", others
     same = [pair for pair in pairs if pair[0].label == pair[1].label]
+    # Predictions may also differ among the supervised positions that are not shown.
+    is_other_count = not is_other_data and _other_if_known(a.matched, b.matched)
     for kind, differ in _DIFFER.items():
         tokens = next((pair for pair in same if differ(*pair)), None)
-        if tokens is not None or (kind == "predictions" and not is_other_data and _count_differently(a, b)):
-            yield Contrast(kind, tokens)
-
-
-def _other_input(a: Token, b: Token) -> bool:
-    return None not in {a.input, b.input} and a.input != b.input
-
-
-def _other_prediction(a: Token, b: Token) -> bool:
-    return a.prediction != b.prediction
+        if tokens is not None or (kind == "predictions" and is_other_count):
+            yield kind, tokens
 
 
 def _other_logprob(a: Token, b: Token) -> bool:
@@ -65,24 +54,15 @@ def _other_logprob(a: Token, b: Token) -> bool:
     return one is not other if one is None or other is None else abs(one - other) > ROUNDING
 
 
-def _other_rank(a: Token, b: Token) -> bool:
-    return a.label_rank != b.label_rank
-
-
-def _count_differently(a: Comparison, b: Comparison) -> bool:
-    """Return whether predictions differ among the supervised positions that are not shown."""
-    return None not in {a.matched, b.matched} and a.matched != b.matched
-
-
-def _same_position(a: Token, b: Token) -> bool:
-    return a.position == b.position
+def _other_if_known(a: int | None, b: int | None) -> bool:
+    return a is not None and b is not None and a != b
 
 
 _DIFFER: Final[dict[Kind, Callable[[Token, Token], bool]]] = {
-    "inputs": _other_input,
-    "predictions": _other_prediction,
+    "inputs": lambda a, b: _other_if_known(a.input, b.input),
+    "predictions": lambda a, b: a.prediction != b.prediction,
     "logprobs": _other_logprob,
-    "ranks": _other_rank,
+    "ranks": lambda a, b: a.label_rank != b.label_rank,
 }
 
 
@@ -128,13 +108,10 @@ class Score:
 
 
 def _note(misses: dict[int, Misses], right: Token, wrong: Token, step: int) -> None:
-    known = misses.get(right.label)
-    if known is None:
-        misses[right.label] = Misses(right.label, right.label_text, 1, step, wrong)
-    else:
-        known.count += 1
-        if known.text is None:
-            known.text = right.label_text
+    known = misses.setdefault(right.label, Misses(right.label, None, 0, step, wrong))
+    known.count += 1
+    if known.text is None:
+        known.text = right.label_text
 
 
 class First(NamedTuple):
@@ -148,11 +125,11 @@ class First(NamedTuple):
     step: int
     stream: str
     codebook: int | None
-    sample: int | None
-    rank: int | None
-    position: int | None
-    a: Token | None
-    b: Token | None
+    sample: int | None = None
+    rank: int | None = None
+    position: int | None = None
+    a: Token | None = None
+    b: Token | None = None
     only: str | None = None
 
 
@@ -224,7 +201,8 @@ class Row:
     def meet(self, step: int, a: Group, b: Group) -> None:
         """Compare what the runs have of one step; one of them may have nothing."""
         if not a or not b:
-            self._miss(step, "a" if a else "b")
+            (self.only_a if a else self.only_b).add(step)
+            self._differ(First("steps", step, self.stream, self.codebook, only="a" if a else "b"))
             return
         self.steps += 1
         others = _placed(b)
@@ -237,14 +215,8 @@ class Row:
         for other in others.values():
             self._lone(other, "b")
 
-    def _miss(self, step: int, only: str) -> None:
-        (self.only_a if only == "a" else self.only_b).add(step)
-        self._differ(First("steps", step, self.stream, self.codebook, None, None, None, None, None, only))
-
     def _lone(self, one: Comparison, only: str) -> None:
-        self._differ(
-            First("records", one.step, self.stream, self.codebook, one.sample, one.rank, None, None, None, only)
-        )
+        self._differ(First("records", one.step, self.stream, self.codebook, one.sample, one.rank, only=only))
 
     def _differ(self, first: First) -> None:
         self.differing[first.kind] = self.differing.get(first.kind, 0) + 1
@@ -253,10 +225,13 @@ class Row:
     def _compare(self, a: Comparison, b: Comparison) -> None:
         self.records += 1
         pairs = at_same_positions(a, b)
-        found = list(contrasts(a, b, pairs))
-        for contrast in found:
-            self._differ(_first(contrast, a))
-        self._count(a, b, pairs, is_other_data=any(one.kind == "labels" for one in found))
+        is_other_data = False
+        for kind, tokens in contrasts(a, b, pairs):
+            one, other = tokens or (None, None)
+            position = None if one is None else one.position
+            self._differ(First(kind, a.step, a.stream, a.codebook, a.sample, a.rank, position, one, other))
+            is_other_data |= kind == "labels"
+        self._count(a, b, pairs, is_other_data=is_other_data)
         for pair in pairs:
             if pair[0].label == pair[1].label:
                 self.score.add(*pair, a.step)
@@ -279,12 +254,3 @@ def _placed(group: Group) -> dict[tuple[int, int, int], Comparison]:
         placed[*key, seen[key]] = one
         seen[key] += 1
     return placed
-
-
-def _first(contrast: Contrast, one: Comparison) -> First:
-    a, b = contrast.tokens or (None, None)
-    position = None if a is None else a.position
-    return First(contrast.kind, one.step, one.stream, one.codebook, one.sample, one.rank, position, a, b)
-
-
-Key = tuple[str, int | None]

@@ -18,6 +18,12 @@ MOST_POINTS = 2000
 Source = tuple[str | None, int, int]
 Counted = Literal["supervised", "shown", "both"]
 _source = attrgetter("run", "attempt", "rank")
+Key = tuple[str, int | None]
+
+
+def none_first(codebook: int | None) -> int:
+    """Return a sorting key for codebooks, with None for a stream that has none."""
+    return -1 if codebook is None else codebook
 
 
 class Mark(NamedTuple):
@@ -66,7 +72,7 @@ class Curve:
 
 @dataclass(slots=True)
 class Coverage:
-    """What one process of one attempt has compared."""
+    """What one process of one attempt has compared; the timestamp is that of the latest."""
 
     records: int
     first_step: int
@@ -74,7 +80,7 @@ class Coverage:
     timestamp: str
 
     def add(self, records: int, first_step: int, last_step: int, timestamp: str) -> None:
-        """Count further comparisons; the timestamp is that of the latest."""
+        """Count further comparisons."""
         self.records += records
         self.first_step = min(self.first_step, first_step)
         self.last_step = max(self.last_step, last_step)
@@ -118,11 +124,16 @@ class _Closed:
     last_step: int = 0
     length: int = 0
     supervised: int = 0
+    counted: set[bool] = field(default_factory=set)
+    covered: dict[Source, Coverage] = field(default_factory=dict)
     accuracy: _Figure = field(default_factory=_Figure)
     logprob: _Figure = field(default_factory=_Figure)
     rank: _Figure = field(default_factory=lambda: _Figure(sign=-1))
 
-    def add(self, point: Point) -> None:
+    def add(self, ones: Sequence[Comparison]) -> None:
+        self.counted |= {one.matched is not None for one in ones}
+        _cover(self.covered, ones)
+        point = of_step(ones)
         step = point.first_step
         if step < self.first_step or not self.steps:
             self.first_step = step
@@ -141,7 +152,8 @@ class _Closed:
 
     def copy(self) -> "_Closed":
         figures = {name: copy(getattr(self, name)) for name in ("accuracy", "logprob", "rank")}
-        return replace(self, points=[*self.points], **figures)
+        covered = {source: copy(coverage) for source, coverage in self.covered.items()}
+        return replace(self, points=[*self.points], counted={*self.counted}, covered=covered, **figures)
 
     def _draw(self, point: Point) -> None:
         points = self.points
@@ -168,8 +180,6 @@ class CurveBuilder:
         self._step = -1
         self._open: list[Comparison] = []
         self._closed = _Closed()
-        self._covered: dict[Source, Coverage] = {}
-        self._counted: set[bool] = set()
 
     def add(self, one: Comparison) -> None:
         """Take in the next comparison."""
@@ -180,10 +190,7 @@ class CurveBuilder:
 
     def curve(self) -> Curve:
         """Return the curve of the comparisons so far."""
-        closed, counted = self._closed.copy(), set(self._counted)
-        if self._open:
-            closed.add(of_step(self._open))
-            counted.update(one.matched is not None for one in self._open)
+        closed = self._whole()
         return Curve(
             self.stream,
             self.codebook,
@@ -194,7 +201,7 @@ class CurveBuilder:
             closed.last_step,
             closed.length,
             closed.supervised,
-            "both" if len(counted) > 1 else "supervised" if True in counted else "shown",
+            "both" if len(closed.counted) > 1 else "supervised" if True in closed.counted else "shown",
             closed.accuracy.course,
             closed.logprob.course,
             closed.rank.course,
@@ -202,16 +209,17 @@ class CurveBuilder:
 
     def covered(self) -> dict[Source, Coverage]:
         """Return what each process of each attempt has compared so far."""
-        covered = {source: copy(coverage) for source, coverage in self._covered.items()}
+        return self._whole().covered
+
+    def _whole(self) -> _Closed:
+        closed = self._closed.copy()
         if self._open:
-            _cover(covered, self._open)
-        return covered
+            closed.add(self._open)
+        return closed
 
     def _close(self) -> None:
         if self._open:
-            self._closed.add(of_step(self._open))
-            self._counted |= {one.matched is not None for one in self._open}
-            _cover(self._covered, self._open)
+            self._closed.add(self._open)
             self._open = []
 
 
@@ -220,7 +228,7 @@ def _cover(covered: dict[Source, Coverage], ones: Sequence[Comparison]) -> None:
     for source in sources:
         mine = ones if len(sources) == 1 else [one for one in ones if _source(one) == source]
         last = mine[-1]
-        if source in covered:
-            covered[source].add(len(mine), last.step, last.step, last.timestamp)
-        else:
-            covered[source] = Coverage(len(mine), last.step, last.step, last.timestamp)
+        known = covered.get(source)
+        if known is None:
+            known = covered[source] = Coverage(0, last.step, last.step, "")
+        known.add(len(mine), last.step, last.step, last.timestamp)

@@ -80,14 +80,8 @@ class Sequence:
         if missing > 0 and key not in self._shared:
             lines = "a line is missing" if missing == 1 else f"{missing} lines are missing"
             last = f"the one before has seq {before - 1}" if before else "it is the first"
-            self._damages.note(
-                Damage(
-                    file,
-                    line,
-                    f"{lines} before it: it has seq {record.seq} of attempt {record.attempt}, and {last}",
-                    hole=True,
-                )
-            )
+            reason = f"{lines} before it: it has seq {record.seq} of attempt {record.attempt}, and {last}"
+            self._damages.note(Damage(file, line, reason, hole=True))
         self._key = key
         self.attempt = record.attempt
         self.explained = 0

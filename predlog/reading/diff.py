@@ -8,7 +8,8 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from predlog.findings.ledger import Found, Ledger, across_ranks
-from predlog.reading.contrast import KINDS, First, Group, Key, Kind, Misses, Row
+from predlog.reading.contrast import KINDS, First, Group, Kind, Misses, Row
+from predlog.reading.curves import Key, none_first
 from predlog.records.schema import Comparison, Finding, Record, Run
 
 # Comparisons of both runs together that wait for the other run: some tens of megabytes.
@@ -57,15 +58,12 @@ class _Side:
         queue = self._queues.get(stream)
         return queue[0][0].step if queue else None
 
-    def take(self, stream: str) -> Group:
-        """Remove and return the comparisons of a stream that have waited longest."""
-        group = self._queues[stream].popleft()
+    def take(self, stream: str | None = None) -> Group:
+        """Remove and return the comparisons that have waited longest, of a stream, or of that of which most waits."""
+        queue = max(self._queues.values(), key=len) if stream is None else self._queues[stream]
+        group = queue.popleft()
         self.waiting -= len(group)
         return group
-
-    def fullest(self) -> str:
-        """Return the stream of which most waits."""
-        return max(self._queues, key=lambda stream: len(self._queues[stream]))
 
 
 def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligned]:
@@ -84,14 +82,14 @@ def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligne
         yield from _make_room(*sides)
     for place, side in enumerate(sides):
         while side.waiting:
-            yield _alone(side, side.fullest(), place)
+            yield _alone(side.take(), place)
 
 
 def _make_room(a: _Side, b: _Side) -> Iterator[Aligned]:
     """Yield what need not wait: the other run has ended, or, if too much of both waits, it has reached that step."""
     for place, (side, other) in enumerate(((a, b), (b, a))):
         while side.is_full and (other.is_read or (other.is_full and other.step >= side.step)):
-            yield _alone(side, side.fullest(), place)
+            yield _alone(side.take(), place)
 
 
 def _meet(stream: str, a: _Side, b: _Side) -> Iterator[Aligned]:
@@ -102,14 +100,13 @@ def _meet(stream: str, a: _Side, b: _Side) -> Iterator[Aligned]:
         if first == second:
             yield Aligned(stream, first, a.take(stream), b.take(stream))
         elif first < second:
-            yield _alone(a, stream, 0)
+            yield _alone(a.take(stream), 0)
         else:
-            yield _alone(b, stream, 1)
+            yield _alone(b.take(stream), 1)
 
 
-def _alone(side: _Side, stream: str, place: int) -> Aligned:
-    group = side.take(stream)
-    step = group[0].step
+def _alone(group: Group, place: int) -> Aligned:
+    stream, step = group[0].stream, group[0].step
     return Aligned(stream, step, [], group) if place else Aligned(stream, step, group, [])
 
 
@@ -128,8 +125,9 @@ class Difference:
         self._recorded: tuple[_Recorded, _Recorded] = ({}, {})
         self._shifts: tuple[dict[str, int], dict[str, int]] = ({}, {})
         for stream, step, ones, others in aligned(self._comparisons(a, 0), self._comparisons(b, 1)):
-            for codebook in sorted({one.codebook for one in (*ones, *others)}, key=_none_first):
-                self._row(stream, codebook).meet(step, _of(ones, codebook), _of(others, codebook))
+            for codebook in sorted({one.codebook for one in (*ones, *others)}, key=none_first):
+                mine, theirs = ([one for one in group if one.codebook == codebook] for group in (ones, others))
+                self._row(stream, codebook).meet(step, mine, theirs)
 
     @property
     def settings(self) -> dict[str, tuple[Any, Any]]:
@@ -156,12 +154,8 @@ class Difference:
     @property
     def first(self) -> dict[Kind, First]:
         """Return where each kind of difference is seen first, over all streams."""
-        firsts = [one for row in self.rows.values() for one in row.first.values()]
-        return {
-            kind: min(mine, key=lambda one: one.step)
-            for kind in KINDS
-            if (mine := [one for one in firsts if one.kind == kind])
-        }
+        firsts = {kind: [row.first[kind] for row in self.rows.values() if kind in row.first] for kind in KINDS}
+        return {kind: min(ones, key=_step) for kind, ones in firsts.items() if ones}
 
     def worst(self, only: Literal["a", "b"], most: int) -> list[tuple[Row, Misses]]:
         """Return the labels that most often only "a" or "b" predicted correctly, at most `most`, over all streams."""
@@ -190,11 +184,3 @@ class Difference:
         if key not in self.rows:
             self.rows[key] = Row(stream, codebook)
         return self.rows[key]
-
-
-def _of(group: Group, codebook: int | None) -> Group:
-    return [one for one in group if one.codebook == codebook]
-
-
-def _none_first(codebook: int | None) -> int:
-    return -1 if codebook is None else codebook

@@ -42,11 +42,13 @@ class Selection:
         return {self.streams, self.codebooks, self.samples} == {None} and self.steps == (None, None)
 
     def _has(self, record: Comparison | Finding) -> bool:
+        # A finding may be about several codebooks, and about no sample in particular.
+        codebooks = record.codebooks if isinstance(record, Finding) else {record.codebook}
         return (
             self._reaches(record.step, record.step)
             and (self.streams is None or record.stream in self.streams)
-            and (self.codebooks is None or not self.codebooks.isdisjoint(_about(record)))
-            and (self.samples is None or record.sample in {*self.samples, *_any_sample(record)})
+            and (self.codebooks is None or not self.codebooks.isdisjoint(codebooks))
+            and (self.samples is None or record.sample is None or record.sample in self.samples)
         )
 
     def _reaches(self, first: int, last: int) -> bool:
@@ -81,15 +83,6 @@ class Asked:
         first, last = self._steps
         streams = f"stream{'s' if len(self._streams) > 1 else ''} {', '.join(self._streams)}"
         return f"there {'are' if len(self._streams) > 1 else 'is'} {streams}, steps {first} to {last}"
-
-
-def _about(record: Comparison | Finding) -> set[int | None]:
-    """Return the codebooks that a record is about; a finding may be about several."""
-    return record.codebooks if isinstance(record, Finding) else {record.codebook}
-
-
-def _any_sample(record: Comparison | Finding) -> tuple[None, ...]:
-    return (None,) if isinstance(record, Finding) else ()
 
 
 def _is_mistaken(record: Comparison) -> bool:

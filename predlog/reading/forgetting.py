@@ -10,15 +10,15 @@ steps since the last one where it was correct.
 Both are ordered by the wrong sights in a row.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import nlargest
 
+from predlog.reading.curves import Key
 from predlog.records.schema import Comparison, Record
 
 # At how many logged steps a token must be wrong; at fewer it may be by chance.
 SEVERAL = 3
-Key = tuple[str, int | None]
 
 
 @dataclass(slots=True)
@@ -33,8 +33,6 @@ class Sights:
     text: str | None = None
     sights: int = 0
     right: int = 0
-    steps: int = 0
-    first_step: int = -1
     last_step: int = -1
     last_right: int | None = None
     wrong: int = 0
@@ -47,14 +45,6 @@ class Learning:
     def __init__(self) -> None:
         self._seen: dict[Key, dict[int, Sights]] = {}
 
-    @classmethod
-    def of(cls, records: Iterable[Record]) -> "Learning":
-        """Return the result of all records."""
-        learning = cls()
-        for record in records:
-            learning.add(record)
-        return learning
-
     def add(self, record: Record) -> None:
         """Take in one more record; only comparisons count."""
         if not isinstance(record, Comparison):
@@ -64,7 +54,7 @@ class Learning:
         for token in record.tokens:
             sights = seen.get(token.label)
             if sights is None:
-                sights = seen[token.label] = Sights(token.label, first_step=step)
+                sights = seen[token.label] = Sights(token.label)
             if sights.text is None:
                 sights.text = token.label_text
             _see(sights, step, match=token.match)
@@ -78,17 +68,16 @@ class Learning:
         return self._worst(most, lambda one: one.right > 0)
 
     def _worst(self, most: int, is_one: Callable[[Sights], bool]) -> dict[Key, list[Sights]]:
-        worst = {
-            key: nlargest(most, (one for one in seen.values() if one.wrong_steps >= SEVERAL and is_one(one)), _badness)
-            for key, seen in self._seen.items()
-        }
+        worst = {}
+        for key, seen in self._seen.items():
+            ones = (one for one in seen.values() if one.wrong_steps >= SEVERAL and is_one(one))
+            worst[key] = nlargest(most, ones, key=lambda one: (one.wrong, one.wrong_steps, -one.label))
         return {key: ones for key, ones in worst.items() if ones}
 
 
 def _see(sights: Sights, step: int, *, match: bool) -> None:
     is_first = step != sights.last_step
     sights.sights += 1
-    sights.steps += is_first
     if match:
         sights.right += 1
         sights.last_right = step
@@ -97,7 +86,3 @@ def _see(sights: Sights, step: int, *, match: bool) -> None:
         sights.wrong += 1
         sights.wrong_steps += is_first
     sights.last_step = step
-
-
-def _badness(one: Sights) -> tuple[int, int, int]:
-    return one.wrong, one.wrong_steps, -one.label

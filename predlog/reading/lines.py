@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,14 @@ class Lines:
             yield block
 
     def _unpacked(self) -> Iterator[bytes]:
+        unpack, damaged = (_gzip, zlib.error) if self._file.suffix == ".gz" else _zstd()
         skip = self._start
-        inflate = inflater(self._file.suffix)
         try:
-            for packed in self._plain(0):
-                for block in inflate(packed):
-                    if skip < len(block):
-                        yield block[skip:]
-                    skip = max(skip - len(block), 0)
-        except InflateError as error:
+            for block in unpack(self._plain(0)):
+                if skip < len(block):
+                    yield block[skip:]
+                skip = max(skip - len(block), 0)
+        except damaged as error:
             self.broken = f"it can't be unpacked further: {error}"
 
 
@@ -100,56 +99,37 @@ def block(files: int) -> int:
 # Bytes unpacked of gzip, and read of zstd, at once: the unpacked size of a block has no bound.
 _PIECE, _READ = 1 << 18, 1 << 14
 _GZIP = 16 + zlib.MAX_WBITS
+_Unpack = Callable[[Iterable[bytes]], Iterator[bytes]]
 
 
-class InflateError(Exception):
-    """The data is not packed, or damaged."""
+def _gzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what was packed. A file may have several members, as `cat` makes them; a missing end is no damage."""
+    member: Any = None
+    for block in blocks:
+        packed = block
+        while packed := packed if member else packed.lstrip(b"\0"):  # zeros may follow a member
+            member = member or zlib.decompressobj(_GZIP)
+            yield member.decompress(packed, _PIECE)
+            packed = member.unconsumed_tail
+            if member.eof:
+                packed, member = member.unused_data, None
 
 
-def inflater(suffix: str) -> Callable[[bytes], Iterator[bytes]]:
-    """Return a function that unpacks a file's blocks in their order, chosen by the ending of its name.
-
-    A file may have several members, as `cat` makes them. A missing end is no damage.
+def _zstd() -> tuple[_Unpack, type[Exception]]:
+    """Return what does the same for zstd, and what it raises if the data is damaged.
 
     Raises:
-        MissingExtraError: `.zst` without the package zstandard.
-        InflateError: While unpacking.
+        MissingExtraError: The package zstandard is not installed.
     """
-    return _Gzip().inflate if suffix == ".gz" else _zstd()
-
-
-class _Gzip:
-    def __init__(self) -> None:
-        self._member: Any = None
-
-    def inflate(self, packed: bytes) -> Iterator[bytes]:
-        while packed:
-            if self._member is None:
-                packed = packed.lstrip(b"\0")  # padding between members
-                if not packed:
-                    return
-                self._member = zlib.decompressobj(_GZIP)
-            try:
-                yield self._member.decompress(packed, _PIECE)
-            except zlib.error as error:
-                raise InflateError(str(error)) from None
-            packed = self._member.unconsumed_tail
-            if self._member.eof:
-                packed, self._member = self._member.unused_data, None
-
-
-def _zstd() -> Callable[[bytes], Iterator[bytes]]:
     try:
         import zstandard  # noqa: PLC0415 - it may not be installed
     except ModuleNotFoundError:
         raise MissingExtraError("zstd", "zstandard") from None
     frames = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
 
-    def inflate(packed: bytes) -> Iterator[bytes]:
-        for start in range(0, len(packed), _READ):
-            try:
-                yield frames.decompress(packed[start : start + _READ])
-            except zstandard.ZstdError as error:
-                raise InflateError(str(error)) from None
+    def unpack(blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            for start in range(0, len(block), _READ):
+                yield frames.decompress(block[start : start + _READ])
 
-    return inflate
+    return unpack, zstandard.ZstdError

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
@@ -84,13 +85,14 @@ class Reading:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows, as HTML: the files and the last records, found without reading the whole."""
-        shown = [read for file in self.files for read in last(file, _SHOWN, _is_shown)[0]]
-        latest = sorted(shown, key=lambda read: read.record.timestamp)[-_SHOWN:]
-        return html.reading(
-            self.path,
-            self.files,
-            [read.record._repr_html_() for read in latest if isinstance(read.record, Comparison | Finding)],
-        )
+        every = [
+            read.record
+            for file in self.files
+            for read in last(file, _SHOWN, lambda record: isinstance(record, Comparison | Finding))[0]
+        ]
+        shown = [record for record in every if isinstance(record, Comparison | Finding)]
+        latest = sorted(shown, key=attrgetter("timestamp"))[-_SHOWN:]
+        return html.reading(self.path, self.files, [record._repr_html_() for record in latest])
 
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
@@ -131,7 +133,7 @@ class Reading:
                     if part.owns(number) and not isinstance(error, UnknownKindError):
                         self._note_damage(name, number, str(error))
                 continue
-            if is_whole or part.is_of(record):
+            if is_whole or record.attempt == part.attempt:
                 if record.seq != expected or record.attempt != sequence.attempt:
                     sequence.jump(record, expected, name, number)
                 expected = record.seq + 1
@@ -142,7 +144,7 @@ class Reading:
 
     def _is_valid(self, part: Part, record: Record) -> bool:
         """Return whether a record is still valid, not replaced by a later attempt; count the comparisons that are."""
-        is_valid = part.has(record)
+        is_valid = not any(later.covers(record) for later in part.later)
         if not is_valid and isinstance(record, Comparison):
             self.replaced[record.run, record.attempt, record.rank] += 1
         return is_valid
@@ -150,18 +152,10 @@ class Reading:
     def _check_end(self, file: Path, name: Path, lines: Lines, number: int) -> None:
         if lines.broken:
             self._note_damage(name, number, lines.broken)
-        elif lines.rest and (not self.files or _is_old(file)):
+        elif lines.rest and (not self.files or time.time() - file.stat().st_mtime > _FRESH):
             self.damage.note(Damage(name, number, "it is incomplete: its writer was killed"))
 
     def _note_damage(self, name: Path, number: int, reason: str) -> None:
         if self._strict:
             raise RecordError(f"{name} line {number}: {reason}")
         self.damage.note(Damage(name, number, reason))
-
-
-def _is_old(file: Path) -> bool:
-    return time.time() - file.stat().st_mtime > _FRESH
-
-
-def _is_shown(record: Record) -> bool:
-    return isinstance(record, Comparison | Finding)

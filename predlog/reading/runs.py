@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from predlog.reading.curves import Coverage, Source
 from predlog.records.schema import Run
@@ -13,7 +14,7 @@ class Attempt:
 
     `start` is its first line and `end` its last: None if it was killed, or is running. `records` counts its
     comparisons, from `first_step` to `last_step`, the latest at `timestamp`; of an attempt that was done again, those
-    that no later one has replaced. `replaced` counts the others, if they were passed to `Attempts.replace`.
+    that no later one has replaced. `replaced` counts the others, if they were passed to `Summary.replace`.
     """
 
     run: str | None
@@ -29,12 +30,16 @@ class Attempt:
 
 
 class Attempts:
-    """Collect the first and last lines of attempts, and list the attempts."""
+    """Collect the first and last lines of attempts, and list the attempts.
+
+    Attributes:
+        replaced: How many comparisons of each process of an attempt a later one has done again.
+    """
 
     def __init__(self) -> None:
         self._starts: dict[Source, Run] = {}
         self._ends: dict[Source, Run] = {}
-        self._replaced: dict[Source, int] = {}
+        self.replaced: Mapping[Source, int] = {}
 
     def add(self, run: Run) -> None:
         """Add a first line, or, with stats, a last one."""
@@ -45,38 +50,22 @@ class Attempts:
         else:
             self._ends[key] = run
 
-    def replace(self, counts: Mapping[Source, int]) -> None:
-        """Set how many comparisons of each process of an attempt a later one has done again."""
-        self._replaced = {**counts}
-
     def listed(self, coverages: Iterable[dict[Source, Coverage]]) -> tuple[Attempt, ...]:
         """Return the attempts by run, number and rank, with the steps that the streams cover."""
-        covered = _together(coverages)
-        keys = {**self._starts, **self._ends, **self._replaced, **covered}
-        return tuple(self._attempt(key, covered.get(key)) for key in sorted(keys, key=_no_name_first))
+        covered: dict[Source, Coverage] = {}
+        for source, more in chain.from_iterable(each.items() for each in coverages):
+            if (known := covered.setdefault(source, more)) is not more:
+                known.add(more.records, more.first_step, more.last_step, more.timestamp)
+        keys = {*self._starts, *self._ends, *self.replaced, *covered}
+        ordered = sorted(keys, key=lambda source: (source[0] or "", *source[1:]))
+        return tuple(self._attempt(key, covered.get(key)) for key in ordered)
 
     def _attempt(self, key: Source, covered: Coverage | None) -> Attempt:
-        start, end, replaced = self._starts.get(key), self._ends.get(key), self._replaced.get(key, 0)
+        start, end, replaced = self._starts.get(key), self._ends.get(key), self.replaced.get(key, 0)
         if covered is None:
             return Attempt(*key, start, end, replaced=replaced)
         first, last = covered.first_step, covered.last_step
         return Attempt(*key, start, end, covered.records, first, last, covered.timestamp, replaced)
-
-
-def _together(coverages: Iterable[dict[Source, Coverage]]) -> dict[Source, Coverage]:
-    whole: dict[Source, Coverage] = {}
-    for covered in coverages:
-        for source, one in covered.items():
-            if source in whole:
-                whole[source].add(one.records, one.first_step, one.last_step, one.timestamp)
-            else:
-                whole[source] = one
-    return whole
-
-
-def _no_name_first(source: Source) -> tuple[str, int, int]:
-    run, attempt, rank = source
-    return run or "", attempt, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +108,8 @@ def starts(attempts: Sequence[Attempt]) -> list[Start]:
 
 
 def latest(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Return the last attempt of each run and rank; their numbers may differ, because each file counts its own."""
-    last: dict[tuple[str | None, int], Attempt] = {}
-    for one in attempts:
-        key = one.run, one.rank
-        last[key] = max(last.get(key, one), one, key=_number)
-    return [*last.values()]
+    """Return the last attempt of each run and rank, given all by number.
 
-
-def _number(one: Attempt) -> int:
-    return one.number
+    The numbers of ranks may differ, because each file counts its own.
+    """
+    return [*{(one.run, one.rank): one for one in attempts}.values()]

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from predlog.findings.ledger import Found, Ledger
-from predlog.reading.curves import Course, Curve, CurveBuilder, Mark, Source
+from predlog.reading.curves import Course, Curve, CurveBuilder, Key, Mark, Source, none_first
 from predlog.reading.runs import Attempt, Attempts
 from predlog.records.figures import Point
 from predlog.records.schema import Comparison, Finding, Gap, Record, Run
 
 __all__ = ["Attempt", "Course", "Curve", "Found", "Key", "Mark", "Missing", "Point", "Summary"]
-Key = tuple[str, int | None]
 # Counts in an attempt's last line of comparisons that did not reach the file.
 _LOST = ("dropped", "failed", "filtered", "pending", "refused")
 
@@ -78,7 +77,7 @@ class Summary:
 
         They are not among the records; `Reading.replaced` has them when all has been read.
         """
-        self._attempts.replace(counts)
+        self._attempts.replaced = {**counts}
 
     @property
     def is_empty(self) -> bool:
@@ -95,7 +94,7 @@ class Summary:
         """Return the curves by stream and codebook: streams in the order of their first record, codebooks ascending."""
         if self._curves is None:
             streams = list(dict.fromkeys(stream for stream, _ in self._builders))
-            keys = sorted(self._builders, key=lambda key: (streams.index(key[0]), -1 if key[1] is None else key[1]))
+            keys = sorted(self._builders, key=lambda key: (streams.index(key[0]), none_first(key[1])))
             self._curves = {key: self._builders[key].curve() for key in keys}
         return self._curves
 

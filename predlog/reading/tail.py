@@ -134,12 +134,8 @@ class Follower:
         self.path = path
         self.damage: list[Damage] = []
         self._file: int | None = None
-        self._offset = offset
-        self._begun: list[bytes] = []
-        self._size = 0
-        self._last = b""
-        self._counted = (1, 0)
-        self._generation = 0
+        self._generation = -1
+        self._restart(offset)
         self._reached: dict[tuple[str | None, int], dict[int, tuple[int, str]]] = {}
 
     def poll(self) -> Iterator[Read]:
@@ -182,9 +178,10 @@ class Follower:
         for record in reversed(before):
             self._is_repeated(record)
 
-    def _restart(self) -> None:
-        self._offset = self._size = 0
-        self._begun = []
+    def _restart(self, offset: int = 0) -> None:
+        self._offset = offset
+        self._begun: list[bytes] = []
+        self._size = 0
         self._last = b""
         self._counted = (1, 0)
         self._generation += 1

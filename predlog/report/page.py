@@ -79,15 +79,12 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
         run.add(record)
     comparisons = run.strip.left_out.of_comparisons
     if not comparisons:
-        raise PredlogError(_nothing(source, len(run.summary.findings)))
+        findings = counted(len(run.summary.findings), "finding")
+        hint = f", but {findings}: see `predlog check {source}`" if run.summary.findings else ""
+        raise PredlogError(f"{source} holds no comparison{hint}; a page needs at least one")
     damage = records.damage if isinstance(records, Reading) else Damages()
     said = _said(source, run, damage)
     return Page(_rendered(said, run.strip.columns(), _curves(run)), comparisons)
-
-
-def _nothing(source: str, findings: int) -> str:
-    found = f", but {counted(findings, 'finding')}: see `predlog check {source}`" if findings else ""
-    return f"{source} holds no comparison{found}; a page needs at least one"
 
 
 def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:

@@ -28,16 +28,6 @@ class Note(NamedTuple):
     link: str = ""
 
 
-class Measure(NamedTuple):
-    """A measure of a stream as text: its first, last and best value, the step of the best, and a small curve."""
-
-    first: str
-    last: str
-    best: str
-    best_step: str
-    spark: str
-
-
 # --- head ---------------------------------------------------------------------------------------------------------
 def facts(summary: Summary) -> Iterator[str]:
     """Yield the facts under the title: how much was logged, when, and with which versions."""
@@ -107,11 +97,12 @@ def _named(stream: str, codebook: int | None) -> dict[str, str]:
     return {"title": lane(stream, codebook), "stream": seen(stream), "codebook": part}
 
 
-def _measure(course: Course | None, written: Callable[[float], str], values: Sequence[float | None]) -> Measure:
+def _measure(course: Course | None, written: Callable[[float], str], values: Sequence[float | None]) -> dict[str, str]:
     if course is None:
-        return Measure("-", "-", "-", "", "")
-    first, last, best = (written(mark.value) for mark in course)
-    return Measure(first, last, best, f"step {course.best.step}", spark([one for one in values if one is not None]))
+        return {"first": "-", "last": "-", "best": "-", "best_step": "", "spark": ""}
+    texts = {name: written(mark.value) for name, mark in course._asdict().items()}
+    curve = spark([value for value in values if value is not None])
+    return {**texts, "best_step": f"step {course.best.step}", "spark": curve}
 
 
 def spark(values: Sequence[float]) -> str:

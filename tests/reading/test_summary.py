@@ -270,13 +270,20 @@ class TestAttempts:
 
 
 class TestLearning:
+    def learning(self, *made: dict[str, Any]) -> Learning:
+        """Return what is learnt from some records."""
+        learning = Learning()
+        for record in typed(*made):
+            learning.add(record)
+        return learning
+
     def sights(self, *steps: str) -> Learning:
         """Learn from one token a letter: r is predicted right, w wrong, a step a word."""
         made = [
             comparison(step, tokens=[events.token(at, 7, 7 if letter == "r" else 8) for at, letter in enumerate(word)])
             for step, word in enumerate(steps)
         ]
-        return Learning.of(typed(*made))
+        return self.learning(*made)
 
     def test_never_right_is_stubborn(self) -> None:
         """A token that was never right at three steps or more is stubborn; at fewer it is nothing."""
@@ -304,7 +311,7 @@ class TestLearning:
             comparison(step, tokens=[events.token(1, 5, 0, label_text="five"), *[events.token(2, 6, 0)] * 2])
             for step in range(4)
         ]
-        learning = Learning.of(typed(*made, comparison(0, stream="audio")))
+        learning = self.learning(*made, comparison(0, stream="audio"))
         assert [(one.label, one.text, one.wrong) for one in learning.stubborn()["text", None]] == [
             (6, None, 8),
             (5, "five", 4),
