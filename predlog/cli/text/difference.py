@@ -14,7 +14,7 @@ from predlog.reading.diff import Difference
 from predlog.reading.words import counted, lane, nats
 from predlog.records.schema import Token
 from predlog.records.text import percent, visible
-from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG
+from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, quoted
 
 _SAYS: dict[Kind, str] = {
     "labels": "labels differ, so the runs saw other data,",
@@ -125,15 +125,7 @@ def _tokens(first: First) -> str:
 
 def text(token: Token, which: str) -> str:
     """Return a token's text in quotes, or its id."""
-    known, number = getattr(token, f"{which}_text"), getattr(token, which)
-    return _quoted(known, number)
-
-
-def _quoted(known: str | None, number: int | None) -> str:
-    if known is None:
-        return "nan" if number is None else str(number)
-    shown = visible(known, " ").replace('"', '\\"')
-    return f'"{shown}"'
+    return quoted(getattr(token, f"{which}_text"), getattr(token, which))
 
 
 def _figures(row: Row) -> tuple[tuple[str, str, str, float], ...]:
@@ -210,6 +202,6 @@ def _missed(paper: Paper, row: Row, one: Misses, name: str, other: str, *, has_l
     where = f" of {lane(row.stream, row.codebook)}" if has_lane else ""
     start = "  " if paper.is_screen else f"correct in {name}: "
     yield f"{start}{one.count:>5} × " if paper.glyphs.arrow == "→" else f"{start}{one.count:>5} x "
-    yield _quoted(one.text, one.label), RIGHT
+    yield quoted(one.text, one.label), RIGHT
     yield f"{where}, first at step {one.step}, where {other} has "
     yield text(one.other, "prediction"), WRONG

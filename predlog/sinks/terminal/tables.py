@@ -6,6 +6,7 @@ which takes over twenty times as long, and a thread takes that time from the tra
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
@@ -22,6 +23,7 @@ from predlog.sinks.terminal.style import (
     WARNING,
     WRONG,
     Glyphs,
+    accuracy,
     figures,
     glyphs_of,
     heading,
@@ -29,7 +31,6 @@ from predlog.sinks.terminal.style import (
     listed,
     probability,
     quoted,
-    short_accuracy,
     shorten,
     token_text,
     where,
@@ -129,12 +130,8 @@ def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs) -> Iterator
     for place, group in enumerate(groups):
         if place:
             yield Segment(glyphs.divider, PLAIN)
-        for match, columns in groupby(group, key=_is_correct):
+        for match, columns in groupby(group, key=attrgetter("match")):
             yield Segment(_text(columns, row, glyphs), RIGHT if match else WRONG)
-
-
-def _is_correct(column: _Column) -> bool:
-    return column.match
 
 
 def _text(columns: Iterable[_Column], row: int, glyphs: Glyphs) -> str:
@@ -175,14 +172,15 @@ class CodebookRow:
         event, tokens = self._event, self._event["tokens"]
         digits = max(len(str(event["vocabulary"] - 1)), len("nan"))
         width = _TEXT if any(token["label_text"] is not None for token in tokens) else digits
-        start = _start(event)
+        of = len(str(event["length"]))
+        start = f" {event['codebook']:>3} {accuracy(event, is_short=True):>6} {event['supervised']:>{of}}  "
         room = options.max_width - len(start) - 1  # for the divider
         is_wide = len(tokens) * (2 * width + 3) <= room
         cell = 2 * width + 2 if is_wide else width + 1
         if self._has_heading:
             yield from heading(where(event, codebook=False), self._errors, options, glyphs)
             how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
-            names = f" {'correct':>10} {'of':>{len(str(event['length']))}}  {how}, one row per codebook"
+            names = f" {'correct':>10} {'of':>{of}}  {how}, one row per codebook"
             yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
             yield END
         yield Segment(shorten(start, options.max_width, glyphs.ellipsis), PLAIN if event["supervised"] else WARNING)
@@ -192,10 +190,6 @@ class CodebookRow:
         yield from _cells([*first, *last], cell, glyphs, options.encoding, is_wide=is_wide)
         yield Segment(gap if room > many * (cell + 1) else "", NAME)  # tokens were left out
         yield END
-
-
-def _start(event: Event) -> str:
-    return f" {event['codebook']:>3} {short_accuracy(event):>6} {event['supervised']:>{len(str(event['length']))}}  "
 
 
 def _cells(
@@ -258,4 +252,4 @@ def _group_lines(named: str, tokens: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _quoted(tokens: list[dict[str, Any]], which: str) -> str:
-    return f"{which}s {listed(quoted(token, which) for token in tokens)}"
+    return f"{which}s {listed(quoted(token[f'{which}_text'], token[which]) for token in tokens)}"
