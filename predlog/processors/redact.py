@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from predlog.errors import PredlogError, SettingError, raised_at
@@ -141,15 +142,10 @@ class Redact:
 
 def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the tokens that have this text and neighbouring positions, in one list per stretch."""
-    run: list[dict[str, Any]] = []
-    for token in tokens:
-        if run and (token[field] is None or token["position"] != run[-1]["position"] + 1):
-            yield run
-            run = []
-        if token[field] is not None:
-            run.append(token)
-    if run:
-        yield run
+    known = [token for token in tokens if token[field] is not None]
+    # In a stretch, positions are as far ahead of the places in the list.
+    for _, run in groupby(enumerate(known), key=lambda placed: placed[1]["position"] - placed[0]):
+        yield [token for _, token in run]
 
 
 def _joined(texts: Sequence[str]) -> Iterator[tuple[str, list[tuple[int, int]]]]:
