@@ -5,7 +5,9 @@ import heapq
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,26 +134,16 @@ def _follow(path: str, followed: dict[Path, Follower], show: _Show) -> None:
         _say_damage(followed.values())
         if time.monotonic() - looked >= (_FOLDER if followed else _PAUSE):
             looked = time.monotonic()
-            for file in _there(path):
-                if file.suffix not in paths.PACKED:
-                    followed.setdefault(file, Follower(file))
+            with suppress(NoRecordsError):
+                for file in paths.files(path):
+                    if file.suffix not in paths.PACKED:
+                        followed.setdefault(file, Follower(file))
         time.sleep(_PAUSE)
-
-
-def _there(path: str) -> list[Path]:
-    try:
-        return paths.files(path)
-    except NoRecordsError:
-        return []
 
 
 def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
     """Merge files by time, and leave each in its own order: another node's clock, after a restart, may be slow."""
-    return heapq.merge(*sources, key=_time)
-
-
-def _time(read: Read) -> str:
-    return read.record.timestamp
+    return heapq.merge(*sources, key=attrgetter("record.timestamp"))
 
 
 def _lines(wanted: Asked) -> _Show:
