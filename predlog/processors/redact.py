@@ -1,8 +1,9 @@
 """Remove what must not be seen from events, before any sink gets them."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from predlog.errors import PredlogError, SettingError, raised_at
@@ -163,19 +164,10 @@ def _join(texts: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     """Return texts joined, their bytes joined to characters; a token with a part of a character has all of it."""
     pieces = [_bytes_of(text) for text in texts]
     joined = b"".join(pieces).decode(errors="surrogateescape")
-    # Where each character ends in bytes.
-    ends, end = [0], 0
-    for character in joined:
-        end += len(character.encode(errors="surrogateescape")) if not "\ud800" <= character <= "\udfff" else 1
-        ends.append(end)
-    places, start = [], 0
-    for piece in pieces:
-        stop = start + len(piece)
-        first = max(place for place, at in enumerate(ends) if at <= start)
-        last = min(place for place, at in enumerate(ends) if at >= stop)
-        places.append((first, last))
-        start = stop
-    return joined, places
+    # Where each character and each token ends in bytes.
+    ends = [0, *accumulate(len(character.encode(errors="surrogateescape")) for character in joined)]
+    stops = [0, *accumulate(map(len, pieces))]
+    return joined, [(bisect_right(ends, start) - 1, bisect_left(ends, stop)) for start, stop in pairwise(stops)]
 
 
 def _bytes_of(text: str) -> bytes:
