@@ -99,9 +99,7 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: tuple[Token, ...]
 
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows, as HTML."""
-        return html.comparison(self)
+    _repr_html_ = html.comparison  # what a notebook shows
 
 
 class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
@@ -127,9 +125,7 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
             return {self.codebook}
         return {one for one in several if type(one) is int} or {None}
 
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows, as HTML."""
-        return html.finding(self)
+    _repr_html_ = html.finding
 
 
 class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
