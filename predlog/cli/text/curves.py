@@ -15,7 +15,7 @@ from predlog.cli.text.paper import Paper
 from predlog.reading.curves import Course, Curve
 from predlog.reading.words import between, counted, lane, nats
 from predlog.reading.words import rank as place
-from predlog.records.text import percent, visible
+from predlog.records.text import HIGHEST, percent, visible
 from predlog.sinks.terminal.style import HEADING, NAME
 
 _SPARK = Style.parse("cyan")
@@ -227,8 +227,6 @@ def _add_stacked(paper: Paper, names: Sequence[str], rows: Sequence[Sequence[tup
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 INK = ".:-=+*%#"
-# Sums of so much are still finite.
-_HIGHEST = 1e300
 
 
 def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, *, is_log: bool = False) -> str:
@@ -253,7 +251,7 @@ def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, 
 def _scaled(value: float | None, *, is_log: bool) -> float | None:
     if value is None or not math.isfinite(value):
         return None
-    return math.log(max(value, 1e-9)) if is_log else min(max(value, -_HIGHEST), _HIGHEST)
+    return math.log(max(value, 1e-9)) if is_log else min(max(value, -HIGHEST), HIGHEST)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
