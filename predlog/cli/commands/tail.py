@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == paths.STDIN:
-        comes = _piped()
+        if sys.stdin is None:
+            raise NoRecordsError("standard input is closed")
+        comes = reads(Lines(paths.STDIN_FILE))
         if arguments.lines in {None, ALL}:
             for read in comes:  # shown one by one, so that none waits for the next
                 show([read], None)
@@ -100,12 +102,6 @@ def _set(items: Iterable[_Item] | None) -> frozenset[_Item] | None:
     return None if items is None else frozenset(items)
 
 
-def _piped() -> Iterator[Read]:
-    if sys.stdin is None:
-        raise NoRecordsError("standard input is closed")
-    return reads(Lines(paths.STDIN_FILE))
-
-
 def _files(path: str, *, waits: bool) -> list[Path]:
     try:
         return paths.files(path)
@@ -150,13 +146,10 @@ def _lines(wanted: Asked) -> _Show:
     """Pass lines on as they are in the file."""
 
     def show(found: Iterable[Read], many: int | None) -> None:
-        some = False
         for (_, line), is_shown in _chosen(found, many, wanted):
             if is_shown:
-                some = True
                 sys.stdout.buffer.write(line + b"\n")
-        if some:
-            sys.stdout.buffer.flush()
+        sys.stdout.buffer.flush()
 
     return show
 
