@@ -263,10 +263,6 @@ def _choice(command: argparse.ArgumentParser, name: str, choices: _Choices, **mo
     command.add_argument(name, type=choices, choices=choices, **more)
 
 
-def _positive(text: str) -> int:
-    return _number(text, 1)
-
-
 def _lines(text: str) -> int:
     return ALL if text == "all" else _number(text, more=", or `all`")
 
@@ -275,6 +271,9 @@ def _number(text: str, least: int = 0, more: str = "") -> int:
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number, {least} or more{more}")
     return int(text)
+
+
+_positive = partial(_number, least=1)
 
 
 def _steps(text: str) -> tuple[int | None, int | None]:
