@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import IO, Any, NoReturn
 
 import rich
@@ -18,7 +19,7 @@ from predlog.records import codec
 from predlog.records.schema import Event
 from predlog.records.text import encodable, visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING, glyphs_of
-from predlog.sinks.terminal.tables import codebook_row, plain_lines, token_table
+from predlog.sinks.terminal.tables import Draw, Drawn, codebook_row, plain_lines, token_table
 
 # Of so many streams, counted per rank, the open errors are remembered.
 _MOST_STREAMS = 1024
@@ -96,12 +97,11 @@ class Console:
 
     def _comparison(self, event: Event, console: RichConsole) -> RenderableType:
         errors = sorted(self._errors.get((event["rank"], event["stream"]), ()))
-        if not _is_screen(console):
-            return Segments(plain_lines(event, errors, console.options))
-        if event["codebook"] is None:
-            return Segments(token_table(event, errors, console.options))
-        has_heading = not _continues(event, self._last)
-        return Segments(codebook_row(event, errors, console.options, has_heading=has_heading))
+        draw: Draw = plain_lines
+        if _is_screen(console):
+            has_heading = not _continues(event, self._last)
+            draw = token_table if event["codebook"] is None else partial(codebook_row, has_heading=has_heading)
+        return Drawn(draw, event, errors)
 
 
 def _print(console: RichConsole, drawn: RenderableType) -> None:

@@ -4,13 +4,13 @@ All yield rich Segments directly. `rich.table.Table` measures and wraps every ce
 which takes over twenty times as long, and a thread takes that time from the training loop.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import ConsoleOptions
+from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
 from predlog.records.schema import Event
@@ -47,6 +47,21 @@ class _Column(NamedTuple):
     width: int
     match: bool
     is_plain: bool  # in ASCII a text is as wide as it is long, and none of these is wider than its column
+
+
+Draw = Callable[[Event, Sequence[str], ConsoleOptions], Iterator[Segment]]
+
+
+class Drawn(NamedTuple):
+    """A comparison that is drawn when rich prints it, and has found out its options, which takes time, anyway."""
+
+    draw: Draw
+    event: Event
+    errors: Sequence[str] = ()
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """Yield the segments."""
+        return self.draw(self.event, self.errors, options)
 
 
 def token_table(event: Event, errors: Sequence[str], options: ConsoleOptions) -> Iterator[Segment]:
