@@ -9,7 +9,6 @@ from contextlib import suppress
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console as RichConsole
 
@@ -29,7 +28,6 @@ _MANY = 10
 _BESIDE = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
 # Seconds between two looks at the files, and at the folder for those of more ranks.
 _PAUSE, _FOLDER = 0.02, 1.0
-_Item = TypeVar("_Item")
 # What is shown, and how many of it at most, the last ones.
 _Show = Callable[[Iterable[Read], int | None], None]
 
@@ -79,10 +77,10 @@ def _say_why_nothing(path: str, wanted: Asked) -> None:
 
 def _wanted(arguments: argparse.Namespace) -> Selection:
     return Selection(
-        streams=_set(arguments.stream),
-        codebooks=_set(arguments.codebook),
-        ranks=_set(arguments.rank),
-        samples=_set(arguments.sample),
+        streams=arguments.stream and frozenset(arguments.stream),
+        codebooks=arguments.codebook and frozenset(arguments.codebook),
+        ranks=arguments.rank and frozenset(arguments.rank),
+        samples=arguments.sample and frozenset(arguments.sample),
         steps=arguments.step or (None, None),
         only=arguments.only,
     )
@@ -96,10 +94,6 @@ def _drawn(selection: Selection) -> Callable[[Record], bool]:
         return not is_silent and selection(record)
 
     return wanted
-
-
-def _set(items: Iterable[_Item] | None) -> frozenset[_Item] | None:
-    return None if items is None else frozenset(items)
 
 
 def _files(path: str, *, waits: bool) -> list[Path]:
