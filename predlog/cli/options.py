@@ -6,7 +6,7 @@ Nothing is imported here that takes time: a subcommand names the module that run
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
@@ -18,7 +18,7 @@ ALL = -1
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
 
 
-class _Choices(Collection[str]):
+class _Choices:
     """What a module lists; the module is imported when the list is needed.
 
     It is an argument's `type` as well as its `choices`: argparse asks the type first, and would itself answer a slip
@@ -34,22 +34,13 @@ class _Choices(Collection[str]):
         """Return a choice; of any other text, report which choice is close, and where all are listed."""
         if text in self:
             return text
-        close = import_module("difflib").get_close_matches(text, self, 1)
+        close = import_module("difflib").get_close_matches(text, [*self], 1)
         meant = f", did you mean {close[0]!r}?" if close else ";"
         raise argparse.ArgumentTypeError(f"invalid choice: {text!r}{meant} `{self._listed}` lists them all")
 
-    def _all(self) -> list[str]:
-        module, name = self._home
-        return [*getattr(import_module(module), name), *self._more]
-
-    def __contains__(self, choice: object) -> bool:
-        return choice in self._all()
-
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
+        module, name = self._home
+        yield from (*getattr(import_module(module), name), *self._more)
 
 
 _CODES = _Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
@@ -272,10 +263,6 @@ def _choice(command: argparse.ArgumentParser, name: str, choices: _Choices, **mo
     command.add_argument(name, type=choices, choices=choices, **more)
 
 
-def _positive(text: str) -> int:
-    return _number(text, 1)
-
-
 def _lines(text: str) -> int:
     return ALL if text == "all" else _number(text, more=", or `all`")
 
@@ -284,6 +271,9 @@ def _number(text: str, least: int = 0, more: str = "") -> int:
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number, {least} or more{more}")
     return int(text)
+
+
+_positive = partial(_number, least=1)
 
 
 def _steps(text: str) -> tuple[int | None, int | None]:

@@ -93,27 +93,22 @@ def _text_of(decoder: Any) -> Callable[[int], Any]:
     if hasattr(decoder, "backend_tokenizer"):
         decoder = decoder.backend_tokenizer
     if hasattr(decoder, "id_to_token") and hasattr(decoder, "decode"):
-        return _fast(copy.deepcopy(decoder))
+        copied = copy.deepcopy(decoder)
+        return _both(copied.id_to_token, copied.decode)
     if hasattr(decoder, "convert_ids_to_tokens"):
-        return _slow(copy.deepcopy(decoder))
+        copied = copy.deepcopy(decoder)
+        return _both(copied.convert_ids_to_tokens, copied.decode)
     if callable(decoder):
         return decoder  # type: ignore[no-any-return]
     raise TypeError(f"decode={decoder!r} is neither a tokenizer nor a callable from one id to text")
 
 
-def _fast(tokenizer: Any) -> Callable[[int], str | None]:
+def _both(piece_of: Callable[[int], str | None], decode: Callable[..., str]) -> Callable[[int], str | None]:
+    """Return a function from an id to what a reader should see of its piece and its text together."""
+
     def text(token: int) -> str | None:
-        piece = tokenizer.id_to_token(token)
-        if piece is None:
-            return None
-        return _readable(piece, tokenizer.decode([token], skip_special_tokens=False))
-
-    return text
-
-
-def _slow(tokenizer: Any) -> Callable[[int], str]:
-    def text(token: int) -> str:
-        return _readable(tokenizer.convert_ids_to_tokens(token), tokenizer.decode([token], skip_special_tokens=False))
+        piece, decoded = piece_of(token), decode([token], skip_special_tokens=False)
+        return None if piece is None else _readable(piece, decoded)
 
     return text
 

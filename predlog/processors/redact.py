@@ -1,7 +1,9 @@
 """Remove what must not be seen from events, before any sink gets them."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from predlog.errors import PredlogError, SettingError, raised_at
@@ -36,18 +38,12 @@ class Redact:
 
     def __init__(self, what: str | re.Pattern[str] | Callable[[str], str], *, replacement: str = "[redacted]") -> None:
         self._replacement = replacement
-        if isinstance(what, str):
-            what = re.compile(what)
-        if isinstance(what, re.Pattern):
-            pattern = what
+        self._pattern = pattern = re.compile(what) if isinstance(what, str | re.Pattern) else None
+        if pattern is not None:
             # As a function, because a backslash in the replacement would be an escape.
             self._seen: Callable[[str], Any] = lambda text: pattern.sub(lambda _match: replacement, text)
-            self._spans: Callable[[str], list[tuple[int, int]]] | None = lambda text: [
-                match.span() for match in pattern.finditer(text)
-            ]
         elif callable(what):
             self._seen = what
-            self._spans = None
         else:
             raise SettingError(f"Redact({what!r}): pass a pattern, or a callable from a text to what may be seen of it")
 
@@ -95,14 +91,14 @@ class Redact:
 
     def _redact_together(self, tokens: Sequence[dict[str, Any]], field: str) -> None:
         texts = [token[field] for token in tokens]
-        for place in self._changed(texts) if self._spans is None else self._matched(texts, self._spans):
+        for place in self._changed(texts) if self._pattern is None else self._matched(texts, self._pattern):
             tokens[place][field] = self._replacement
 
-    def _matched(self, texts: Sequence[str], spans: Callable[[str], list[tuple[int, int]]]) -> set[int]:
+    def _matched(self, texts: Sequence[str], pattern: re.Pattern[str]) -> set[int]:
         """Return the places of the tokens that are part of a match."""
         found = set()
         for joined, ends in _joined(texts):
-            for first, last in spans(joined):
+            for first, last in map(re.Match.span, pattern.finditer(joined)):
                 found |= {place for place, (start, end) in enumerate(ends) if first < end and start < last}
         return found
 
@@ -141,15 +137,10 @@ class Redact:
 
 def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the tokens that have this text and neighbouring positions, in one list per stretch."""
-    run: list[dict[str, Any]] = []
-    for token in tokens:
-        if run and (token[field] is None or token["position"] != run[-1]["position"] + 1):
-            yield run
-            run = []
-        if token[field] is not None:
-            run.append(token)
-    if run:
-        yield run
+    known = [token for token in tokens if token[field] is not None]
+    # In a stretch, positions are as far ahead of the places in the list.
+    for _, run in groupby(enumerate(known), key=lambda placed: placed[1]["position"] - placed[0]):
+        yield [token for _, token in run]
 
 
 def _joined(texts: Sequence[str]) -> Iterator[tuple[str, list[tuple[int, int]]]]:
@@ -157,29 +148,21 @@ def _joined(texts: Sequence[str]) -> Iterator[tuple[str, list[tuple[int, int]]]]
 
     If tokens are marked as continuing a word, yield it once more with blanks between the words.
     """
-    yield _join([text.removeprefix(_CONTINUES) if place else text for place, text in enumerate(texts)])
+    yield _join(texts)
     if any(text.startswith(_CONTINUES) for text in texts[1:]):
-        words = [text if not place or text.startswith(_CONTINUES) else f" {text}" for place, text in enumerate(texts)]
-        yield _join([text.removeprefix(_CONTINUES) if place else text for place, text in enumerate(words)])
+        yield _join(
+            [text if not place or text.startswith(_CONTINUES) else f" {text}" for place, text in enumerate(texts)]
+        )
 
 
 def _join(texts: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     """Return texts joined, their bytes joined to characters; a token with a part of a character has all of it."""
-    pieces = [_bytes_of(text) for text in texts]
+    pieces = [_bytes_of(text.removeprefix(_CONTINUES) if place else text) for place, text in enumerate(texts)]
     joined = b"".join(pieces).decode(errors="surrogateescape")
-    # Where each character ends in bytes.
-    ends, end = [0], 0
-    for character in joined:
-        end += len(character.encode(errors="surrogateescape")) if not "\ud800" <= character <= "\udfff" else 1
-        ends.append(end)
-    places, start = [], 0
-    for piece in pieces:
-        stop = start + len(piece)
-        first = max(place for place, at in enumerate(ends) if at <= start)
-        last = min(place for place, at in enumerate(ends) if at >= stop)
-        places.append((first, last))
-        start = stop
-    return joined, places
+    # Where each character and each token ends in bytes.
+    ends = [0, *accumulate(len(character.encode(errors="surrogateescape")) for character in joined)]
+    stops = [0, *accumulate(map(len, pieces))]
+    return joined, [(bisect_right(ends, start) - 1, bisect_left(ends, stop)) for start, stop in pairwise(stops)]
 
 
 def _bytes_of(text: str) -> bytes:

@@ -53,7 +53,9 @@ def _rows(tokens: Sequence[Any]) -> Iterator[str]:
         "input": [_token(token.input, token.input_text) for token in tokens],
         "label": [_token(token.label, token.label_text) for token in tokens],
         "prediction": [_prediction(token) for token in tokens],
-        "p(label)": [_probability(token.label_logprob) for token in tokens],
+        "p(label)": [
+            "-" if token.label_logprob is None else f"{math.exp(min(token.label_logprob, 0.0)):.3f}" for token in tokens
+        ],
         "rank": ["-" if token.label_rank is None else str(token.label_rank) for token in tokens],
     }
     # The first tokens and the last ones are apart.
@@ -71,10 +73,6 @@ def _cells(cells: Sequence[str], edges: Sequence[int]) -> Iterator[str]:
 
 def _token(number: int | None, decoded: str | None) -> str:
     return text(decoded) if decoded is not None else "-" if number is None else str(number)
-
-
-def _probability(logprob: float | None) -> str:
-    return "-" if logprob is None else f"{math.exp(min(logprob, 0.0)):.3f}"
 
 
 def _prediction(token: Any) -> str:

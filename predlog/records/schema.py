@@ -99,9 +99,7 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: tuple[Token, ...]
 
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows, as HTML."""
-        return html.comparison(self)
+    _repr_html_ = html.comparison  # what a notebook shows
 
 
 class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
@@ -127,9 +125,7 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
             return {self.codebook}
         return {one for one in several if type(one) is int} or {None}
 
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows, as HTML."""
-        return html.finding(self)
+    _repr_html_ = html.finding
 
 
 class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
@@ -155,17 +151,15 @@ class Checked(dict[str, Any]):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of one line, generated from the types of this module."""
     schema = msgspec.json.schema(Record)
-    for name in ("Run", "Comparison", "Finding", "Gap", "Token"):
-        definition = schema["$defs"][name]
+    for name, definition in schema["$defs"].items():
         del definition["additionalProperties"]  # a later predlog may add keys
-        if name == "Token":
-            continue
-        definition["properties"]["crc"] = {
-            "type": "string",
-            "pattern": "^[0-9a-f]{8}$",
-            "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
-        }
-        definition["required"] = list(definition["properties"])
+        if name != "Token":
+            definition["properties"]["crc"] = {
+                "type": "string",
+                "pattern": "^[0-9a-f]{8}$",
+                "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
+            }
+            definition["required"] = list(definition["properties"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"A line of a predlog file, schema {SCHEMA}",

@@ -20,7 +20,6 @@ def harmless(text: str) -> str:
     return _HARMFUL.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
-_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
 # Letters and symbols that show nothing: the grapheme joiner, the Hangul fillers and the blank Braille pattern.
 _BLANK = "\u034f\u115f\u1160\u3164\uffa0\u2800"
 # Enough for a message; of what is longer, nobody reads the rest on a terminal.
@@ -44,7 +43,12 @@ def _shown(text: str, space: str) -> str:
     if text.isascii() and text.isprintable():
         return text.replace("\\", "\\\\").replace(" ", space)
     shown = "".join(
-        space if character == " " else _escaped(character) if _is_unsafe(character) else character for character in text
+        space
+        if character == " "
+        else character.encode("unicode_escape").decode()
+        if _is_unsafe(character)
+        else character
+        for character in text
     )
     return f"◌{shown}" if shown and _joins(shown[0]) else shown
 
@@ -83,14 +87,6 @@ def _is_unsafe(character: str) -> bool:
         or "\U0001f1e6" <= character <= "\U0001f1ff"
         or "\U0001f3fb" <= character <= "\U0001f3ff"
         or "\U000e0100" <= character <= "\U000e01ef"
-    )
-
-
-def _escaped(character: str) -> str:
-    if character in _NAMED:
-        return _NAMED[character]
-    return (
-        character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7F else f"\\x{ord(character):02x}"
     )
 
 

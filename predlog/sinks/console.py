@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import IO, Any, NoReturn
 
 import rich
@@ -18,7 +19,7 @@ from predlog.records import codec
 from predlog.records.schema import Event
 from predlog.records.text import encodable, visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING, glyphs_of
-from predlog.sinks.terminal.tables import CodebookRow, PlainLines, TokenTable
+from predlog.sinks.terminal.tables import Draw, Drawn, codebook_row, plain_lines, token_table
 
 # Of so many streams, counted per rank, the open errors are remembered.
 _MOST_STREAMS = 1024
@@ -90,20 +91,17 @@ class Console:
                 return _line(f"predlog {version}: {_destination(event)}", NAME, console)
             case "predlog.gap":
                 steps = f"steps {event['first_step']} to {event['last_step']}"
-                return _line(
-                    f"predlog: {event['count']} comparisons missing, {steps}: {event['reason']}",
-                    WARNING,
-                    console,
-                )
+                missing = f"{event['count']} comparisons missing, {steps}: {event['reason']}"
+                return _line(f"predlog: {missing}", WARNING, console)
         return None
 
     def _comparison(self, event: Event, console: RichConsole) -> RenderableType:
         errors = sorted(self._errors.get((event["rank"], event["stream"]), ()))
-        if not _is_screen(console):
-            return PlainLines(event, errors)
-        if event["codebook"] is None:
-            return TokenTable(event, errors)
-        return CodebookRow(event, errors, has_heading=not _continues(event, self._last))
+        draw: Draw = plain_lines
+        if _is_screen(console):
+            has_heading = not _continues(event, self._last)
+            draw = token_table if event["codebook"] is None else partial(codebook_row, has_heading=has_heading)
+        return Drawn(draw, event, errors)
 
 
 def _print(console: RichConsole, drawn: RenderableType) -> None:

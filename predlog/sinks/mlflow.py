@@ -9,7 +9,7 @@ from typing import Final
 
 from predlog.errors import SettingError
 from predlog.records.schema import Finding
-from predlog.sinks.tracker import COLUMNS, Row, Rows, Step, Tracker, required, text, title
+from predlog.sinks.tracker import COLUMNS, Row, Step, Tracker, required, text, title
 
 with required("mlflow"):
     import mlflow
@@ -44,18 +44,12 @@ class MLflow(Tracker):
         super().__init__()
         self._run_id = run_id
         self._client = client or mlflow.MlflowClient()
-        self._rows = Rows(self._log_rows, _MOST_ROWS)
-
-    def flush(self) -> None:
-        """Log the steps that wait for more, and the rows that wait for others."""
-        super().flush()
-        self._rows.flush()
 
     def _show(self, step: Step) -> None:
         now = int(time.time() * 1000)
         metrics = [Metric(_name_of(name), value, now, step.number) for name, value in step.known_curves().items()]
         self._client.log_batch(self._run_id, metrics)
-        self._rows.add(step.rows())
+        self._collect(step.rows(), _MOST_ROWS)
 
     def _log_rows(self, rows: list[Row]) -> None:
         table = io.StringIO()

@@ -1,7 +1,7 @@
 """Events, sample by sample → what a tracker shows: whole steps, their curves and rows, and findings in words."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
@@ -44,7 +44,10 @@ class Step(NamedTuple):
         They are named `predlog/text/accuracy` and `predlog/audio/codebook 3/accuracy`; what no token shows is None.
         """
         curves: dict[str, float | None] = {}
-        for codebook, ones in groupby(sorted(self.comparisons, key=_codebook_first), key=_codebook):
+        by_codebook = sorted(
+            self.comparisons, key=lambda one: (-1 if one.codebook is None else one.codebook, one.sample)
+        )
+        for codebook, ones in groupby(by_codebook, key=_codebook):
             name = self.name if codebook is None else f"{self.name}/codebook {codebook}"
             point = of_step(list(ones))
             curves[f"{name}/accuracy"] = point.accuracy
@@ -66,38 +69,48 @@ class Step(NamedTuple):
                 )
 
 
-class Steps:
-    """Collect comparisons until their step is whole, then `show` it; `report` findings at once.
+class Tracker(ABC):
+    """What all trackers share: a processor that shows whole steps and findings, and passes every event on unchanged.
 
     A stream's step is whole when the stream's next one comes, or a later step of any other stream, or a run begins or
     ends. So each is shown once, and none is kept for long.
+
+    A tracker defines how it shows a step and reports a finding, and, if it collects rows of tokens, how it logs them.
+    One that holds back something else extends `flush`.
     """
 
-    def __init__(self, show: Callable[[Step], None], report: Callable[[Finding], None]) -> None:
-        self._show = show
-        self._report = report
+    def __init__(self) -> None:
         self._open: dict[str, list[Comparison]] = {}
+        self._waiting: list[Row] = []
 
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Take in an event; one that is not predlog's is ignored.
+    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
+        """Show what is whole now, if the event is one of predlog's.
 
         Raises RecordError if one of predlog's was changed so that it no longer fits the schema.
         """
-        if not codec.is_ours(event):
-            return
-        record = codec.from_event(codec.conform(event))
-        if isinstance(record, Comparison):
-            whole = self._remove_whole(record)
-            self._open.setdefault(record.stream, []).append(record)
-            for step in whole:
-                self._show(step)
-        elif isinstance(record, Finding):
-            self._report(record)
-        elif isinstance(record, Run):
-            self.end()
+        if codec.is_ours(event):
+            record = codec.from_event(codec.conform(event))
+            if isinstance(record, Comparison):
+                whole = self._remove_whole(record)
+                self._open.setdefault(record.stream, []).append(record)
+                for step in whole:
+                    self._show(step)
+            elif isinstance(record, Finding):
+                self._report(record)
+            elif isinstance(record, Run):
+                self._end()
+        return event
 
-    def end(self) -> None:
-        """Show the steps that wait for more."""
+    def flush(self) -> None:
+        """Show the steps that wait for more, and log the rows that wait for others."""
+        self._end()
+        self._log_waiting()
+
+    def close(self) -> None:
+        """Flush; the tracker's own run or writer stays open."""
+        self.flush()
+
+    def _end(self) -> None:
         for stream in list(self._open):
             self._show(self._close(stream))
 
@@ -116,49 +129,20 @@ class Steps:
         ones = self._open.pop(stream)
         return Step(ones[0].step, stream, tuple(ones))
 
-
-class Rows:
-    """Collect rows of tokens, and `log` them together: as soon as there are `most`, and when flushed."""
-
-    def __init__(self, log: Callable[[list[Row]], None], most: int) -> None:
-        self._log = log
-        self._most = most
-        self._waiting: list[Row] = []
-
-    def add(self, rows: Iterable[Row]) -> None:
-        """Take in the rows of a step, which stay together."""
+    def _collect(self, rows: Iterable[Row], most: int) -> None:
+        """Take in the rows of a step, which stay together, and log all that wait as soon as there are `most`."""
         self._waiting += rows
-        if len(self._waiting) >= self._most:
-            self.flush()
+        if len(self._waiting) >= most:
+            self._log_waiting()
 
-    def flush(self) -> None:
-        """Log the rows that wait for others; a failure drops them, so that they don't pile up."""
-        rows, self._waiting = self._waiting, []
+    def _log_waiting(self) -> None:
+        rows, self._waiting = self._waiting, []  # a failure drops them, so that they don't pile up
         if rows:
-            self._log(rows)
+            self._log_rows(rows)
 
-
-class Tracker(ABC):
-    """What all trackers share: a processor that shows whole steps and findings, and passes every event on unchanged.
-
-    A tracker defines how it shows a step and reports a finding; one that holds something back extends `flush`.
-    """
-
-    def __init__(self) -> None:
-        self._steps = Steps(self._show, self._report)
-
-    def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Show what is whole now, if the event is one of predlog's."""
-        self._steps.add(event)
-        return event
-
-    def flush(self) -> None:
-        """Show the steps that wait for more."""
-        self._steps.end()
-
-    def close(self) -> None:
-        """Flush; the tracker's own run or writer stays open."""
-        self.flush()
+    def _log_rows(self, rows: list[Row]) -> None:
+        """Log the rows of several steps together."""
+        raise NotImplementedError
 
     @abstractmethod
     def _show(self, step: Step) -> None:
@@ -193,7 +177,3 @@ def text(finding: Finding) -> str:
 def alert_level(finding: Finding) -> str:
     """Return the level of an alert, by the name that W&B and Trackio have for it."""
     return _ALERT_LEVELS.get(finding.level, "INFO")
-
-
-def _codebook_first(one: Comparison) -> tuple[int, int]:
-    return (-1 if one.codebook is None else one.codebook, one.sample)

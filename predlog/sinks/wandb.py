@@ -5,7 +5,7 @@ from typing import Final
 
 from predlog.errors import SettingError
 from predlog.records.schema import Finding
-from predlog.sinks.tracker import COLUMNS, Row, Rows, Step, Tracker, alert_level, required, text, title
+from predlog.sinks.tracker import COLUMNS, Row, Step, Tracker, alert_level, required, text, title
 
 with required("wandb"):
     import wandb
@@ -39,14 +39,8 @@ class WandB(Tracker):
         self._run = run
         self._commit = commit
         self._axes: set[str] = set()
-        self._rows = Rows(self._log_rows, _INCREMENT)
         self._tables = 0
         self._begin_table()
-
-    def flush(self) -> None:
-        """Log the steps that wait for more, and the rows that wait for others."""
-        super().flush()
-        self._rows.flush()
 
     def _show(self, step: Step) -> None:
         axis = f"{step.name}/step"
@@ -56,7 +50,7 @@ class WandB(Tracker):
             self._run.define_metric(f"{step.name}/*", step_metric=axis)
         # Also what is None: in a row that is still open, the last step's value would be taken for this one's.
         self._run.log({**step.curves(), axis: step.number}, commit=self._commit)
-        self._rows.add(step.rows())
+        self._collect(step.rows(), _INCREMENT)
 
     def _log_rows(self, rows: list[Row]) -> None:
         for row in rows:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from predlog.sinks.terminal.tables import TokenTable
+from predlog.sinks.terminal.tables import Drawn, token_table
 from tests.benchmarks.harness import Row, duration, interleaved, ratio, repeated
 from tests.benchmarks.material import comparison, terminal
 from tests.benchmarks.options import Options
@@ -28,7 +28,7 @@ def drawing(_options: Options) -> Iterator[Row]:
         console.print(table)
 
     def with_ours() -> None:
-        console.print(TokenTable(event), end="", crop=False)
+        console.print(Drawn(token_table, event), end="", crop=False)
 
     times = interleaved({"rich": repeated(with_rich, 3), "ours": repeated(with_ours, 30)}, rounds=40)
     yield ratio(

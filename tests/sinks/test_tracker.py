@@ -2,15 +2,24 @@
 
 from typing import Any
 
-from predlog.sinks.tracker import Steps
+from predlog.records.schema import Finding
+from predlog.sinks.tracker import Step, Tracker
 from tests import events
 
 
 def shown_of(*sent: dict[str, Any] | None) -> list[tuple[int, str, int]]:
     shown: list[tuple[int, str, int]] = []
-    steps = Steps(lambda step: shown.append((step.number, step.stream, len(step.comparisons))), lambda _: None)
+
+    class Shown(Tracker):
+        def _show(self, step: Step) -> None:
+            shown.append((step.number, step.stream, len(step.comparisons)))
+
+        def _report(self, finding: Finding) -> None:
+            pass
+
+    tracker = Shown()
     for event in sent:
-        steps.end() if event is None else steps.add(event)
+        tracker.flush() if event is None else tracker(None, "info", event)
     return shown
 
 

@@ -6,7 +6,6 @@ import sys
 from predlog.cli.io import waiting, why_not
 from predlog.cli.text import objects
 from predlog.cli.text.difference import add_difference
-from predlog.cli.text.objects import dumped
 from predlog.cli.text.paper import Paper
 from predlog.errors import NoRecordsError, PredlogError
 from predlog.reading.diff import Difference
@@ -30,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise NoRecordsError(f"{path} holds no comparisons{reason}")
     damaged = [records.damage.total for records in both]
     if arguments.json:
-        sys.stdout.write(dumped(objects.whole(found, paths, damaged, arguments.tokens)))
+        sys.stdout.write(objects.dumped(objects.whole(found, paths, damaged, arguments.tokens)))
     else:
         paper = Paper()
         _draw(paper, found, paths, damaged, arguments.tokens)

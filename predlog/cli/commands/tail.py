@@ -5,9 +5,10 @@ import heapq
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console as RichConsole
 
@@ -27,7 +28,6 @@ _MANY = 10
 _BESIDE = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
 # Seconds between two looks at the files, and at the folder for those of more ranks.
 _PAUSE, _FOLDER = 0.02, 1.0
-_Item = TypeVar("_Item")
 # What is shown, and how many of it at most, the last ones.
 _Show = Callable[[Iterable[Read], int | None], None]
 
@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == paths.STDIN:
-        comes = _piped()
+        if sys.stdin is None:
+            raise NoRecordsError("standard input is closed")
+        comes = reads(Lines(paths.STDIN_FILE))
         if arguments.lines in {None, ALL}:
             for read in comes:  # shown one by one, so that none waits for the next
                 show([read], None)
@@ -75,10 +77,10 @@ def _say_why_nothing(path: str, wanted: Asked) -> None:
 
 def _wanted(arguments: argparse.Namespace) -> Selection:
     return Selection(
-        streams=_set(arguments.stream),
-        codebooks=_set(arguments.codebook),
-        ranks=_set(arguments.rank),
-        samples=_set(arguments.sample),
+        streams=arguments.stream and frozenset(arguments.stream),
+        codebooks=arguments.codebook and frozenset(arguments.codebook),
+        ranks=arguments.rank and frozenset(arguments.rank),
+        samples=arguments.sample and frozenset(arguments.sample),
         steps=arguments.step or (None, None),
         only=arguments.only,
     )
@@ -92,16 +94,6 @@ def _drawn(selection: Selection) -> Callable[[Record], bool]:
         return not is_silent and selection(record)
 
     return wanted
-
-
-def _set(items: Iterable[_Item] | None) -> frozenset[_Item] | None:
-    return None if items is None else frozenset(items)
-
-
-def _piped() -> Iterator[Read]:
-    if sys.stdin is None:
-        raise NoRecordsError("standard input is closed")
-    return reads(Lines(paths.STDIN_FILE))
 
 
 def _files(path: str, *, waits: bool) -> list[Path]:
@@ -132,39 +124,26 @@ def _follow(path: str, followed: dict[Path, Follower], show: _Show) -> None:
         _say_damage(followed.values())
         if time.monotonic() - looked >= (_FOLDER if followed else _PAUSE):
             looked = time.monotonic()
-            for file in _there(path):
-                if file.suffix not in paths.PACKED:
-                    followed.setdefault(file, Follower(file))
+            with suppress(NoRecordsError):
+                for file in paths.files(path):
+                    if file.suffix not in paths.PACKED:
+                        followed.setdefault(file, Follower(file))
         time.sleep(_PAUSE)
-
-
-def _there(path: str) -> list[Path]:
-    try:
-        return paths.files(path)
-    except NoRecordsError:
-        return []
 
 
 def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
     """Merge files by time, and leave each in its own order: another node's clock, after a restart, may be slow."""
-    return heapq.merge(*sources, key=_time)
-
-
-def _time(read: Read) -> str:
-    return read.record.timestamp
+    return heapq.merge(*sources, key=attrgetter("record.timestamp"))
 
 
 def _lines(wanted: Asked) -> _Show:
     """Pass lines on as they are in the file."""
 
     def show(found: Iterable[Read], many: int | None) -> None:
-        some = False
         for (_, line), is_shown in _chosen(found, many, wanted):
             if is_shown:
-                some = True
                 sys.stdout.buffer.write(line + b"\n")
-        if some:
-            sys.stdout.buffer.flush()
+        sys.stdout.buffer.flush()
 
     return show
 

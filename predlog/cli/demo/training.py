@@ -159,12 +159,8 @@ def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
         print("\nNothing was recorded: see above, or is PREDLOG_DISABLE set, or this a rank other than 0?")
         return
     file = f"{arguments.directory}/predictions.jsonl"
-    *_, newest = predlog.read(file)
-    comparisons = [
-        record
-        for record in predlog.read(file)
-        if isinstance(record, predlog.Comparison) and record.attempt == newest.attempt
-    ]
+    every = [record for record in predlog.read(file) if isinstance(record, predlog.Comparison)]
+    comparisons = [one for one in every if one.attempt == every[-1].attempt]
     first, last = comparisons[0].step, comparisons[-1].step
     print(f"""
 {len(comparisons)} comparisons were added to {file}, one JSON object per line.

@@ -15,7 +15,7 @@ from predlog.cli.text.paper import Paper
 from predlog.reading.curves import Course, Curve
 from predlog.reading.words import between, counted, lane, nats
 from predlog.reading.words import rank as place
-from predlog.records.text import percent, visible
+from predlog.records.text import HIGHEST, percent, visible
 from predlog.sinks.terminal.style import HEADING, NAME
 
 _SPARK = Style.parse("cyan")
@@ -101,26 +101,24 @@ def _counted(curves: Sequence[Curve]) -> str:
     return "accuracy of the tokens shown only" if ways == {"shown"} else "accuracy partly of the tokens shown only"
 
 
+# The name that curves and their points have for it, its title, and how a value is written.
+_FIGURES: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
+    ("accuracy", "accuracy", percent),
+    ("logprob", "log-probability", nats),
+    ("rank", "median rank", place),
+)
+
+
 def _figures(curve: Curve) -> Iterator[_Figure]:
-    points = curve.points
-    yield _figure("accuracy", curve.accuracy, percent, [point.accuracy for point in points])
-    yield _figure("log-probability", curve.logprob, nats, [point.logprob for point in points])
-    yield _figure("median rank", curve.rank, place, [point.rank for point in points], is_log=True)
-
-
-def _figure(
-    title: str,
-    course: Course | None,
-    say: Callable[[float | None], str],
-    went: Sequence[float | None],
-    *,
-    is_log: bool = False,
-) -> _Figure:
-    if course is None:
-        return _Figure(title, ("-",), "", ())
-    marks = course if course.first.step != course.last.step else course[:1]
-    at = f"@{course.best.step}" if len(marks) > 1 else ""
-    return _Figure(title, tuple(say(mark.value) for mark in marks), at, tuple(went), is_log)
+    for name, title, say in _FIGURES:
+        course: Course | None = getattr(curve, name)
+        if course is None:
+            yield _Figure(title, ("-",), "", ())
+            continue
+        marks = course if course.first.step != course.last.step else course[:1]
+        at = f"@{course.best.step}" if len(marks) > 1 else ""
+        went = tuple(getattr(point, name) for point in curve.points)
+        yield _Figure(title, tuple(say(mark.value) for mark in marks), at, went, is_log=name == "rank")
 
 
 def _plainly(paper: Paper, curve: Curve) -> str:
@@ -227,8 +225,6 @@ def _add_stacked(paper: Paper, names: Sequence[str], rows: Sequence[Sequence[tup
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 INK = ".:-=+*%#"
-# Sums of so much are still finite.
-_HIGHEST = 1e300
 
 
 def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, *, is_log: bool = False) -> str:
@@ -253,7 +249,7 @@ def sparkline(values: Sequence[float | None], width: int, levels: str = BLOCKS, 
 def _scaled(value: float | None, *, is_log: bool) -> float | None:
     if value is None or not math.isfinite(value):
         return None
-    return math.log(max(value, 1e-9)) if is_log else min(max(value, -_HIGHEST), _HIGHEST)
+    return math.log(max(value, 1e-9)) if is_log else min(max(value, -HIGHEST), HIGHEST)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

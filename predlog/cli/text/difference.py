@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len
-from rich.style import Style
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -14,7 +13,7 @@ from predlog.reading.diff import Difference
 from predlog.reading.words import counted, lane, nats
 from predlog.records.schema import Token
 from predlog.records.text import percent, visible
-from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG
+from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, quoted
 
 _SAYS: dict[Kind, str] = {
     "labels": "labels differ, so the runs saw other data,",
@@ -65,21 +64,17 @@ def _where(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
             count = sum(row.differing.get(kind, 0) for row in rows)
             records = sum(row.records for row in rows)
             yield f"{_SAYS[kind]} in {count} of {counted(records, 'record')}, first at {_place(first)}{_tokens(first)}"
-    yield from _other_data(found, rows)
-    if lone := found.first.get("records"):
-        count = sum(row.differing.get("records", 0) for row in rows)
-        only = "A" if lone.only == "a" else "B"
-        yield f"{counted(count, 'record')} of other samples or ranks, first at {_place(lone)}: only {only} has it"
-    yield from _alone(rows)
-
-
-def _other_data(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
     if "labels" in found.first:
         same = sum(row.score.tokens for row in rows)
         yield (
             "where labels differ, accuracy and log-probability are of different tokens; of the tokens shown, "
             f"{same} have the same label at the same place, and only these are compared one by one"
         )
+    if lone := found.first.get("records"):
+        count = sum(row.differing.get("records", 0) for row in rows)
+        only = "A" if lone.only == "a" else "B"
+        yield f"{counted(count, 'record')} of other samples or ranks, first at {_place(lone)}: only {only} has it"
+    yield from _alone(rows)
 
 
 def _alone(rows: Sequence[Row]) -> Iterator[str]:
@@ -110,10 +105,9 @@ def _tokens(first: First) -> str:
     if a is None or b is None:
         return ": not among the tokens shown"
     match first.kind:
-        case "labels":
-            return f": A {text(a, 'label')}, B {text(b, 'label')}"
-        case "inputs":
-            return f": A {text(a, 'input')}, B {text(b, 'input')}"
+        case "labels" | "inputs":
+            which = first.kind.removesuffix("s")
+            return f": A {text(a, which)}, B {text(b, which)}"
         case "predictions":
             said = f"A {text(a, 'prediction')}, B {text(b, 'prediction')}"
         case "logprobs":
@@ -125,15 +119,7 @@ def _tokens(first: First) -> str:
 
 def text(token: Token, which: str) -> str:
     """Return a token's text in quotes, or its id."""
-    known, number = getattr(token, f"{which}_text"), getattr(token, which)
-    return _quoted(known, number)
-
-
-def _quoted(known: str | None, number: int | None) -> str:
-    if known is None:
-        return "nan" if number is None else str(number)
-    shown = visible(known, " ").replace('"', '\\"')
-    return f'"{shown}"'
+    return quoted(getattr(token, f"{which}_text"), getattr(token, which))
 
 
 def _figures(row: Row) -> tuple[tuple[str, str, str, float], ...]:
@@ -167,7 +153,7 @@ def _table(paper: Paper, rows: Sequence[Row]) -> Table:
 def _figure_part(title: str, figures: Iterable[tuple[str, str, str, float]]) -> Table:
     part = _part(title, *(Column(name, justify="right", min_width=_NUMBER) for name in ("A", "B", "B - A")))
     for a, b, said, change in figures:
-        part.add_row(a, b, Text(said, _colour(change)))
+        part.add_row(a, b, Text(said, RIGHT if change > 0 else WRONG if change < 0 else PLAIN))
     return part
 
 
@@ -176,10 +162,6 @@ def _part(title: str, *columns: Column) -> Table:
         *columns, title=title, title_justify="right", title_style=NAME, header_style=NAME, box=None, pad_edge=False,
         padding=(0, _GAP, 0, 0),
     )  # fmt: skip
-
-
-def _colour(change: float) -> Style:
-    return RIGHT if change > 0 else WRONG if change < 0 else PLAIN
 
 
 def _plainly(row: Row) -> str:
@@ -210,6 +192,6 @@ def _missed(paper: Paper, row: Row, one: Misses, name: str, other: str, *, has_l
     where = f" of {lane(row.stream, row.codebook)}" if has_lane else ""
     start = "  " if paper.is_screen else f"correct in {name}: "
     yield f"{start}{one.count:>5} × " if paper.glyphs.arrow == "→" else f"{start}{one.count:>5} x "
-    yield _quoted(one.text, one.label), RIGHT
+    yield quoted(one.text, one.label), RIGHT
     yield f"{where}, first at step {one.step}, where {other} has "
     yield text(one.other, "prediction"), WRONG

@@ -59,18 +59,18 @@ def add_gaps(paper: Paper, gaps: Iterable[Missing], lost: dict[str, int]) -> Non
 
 def add_start(paper: Paper, one: Start, *, has_run: bool) -> None:
     """Add an attempt: when and where, of which steps, and how it ended."""
-    first = next((attempt.start or attempt.end for attempt in one.processes if attempt.start or attempt.end), None)
-    hosts = list(dict.fromkeys(run.host for attempt in one.processes if (run := attempt.start or attempt.end)))
+    runs = [run for attempt in one.processes if (run := attempt.start or attempt.end)]
+    hosts = list(dict.fromkeys(run.host for run in runs))
     many = f" and {len(hosts) - _MOST_HOSTS} more" if len(hosts) > _MOST_HOSTS else ""
     parts = [
-        moment(first.timestamp) if first else "",
+        moment(runs[0].timestamp) if runs else "",
         f"on {', '.join(visible(host, ' ') for host in hosts[:_MOST_HOSTS])}{many}" if hosts else "",
         f"ranks {listed([attempt.rank for attempt in one.processes])}"
         if len(one.processes) > 1
         else f"rank {one.processes[0].rank}",
-        f"of {first.world_size}" if first else "",
-        ", ".join(f"{visible(name, ' ')} {visible(version, ' ')}" for name, version in first.versions.items())
-        if first
+        f"of {runs[0].world_size}" if runs else "",
+        ", ".join(f"{visible(name, ' ')} {visible(version, ' ')}" for name, version in runs[0].versions.items())
+        if runs
         else "its first line is missing",
         _compared(one),
     ]

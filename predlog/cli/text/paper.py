@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from predlog.records.text import encodable
-from predlog.sinks.terminal.style import ASCII, PLAIN, UNICODE, Glyphs, shorten
+from predlog.sinks.terminal.style import PLAIN, glyphs_of, shorten
 
 Part = str | tuple[str, Style]
 # So that rich measures what a table needs, and not what there is.
@@ -23,12 +23,12 @@ class Paper:
     and `TERM=dumb` mean what they mean to rich.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, markup=False, emoji=False)
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, markup=False, emoji=False)
         self._lines: list[Text] = []
         self.is_screen = self._console.is_terminal and not self._console.is_dumb_terminal
         self.width = self._console.width
-        self.glyphs: Glyphs = ASCII if self._console.options.ascii_only else UNICODE
+        self.glyphs = glyphs_of(self._console.options)
 
     def line(self, *parts: Part) -> None:
         """Add a line; on a terminal, what is too long for it is cut, and marked."""

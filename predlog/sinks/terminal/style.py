@@ -80,31 +80,17 @@ def supervised(event: Event) -> str:
     return f"{event['supervised']} of {event['length']} supervised"
 
 
-def accuracy(event: Event) -> str:
-    """Return the accuracy over all supervised positions, or over the tokens shown if only these were counted."""
+def accuracy(event: Event, *, is_short: bool = False) -> str:
+    """Return the accuracy over all supervised positions, or over the tokens shown if only these were counted.
+
+    The short one is for a column: `41.2%` or `5/10`.
+    """
     if not event["supervised"]:
         return ""
-    if event["matched"] is None:
-        correct, shown = _shown(event)
-        return f"{correct} of {shown} shown correct"
-    return f"{_percent(event)} correct"
-
-
-def short_accuracy(event: Event) -> str:
-    """Return the accuracy in the few characters of a column: `41.2%` or `5/10`."""
-    if not event["supervised"]:
-        return ""
-    if event["matched"] is None:
-        return "{}/{}".format(*_shown(event))
-    return _percent(event)
-
-
-def _shown(event: Event) -> tuple[int, int]:
-    return sum(token["match"] for token in event["tokens"]), len(event["tokens"])
-
-
-def _percent(event: Event) -> str:
-    return percent(share(event["matched"], event["supervised"]))
+    if event["matched"] is not None:
+        return percent(share(event["matched"], event["supervised"])) + ("" if is_short else " correct")
+    correct, shown = sum(token["match"] for token in event["tokens"]), len(event["tokens"])
+    return f"{correct}/{shown}" if is_short else f"{correct} of {shown} shown correct"
 
 
 def figures(event: Event) -> list[str]:
@@ -137,11 +123,10 @@ def probability(logprob: float | None) -> str:
     return f"{value:.2f}" if value >= 0.005 else f"{value:.0e}".replace("e-0", "e-")
 
 
-def quoted(token: dict[str, Any], which: str) -> str:
+def quoted(text: str | None, token: int | None) -> str:
     """Return a token's text in quotes, or its id."""
-    text = token[f"{which}_text"]
     if text is None:
-        return token_id(token[which])
+        return token_id(token)
     shown = visible(text, " ").replace('"', '\\"')
     return f'"{shown}"'
 

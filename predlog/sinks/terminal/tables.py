@@ -1,15 +1,16 @@
 """A comparison as people see it: a table for terminals, plain lines for logs and pipes.
 
-Both yield rich Segments directly. `rich.table.Table` measures and wraps every cell as a document of its own,
+All yield rich Segments directly. `rich.table.Table` measures and wraps every cell as a document of its own,
 which takes over twenty times as long, and a thread takes that time from the training loop.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
 from predlog.records.schema import Event
@@ -22,6 +23,7 @@ from predlog.sinks.terminal.style import (
     WARNING,
     WRONG,
     Glyphs,
+    accuracy,
     figures,
     glyphs_of,
     heading,
@@ -29,7 +31,6 @@ from predlog.sinks.terminal.style import (
     listed,
     probability,
     quoted,
-    short_accuracy,
     shorten,
     token_text,
     where,
@@ -48,28 +49,36 @@ class _Column(NamedTuple):
     is_plain: bool  # in ASCII a text is as wide as it is long, and none of these is wider than its column
 
 
-class TokenTable:
-    """The first and last supervised tokens of one comparison, one column each, in as few bands as the width allows.
+Draw = Callable[[Event, Sequence[str], ConsoleOptions], Iterator[Segment]]
 
-    A correct prediction has a tick, so it is seen without colour too. From 20 columns on, no line is wider
-    than the console.
+
+class Drawn(NamedTuple):
+    """A comparison that is drawn when rich prints it, and has found out its options, which takes time, anyway."""
+
+    draw: Draw
+    event: Event
+    errors: Sequence[str] = ()
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """Yield the segments."""
+        return self.draw(self.event, self.errors, options)
+
+
+def token_table(event: Event, errors: Sequence[str], options: ConsoleOptions) -> Iterator[Segment]:
+    """Draw the first and last supervised tokens, one column each, in as few bands as the width allows.
+
+    There is a heading line, then five lines per band, or six if the inputs are known. A correct prediction has a tick,
+    so it is seen without colour too. From 20 columns on, no line is wider than the console.
     """
-
-    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
-        self._event = event
-        self._errors = errors
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield a heading line, then five lines per band, or six if the inputs are known."""
-        glyphs = glyphs_of(options)
-        parts = [*where(self._event), *figures(self._event)]
-        yield from heading(parts, self._errors, options, glyphs, is_warning=not self._event["supervised"])
-        first, last = (
-            [_column(token, glyphs, options.encoding) for token in self._event["tokens"] if token["slot"] == slot]
-            for slot in ("first", "last")
-        )
-        for band in _bands([group for group in (first, last) if group], options.max_width - _NAMES_WIDTH):
-            yield from _band(band, glyphs)
+    glyphs = glyphs_of(options)
+    parts = [*where(event), *figures(event)]
+    yield from heading(parts, errors, options, glyphs, is_warning=not event["supervised"])
+    first, last = (
+        [_column(token, glyphs, options.encoding) for token in event["tokens"] if token["slot"] == slot]
+        for slot in ("first", "last")
+    )
+    for band in _bands([group for group in (first, last) if group], options.max_width - _NAMES_WIDTH):
+        yield from _band(band, glyphs)
 
 
 def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
@@ -129,12 +138,8 @@ def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs) -> Iterator
     for place, group in enumerate(groups):
         if place:
             yield Segment(glyphs.divider, PLAIN)
-        for match, columns in groupby(group, key=_is_correct):
+        for match, columns in groupby(group, key=attrgetter("match")):
             yield Segment(_text(columns, row, glyphs), RIGHT if match else WRONG)
-
-
-def _is_correct(column: _Column) -> bool:
-    return column.match
 
 
 def _text(columns: Iterable[_Column], row: int, glyphs: Glyphs) -> str:
@@ -158,44 +163,34 @@ def _padded(cell: str, width: int, glyphs: Glyphs) -> str:
 _TEXT = 8
 
 
-class CodebookRow:
-    """One codebook: its accuracy and the tokens shown; the sample's first row comes with a heading.
+def codebook_row(
+    event: Event, errors: Sequence[str], options: ConsoleOptions, *, has_heading: bool
+) -> Iterator[Segment]:
+    """Draw the accuracy of one codebook and the tokens shown in one line, below a heading of two if it is wanted.
 
     A correct prediction has a tick; beside a wrong one is what was predicted, if there is room for it.
     """
-
-    def __init__(self, event: Event, errors: Sequence[str] = (), *, has_heading: bool) -> None:
-        self._event = event
-        self._errors = errors
-        self._has_heading = has_heading
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the heading's two lines, if wanted, and one line for the codebook."""
-        glyphs = glyphs_of(options)
-        event, tokens = self._event, self._event["tokens"]
-        digits = max(len(str(event["vocabulary"] - 1)), len("nan"))
-        width = _TEXT if any(token["label_text"] is not None for token in tokens) else digits
-        start = _start(event)
-        room = options.max_width - len(start) - 1  # for the divider
-        is_wide = len(tokens) * (2 * width + 3) <= room
-        cell = 2 * width + 2 if is_wide else width + 1
-        if self._has_heading:
-            yield from heading(where(event, codebook=False), self._errors, options, glyphs)
-            how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
-            names = f" {'correct':>10} {'of':>{len(str(event['length']))}}  {how}, one row per codebook"
-            yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
-            yield END
-        yield Segment(shorten(start, options.max_width, glyphs.ellipsis), PLAIN if event["supervised"] else WARNING)
-        many = min(max(room // (cell + 1), 0), len(tokens))
-        first, last = tokens[: many - many // 2], tokens[len(tokens) - many // 2 :]
-        gap = "" if many == len(tokens) else glyphs.ellipsis
-        yield from _cells([*first, *last], cell, glyphs, options.encoding, is_wide=is_wide)
-        yield Segment(gap if room > many * (cell + 1) else "", NAME)  # tokens were left out
+    glyphs, tokens = glyphs_of(options), event["tokens"]
+    digits = max(len(str(event["vocabulary"] - 1)), len("nan"))
+    width = _TEXT if any(token["label_text"] is not None for token in tokens) else digits
+    of = len(str(event["length"]))
+    start = f" {event['codebook']:>3} {accuracy(event, is_short=True):>6} {event['supervised']:>{of}}  "
+    room = options.max_width - len(start) - 1  # for the divider
+    is_wide = len(tokens) * (2 * width + 3) <= room
+    cell = 2 * width + 2 if is_wide else width + 1
+    if has_heading:
+        yield from heading(where(event, codebook=False), errors, options, glyphs)
+        how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
+        names = f" {'correct':>10} {'of':>{of}}  {how}, one row per codebook"
+        yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
         yield END
-
-
-def _start(event: Event) -> str:
-    return f" {event['codebook']:>3} {short_accuracy(event):>6} {event['supervised']:>{len(str(event['length']))}}  "
+    yield Segment(shorten(start, options.max_width, glyphs.ellipsis), PLAIN if event["supervised"] else WARNING)
+    many = min(max(room // (cell + 1), 0), len(tokens))
+    first, last = tokens[: many - many // 2], tokens[len(tokens) - many // 2 :]
+    gap = "" if many == len(tokens) else glyphs.ellipsis
+    yield from _cells([*first, *last], cell, glyphs, options.encoding, is_wide=is_wide)
+    yield Segment(gap if room > many * (cell + 1) else "", NAME)  # tokens were left out
+    yield END
 
 
 def _cells(
@@ -216,33 +211,28 @@ def _cells(
         yield Segment(_padded(encodable(text, encoding), width, glyphs), RIGHT if token["match"] else WRONG)
 
 
-class PlainLines:
-    """The same in lines without drawing, each whole by itself: made for `grep`; a codebook is one line."""
+def plain_lines(event: Event, errors: Sequence[str], options: ConsoleOptions) -> Iterator[Segment]:
+    """Yield the same in lines without drawing, each whole by itself: made for `grep`.
 
-    def __init__(self, event: Event, errors: Sequence[str] = ()) -> None:
-        self._event = event
-        self._errors = errors
+    There is one line about the sample and three per group of tokens, or, for a codebook, all in one.
+    """
+    for line in _lines(event, errors):
+        yield Segment(encodable(line, options.encoding))
+        yield END
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield one line about the sample and three per group of tokens, or, for a codebook, all in one."""
-        for line in self._lines():
-            yield Segment(encodable(line, options.encoding))
-            yield END
 
-    def _lines(self) -> Iterator[str]:
-        event = self._event
-        named = f"predlog {' '.join(where(event))}:"
-        about = f"{named} {', '.join(filter(None, (*figures(event), *self._errors)))}"
-        if event["codebook"] is None:
-            yield about
-            for slot in ("first", "last"):
-                tokens = [token for token in event["tokens"] if token["slot"] == slot]
-                if tokens:
-                    yield from _group_lines(f"{named} {slot} {len(tokens)}", tokens)
-        elif event["tokens"]:
-            yield f"{about}, {_quoted(event['tokens'], 'label')} {_quoted(event['tokens'], 'prediction')}"
-        else:
-            yield about
+def _lines(event: Event, errors: Sequence[str]) -> Iterator[str]:
+    named = f"predlog {' '.join(where(event))}:"
+    about = f"{named} {', '.join(filter(None, (*figures(event), *errors)))}"
+    if event["codebook"] is None:
+        yield about
+        for slot in ("first", "last"):
+            if tokens := [token for token in event["tokens"] if token["slot"] == slot]:
+                yield from _group_lines(f"{named} {slot} {len(tokens)}", tokens)
+    elif event["tokens"]:
+        yield f"{about}, {_quoted(event['tokens'], 'label')} {_quoted(event['tokens'], 'prediction')}"
+    else:
+        yield about
 
 
 def _group_lines(named: str, tokens: list[dict[str, Any]]) -> Iterator[str]:
@@ -258,4 +248,4 @@ def _group_lines(named: str, tokens: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _quoted(tokens: list[dict[str, Any]], which: str) -> str:
-    return f"{which}s {listed(quoted(token, which) for token in tokens)}"
+    return f"{which}s {listed(quoted(token[f'{which}_text'], token[which]) for token in tokens)}"
