@@ -60,7 +60,6 @@ def _unpacked(
         lowest=counts["lowest"][0],
         highest=counts["highest"][0],
         fingerprint=tuple(counts["fingerprint"]),
-        matched=fields["matched"],
         copied=hits[1] if len(hits) > 1 else None,
         equal=_all(counts, "equal"),
         compared=_all(counts, "compared"),
