@@ -4,10 +4,9 @@ On the CPU reading a value waits for nothing, and looking first saves most of th
 in place. `device` is the counterpart for other devices; both return the same numbers, which a test compares.
 """
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, product
 
 import torch
 from torch import Tensor
@@ -177,7 +176,7 @@ def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | 
     """
     wanted = wanted_ids(labels, read)
     counts = torch.zeros_like(wanted[..., 0, :])
-    for here in itertools.product(range(wanted.shape[0]), range(wanted.shape[1])):
+    for here in product(range(wanted.shape[0]), range(wanted.shape[1])):
         stretch = supervised[here].nonzero()
         if not len(stretch):
             continue
@@ -208,8 +207,7 @@ def _matched_rows(rows: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor | 
 def _peaks_of_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     vocabulary = rows.shape[-1]
     if vocabulary < 2 * _BLOCK:
-        peak, prediction = rows.max(-1)
-        return peak, prediction
+        return rows.max(-1)
     blocks = rows.new_empty(len(rows), -(-vocabulary // _BLOCK))
     start = _starts(_block_peaks(rows, out=blocks), vocabulary).unsqueeze(-1)
     peak, within = rows.gather(-1, start + torch.arange(_BLOCK, device=rows.device)).max(-1)

@@ -80,7 +80,7 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
         raise _no_layout(f"{shapes} differ under layout {layout!r}: {sizes}", logits, labels, shift)
     rows, length = viewed_logits.shape[2], viewed_labels.shape[2]
     if not _is_fitting(rows, length, shift):
-        if rows != length and fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift):
+        if rows != length and fitting_layouts(logits.shape, labels.shape, shift):
             raise _no_layout(f"{shapes} do not fit layout {layout!r}", logits, labels, shift)
         raise _wrong_lengths(rows, length, shift, shapes, evidence)
     if inputs is not None:
@@ -158,23 +158,19 @@ def _many(count: int, one: str) -> str:
 
 
 def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> PairError:
-    fitting = fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift)
+    fitting = fitting_layouts(logits.shape, labels.shape, shift)
     evidence: dict[str, Any] = {"logits": list(logits.shape), "labels": list(labels.shape)}
-    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[0]:
+    rows, ids = logits.shape[:-1], labels.shape
+    if not fitting and len(rows) == len(ids) == 2 and rows[1] == ids[0]:
         return PairError(f"{problem}; {_CTC}", "length-mismatch", **evidence, shift=shift)
-    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[1]:
-        samples = f"{logits.shape[0]} against {labels.shape[0]}"
-        return PairError(f"{problem}; they are not of the same samples: {samples}", "layout-mismatch", **evidence)
-    if labels.ndim == 1 and logits.ndim == 3 and labels.numel() == logits.shape[0] * logits.shape[1]:
-        shape = f"labels.view({logits.shape[0]}, {logits.shape[1]})"
-        return PairError(f"{problem}; the labels are flattened: pass {shape}", "layout-mismatch", **evidence)
-    offer = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
-    return PairError(
-        f"{problem}; {offer}",
-        "layout-mismatch",
-        **evidence,
-        fitting=list(fitting),
-    )
+    if not fitting and len(rows) == len(ids) == 2 and rows[1] == ids[1]:
+        fix = f"they are not of the same samples: {rows[0]} against {ids[0]}"
+    elif len(rows) == 2 and len(ids) == 1 and ids[0] == rows[0] * rows[1]:
+        fix = f"the labels are flattened: pass labels.view({rows[0]}, {rows[1]})"
+    else:
+        fix = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
+        evidence["fitting"] = list(fitting)
+    return PairError(f"{problem}; {fix}", "layout-mismatch", **evidence)
 
 
 @lru_cache(maxsize=64)

@@ -187,7 +187,7 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
             return CLEAN  # so does each model that has just started
         if sums.tokens < 4 * ENOUGH or len(pool) < SEVERAL:
             return None
-        if _is_improving(pool, past) or _copies_most(pool, sums):
+        if _is_improving(pool, sums, past) or _copies_most(pool, sums):
             return CLEAN
     return Fault(
         f"the mean loss of the tokens shown stays at {loss:.2f}, and guessing among {vocabulary} tokens costs "
@@ -253,8 +253,7 @@ def _chance(pool: Pool) -> float:
     return math.log(pool[0].samples[0].vocabulary)
 
 
-def _is_improving(pool: Pool, past: Past) -> bool:
-    sums = _sums(pool)
+def _is_improving(pool: Pool, sums: Sums, past: Past) -> bool:
     if past.first is not None and sums.loss / sums.tokens < 0.93 * past.first.loss / past.first.tokens:
         return True
     earlier, later = _sums(pool[: len(pool) // 2]), _sums(pool[len(pool) // 2 :])

@@ -89,10 +89,8 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
     if rows.ndim > 3 or (call.weight is not None and getattr(call.weight, "ndim", 2) != 2):
         return f"logits for labels {list(labels.shape)} have further axes, whose meaning nothing shows"
     came_from = _origin(rows) if rows.ndim > 1 else None
-    inputs = None
     with alone():
-        if came_from is not None:
-            inputs = _inputs(ids, came_from)
+        inputs = _inputs(ids, came_from)
         if rows.ndim == 3:
             return LossPair(_of_head(call, rows.detach()), labels, "b v t, b t", inputs, call.ignore_index)
         rows, labels = rows.detach(), labels.detach()
@@ -128,9 +126,10 @@ def _origin(rows: Tensor) -> autograd_rows.Origin | None:
         return None
 
 
-def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin) -> Tensor | None:
+def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin | None) -> Tensor | None:
     """Return the ids that were read at the positions of the rows; None if these are unknown or others."""
-    start = came_from.start
-    if ids is None or start is None or tuple(ids.shape) != (came_from.samples, came_from.whole):
+    if ids is None or came_from is None or (start := came_from.start) is None:
+        return None
+    if tuple(ids.shape) != (came_from.samples, came_from.whole):
         return None
     return ids.detach()[:, start : start + came_from.length]
