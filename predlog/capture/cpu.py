@@ -43,10 +43,8 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     shown = ends(supervised, window)
     index = [sizes.length * number + sizes.shift + row for number, both in enumerate(shown) for row in chain(*both)]
     label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
-    if pair.source is None:
-        reduced = _statistics(logits, shown, label)
-    else:
-        reduced = _statistics(*_made(pair.source, shown, labels.shape[:2]), label)
+    rows, kept = (logits, shown) if pair.source is None else _made(pair.source, shown, labels.shape[:2])
+    reduced = _statistics(rows, kept, label)
     hits = None
     if window.accuracy:
         hits = _matched(logits, scored, supervised, None if inputs is None else inputs[..., :many])

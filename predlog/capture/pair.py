@@ -14,17 +14,13 @@ from predlog.errors import PairError
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Logits [b, k, t, v] with the labels and, if given, the inputs [b, k, t] that belong to them.
+class Pair(layouts.Views):
+    """Views of a pair that was checked.
 
     The logits may be `shift` positions shorter: the last rows have no label. If rows are made on demand, `source` makes
     them, and `logits` are their outline, whose values are not read.
     """
 
-    logits: Tensor
-    labels: Tensor
-    inputs: Tensor | None
-    has_codebooks: bool
     source: Source | None = None
     is_trained: bool = False
 

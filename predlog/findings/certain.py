@@ -19,13 +19,9 @@ from predlog.findings.rule import (
 
 def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     """Check whether every label is ignored, or those of nearly all samples, unless a delay pattern explains it."""
-    shown = {(evidence.step, facts.sample) for evidence in pool for facts in evidence.samples}
-    empty = {
-        (evidence.step, facts.sample)
-        for evidence in pool
-        for facts in evidence.samples
-        if not facts.supervised and not _is_delayed(facts, evidence)
-    }
+    samples = [(evidence, facts) for evidence in pool for facts in evidence.samples]
+    shown = {(evidence.step, facts.sample) for evidence, facts in samples}
+    empty = {(one.step, facts.sample) for one, facts in samples if not facts.supervised and not _is_delayed(facts, one)}
     if not empty:
         return CLEAN
     # If some had labels before, a sample or batch without any may be normal for the data: a short one in a masked
