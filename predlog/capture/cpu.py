@@ -37,17 +37,14 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     labels = _own(pair.labels, sizes)
     inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
     scored = labels[..., sizes.shift :]
-    many = scored.shape[-1]
-    logits = pair.logits[: sizes.samples, : sizes.codebooks, :many]
+    logits = pair.logits[: sizes.samples, : sizes.codebooks, : scored.shape[-1]]
     supervised = scored != sizes.ignore_index
     shown = ends(supervised, window)
     index = [sizes.length * number + sizes.shift + row for number, both in enumerate(shown) for row in chain(*both)]
     label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
     rows, kept = (logits, shown) if pair.source is None else _made(pair.source, shown, labels.shape[:2])
     reduced = _statistics(rows, kept, label)
-    hits = None
-    if window.accuracy:
-        hits = _matched(logits, scored, supervised, None if inputs is None else inputs[..., :many])
+    hits = _matched(logits, scored, supervised, inputs) if window.accuracy else None
     return counts.to_numbers(sizes, labels, inputs, shown, reduced, hits)
 
 
@@ -167,12 +164,12 @@ def _block_peaks(rows: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | None) -> Tensor:
+def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, inputs: Tensor | None) -> Tensor:
     """Count over the supervised positions of logits [s, k, t, v] how often the argmax is the label, [s, k, 1].
 
-    With `read`, the inputs [s, k, t] at the rows, also count how often it is the input and not the label, [s, k, 2].
+    With the inputs [s, k, t] that the rows read, also count how often it is the input and not the label, [s, k, 2].
     """
-    wanted = wanted_ids(labels, read)
+    wanted = wanted_ids(labels, inputs)
     counts = torch.zeros_like(wanted[..., 0, :])
     for here in product(range(wanted.shape[0]), range(wanted.shape[1])):
         stretch = supervised[here].nonzero()

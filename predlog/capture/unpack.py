@@ -27,15 +27,10 @@ def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
 def _unpacked(
     sizes: Sizes, sample: int, codebook: int | None, ends: Ends, rows: Sequence[Any], counts: Counts
 ) -> tuple[dict[str, Any], Facts]:
-    tokens: list[dict[str, Any]] = []
-    shown: list[Shown] = []
-    nonfinite = 0
     slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
-    for slot, row, numbers in zip(slots, itertools.chain(*ends), rows, strict=True):
-        token, seen, missing = _token(slot, row + sizes.shift, numbers, sizes)
-        tokens.append(token)
-        shown.append(seen)
-        nonfinite += missing
+    places = zip(slots, itertools.chain(*ends), rows, strict=True)
+    made = [_token(slot, row + sizes.shift, numbers, sizes) for slot, row, numbers in places]
+    tokens, shown, missing = zip(*made, strict=True) if made else ((), (), ())
     hits = counts.get("hits", ())
     fields: dict[str, Any] = {
         "codebook": codebook,
@@ -45,8 +40,8 @@ def _unpacked(
         "shift": sizes.shift,
         "supervised": counts["supervised"][0],
         "matched": hits[0] if hits else None,
-        "nonfinite": nonfinite,
-        "tokens": tokens,
+        "nonfinite": sum(missing),
+        "tokens": list(tokens),
     }
     facts = Facts(
         sample=sample,
@@ -57,7 +52,7 @@ def _unpacked(
         ignore_index=sizes.ignore_index,
         specials=sizes.specials,
         supervised=fields["supervised"],
-        nonfinite=nonfinite,
+        nonfinite=fields["nonfinite"],
         out_of_range=counts.get("out_of_range", (0,))[0],
         lowest=counts["lowest"][0],
         highest=counts["highest"][0],
@@ -70,7 +65,7 @@ def _unpacked(
         pad=counts.get("pad", _UNKNOWN)[0],
         eos=counts.get("eos", _UNKNOWN)[0],
         bos=counts.get("bos", _UNKNOWN)[0],
-        tokens=tuple(shown),
+        tokens=shown,
     )
     return fields, facts
 

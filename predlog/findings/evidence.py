@@ -189,14 +189,11 @@ class Sums(NamedTuple):
     @staticmethod
     def together(parts: "Sequence[Sums]") -> "Sums":
         """Return the sums over all parts."""
-        tokens, correct, expected, variance, loss, squares, informative, hits, correct_there, labels, predictions = zip(
-            *parts, strict=True
-        )
-        return Sums(
-            sum(tokens), sum(correct), sum(expected), sum(variance), sum(loss), sum(squares),
-            added(informative) or (0, 0, 0), added(hits) or (0, 0, 0), added(correct_there) or (0, 0, 0),
+        *numbers, informative, hits, correct_there, labels, predictions = zip(*parts, strict=True)
+        return Sums._make([
+            *map(sum, numbers), added(informative), added(hits), added(correct_there),
             tuple(chain.from_iterable(labels)), tuple(chain.from_iterable(predictions)),
-        )  # fmt: skip
+        ])  # fmt: skip
 
 
 def added(columns: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:

@@ -119,7 +119,7 @@ def _listed(names: Sequence[str]) -> str:
 
 # --- as it is read back -------------------------------------------------------------------------------------------
 Fate = Literal["stands", "gone", "explained", "earlier"]
-_LEVELS = ("error", "warning")
+_LEVELS = {"error": 0, "warning": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,5 +208,4 @@ def _ends(gone: Finding, finding: Finding) -> bool:
 
 
 def _worst_first(one: Found) -> tuple[bool, int, int]:
-    level = one.finding.level
-    return not one.is_open, _LEVELS.index(level) if level in _LEVELS else len(_LEVELS), one.finding.step
+    return not one.is_open, _LEVELS.get(one.finding.level, len(_LEVELS)), one.finding.step

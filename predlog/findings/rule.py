@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
-from predlog.findings.evidence import Evidence, Facts, Sums, added
+from predlog.findings.evidence import Evidence, Facts, Sums
 
 # --- how sure is sure ---------------------------------------------------------------------------------------------
 
@@ -112,9 +112,8 @@ def _shift(pool: Pool) -> int:
     return pool[0].samples[0].shift
 
 
-def _nearly_all_equal(known: Sequence[Evidence | Facts], offset: int) -> tuple[int, int] | None:
+def _nearly_all_equal(ones: Sequence[Evidence | Facts], offset: int) -> tuple[int, int] | None:
     """Return how many labels equal the inputs at an offset, of how many, if nearly all do; else None."""
-    equal, compared = added(one.equal for one in known), added(one.compared for one in known)
-    if equal is None or compared is None or not equal[offset] >= ALL_BUT_FEW * compared[offset] > 0:
-        return None
-    return equal[offset], compared[offset]
+    equal = sum([one.equal[offset] for one in ones if one.equal])
+    compared = sum([one.compared[offset] for one in ones if one.compared])
+    return (equal, compared) if equal >= ALL_BUT_FEW * compared > 0 else None
