@@ -84,7 +84,7 @@ class Judge:
 
     def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
         """Judge what was captured of a pair, and return what is found now and was not open before."""
-        captured = sorted(facts, key=_codebook_first)
+        captured = sorted(facts, key=attrgetter("codebook", "sample"))
         widest = max((one.supervised for one in captured), default=0)
         lane = self._lane(stream, None, step)
         for code in catalog.REFUSALS:
@@ -196,7 +196,3 @@ class Judge:
             if not one.codebooks:
                 self._open.remove(one)
         return found
-
-
-def _codebook_first(facts: Facts) -> tuple[int, int]:
-    return (-1 if facts.codebook is None else facts.codebook, facts.sample)
