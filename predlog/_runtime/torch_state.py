@@ -57,33 +57,26 @@ _TRACERS = {
     _FUNCTIONAL: "functionalization is at work",
 }
 _GUARDS = (_NO_FUNCTIONS, _NO_DISPATCH, _NO_AUTOCAST)
-_MISSING = object()
 _notices = Notices()
 
 
 @cache
-def _find(name: str) -> Any:
-    """Return what a private name of torch's names; `_MISSING`, and one report, if this torch does not have it."""
+def _find(name: str, otherwise: Any = None) -> Any:
+    """Return what a private name of torch's names; `otherwise`, and one report, if this torch does not have it."""
     try:
         return pkgutil.resolve_name(name)
     except (AttributeError, ImportError):
-        return _missing(name)
+        _report_missing(name)
+        return otherwise
 
 
-@cache
-def _missing(name: str) -> Any:
+def _report_missing(name: str) -> None:
     _notices.report_once(name, f"torch {torch.__version__} has no {name}: {PRIVATE_NAMES[name]}")
-    return _MISSING
-
-
-def _private(name: str, otherwise: Any = None) -> Any:
-    found = _find(name)
-    return otherwise if found is _MISSING else found
 
 
 def _of_dynamo(name: str) -> Any:
     """Return what a private name of the compiler's names; None also as long as nobody has loaded the compiler."""
-    return _private(name) if name.rpartition(".")[0] in sys.modules else None
+    return _find(name) if name.rpartition(".")[0] in sys.modules else None
 
 
 def _nothing(*_arguments: object) -> None:
@@ -97,11 +90,11 @@ def is_traced() -> bool:
 
 def obstacle() -> str | None:
     """Return why nothing can be captured here and now; None if nothing is in the way. Asks torch alone, no device."""
-    if _private(_FUNCTORCH_STACK, _nothing)() is not None:
+    if _find(_FUNCTORCH_STACK, _nothing)() is not None:
         return "a torch.func transform is at work"
-    mode_of = _private(_GET_MODE, _nothing)
+    mode_of = _find(_GET_MODE, _nothing)
     for name, what in _TRACERS.items():
-        if (key := _private(name)) is not None and mode_of(key) is not None:
+        if (key := _find(name)) is not None and mode_of(key) is not None:
             return what
     if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         return "a CUDA graph is being captured"
@@ -110,7 +103,7 @@ def obstacle() -> str | None:
 
 def is_in_backward() -> bool:
     """Return whether this thread runs a backward, where activations that were thrown away are computed again."""
-    task = _private(_GRAPH_TASK)
+    task = _find(_GRAPH_TASK)
     return task is not None and bool(task() != -1)
 
 
@@ -121,14 +114,14 @@ def alone() -> ExitStack:
     """
     stack = ExitStack()
     for name in _GUARDS:
-        stack.enter_context(_private(name, nullcontext)())
+        stack.enter_context(_find(name, nullcontext)())
     stack.enter_context(torch.inference_mode())
     return stack
 
 
 def remove_mode(mode: TorchFunctionMode) -> None:
     """Take a mode off torch's stack, wherever on it that is."""
-    length, pop, push = (_private(name) for name in _STACK)
+    length, pop, push = (_find(name) for name in _STACK)
     if length is None or pop is None or push is None:
         with suppress(RuntimeError):  # the stack is empty
             mode.__exit__(None, None, None)
@@ -159,10 +152,9 @@ def is_compiled_around(module: object) -> bool:
     """Return whether a module holds the one that it was compiled from: hooks see its calls, and nothing inside."""
     if hasattr(module, "_orig_mod"):
         return True
-    kind = _of_dynamo(_OPTIMIZED_MODULE)
-    if kind is None or not isinstance(module, kind):
+    if not isinstance(module, _of_dynamo(_OPTIMIZED_MODULE) or ()):
         return False
-    _missing(_ORIGINAL)
+    _report_missing(_ORIGINAL)
     return True
 
 

@@ -41,16 +41,16 @@ def to_numbers(
         columns["hits"] = hits
     sequences = list(_by_sequence(columns))
     if any(counts["lowest"][0] < 0 or counts["highest"][0] >= sizes.vocabulary for counts in sequences):
-        outside = _by_sequence(_out_of_range(scored, supervised, sizes.vocabulary))
-        sequences = [counts | more for counts, more in zip(sequences, outside, strict=True)]
+        outside = (((scored < 0) | (scored >= sizes.vocabulary)) & supervised).sum(-1).flatten().tolist()
+        sequences = [counts | {"out_of_range": (count,)} for counts, count in zip(sequences, outside, strict=True)]
     ids, read = _words(labels), None if inputs is None else _words(inputs)
     around, reads = [], []
     last = sizes.length - 1
     for number, (both, counts) in enumerate(zip(shown, sequences, strict=True)):
         start = number * sizes.length
-        counts["fingerprint"] = [zlib.crc32(ids[start + sizes.shift : start + sizes.length])]
+        counts["fingerprint"] = (zlib.crc32(ids[start + sizes.shift : start + sizes.length]),)
         if read is not None:
-            counts["fingerprint"].append(zlib.crc32(read[start : start + sizes.length]))
+            counts["fingerprint"] += (zlib.crc32(read[start : start + sizes.length]),)
         for row in itertools.chain(*both):
             at = row + sizes.shift
             before, after, after_next = max(at - 1, 0), min(at + 1, last), min(at + 2, last)
@@ -67,18 +67,13 @@ def _by_sequence(columns: _Columns) -> Iterator[Counts]:
     widths = [column.shape[-1] for column in columns.values()]
     for row in torch.cat(list(columns.values()), -1).flatten(0, 1).tolist():
         values = iter(row)
-        yield {name: list(itertools.islice(values, width)) for name, width in zip(columns, widths, strict=True)}
+        yield {name: tuple(itertools.islice(values, width)) for name, width in zip(columns, widths, strict=True)}
 
 
 def _of_labels(labels: Tensor, supervised: Tensor) -> _Columns:
     """Return how many labels [s, k, t] are supervised, and their extremes, each [s, k, 1]; ignored ones count as 0."""
     lowest, highest = torch.aminmax(labels * supervised, dim=-1, keepdim=True)
     return {"supervised": supervised.sum(-1, keepdim=True), "lowest": lowest, "highest": highest}
-
-
-def _out_of_range(labels: Tensor, supervised: Tensor, vocabulary: int) -> _Columns:
-    """Count the supervised labels [s, k, t] without a logit, [s, k, 1]."""
-    return {"out_of_range": (((labels < 0) | (labels >= vocabulary)) & supervised).sum(-1, keepdim=True)}
 
 
 def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> _Columns:

@@ -4,10 +4,9 @@ On the CPU reading a value waits for nothing, and looking first saves most of th
 in place. `device` is the counterpart for other devices; both return the same numbers, which a test compares.
 """
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, product
 
 import torch
 from torch import Tensor
@@ -38,19 +37,14 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     labels = _own(pair.labels, sizes)
     inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
     scored = labels[..., sizes.shift :]
-    many = scored.shape[-1]
-    logits = pair.logits[: sizes.samples, : sizes.codebooks, :many]
+    logits = pair.logits[: sizes.samples, : sizes.codebooks, : scored.shape[-1]]
     supervised = scored != sizes.ignore_index
     shown = ends(supervised, window)
     index = [sizes.length * number + sizes.shift + row for number, both in enumerate(shown) for row in chain(*both)]
     label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
-    if pair.source is None:
-        reduced = _statistics(logits, shown, label)
-    else:
-        reduced = _statistics(*_made(pair.source, shown, labels.shape[:2]), label)
-    hits = None
-    if window.accuracy:
-        hits = _matched(logits, scored, supervised, None if inputs is None else inputs[..., :many])
+    rows, kept = (logits, shown) if pair.source is None else _made(pair.source, shown, labels.shape[:2])
+    reduced = _statistics(rows, kept, label)
+    hits = _matched(logits, scored, supervised, inputs) if window.accuracy else None
     return counts.to_numbers(sizes, labels, inputs, shown, reduced, hits)
 
 
@@ -170,14 +164,14 @@ def _block_peaks(rows: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, read: Tensor | None) -> Tensor:
+def _matched(logits: Tensor, labels: Tensor, supervised: Tensor, inputs: Tensor | None) -> Tensor:
     """Count over the supervised positions of logits [s, k, t, v] how often the argmax is the label, [s, k, 1].
 
-    With `read`, the inputs [s, k, t] at the rows, also count how often it is the input and not the label, [s, k, 2].
+    With the inputs [s, k, t] that the rows read, also count how often it is the input and not the label, [s, k, 2].
     """
-    wanted = wanted_ids(labels, read)
+    wanted = wanted_ids(labels, inputs)
     counts = torch.zeros_like(wanted[..., 0, :])
-    for here in itertools.product(range(wanted.shape[0]), range(wanted.shape[1])):
+    for here in product(range(wanted.shape[0]), range(wanted.shape[1])):
         stretch = supervised[here].nonzero()
         if not len(stretch):
             continue
@@ -208,8 +202,7 @@ def _matched_rows(rows: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor | 
 def _peaks_of_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     vocabulary = rows.shape[-1]
     if vocabulary < 2 * _BLOCK:
-        peak, prediction = rows.max(-1)
-        return peak, prediction
+        return rows.max(-1)
     blocks = rows.new_empty(len(rows), -(-vocabulary // _BLOCK))
     start = _starts(_block_peaks(rows, out=blocks), vocabulary).unsqueeze(-1)
     peak, within = rows.gather(-1, start + torch.arange(_BLOCK, device=rows.device)).max(-1)

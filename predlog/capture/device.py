@@ -136,7 +136,7 @@ def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numb
     statistics = Statistics(prediction, above, peak, label_logit, [-one for one in logprob])
     found = None
     if window.accuracy:
-        wanted = wanted_ids(scored, None if inputs is None else inputs[..., : scored.shape[-1]])
+        wanted = wanted_ids(scored, inputs)
         found = hits(part["predictions"], wanted, is_number(part["peaks"]) & supervised).sum(-2)
     return counts.to_numbers(sizes, labels, inputs, shown, statistics, found)
 

@@ -42,9 +42,11 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
+    """The patterns of logits and labels, and what the labels' axes become: b, k and t, with 1 for a missing one."""
+
     logits: str
     labels: str
-    axes: frozenset[str]
+    axes: str
 
 
 def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0) -> Views:
@@ -80,12 +82,10 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
         raise _no_layout(f"{shapes} differ under layout {layout!r}: {sizes}", logits, labels, shift)
     rows, length = viewed_logits.shape[2], viewed_labels.shape[2]
     if not _is_fitting(rows, length, shift):
-        if rows != length and fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift):
+        if rows != length and fitting_layouts(logits.shape, labels.shape, shift):
             raise _no_layout(f"{shapes} do not fit layout {layout!r}", logits, labels, shift)
         raise _wrong_lengths(rows, length, shift, shapes, evidence)
-    if inputs is not None:
-        _check_inputs(inputs, labels)
-    viewed_inputs = None if inputs is None else _view_labels(inputs, parsed)
+    viewed_inputs = None if inputs is None else _view_inputs(inputs, labels, parsed)
     return Views(viewed_logits, viewed_labels, viewed_inputs, "k" in parsed.axes)
 
 
@@ -109,7 +109,7 @@ def time_axis(axes: int, layout: str | None) -> int:
     return names.index("t")
 
 
-def _check_inputs(inputs: Tensor, labels: Tensor) -> None:
+def _view_inputs(inputs: Tensor, labels: Tensor, layout: _Layout) -> Tensor:
     if inputs.shape != labels.shape:
         raise PairError(
             f"inputs {list(inputs.shape)} and labels {list(labels.shape)} differ: pass the ids that were read at the "
@@ -118,6 +118,7 @@ def _check_inputs(inputs: Tensor, labels: Tensor) -> None:
             inputs=list(inputs.shape),
             labels=list(labels.shape),
         )
+    return _view_labels(inputs, layout)
 
 
 def _is_fitting(rows: int, labels: int, shift: int) -> bool:
@@ -158,23 +159,19 @@ def _many(count: int, one: str) -> str:
 
 
 def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> PairError:
-    fitting = fitting_layouts(tuple(logits.shape), tuple(labels.shape), shift)
+    fitting = fitting_layouts(logits.shape, labels.shape, shift)
     evidence: dict[str, Any] = {"logits": list(logits.shape), "labels": list(labels.shape)}
-    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[0]:
+    rows, ids = logits.shape[:-1], labels.shape
+    if not fitting and len(rows) == len(ids) == 2 and rows[1] == ids[0]:
         return PairError(f"{problem}; {_CTC}", "length-mismatch", **evidence, shift=shift)
-    if not fitting and logits.ndim == 3 and labels.ndim == 2 and logits.shape[1] == labels.shape[1]:
-        samples = f"{logits.shape[0]} against {labels.shape[0]}"
-        return PairError(f"{problem}; they are not of the same samples: {samples}", "layout-mismatch", **evidence)
-    if labels.ndim == 1 and logits.ndim == 3 and labels.numel() == logits.shape[0] * logits.shape[1]:
-        shape = f"labels.view({logits.shape[0]}, {logits.shape[1]})"
-        return PairError(f"{problem}; the labels are flattened: pass {shape}", "layout-mismatch", **evidence)
-    offer = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
-    return PairError(
-        f"{problem}; {offer}",
-        "layout-mismatch",
-        **evidence,
-        fitting=list(fitting),
-    )
+    if not fitting and len(rows) == len(ids) == 2 and rows[1] == ids[1]:
+        fix = f"they are not of the same samples: {rows[0]} against {ids[0]}"
+    elif len(rows) == 2 and len(ids) == 1 and ids[0] == rows[0] * rows[1]:
+        fix = f"the labels are flattened: pass labels.view({rows[0]}, {rows[1]})"
+    else:
+        fix = f"layout={' or '.join(map(repr, fitting))} would fit" if fitting else f"write one like {_EXAMPLES}"
+        evidence["fitting"] = list(fitting)
+    return PairError(f"{problem}; {fix}", "layout-mismatch", **evidence)
 
 
 @lru_cache(maxsize=64)
@@ -199,15 +196,11 @@ def _view_logits(logits: Tensor, labels: Tensor, layout: _Layout) -> Tensor:
     # Folded axes are split by the labels' sizes, except the time, whose length may differ: it follows from the others.
     sizes = dict(zip(layout.labels.split(), labels.shape, strict=False))
     sizes.pop("t", None)
-    return einops.rearrange(logits, f"{layout.logits} -> {_right(layout.axes)} v", **sizes)
+    return einops.rearrange(logits, f"{layout.logits} -> {layout.axes} v", **sizes)
 
 
 def _view_labels(labels: Tensor, layout: _Layout) -> Tensor:
-    return einops.rearrange(labels, f"{layout.labels} -> {_right(layout.axes)}")
-
-
-def _right(axes: frozenset[str]) -> str:
-    return " ".join(axis if axis in axes else "1" for axis in "bkt")
+    return einops.rearrange(labels, f"{layout.labels} -> {layout.axes}")
 
 
 def _parse(layout: object) -> _Layout:
@@ -241,7 +234,7 @@ def _parsed(layout: str) -> _Layout:
         )
     if "(" in sides[1]:
         raise PairError(f"layout {layout!r}: the labels' sizes must be plain, without parentheses", "layout-mismatch")
-    return _Layout(sides[0], sides[1], frozenset(labels_axes))
+    return _Layout(sides[0], sides[1], " ".join(axis if axis in labels_axes else "1" for axis in "bkt"))
 
 
 def _reason(error: Exception) -> str:

@@ -14,17 +14,13 @@ from predlog.errors import PairError
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Logits [b, k, t, v] with the labels and, if given, the inputs [b, k, t] that belong to them.
+class Pair(layouts.Views):
+    """Views of a pair that was checked.
 
     The logits may be `shift` positions shorter: the last rows have no label. If rows are made on demand, `source` makes
     them, and `logits` are their outline, whose values are not read.
     """
 
-    logits: Tensor
-    labels: Tensor
-    inputs: Tensor | None
-    has_codebooks: bool
     source: Source | None = None
     is_trained: bool = False
 
@@ -54,13 +50,16 @@ def to_pair(
     projected; None takes the weight's. Raises PairError if they are no pair.
     """
     given = _given(logits, layout, product)
-    _check_floating(given.outline)
+    outline = given.outline
+    if not outline.dtype.is_floating_point:
+        raise PairError(f"logits {list(outline.shape)} are {outline.dtype}: are logits and labels swapped?")
     ids = as_ids("labels", labels)
     read = None if inputs is None else as_ids("inputs", inputs)
-    views = layouts.canonical(given.outline, ids, read, layout, shift)
+    views = layouts.canonical(outline, ids, read, layout, shift)
     source = _source(given, ids, layout)
-    _check_ignore_index(ignore_index)
-    _check_devices([views.logits] if source is None else source.tensors, views.labels, views.inputs)
+    if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
+        raise PairError("ignore_index must be a Python int of at most 64 bits")
+    _check_devices(given, ids, read)
     is_trained = any(chunk.requires_grad for chunk in given.chunks)
     return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained)
 
@@ -111,12 +110,9 @@ def _head(projection: Projection, product: torch.dtype | None) -> Head:
     if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         shapes = f"weight {list(weight.shape)}" + ("" if bias is None else f" and bias {list(bias.shape)}")
         raise PairError(f"a head's {shapes} must be [vocabulary, width] and [vocabulary]")
-    scale, softcap = projection.scale, projection.softcap
-    if scale is not None and _number("scale", scale) <= 0:
-        raise PairError(f"scale={scale} must be above 0, or None if it is not known")
-    if softcap is not None and _number("softcap", softcap) <= 0:
-        raise PairError(f"softcap={softcap} must be above 0, or None")
-    return Head(weight, bias, scale, softcap, product or weight.dtype)
+    _check_positive("scale", projection.scale, "None if it is not known")
+    _check_positive("softcap", projection.softcap, "None")
+    return Head(weight, bias, projection.scale, projection.softcap, product or weight.dtype)
 
 
 def _plain(name: str, value: object) -> Tensor:
@@ -131,27 +127,21 @@ def _plain(name: str, value: object) -> Tensor:
     return tensor
 
 
-def _number(name: str, value: object) -> float:
+def _check_positive(name: str, value: float | None, otherwise: str) -> None:
+    if value is None:
+        return
     if type(value) not in {int, float}:
         raise PairError(
             f"{name} is of type {type(value).__name__}: pass a Python number; to read a tensor stops the device"
         )
-    if not math.isfinite(value):  # type: ignore[arg-type]
+    if not math.isfinite(value):
         raise PairError(f"{name}={value} must be finite")
-    return value  # type: ignore[return-value]
+    if value <= 0:
+        raise PairError(f"{name}={value} must be above 0, or {otherwise}")
 
 
-def _check_floating(logits: Tensor) -> None:
-    if not logits.dtype.is_floating_point:
-        raise PairError(f"logits {list(logits.shape)} are {logits.dtype}: are logits and labels swapped?")
-
-
-def _check_ignore_index(ignore_index: object) -> None:
-    if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
-        raise PairError("ignore_index must be a Python int of at most 64 bits")
-
-
-def _check_devices(logits: Sequence[Tensor], labels: Tensor, inputs: Tensor | None) -> None:
-    devices = {tensor.device for tensor in (*logits, labels, inputs) if tensor is not None}
+def _check_devices(given: _Given, labels: Tensor, inputs: Tensor | None) -> None:
+    head = () if given.head is None else (given.head.weight, given.head.bias)
+    devices = {tensor.device for tensor in (*given.chunks, *head, labels, inputs) if tensor is not None}
     if len(devices) > 1:
         raise PairError(f"the pair lies on several devices, {sorted(map(str, devices))}: move it to one")

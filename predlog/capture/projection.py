@@ -87,12 +87,6 @@ class Source:
         """Whether the rows are the model's logits; if not, only their order is."""
         return self.head is None or self.head.scale is not None
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All tensors that rows are made from."""
-        head = [] if self.head is None else [self.head.weight, self.head.bias]
-        return [tensor for tensor in (*self.chunks, *head) if tensor is not None]
-
     def at(self, where: Tensor) -> Tensor:
         """Return the rows [s, k, n, v] at the times [s, k, n] of the first samples and codebooks."""
         found, start = None, 0

@@ -21,9 +21,9 @@ class Statistics(NamedTuple):
     log_sum: list[float]
 
 
-def wanted_ids(labels: Tensor, read: Tensor | None) -> Tensor:
-    """Return the ids [s, k, t, w] that predictions are compared with: the labels and, if known, the inputs."""
-    return torch.stack([labels] if read is None else [labels, read], -1)
+def wanted_ids(labels: Tensor, inputs: Tensor | None) -> Tensor:
+    """Return the ids [s, k, t, w] that predictions are compared with: the rows' labels and, if known, inputs."""
+    return torch.stack([labels] if inputs is None else [labels, inputs[..., : labels.shape[-1]]], -1)
 
 
 def hits(prediction: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from predlog.capture.rows import Statistics
 from predlog.capture.window import Ends
 from predlog.findings.special_tokens import SpecialTokens
 
-Counts = dict[str, list[int]]
+Counts = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Numbers:
     `shown` are the rows shown of each sequence. `statistics`, `around` and `reads` have one entry per row shown, of all
     sequences one after the other. `around` are four labels: the one before the row's own, its own, and the two after.
     `reads` are the input at the row and the one two positions later. Past an end the nearest id is repeated. `counts`
-    has the counts of each sequence by name, each a list.
+    has the counts of each sequence by name, each a tuple.
     """
 
     shown: Sequence[Ends]

@@ -9,6 +9,8 @@ from predlog.capture.snapshot import Counts, Sizes, Snapshot
 from predlog.capture.window import Ends
 from predlog.findings.evidence import Facts, Shown
 
+_UNKNOWN = (None,)
+
 
 def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
     """Yield the fields of a comparison, and the facts that findings need in addition, per sample and codebook."""
@@ -25,15 +27,10 @@ def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
 def _unpacked(
     sizes: Sizes, sample: int, codebook: int | None, ends: Ends, rows: Sequence[Any], counts: Counts
 ) -> tuple[dict[str, Any], Facts]:
-    tokens: list[dict[str, Any]] = []
-    shown: list[Shown] = []
-    nonfinite = 0
     slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
-    for slot, row, numbers in zip(slots, itertools.chain(*ends), rows, strict=True):
-        token, seen, missing = _token(slot, row + sizes.shift, numbers, sizes)
-        tokens.append(token)
-        shown.append(seen)
-        nonfinite += missing
+    places = zip(slots, itertools.chain(*ends), rows, strict=True)
+    made = [_token(slot, row + sizes.shift, numbers, sizes) for slot, row, numbers in places]
+    tokens, shown, missing = zip(*made, strict=True) if made else ((), (), ())
     hits = counts.get("hits", ())
     fields: dict[str, Any] = {
         "codebook": codebook,
@@ -43,8 +40,8 @@ def _unpacked(
         "shift": sizes.shift,
         "supervised": counts["supervised"][0],
         "matched": hits[0] if hits else None,
-        "nonfinite": nonfinite,
-        "tokens": tokens,
+        "nonfinite": sum(missing),
+        "tokens": list(tokens),
     }
     facts = Facts(
         sample=sample,
@@ -55,21 +52,20 @@ def _unpacked(
         ignore_index=sizes.ignore_index,
         specials=sizes.specials,
         supervised=fields["supervised"],
-        nonfinite=nonfinite,
-        out_of_range=_only(counts, "out_of_range") or 0,
+        nonfinite=fields["nonfinite"],
+        out_of_range=counts.get("out_of_range", (0,))[0],
         lowest=counts["lowest"][0],
         highest=counts["highest"][0],
-        fingerprint=tuple(counts["fingerprint"]),
-        matched=fields["matched"],
+        fingerprint=counts["fingerprint"],
         copied=hits[1] if len(hits) > 1 else None,
-        equal=_all(counts, "equal"),
-        compared=_all(counts, "compared"),
-        start=tuple(counts.get("start", ())),
+        equal=counts.get("equal"),
+        compared=counts.get("compared"),
+        start=counts.get("start", ()),
         follower=_follower(sizes, ends, rows, fields["supervised"]),
-        pad=_only(counts, "pad"),
-        eos=_only(counts, "eos"),
-        bos=_only(counts, "bos"),
-        tokens=tuple(shown),
+        pad=counts.get("pad", _UNKNOWN)[0],
+        eos=counts.get("eos", _UNKNOWN)[0],
+        bos=counts.get("bos", _UNKNOWN)[0],
+        tokens=shown,
     )
     return fields, facts
 
@@ -80,14 +76,6 @@ def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) ->
         return None
     *_, (_, follower) = rows[-1]
     return follower if (ends.last or ends.first)[-1] + 2 < sizes.length else None
-
-
-def _only(counts: Counts, name: str) -> int | None:
-    return counts[name][0] if name in counts else None
-
-
-def _all(counts: Counts, name: str) -> tuple[int, ...] | None:
-    return tuple(counts[name]) if name in counts else None
 
 
 def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], Shown, int]:

@@ -2,31 +2,26 @@
 
 from predlog.findings.evidence import Evidence, Facts
 from predlog.findings.rule import (
-    ALL_BUT_FEW,
     CLEAN,
     CLEARLY_MORE,
     ENOUGH,
     MANY_SAMPLES,
     NEARLY_ALL,
-    Clean,
     Fault,
     Past,
     Pool,
     Verdict,
     _listed,
+    _nearly_all_equal,
     _shift,
 )
 
 
 def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     """Check whether every label is ignored, or those of nearly all samples, unless a delay pattern explains it."""
-    shown = {(evidence.step, facts.sample) for evidence in pool for facts in evidence.samples}
-    empty = {
-        (evidence.step, facts.sample)
-        for evidence in pool
-        for facts in evidence.samples
-        if not facts.supervised and not _is_delayed(facts, evidence)
-    }
+    samples = [(evidence, facts) for evidence in pool for facts in evidence.samples]
+    shown = {(evidence.step, facts.sample) for evidence, facts in samples}
+    empty = {(one.step, facts.sample) for one, facts in samples if not facts.supervised and not _is_delayed(facts, one)}
     if not empty:
         return CLEAN
     # If some had labels before, a sample or batch without any may be normal for the data: a short one in a masked
@@ -120,67 +115,43 @@ def logits_not_finite(pool: Pool, _past: Past) -> Verdict:
 
 def labels_are_inputs(pool: Pool, _past: Past) -> Verdict:
     """Check for labels that equal the inputs at the same position."""
-    found = _equal_at(pool, 0)
-    if not isinstance(found, tuple):
-        return found
-    equal, compared = found
     shift = _shift(pool)
     fix = (
         "For next-token training pass shift=1, or shift the labels before the loss."
         if not shift
         else f"They are further back than shift={shift} assumes: pass labels that are not shifted back."
     )
-    return Fault(
-        f"labels equal the inputs at the same position ({equal} of {compared} supervised tokens), so the model is "
-        "asked to copy",
-        fix,
-        {"equal": equal, "compared": compared, "shift": shift},
-    )
+    return _equal_inputs(pool, 0, "at the same position", "copy", fix)
 
 
 def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
     """Check for labels that equal the inputs two positions later at a `shift` below 2."""
-    if _shift(pool) > 1:
-        return CLEAN  # labels further ahead were asked for, as with heads for several tokens
-    found = _equal_at(pool, 2)
-    if not isinstance(found, tuple):
-        return found
-    equal, compared = found
     shift = _shift(pool)
+    if shift > 1:
+        return CLEAN  # labels further ahead were asked for, as with heads for several tokens
     fix = (
         "They were shifted once before shift=1 shifts them again: pass shift=0 and use a loss that does not shift, or "
         "pass labels that are not shifted. A head for the token after the next is declared by shift=2."
         if shift
         else "Shift them only once: the label of a position is the next input."
     )
-    return Fault(
-        f"labels equal the inputs two positions later ({equal} of {compared} supervised tokens), so the model is asked "
-        "to skip a token",
-        fix,
-        {"equal": equal, "compared": compared, "shift": shift},
-    )
+    return _equal_inputs(pool, 2, "two positions later", "skip a token", fix)
 
 
-def _equal_at(pool: Pool, offset: int) -> tuple[int, int] | Clean | None:
-    """Return how many labels equal the inputs at an offset, of how many, if nearly all do.
-
-    CLEAN if they do not, and None if too few differ from the next input to tell.
-    """
-    known = [
-        (evidence.equal, evidence.compared)
-        for evidence in pool
-        if evidence.equal is not None and evidence.compared is not None
-    ]
-    equal = sum(one[offset] for one, _ in known)
-    compared = sum(one[offset] for _, one in known)
-    if not compared:
-        return CLEAN
-    if equal < ALL_BUT_FEW * compared:
+def _equal_inputs(pool: Pool, offset: int, where: str, asked: str, fix: str) -> Verdict:
+    """Check for labels that nearly all equal the inputs at an offset."""
+    found = _nearly_all_equal(pool, offset)
+    if found is None:
         return CLEAN
     # If neighbouring inputs are equal, a label equals both and proves nothing: enough must differ from the next.
-    if sum(there[1] - one[1] for one, there in known) < CLEARLY_MORE:
+    if sum(one.compared[1] - one.equal[1] for one in pool if one.equal and one.compared) < CLEARLY_MORE:
         return None
-    return equal, compared
+    equal, compared = found
+    return Fault(
+        f"labels equal the inputs {where} ({equal} of {compared} supervised tokens), so the model is asked to {asked}",
+        fix,
+        {"equal": equal, "compared": compared, "shift": _shift(pool)},
+    )
 
 
 def bos_doubled(pool: Pool, _past: Past) -> Verdict:

@@ -3,9 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain, groupby
-from operator import attrgetter
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from predlog.findings.special_tokens import SpecialTokens
@@ -53,7 +52,6 @@ class Facts:
     lowest: int
     highest: int
     fingerprint: tuple[int, ...]
-    matched: int | None
     copied: int | None
     equal: tuple[int, ...] | None
     compared: tuple[int, ...] | None
@@ -77,47 +75,39 @@ class Evidence:
 
     step: int
     samples: tuple[Facts, ...]
-    is_trained: bool
-    widest: int
-    supervised: int
-    equal: tuple[int, ...] | None
-    compared: tuple[int, ...] | None
-    copies: tuple[int, int]
-    sums: "Sums"
-    commonest: int
+    is_trained: bool = True
+    widest: int = 0
+    supervised: int = field(init=False)
+    equal: tuple[int, ...] | None = field(init=False)
+    compared: tuple[int, ...] | None = field(init=False)
+    copies: tuple[int, int] = field(init=False)
+    sums: "Sums" = field(init=False)
+    commonest: int = field(init=False)
 
-    @staticmethod
-    def of(step: int, samples: tuple[Facts, ...], *, is_trained: bool = True, widest: int = 0) -> "Evidence":
-        """Return the evidence of these samples."""
-        sums = Sums.of([token for one in samples for token in one.tokens])
-        return Evidence(
-            step=step,
-            samples=samples,
-            is_trained=is_trained,
-            widest=widest,
-            supervised=sum(one.supervised for one in samples),
-            equal=added(one.equal for one in samples),
-            compared=added(one.compared for one in samples),
-            copies=_copies(samples),
-            sums=sums,
-            # A single prediction is always the commonest.
-            commonest=max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0,
-        )
+    def __post_init__(self) -> None:
+        self.supervised = sum(one.supervised for one in self.samples)
+        self.equal = added(one.equal for one in self.samples)
+        self.compared = added(one.compared for one in self.samples)
+        self.copies = _copies(self.samples)
+        self.sums = sums = Sums.of([token for one in self.samples for token in one.tokens])
+        # A single prediction is always the commonest.
+        self.commonest = max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0
 
     @staticmethod
     def together(pools: "Iterable[Sequence[Evidence]]") -> "list[Evidence]":
         """Return the evidence of several codebooks as if they were one, step by step."""
-        everything = sorted(chain.from_iterable(pools), key=attrgetter("step"))
-        return [_joined(step, list(ones)) for step, ones in groupby(everything, key=attrgetter("step"))]
-
-
-def _joined(step: int, ones: Sequence[Evidence]) -> Evidence:
-    return Evidence.of(
-        step,
-        tuple(facts for one in ones for facts in one.samples),
-        is_trained=all(one.is_trained for one in ones),
-        widest=max(one.widest for one in ones),
-    )
+        steps: dict[int, list[Evidence]] = {}
+        for one in chain.from_iterable(pools):
+            steps.setdefault(one.step, []).append(one)
+        return [
+            Evidence(
+                step,
+                tuple(facts for one in ones for facts in one.samples),
+                is_trained=all(one.is_trained for one in ones),
+                widest=max(one.widest for one in ones),
+            )
+            for step, ones in sorted(steps.items())
+        ]
 
 
 def _copies(samples: Sequence[Facts]) -> tuple[int, int]:
@@ -199,14 +189,11 @@ class Sums(NamedTuple):
     @staticmethod
     def together(parts: "Sequence[Sums]") -> "Sums":
         """Return the sums over all parts."""
-        tokens, correct, expected, variance, loss, squares, informative, hits, correct_there, labels, predictions = zip(
-            *parts, strict=True
-        )
-        return Sums(
-            sum(tokens), sum(correct), sum(expected), sum(variance), sum(loss), sum(squares),
-            added(informative) or (0, 0, 0), added(hits) or (0, 0, 0), added(correct_there) or (0, 0, 0),
+        *numbers, informative, hits, correct_there, labels, predictions = zip(*parts, strict=True)
+        return Sums._make([
+            *map(sum, numbers), added(informative), added(hits), added(correct_there),
             tuple(chain.from_iterable(labels)), tuple(chain.from_iterable(predictions)),
-        )  # fmt: skip
+        ])  # fmt: skip
 
 
 def added(columns: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from predlog.findings import catalog
@@ -65,7 +66,7 @@ class Judge:
         self._ignored = frozenset(ignore)
         self._rules = [rule for rule in catalog.RULES if rule.code not in self._ignored]
         self._lanes: OrderedDict[tuple[str, int | None], _Lane] = OrderedDict()
-        self._open: dict[int, FindingEvent] = {}
+        self._open: list[FindingEvent] = []
         self._gone: dict[tuple[str, int | None, str], None] = {}
         self._leaving: list[FindingEvent] = []
         self._refused = 0
@@ -73,25 +74,25 @@ class Judge:
     @property
     def open(self) -> list[FindingEvent]:
         """What was found and is not gone, oldest first."""
-        return list(self._open.values())
+        return list(self._open)
 
     @property
     def unreported(self) -> list[FindingEvent]:
         """What was found or is gone and is not reported yet."""
         self._leaving = [one for one in self._leaving if not one.is_reported]
-        return [one for one in (*self._leaving, *self.open) if not one.is_reported]
+        return [one for one in (*self._leaving, *self._open) if not one.is_reported]
 
     def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
         """Judge what was captured of a pair, and return what is found now and was not open before."""
-        captured = sorted(facts, key=_codebook_first)
+        captured = sorted(facts, key=attrgetter("codebook", "sample"))
         widest = max((one.supervised for one in captured), default=0)
         lane = self._lane(stream, None, step)
         for code in catalog.REFUSALS:
             if code in lane.opinions:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
-        for codebook, ones in groupby(captured, key=_codebook):
-            evidence = Evidence.of(step, tuple(ones), is_trained=is_trained, widest=widest)
+        for codebook, ones in groupby(captured, key=attrgetter("codebook")):
+            evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest)
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
@@ -104,7 +105,9 @@ class Judge:
         if code in self._ignored or opinion.is_open:
             return []
         opinion.is_open = True
-        return [self._opened(FindingEvent(code, "error", step, stream, None, message, evidence, {None}))]
+        found = FindingEvent(code, "error", step, stream, None, message, evidence, {None})
+        self._open.append(found)
+        return [found]
 
     def summary(self) -> str | None:
         """Return one line about all that was found; None if nothing was."""
@@ -159,10 +162,8 @@ class Judge:
                 if isinstance(together, Fault)
                 else fault._replace(what=f"in codebook {codebooks[0]}, and likewise in the others, {fault.what}")
             )
-        return self._opened(FindingEvent.of(first.rule, fault, step, stream, codebooks))
-
-    def _opened(self, found: FindingEvent) -> FindingEvent:
-        self._open[id(found)] = found
+        found = FindingEvent.of(first.rule, fault, step, stream, codebooks)
+        self._open.append(found)
         return found
 
     def _found_nothing(self, stream: str, codebook: int | None, code: str, step: int) -> None:
@@ -173,9 +174,8 @@ class Judge:
 
     def _close(self, stream: str, codebook: int | None, code: str, step: int, *, is_gone: bool) -> None:
         """End a finding in one codebook: it is gone at that step, or another finding explains it."""
-        lane = self._lanes.get((stream, codebook))
-        opinion = lane.opinions.get(code) if lane is not None else None
-        if opinion is None or not opinion.is_open:
+        opinion = self._lanes[stream, codebook].opinions[code]
+        if not opinion.is_open:
             return
         opinion.is_open = False
         opinion.clean = 0
@@ -194,13 +194,5 @@ class Judge:
         for one in found:
             one.codebooks.discard(codebook)
             if not one.codebooks:
-                del self._open[id(one)]
+                self._open.remove(one)
         return found
-
-
-def _codebook(facts: Facts) -> int | None:
-    return facts.codebook
-
-
-def _codebook_first(facts: Facts) -> tuple[int, int]:
-    return (-1 if facts.codebook is None else facts.codebook, facts.sample)

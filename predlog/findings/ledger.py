@@ -6,6 +6,7 @@ nothing when another finding explains it. A reader finds out from these lines al
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Literal
 
 from predlog.findings.catalog import explains
@@ -118,7 +119,7 @@ def _listed(names: Sequence[str]) -> str:
 
 # --- as it is read back -------------------------------------------------------------------------------------------
 Fate = Literal["stands", "gone", "explained", "earlier"]
-_LEVELS = ("error", "warning")
+_LEVELS = {"error": 0, "warning": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,15 @@ class Ledger:
 
     def found(self, recorded: Mapping[tuple[str | None, int, str], int]) -> tuple[Found, ...]:
         """Return all findings; `recorded` has the last attempt of each run, rank and stream that has comparisons."""
-        newest: dict[tuple[str | None, int, str, str], int] = {}
-        for one in self.entries:
-            finding = one.finding
-            key = finding.run, finding.rank, finding.stream, finding.code
-            newest[key] = max(newest.get(key, recorded.get(key[:3], 0)), finding.attempt)
-        return tuple(replace(one, fate="earlier") if _is_earlier(one, newest) else one for one in self.entries)
+        findings = [one.finding for one in self.entries]
+        keys = [(finding.run, finding.rank, finding.stream, finding.code) for finding in findings]
+        newest = {key: recorded.get(key[:3], 0) for key in keys}
+        for key, finding in zip(keys, findings, strict=True):
+            newest[key] = max(newest[key], finding.attempt)
+        return tuple(
+            replace(one, fate="earlier") if one.is_open and newest[key] > one.finding.attempt else one
+            for key, one in zip(keys, self.entries, strict=True)
+        )
 
 
 def across_ranks(found: Iterable[Found]) -> list[Found]:
@@ -186,7 +190,12 @@ def across_ranks(found: Iterable[Found]) -> list[Found]:
         finding = one.finding
         key = finding.run, finding.attempt, finding.stream, frozenset(finding.codebooks), finding.code, one.fate
         groups.setdefault(key, []).append(one)
-    joined = [replace(min(group, key=_step), ranks=_ranks(group)) for group in groups.values()]
+    joined = [
+        replace(
+            min(group, key=attrgetter("finding.step")), ranks=tuple(sorted({n for one in group for n in one.ranks}))
+        )
+        for group in groups.values()
+    ]
     return sorted(joined, key=_worst_first)
 
 
@@ -198,19 +207,5 @@ def _ends(gone: Finding, finding: Finding) -> bool:
     )
 
 
-def _is_earlier(one: Found, newest: Mapping[tuple[str | None, int, str, str], int]) -> bool:
-    finding = one.finding
-    return one.is_open and newest[finding.run, finding.rank, finding.stream, finding.code] > finding.attempt
-
-
-def _ranks(group: Iterable[Found]) -> tuple[int, ...]:
-    return tuple(sorted({rank for one in group for rank in one.ranks}))
-
-
-def _step(one: Found) -> int:
-    return one.finding.step
-
-
 def _worst_first(one: Found) -> tuple[bool, int, int]:
-    level = one.finding.level
-    return not one.is_open, _LEVELS.index(level) if level in _LEVELS else len(_LEVELS), one.finding.step
+    return not one.is_open, _LEVELS.get(one.finding.level, len(_LEVELS)), one.finding.step

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
-from predlog.findings.evidence import Evidence, Sums
+from predlog.findings.evidence import Evidence, Facts, Sums
 
 # --- how sure is sure ---------------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ class Past:
     records: int = 0
     first: Sums | None = None
     known: set[int] = field(default_factory=set)
-    _lately: list[Evidence] = field(default_factory=list)
+    _lately: list[Sums] = field(default_factory=list)
 
     def learn(self, evidence: Evidence) -> None:
         """Add the evidence of a record, after the rules have judged it."""
@@ -74,16 +74,12 @@ class Past:
             self.known.update(label for label, prediction in pairs if label == prediction)
         # A constant label, such as silence, is learnt at once: its low loss is no standard for others.
         if sums.labels_vary:
-            self._lately.append(evidence)
-            self._measure()
-
-    def _measure(self) -> None:
-        is_enough = sum(one.sums.tokens for one in self._lately) >= ENOUGH
-        if is_enough:
-            sums = Sums.together([one.sums for one in self._lately])
-            self.first = self.first or sums
-            self.best = sums.at_most if self.best is None else min(self.best, sums.at_most)
-        if is_enough or len(self._lately) >= LONGEST_POOL:
+            self._lately.append(sums)
+        if sum(one.tokens for one in self._lately) >= ENOUGH:
+            lately, self._lately = Sums.together(self._lately), []
+            self.first = self.first or lately
+            self.best = lately.at_most if self.best is None else min(self.best, lately.at_most)
+        elif len(self._lately) >= LONGEST_POOL:
             self._lately = []
 
 
@@ -114,3 +110,10 @@ def _listed(ids: Sequence[int]) -> str:
 
 def _shift(pool: Pool) -> int:
     return pool[0].samples[0].shift
+
+
+def _nearly_all_equal(ones: Sequence[Evidence | Facts], offset: int) -> tuple[int, int] | None:
+    """Return how many labels equal the inputs at an offset, of how many, if nearly all do; else None."""
+    equal = sum([one.equal[offset] for one in ones if one.equal])
+    compared = sum([one.compared[offset] for one in ones if one.compared])
+    return (equal, compared) if equal >= ALL_BUT_FEW * compared > 0 else None

@@ -37,11 +37,8 @@ class PerStream(Generic[Thing]):
 
     def of(self, stream: str, *, has_codebooks: bool) -> Thing | None:
         """Return what belongs to the stream, or None."""
-        if stream in self.by_name:
-            return self.by_name[stream]
-        if (last := stream.rpartition("/")[2]) in self.by_name:
-            return self.by_name[last]
-        return None if has_codebooks else self.alone
+        alone = None if has_codebooks else self.alone
+        return self.by_name.get(stream, self.by_name.get(stream.rpartition("/")[2], alone))
 
 
 def per_stream(given: Any, made: Callable[[Any], Thing]) -> PerStream[Thing]:

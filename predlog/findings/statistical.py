@@ -13,9 +13,8 @@ correct predictions than the probabilities promise.
 import math
 from collections import Counter
 
-from predlog.findings.evidence import AROUND, Evidence, Facts, Sums, added
+from predlog.findings.evidence import AROUND, Evidence, Facts, Sums
 from predlog.findings.rule import (
-    ALL_BUT_FEW,
     CLEAN,
     CLEARLY_MORE,
     ENOUGH,
@@ -26,6 +25,7 @@ from predlog.findings.rule import (
     Pool,
     Verdict,
     _listed,
+    _nearly_all_equal,
     _shift,
 )
 
@@ -57,8 +57,7 @@ def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
     ended = [facts for facts in samples if facts.follower in ends and _should_end(facts)]
     if not ended or any(facts.eos for facts in samples):
         return CLEAN
-    equal, compared = added(facts.equal for facts in samples), added(facts.compared for facts in samples)
-    if equal is None or compared is None or equal[1] < ALL_BUT_FEW * compared[1]:
+    if _nearly_all_equal(samples, 1) is None:
         return CLEAN  # only labels that are the next inputs need an end token
     if len(ended) < MANY_SAMPLES:
         return None
@@ -100,7 +99,7 @@ def _misaligned(pool: Pool, offset: int, hits: int, correct: int, informative: i
     shift = _shift(pool)
     where = f"{abs(offset)} position{'s' * (abs(offset) > 1)} {'later' if offset > 0 else 'earlier'}"
     fitting = shift + offset
-    if _are_next_inputs(pool):
+    if _nearly_all_equal(pool, 1) is not None:
         fix = (
             "The labels are the next inputs, as they should be, so the loss sees others: check whether it shifts twice."
         )
@@ -113,11 +112,6 @@ def _misaligned(pool: Pool, offset: int, hits: int, correct: int, informative: i
         fix,
         {"offset": offset, "hits": hits, "right": correct, "tokens": informative, "shift": shift, "fitting": fitting},
     )
-
-
-def _are_next_inputs(pool: Pool) -> bool:
-    equal, compared = added(one.equal for one in pool), added(one.compared for one in pool)
-    return equal is not None and compared is not None and equal[1] >= ALL_BUT_FEW * compared[1] > 0
 
 
 def _may_be_copying(pool: Pool, sums: Sums, share: float, past: Past) -> bool:
@@ -146,7 +140,7 @@ def copying_inputs(pool: Pool, past: Past) -> Verdict:
         f"predictions equal the inputs where the labels don't ({copied} of {copyable} tokens), so the model has learnt "
         "to copy",
         "The pair is correct, so the loss sees another one: check whether it shifts its labels.",
-        {"copied": copied, "tokens": copyable, "loss": _rounded(sums.loss / sums.tokens)},
+        {"copied": copied, "tokens": copyable, "loss": round(sums.loss / sums.tokens, 4)},
     )
 
 
@@ -173,7 +167,7 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
         "Check the learning rate and the gradients: a step that was too large causes this. Go back to a checkpoint.",
         {
             "predicted": which, "count": count, "tokens": sums.tokens, "labels": labels,
-            "loss": _rounded(sums.loss / sums.tokens),
+            "loss": round(sums.loss / sums.tokens, 4),
         },
     )  # fmt: skip
 
@@ -193,14 +187,14 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
             return CLEAN  # so does each model that has just started
         if sums.tokens < 4 * ENOUGH or len(pool) < SEVERAL:
             return None
-        if _is_improving(pool, past) or _copies_most(pool, sums):
+        if _is_improving(pool, sums, past) or _copies_most(pool, sums):
             return CLEAN
     return Fault(
         f"the mean loss of the tokens shown stays at {loss:.2f}, and guessing among {vocabulary} tokens costs "
         f"{chance:.2f}",
         "The labels may belong to another tokenizer, another sample or another shift, or the weights that were loaded "
         "are not the model's; with a fresh model, check whether the optimizer has its parameters.",
-        {"loss": _rounded(loss), "chance": _rounded(chance), "tokens": sums.tokens, "vocabulary": vocabulary},
+        {"loss": round(loss, 4), "chance": round(chance, 4), "tokens": sums.tokens, "vocabulary": vocabulary},
     )
 
 
@@ -243,10 +237,6 @@ def _sums(pool: Pool) -> Sums:
     return pool[0].sums if len(pool) == 1 else Sums.together([evidence.sums for evidence in pool])
 
 
-def _rounded(loss: float) -> float:
-    return round(loss, 4)
-
-
 def _is_sure_and_wrong(sums: Sums) -> bool:
     """Return whether the model is correct far less often than its own probabilities say."""
     missing = sums.expected - sums.correct
@@ -263,8 +253,7 @@ def _chance(pool: Pool) -> float:
     return math.log(pool[0].samples[0].vocabulary)
 
 
-def _is_improving(pool: Pool, past: Past) -> bool:
-    sums = _sums(pool)
+def _is_improving(pool: Pool, sums: Sums, past: Past) -> bool:
     if past.first is not None and sums.loss / sums.tokens < 0.93 * past.first.loss / past.first.tokens:
         return True
     earlier, later = _sums(pool[: len(pool) // 2]), _sums(pool[len(pool) // 2 :])

@@ -636,7 +636,6 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def forget() -> None:
         torch_state._find.cache_clear()
-        torch_state._missing.cache_clear()
 
     monkeypatch.setattr(torch_state, "_notices", Notices())
     forget()
@@ -672,7 +671,7 @@ def test_no_private_name_is_missed_here(capfd: pytest.CaptureFixture[str]) -> No
     in_place = torch.nn.Sequential(torch.nn.Linear(2, 2))
     in_place[0].compile(backend="eager")
     for name in torch_state.PRIVATE_NAMES:
-        assert name.endswith("._orig_mod") or torch_state._find(name) is not torch_state._MISSING
+        assert name.endswith("._orig_mod") or torch_state._find(name, missing := object()) is not missing
     assert torch_state.has_compiled_parts(torch.nn.Sequential(compiled))
     assert torch_state.has_compiled_parts(in_place)
     assert torch_state.is_compiled_around(compiled)
@@ -688,7 +687,7 @@ def test_private_names_are_looked_up_when_they_are_needed() -> None:
     assert spec.loader is not None
     fresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fresh)
-    assert fresh._find.cache_info().currsize == fresh._missing.cache_info().currsize == 0
+    assert fresh._find.cache_info().currsize == 0
     fresh.obstacle()
     assert fresh._find.cache_info().currsize == 5
 

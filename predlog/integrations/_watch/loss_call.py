@@ -1,6 +1,6 @@
 """A call of `cross_entropy` or `linear_cross_entropy` → the pair that `compare` takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,20 +23,9 @@ class LossPair:
 
     logits: object
     labels: object
-    layout: str | None
-    inputs: object
     ignore_index: Any
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Call:
-    """Logits, or hidden states if there is a head, and the labels, as the loss got them."""
-
-    rows: object
-    labels: object
-    ignore_index: Any
-    weight: object = None
-    bias: object = None
+    layout: str | None = None
+    inputs: object = None
 
 
 def _of_cross_entropy(
@@ -47,8 +36,8 @@ def _of_cross_entropy(
     ignore_index: object = -100,
     *_rest: object,
     **_more: object,
-) -> _Call:
-    return _Call(input, target, ignore_index)
+) -> LossPair:
+    return LossPair(input, target, ignore_index)
 
 
 def _of_linear_cross_entropy(
@@ -59,8 +48,9 @@ def _of_linear_cross_entropy(
     linear_bias: object = None,
     ignore_index: object = None,
     **_more: object,
-) -> _Call:
-    return _Call(input, target, -100 if ignore_index is None else ignore_index, linear_weight, linear_bias)
+) -> LossPair:
+    head = Projection(input, linear_weight, linear_bias)
+    return LossPair(head, target, -100 if ignore_index is None else ignore_index)
 
 
 _READERS: dict[Any, Any] = {functional.cross_entropy: _of_cross_entropy}
@@ -76,42 +66,39 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
     `ids` are what the model read, [b, t], if that is known. They are used as inputs only if the rows are known to be of
     the same positions.
     """
-    call: _Call = _READERS[loss](*args, **kwargs)
-    as_it_is = LossPair(_of_head(call, call.rows), call.labels, None, None, call.ignore_index)
+    as_it_is: LossPair = _READERS[loss](*args, **kwargs)
+    logits = as_it_is.logits
+    head = logits if isinstance(logits, Projection) else None
     try:
-        rows, labels = as_tensor("logits", call.rows), as_tensor("labels", call.labels)
+        rows = as_tensor("logits", logits if head is None else head.hidden)
+        labels = as_tensor("labels", as_it_is.labels)
     except PairError:
         return as_it_is  # `compare` reports it
     if obstacle() is not None:
         return as_it_is
     if labels.is_floating_point():
         return f"labels {list(labels.shape)} are probabilities, not token ids: there is none to show"
-    if rows.ndim > 3 or (call.weight is not None and getattr(call.weight, "ndim", 2) != 2):
+    if rows.ndim > 3 or (head is not None and getattr(head.weight, "ndim", 2) != 2):
         return f"logits for labels {list(labels.shape)} have further axes, whose meaning is unknown"
     came_from = _origin(rows) if rows.ndim > 1 else None
-    inputs = None
     with alone():
-        if came_from is not None:
-            inputs = _inputs(ids, came_from)
+        inputs, layout = _inputs(ids, came_from), None
+        rows = rows.detach()
         if rows.ndim == 3:
-            return LossPair(_of_head(call, rows.detach()), labels, "b v t, b t", inputs, call.ignore_index)
-        rows, labels = rows.detach(), labels.detach()
-        if rows.ndim == 1 and labels.ndim == 0:
+            layout = "b v t, b t"
+        elif rows.ndim == 1 and labels.ndim == 0:
             rows, labels = rows.unsqueeze(0), labels.unsqueeze(0)
         elif came_from is not None and labels.shape == rows.shape[:1] and not _is_transposed(ids, came_from):
             shape = (came_from.samples, came_from.length)
             rows, labels = rows.unflatten(0, shape), labels.unflatten(0, shape)
-        return LossPair(_of_head(call, rows), labels, None, inputs, call.ignore_index)
+        made = rows if head is None else replace(head, hidden=rows)
+        return LossPair(made, labels, as_it_is.ignore_index, layout, inputs)
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
     """Return whether the ids show that the rows are in the order [t, b], so that their first axis is the time."""
     shape = (came_from.samples, came_from.whole)
     return ids is not None and tuple(ids.shape) == shape[::-1] != shape
-
-
-def _of_head(call: _Call, rows: object) -> object:
-    return rows if call.weight is None else Projection(rows, call.weight, call.bias)
 
 
 def _origin(rows: Tensor) -> autograd_rows.Origin | None:
@@ -128,9 +115,10 @@ def _origin(rows: Tensor) -> autograd_rows.Origin | None:
         return None
 
 
-def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin) -> Tensor | None:
+def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin | None) -> Tensor | None:
     """Return the ids that were read at the positions of the rows; None if these are unknown or others."""
-    start = came_from.start
-    if ids is None or start is None or tuple(ids.shape) != (came_from.samples, came_from.whole):
+    if ids is None or came_from is None or (start := came_from.start) is None:
+        return None
+    if tuple(ids.shape) != (came_from.samples, came_from.whole):
         return None
     return ids.detach()[:, start : start + came_from.length]
