@@ -68,7 +68,7 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
         )
     layout = _INFERRED.get((logits.ndim, labels.ndim)) if layout is None else layout
     if layout is None:
-        raise _no_layout(f"{shapes} leave their layout open", logits, labels, shift)
+        raise _no_layout(f"{shapes} need a layout, because none can be inferred", logits, labels, shift)
     parsed = _parse(layout)
     try:
         viewed_labels, viewed_logits = _view_labels(labels, parsed), _view_logits(logits, labels, parsed)
@@ -103,9 +103,7 @@ def time_axis(axes: int, layout: str | None) -> int:
         return axes - 2
     names = _parse(layout).logits.split()
     if "t" not in names or any("(" in name for name in names[: names.index("t")]):
-        raise PairError(
-            f"chunks of logits can't follow one another under layout {layout!r}: join them", "layout-mismatch"
-        )
+        raise PairError(f"chunks of logits can't be read with layout {layout!r}: concatenate them", "layout-mismatch")
     return names.index("t")
 
 
@@ -129,7 +127,7 @@ def _is_fitting(rows: int, labels: int, shift: int) -> bool:
 def _wrong_lengths(rows: int, labels: int, shift: int, shapes: str, evidence: dict[str, list[int]]) -> PairError:
     """Return an error that tells what is wrong with the lengths, and what to do."""
     if shift < 0:
-        found, fix = f"{shapes}: shift={shift}", "it says by how many positions the labels lead the logits: 0 or more"
+        found, fix = f"{shapes}: shift={shift}", "pass by how many positions the labels lead the logits, 0 or more"
     elif rows == labels:
         found = f"{shapes}: at shift={shift} no row has a label"
         fix = f"rows of more than {_many(shift, 'position')} are needed, or a smaller shift"
@@ -146,8 +144,8 @@ def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
     if missing > 0:
         of_the_last = f"pass the labels of the last {_many(rows, 'position')}"
         if shift or missing > _LARGEST_SHIFT:
-            return found, f"if the model gave its last rows only, {of_the_last}; else give logits and labels alike"
-        return found, f"shift={missing} would fit, if the last {rest} were cut off; if the first were, {of_the_last}"
+            return found, f"if the model returned its last rows only, {of_the_last}; else pass as many rows as labels"
+        return found, f"if the last {rest} were cut off, pass shift={missing}; if the first {rest} were, {of_the_last}"
     prefix = f"if a prefix was added (soft prompt, image), cut its {rest} off the logits"
     if -missing <= _LARGEST_SHIFT:
         return found, f"if the labels were shifted, cut the last {rest} off the logits; {prefix}"
@@ -207,7 +205,7 @@ def _parse(layout: object) -> _Layout:
     if type(layout) is not str:
         kind = type(layout).__name__
         raise PairError(
-            f"layout is of type {kind}, and no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch"
+            f"layout is of type {kind}, not a pair of patterns: write one like {_EXAMPLES}", "layout-mismatch"
         )
     return _parsed(layout)
 
@@ -216,7 +214,7 @@ def _parse(layout: object) -> _Layout:
 def _parsed(layout: str) -> _Layout:
     sides = [side.strip() for side in layout.split(",")]
     if len(sides) != 2:
-        raise PairError(f"layout {layout!r} is no pair of patterns: write one like {_EXAMPLES}", "layout-mismatch")
+        raise PairError(f"layout {layout!r} is not a pair of patterns: write one like {_EXAMPLES}", "layout-mismatch")
     named = [re.findall(r"[a-z]+", side) for side in sides]
     for side, axes in zip(sides, named, strict=True):
         if not re.fullmatch(r"[btkv() ]+", side) or len(set(axes)) < len(axes):
@@ -233,7 +231,7 @@ def _parsed(layout: str) -> _Layout:
             "layout-mismatch",
         )
     if "(" in sides[1]:
-        raise PairError(f"layout {layout!r}: the labels' sizes must be plain, without parentheses", "layout-mismatch")
+        raise PairError(f"layout {layout!r}: the labels' axes must be written without parentheses", "layout-mismatch")
     return _Layout(sides[0], sides[1], " ".join(axis if axis in labels_axes else "1" for axis in "bkt"))
 
 

@@ -132,7 +132,7 @@ def _check_positive(name: str, value: float | None, otherwise: str) -> None:
         return
     if type(value) not in {int, float}:
         raise PairError(
-            f"{name} is of type {type(value).__name__}: pass a Python number; to read a tensor stops the device"
+            f"{name} is of type {type(value).__name__}: pass a Python number; reading a tensor waits for the device"
         )
     if not math.isfinite(value):
         raise PairError(f"{name}={value} must be finite")

@@ -25,7 +25,7 @@ class Projection:
         hidden: What the head reads, laid out as logits would be, with the model's width in place of the vocabulary.
         weight: [vocabulary, width], as `torch.nn.Linear` has it.
         bias: [vocabulary].
-        scale: What the model multiplies logits with (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None, if
+        scale: The factor on the model's logits (Cohere's `logit_scale`; 1 / Granite's `logits_scaling`). None, if
             it is not known what the model does to the logits, except that it keeps their order: predictions and ranks
             are correct then, and probabilities are left out.
         softcap: Gemma 2's `final_logit_softcapping`.

@@ -166,7 +166,7 @@ def _check(add: _Add) -> None:
     check.add_argument("--json", action="store_true", help="print one JSON object")
     _choice(check, "--ignore", _CODES, action="append", default=[], metavar="CODE", help="a finding to ignore")
     check.add_argument(
-        "--ended", action="store_true", help="also fail if an attempt has no last line: killed, or running"
+        "--ended", action="store_true", help="also fail if an attempt has no last line (killed, or still running)"
     )
 
 
@@ -202,8 +202,8 @@ def _report(add: _Add) -> None:
     report = add(
         "report",
         "make one page about a run, to send to people",
-        "Make one self-contained HTML page: the film strip of all tokens, curves, findings, the most stubborn and the"
-        " most forgotten tokens. Needs the extra `report`.",
+        "Make one self-contained HTML page: the film strip of all tokens, curves, findings, and the tokens that were"
+        " never predicted correctly or were forgotten. Needs the extra `report`.",
         ("predlog report runs/exp1", "to report.html"),
         ("predlog report runs/exp1 -o exp1.html", "to another file"),
     )
@@ -232,10 +232,10 @@ def _demo(add: _Add) -> None:
         "train a small model on real text, with predlog on",
         "Train a small byte-level transformer on the Python language reference, with predlog on.",
         ("predlog demo", "half a minute on two cores"),
-        ("predlog demo --mistake unshifted", "and what predlog reports"),
+        ("predlog demo --mistake unshifted", "the same with a mistake, which a finding names"),
     )
     demo.add_argument("--steps", type=_positive, default=400, help="training steps (400)")
-    every = f"record the steps that this number divides ({EVERY}, with a mistake {EVERY // 4})"
+    every = f"record the steps that are multiples of this number ({EVERY}, with a mistake {EVERY // 4})"
     demo.add_argument("--every", type=_positive, default=argparse.SUPPRESS, help=every)
     mistake = "make this mistake, and see the finding that names it; `list` lists them"
     _choice(demo, "--mistake", _MISTAKES, metavar="NAME", help=mistake)

@@ -119,7 +119,7 @@ def labels_are_inputs(pool: Pool, _past: Past) -> Verdict:
     fix = (
         "For next-token training pass shift=1, or shift the labels before the loss."
         if not shift
-        else f"They are further back than shift={shift} assumes: pass labels that are not shifted back."
+        else f"They lag behind what shift={shift} assumes: pass labels that were not shifted to the right."
     )
     return _equal_inputs(pool, 0, "at the same position", "copy", fix)
 
@@ -131,7 +131,7 @@ def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
         return CLEAN  # labels further ahead were asked for, as with heads for several tokens
     fix = (
         "They were shifted once before shift=1 shifts them again: pass shift=0 and use a loss that does not shift, or "
-        "pass labels that are not shifted. A head for the token after the next is declared by shift=2."
+        "pass labels that are not shifted. If the head is to predict the token after the next, pass shift=2."
         if shift
         else "Shift them only once: the label of a position is the next input."
     )

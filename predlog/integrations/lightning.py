@@ -48,14 +48,14 @@ class PredictionCallback(Callback):
     Args:
         directory: Folder of the run; left out, it is that of the trainer's first logger, or `default_root_dir` if there
             is none. A `fast_dev_run` writes no file.
-        every: Record the optimizer steps that this divides; None takes the trainer's `log_every_n_steps`.
+        every: Record the optimizer steps that are multiples of this; None takes the trainer's `log_every_n_steps`.
         shift: By how many positions the labels lead the logits, as in `compare`: 0 for a pair that could go into
             `cross_entropy` as it is, 1 for what Hugging Face causal models take and return.
         layout: As in `compare`.
         ignore_index: As in `compare`.
         logits: Their key in what a step returns, or the path of the attribute that has them.
         labels: Their key, or the path of the attribute.
-        inputs: The same of the token ids that the model read; None does without. With an encoder-decoder model,
+        inputs: The same for the token ids that the model read; None records none. With an encoder-decoder model,
             "input_ids" means "decoder_input_ids".
         recorder: Record with this one, at the steps that its own `every` divides, and leave it open.
         samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
@@ -64,10 +64,10 @@ class PredictionCallback(Callback):
         decode, special_tokens, text: How ids become text, and which are special, as in `Recorder`.
         accuracy: Also count the matches over all supervised tokens of the samples shown.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore: Codes of findings that are not to be looked for.
+        ignore: Codes of findings to ignore.
         queue, strict, durable_every, mode: As in `Recorder`.
 
-    The recorder is made when the training starts, and closed when it ends, be it by an exception.
+    The recorder is made when the training starts, and closed when it ends, even by an exception.
 
     Raises:
         SettingError: An argument makes no sense; those of the recorder are checked when the training starts.
@@ -228,7 +228,7 @@ class PredictionCallback(Callback):
         step = "training_step" if stream == "train" else "validation_step"
         names = " and ".join(map(repr, missing))
         old = [name for name in missing if step_output.attribute(module, name) is not None]
-        has = f"has left {' and '.join(map(repr, old))} as before" if old else "has no such attribute"
+        has = f"did not set {' and '.join(map(repr, old))} in this step" if old else "has no such attribute"
         self._report_once(
             stream,
             f"{stream!r} is not recorded, since {names} can't be found: {step} returned"
@@ -264,7 +264,7 @@ class PredictionCallback(Callback):
         for folder in (*found, trainer.default_root_dir):
             if isinstance(folder, str | os.PathLike) and "://" not in str(folder):
                 return Path(folder)
-        self._report_once("folder", "no file is written: the trainer's folder is not on a disk here; pass directory=")
+        self._report_once("folder", "no file is written: the trainer's folder is not a local path; pass directory=")
         return None
 
 

@@ -33,20 +33,20 @@ _NO_LABELS = (
     " with a class of PredictionMixin and your trainer, in this order: class MyTrainer(PredictionMixin, YourTrainer)"
 )
 _NO_GRADIENTS = (
-    f"the model gets the labels only without gradients, so nothing is learned from them there: {_NOTHING_TO_DO}"
+    f"the model gets the labels only in forwards without gradients, from which nothing is learned: {_NOTHING_TO_DO}"
 )
 
 
 class PredictionCallback(TrainerCallback):
     """Record what a model predicts in a `Trainer`, streams `train` and `eval`.
 
-    The number of a step is that of the updates made before it, as in `state.global_step` when it begins. Of each step
+    A step's number is the number of updates made before it, as in `state.global_step` when it begins. Of each step
     that is due, the first micro-batch is recorded, and of each evaluation during training the first batch. Each
     `train()` is an attempt of its own in the run's file, also one that continues from a checkpoint.
 
     Args:
         directory: Folder of the run; None takes the trainer's `output_dir`.
-        every: Record the steps that this divides; None takes `logging_steps`.
+        every: Record the steps that are multiples of this; None takes `logging_steps`.
         shift: By how many positions the labels lead the logits; None reads it from the model's own loss.
         layout: einops patterns, as `compare` takes them.
         ignore_index: The label that marks positions without supervision.
@@ -59,7 +59,7 @@ class PredictionCallback(TrainerCallback):
             `decode="trainer"` it is the trainer's tokenizer.
         accuracy: Also count the matches over all supervised tokens of the samples shown.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore: Codes of findings that are not to be looked for.
+        ignore: Codes of findings to ignore.
         queue, strict, durable_every, mode: As in `Recorder`.
 
     Raises:
@@ -253,7 +253,7 @@ class PredictionCallback(TrainerCallback):
             return None
         if head.unknown:
             self._report_once(
-                f"{type(self._model).__name__} makes no logits, and what it does to them isn't known "
+                f"{type(self._model).__name__} makes no logits, and how it would scale or cap them isn't known "
                 f"({head.unknown}): predictions and ranks are those of its head, and probabilities are left out"
             )
         return head.project(hidden)

@@ -73,7 +73,7 @@ class _Texts:
             # Of the same kind as a recorder's report that the special tokens are not known: one error, one line.
             notices.report_once(
                 "special tokens",
-                f"how many ids the {type(decoder).__name__} knows is not known, so that its texts are shown for any"
+                f"the number of ids of the {type(decoder).__name__} can't be read, so its texts are shown for any"
                 f" vocabulary: {located(error)}",
                 error,
             )

@@ -21,7 +21,7 @@ _CONTINUES = "##"
 class Redact:
     """Replace what must not be seen in all that an event contains: texts of tokens, messages, evidence, context.
 
-    `what` is a regular expression, whose matches are replaced, or a callable from a text to what may be seen of it.
+    `what` is a regular expression, whose matches are replaced, or a callable that returns what may be shown of a text.
 
     Tokenizers split names and numbers, even characters, so the joined text of neighbouring tokens is searched, too.
     Each token that is part of a match becomes `replacement`; if a callable changes a joined text, so do the tokens of
@@ -45,7 +45,7 @@ class Redact:
         elif callable(what):
             self._seen = what
         else:
-            raise SettingError(f"Redact({what!r}): pass a pattern, or a callable from a text to what may be seen of it")
+            raise SettingError(f"Redact({what!r}): pass a pattern, or a callable that returns the redacted text")
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Return the event without what must not be seen."""

@@ -82,7 +82,7 @@ class Lines:
                     yield block[skip:]
                 skip = max(skip - len(block), 0)
         except damaged as error:
-            self.broken = f"it can't be unpacked further: {error}"
+            self.broken = f"it can't be decompressed further: {error}"
 
 
 def blocks_of_stdin() -> Iterator[bytes]:

@@ -30,8 +30,8 @@ def read(path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bo
     """Return the records of a run: iterate over them as often as you like, in constant memory.
 
     `path` is a file (also `.gz` and `.zst`, the latter with the extra `zstd`), the folder of a run, a glob, or `-` for
-    standard input. The files of several ranks are merged by step. Where a run was started again, a later attempt
-    replaces what earlier ones have of a stream between its first and its last step there; `all_attempts=True` yields
+    standard input. The files of several ranks are merged by step. If a run was started again, a later attempt
+    replaces the records of earlier ones, per stream, from its first to its last step; `all_attempts=True` yields
     everything, attempt by attempt, and standard input as it comes.
 
     Damaged lines are skipped, counted, and named in one warning per file when all has been read; `strict=True` raises

@@ -42,14 +42,14 @@ def compare(
     defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
 
     Args:
-        logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that speaks DLPack,
+        logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that supports DLPack,
             [b, t, v] or as `layout` says. Only the rows of the tokens shown are read, and, for the accuracy, those of
-            their samples. If there are none, a `Projection`; if they come in chunks along time, a list of these.
+            their samples. Without logits, pass a `Projection`; for chunks along time, pass a list of them.
         labels: Integer token ids of the same samples, [b, t].
         step: The training step, a Python int from 0 to 2**63 - 1. The first pair of each stream and step is recorded.
         stream: Name of the pair: "text", "audio", "eval/text".
         layout: einops patterns of logits and labels over b (sample), t (time), k (codebook) and v (vocabulary), such
-            as "b t v, b t" or "(b k) t v, b t k". Left out, it is inferred from 3 and 2 axes, or 2 and 1.
+            as "b t v, b t" or "(b k) t v, b t k". If omitted, it is inferred for 3 and 2 axes, or 2 and 1.
         shift: By how many positions the labels lead the logits: 0 for a pair that could go into `cross_entropy` as it
             is, 1 for the raw pair of a Hugging Face causal model.
         inputs: The token ids that the model read, laid out as the labels are; of an encoder-decoder model, what its
@@ -59,7 +59,7 @@ def compare(
 
     Returns:
         None if nothing was captured; else a future of the records as the sinks got them, one per sample and codebook,
-        without those that a processor dropped. Waiting for it is for notebooks and tests.
+        without those that a processor dropped. Wait for it only in notebooks and tests.
 
     Raises:
         PredlogError: Only if the default recorder was made with `strict`.
@@ -107,7 +107,7 @@ def configure(
 
     Args:
         directory: Folder of the run; None records on the console only.
-        every: Record the steps that this divides.
+        every: Record the steps that are multiples of this.
         samples: How many samples of a batch to show.
         first: How many supervised tokens to show from the start of a sample.
         last: How many to show from its end.
@@ -119,13 +119,13 @@ def configure(
         accuracy: Also count the matches over all supervised tokens of the samples shown.
         console: Show tables or plain lines on stdout.
         processors: structlog processors that see every event before it is written.
-        sinks: structlog processors that get every event beside the file and the console.
-        ignore: Codes of findings that are not to be looked for.
+        sinks: structlog processors that get every event in addition to the file and the console.
+        ignore: Codes of findings to ignore.
         queue: How many pairs, and events per sink, may wait; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
-        durable_every: Seconds of writing after which lines are made safe against a power cut.
+        durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.
         text: Keep the texts of tokens; False keeps their ids only.
-        mode: The permissions that the file has at most, such as 0o600.
+        mode: An upper limit for the file's permissions, such as 0o600.
 
     Returns:
         The recorder. `Recorder` explains the arguments in more detail.
@@ -150,7 +150,7 @@ def flush(timeout: float = 5.0) -> bool:
 
 
 def close(timeout: float = 5.0) -> bool:
-    """Close the default recorder; return False if that took over `timeout` seconds. Happens by itself at exit."""
+    """Close the default recorder; return False if that took over `timeout` seconds. Called automatically at exit."""
     return _default is None or _default.close(timeout)
 
 

@@ -101,7 +101,7 @@ def whole_step(step: object) -> int:
     """Return a step as an int; raise PairError if it is none, or not from 0 to 2**63 - 1."""
     # A tensor is no Integral, so it is refused here without being read.
     if not isinstance(step, numbers.Integral) or isinstance(step, bool):
-        raise PairError(f"step is a {type(step).__name__}: pass a Python int; reading a tensor would stop the device")
+        raise PairError(f"step is a {type(step).__name__}: pass a Python int; reading a tensor waits for the device")
     number = int(step)
     if not 0 <= number < 2**63:
         raise PairError(f"step={number} must be from 0 to 2**63 - 1")

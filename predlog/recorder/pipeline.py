@@ -123,7 +123,7 @@ class Pipeline:
             find(*arguments)
         except BaseException as error:  # noqa: BLE001 - a user's processor may raise anything
             where = f"step {item.step}, stream {item.stream!r}"
-            self._notices.report("findings", f"{where}: no finding: {located(error)}", error)
+            self._notices.report("findings", f"{where}: not checked for findings: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
         is_trained = submission.capture.sizes.is_trained
@@ -208,7 +208,7 @@ class Pipeline:
             who, why = (
                 error.args
                 if isinstance(error, ProcessorError)
-                else ("the event", f"is no record after the processors: {located(error)}")
+                else ("the event", f"is not a valid record after the processors: {located(error)}")
             )
             self._missing.add(1, f"{who} failed", step, step)
             self._share_missing()
@@ -277,7 +277,7 @@ class Pipeline:
 
 def _withheld(event: dict[str, Any]) -> dict[str, Any]:
     """Return a finding without its message, which a processor was to change but dropped, or failed on."""
-    return {**event, "message": f"{event['code']}: a processor dropped its words, or failed", "evidence": {}}
+    return {**event, "message": f"{event['code']}: a processor dropped the message, or failed", "evidence": {}}
 
 
 def _finding(event: Event) -> Finding | None:

@@ -39,7 +39,7 @@ class Recorder:
 
     Args:
         directory: Folder of the run; lines go to its `predictions.jsonl`. None records on the console only.
-        every: Record the steps that this divides.
+        every: Record the steps that are multiples of this.
         samples: How many samples of a batch to show.
         first: How many supervised tokens to show from the start of a sample.
         last: How many to show from its end.
@@ -55,13 +55,13 @@ class Recorder:
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
-        ignore: Codes of findings that are not to be looked for.
+        ignore: Codes of findings to ignore.
         queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
             have threads of their own; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
-        durable_every: Seconds of writing after which lines are made safe against a power cut.
+        durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.
         text: Keep the texts of tokens; False keeps their ids only, and uses `decode` for the special tokens alone.
-        mode: The permissions that the file has at most, such as 0o600; None leaves them to the umask.
+        mode: An upper limit for the file's permissions, such as 0o600; with None they follow the umask.
 
     Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
     most once per minute and kind. With `PREDLOG_DISABLE=1` in the environment it records nothing. A context manager
@@ -183,7 +183,7 @@ class Recorder:
 
         Returns:
             None if nothing was captured; else a future of the records as the sinks got them, one per sample and
-            codebook, without those that a processor dropped. Waiting for it is for notebooks and tests.
+            codebook, without those that a processor dropped. Wait for it only in notebooks and tests.
 
         Raises:
             PredlogError: Only a recorder with `strict` raises.

@@ -125,7 +125,7 @@ def from_environment(notices: Notices) -> dict[str, Any]:
         if every.isdecimal() and len(every) < 19 and int(every):
             arguments["every"] = int(every)
         else:
-            notices.report("environment", f"PREDLOG_EVERY={every[:40]!r} is no positive number and is ignored")
+            notices.report("environment", f"PREDLOG_EVERY={every[:40]!r} is not a positive number, so it is ignored")
     return arguments
 
 

@@ -25,7 +25,7 @@ class TensorBoard(Tracker):
         self._writer = writer
 
     def flush(self) -> None:
-        """Write the steps that wait for more, and let the writer write its file."""
+        """Write the steps that are still held back, and flush the writer."""
         super().flush()
         self._writer.flush()
 

@@ -87,7 +87,7 @@ def export(records: Iterable[Record], output: str | os.PathLike[str]) -> Exporte
     """
     file = target(output, records)
     if file.suffix.lower() not in _WRITERS:
-        raise ExportError(f"{file.name} must end in .parquet, .csv or .arrow: it says how to write it")
+        raise ExportError(f"{file.name} must end in .parquet, .csv or .arrow, which selects the format")
     rows = _Rows(records)
     try:
         with replacing(file) as unfinished:

@@ -47,7 +47,7 @@ def _object(path: str, summary: Summary, damage: Damages) -> dict[str, Any]:
 def _draw(paper: Paper, summary: Summary, damage: Damages) -> None:
     runs = list(dict.fromkeys(visible(one.run or "no folder", " ") for one in summary.attempts))
     if len(runs) > 1:
-        paper.paragraph(f"{len(runs)} runs as if they were one: {', '.join(runs)}", WARNING)
+        paper.paragraph(f"{len(runs)} runs, summarized as one: {', '.join(runs)}", WARNING)
     if not summary.curves:
         paper.line("nothing has been compared")
     elif paper.is_screen:

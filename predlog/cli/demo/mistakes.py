@@ -74,7 +74,7 @@ MISTAKES = {
         "the collator masks with -1, and the loss ignores -100", "label-out-of-range", labels=_marked_otherwise
     ),
     "collapsed": Mistake(
-        "in the middle of the run the learning rate jumps to the sixtyfold, and the model ends up predicting one byte",
+        "in the middle of the run the learning rate is multiplied by 60, and the model ends up predicting one byte",
         "collapsed",
         jump=60.0,
     ),

@@ -156,7 +156,7 @@ def _progress() -> Progress:
 
 def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
     if not recorder.stats()["written"]:
-        print("\nNothing was recorded: see above, or is PREDLOG_DISABLE set, or this a rank other than 0?")
+        print("\nNothing was recorded. See the messages above. Is PREDLOG_DISABLE set? Is this a rank other than 0?")
         return
     file = f"{arguments.directory}/predictions.jsonl"
     every = [record for record in predlog.read(file) if isinstance(record, predlog.Comparison)]
@@ -181,7 +181,7 @@ def _found(mistake: str | None, recorder: predlog.Recorder) -> str:
         return ""
     mistaken = f"The mistake: {MISTAKES[mistake].says}.\n"
     if not recorder.findings:
-        return f"{mistaken}So few records did not show it: take more steps, or a smaller --every.\n"
+        return f"{mistaken}There were too few records to find it: use more --steps, or a smaller --every.\n"
     found = ", ".join(f"{finding.code} (step {finding.step})" for finding in recorder.findings)
     return f"{mistaken}Found: {found}. What it means:\n    predlog explain {recorder.findings[0].code}\n"
 

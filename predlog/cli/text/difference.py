@@ -57,7 +57,7 @@ def _where(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
         yield f"first difference at step {earliest.step}: {earliest.kind}"
     else:
         yield (
-            "what both have is the same" if any(row.records for row in rows) else "no stream has a step in both runs"
+            "common records are the same" if any(row.records for row in rows) else "no stream has a step in both runs"
         )
     for kind, first in found.first.items():
         if kind in _SAYS:

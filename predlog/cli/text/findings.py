@@ -51,7 +51,7 @@ def add_gaps(paper: Paper, gaps: Iterable[Missing], lost: dict[str, int]) -> Non
         said = f"{counted(gap.count, 'comparison')} missing, {steps(gap.first_step, gap.last_step)}"
         paper.paragraph(f"{_start(paper, 'gap')}{said}: {visible(gap.reason, ' ')}", WARNING)
     if counts := ", ".join(f"{number} {name}" for name, number in lost.items() if number and name != "refused"):
-        paper.paragraph(f"{_start(paper, 'lost')}of what was captured, as the last lines count: {counts}", WARNING)
+        paper.paragraph(f"{_start(paper, 'lost')}captured but not recorded, by the last lines: {counts}", WARNING)
     if lost["refused"]:
         pairs = counted(lost["refused"], "pair")
         paper.paragraph(f"{_start(paper, 'refused')}{pairs} refused: they could not be compared", WARNING)
@@ -96,7 +96,7 @@ def going_on(unended: int, processes: int) -> str:
     whose = "the last attempt has"
     if processes > 1:
         whose = f"{number(unended)} of {number(processes)} processes {'has' if unended == 1 else 'have'}"
-    return f"{whose} no last line: killed, or going on"
+    return f"{whose} no last line: killed, or still running"
 
 
 def _start(paper: Paper, name: str) -> str:
@@ -133,8 +133,8 @@ def _compared(one: Start) -> str:
 def _end(one: Start) -> str:
     last = max((attempt.timestamp for attempt in one.processes if attempt.timestamp), default=None)
     if not one.ended:
-        return "no last line: killed, or going on" + (f"; latest record {moment(last)}" if last else "")
+        return "no last line: killed, or still running" + (f"; latest record {moment(last)}" if last else "")
     ended = moment(max(attempt.end.timestamp for attempt in one.processes if attempt.end))
     if one.ended < len(one.processes):
-        return f"{one.ended} of {len(one.processes)} ranks ended, the last at {ended}; the others were killed, or go on"
+        return f"{one.ended} of {len(one.processes)} ranks ended, the last at {ended}; the others: killed, or running"
     return f"ended {ended}"

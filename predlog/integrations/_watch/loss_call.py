@@ -77,7 +77,7 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
     if obstacle() is not None:
         return as_it_is
     if labels.is_floating_point():
-        return f"labels {list(labels.shape)} are probabilities, not token ids: there is none to show"
+        return f"labels {list(labels.shape)} are probabilities: there are no token ids to show"
     if rows.ndim > 3 or (head is not None and getattr(head.weight, "ndim", 2) != 2):
         return f"logits for labels {list(labels.shape)} have further axes, whose meaning is unknown"
     came_from = _origin(rows) if rows.ndim > 1 else None

@@ -19,7 +19,7 @@ class StepCounter:
         if type(accumulate) is not int or accumulate < 1:
             raise SettingError(f"accumulate={accumulate!r} must be an int above 0")
         if not callable(step) and (type(step) is not int or step < 0):
-            raise SettingError(f"step={step!r} must be an int from 0, or a callable that gives one")
+            raise SettingError(f"step={step!r} must be an int from 0, or a callable that returns one")
         if callable(step) and accumulate != 1:
             raise SettingError(f"accumulate={accumulate} counts calls, so it can't be combined with a callable step")
         if streams is not None and (
@@ -43,7 +43,7 @@ class StepCounter:
             return step + number, place
         number = step()  # type: ignore[operator]
         if type(number) is not int:
-            raise PairError(f"step gave a {type(number).__name__}: it must give a Python int")
+            raise PairError(f"step() returned a {type(number).__name__}: it must return a Python int")
         place = self._last[1] + 1 if self._last is not None and self._last[0] == number else 0
         self._last = number, place
         return number, place
