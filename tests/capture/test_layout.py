@@ -86,8 +86,8 @@ def test_views_never_copy(layout: str) -> None:
 @pytest.mark.parametrize(
     ("layout", "says"),
     [
-        ("b t v", "no pair of patterns"),
-        ("b t v, b t, b", "no pair of patterns"),
+        ("b t v", "not a pair of patterns"),
+        ("b t v, b t, b", "not a pair of patterns"),
         ("b t x, b t", "may hold each of the axes"),
         ("b t t v, b t", "may hold each of the axes"),
         ("b t v, b t v", "the labels need t"),
@@ -95,7 +95,7 @@ def test_views_never_copy(layout: str) -> None:
         ("b t v, b t k", "need the labels' axes"),
         ("b t k v, b t", "need the labels' axes"),
         ("b t v, (b t)", "without parentheses"),
-        (7, "no pair of patterns"),
+        (7, "not a pair of patterns"),
     ],
 )
 def test_a_senseless_layout_is_explained(layout: str, says: str) -> None:
@@ -172,7 +172,7 @@ def test_parameters_and_plain_subclasses_are_read() -> None:
     [
         (((4, 1, 512), (4, 1)), 1, "length-mismatch", "at shift=1 no row has a label"),
         (((4, 20, 512), (4, 20)), -1, "length-mismatch", "0 or more"),
-        (((4, 19, 512), (4, 20)), 0, "length-mismatch", "shift=1 would fit, if the last row were cut off"),
+        (((4, 19, 512), (4, 20)), 0, "length-mismatch", "if the last row were cut off, pass shift=1"),
         (((4, 18, 512), (4, 20)), 1, "length-mismatch", "pass the labels of the last 18 positions"),
         (((4, 21, 512), (4, 20)), 0, "length-mismatch", "cut the last row off the logits"),
         (((4, 200, 30), (4, 12)), 0, "length-mismatch", "as for a CTC loss"),

@@ -29,7 +29,7 @@ def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) 
 @pytest.mark.parametrize(
     ("more", "status", "said"),
     [
-        ([], 0, "nothing is wrong (1 comparison; the last attempt has no last line: killed, or going on)"),
+        ([], 0, "nothing is wrong (1 comparison; the last attempt has no last line: killed, or still running)"),
         ([events.finding()], 1, "1 open finding (1 comparison; the last attempt has no last line: "),
         ([events.run(stats={})], 0, "nothing is wrong (1 comparison)"),
         ([events.run(stats={}), events.finding()], 1, "1 open finding (1 comparison)"),
@@ -51,7 +51,7 @@ def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture
     """A run that was killed or goes on is said to be so, and fails where that was asked for alone."""
     (folder := tmp_path / "exp1").mkdir()
     assert check(folder, *HEALTHY[:2]) == 0
-    said = "no last line: killed, or going on"
+    said = "no last line: killed, or still running"
     assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison; the last attempt has {said})\n"
     assert check(folder, arguments=("--ended",)) == 1
     assert capsys.readouterr().out == f"{folder}: the last attempt has {said} (1 comparison)\n"
@@ -78,7 +78,9 @@ def test_the_last_attempt_of_each_rank_counts(tmp_path: Path, capsys: pytest.Cap
     assert check(tmp_path, *HEALTHY[:2], *again, arguments=("--ended",)) == 0
     more = [events.run(rank=1), events.run(rank=1, stats={}), events.run(rank=2)]
     assert check(tmp_path, *more) == 0
-    assert capsys.readouterr().out.endswith("(2 comparisons; 1 of 3 processes has no last line: killed, or going on)\n")
+    assert capsys.readouterr().out.endswith(
+        "(2 comparisons; 1 of 3 processes has no last line: killed, or still running)\n"
+    )
     assert check(tmp_path, arguments=("--json", "--ended")) == 1
     (one,) = json.loads(capsys.readouterr().out)["unended"]
     assert (one["run"], one["attempt"], one["rank"], one["ended"]) == ("exp1", 1, 2, None)
@@ -93,7 +95,7 @@ def test_a_narrow_terminal_has_the_whole_conclusion(
     check(tmp_path, *HEALTHY[:2])
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 60
-    assert "no last line: killed, or going on)" in " ".join(said.split())
+    assert "no last line: killed, or still running)" in " ".join(said.split())
 
 
 def test_notes_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +130,7 @@ def test_ranks_that_say_the_same_are_one_line(tmp_path: Path, capsys: pytest.Cap
     assert check(tmp_path, *made) == 1
     first, last = capsys.readouterr().out.splitlines()
     assert "since step 120 (ranks 0 to 3): " in first
-    assert last.endswith("1 open finding (4 comparisons; 4 of 4 processes have no last line: killed, or going on)")
+    assert last.endswith("1 open finding (4 comparisons; 4 of 4 processes have no last line: killed, or still running)")
 
 
 def test_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

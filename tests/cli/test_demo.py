@@ -170,7 +170,7 @@ def test_mistakes_that_need_more_steps_say_so(tmp_path: Path, capfd: pytest.Capt
     """Where so few steps show nothing, the demo does not claim that they did."""
     trained_here(tmp_path / "demo", "--steps", "2", "--mistake", "copied-batch")
     printed = capfd.readouterr()
-    assert "So few records did not show it" in printed.out
+    assert "There were too few records to find it" in printed.out
     assert printed.err == ""
 
 

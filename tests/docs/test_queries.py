@@ -217,10 +217,10 @@ def two_runs(shown: Shown) -> Table:
 
 ANSWERS: dict[str, Callable[[Shown], Table]] = {
     "When was a token learnt?": learnt,
-    "How did the accuracy go, by step and stream?": accuracies,
+    "How did the accuracy develop, by step and stream?": accuracies,
     "Which tokens are the worst?": worst,
     "What is predicted instead?": instead,
-    "How did the rank of the labels go?": ranks,
+    "How did the rank of the labels develop?": ranks,
     "Are the first tokens of a sample harder than the last?": ends,
     "Do ranks or codebooks differ?": lanes,
     "At which steps does the loss jump?": jumps,

@@ -69,7 +69,7 @@ def test_what_is_left_from_the_training_is_no_pair_of_the_validations(
     (line,) = said(capfd)
     assert line.startswith(
         "predlog: PredictionCallback, step 4: 'eval' is not recorded, since 'last_logits' can't be found:"
-        " validation_step returned nothing, and Attributes has left 'last_logits' as before. Return a dict with"
+        " validation_step returned nothing, and Attributes did not set 'last_logits' in this step. Return a dict with"
     )
 
 

@@ -302,7 +302,7 @@ class TestCommand:
         b = written(tmp_path / "b", *made[:2], comparison(10, sample=1))
         assert command("diff", a, b) == 1
         said = capsys.readouterr().out.splitlines()
-        assert "what both have is the same" in said
+        assert "common records are the same" in said
         assert "only A has 1 step, 20, of text" in said
         assert "only A has 1 step, 20, of audio" in said
         assert "1 record of other samples or ranks, first at step 10, text, sample 1: only B has it" in said

@@ -133,7 +133,7 @@ class TestPlaces:
         file.write_bytes(whole[: len(whole) // 2])
         assert 0 < len(list(predlog.read(file))) < 501
         file.write_bytes(whole + b"what is no member")
-        with pytest.warns(UserWarning, match="line 502: it can't be unpacked further"):
+        with pytest.warns(UserWarning, match="line 502: it can't be decompressed further"):
             assert len(list(predlog.read(file))) == 501
 
     @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])

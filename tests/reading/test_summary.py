@@ -410,10 +410,10 @@ class TestCommand:
         assert "finding labels-are-inputs is open, error, since step 0: labels equal" in said
         assert "More: predlog explain labels-are-inputs" in said
         assert "gap: 12 comparisons missing, steps 130 to 180: queue full" in said
-        assert "lost: of what was captured, as the last lines count: 12 dropped" in said
+        assert "lost: captured but not recorded, as the last lines count: 12 dropped" in said
         assert "refused: 1 pair refused" in said
         assert "steps 0 to 10, 2 records; ended 2026-01-02 03:04:05" in said
-        assert "no comparison; no last line: killed, or going on" in said
+        assert "no comparison; no last line: killed, or still running" in said
         assert "done again" not in said
         assert "predictions.jsonl line 8: " in said
 
@@ -507,7 +507,7 @@ class TestCommand:
             written(tmp_path / name, events.run(run=name), comparison(0, run=name))
         assert command("summary", f"{tmp_path}/[ab]") == 0
         said = capsys.readouterr().out.splitlines()
-        assert said[0] == "2 runs as if they were one: a, b"
+        assert said[0] == "2 runs, summarized as one: a, b"
         assert [line.split(":")[0] for line in said[-2:]] == ["attempt 1 of a", "attempt 1 of b"]
 
     def test_one_step(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

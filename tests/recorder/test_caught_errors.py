@@ -86,7 +86,7 @@ def test_decode_alone_reports_it_too(capfd: pytest.CaptureFixture[str]) -> None:
     event = Decode(Tokenizer())(None, "info", events.comparison())
     assert event["tokens"][0]["label_text"] == "token 3"
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("predlog: how many ids the Tokenizer knows is not known")
+    assert line.startswith("predlog: the number of ids of the Tokenizer can't be read")
     assert f"LookupError: no file of special tokens ({__file__}:" in line
 
 

@@ -252,7 +252,7 @@ def test_a_refused_pair_is_a_finding_and_leaves_its_step_free(tmp_path: Path) ->
         recorder.flush()
         (finding,) = recorder.findings
         assert (finding.code, finding.level, finding.step) == ("length-mismatch", "error", 0)
-        assert "shift=1 would fit" in finding.message
+        assert "pass shift=1" in finding.message
         assert finding.evidence == {"logits": [2, 19, 30], "labels": [2, 20], "shift": 0}
         assert recorder.compare(logits, labels, 0, shift=1) is not None
         recorder.flush()
@@ -376,7 +376,7 @@ def test_a_rule_that_fails_costs_its_finding_alone(
         recorder.compare(step=0, **text())
         assert recorder.flush()
         assert recorder.stats()["written"] == 2
-    assert "no finding: ZeroDivisionError: a rule" in capfd.readouterr().err
+    assert "not checked for findings: ZeroDivisionError: a rule" in capfd.readouterr().err
 
 
 def test_nothing_of_the_pair_is_kept_by_findings(tmp_path: Path) -> None:

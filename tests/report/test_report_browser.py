@@ -338,7 +338,7 @@ def test_filters_choose(chromium: Chrome, run: tuple[Path, list[Comparison]]) ->
 def test_shades_by_the_logarithm_and_predictions_below(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """The logarithm shades what is improbable, and wrong predictions can stand below their labels."""
     browser = opened(chromium, run[0])
-    Select(at(browser, "#shade-by")).select_by_visible_text("its logarithm")
+    Select(at(browser, "#shade-by")).select_by_visible_text("log-probability")
     at(browser, "#predictions-below").click()
     token = lane(run[1], "text", None)[0].tokens[9]
     found = cell(browser, 0, 9)

@@ -51,7 +51,7 @@ def add_gaps(paper: Paper, gaps: Iterable[Missing], lost: dict[str, int]) -> Non
         said = f"{counted(gap.count, 'comparison')} missing, {steps(gap.first_step, gap.last_step)}"
         paper.paragraph(f"{_start(paper, 'gap')}{said}: {visible(gap.reason, ' ')}", WARNING)
     if counts := ", ".join(f"{number} {name}" for name, number in lost.items() if number and name != "refused"):
-        paper.paragraph(f"{_start(paper, 'lost')}captured but not recorded, by the last lines: {counts}", WARNING)
+        paper.paragraph(f"{_start(paper, 'lost')}captured but not recorded, as the last lines count: {counts}", WARNING)
     if lost["refused"]:
         pairs = counted(lost["refused"], "pair")
         paper.paragraph(f"{_start(paper, 'refused')}{pairs} refused: they could not be compared", WARNING)
