@@ -85,7 +85,7 @@ class Evidence:
     commonest: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.supervised = sum(one.supervised for one in self.samples)
+        self.supervised = sum([one.supervised for one in self.samples])
         self.equal = added(one.equal for one in self.samples)
         self.compared = added(one.compared for one in self.samples)
         self.copies = _copies(self.samples)

@@ -20,6 +20,7 @@ from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule,
 # If there are more streams and codebooks, those that were not seen for longest are forgotten.
 _MOST_LANES = 1024
 
+_codebook, _in_order = attrgetter("codebook"), attrgetter("codebook", "sample")
 
 @dataclass(slots=True)
 class _Opinion:
@@ -84,14 +85,14 @@ class Judge:
 
     def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
         """Judge what was captured of a pair, and return what is found now and was not open before."""
-        captured = sorted(facts, key=attrgetter("codebook", "sample"))
+        captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
         lane = self._lane(stream, None, step)
         for code in catalog.REFUSALS:
             if code in lane.opinions:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
-        for codebook, ones in groupby(captured, key=attrgetter("codebook")):
+        for codebook, ones in groupby(captured, key=_codebook):
             evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest)
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
@@ -115,15 +116,16 @@ class Judge:
 
     def _ask(self, stream: str, codebook: int | None, evidence: Evidence) -> list[_Case]:
         lane = self._lane(stream, codebook, evidence.step)
+        past, opinions = lane.past, lane.opinions
         now: list[str] = []
         cases = []
         for rule in self._rules:
-            opinion = lane.opinions[rule.code]
-            if any(catalog.explains(code, rule.code) for code in now):
+            opinion = opinions[rule.code]
+            if now and any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool = []
                 self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
                 continue
-            verdict, pool = opinion.ask(rule, evidence, lane.past)
+            verdict, pool = opinion.ask(rule, evidence, past)
             if isinstance(verdict, Fault):
                 opinion.clean = 0
                 if not opinion.is_open:
@@ -133,7 +135,7 @@ class Judge:
                 self._found_nothing(stream, codebook, rule.code, evidence.step)
             if opinion.is_open:
                 now.append(rule.code)
-        lane.past.learn(evidence)
+        past.learn(evidence)
         return cases
 
     def _lane(self, stream: str, codebook: int | None, step: int) -> _Lane:

@@ -71,11 +71,11 @@ class Past:
         sums = evidence.sums
         if len(self.known) < _MOST_KNOWN:
             pairs = zip(sums.labels, sums.predictions, strict=True)
-            self.known.update(label for label, prediction in pairs if label == prediction)
+            self.known.update([label for label, prediction in pairs if label == prediction])
         # A constant label, such as silence, is learnt at once: its low loss is no standard for others.
         if sums.labels_vary:
             self._lately.append(sums)
-        if sum(one.tokens for one in self._lately) >= ENOUGH:
+        if sum([one.tokens for one in self._lately]) >= ENOUGH:
             lately, self._lately = Sums.together(self._lately), []
             self.first = self.first or lately
             self.best = lately.at_most if self.best is None else min(self.best, lately.at_most)
