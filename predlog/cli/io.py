@@ -1,4 +1,4 @@
-"""What a command reads, the file that it writes, and the lines that it prints beside its output."""
+"""What a command reads, and the file that it writes."""
 
 import os
 import sys
@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from predlog.errors import ExportError, NoRecordsError
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
 from predlog.reading.summary import Summary
 from predlog.records.schema import Record
-from predlog.records.text import encodable, visible
 
 
 def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
@@ -63,21 +62,6 @@ def waiting(*readings: Reading) -> Iterator[None]:
         for reading in readings:
             reading.told = lambda read: bar.advance(task, read)
         yield
-
-
-def say(text: str) -> None:
-    """Write a line to stderr, if there is one."""
-    _write(sys.stderr, f"predlog: {text}")
-
-
-def tell(text: str) -> None:
-    """Write a line to stdout."""
-    _write(sys.stdout, text)
-
-
-def _write(stream: TextIO | None, text: str) -> None:
-    if stream is not None:
-        stream.write(f"{encodable(visible(text, ' '), stream.encoding or 'utf-8')}\n")
 
 
 def target(output: str | os.PathLike[str], records: Iterable[Record]) -> Path:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from predlog.cli import options
+from predlog.cli import options, say
 from predlog.errors import PredlogError, described, traceback_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -24,8 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     except (PredlogError, OSError) as error:
-        from predlog.cli.io import say  # noqa: PLC0415 - it takes time, and most have nothing to say
-
         for line in (described(error), *traceback_of(error).splitlines()):
             say(line)
         return 2

@@ -22,6 +22,7 @@ _MOST_LANES = 1024
 
 _codebook, _in_order = attrgetter("codebook"), attrgetter("codebook", "sample")
 
+
 @dataclass(slots=True)
 class _Opinion:
     """What one rule has seen of one lane, and how often in a row it must find nothing before its finding is gone."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from predlog.cli.io import replacing, say, target, tell, waiting
+from predlog.cli import say, tell
+from predlog.cli.io import replacing, target, waiting
 from predlog.errors import ExportError, MissingExtraError, RecordError
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading

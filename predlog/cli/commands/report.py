@@ -2,7 +2,8 @@
 
 import argparse
 
-from predlog.cli.io import replacing, target, tell, waiting
+from predlog.cli import tell
+from predlog.cli.io import replacing, target, waiting
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted
 from predlog.report.page import page

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from predlog.cli.io import say
+from predlog.cli import say
 from predlog.cli.options import ALL
 from predlog.errors import NoRecordsError
 from predlog.reading import paths
