@@ -1,5 +1,6 @@
 """Where the Lightning callback finds its pair, and what it says where there is none."""
 
+import inspect
 import weakref
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from tests.integrations.needed import needed
 needed("lightning")
 transformers = needed("transformers")
 
+from predlog import Recorder  # noqa: E402
+from predlog.integrations import transformers as trainers  # noqa: E402
 from predlog.integrations.lightning import PredictionCallback  # noqa: E402
+from predlog.recorder.recorder import PASSED_ON  # noqa: E402
 from tests.integrations import writers  # noqa: E402
 from tests.integrations.writers import IDS, STEPS, Writer, comparisons, findings, loader, trainer  # noqa: E402
 
@@ -202,3 +206,11 @@ def test_nothing_is_kept_alive(tmp_path: Path) -> None:
     trainer(PredictionCallback(tmp_path, every=1, shift=1, console=False)).fit(model, loader())
     assert len(comparisons(tmp_path)) == 2 * STEPS
     assert model.kept == [False] * STEPS
+
+
+@pytest.mark.parametrize("callback", [PredictionCallback, trainers.PredictionCallback])
+def test_callbacks_take_what_a_recorder_takes(callback: type[Any]) -> None:
+    """Both callbacks spell out what they pass on, with a recorder's own defaults, but for the trainer's tokenizer."""
+    ours, theirs = (inspect.signature(one).parameters for one in (Recorder, callback))
+    assert {name for name in PASSED_ON if theirs[name].default != ours[name].default} <= {"decode"}
+    assert not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in theirs.values())

@@ -15,7 +15,6 @@ import torch
 import predlog
 from predlog import Comparison, Recorder
 from predlog.recorder import default, recorder
-from predlog.recorder.recorder import PASSED_ON
 from tests import ROOT
 
 API = ROOT / "tests" / "typing" / "api.py"
@@ -83,18 +82,6 @@ def test_compare_and_the_recorders_agree() -> None:
     _, *parameters = inspect.signature(Recorder.compare).parameters.values()
     assert {one.name: one.default for one in parameters} == expected
     assert expected.items() >= recorder._HOW.items()
-
-
-def test_callbacks_take_what_a_recorder_takes() -> None:
-    """Both callbacks spell out what they pass on, with a recorder's own defaults, but for the trainer's tokenizer."""
-    ours = inspect.signature(Recorder).parameters
-    for callback in (
-        pytest.importorskip("predlog.integrations.transformers").PredictionCallback,
-        pytest.importorskip("predlog.integrations.lightning").PredictionCallback,
-    ):
-        theirs = inspect.signature(callback).parameters
-        assert {name for name in PASSED_ON if theirs[name].default != ours[name].default} <= {"decode"}
-        assert not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in theirs.values())
 
 
 @pytest.mark.slow
