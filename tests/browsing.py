@@ -60,12 +60,12 @@ def forget(browser: Chrome) -> None:
 
 
 def complaints(browser: Chrome) -> list[str]:
-    """Give the console's warnings and errors since the last time."""
+    """Return the console's warnings and errors since the last time."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
 
 
 def requests(browser: Chrome) -> list[str]:
-    """Give the addresses that were asked for since the last time, but for data that stands in the page itself.
+    """Return the addresses that were asked for since the last time, but for data that is in the page itself.
 
     What was stopped before it left the browser says so.
     """

@@ -109,7 +109,7 @@ def gap(**fields: Any) -> dict[str, Any]:
 
 
 def counts(stats: Any) -> dict[str, int]:
-    """Give what became of all comparisons, without the sinks one by one."""
+    """Return what became of all comparisons, without the sinks one by one."""
     return {name: number for name, number in stats.items() if name not in {"refused", "sinks"}}
 
 
@@ -122,7 +122,7 @@ def pair(seed: int = 0, samples: int = 3, length: int = 20, vocabulary: int = 50
 
 
 def shown(label: int = 3, prediction: int | None = 3, **fields: Any) -> Shown:
-    """Give a token shown, of a model that gives its prediction half of the probability."""
+    """Return a token shown, of a model that gives its prediction half of the probability."""
     known: dict[str, Any] = {
         "position": 9,
         "label": label,
@@ -136,7 +136,7 @@ def shown(label: int = 3, prediction: int | None = 3, **fields: Any) -> Shown:
 
 
 def facts(tokens: Sequence[Shown] = (), **fields: Any) -> Facts:
-    """Give the facts of a healthy sample: 100 supervised tokens of next-token training."""
+    """Return the facts of a healthy sample: 100 supervised tokens of next-token training."""
     known: dict[str, Any] = {
         "sample": 0, "codebook": None, "length": 128, "vocabulary": 512, "shift": 1, "ignore_index": -100,
         "specials": SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2})), "supervised": 100,
@@ -148,6 +148,6 @@ def facts(tokens: Sequence[Shown] = (), **fields: Any) -> Facts:
 
 
 def evidence(*samples: Facts, step: int = 0, **fields: Any) -> Evidence:
-    """Give what was captured at one step."""
+    """Return what was captured at one step."""
     fields.setdefault("widest", max((one.supervised for one in samples), default=0))
     return Evidence(step, tuple(replace(one, sample=number) for number, one in enumerate(samples)), **fields)

@@ -17,7 +17,7 @@ def comparison(
     last: int = 5,
     inputs: list[int] | None = None,
 ) -> dict[str, Any]:
-    """Give the fields of one sample's comparison: logits [t][v] and labels [t] as handed."""
+    """Return the fields of one sample's comparison: logits [t][v] and labels [t] as handed."""
     supervised = [p for p in range(shift, len(labels)) if labels[p] != ignore_index]
     head = supervised[:first]
     tail = [p for p in supervised[len(supervised) - last :] if p not in head] if last else []
@@ -44,12 +44,12 @@ def comparison(
 
 
 def prediction(row: list[float]) -> int | None:
-    """Give the first index of the largest logit; None where a logit is no number."""
+    """Return the first index of the largest logit; None where a logit is no number."""
     return None if any(map(math.isnan, row)) else row.index(max(row))
 
 
 def token(slot: str, position: int, row: list[float], label: int, read: int | None) -> dict[str, Any]:
-    """Give one token's fields, and how many of its log-probabilities are not finite."""
+    """Return one token's fields, and how many of its log-probabilities are not finite."""
     best = prediction(row)
     in_range = 0 <= label < len(row)
     label_logprob = logprob(row, label) if in_range else None
@@ -70,7 +70,7 @@ def token(slot: str, position: int, row: list[float], label: int, read: int | No
 
 
 def logprob(row: list[float], index: int) -> float | None:
-    """Give the natural log of the softmax at `index`; None where it is not finite."""
+    """Return the natural log of the softmax at `index`; None where it is not finite."""
     peak = max(row)
     if any(map(math.isnan, row)) or math.isinf(peak):
         return None

@@ -24,13 +24,13 @@ def written(folder: Path, *events: dict[str, Any]) -> str:
 
 
 def sealed(text: bytes) -> bytes:
-    """Give any JSON object as a line whose checksum fits, as only a recorder's should."""
+    """Return any JSON object as a line whose checksum fits, as only a recorder's should."""
     body = text.removesuffix(b"}")
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
 def typed(*events: dict[str, Any]) -> list[schema.Record]:
-    """Give the records of events."""
+    """Return the records of events."""
     return [codec.from_event(event) for event in events]
 
 
@@ -40,7 +40,7 @@ def command(*arguments: str) -> int:
 
 
 def undocumented(found: Any) -> set[str]:
-    """Give the keys of an object, at any depth but in what users choose themselves, that docs/looking.md lacks."""
+    """Return the keys of an object, at any depth but in what users choose themselves, that docs/looking.md lacks."""
     if isinstance(found, list):
         return set[str]().union(*map(undocumented, found))
     if not isinstance(found, dict):

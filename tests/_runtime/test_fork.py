@@ -18,7 +18,7 @@ from tests import events
 
 
 def in_a_fork(work: Any) -> int:
-    """Give what a forked child ends with: 0 where `work` gave something true."""
+    """Return what a forked child ends with: 0 where `work` gave something true."""
     child = os.fork()
     if not child:
         try:

@@ -11,7 +11,7 @@ from predlog._runtime.notices import Notices
 
 class TestNotices:
     def test_once_a_minute_a_kind(self, capfd: pytest.CaptureFixture[str]) -> None:
-        """The first of a kind is said, the others are counted until a minute has passed."""
+        """The first of a kind is reported, the others are counted until a minute has passed."""
         now = [0.0]
         notices = Notices(clock=lambda: now[0])
         for second in range(0, 121, 10):

@@ -43,7 +43,7 @@ How = dict[str, Any]
 
 
 def shown(future: Future[tuple[Comparison, ...]] | None) -> list[How]:
-    """Give what was recorded, without what any two recorders differ in."""
+    """Return what was recorded, without what any two recorders differ in."""
     assert future is not None
     records = [msgspec.structs.asdict(one) for one in future.result(10)]
     assert records
@@ -51,7 +51,7 @@ def shown(future: Future[tuple[Comparison, ...]] | None) -> list[How]:
 
 
 def by_itself(logits: Tensor, labels: Tensor, **how: Any) -> list[How]:
-    """Give what is recorded of a pair outside of any surrounding, in a recorder of its own."""
+    """Return what is recorded of a pair outside of any surrounding, in a recorder of its own."""
     with torch.no_grad():
         logits, labels = logits.detach().clone(), labels.clone()
     with Recorder(every=1, console=False, strict=True) as recorder:
@@ -74,7 +74,7 @@ def assert_said_once(text: str) -> None:
 
 @contextmanager
 def comparing(how: str, every: int) -> Iterator[tuple[Compare, Recorder]]:
-    """Give `recorder.compare` or `predlog.compare`, and the recorder behind it."""
+    """Return `recorder.compare` or `predlog.compare`, and the recorder behind it."""
     if how == "predlog":
         recorder = predlog.configure(every=every, console=False)
         yield predlog.compare, recorder
@@ -717,7 +717,7 @@ class _Keeps(torch.autograd.Function):
 
 @contextmanager
 def blocked_recorder(directory: Path) -> Iterator[tuple[Recorder, threading.Event]]:
-    """Give a recorder whose worker stands in a processor until the event is set."""
+    """Return a recorder whose worker is in a processor until the event is set."""
     arrived, release = threading.Event(), threading.Event()
 
     def wait(_logger: Any, _name: str, event: EventDict) -> EventDict:

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names(parser: argparse.ArgumentParser, only: list[str] | None, options: Options) -> list[str]:
-    """Give the names to run, in the suite's order; leave with 2 where that can't be done."""
+    """Return the names to run, in the suite's order; leave with 2 where that can't be done."""
     if options.device.type == "cuda" and not torch.cuda.is_available():
         parser.exit(2, f"{parser.prog}: --device cuda: torch {torch.__version__} finds no CUDA device here\n")
     if options.threads < 1:

@@ -26,7 +26,7 @@ def argmax_of_everything(logits: Tensor) -> list[Any]:
 
 @contextmanager
 def pasted_helper(directory: Path) -> Iterator[Callable[[Tensor, Tensor, int], None]]:
-    """Give the helper that people paste into their trainers: it logs to a file and to a stream."""
+    """Return the helper that people paste into their trainers: it logs to a file and to a stream."""
     logger = logging.getLogger("tests.benchmarks.pasted_helper")
     logger.propagate = False
     logger.setLevel(logging.INFO)
@@ -55,7 +55,7 @@ def pasted_helper(directory: Path) -> Iterator[Callable[[Tensor, Tensor, int], N
 
 
 def naive_way(logits: Tensor, labels: Tensor) -> list[list[dict[str, Any]]]:
-    """Give what a comparison's tokens hold, computed for every token and picked in Python afterwards."""
+    """Return what a comparison's tokens hold, computed for every token and picked in Python afterwards."""
     logprobs = logits.float().log_softmax(-1)
     predictions = logits.argmax(-1)
     wanted = labels.clamp(min=0).unsqueeze(-1)
@@ -80,7 +80,7 @@ def _picked(tokens: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
 
 
 def torchmetrics_accuracy(vocabulary: int) -> Callable[[Tensor, Tensor], float]:
-    """Give torchmetrics' token accuracy, brought to the host to be logged."""
+    """Return torchmetrics' token accuracy, brought to the host to be logged."""
     from torchmetrics.functional.classification import multiclass_accuracy  # noqa: PLC0415 - for whoever asks for it
 
     def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -179,7 +179,7 @@ def _busy(cycles: int) -> tuple[torch.cuda.Event, torch.cuda.Event]:
 
 
 def _cycles_of(milliseconds: float) -> int:
-    """Give for how many cycles the device has to sleep to be busy that long."""
+    """Return for how many cycles the device has to sleep to be busy that long."""
     tried = 50_000_000
     for _ in range(3):  # the first time it is loaded, and the clock has yet to rise
         begin, end = _busy(tried)

@@ -23,12 +23,12 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Give the quartiles of what was measured."""
+        """Return the quartiles of what was measured."""
         return cls(*statistics.quantiles(values, n=4, method="inclusive"))
 
     @classmethod
     def exact(cls, value: float) -> Self:
-        """Give what was counted, not timed, and has no spread."""
+        """Return what was counted, not timed, and has no spread."""
         return cls(value, value, value)
 
 
@@ -105,7 +105,7 @@ def ratio(
     at_most: float | None = None,
     note: str = "",
 ) -> Row:
-    """Give the row of one contender's time ÷ another's, taken within each round."""
+    """Return the row of one contender's time ÷ another's, taken within each round."""
     pairs = zip(times[over].times, times[under].times, strict=True)
     return Row(
         name=name,

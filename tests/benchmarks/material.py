@@ -59,7 +59,7 @@ def _labels(rows: Tensor, kind: str) -> Tensor:
 
 
 def comparison() -> dict[str, Any]:
-    """Give the event of a comparison with ten tokens, their texts known."""
+    """Return the event of a comparison with ten tokens, their texts known."""
     tokens = [
         events.token(
             64 + number,

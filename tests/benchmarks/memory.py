@@ -42,7 +42,7 @@ def memory(options: Options) -> Iterator[Row]:
 
 
 def peak_of(run: Callable[[], object], device: torch.device) -> int:
-    """Give how many bytes are held at most while `run` runs, beyond those held before it."""
+    """Return how many bytes are held at most while `run` runs, beyond those held before it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

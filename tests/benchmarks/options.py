@@ -15,5 +15,5 @@ class Options:
     plot: Path | None = None
 
     def stated(self, target: float) -> float | None:
-        """Give a target that is stated for the CPU and one thread; None anywhere else."""
+        """Return a target that is stated for the CPU and one thread; None anywhere else."""
         return target if self.device.type == "cpu" and self.threads == 1 else None

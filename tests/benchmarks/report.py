@@ -16,7 +16,7 @@ _PACKAGES = ("predlog", "structlog", "orjson", "msgspec", "rich", "numpy", "logu
 
 
 def versions() -> dict[str, str | None]:
-    """Give the versions of what is measured, null for what is not installed."""
+    """Return the versions of what is measured, null for what is not installed."""
     return {"python": platform.python_version(), "torch": torch.__version__} | {
         name: _version(name) for name in _PACKAGES
     }

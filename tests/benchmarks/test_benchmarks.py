@@ -1,4 +1,4 @@
-"""The benchmarks' own rules: what a verdict says, what is counted, and that the baselines do what they stand for."""
+"""The benchmarks' own rules: what a verdict says, what is counted, and that the baselines do what they are for."""
 
 import itertools
 import logging
@@ -171,7 +171,7 @@ def test_the_exit_code_is_one_where_a_target_is_missed(
 def test_a_benchmark_that_lacks_a_library_is_no_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is said what to install, and the exit code is 1."""
+    """It is reported what to install, and the exit code is 1."""
     monkeypatch.setitem(sys.modules, "loguru", None)
     assert ended(["--only", "writing"]) == 1
     assert "pip install '.[benchmarks]'" in capsys.readouterr().err

@@ -35,7 +35,7 @@ class Transformer(nn.Module):
         self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(size.length), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Give the logits [b, t, v] for what follows each of the inputs [b, t]."""
+        """Return the logits [b, t, v] for what follows each of the inputs [b, t]."""
         places = torch.arange(inputs.shape[-1], device=inputs.device)
         hidden = self.layers(self.tokens(inputs) + self.places(places), mask=self.mask, is_causal=True)
         logits: Tensor = self.head(hidden)

@@ -182,7 +182,7 @@ def test_any_ignore_index(ignore_index: int) -> None:
 
 
 def test_labels_out_of_range_are_shown_without_numbers() -> None:
-    """A label that no logit stands for keeps its id and has neither rank nor probability."""
+    """A label that has no logit keeps its id and has neither rank nor probability."""
     (fields,) = captured(torch.randn(1, 2, 5), torch.tensor([[5, -7]]))
     assert [(t["label"], t["label_rank"], t["label_logprob"]) for t in fields["tokens"]] == [
         (5, None, None),

@@ -28,7 +28,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.flo
 
 @pytest.fixture
 def busy() -> Iterator[Any]:
-    """Give a function that keeps the device busy for about so many milliseconds."""
+    """Return a function that keeps the device busy for about so many milliseconds."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda._sleep(1_000_000)
     start.record()
@@ -158,7 +158,7 @@ def test_a_side_stream_is_as_good(busy: Any) -> None:
 
 
 def test_a_graph_that_is_being_captured_is_left_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    """Inside of `torch.cuda.graph` nothing is captured, which is said once; the graph replays as without."""
+    """Inside of `torch.cuda.graph` nothing is captured, which is reported once; the graph replays as without."""
     logits, labels = (one.cuda() for one in events.pair())
     out = torch.zeros_like(logits)
     graph = torch.cuda.CUDAGraph()

@@ -1,4 +1,4 @@
-"""Every layout of a pair becomes the same canonical views, and what does not fit is said in words."""
+"""Every layout of a pair becomes the same canonical views, and what does not fit is reported in words."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def test_every_layout_gives_the_same_views(layout: str, contiguous: bool) -> Non
     ],
 )
 def test_pairs_without_codebooks(layout: str | None, logits: Tensor, labels: Tensor) -> None:
-    """Without codebooks there is one, and the pair says that it stands for none."""
+    """Without codebooks there is one, and the pair says that it is none."""
     pair = canonical(logits, labels, None, layout)
     assert torch.equal(pair.logits, LOGITS[:, :1])
     assert torch.equal(pair.labels, LABELS[:, :1])
@@ -185,7 +185,7 @@ def test_parameters_and_plain_subclasses_are_read() -> None:
     ],
 )
 def test_a_pair_that_does_not_fit_says_what_would(shapes: Any, shift: int, code: str, says: str) -> None:
-    """A refusal has the code of its finding, both shapes, and the mend."""
+    """A refusal has the code of its finding, both shapes, and the fix."""
     logits, labels = shapes
     with pytest.raises(PairError) as refused:
         canonical(torch.zeros(logits), torch.zeros(labels, dtype=torch.long), None, None, shift)

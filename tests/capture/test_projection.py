@@ -52,7 +52,7 @@ def logprobs(found: tuple[Comparison, ...]) -> list[float | None]:
 
 
 def small(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Give whole numbers so small that sums of their products are exact in every type."""
+    """Return whole numbers so small that sums of their products are exact in every type."""
     return torch.randint(-2, 3, shape).to(dtype)
 
 

@@ -33,7 +33,7 @@ def sent(ring: Ring, values: Tensor) -> Arrival:
 
 
 def still_on_its_way(arrival: Arrival) -> Tensor:
-    """Give the flag of an arrival, lowered: as it is while the device has other things to do."""
+    """Return the flag of an arrival, lowered: as it is while the device has other things to do."""
     assert arrival._slot is not None
     flag = arrival._slot._memory[:1]
     flag.zero_()
@@ -206,7 +206,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def comparisons(path: Path) -> list[dict[str, Any]]:
-    """Give what comparisons hold beside when and by which run they were written."""
+    """Return what comparisons hold beside when and by which run they were written."""
     passing = {"timestamp", "crc", "run"}
     found = [line for line in lines(path) if line["event"] == "predlog.comparison"]
     return [{name: value for name, value in line.items() if name not in passing} for line in found]

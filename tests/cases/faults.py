@@ -109,7 +109,7 @@ def as_floats(pair: Pair) -> Pair:
 
 
 def other_ids(labels: Tensor) -> Tensor:
-    """Give the ids that another tokenizer would."""
+    """Return the ids that another tokenizer would."""
     many = 60 if labels.ndim == 3 else 508
     return torch.where(labels == IGNORED, labels, (labels * 7 + 77) % many + 4)
 

@@ -253,7 +253,7 @@ def contrastive() -> Setup:
 
 
 def packed() -> Setup:
-    """Rows cut from packed documents: end tokens stand in the middle, if at all."""
+    """Rows cut from packed documents: end tokens are in the middle, if at all."""
     return replace(loops.llama(), batch=loops.packed_text)
 
 

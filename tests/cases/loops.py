@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Pair:
-    """A pair as it is handed over, and as the loss sees it."""
+    """A pair as it is passed, and as the loss sees it."""
 
     logits: Tensor
     labels: Tensor
@@ -35,7 +35,7 @@ class Pair:
     smoothing: float = 0.0
 
     def loss(self) -> Tensor:
-        """Give the mean loss, by the layout and the shift that the pair is handed with."""
+        """Return the mean loss, by the layout and the shift that the pair is handed with."""
         logits, labels = (side.strip() for side in self.layout.split(","))
         axes = dict(zip(labels.split(), self.labels.shape, strict=True))
         axes.pop("t")
@@ -147,7 +147,7 @@ def codes(generator: torch.Generator, length: int = LENGTH, batch: int = BATCH) 
 
 
 def shifted_right(ids: Tensor, start: int) -> Tensor:
-    """Give what a decoder reads: the ids one position later, behind a start token; ignored ones as padding."""
+    """Return what a decoder reads: the ids one position later, behind a start token; ignored ones as padding."""
     read = ids.roll(1, 1)
     read[:, 0] = start
     return read.masked_fill(read == IGNORED, start)

@@ -15,7 +15,7 @@ CODEBOOKS, CODES = 8, 64
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Give a byte-level BPE of 512 tokens, trained on the Python language reference."""
+    """Return a byte-level BPE of 512 tokens, trained on the Python language reference."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -33,7 +33,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @cache
 def documents() -> list[list[int]]:
-    """Give the ids of the paragraphs of the reference, without special tokens."""
+    """Return the ids of the paragraphs of the reference, without special tokens."""
     paragraphs = [part for text in topics.values() for part in text.split("\n\n") if len(part) > 40]
     ids: list[list[int]] = tokenizer()(paragraphs, add_special_tokens=False)["input_ids"]
     return ids
@@ -41,14 +41,14 @@ def documents() -> list[list[int]]:
 
 @cache
 def stream_of_text() -> Tensor:
-    """Give all documents as one row of ids, each ended by the end token."""
+    """Return all documents as one row of ids, each ended by the end token."""
     end = tokenizer().eos_token_id
     return torch.tensor([token for document in documents() for token in (*document, end)])
 
 
 @cache
 def stream_of_codes() -> Tensor:
-    """Give codes [time, codebook] of a sound: plucked strings that play the text, a letter a note.
+    """Return codes [time, codebook] of a sound: plucked strings that play the text, a letter a note.
 
     The strings are Karplus and Strong's (Computer Music Journal 7:2, 1983). Frames of 64 samples are coded by residual
     vector quantisation, each codebook by k-means over what the ones before have left, as neural codecs do.

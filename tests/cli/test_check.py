@@ -48,7 +48,7 @@ def test_status(
 
 
 def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that was killed or goes on is said to be so, and fails where that was asked for alone."""
+    """A run that was killed or goes on is reported to be so, and fails where that was asked for alone."""
     (folder := tmp_path / "exp1").mkdir()
     assert check(folder, *HEALTHY[:2]) == 0
     said = "no last line: killed, or still running"
@@ -73,7 +73,7 @@ def test_streams_without_inputs_are_noted(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_last_attempt_of_each_rank_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An attempt that was killed, and started again, is over; of several ranks it is said how many have no end."""
+    """An attempt that was killed, and started again, is over; of several ranks it is reported how many have no end."""
     again = [events.run(attempt=2), compared(attempt=2, step=130), events.run(attempt=2, stats={})]
     assert check(tmp_path, *HEALTHY[:2], *again, arguments=("--ended",)) == 0
     more = [events.run(rank=1), events.run(rank=1, stats={}), events.run(rank=2)]
@@ -99,7 +99,7 @@ def test_a_narrow_terminal_has_the_whole_conclusion(
 
 
 def test_notes_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What does not fail the check is told all the same."""
+    """What does not fail the check is reported all the same."""
     assert check(tmp_path, compared(), events.finding(), events.finding(**GONE), events.gap()) == 0
     notes = capsys.readouterr().out.splitlines()
     assert notes[0] == "finding labels-are-inputs is no longer open, text, found at step 120: gone at step 200"

@@ -25,7 +25,7 @@ COMMANDS = ("tail", "summary", "check", "diff", "export", "report", "explain", "
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a run of two steps."""
+    """Return the folder of a run of two steps."""
     folder = tmp_path_factory.mktemp("cli") / "exp1"
     with predlog.Recorder(folder, every=1, console=False) as recorder:
         for step in range(2):
@@ -94,7 +94,7 @@ def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixtur
 
 @pytest.fixture(scope="module")
 def completion(run: Path) -> Path:
-    """Give bash's script, beside which there are the run exp1, its export exp1.parquet and the file report.html."""
+    """Return bash's script, beside which there are the run exp1, its export exp1.parquet and the file report.html."""
     script = run.parent / "completion"
     script.write_bytes(subprocess.run([*PREDLOG, "completion", "bash"], capture_output=True, check=True).stdout)
     for name in ("exp1.parquet", "report.html"):
@@ -156,7 +156,7 @@ def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A misspelt code or mistake is told which one is meant, and where all are listed, and not all of them."""
+    """A misspelt code or mistake is reported which one is meant, and where all are listed, and not all of them."""
     with pytest.raises(SystemExit) as ended:
         main.main(asked)
     assert ended.value.code == 2
@@ -167,7 +167,7 @@ def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("command", ["tail", "summary", "check", "diff", "export", "report"])
 def test_errors_are_one_line(run: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What can't be read is said in one line, without a traceback, and the status is 2."""
+    """What can't be read is reported in one line, without a traceback, and the status is 2."""
     asked = [str(run.parent / "nothere") if word == str(run) else word for word in arguments(command, run)]
     assert main.main(asked) == 2
     said = capsys.readouterr()
@@ -193,7 +193,7 @@ def test_no_name_steers_a_terminal(asked: list[str], capsys: pytest.CaptureFixtu
 
 
 def test_nothing_in_a_file_steers_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A version that stands in a newer file is only named where it is one."""
+    """A version that is in a newer file is only named where it is one."""
     file = tmp_path / "x.jsonl"
     event = {**events.run(versions={"predlog": f"9{STEERING}"}), "schema": 2}
     file.write_bytes(sealed(json.dumps(event).encode()))

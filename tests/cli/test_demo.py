@@ -84,7 +84,7 @@ def test_the_model_learns_and_the_records_show_it(trained: Trained) -> None:
 
 
 def test_the_prompt_is_masked_and_the_pair_is_aligned(trained: Trained) -> None:
-    """The first supervised token is the first byte of the text, behind the masked title; inputs stand one before."""
+    """The first supervised token is the first byte of the text, behind the masked title; inputs are one before."""
     for one in comparisons(trained.directory):
         first = one.tokens[0]
         assert one.shift == 1

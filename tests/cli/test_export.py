@@ -42,7 +42,7 @@ def recorded(*shown: Row) -> list[records_schema.Record]:
 
 
 def rows(recorded: Iterable[records_schema.Record]) -> list[Row]:
-    """Give the rows that are due, in plain Python."""
+    """Return the rows that are due, in plain Python."""
     return [_row(one, token) for one in recorded if isinstance(one, records_schema.Comparison) for token in one.tokens]
 
 
@@ -272,7 +272,7 @@ def test_the_file_is_as_others_make_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_written(tmp_path: Path, output: str, says: str) -> None:
-    """An unknown ending, a folder that is not there or stands in the way: refused before anything is read."""
+    """An unknown ending, a folder that is not there or is in the way: refused before anything is read."""
 
     def unread() -> Iterator[records_schema.Record]:
         raise AssertionError
@@ -331,7 +331,7 @@ def test_a_full_disk(tmp_path: Path, ending: str) -> None:
 
 class TestCommand:
     def test_it_says_what_it_wrote(self, tmp_path: Path) -> None:
-        """One line on stdout has the file, its rows and its size; nothing is said on stderr."""
+        """One line on stdout has the file, its rows and its size; nothing is reported on stderr."""
         source = write_lines(
             tmp_path / "in.jsonl", events.run(), *[events.comparison(step=step) for step in range(700)]
         )

@@ -34,7 +34,7 @@ MOST_KIB = 120 << 10
 
 
 def comparisons(numbers: range, **fields: Any) -> list[bytes]:
-    """Give lines whose `seq` and `step` are these numbers."""
+    """Return lines whose `seq` and `step` are these numbers."""
     return [
         codec.to_line(events.comparison(seq=one, step=one, timestamp=f"2026-01-02T03:04:05.{one:06}Z", **fields))
         for one in numbers
@@ -90,7 +90,7 @@ class TestLast:
 class TestFollower:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
-        """Give a file of five lines."""
+        """Return a file of five lines."""
         file = tmp_path / "x.jsonl"
         file.write_bytes(b"".join(comparisons(range(5))))
         return file
@@ -229,7 +229,7 @@ class TestFollower:
 class TestCommand:
     @pytest.fixture
     def run(self, tmp_path: Path) -> Path:
-        """Give a run of two ranks with two streams, a finding and a gap."""
+        """Return a run of two ranks with two streams, a finding and a gap."""
         lines = [codec.to_line(events.run())]
         for step in range(1, 9):
             at = f"2026-01-02T03:04:05.{step:06}Z"
@@ -335,7 +335,7 @@ class TestCommand:
     @pytest.mark.parametrize("packed", [False, True])
     @pytest.mark.parametrize("arguments", [["-n", "2"], ["-n", "2", "--only", "mistakes"], ["--step", "8:"]])
     def test_what_stood_before_heads_the_tables(self, tmp_path: Path, arguments: list[str], *, packed: bool) -> None:
-        """An error from before the first record shown, or that a filter leaves out, stands in the headings."""
+        """An error from before the first record shown, or that a filter leaves out, is in the headings."""
         file = tmp_path / ("x.jsonl.gz" if packed else "x.jsonl")
         at = "2026-01-02T03:04:05.000005Z"
         found = codec.to_line(events.finding(seq=5, step=5, message="not shown", timestamp=at))
@@ -350,7 +350,7 @@ class TestCommand:
 
     @pytest.fixture
     def started(self, run: Path) -> Iterator[subprocess.Popen[str]]:
-        """Give a `predlog tail -f --json -n 1` of the run's first file."""
+        """Return a `predlog tail -f --json -n 1` of the run's first file."""
         command = [*PREDLOG, "tail", "-f", "--json", "-n", "1", str(run / "predictions.jsonl")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             yield process

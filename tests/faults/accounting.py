@@ -8,7 +8,7 @@ _FATES = ("written", "filtered", "dropped", "failed", "pending")
 
 
 def of_sink(stats: Mapping[str, Any], name: str, key: str) -> float:
-    """Give one count of one sink, not a number where `stats()` has none, so that it equals nothing."""
+    """Return one count of one sink, not a number where `stats()` has none, so that it equals nothing."""
     sinks = stats.get("sinks", {})
     return float(sinks[name][key]) if name in sinks else math.nan
 

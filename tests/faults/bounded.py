@@ -1,4 +1,4 @@
-"""What is slow is not waited for: a queue has its bound, memory does not grow, and the training thread hands over.
+"""What is slow is not waited for: a queue has its bound, memory does not grow, and the training thread passes.
 
 A sink, or a processor and with it the file, takes 100 times as long as the producer. The rule: at most `queue` pairs
 are under way, the process grows by no more than 5 MiB, 99 of 100 hand-overs take at most 100 µs, whatever a slow sink

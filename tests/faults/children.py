@@ -78,7 +78,7 @@ class Child:
         return self._end
 
     def stderr(self) -> str:
-        """Give all that it wrote to stderr so far."""
+        """Return all that it wrote to stderr so far."""
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")
 
@@ -131,13 +131,13 @@ def started(
 
 
 def stuck_at(errors: str) -> str:
-    """Give the places in which processes hung, and how many in each, from what they wrote when they were asked."""
+    """Return the places in which processes hung, and how many in each, from what they wrote when they were asked."""
     places = re.findall(r'most recent call first\):\n  File ".*?([^/"]+/[^/"]+)", line (\d+) in (\S+)', errors)
     return "; ".join(f"{many} in {file}:{line} {name}" for (file, line, name), many in Counter(places).items())
 
 
 def clean_environment() -> dict[str, str]:
-    """Give the environment without a launcher's or a user's settings; one thread, as others share the machine."""
+    """Return the environment without a launcher's or a user's settings; one thread, as others share the machine."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
     return {**kept, "OMP_NUM_THREADS": "1"}
 

@@ -21,7 +21,7 @@ WIDTHS = (80, 200)
 
 
 def ids_of(step: int, count: int) -> tuple[list[int], list[int], list[int]]:
-    """Give the labels, predictions and inputs of a step: every fourth position is right, so some carry a tick."""
+    """Return the labels, predictions and inputs of a step: every fourth position is right, so some carry a tick."""
     labels = [(2 * TOKENS * step + at) % count for at in range(TOKENS)]
     predictions = [
         label if at % 4 == 1 else (2 * TOKENS * step + TOKENS + at) % count for at, label in enumerate(labels)
@@ -30,7 +30,7 @@ def ids_of(step: int, count: int) -> tuple[list[int], list[int], list[int]]:
 
 
 def stream_of(step: int) -> str:
-    """Give the name of a step's stream: now and then a hostile one."""
+    """Return the name of a step's stream: now and then a hostile one."""
     return hostile.name_of(step) if step % 10 == 5 else "text"
 
 

@@ -1,4 +1,4 @@
-"""A file that can't be written costs the lines of that time and nothing else, and what it lacks is told, once."""
+"""A file that can't be written costs the lines of that time and nothing else, and what it lacks is reported, once."""
 
 import itertools
 import json

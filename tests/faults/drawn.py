@@ -21,7 +21,7 @@ def without_colours(text: str) -> str:
 
 
 def columns_of(line: str) -> list[str]:
-    """Give what stands in each column: a letter with its marks, and nothing in the second column of a wide one."""
+    """Return what is in each column: a letter with its marks, and nothing in the second column of a wide one."""
     columns: list[str] = []
     for letter in line:
         width = wcwidth(letter)

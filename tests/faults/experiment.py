@@ -34,20 +34,20 @@ Experiment = Callable[[Size], Iterable[Figure]]
 
 
 def equals(what: str, measured: float, expected: float, note: str = "") -> Figure:
-    """Give a count that must be exactly this."""
+    """Return a count that must be exactly this."""
     return Figure(what, measured, f"= {expected:,g}", measured == expected, note=note)
 
 
 def at_most(what: str, measured: float, bound: float, unit: str = "", note: str = "") -> Figure:
-    """Give something that must not be larger."""
+    """Return something that must not be larger."""
     return Figure(what, measured, f"≤ {bound:,g}", measured <= bound, unit, note)
 
 
 def at_least(what: str, measured: float, bound: float, unit: str = "", note: str = "") -> Figure:
-    """Give something that must not be smaller."""
+    """Return something that must not be smaller."""
     return Figure(what, measured, f"≥ {bound:,g}", measured >= bound, unit, note)
 
 
 def told(what: str, measured: float, unit: str = "", note: str = "") -> Figure:
-    """Give something that a reader wants to know, and that nothing was promised of."""
+    """Return something that a reader wants to know, and that nothing was promised of."""
     return Figure(what, measured, unit=unit, note=note)

@@ -5,7 +5,7 @@ from multiprocessing.context import ForkServerContext
 
 
 def context() -> ForkServerContext:
-    """Give the standard library's fork server; no thread runs in it, which a fork of this process could not say."""
+    """Return the standard library's fork server; no thread runs in it, which a fork of this process could not say."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["predlog.recorder.recorder", "tests.events"])
     return server

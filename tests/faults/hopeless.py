@@ -1,4 +1,4 @@
-"""What never returns keeps no process alive, and what that cost is said with a number.
+"""What never returns keeps no process alive, and what that cost is reported with a number.
 
 The rule: the process ends within 5.5 s of the leaving, with the exit code that it would have had. What was lost is
 named on stderr with a number, wherever a line can still be written. Where it is a foreign sink that never returns, the

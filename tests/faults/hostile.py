@@ -46,7 +46,7 @@ _FORMATS = [
 
 
 def text_of(number: int) -> str | None:
-    """Give a text: a piece alone, some mixed at random, a megabyte of them, nothing; None where there is no text."""
+    """Return a text: a piece alone, some mixed at random, a megabyte of them, nothing; None where there is no text."""
     chance = random.Random(number)
     if number % 97 == 13:
         return None
@@ -61,12 +61,12 @@ def text_of(number: int) -> str | None:
 
 
 def name_of(number: int) -> str:
-    """Give a short text, for the name of a stream."""
+    """Return a short text, for the name of a stream."""
     return f"s{number}{random.Random(number).choice(_PIECES)}"
 
 
 def harmful(text: str) -> list[str]:
-    """Give the characters that steer a terminal, split a line, turn a direction or show nothing, but for newlines."""
+    """Return the characters that steer a terminal, split a line, turn a direction or show nothing, but for newlines."""
     return [letter for letter in text if letter != "\n" and _is_harmful(letter)]
 
 

@@ -43,7 +43,7 @@ def left(how: str, place: str, manner: str, *, before: int, queued: int, recorde
 
 
 def code_without(how: str) -> int:
-    """Give the exit code of a program that leaves in this way and knows nothing of predlog."""
+    """Return the exit code of a program that leaves in this way and knows nothing of predlog."""
     with started("endings", how=how) as child:
         return _let_go(child, how)[1].code
 

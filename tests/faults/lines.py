@@ -42,7 +42,7 @@ class Lines:
         return cls(whole, damaged)
 
     def all_of(self, kind: str) -> list[dict[str, Any]]:
-        """Give the lines of one kind: run, comparison, finding, gap."""
+        """Return the lines of one kind: run, comparison, finding, gap."""
         return [line for line in self.whole if line["event"] == f"predlog.{kind}"]
 
     @property

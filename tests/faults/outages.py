@@ -1,4 +1,4 @@
-"""Ways in which a file stops taking lines, and takes them again; each is made and mended by the process it strikes."""
+"""Ways in which a file stops taking lines, and takes them again; each is made and fixed by the process it strikes."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ class Outage:
         """Do what comes before the recorder is made."""
 
     def sinks(self) -> Sequence[Processor]:
-        """Give what gets every event beside the file."""
+        """Return what gets every event beside the file."""
         return ()
 
     def begin(self) -> bool:
@@ -99,7 +99,7 @@ class FullDisk(Outage):
         return True
 
     def end(self) -> None:
-        """Give the space back."""
+        """Return the space back."""
         self._filler.unlink()
 
     @property
@@ -114,7 +114,7 @@ class FailingCalls(Outage):
     fault = f"{errno.EIO} write"
 
     def begin(self) -> bool:
-        """Say which calls, and with what, in one rename."""
+        """Return which calls, and with what, in one rename."""
         new = self._flag.with_suffix(".new")
         new.write_text(self.fault)
         new.rename(self._flag)
@@ -194,7 +194,7 @@ class SecondSinkFull(Outage):
     """A second file is on a device that is always full, and the first one is well."""
 
     def sinks(self) -> Sequence[Processor]:
-        """Give the second file."""
+        """Return the second file."""
         return [JSONL("/dev/full")]
 
 

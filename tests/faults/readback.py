@@ -20,12 +20,12 @@ class Contents:
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
-        """Give the comparisons."""
+        """Return the comparisons."""
         return tuple(one for one in self.records if isinstance(one, Comparison))
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """Give the first lines of the attempts, and whatever else tells of a run."""
+        """Return the first lines of the attempts, and whatever else tells of a run."""
         return tuple(one for one in self.records if isinstance(one, Run))
 
     @property
@@ -56,12 +56,12 @@ class Contents:
 
     @property
     def trailers(self) -> tuple[dict[str, Any], ...]:
-        """Give the counts in the lines that end an attempt."""
+        """Return the counts in the lines that end an attempt."""
         counts = [getattr(one, "stats", None) for one in self.runs]
         return tuple(one for one in counts if one is not None)
 
     def steps(self, stream: str = "text") -> set[int]:
-        """Give the steps that were recorded of a stream."""
+        """Return the steps that were recorded of a stream."""
         return {one.step for one in self.comparisons if one.stream == stream}
 
 

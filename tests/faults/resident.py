@@ -12,7 +12,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
-    """Give the resident memory of this process."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
@@ -23,7 +23,7 @@ def trim() -> None:
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
-    """Give the slope of the line of least squares, and its standard error."""
+    """Return the slope of the line of least squares, and its standard error."""
     steepness, start = linear_regression(times, values)
     middle = sum(times) / len(times)
     left = sum((value - start - steepness * at) ** 2 for at, value in zip(times, values, strict=True))

@@ -13,7 +13,7 @@ CLOSED = ("sh", "-c", 'exec "$@" >&-', "sh")
 
 @contextmanager
 def full_pipe() -> Iterator[int]:
-    """Give the end of a pipe that is full, and that nobody reads while this lasts."""
+    """Return the end of a pipe that is full, and that nobody reads while this lasts."""
     reader, writer = os.pipe()
     try:
         os.set_blocking(writer, False)
@@ -30,7 +30,7 @@ def full_pipe() -> Iterator[int]:
 
 @contextmanager
 def pipe_without_reader() -> Iterator[int]:
-    """Give the end of a pipe whose other end is closed."""
+    """Return the end of a pipe whose other end is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -41,7 +41,7 @@ def pipe_without_reader() -> Iterator[int]:
 
 @contextmanager
 def terminal() -> Iterator[tuple[int, int]]:
-    """Give both ends of a terminal, the program's second; the first is the caller's to close."""
+    """Return both ends of a terminal, the program's second; the first is the caller's to close."""
     controller, end = pty.openpty()
     fcntl.fcntl(controller, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     try:
@@ -52,7 +52,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def drained_terminal() -> Iterator[int]:
-    """Give the program's end of a terminal, of which all is read."""
+    """Return the program's end of a terminal, of which all is read."""
     with terminal() as (controller, end):
         drain = threading.Thread(target=_drain, args=[controller])
         drain.start()
@@ -70,7 +70,7 @@ def _drain(controller: int) -> None:
 
 @contextmanager
 def file(path: str) -> Iterator[int]:
-    """Give a file or a device."""
+    """Return a file or a device."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         yield descriptor

@@ -18,7 +18,7 @@ class Stopwatch:
             self._count += 1
 
     def quantile(self, share: float) -> float:
-        """Give the microseconds that this share of the calls took at most; 0 where there was none."""
+        """Return the microseconds that this share of the calls took at most; 0 where there was none."""
         spans: Sequence[int] = sorted(self._spans[: self._count])
         return spans[min(int(share * self._count), self._count - 1)] / 1000 if spans else 0.0
 

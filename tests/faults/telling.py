@@ -13,7 +13,7 @@ faulthandler.register(signal.SIGUSR1)
 
 
 def asked() -> dict[str, Any]:
-    """Give the arguments that the experiment passed."""
+    """Return the arguments that the experiment passed."""
     arguments: dict[str, Any] = json.loads(sys.argv[1])
     return arguments
 

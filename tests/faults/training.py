@@ -37,7 +37,7 @@ class Training:
         self.steps += 1
 
     def fingerprint(self) -> str:
-        """Give a digest of all weights' bytes."""
+        """Return a digest of all weights' bytes."""
         data = b"".join(parameter.detach().numpy().tobytes() for parameter in self._model.parameters())
         return hashlib.sha256(data).hexdigest()
 

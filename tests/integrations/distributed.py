@@ -64,7 +64,7 @@ def trained(way: str, kind: str, folder: Path, callbacks: list[Any], data: Any =
 
 
 def weights(trainer: Any) -> dict[str, torch.Tensor]:
-    """Give what this process has of the weights."""
+    """Return what this process has of the weights."""
     given = trainer.model.state_dict()
     return {name: one.to_local() if isinstance(one, DTensor) else one for name, one in given.items()}
 

@@ -18,7 +18,7 @@ for name in ("accelerate", "datasets", "peft", "transformers", "trl"):
 
 @pytest.mark.parametrize("name", ["trainer", "sft"])
 def test_the_page_s_program_runs(tmp_path: Path, name: str) -> None:
-    """It has at most 30 lines, stands on its page, records its due steps with their texts, and nothing is found."""
+    """It has at most 30 lines, is on its page, records its due steps with their texts, and nothing is found."""
     program = ROOT / "docs" / "examples" / f"{name}.py"
     assert len(program.read_text().splitlines()) <= 30
     assert f"{{literalinclude}} examples/{name}.py" in (ROOT / "docs" / "transformers.md").read_text()

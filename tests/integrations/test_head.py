@@ -1,4 +1,4 @@
-"""Models that give no logits: what their rows would be is known from their heads, or it is said that it is not."""
+"""Models that give no logits: what their rows would be is known from their heads, or it is reported that it is not."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ class Witnessed(Twice, Trainer):  # type: ignore[misc]
 
 
 def fused(kind: Any) -> Any:
-    """Give a class whose loss takes hidden states, as Liger's does; without labels it gives logits."""
+    """Return a class whose loss takes hidden states, as Liger's does; without labels it gives logits."""
 
     class Fused(kind):  # type: ignore[misc]
         def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None, **more: Any) -> Any:

@@ -122,14 +122,14 @@ class Stumbles(Trainer):
     error: type[BaseException] | None = None
 
     def compute_loss(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
-        """Give a loss, or raise."""
+        """Return a loss, or raise."""
         if self.state.global_step == 3:
             inputs = {**inputs, "input_ids": inputs["input_ids"] + 10_000}
         return super().compute_loss(model, inputs, *given, **named)
 
 
 def test_an_exception_is_the_one_that_was_raised(tmp_path: Path) -> None:
-    """Also where hooks of others stand behind predlog's, whose last goes with the next forward then."""
+    """Also where hooks of others come after predlog's, whose last goes with the next forward then."""
     model = tiny.llama()
     trainer = Stumbles(
         model=model, args=arguments(tmp_path), train_dataset=tiny.samples(),
@@ -197,7 +197,7 @@ class Blind(Trainer):
     """A trainer that asks its model without gradients, as those do that go without."""
 
     def compute_loss(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
-        """Give a loss of which nothing is learned."""
+        """Return a loss of which nothing is learned."""
         with torch.no_grad():
             loss: Any = super().compute_loss(model, inputs, *given, **named)
         return loss.requires_grad_()

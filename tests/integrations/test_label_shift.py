@@ -31,7 +31,7 @@ class Own(transformers.LlamaForCausalLM):  # type: ignore[misc, name-defined]
     """A model whose loss is its own, and forgets to shift."""
 
     def forward(self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None, **more: Any) -> Any:
-        """Give logits and the loss of a model that is asked to copy."""
+        """Return logits and the loss of a model that is asked to copy."""
         logits = self.lm_head(self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
         loss = None if labels is None else functional.cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1))
         return CausalLMOutput(loss=loss, logits=logits)
@@ -76,7 +76,7 @@ class Bare(torch.nn.Module):
         self.table = torch.nn.Embedding(500, 500)
 
     def forward(self, input_ids: Any, labels: Any = None, attention_mask: Any = None) -> Any:
-        """Give the loss and the logits, as a tuple."""
+        """Return the loss and the logits, as a tuple."""
         logits = self.table(input_ids)
         return functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()), logits
 
@@ -109,7 +109,7 @@ def test_a_forward_without_a_source_is_not_guessed() -> None:
     ],
 )
 def test_how_a_loss_is_read(text: str, known: int | None) -> None:
-    """A shift is told where the text leaves no doubt, and not otherwise."""
+    """A shift is reported where the text leaves no doubt, and not otherwise."""
     assert label_shift._read(None, text) == known
 
 

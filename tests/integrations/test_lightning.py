@@ -176,7 +176,7 @@ def test_several_validation_loaders(tmp_path: Path) -> None:
 
 
 def test_validating_alone_records_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Only trainings are recorded, and nothing is said: a validation by itself may be of any other model."""
+    """Only trainings are recorded, and nothing is reported: a validation by itself may be of any other model."""
     callback = PredictionCallback(tmp_path, every=1, shift=1, console=False)
     mine, model = trainer(callback), Writer()
     mine.validate(model, loader(IDS[:4]), verbose=False)

@@ -65,7 +65,7 @@ def test_a_pair_from_attributes(tmp_path: Path, capfd: pytest.CaptureFixture[str
 def test_what_is_left_from_the_training_is_no_pair_of_the_validations(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Attributes that a step doesn't set anew are not recorded as its own, and that is said once."""
+    """Attributes that a step doesn't set anew are not recorded as its own, and that is reported once."""
     callback = PredictionCallback(tmp_path, every=5, shift=1, console=False, logits="last_logits")
     trainer(callback, val_check_interval=4, num_sanity_val_steps=0).fit(Attributes(), loader(), loader(IDS[:4]))
     assert len(comparisons(tmp_path)) == 6

@@ -93,14 +93,14 @@ def test_rows_are_those_of_the_logits_that_nobody_made(tmp_path: Path, variant: 
 
 
 def double(samples: Any) -> Any:
-    """Give the ids and labels of texts, already shifted by the user."""
+    """Return the ids and labels of texts, already shifted by the user."""
     made = tiny.tokenizer()
     ids = [made.encode(text)[:40] for text in samples["text"]]
     return datasets.Dataset.from_dict({"input_ids": ids, "labels": [[*one[1:], -100] for one in ids]})
 
 
 def none(samples: Any) -> Any:
-    """Give ids of which none is trained on, but for those of the first text: TRL refuses to start with none."""
+    """Return ids of which none is trained on, but for those of the first text: TRL refuses to start with none."""
     made = tiny.tokenizer()
     ids = [made.encode(text)[:40] for text in samples["text"]]
     return datasets.Dataset.from_dict({"input_ids": ids, "labels": [[-100] * len(one) for one in ids]})
@@ -121,7 +121,7 @@ def test_planted_faults_are_named(tmp_path: Path, variant: str, fault: Any, code
 
 
 def test_evaluations_are_recorded(tmp_path: Path) -> None:
-    """The first batch of each evaluation stands in its own stream, and is what a forward with logits gives."""
+    """The first batch of each evaluation is in its own stream, and is what a forward with logits gives."""
     data = texts()
     how = {"eval_dataset": data.select(range(9))}
     more = {"eval_strategy": "steps", "eval_steps": 3, "per_device_eval_batch_size": 3, "max_steps": 6}

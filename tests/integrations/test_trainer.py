@@ -148,12 +148,12 @@ class Plain(transformers.LlamaForCausalLM):  # type: ignore[misc, name-defined]
     """A model that gives tuples."""
 
     def forward(self, *given: Any, **named: Any) -> Any:
-        """Give a tuple, the loss first where there is one."""
+        """Return a tuple, the loss first where there is one."""
         return super().forward(*given, **named).to_tuple()
 
 
 def test_tuples(tmp_path: Path) -> None:
-    """Of a model that gives tuples the logits stand behind the loss, and first where it is not given its labels."""
+    """Of a model that gives tuples the logits come after the loss, and first where it is not given its labels."""
     smoothed: dict[str, Any] = {"label_smoothing_factor": 0.1}
     for name, kind, how in (("loss", Trainer, {}), ("none", Mixed, smoothed)):
         trained(
@@ -245,7 +245,7 @@ def test_after_an_exception_no_hook_stays(tmp_path: Path, where: str) -> None:
 
 
 def test_a_shift_that_the_model_contradicts_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whoever passes a shift that is not that of the model's own loss is told so, once."""
+    """Whoever passes a shift that is not that of the model's own loss is reported so, once."""
     trained(tmp_path / "other", [PredictionCallback(shift=0, console=False)])
     (told,) = (line for line in capfd.readouterr().err.splitlines() if "was passed" in line)
     assert told.startswith("predlog: shift=0 was passed, and the loss of LlamaForCausalLM shifts by 1: ")
@@ -295,7 +295,7 @@ def test_two_processes(tmp_path: Path, way: str) -> None:
 
 
 def test_an_encoder_decoder_model_is_not_shifted(tmp_path: Path) -> None:
-    """T5's labels stand at the positions of its logits, and its decoder's inputs are known where the batch has them."""
+    """T5's labels are at the positions of its logits, and its decoder's inputs are known where the batch has them."""
     samples = [
         {"input_ids": one["input_ids"][:20], "labels": one["labels"], "decoder_input_ids": [2, *one["input_ids"][:-1]]}
         for one in tiny.samples()
@@ -316,7 +316,7 @@ def _found(samples: list[dict[str, list[int]]], labels: torch.Tensor) -> list[di
 
 
 def test_a_masked_model_is_not_shifted(tmp_path: Path) -> None:
-    """BERT's labels stand at the positions of its logits, where its inputs are masked."""
+    """BERT's labels are at the positions of its logits, where its inputs are masked."""
     samples = [
         one | {
             "labels": [token if at % 5 == 1 and token > 4 else -100 for at, token in enumerate(one["input_ids"])],

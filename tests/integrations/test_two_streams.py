@@ -83,7 +83,7 @@ def losses(printed: str) -> dict[int, tuple[float, float]]:
 def what_records_say(
     step: int, stream: str, _: int, logits: Tensor, labels: Tensor, inputs: Tensor
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Give step, lane and sample of each record of a pair, and what it must say."""
+    """Return step, lane and sample of each record of a pair, and what it must say."""
     for sample in range(2):
         if stream == "text":
             yield (step, "text", None, sample), one_record(logits[sample], labels[sample], inputs[sample])
@@ -95,7 +95,7 @@ def what_records_say(
 
 
 def one_record(logits: Tensor, labels: Tensor, inputs: Tensor) -> dict[str, Any]:
-    """Give what a record must say: logits [t, v], labels and inputs [t], sliced as a loss that shifts slices them."""
+    """Return what a record must say: logits [t, v], labels and inputs [t], sliced as a loss that shifts slices them."""
     told = reference.comparison(
         logits[:-1].tolist(), labels[1:].tolist(), shift=0, ignore_index=-100, inputs=inputs[:-1].tolist()
     )

@@ -48,20 +48,20 @@ class Kept(list[EventDict]):
 
     @property
     def seen(self) -> list[tuple[int, str]]:
-        """Give the steps and streams that were recorded, in order, once each."""
+        """Return the steps and streams that were recorded, in order, once each."""
         return list(dict.fromkeys((one["step"], one["stream"]) for one in self.comparisons))
 
 
 @contextlib.contextmanager
 def keeping(**how: Any) -> Iterator[tuple[Recorder, Kept]]:
-    """Give a recorder and what it records, which is complete when the context ends."""
+    """Return a recorder and what it records, which is complete when the context ends."""
     kept = Kept()
     with Recorder(console=False, sinks=[kept], **{"every": 1, "strict": True, **how}) as recorder:
         yield recorder, kept
 
 
 def plain(kept: Kept) -> list[EventDict]:
-    """Give the comparisons without what any two recorders differ in."""
+    """Return the comparisons without what any two recorders differ in."""
     return [{key: one[key] for key in one if key not in {"timestamp", "run", "seq"}} for one in kept.comparisons]
 
 
@@ -387,7 +387,7 @@ def test_the_calls_of_a_loss_make_steps_by_their_names() -> None:
 
 
 def test_however_many_losses_there_are_the_work_is_bounded(capfd: pytest.CaptureFixture[str]) -> None:
-    """Of a loss for every row, so many are recorded and no more, which is said once."""
+    """Of a loss for every row, so many are recorded and no more, which is reported once."""
     with keeping(strict=False, queue=1000) as (recorder, kept):
         model = codebooks(70)
         with predlog.watch(model, recorder=recorder):
@@ -411,7 +411,7 @@ def test_however_many_losses_there_are_the_work_is_bounded(capfd: pytest.Capture
     ],
 )
 def test_arguments_without_sense(how: dict[str, Any]) -> None:
-    """What makes no sense is refused where it stands, before anything is watched."""
+    """What makes no sense is refused at once, before anything is watched."""
     model = Small()
     with pytest.raises(SettingError), predlog.watch(**{"module": model, **how}):
         pass
@@ -419,7 +419,7 @@ def test_arguments_without_sense(how: dict[str, Any]) -> None:
 
 
 def test_a_step_that_is_none(capfd: pytest.CaptureFixture[str]) -> None:
-    """A callable that raises, or gives a tensor, costs the record, and is said; strict raises it."""
+    """A callable that raises, or gives a tensor, costs the record, and is reported; strict raises it."""
     for step in (lambda: torch.tensor(3), lambda: 1 // 0):
         model = Small()
         capfd.readouterr()
@@ -455,7 +455,7 @@ def test_the_default_recorder(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_other_ranks_and_closed_recorders_listen_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is recorded nobody listens, and nothing is said about what was not heard."""
+    """Where nothing is recorded nobody listens, and nothing is reported about what was not heard."""
     monkeypatch.setenv("RANK", "1")
     entered: list[int] = []
     model = Model(lambda: entered.append(modes()))
@@ -697,7 +697,7 @@ def test_nothing_is_kept() -> None:
 
 
 def test_torch_func_and_tracing_go_on(capfd: pytest.CaptureFixture[str]) -> None:
-    """Under a transform or a tracer the results are those without; what is left out is said once."""
+    """Under a transform or a tracer the results are those without; what is left out is reported once."""
     model = Small()
     ids, weights = batch(), dict(model.named_parameters())
 

@@ -9,6 +9,6 @@ VOCABULARY = 256
 
 
 def rows(count: int, length: int) -> Tensor:
-    """Give ids [count, length]: pieces of text, one after the other."""
+    """Return ids [count, length]: pieces of text, one after the other."""
     text = "".join(topics[name] for name in sorted(topics)).encode()
     return torch.tensor(list(text[: count * length])).view(count, length)

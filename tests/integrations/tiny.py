@@ -38,13 +38,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @cache
 def texts() -> list[tuple[str, str]]:
-    """Give titles of the reference and how their texts begin."""
+    """Return titles of the reference and how their texts begin."""
     return [(name, " ".join(text.split())[:120]) for name, text in sorted(topics.items())]
 
 
 @cache
 def samples() -> list[dict[str, list[int]]]:
-    """Give ids and labels: the title and the padding are not trained on, and labels are not shifted."""
+    """Return ids and labels: the title and the padding are not trained on, and labels are not shifted."""
     made = tokenizer()
     given = []
     for title, text in texts():

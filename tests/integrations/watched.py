@@ -46,13 +46,13 @@ def forget() -> None:
 
 
 def made() -> int:
-    """Give how many collectives this process has made."""
+    """Return how many collectives this process has made."""
     count: int = distributed.group.WORLD._get_sequence_number_for_group()  # type: ignore[union-attr]
     return count
 
 
 def weights(model: Any) -> dict[str, Tensor]:
-    """Give a model's whole weights; where they are in shards, that is a collective."""
+    """Return a model's whole weights; where they are in shards, that is a collective."""
     found = {name: one.detach() for name, one in model.state_dict().items()}
     return {name: one.full_tensor() if hasattr(one, "full_tensor") else one.clone() for name, one in found.items()}
 

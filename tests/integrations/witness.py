@@ -20,7 +20,7 @@ class Witness:
     state: Any
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
-        """Give the trainer's loss."""
+        """Return the trainer's loss."""
         key = "train" if model.training else "eval", self.state.global_step
         inputs = dict(inputs)
         labels, ids = inputs.get("labels"), inputs["input_ids"]
@@ -35,7 +35,7 @@ class Twice(Witness):
     """The same for a trainer without logits: the model is asked for them in a forward of its own."""
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
-        """Give the trainer's loss."""
+        """Return the trainer's loss."""
         key = "train" if model.training else "eval", self.state.global_step
         self.seen = getattr(self, "seen", {})
         if key not in self.seen:
@@ -46,12 +46,12 @@ class Twice(Witness):
 
 
 def comparisons(directory: Path) -> list[Comparison]:
-    """Give the comparisons of a run."""
+    """Return the comparisons of a run."""
     return [one for one in read(directory) if isinstance(one, Comparison)]
 
 
 def codes(directory: Path) -> set[tuple[str, int, str]]:
-    """Give stream, step and code of what was found in a run."""
+    """Return stream, step and code of what was found in a run."""
     return {(one.stream, one.step, one.code) for one in read(directory) if isinstance(one, Finding)}
 
 

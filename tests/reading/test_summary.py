@@ -1,4 +1,4 @@
-"""Summaries: exact figures in bounded memory, what stands, what is not learnt, and how all that is shown."""
+"""Summaries: exact figures in bounded memory, what is open, what is not learnt, and how all that is shown."""
 
 import json
 import math
@@ -152,7 +152,7 @@ class TestCurves:
         assert (found.accuracy, found.logprob, found.rank, found.share) == (None, None, None, 0.0)
 
     def test_streams_come_as_they_came_and_codebooks_in_order(self) -> None:
-        """Streams stand in the order of their first record, and codebooks by number."""
+        """Streams are in the order of their first record, and codebooks by number."""
         made = [comparison(0, stream=name, codebook=number) for name, number in [("z", 10), ("z", 2), ("a", None)]]
         assert list(Summary.of(typed(*made)).curves) == [("z", 2), ("z", 10), ("a", None)]
 
@@ -441,7 +441,7 @@ class TestCommand:
     def test_nothing_is_filled_up_within_a_triple(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
     ) -> None:
-        """First, last and best stand one blank from their arrows, whatever other codebooks have; nothing is cut."""
+        """First, last and best are one blank from their arrows, whatever other codebooks have; nothing is cut."""
         for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}.items():
             monkeypatch.setenv(name, value)
         ranks = {0: (17, 4, 4), 1: (21, 36, 7), 2: (8, 100, 3000)}
@@ -460,7 +460,7 @@ class TestCommand:
     def test_what_the_accuracy_is_of_is_never_cut(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where matches were not counted, that stands whole under the title, however narrow the terminal is."""
+        """Where matches were not counted, that is whole under the title, however narrow the terminal is."""
         for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "40"}.items():
             monkeypatch.setenv(name, value)
         command("summary", written(tmp_path, *(comparison(step, matched=None) for step in range(3))))

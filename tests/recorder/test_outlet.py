@@ -19,7 +19,7 @@ from tests import events
 
 
 class Moody:
-    """A sink that fails while it is told to, and keeps what it takes."""
+    """A sink that fails while it is reported to, and keeps what it takes."""
 
     def __init__(self) -> None:
         self.fails = False
@@ -132,7 +132,7 @@ def test_a_resting_sink_is_tried_once_more_at_the_end(clock: list[float]) -> Non
 
 
 def test_a_finding_replaces_the_one_before_it(clock: list[float]) -> None:
-    """Of what is owed of one stream and code, the latest is told: that it is gone."""
+    """Of what is owed of one stream and code, the latest is reported: that it is gone."""
     sink = Moody()
     sink.fails = True
     outlet = Outlet(sink, Notices(keep=True))
@@ -175,7 +175,7 @@ def test_a_hanging_sink_delays_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_slow_sink_is_told_what_it_lacks(tmp_path: Path) -> None:
-    """What found no room on the way to a sink is a gap there, and a finding among it is told after all."""
+    """What found no room on the way to a sink is a gap there, and a finding among it is reported after all."""
     release = threading.Event()
     taken: list[Any] = []
 

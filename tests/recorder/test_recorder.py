@@ -294,7 +294,7 @@ def test_a_forked_child_records_nothing(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_says_nothing(tmp_path: Path) -> None:
-    """What was held back, or is waiting, is told by the process that it happened in, and once."""
+    """What was held back, or is waiting, is reported by the process that it happened in, and once."""
     code = (
         f"import os\npredlog.configure({str(tmp_path)!r}, every=1, console=False)\n"
         "for step in range(5): predlog.compare(pair[0], None, step)\n"
@@ -318,7 +318,7 @@ def test_a_worker_that_cannot_start_is_accounted_for(tmp_path: Path, monkeypatch
 
 
 def test_a_worker_that_fails_midway_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever stops the worker between two records, each comparison is counted once, and the file is told."""
+    """Whatever stops the worker between two records, each comparison is counted once, and the file is reported."""
 
     def half(capture: Any) -> Any:
         yield next(unpack(capture))
@@ -481,7 +481,7 @@ def test_each_cause_of_a_refusal_is_said(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 def test_errors_that_cannot_be_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """An exception whose own text raises is told by its name."""
+    """An exception whose own text raises is reported by its name."""
 
     class UnspeakableError(Exception):
         def __str__(self) -> str:

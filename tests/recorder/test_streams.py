@@ -228,7 +228,7 @@ def test_an_unknown_code_is_an_error_that_lists_the_known(ignore: Any) -> None:
 
 
 def test_findings_are_summed_up_at_close(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One line on stderr for what stands and what is gone, once; none for a run without findings."""
+    """One line on stderr for what is open and what is gone, once; none for a run without findings."""
     with Recorder(tmp_path, every=1, console=False) as recorder:
         recorder.compare(step=0, **unshifted())
         recorder.compare(step=0, **{**unshifted(), "stream": "eval/text"})
@@ -262,7 +262,7 @@ def test_a_refused_pair_is_a_finding_and_leaves_its_step_free(tmp_path: Path) ->
 
 
 def test_a_finding_that_a_processor_stops_comes_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What could not be told is told with the next record, and one that fails does not take the others with it."""
+    """What could not be told is reported with the next record, and one that fails does not take the others with it."""
     failures = iter([True, True, False, False, False, False])
 
     def moody(_logger: Any, _name: str, event: Any) -> Any:
@@ -300,7 +300,7 @@ def test_a_finding_that_the_file_did_not_take_is_written_later(tmp_path: Path, m
 
 
 def test_more_codebooks_than_are_remembered(tmp_path: Path) -> None:
-    """However many lanes one pair has, its findings are said."""
+    """However many lanes one pair has, its findings are reported."""
     labels = torch.randint(30, (1, 12, 1100))
     logits = torch.randn(1, 12, 1100, 30)
     with Recorder(tmp_path, every=1, console=False, codebooks=2000, accuracy=False) as recorder:
@@ -338,7 +338,7 @@ def test_strict_recorders_raise_refusals_and_not_findings(tmp_path: Path) -> Non
 
 
 def test_processors_see_findings(tmp_path: Path) -> None:
-    """A finding is an event like any other: a processor may add to it or drop it; it stands all the same."""
+    """A finding is an event like any other: a processor may add to it or drop it; it is open all the same."""
 
     def local(_logger: Any, _name: str, event: Any) -> Any:
         if event["event"] == "predlog.finding":
@@ -366,7 +366,7 @@ def test_processors_see_findings(tmp_path: Path) -> None:
 def test_a_rule_that_fails_costs_its_finding_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """An error in the judging is said, and every comparison is written."""
+    """An error in the judging is reported, and every comparison is written."""
 
     def broken(*_arguments: Any, **_how: Any) -> Any:
         raise ZeroDivisionError("a rule")

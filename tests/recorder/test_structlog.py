@@ -91,7 +91,7 @@ def test_processors_see_every_event_in_order(tmp_path: Path) -> None:
 
 
 def test_added_keys_land_in_context(tmp_path: Path) -> None:
-    """What a processor adds stands in `context`, beside what the caller gave."""
+    """What a processor adds is in `context`, beside what the caller gave."""
     with Recorder(
         tmp_path, every=1, samples=1, console=False, processors=[lambda _l, _n, event: {**event, "host_id": 7}]
     ) as recorder:

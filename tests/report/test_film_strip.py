@@ -93,7 +93,7 @@ def test_the_columns_hold_every_token(drawn: list[tuple[list[Any], list[Any], st
 
 @given(st.integers(0, 2**70))
 def test_no_number_is_rounded(number: int) -> None:
-    """A number that a browser can't hold exactly stands as text."""
+    """A number that a browser can't hold exactly is text."""
     (step,) = strip([comparison(step=number)]).columns()["rows"]["step"]
     assert str(step) == str(number)
     assert isinstance(step, str) or float(step) == step <= 2**53
@@ -117,7 +117,7 @@ def test_each_text_stands_once() -> None:
     ],
 )
 def test_texts_are_seen(text: str, seen: str | None) -> None:
-    """What is invisible or steers is spelt out, and of what is long the start stands, with its length."""
+    """What is invisible or steers is spelt out, and of what is long the start is shown, with its length."""
     assert shown(text) == (seen or f"{'a' * 200}… (300 characters)")
 
 
@@ -126,7 +126,7 @@ def test_texts_are_seen(text: str, seen: str | None) -> None:
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 40))
 def test_steps_are_left_out_evenly(steps: int, a_step: int, most: int) -> None:
-    """Whole steps are kept at even distances, the first and the last among them, and how many is told exactly."""
+    """Whole steps are kept at even distances, the first and the last among them, and how many is reported exactly."""
     made = strip((comparison(step=step, sample=sample) for step in range(steps) for sample in range(a_step)), most)
     rows = made.columns()["rows"]
     told = made.left_out

@@ -26,7 +26,7 @@ from tests.reported import HOSTILE, corpus, trained
 
 
 class Parsed(HTMLParser):
-    """What a browser's parser would find: elements with their attributes, texts, and what stands in scripts."""
+    """What a browser's parser would find: elements with their attributes, texts, and what is in scripts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Parsed(HTMLParser):
             self.text += data
 
     def data(self, name: str) -> Any:
-        """Give the data that stands in the page under an id."""
+        """Return the data that is in the page under an id."""
         scripts = [attributes for tag, attributes in self.elements if tag == "script"]
         return json.loads(self.scripts[[one.get("id") for one in scripts].index(name)])
 
@@ -115,7 +115,7 @@ def test_no_text_becomes_an_element() -> None:
 
 
 def test_the_page_is_plain_to_see() -> None:
-    """No invisible, steering or half character of a run stands in the page's source."""
+    """No invisible, steering or half character of a run is in the page's source."""
     made = page_of(corpus)
     made.encode()
     assert not re.search(
@@ -127,7 +127,7 @@ BOKEH = report._BOKEH.read_text("utf-8")
 
 
 def test_the_scripts_are_those_of_the_policy() -> None:
-    """The policy stands before anything else that it could hold for, and knows both scripts."""
+    """The policy comes before anything else that it could hold for, and knows both scripts."""
     made = page(iter([events.comparison()]))
     parsed = Parsed(made)
     names = [tag for tag, _ in parsed.elements]
@@ -184,7 +184,7 @@ def test_findings_that_are_gone_are_marked() -> None:
 
 
 def test_ticks_under_an_error_are_no_success() -> None:
-    """While an error stands, the strip says so over its ticks; a warning does not take them back."""
+    """While an error is open, the strip says so over its ticks; a warning does not take them back."""
     told = [events.comparison(), events.finding(code="collapsed", level="warning")]
     assert "no success" not in Parsed(page(iter(told))).text
     text = " ".join(Parsed(page(iter([*told, events.finding()]))).text.split())
@@ -192,7 +192,7 @@ def test_ticks_under_an_error_are_no_success() -> None:
 
 
 def test_tokens_that_are_not_learnt_are_listed() -> None:
-    """The most stubborn tokens and the most forgotten ones stand there with their texts, counts and steps."""
+    """The most stubborn tokens and the most forgotten ones are there with their texts, counts and steps."""
 
     def told() -> Iterator[dict[str, Any]]:
         for step in range(0, 60, 10):
@@ -210,7 +210,7 @@ def test_tokens_that_are_not_learnt_are_listed() -> None:
 
 
 def test_accuracy_of_the_tokens_shown_says_so() -> None:
-    """Where the accuracy was switched off, that of the tokens shown stands there, and is called that."""
+    """Where the accuracy was switched off, that of the tokens shown is there, and is called that."""
     text = " ".join(Parsed(page(iter([events.comparison(matched=None)]))).text.split())
     assert "text accuracy of the tokens shown 50.0% 50.0% 50.0%" in text
     assert "accuracy of the tokens shown" not in Parsed(page(iter([events.comparison()]))).text

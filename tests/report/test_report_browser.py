@@ -73,12 +73,12 @@ def at(browser: Chrome, selector: str) -> Any:
 
 
 def cell(browser: Chrome, row: int, column: int) -> Any:
-    """Give a cell of the strip by its row among those shown, and its column."""
+    """Return a cell of the strip by its row among those shown, and its column."""
     return at(browser, f'#grid-body .row[data-place="{row}"] [data-column="{column}"]')
 
 
 def inspected(browser: Chrome) -> dict[str, str]:
-    """Give what the panel beside the strip says, part by part."""
+    """Return what the panel beside the strip says, part by part."""
     told: dict[str, str] = browser.execute_script(
         "return Object.fromEntries([...document.querySelectorAll('#inspector [data-part]')]"
         ".map((part) => [part.dataset.part, part.textContent]))"
@@ -91,7 +91,7 @@ def choose(browser: Chrome, field: str, option: str) -> None:
 
 
 def focused(browser: Chrome) -> tuple[int, int] | None:
-    """Give the row and the column of the cell that has the focus."""
+    """Return the row and the column of the cell that has the focus."""
     found = browser.execute_script(
         "const cell = document.activeElement.closest('.cell');"
         "return cell && [Number(cell.parentElement.dataset.place), Number(cell.dataset.column)]"
@@ -142,7 +142,7 @@ def walk(browser: Chrome) -> None:
 
 @pytest.mark.parametrize("width", [1400, 390])
 def test_nothing_hostile_runs(chromium: Chrome, hostile: Path, width: int) -> None:
-    """Whatever texts a run holds, wherever they stand: no script of theirs runs, nothing is asked for or fails."""
+    """Whatever texts a run holds, wherever they are: no script of theirs runs, nothing is asked for or fails."""
     browser = opened(chromium, hostile, width=width)
     before = counted(browser, "script, link, meta, style")
     walk(browser)
@@ -170,7 +170,7 @@ next();
 
 
 def test_addresses_are_harmless(chromium: Chrome, hostile: Path) -> None:
-    """Whatever stands behind # in the address, it chooses what is there to be chosen, or nothing."""
+    """Whatever comes after # in the address, it chooses what is there to be chosen, or nothing."""
     browser = opened(chromium, hostile, f"#stream={HOSTILE[0]}&step={HOSTILE[0]}&token=x&nth=1e9")
     said = [quote(text, errors="replace") for text in HOSTILE]
     shapes = ("stream={0}&codebook={0}&step={0}&token={0}", "{0}&step=1e400&nth={0}&shade={0}")
@@ -274,7 +274,7 @@ def test_the_pointer_tells_everything_of_a_token(chromium: Chrome, run: tuple[Pa
 
 
 def test_what_is_odd_is_told(chromium: Chrome, tmp_path: Path) -> None:
-    """The last tokens stand at the right edge, what is not there is empty, and what can't be known says so."""
+    """The last tokens are at the right edge, what is not there is empty, and what can't be known says so."""
     browser = opened(chromium, written(tmp_path / "run", odd())[0])
     cells = browser.execute_script(
         "return [...document.querySelectorAll('#grid-body .row')].map("
@@ -336,7 +336,7 @@ def test_filters_choose(chromium: Chrome, run: tuple[Path, list[Comparison]]) ->
 
 
 def test_shades_by_the_logarithm_and_predictions_below(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
-    """The logarithm shades what is improbable, and wrong predictions can stand below their labels."""
+    """The logarithm shades what is improbable, and wrong predictions can be shown below their labels."""
     browser = opened(chromium, run[0])
     Select(at(browser, "#shade-by")).select_by_visible_text("log-probability")
     at(browser, "#predictions-below").click()
@@ -351,7 +351,7 @@ def test_shades_by_the_logarithm_and_predictions_below(chromium: Chrome, run: tu
 
 
 def test_the_keyboard_moves_in_the_strip(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
-    """Arrows, Home, End, Page Up and Page Down move one cell that has the focus, which is told beside the strip."""
+    """Arrows, Home, End, Page Up and Page Down move one cell that has the focus, which is reported beside the strip."""
     browser = opened(chromium, run[0])
     last = len(STEPS) - 1
     cell(browser, 0, 0).click()
@@ -488,7 +488,7 @@ def test_lines_can_be_hidden(chromium: Chrome, run: tuple[Path, list[Comparison]
 
 
 def test_curves_are_read_at_the_pointer(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
-    """Under the pointer each line's value is told with its name, and a finding's message at its mark."""
+    """Under the pointer each line's value is reported with its name, and a finding's message at its mark."""
     browser = opened(chromium, run[0])
     plot = at(browser, "#plot-accuracy")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
@@ -508,7 +508,7 @@ def test_curves_are_read_at_the_pointer(chromium: Chrome, run: tuple[Path, list[
 
 
 def test_findings_have_their_help(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
-    """A finding is told at the top and in the list; its help opens; its step leads to the row of the strip."""
+    """A finding is reported at the top and in the list; its help opens; its step leads to the row of the strip."""
     browser = opened(chromium, run[0])
     assert "1 open finding: collapsed (text, step 200)" in at(browser, ".notes").text
     finding = at(browser, ".finding")
@@ -627,7 +627,7 @@ def test_codebooks_are_told_apart_on_a_phone(chromium: Chrome, right: Path, long
 
 
 def edge(browser: Chrome) -> tuple[bool, bool]:
-    """Tell whether the table of streams is wider than its box, and whether the box is shaded at its right edge."""
+    """Return whether the table of streams is wider than its box, and whether the box is shaded at its right edge."""
     box = at(browser, "#streams .wide")
     picture = Image.open(io.BytesIO(box.screenshot_as_png)).convert("RGB")
     down = range(picture.height // 4, picture.height * 3 // 4)

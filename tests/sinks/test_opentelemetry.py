@@ -130,7 +130,7 @@ def test_it_reaches_a_collector(
 
 
 def test_a_trace_is_named_by_the_caller(provider: LoggerProvider, exporter: InMemoryLogRecordExporter) -> None:
-    """The sink's thread is in no span; what the training's thread hands over is kept in each record's context."""
+    """The sink's thread is in no span; what the training's thread passes is kept in each record's context."""
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("training")
     with (
         Recorder(every=1, console=False, sinks=[theirs.StructlogProcessor(logger_provider=provider)]) as recorder,

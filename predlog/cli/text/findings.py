@@ -90,7 +90,7 @@ def add_damage(paper: Paper, damage: Damages) -> None:
 
 
 def going_on(unended: int, processes: int) -> str:
-    """Say which processes have no last line in their last attempt; nothing where all have."""
+    """Return which processes have no last line in their last attempt; nothing where all have."""
     if not unended:
         return ""
     whose = "the last attempt has"
@@ -121,7 +121,7 @@ def _whose(one: Found) -> str:
 
 
 def _compared(one: Start) -> str:
-    """Say what of an attempt counts, and what a later one has done again."""
+    """Return what of an attempt counts, and what a later one has done again."""
     if one.steps is not None:
         again = f", {number(one.replaced)} more done again by a later attempt" if one.replaced else ""
         return f"{steps(*one.steps)}, {counted(one.records, 'record')}{again}"

@@ -46,7 +46,7 @@ class Parent:
             self.recorder.flush(10)
 
     def is_busy(self) -> bool:
-        """Say whether something is still to be written or printed."""
+        """Return whether something is still to be written or printed."""
         stats: Any = self.recorder.stats()
         return any(one["pending"] for one in (stats, *stats.get("sinks", {}).values()))
 
@@ -62,7 +62,7 @@ class Speaking(Dataset[Tensor]):
 
 
 def collate(items: list[Tensor]) -> Tensor:
-    """Give how many of the calls in a worker were recorded there."""
+    """Return how many of the calls in a worker were recorded there."""
     here = predlog.compare(*PAIR, 0, stream=CHILDS)
     return torch.stack(items).sum() + int(here is not None)
 

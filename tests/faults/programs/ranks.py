@@ -95,7 +95,7 @@ def _counted(training: Training, start: int) -> dict[str, Any]:
 
 
 def _sequence_number() -> int:
-    """Give the number of the group's latest collective, from whichever thread it came; the mode sees one thread."""
+    """Return the number of the group's latest collective, from whichever thread it came; the mode sees one thread."""
     group: Any = dist.distributed_c10d._get_default_group()
     return int(group._get_sequence_number_for_group())
 
