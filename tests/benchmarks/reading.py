@@ -38,7 +38,7 @@ for _ in range(int(sys.argv[2])):
 """
 _SUMMARY = """
 import os, sys, time, predlog
-from predlog.cli import main
+from predlog.cli.main import main
 
 sys.stdout = open(os.devnull, "w")
 for _ in range(int(sys.argv[2])):
