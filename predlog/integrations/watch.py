@@ -162,7 +162,7 @@ class _Watcher:
             return
         if call.compiled != torch_state.count_graphs():
             self._give_up(call.recorder, "calls functions that torch.compile compiles")
-        elif not call.seen and sys.exception() is None:
+        elif not call.seen and sys.exc_info()[1] is None:
             _report_once(
                 call.recorder,
                 "no loss",

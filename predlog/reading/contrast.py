@@ -251,6 +251,6 @@ def _placed(group: Group) -> dict[tuple[int, int, int], Comparison]:
     placed = {}
     for one in group:
         key = one.rank, one.sample
-        placed[*key, seen[key]] = one
+        placed[(*key, seen[key])] = one
         seen[key] += 1
     return placed

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from structlog.typing import Processor
 
@@ -29,6 +29,9 @@ from predlog.recorder.submission import Refusal, Submission, Submitter
 from predlog.recorder.worker import Worker
 from predlog.records.schema import Comparison, Finding
 from predlog.sinks import JSONL, Console
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 # How the parts of a pair belong together, unless the caller says otherwise.
 _HOW = {"layout": None, "shift": 0, "inputs": None, "ignore_index": -100}
@@ -253,7 +256,7 @@ class Recorder:
         """
         return self._accounts.stats()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(

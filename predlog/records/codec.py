@@ -4,7 +4,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -57,7 +57,17 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache(maxsize=1)  # all of a pair's events have the same
 def timestamp(at: float) -> str:
     """Return seconds since 1970 in the format of events: ISO 8601 in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=64)  # all of a step have the same
+def moment(timestamp: str) -> datetime | None:
+    """Return a timestamp as a time, in UTC if it names no zone; None for anything else that a processor put there."""
+    try:
+        at = msgspec.convert(timestamp, datetime)  # Python's own `fromisoformat` refuses "Z" before 3.11
+    except msgspec.ValidationError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
 
 
 def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -95,7 +95,7 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
     return {
         "name": seen(names[-1] if names else Path(source).name),
         "version": predlog.__version__,
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "source": seen(source),
         "facts": list(sections.facts(summary)),
         "notes": list(sections.notes(summary, damage.total)),

@@ -7,7 +7,7 @@ is taken within each round. torch's clock waits for an accelerator's work before
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch.utils.benchmark import Measurement, TaskSpec, timer
@@ -22,12 +22,12 @@ class Spread:
     upper: float
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Self:
+    def of(cls, values: Iterable[float]) -> "Spread":
         """Return the quartiles of what was measured."""
         return cls(*statistics.quantiles(values, n=4, method="inclusive"))
 
     @classmethod
-    def exact(cls, value: float) -> Self:
+    def exact(cls, value: float) -> "Spread":
         """Return what was counted, not timed, and has no spread."""
         return cls(value, value, value)
 

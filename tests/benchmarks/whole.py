@@ -4,7 +4,6 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
 
 from torch import Tensor
 
@@ -23,7 +22,7 @@ class WholeStep:
 
     @classmethod
     @contextmanager
-    def of(cls, pairs: Iterator[tuple[Tensor, Tensor]], *, accuracy: bool) -> Iterator[Self]:
+    def of(cls, pairs: Iterator[tuple[Tensor, Tensor]], *, accuracy: bool) -> Iterator["WholeStep"]:
         """Make one, and see at the end that it wrote all that it compared."""
         with (
             tempfile.TemporaryDirectory() as directory,

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -96,7 +96,7 @@ def by_pandas(file: Path) -> list[Row]:
 def _read(row: Row) -> Row:
     at = row["timestamp"]
     at = at.to_pydatetime() if isinstance(at, pd.Timestamp) else at
-    return {**row, "context": json.loads(row["context"]), "timestamp": at.astimezone(UTC)}
+    return {**row, "context": json.loads(row["context"]), "timestamp": at.astimezone(timezone.utc)}
 
 
 READERS = {
@@ -193,9 +193,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        ("2026-01-02T03:04:05.678901Z", datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)),
-        ("2026-01-02T03:04:05+02:00", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)),
-        ("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.678901Z", datetime(2026, 1, 2, 3, 4, 5, 678901, timezone.utc)),
+        ("2026-01-02T03:04:05+02:00", datetime(2026, 1, 2, 1, 4, 5, tzinfo=timezone.utc)),
+        ("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)),
+        ("2026-01-02T03:04:05.6Z", datetime(2026, 1, 2, 3, 4, 5, 600000, timezone.utc)),
         ("yesterday", None),
     ],
 )

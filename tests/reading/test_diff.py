@@ -115,7 +115,7 @@ def _placed(run: list[Record]) -> dict[tuple[int, tuple[str, int | None], int, i
     for one in run:
         if isinstance(one, Comparison):
             place = one.step, (one.stream, one.codebook), one.sample, one.rank
-            found[*place, sum(key[:-1] == place for key in found)] = one
+            found[(*place, sum(key[:-1] == place for key in found))] = one
     return found
 
 

@@ -6,8 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
@@ -19,6 +17,7 @@ from predlog.errors import ExportError, MissingExtraError, RecordError
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted
+from predlog.records.codec import moment
 from predlog.records.schema import Comparison, Record, Token
 
 try:
@@ -184,21 +183,11 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
         raise RecordError(f"{field.name} {too_large} has more than 64 bits: a processor has put it there") from None
 
 
-@lru_cache(maxsize=64)  # all of a step have the same
-def _moment(text: str) -> datetime | None:
-    """Return a time; None for anything else that a processor has put there."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
 def _json(context: dict[str, Any]) -> str:
     return json.dumps(context, ensure_ascii=False, separators=(",", ":"))
 
 
-_CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {"timestamp": _moment, "context": _json}
+_CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {"timestamp": moment, "context": _json}
 
 
 def _parquet(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
