@@ -16,6 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from predlog._runtime.notices import Notices
 
+# With its build (`2.9.1+cu128`), which the installed package's metadata leaves out.
+TORCH_VERSION = str(torch.__version__)
+
 # For recorders, which import nothing of torch's. It must be the same object: a compiler knows it by that.
 is_dynamo_compiling = torch.compiler.is_dynamo_compiling
 

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from predlog._runtime import process
+from predlog._runtime.torch_state import TORCH_VERSION
 from predlog.records.codec import timestamp
 from predlog.records.schema import SCHEMA, Event
 
@@ -47,7 +48,11 @@ class Attempt:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "world_size": process.world_size(),
-            "versions": {name: _version(name) for name in ("predlog", "torch")} | {"python": platform.python_version()},
+            "versions": {
+                "predlog": _own_version(),
+                "torch": TORCH_VERSION,
+                "python": platform.python_version(),
+            },
             "settings": dict(self._settings),
             "stats": stats,
             "context": {},
@@ -60,8 +65,8 @@ class Attempt:
         self._seq += 1
 
 
-def _version(package: str) -> str:
+def _own_version() -> str:
     try:
-        return version(package)
+        return version("predlog")
     except PackageNotFoundError:  # not installed, but run from its sources
         return "unknown"

@@ -165,7 +165,7 @@ def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Recor
         raise UnknownKindError(f"a kind that this predlog does not know: {kind!r}")
     try:
         return cast(Record, msgspec.convert(_known(mapped(event, change) if change else event), Record))
-    except (ValueError, RecursionError) as error:  # of msgspec, and of a text that `hide` can't have written
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # or a text that `hide` can't have written
         raise _no_record(f"not a record of schema {written}: {error}") from None
 
 

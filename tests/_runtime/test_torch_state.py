@@ -27,7 +27,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils import checkpoint as checkpointing
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import predlog
@@ -356,21 +357,23 @@ def test_training_and_evaluation_alternate(order: Sequence[str]) -> None:
 # Checkpointed regions
 
 ATEN = torch.ops.aten
+POLICY: Any = getattr(checkpointing, "CheckpointPolicy", None)  # since torch 2.5
 SAVED = {ATEN.gather.default, ATEN.sum.dim_IntList, ATEN.amax.default, ATEN.addmm.default, ATEN.add.Tensor}
 
 
-def policy(_context: Any, operation: Any, *_arguments: Any, **_how: Any) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in SAVED else CheckpointPolicy.PREFER_RECOMPUTE
+def policy(_context: Any, operation: Any, *_arguments: Any, **_how: Any) -> Any:
+    return POLICY.MUST_SAVE if operation in SAVED else POLICY.PREFER_RECOMPUTE
 
 
 CHECKPOINTS: dict[str, How] = {
     "not reentrant": {"use_reentrant": False},
     "reentrant": {"use_reentrant": True},
-    "selective": {
-        "use_reentrant": False,
-        "context_fn": partial(create_selective_checkpoint_contexts, policy),
-    },
 }
+if POLICY is not None:
+    CHECKPOINTS["selective"] = {
+        "use_reentrant": False,
+        "context_fn": partial(checkpointing.create_selective_checkpoint_contexts, policy),
+    }
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

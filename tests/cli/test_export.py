@@ -48,7 +48,7 @@ def rows(recorded: Iterable[records_schema.Record]) -> list[Row]:
 
 def _row(one: records_schema.Comparison, token: records_schema.Token) -> Row:
     row = {name: _whole(getattr(one, name)) for name in schema().names if hasattr(one, name)}
-    row["timestamp"] = datetime.fromisoformat(one.timestamp)
+    row["timestamp"] = datetime.fromisoformat(one.timestamp.replace("Z", "+00:00"))
     return row | {name: _whole(getattr(token, name)) for name in records_schema.Token.__struct_fields__}
 
 

@@ -94,5 +94,5 @@ def _run(programs: list[Path], processes: int) -> None:
 
 
 def _left(folder: Path) -> Training:
-    seen = [torch.load(file) for file in sorted(folder.glob("seen-rank*.pt"))]
+    seen = [torch.load(file, weights_only=True) for file in sorted(folder.glob("seen-rank*.pt"))]
     return Training([record for run in folder.glob("runs/*") for record in predlog.read(run)], seen)

@@ -130,7 +130,7 @@ def test_two_processes_train_and_record_both_streams(tmp_path: Path) -> None:
     assert with_predlog.read_bytes() == without.read_bytes()
 
     # The training was the same, so its logits were.
-    pairs = torch.load(tmp_path / "without" / "kept.pt")
+    pairs = torch.load(tmp_path / "without" / "kept.pt", weights_only=True)
     assert {(step, stream, shift) for step, stream, shift, *_ in pairs} == {
         (step, stream, 1) for step in due for stream in ("text", "audio")
     }

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
-from torch.nn.modules.module import register_module_forward_hook
+from torch import Tensor, distributed, nn
 
 
 def watch(program: Path) -> None:
@@ -24,15 +23,18 @@ def watch(program: Path) -> None:
     pairs: list[list[Tensor]] = []
     models: list[Any] = []
 
-    def see(model: Any, _arguments: Any, given: dict[str, Any], output: Any) -> None:
+    def call(model: Any, *arguments: Any, **given: Any) -> Any:
+        output = module_call(model, *arguments, **given)
         if "ForCausalLM" in type(model).__name__:
             models[:] = [model]
             pairs.append([one.detach().clone() for one in (output.logits, given["labels"], given["input_ids"])])
+        return output
 
     before = made()
-    hook = register_module_forward_hook(see, with_kwargs=True)
+    module_call = nn.Module.__call__
+    nn.Module.__call__ = call  # a hook for all modules gets no keyword arguments in torch 2.4
     runpy.run_path(str(program), run_name="__main__")
-    hook.remove()
+    nn.Module.__call__ = module_call
     forget()
     left = {"pairs": pairs, "collectives": made() - before, "weights": weights(models[0])}
     torch.save(left, f"seen-rank{distributed.get_rank()}.pt")
@@ -47,7 +49,9 @@ def forget() -> None:
 
 def made() -> int:
     """Return how many collectives this process has made."""
-    count: int = distributed.group.WORLD._get_sequence_number_for_group()  # type: ignore[union-attr]
+    # The backend is named, because a group of two backends, which is the default, can't be asked before torch 2.5.
+    group: Any = distributed.group.WORLD
+    count: int = group._get_backend(torch.device("cpu"))._get_sequence_number_for_group()
     return count
 
 
