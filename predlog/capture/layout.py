@@ -27,6 +27,9 @@ _COMMON = (
 )  # fmt: skip
 # A larger difference of lengths has another reason than a shift.
 _LARGEST_SHIFT = 8
+# einops imports parts of torch when it first gets a tensor, up to torch 2.7 the compiler too. It gets one here, because
+# inside of `alone` that import would fail half-way, and the caller could no longer compile anything.
+einops.parse_shape(torch.frombuffer(bytearray(1), dtype=torch.uint8), "_")
 _CTC = "frames against characters, as for a CTC loss, are no pair, because no row belongs to one label"
 
 

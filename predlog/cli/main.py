@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from predlog._runtime import random_state
 from predlog.cli import options, say
 from predlog.errors import PredlogError, described, traceback_of
 
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output any more; argparse exits with 2 by itself.
     """
     try:
-        return _run(arguments)
+        with random_state.kept():
+            return _run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

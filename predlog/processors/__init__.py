@@ -4,6 +4,7 @@ Each takes `(logger, method_name, event_dict)` and returns the event, as structl
 https://www.structlog.org/en/stable/processors.html
 """
 
+import predlog._runtime.first_imports  # noqa: F401 - before structlog and rich are imported
 from predlog.processors.decode import Decode
 from predlog.processors.redact import Redact
 from predlog.processors.to_structlog import ToStructlog

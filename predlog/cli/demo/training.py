@@ -88,6 +88,7 @@ def loss_of(logits: Tensor, labels: Tensor, shift: int = 1) -> Tensor:
     return loss / (targets != IGNORED).sum().clamp(min=1)
 
 
+@torch.random.fork_rng(devices=())  # whoever calls `main` as a function may have seeded a training
 def train(arguments: Namespace) -> None:
     """Train for `arguments.steps` steps and say what came of it."""
     try:

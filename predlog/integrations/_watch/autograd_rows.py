@@ -56,9 +56,8 @@ def _sliced_from(node: Any, samples: int, length: int, axis: int) -> Origin:
         name = "" if node is None else node.name()
         if name == "SliceBackward0":
             sizes, at = _saved(node, "self_sym_sizes"), _saved(node, "dim")
-            if (
-                len(sizes) != 3 or _saved(node, "step") != 1 or sizes[0] != samples
-            ):  # torch < 2.9 notes `[:]` as a slice
+            # Before 2.9, torch notes the ":" of [:, 1:] as a slice of its own.
+            if len(sizes) != 3 or _saved(node, "step") != 1 or sizes[0] != samples:
                 break
             if at == axis:
                 first = _signed(_saved(node, "start"))

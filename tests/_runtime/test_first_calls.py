@@ -1,0 +1,126 @@
+"""The first call in a process: what it imports, and that a seeded training goes on as if it had not been made."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import fresh
+from tests.entry_points import GIVEN, PROGRAMS, STATES
+from tests.sizes import sizes
+
+_COMPILE = 'assert torch.equal(torch.compile(lambda one: one + 1, backend="eager")(logits), logits + 1)\n'
+
+# --- random states ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seeds", sizes(core=range(1), slow=range(1, 20)))
+@pytest.mark.parametrize("way", PROGRAMS)
+def test_random_states_stay_as_they_are(tmp_path: Path, way: str, seeds: range) -> None:
+    """Neither the first imports nor the first calls move the random state of Python, NumPy or torch."""
+    for seed in seeds:
+        done = fresh.run(GIVEN + STATES % PROGRAMS[way], tmp_path / f"{seed}", f"{seed}")
+        assert done.returncode == 0, done.stderr
+
+
+def test_that_test_can_fail(tmp_path: Path) -> None:
+    """An import that draws is seen: rich's own, where structlog is imported by whoever has seeded."""
+    program = "import rich.style; rich.style.getrandbits(1) if hasattr(rich.style, 'getrandbits') else random.random()"
+    assert "{'random'}" in fresh.run(GIVEN + STATES % program, tmp_path, "0").stderr
+
+
+_TRAINING = """
+import random, sys, torch
+random.seed(7)
+torch.manual_seed(7)
+embed, head = torch.nn.Embedding(16, 4), torch.nn.Linear(4, 16)
+optimizer = torch.optim.SGD([*embed.parameters(), *head.parameters()], lr=0.5)
+if sys.argv[1:]:
+    import predlog
+    predlog.configure(sys.argv[1], every=1, console=False)
+for step in range(20):
+    ids = torch.tensor([[random.randrange(16) for _ in range(8)] for _ in range(2)])
+    logits = head(embed(ids))
+    if sys.argv[1:]:
+        predlog.compare(logits, ids, step, shift=1, inputs=ids)
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+print(loss.item())
+"""
+
+
+def test_a_seeded_training_ends_with_the_same_loss(tmp_path: Path) -> None:
+    """A loop that draws its batches from Python's `random` sees the same batches with predlog as without."""
+    without, with_it = fresh.run(_TRAINING), fresh.run(_TRAINING, tmp_path)
+    assert (with_it.returncode, with_it.stdout) == (0, without.stdout)
+    assert float(without.stdout) > 0
+
+
+# --- imports ------------------------------------------------------------------------------------------------------
+
+# An import counts where torch functions are off, or one of their modes is pushed, and predlog is what asked for it.
+_AUDIT = """
+imported = []
+def note(event, arguments):
+    if event != "import" or arguments[0] in sys.modules:
+        return
+    if torch._C._is_torch_function_enabled() and not torch._C._len_torch_function_stack():
+        return
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename != "<string>":
+        if "/predlog/" in frame.f_code.co_filename:
+            imported.append(arguments[0])
+            break
+        frame = frame.f_back
+sys.addaudithook(note)
+"""
+_CHECK = """
+half = [name for name, module in sys.modules.copy().items()
+        if getattr(getattr(module, "__spec__", None), "_initializing", False)]
+assert not imported, imported[:5]
+assert not half, half
+"""
+_INSIDE_A_COMPILED_CALLER = """
+def around(ids):
+    record()
+    return ids + 1
+assert torch.equal(torch.compile(around, backend="eager")(labels), labels + 1)
+"""
+
+
+@pytest.mark.parametrize("way", PROGRAMS)
+def test_nothing_is_imported_where_torch_is_not_itself(tmp_path: Path, way: str) -> None:
+    """predlog imports nothing where torch functions are off or a mode is pushed: some imports would fail half-way."""
+    done = fresh.run(GIVEN + _AUDIT + PROGRAMS[way] + _CHECK, tmp_path / "run")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("ways", sizes(core=["a recorder", "watch"], slow=[*PROGRAMS]))
+def test_the_caller_can_compile(tmp_path: Path, ways: list[str], when: str) -> None:
+    """What the caller compiles before or after the first call works, and so does the first call."""
+    for way in ways:
+        first, then = (_COMPILE, "") if when == "before" else ("", _COMPILE)
+        done = fresh.run(GIVEN + first + _AUDIT + PROGRAMS[way] + _CHECK + then + _CHECK, tmp_path / way)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("way", ["compare", "a layout"])
+def test_the_first_call_inside_of_a_compiled_caller(tmp_path: Path, way: str) -> None:
+    """The first call of a process may be made while the caller is compiled, where predlog records nothing."""
+    record = "def record():\n" + "".join(f"    {line}\n" for line in PROGRAMS[way].splitlines())
+    program = GIVEN + _AUDIT + record + _INSIDE_A_COMPILED_CALLER + _CHECK + "record()\n" + _CHECK + _COMPILE
+    done = fresh.run(program, tmp_path / "run")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_that_an_import_is_seen(tmp_path: Path) -> None:
+    """An import of predlog's where torch functions are off is counted."""
+    program = """
+import predlog._runtime.torch_state
+with predlog._runtime.torch_state.alone():
+    import predlog.reading.reader
+"""
+    done = fresh.run(GIVEN + _AUDIT + program + _CHECK, tmp_path)
+    assert "AssertionError: ['" in done.stderr
