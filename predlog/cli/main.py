@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from predlog.cli import options, say
-from predlog.errors import PredlogError, described, traceback_of
+from predlog.errors import PredlogError, described, required, traceback_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
@@ -34,7 +34,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         raise PredlogError("standard output is closed: redirect it, to /dev/null if need be")
     try:
         parsed = options.parser().parse_args(arguments)
-        status: int = import_module(parsed.module).run(parsed)
+        with required():
+            status: int = import_module(parsed.module).run(parsed)
     finally:
         _flush()  # also after --help, which ends in SystemExit
     return status

@@ -4,8 +4,11 @@ Each takes `(logger, method_name, event_dict)` and returns the event, as structl
 https://www.structlog.org/en/stable/processors.html
 """
 
+from predlog.errors import required
 from predlog.processors.decode import Decode
 from predlog.processors.redact import Redact
-from predlog.processors.to_structlog import ToStructlog
+
+with required():
+    from predlog.processors.to_structlog import ToStructlog
 
 __all__ = ["Decode", "Redact", "ToStructlog"]

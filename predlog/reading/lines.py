@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from predlog.errors import MissingExtraError
+from predlog.errors import required
 from predlog.reading.paths import PACKED, STDIN_FILE
 from predlog.records.codec import LONGEST
 
@@ -127,10 +127,8 @@ def _zstd() -> tuple[_Unpack, type[Exception]]:
     Raises:
         MissingExtraError: The package zstandard is not installed.
     """
-    try:
+    with required("zstd"):
         import zstandard  # noqa: PLC0415 - it may not be installed
-    except ModuleNotFoundError:
-        raise MissingExtraError("zstd", "zstandard") from None
     frames = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
 
     def unpack(blocks: Iterable[bytes]) -> Iterator[bytes]:

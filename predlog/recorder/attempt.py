@@ -6,6 +6,7 @@ import socket
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import predlog
 from predlog._runtime import process
 from predlog.records.codec import timestamp
 from predlog.records.schema import SCHEMA, Event
@@ -47,7 +48,11 @@ class Attempt:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "world_size": process.world_size(),
-            "versions": {name: _version(name) for name in ("predlog", "torch")} | {"python": platform.python_version()},
+            "versions": {
+                "predlog": predlog.__version__,
+                "torch": _version("torch"),
+                "python": platform.python_version(),
+            },
             "settings": dict(self._settings),
             "stats": stats,
             "context": {},
