@@ -20,7 +20,6 @@ COMMANDS = {
     "explain": "explain",
     "explain CODE": "explain labels-are-inputs",
     "demo --mistake list": "demo --mistake list",
-    "help": "--help",
     "read": "",
 }
 WITH_EXTRAS = {
@@ -30,6 +29,7 @@ WITH_EXTRAS = {
     "export arrow": "export a -o out.arrow",
     "zstd": "summary packed.jsonl.zst",
     "completion": "completion bash",
+    "help": "--help",
 }
 _RUN = "import sys; from predlog.cli.main import main; sys.exit(main(sys.argv[1:]))"
 _READ = "import predlog; [print(one) for name in 'ab' for one in predlog.read(name)]"
