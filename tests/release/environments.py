@@ -40,8 +40,8 @@ def interpreters(wanted: SpecifierSet) -> dict[Version, Path]:
     """Return the Pythons of this machine that predlog supports: those on the PATH, and those of pyenv."""
     names = [shutil.which(f"python3.{minor}") for minor in range(30)]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = {}
-    for python in map(Path, [sys.executable, *filter(None, names), *pyenv.glob("3.*/bin/python")]):
+    found: dict[Version, Path] = {}
+    for python in (Path(sys.executable), *(Path(name) for name in names if name), *pyenv.glob("3.*/bin/python")):
         program = "import platform, venv; print(platform.python_version())"
         done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False)
         if done.returncode == 0 and (version := Version(done.stdout)) in wanted:
@@ -60,6 +60,6 @@ def install(python: Path, folder: Path, distribution: Path) -> Path:
 
 def run(*command: str | Path, folder: Path | None = None, path: str = "") -> str:
     """Run a command, and return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return done.stdout

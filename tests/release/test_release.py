@@ -141,8 +141,7 @@ def test_pythons_are_found() -> None:
 def test_the_source_distribution_is_whole(clone: Path, tmp_path: Path) -> None:
     """What is missing in a build is named; an unpacked source distribution runs its own tests."""
     change(clone / "pyproject.toml", r"^\"docs/findings\".*$", "")
-    command = [sys.executable, "-m", "build", "--quiet", "--outdir", tmp_path, clone]
-    subprocess.run(command, check=True)
+    environments.run(sys.executable, "-m", "build", "--quiet", "--outdir", tmp_path, clone)
     source, wheel = next(tmp_path.glob("*.tar.gz")), next(tmp_path.glob("*.whl"))
     found = [*distributions.contents(clone, source, wheel)]
     assert f"{wheel.name} lacks predlog/findings/pages/collapsed.md" in found
