@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from predlog.recorder.recorder import Recorder
     from predlog.records.schema import Comparison, Finding, Gap, Run, Token
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
@@ -65,15 +65,18 @@ _MODULES = {"errors", "findings", "integrations", "processors", "reading", "reco
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"predlog.{name}")
+        return _imported(name)
     if name in _HOMES:
-        value = getattr(import_module(f"predlog.{_HOMES[name]}"), name)
-    elif name == "__version__":
-        value = import_module("importlib.metadata").version("predlog")
+        value = getattr(_imported(_HOMES[name]), name)
     else:
         raise AttributeError(f"module 'predlog' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _imported(module: str) -> Any:
+    with import_module("predlog.errors").required():
+        return import_module(f"predlog.{module}")
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,15 @@
 """What predlog raises, and how an error is put into words."""
 
 import os
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Final
+
+# What predlog depends on: the first for everything, the others for recording alone.
+READING: Final = ("orjson", "msgspec", "rich")
+RECORDING: Final = ("torch", "structlog", "einops")
 
 
 class PredlogError(Exception):
@@ -54,7 +62,20 @@ class MissingExtraError(PredlogError, ImportError):
     """A feature needs a package that is not installed."""
 
     def __init__(self, extra: str, package: str) -> None:
-        super().__init__(f"this needs {package}, which is not installed: pip install 'predlog[{extra}]'")
+        # Where only the reading side is installed, the extra would also install torch.
+        wanted = f"'predlog[{extra}]'" if _is_installed("torch") else package
+        super().__init__(f"this needs {package}, which is not installed: pip install {wanted}")
+
+
+class MissingPackageError(PredlogError, ImportError):
+    """A package that predlog depends on is not installed, because predlog was installed without its dependencies."""
+
+    def __init__(self, package: str) -> None:
+        purpose, needed = ("reading", READING) if package in READING else ("recording", READING + RECORDING)
+        missing = [one for one in needed if one == package or not _is_installed(one)]
+        listed = ", ".join(missing[:-1]) + " and " + missing[-1] if missing[1:] else missing[0]
+        are = "are" if missing[1:] else "is"
+        super().__init__(f"{purpose} needs {listed}, which {are} not installed: pip install {' '.join(missing)}")
 
 
 class ExportError(PredlogError, OSError):
@@ -67,6 +88,29 @@ class NoThreadError(PredlogError, RuntimeError):
 
 class NotDurableError(PredlogError, OSError):
     """A line is written and survives a kill of the process, but perhaps not a power cut."""
+
+
+def _is_installed(package: str) -> bool:
+    return sys.modules.get(package) is not None or find_spec(package) is not None
+
+
+@contextmanager
+def required(extra: str | None = None) -> Iterator[None]:
+    """Raise an error that says what to install if an import inside fails because a package is missing.
+
+    Raises:
+        MissingPackageError: predlog depends on the package.
+        MissingExtraError: The package belongs to `extra`; without `extra`, the import's own error is raised.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        package = str(missing.name).partition(".")[0]
+        if package in READING + RECORDING and not _is_installed(package):
+            raise MissingPackageError(package) from None
+        if extra is None:
+            raise
+        raise MissingExtraError(extra, package) from None
 
 
 def described(error: BaseException) -> str:

@@ -5,18 +5,24 @@ keeps every lock that it holds: tqdm's, rich's, and the stream's own, for which 
 aborts. So the stream is checked first, while no lock is held.
 """
 
-import fcntl
+import mmap
 import os
-import select
 import stat
 import struct
-import termios
 import time
 from typing import Any
 
+try:
+    import fcntl
+    import termios
+    from select import POLLOUT, poll
+except ImportError:  # Only POSIX systems have all of these. Elsewhere no stream is known to be stuck.
+    _CAN_TELL = False
+else:
+    _CAN_TELL = True
+
 # Bytes. What the program has written and the stream still buffers is written before our text; together it is less.
 _ROOM = 32 * 1024
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PAUSE = 0.02
 
 
@@ -25,6 +31,8 @@ def is_writable(stream: Any) -> bool:
 
     For a pipe that is known, unless another process fills it at the same time; for a terminal, only that it has room.
     """
+    if not _CAN_TELL:
+        return True
     try:
         file: int = stream.fileno()
         kind = os.fstat(file).st_mode
@@ -32,9 +40,9 @@ def is_writable(stream: Any) -> bool:
         return True
     if not (stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind)):
         return True
-    poll = select.poll()
-    poll.register(file, select.POLLOUT)
-    return len(poll.poll(0)) > 0 and (not stat.S_ISFIFO(kind) or _has_room(file))
+    asked = poll()
+    asked.register(file, POLLOUT)
+    return len(asked.poll(0)) > 0 and (not stat.S_ISFIFO(kind) or _has_room(file))
 
 
 def wait(stream: Any, patience: float) -> bool:
@@ -55,4 +63,4 @@ def _has_room(pipe: int) -> bool:
     except (AttributeError, OSError):  # not on this system
         return True
     # A write of a little over half a page takes a whole page: twice the room that it needs.
-    return not waiting or bool(capacity - 2 * waiting - _PAGE >= _ROOM)
+    return not waiting or bool(capacity - 2 * waiting - mmap.PAGESIZE >= _ROOM)

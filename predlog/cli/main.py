@@ -7,7 +7,7 @@ from importlib import import_module
 
 from predlog._runtime import random_state
 from predlog.cli import options, say
-from predlog.errors import PredlogError, described, traceback_of
+from predlog.errors import PredlogError, described, required, traceback_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
@@ -36,7 +36,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         raise PredlogError("standard output is closed: redirect it, to /dev/null if need be")
     try:
         parsed = options.parser().parse_args(arguments)
-        status: int = import_module(parsed.module).run(parsed)
+        with required():
+            status: int = import_module(parsed.module).run(parsed)
     finally:
         _flush()  # also after --help, which ends in SystemExit
     return status

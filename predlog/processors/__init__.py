@@ -5,8 +5,11 @@ https://www.structlog.org/en/stable/processors.html
 """
 
 import predlog._runtime.first_imports  # noqa: F401 - before structlog and rich are imported
+from predlog.errors import required
 from predlog.processors.decode import Decode
 from predlog.processors.redact import Redact
-from predlog.processors.to_structlog import ToStructlog
+
+with required():
+    from predlog.processors.to_structlog import ToStructlog
 
 __all__ = ["Decode", "Redact", "ToStructlog"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from predlog.errors import RecordError
+from predlog.reading.lines import read_at
 from predlog.reading.paths import PACKED
 from predlog.records.codec import from_line, is_whole
 from predlog.records.schema import Comparison, Finding, Gap, Record
@@ -95,7 +96,7 @@ def has_one(file: Path) -> bool:
         size = os.fstat(opened.fileno()).st_size
         places = {(max(size - _END, 0), _END), *((size * number // _SAMPLES, _SAMPLE) for number in range(_SAMPLES))}
         heads = {
-            head[1] for start, length in places for head in _HEAD.finditer(os.pread(opened.fileno(), length, start))
+            head[1] for start, length in places for head in _HEAD.finditer(read_at(opened.fileno(), length, start))
         }
     return heads == {b"1"}
 

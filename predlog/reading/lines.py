@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from predlog.errors import MissingExtraError
+from predlog.errors import required
 from predlog.reading.paths import PACKED, STDIN_FILE
 from predlog.records.codec import LONGEST
 
@@ -85,6 +85,12 @@ class Lines:
             self.broken = f"it can't be decompressed further: {error}"
 
 
+def read_at(file: int, size: int, start: int) -> bytes:
+    """Return up to `size` bytes of a file from `start` on, as `os.pread` does, which only POSIX systems have."""
+    os.lseek(file, start, os.SEEK_SET)
+    return os.read(file, size)
+
+
 def blocks_of_stdin() -> Iterator[bytes]:
     """Return standard input in blocks, each as soon as it arrives."""
     # From the descriptor: Python's buffered read waits for a full block, and may miss an interrupt meanwhile.
@@ -121,10 +127,8 @@ def _zstd() -> tuple[_Unpack, type[Exception]]:
     Raises:
         MissingExtraError: The package zstandard is not installed.
     """
-    try:
+    with required("zstd"):
         import zstandard  # noqa: PLC0415 - it may not be installed
-    except ModuleNotFoundError:
-        raise MissingExtraError("zstd", "zstandard") from None
     frames = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
 
     def unpack(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
-from predlog.reading.lines import Lines
+from predlog.reading.lines import Lines, read_at
 from predlog.reading.paths import PACKED
 from predlog.records.codec import LONGEST, from_line
 from predlog.records.schema import Record
@@ -89,7 +89,7 @@ def _end(file: int, size: int) -> int:
     position = size
     while position:
         start = max(position - _BLOCK, 0)
-        found = os.pread(file, position - start, start).rfind(b"\n")
+        found = read_at(file, position - start, start).rfind(b"\n")
         if found >= 0:
             return start + found + 1
         position = start
@@ -103,7 +103,7 @@ def backwards(file: int, end: int) -> Iterator[bytes]:
     position = end - 1  # its newline ends the last line
     while position > 0:
         start = max(position - _BLOCK, 0)
-        *lines, tail = os.pread(file, position - start, start).split(b"\n")
+        *lines, tail = read_at(file, position - start, start).split(b"\n")
         size += len(tail)
         # A part of a line could be taken for a whole one, so a line that is left out is left out completely.
         parts = [*parts, tail] if size <= LONGEST else []
@@ -158,7 +158,7 @@ class Follower:
 
     def _open(self) -> bool:
         try:
-            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return False
         self._remember(self._file)
@@ -167,7 +167,7 @@ class Follower:
     def _remember(self, file: int) -> None:
         """Remember what precedes the offset, so that it is recognized in a file that takes this one's place."""
         start = max(self._offset - _REMEMBERED, 0)
-        self._last = os.pread(file, self._offset - start, start)
+        self._last = read_at(file, self._offset - start, start)
         before: list[Record] = []
         size = 0
         for line in backwards(file, self._offset):
@@ -189,11 +189,11 @@ class Follower:
     def _check_place(self, file: int) -> None:
         """Restart if the file is shorter than it was, or if what was read last is no longer there."""
         seen = len(self._last)
-        if os.fstat(file).st_size < self._offset or os.pread(file, seen, self._offset - seen) != self._last:
+        if os.fstat(file).st_size < self._offset or read_at(file, seen, self._offset - seen) != self._last:
             self._restart()
 
     def _new(self, file: int) -> Iterator[Read]:
-        while block := os.pread(file, _BLOCK, self._offset):
+        while block := read_at(file, _BLOCK, self._offset):
             for start, line in self._split(block):
                 if line and (read := self._read(line, start)) and not self._is_repeated(read.record):
                     yield read
@@ -234,7 +234,7 @@ class Follower:
         """Return the number of the line at an offset; counting takes time, so it is done for damaged lines only."""
         assert self._file is not None  # noqa: S101 - for the type checker
         number, position = self._counted
-        while block := os.pread(self._file, min(_BLOCK, offset - position), position):
+        while block := read_at(self._file, min(_BLOCK, offset - position), position):
             number += block.count(b"\n")
             position += len(block)
         self._counted = number, position

@@ -3,9 +3,9 @@
 import os
 import platform
 import socket
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import predlog
 from predlog._runtime import process
 from predlog._runtime.torch_state import TORCH_VERSION
 from predlog.records.codec import timestamp
@@ -49,7 +49,7 @@ class Attempt:
             "pid": os.getpid(),
             "world_size": process.world_size(),
             "versions": {
-                "predlog": _own_version(),
+                "predlog": predlog.__version__,
                 "torch": TORCH_VERSION,
                 "python": platform.python_version(),
             },
@@ -63,10 +63,3 @@ class Attempt:
         """Set the sequence number of an event that goes to the sinks."""
         event["seq"] = self._seq
         self._seq += 1
-
-
-def _own_version() -> str:
-    try:
-        return version("predlog")
-    except PackageNotFoundError:  # not installed, but run from its sources
-        return "unknown"

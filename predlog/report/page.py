@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import predlog
-from predlog.errors import MissingExtraError, PredlogError
+from predlog.errors import PredlogError, required
 from predlog.reading.damage import Damages
 from predlog.reading.forgetting import Learning
 from predlog.reading.reader import Reading
@@ -21,14 +21,12 @@ from predlog.report import sections
 from predlog.report.colors import stylesheet
 from predlog.report.film_strip import MOST, Strip
 
-try:
+with required("report"):
     import bokeh
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     from predlog.report import charts
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("report", str(missing.name).partition(".")[0]) from None
 _HERE: Final = Path(__file__).parent / "assets"
 _SCRIPTS: Final = (
     "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "curves", "main",

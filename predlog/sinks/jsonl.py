@@ -1,7 +1,6 @@
 """Append events to a file, one `write(2)` per line, so that what is written survives a kill of the process."""
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -14,6 +13,8 @@ from predlog.errors import NotDurableError, RecordError
 from predlog.records import codec
 from predlog.records.schema import Event
 
+# Only POSIX systems have these.
+_NO_FOLLOW, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
 # Bytes: enough for the last whole line of a file, however long its token texts are.
 _TAIL = 4 * 1024 * 1024
 # Seconds within which a line that is being written gets its end.
@@ -64,12 +65,12 @@ class JSONL:
         """Return the attempt of the file's last undamaged line; 0 for a new or foreign file."""
         try:
             # Without O_NONBLOCK, opening something other than a file, such as a pipe, might never return.
-            file = self._opened(os.O_RDONLY | os.O_NONBLOCK, 0)
+            file = self._opened(os.O_RDONLY | _NO_WAIT, 0)
         except FileNotFoundError:
             return 0
         try:
             size = os.fstat(file).st_size
-            lines = os.pread(file, _TAIL, max(size - _TAIL, 0)).split(b"\n") if size else []
+            lines = _read_at(file, _TAIL, max(size - _TAIL, 0)).split(b"\n") if size else []
         finally:
             os.close(file)
         for line in reversed(lines):
@@ -143,7 +144,7 @@ class JSONL:
 
     def _opened(self, flags: int, mode: int) -> int:
         try:
-            return os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+            return os.open(self.path, flags | _NO_FOLLOW, mode)
         except OSError as error:
             if error.errno == errno.ELOOP and self.path.is_symlink():
                 raise OSError(
@@ -156,10 +157,15 @@ class JSONL:
             raise OSError(errno.EINVAL, f"neither a file nor a device, so writing might never return: {self.path}")
 
 
+def _read_at(file: int, size: int, start: int) -> bytes:
+    os.lseek(file, start, os.SEEK_SET)
+    return os.read(file, size)
+
+
 def _is_cut_off(file: int) -> bool:
     """Return whether a kill has cut off the last line: one that is being written has its end shortly after."""
     size = os.fstat(file).st_size
-    if not size or os.pread(file, 1, size - 1) == b"\n":
+    if not size or _read_at(file, 1, size - 1) == b"\n":
         return False
     time.sleep(_WRITING)
     return os.fstat(file).st_size == size
@@ -167,12 +173,15 @@ def _is_cut_off(file: int) -> bool:
 
 def _above_standard_streams(file: int) -> int:
     """Return a descriptor above 2: the number of a closed standard stream is free, and prints would go to our file."""
-    if file > 2:
-        return file
+    low = []
     try:
-        return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
+        while file <= 2:
+            low.append(file)
+            file = os.dup(file)
     finally:
-        os.close(file)
+        for one in low:
+            os.close(one)
+    return file
 
 
 def _write_whole(file: int, line: bytes) -> None:

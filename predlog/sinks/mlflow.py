@@ -7,9 +7,9 @@ import time
 import uuid
 from typing import Final
 
-from predlog.errors import SettingError
+from predlog.errors import SettingError, required
 from predlog.records.schema import Finding
-from predlog.sinks.tracker import COLUMNS, Row, Step, Tracker, required, text, title
+from predlog.sinks.tracker import COLUMNS, Row, Step, Tracker, text, title
 
 with required("mlflow"):
     import mlflow

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from predlog.errors import required
 from predlog.records.schema import Comparison, Finding, Token
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import known, probability, token_id
-from predlog.sinks.tracker import Step, Tracker, required, text, title
+from predlog.sinks.tracker import Step, Tracker, text, title
 
 with required("tensorboard"):
     from torch.utils.tensorboard import SummaryWriter

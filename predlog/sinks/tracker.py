@@ -2,12 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from predlog.errors import MissingExtraError
 from predlog.records import codec
 from predlog.records.figures import of_step
 from predlog.records.schema import Comparison, Event, Finding, Run, Token
@@ -151,15 +149,6 @@ class Tracker(ABC):
     @abstractmethod
     def _report(self, finding: Finding) -> None:
         """Report a finding, or that it is gone."""
-
-
-@contextmanager
-def required(extra: str) -> Iterator[None]:
-    """Raise MissingExtraError if an import inside fails because a package of this extra is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError(extra, str(missing.name).partition(".")[0]) from None
 
 
 def title(finding: Finding) -> str:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from predlog.errors import SettingError
+from predlog.errors import SettingError, required
 from predlog.records.schema import Finding
-from predlog.sinks.tracker import COLUMNS, Step, Tracker, alert_level, required, text, title
+from predlog.sinks.tracker import COLUMNS, Step, Tracker, alert_level, text, title
 
 with required("trackio"):
     import trackio

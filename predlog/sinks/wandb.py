@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Final
 
-from predlog.errors import SettingError
+from predlog.errors import SettingError, required
 from predlog.records.schema import Finding
-from predlog.sinks.tracker import COLUMNS, Row, Step, Tracker, alert_level, required, text, title
+from predlog.sinks.tracker import COLUMNS, Row, Step, Tracker, alert_level, text, title
 
 with required("wandb"):
     import wandb

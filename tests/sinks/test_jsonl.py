@@ -192,7 +192,7 @@ def test_a_failure_to_open_leaks_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     """A file that can't be readied is closed again, however often it is tried."""
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(b"torn")
-    monkeypatch.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "read", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     before = len(list(Path("/proc/self/fd").iterdir()))
     sink = JSONL(file)
     for _ in range(20):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 
 from predlog.cli import options
-from predlog.errors import MissingExtraError
+from predlog.errors import required
 
 # The names of the arguments that are paths.
 _FILES, _FOLDERS = {"PATH", "A", "B", "FILE"}, {"DIRECTORY"}
@@ -13,10 +13,8 @@ _FILES, _FOLDERS = {"PATH", "A", "B", "FILE"}, {"DIRECTORY"}
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the script, in which paths are completed, too: a shell that has it completes nothing else by itself."""
-    try:
+    with required("cli"):
         import shtab  # noqa: PLC0415 - it may not be installed
-    except ModuleNotFoundError:
-        raise MissingExtraError("cli", "shtab") from None
     parser = options.parser()
     for action in _actions(parser):
         name = action.metavar or action.dest.upper()

@@ -13,18 +13,16 @@ from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args, get_origin,
 
 from predlog.cli import say, tell
 from predlog.cli.io import replacing, target, waiting
-from predlog.errors import ExportError, MissingExtraError, RecordError
+from predlog.errors import ExportError, RecordError, required
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted
 from predlog.records.codec import moment
 from predlog.records.schema import Comparison, Record, Token
 
-try:
+with required("export"):
     import pyarrow as pa
     from pyarrow import compute, csv, parquet
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("export", str(missing.name).partition(".")[0]) from None
 
 T = TypeVar("T")
 # More lines than these say nothing more.
