@@ -56,7 +56,7 @@ HOMES = {
     "trackio": {"sinks.trackio"},
 }  # fmt: skip
 # A module has one reason to exist. What is longer, or shorter, has a reason here.
-LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 125
+LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 130
 LONGER = {
     "recorder.recorder": "a third of it spells out and explains the arguments",
     "integrations.transformers": "a fifth of it spells out and explains the arguments",
@@ -245,7 +245,7 @@ def test_that_the_test_of_torchs_private_names_can_fail(planted: str, name: str)
 
 
 def test_modules_are_neither_long_nor_tiny() -> None:
-    """A module has at most 300 lines (350 with a reason) and at least 25, or a reason; there are at most 125."""
+    """A module has at most 300 lines (350 with a reason) and at least 25, or a reason; there are at most 130."""
     lines = {name: source.count("\n") for name, source in sources().items()}
     inits = {name for name in lines if any(other.startswith(f"{name}.") for other in lines)} | {"__init__"}
     assert {name for name, count in lines.items() if count > LONGEST} == set(LONGER)
