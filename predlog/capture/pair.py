@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -70,7 +70,8 @@ def to_pair(
     ids = as_ids("labels", labels)
     read = None if inputs is None else as_ids("inputs", inputs)
     views = layouts.canonical(outline, ids, read, layout, shift, is_reduced=given.columns is not None)
-    source, columns = _source(given, ids, layout), _viewed(given.columns, ids, layout)
+    source = _source(given, ids, layout)
+    columns = given.columns and given.columns.each(lambda column: layouts.viewed_rows(column, ids, layout))
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
         raise PairError("ignore_index must be a Python int of at most 64 bits")
     _check_devices(given, ids, read)
@@ -106,14 +107,6 @@ def _source(given: _Given, labels: Tensor, layout: str | None) -> Source | None:
             f"{list(head.weight.shape)} takes {head.weight.shape[1]}: it must be [vocabulary, width]"
         )
     return Source(views, head)
-
-
-def _viewed(columns: Columns | None, labels: Tensor, layout: str | None) -> Columns | None:
-    """Return views [sample, codebook, time] of columns that fit the labels."""
-    if columns is None:
-        return None
-    views = {name: layouts.viewed_rows(column, labels, layout) for name, column in columns.named()}
-    return replace(columns, **views)
 
 
 def _joined(chunks: Sequence[Tensor], layout: str | None) -> Tensor:

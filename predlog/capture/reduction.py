@@ -5,8 +5,9 @@ of a row of logits are known without the row: its peak is the prediction's log-p
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,8 +77,13 @@ class Columns:
     def shown(self, sizes: Sizes) -> "Columns":
         """Return the rows of columns [sample, codebook, time] that may be shown, as 64-bit integers and floats."""
         rows = sizes.length - sizes.shift
-        parts = {name: column[: sizes.samples, : sizes.codebooks, :rows] for name, column in self.named()}
-        return replace(self, **{name: part.to(column_type(part)) for name, part in parts.items()})
+        return self.each(lambda one: one[: sizes.samples, : sizes.codebooks, :rows].to(column_type(one)))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Columns":
+        """Return the columns after a change of each."""
+        rank = None if self.label_rank is None else change(self.label_rank)
+        changed = map(change, (self.prediction, self.prediction_logprob, self.label_logprob))
+        return Columns(*changed, rank, self.vocabulary)
 
 
 def column_type(column: Tensor) -> torch.dtype:
@@ -151,7 +157,7 @@ def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: T
         column.flatten().index_select(0, index).tolist()
         for column in (columns.prediction, columns.prediction_logprob, columns.label_logprob, scored)
     )
-    ranks = [None] * len(places)
+    ranks: list[int | None] = [None] * len(places)
     if columns.label_rank is not None:
         ranks = columns.label_rank.flatten().index_select(0, index).tolist()
     for place, *numbers in zip(places, prediction, logprob, label_logprob, ranks, label, strict=True):
@@ -210,8 +216,8 @@ def _contradicting(
     listed = ", ".join(f"{name}={value:.6g}" for name, value in zip(names, numbers, strict=True) if value is not None)
     where = f"sample {sample}" + ("" if codebook is None else f", codebook {codebook}")
     position = row + sizes.shift
-    return PairError(
-        f"Rows can't be of logits: {problem}; at {where}, position {position}: {listed}",
-        sample=sample, codebook=codebook, position=position,
-        **{name: value for name, value in zip(names, numbers, strict=True) if value is None or math.isfinite(value)},
-    )  # fmt: skip
+    evidence: dict[str, Any] = {"sample": sample, "codebook": codebook, "position": position}
+    evidence |= {
+        name: one if one is None or math.isfinite(one) else None for name, one in zip(names, numbers, strict=True)
+    }
+    return PairError(f"Rows can't be of logits: {problem}; at {where}, position {position}: {listed}", **evidence)

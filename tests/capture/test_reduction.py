@@ -61,7 +61,7 @@ def refused(rows: object, labels: object, **how: Any) -> Finding:
 
 
 # --- the same as from logits ---------------------------------------------------------------------------------------
-LAYOUTS = {
+LAYOUTS: dict[str | None, tuple[int, Any, Any, Any]] = {
     # How many codebooks, and what lays logits [b, k, t, v], rows and labels [b, k, t] out in that layout.
     None: (1, lambda x: x[:, 0], lambda x: x[:, 0], lambda x: x[:, 0]),
     "b t v, b t": (1, lambda x: x[:, 0], lambda x: x[:, 0], lambda x: x[:, 0]),
@@ -268,7 +268,7 @@ def best(rows: Any, labels: Tensor) -> Any:
     return rows
 
 
-CONTRADICTIONS = {
+CONTRADICTIONS: dict[str, tuple[Any, str]] = {
     "a loss for a log-probability": (
         lambda rows, _: changed(rows, label_logprob=-rows.label_logprob), "at most 0: pass neither losses nor prob"
     ),
@@ -313,7 +313,7 @@ def test_what_is_refused_late_is_accounted_for(tmp_path: Path, monkeypatch: pyte
     assert [one.count for one in read(tmp_path) if isinstance(one, predlog.Gap)] == [2]
 
 
-MISFITS = {
+MISFITS: dict[str, tuple[Any, str]] = {
     "shapes": (
         lambda rows: changed(rows, label_rank=rows.label_rank[:, :5]),
         r"layout-mismatch .*differ in their shapes: prediction \[2, 12\], .* label_rank \[2, 5\]",
