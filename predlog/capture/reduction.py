@@ -82,8 +82,8 @@ class Columns:
     def each(self, change: Callable[[Tensor], Tensor]) -> "Columns":
         """Return the columns after a change of each."""
         rank = None if self.label_rank is None else change(self.label_rank)
-        changed = map(change, (self.prediction, self.prediction_logprob, self.label_logprob))
-        return Columns(*changed, rank, self.vocabulary)
+        numbers = change(self.prediction), change(self.prediction_logprob), change(self.label_logprob)
+        return Columns(*numbers, rank, self.vocabulary)
 
 
 def column_type(column: Tensor) -> torch.dtype:
