@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from predlog import errors, findings, integrations, processors, reading, records, sinks
     from predlog.capture.projection import Projection
+    from predlog.capture.reduction import Rows
     from predlog.errors import PredlogError
     from predlog.integrations.watch import watch
     from predlog.reading.reader import read
@@ -26,6 +27,7 @@ __all__ = [
     "PredlogError",
     "Projection",
     "Recorder",
+    "Rows",
     "Run",
     "Token",
     "__version__",
@@ -51,6 +53,7 @@ _HOMES = {
     "PredlogError": "errors",
     "Projection": "capture.projection",
     "Recorder": "recorder.recorder",
+    "Rows": "capture.reduction",
     "Run": "records.schema",
     "Token": "records.schema",
     "close": "recorder.default",

@@ -140,7 +140,7 @@ def facts(tokens: Sequence[Shown] = (), **fields: Any) -> Facts:
     known: dict[str, Any] = {
         "sample": 0, "codebook": None, "length": 128, "vocabulary": 512, "shift": 1, "ignore_index": -100,
         "specials": SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2})), "supervised": 100,
-        "nonfinite": 0, "out_of_range": 0, "lowest": 0, "highest": 500, "fingerprint": (7, 8),
+        "nonfinite": 0, "broken": 0, "out_of_range": 0, "lowest": 0, "highest": 500, "fingerprint": (7, 8),
         "copied": 1, "equal": (2, 100, 1), "compared": (100, 100, 99), "start": (1, 40, 41), "follower": None,
         "pad": 0, "eos": 1, "bos": 0, "tokens": tuple(tokens),
     }  # fmt: skip

@@ -36,9 +36,9 @@ def capture(
 ) -> Snapshot:
     """Return a snapshot of a pair.
 
-    `logits` are a tensor, a `Projection`, or a list of chunks along time; `labels` and `inputs` are integer ids. What
-    has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits. `window` limits
-    the tokens, samples and codebooks shown. Raises PairError if they are no pair.
+    `logits` are a tensor, a `Projection`, `Rows`, or a list of chunks along time; `labels` and `inputs` are integer
+    ids. What has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits.
+    `window` limits the tokens, samples and codebooks shown. Raises PairError if they are no pair.
     """
     product = _autocast_type(logits)
     with alone():
@@ -54,14 +54,13 @@ def capture(
 
 def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: SpecialTokens) -> Sizes:
     samples, codebooks, length = pair.labels.shape
-    vocabulary = pair.logits.shape[-1] if pair.source is None else pair.source.vocabulary
-    if 2 * vocabulary < specials.size:
+    if pair.vocabulary is not None and 2 * pair.vocabulary < specials.size:
         specials = _NONE_KNOWN  # these are not the ids of that tokenizer
     return Sizes(
         samples=min(samples, window.samples),
         codebooks=min(codebooks, window.codebooks),
         length=length,
-        vocabulary=vocabulary,
+        vocabulary=pair.vocabulary,
         shift=shift,
         ignore_index=ignore_index,
         specials=specials,

@@ -23,13 +23,14 @@ _Columns = dict[str, Tensor]
 
 def to_numbers(
     sizes: Sizes, labels: Tensor, inputs: Tensor | None, shown: Sequence[Ends], statistics: Statistics,
-    hits: Tensor | None,
+    hits: Tensor | None, unreduced: Tensor | None = None,
 ) -> Numbers:  # fmt: skip
     """Return the numbers of ids [sample, codebook, time] on the host, and of hits [sample, codebook, 1 or 2].
 
-    The hits count the predictions that equal the label, and those that equal the input and not the label. No tensor is
-    kept. For pairs on the CPU this runs in the training thread: if the worker called torch, the two threads would take
-    turns holding the interpreter, which costs more than the calls.
+    The hits count the predictions that equal the label, and those that equal the input and not the label. `unreduced`
+    [sample, codebook, 1] counts the supervised positions that have no row. No tensor is kept. For pairs on the CPU this
+    runs in the training thread: if the worker called torch, the two threads would take turns holding the interpreter,
+    which costs more than the calls.
     """
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
@@ -39,9 +40,11 @@ def to_numbers(
         columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index)
     if hits is not None:
         columns["hits"] = hits
+    if unreduced is not None:
+        columns["unreduced"] = unreduced
     sequences = list(_by_sequence(columns))
-    if any(counts["lowest"][0] < 0 or counts["highest"][0] >= sizes.vocabulary for counts in sequences):
-        outside = (((scored < 0) | (scored >= sizes.vocabulary)) & supervised).sum(-1).flatten().tolist()
+    if any(counts["lowest"][0] < 0 or counts["highest"][0] >= sizes.limit for counts in sequences):
+        outside = (((scored < 0) | (scored >= sizes.limit)) & supervised).sum(-1).flatten().tolist()
         sequences = [counts | {"out_of_range": (count,)} for counts, count in zip(sequences, outside, strict=True)]
     ids, read = _words(labels), None if inputs is None else _words(inputs)
     around, reads = [], []

@@ -11,7 +11,7 @@ from itertools import chain, product
 import torch
 from torch import Tensor
 
-from predlog.capture import counts
+from predlog.capture import counts, reduction
 from predlog.capture.pair import Pair
 from predlog.capture.projection import Source
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
@@ -36,6 +36,8 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     """Return the numbers of a pair in the memory of the host."""
     labels = _own(pair.labels, sizes)
     inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
+    if pair.columns is not None:
+        return reduction.to_numbers(pair.columns.shown(sizes), sizes, window, labels, inputs)
     scored = labels[..., sizes.shift :]
     logits = pair.logits[: sizes.samples, : sizes.codebooks, : scored.shape[-1]]
     supervised = scored != sizes.ignore_index

@@ -1,8 +1,8 @@
 """A pair on any device → one packed tensor, by a fixed list of operations that never wait for a value.
 
-The labels of the samples shown are packed as they are: they are small, and the host counts them. The rows of logits,
-which are large, are reduced here to a few numbers per row. The operations write their results directly into the packed
-tensor. A `Packing` names its parts, for the device and for the host.
+The labels of the samples shown are packed as they are: they are small, and the host counts them. So are rows that were
+reduced elsewhere. The rows of logits, which are large, are reduced here to a few numbers per row. The operations write
+their results directly into the packed tensor. A `Packing` names its parts, for the device and for the host.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from predlog.capture import counts
+from predlog.capture import counts, reduction
 from predlog.capture.pair import Pair
 from predlog.capture.ring import ring_of
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
@@ -72,11 +72,13 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
     one before it …
     """
     length, rows = sizes.length, sizes.length - sizes.shift
-    dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
-    shown, numbers = 2 * _rows(rows, window), torch.float64 if dtype == torch.float64 else torch.float32
     parts = [("labels", length, torch.int64)]
     if pair.inputs is not None:
         parts.append(("inputs", length, torch.int64))
+    if pair.columns is not None:
+        return Packing((*parts, *((name, rows, reduction.column_type(one)) for name, one in pair.columns.named())))
+    dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
+    shown, numbers = 2 * _rows(rows, window), torch.float64 if dtype == torch.float64 else torch.float32
     parts += [("prediction", shown, torch.int64), ("above", shown, torch.int64)]
     parts += [(name, shown, numbers) for name in ("peak", "label_logit", "prediction_logprob")]
     if window.accuracy:
@@ -96,13 +98,17 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     part = to.views(packed)
     if pair.inputs is not None:
         part["inputs"].copy_(pair.inputs[: sizes.samples, : sizes.codebooks])
+    if pair.columns is not None:
+        for name, column in pair.columns.shown(sizes).named():
+            part[name].copy_(column)
+        return packed
     labels = part["labels"][..., sizes.shift :]
     where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
     # Clamped, because a label without a logit would raise an assertion on the device.
-    label = labels.gather(-1, where).clamp_(0, sizes.vocabulary - 1).unsqueeze(-1)
+    label = labels.gather(-1, where).clamp_(0, sizes.limit - 1).unsqueeze(-1)
     if pair.source is None:
         logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
-        rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, sizes.vocabulary), dim=2)
+        rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, logits.shape[-1]), dim=2)
     else:
         rows = pair.source.at(where)
     rows = rows if rows.dtype == torch.float64 else rows.to(torch.float32)
@@ -119,6 +125,11 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
 def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numbers:
     """Return the numbers of packed parts that have arrived on the host, in the order in which rows are shown."""
     labels, inputs = part["labels"], part.get("inputs")
+    if "label_logprob" in part:
+        columns = reduction.Columns(
+            part["prediction"], part["prediction_logprob"], part["label_logprob"], part.get("label_rank")
+        )
+        return reduction.to_numbers(columns, sizes, window, labels, inputs)
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
     shown = ends(supervised, window)

@@ -5,7 +5,7 @@ batch. The rearranging is done by einops: https://einops.rocks
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -45,22 +45,36 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The patterns of logits and labels, and what the labels' axes become: b, k and t, with 1 for a missing one."""
+    """The patterns of logits and labels, and what the labels' axes become: b, k and t, with 1 for a missing one.
+
+    `last` is what the logits have after these axes: v, or 1 for rows that were reduced, whose pattern has no v.
+    """
 
     logits: str
     labels: str
     axes: str
+    last: str = "v"
+
+    def reduced(self) -> "_Layout":
+        """Return the layout of rows that were reduced from logits of this layout: their pattern has no v."""
+        without = re.sub(r"\(\s*(\w?)\s*\)", r"\1", self.logits.replace("v", ""))  # of (k v), k remains
+        return replace(self, logits=" ".join(without.split()), last="1")
 
 
-def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0) -> Views:
+def canonical(
+    logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str | None, shift: int = 0, *,
+    is_reduced: bool = False,
+) -> Views:  # fmt: skip
     """Return a pair in canonical form, as views.
+
+    With `is_reduced`, the logits have no axis v, since their rows were reduced; the view has one of length 1.
 
     `layout` is a pair of einops patterns over b (sample), t (time), k (codebook) and v (vocabulary), such as
     "b t v, b t"; None infers it from 3 and 2 axes or 2 and 1 axes. `inputs` are laid out as the labels are.
     Raises PairError with both shapes if the pair does not fit.
     """
-    shapes = f"logits {list(logits.shape)} and labels {list(labels.shape)}"
-    evidence = {"logits": list(logits.shape), "labels": list(labels.shape)}
+    shapes = f"{'Rows' if is_reduced else 'logits'} {list(logits.shape)} and labels {list(labels.shape)}"
+    evidence = {"rows" if is_reduced else "logits": list(logits.shape), "labels": list(labels.shape)}
     if type(shift) is not int:
         raise PairError(f"shift is of type {type(shift).__name__}: pass a Python int")
     if not logits.numel() or not labels.numel():
@@ -69,24 +83,28 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
             "empty-pair",
             **evidence,
         )
-    layout = _INFERRED.get((logits.ndim, labels.ndim)) if layout is None else layout
+
+    def no_layout(problem: str) -> PairError:
+        return _no_layout(problem, logits.shape, labels.shape, shift, evidence, is_reduced=is_reduced)
+
+    layout = _INFERRED.get((logits.ndim + is_reduced, labels.ndim)) if layout is None else layout
     if layout is None:
-        raise _no_layout(f"{shapes} need a layout, because none can be inferred", logits, labels, shift)
-    parsed = _parse(layout)
+        raise no_layout(f"{shapes} need a layout, because none can be inferred")
+    parsed = _parse(layout).reduced() if is_reduced else _parse(layout)
     try:
         viewed_labels, viewed_logits = _view_labels(labels, parsed), _view_logits(logits, labels, parsed)
     except einops.EinopsError as error:
-        raise _no_layout(f"{shapes} do not fit layout {layout!r} ({_reason(error)})", logits, labels, shift) from None
+        raise no_layout(f"{shapes} do not fit layout {layout!r} ({_reason(error)})") from None
     if viewed_logits.shape[:2] != viewed_labels.shape[:2]:
         sizes = (
             f"logits have {viewed_logits.shape[0]} samples × {viewed_logits.shape[1]} codebooks, "
             f"labels {viewed_labels.shape[0]} × {viewed_labels.shape[1]}"
         )
-        raise _no_layout(f"{shapes} differ under layout {layout!r}: {sizes}", logits, labels, shift)
+        raise no_layout(f"{shapes} differ under layout {layout!r}: {sizes}")
     rows, length = viewed_logits.shape[2], viewed_labels.shape[2]
     if not _is_fitting(rows, length, shift):
-        if rows != length and fitting_layouts(logits.shape, labels.shape, shift):
-            raise _no_layout(f"{shapes} do not fit layout {layout!r}", logits, labels, shift)
+        if rows != length and fitting_layouts(logits.shape, labels.shape, shift, is_reduced=is_reduced):
+            raise no_layout(f"{shapes} do not fit layout {layout!r}")
         raise _wrong_lengths(rows, length, shift, shapes, evidence)
     viewed_inputs = None if inputs is None else _view_inputs(inputs, labels, parsed)
     return Views(viewed_logits, viewed_labels, viewed_inputs, "k" in parsed.axes)
@@ -95,6 +113,12 @@ def canonical(logits: Tensor, labels: Tensor, inputs: Tensor | None, layout: str
 def viewed(logits: Tensor, labels: Tensor, layout: str | None) -> Tensor:
     """Return one chunk, along time, of the logits of a pair that `canonical` accepted, in canonical form."""
     return _view_logits(logits, labels, _parse(_INFERRED[logits.ndim, labels.ndim] if layout is None else layout))
+
+
+def viewed_rows(column: Tensor, labels: Tensor, layout: str | None) -> Tensor:
+    """Return one column of the reduced rows of a pair that `canonical` accepted, as a view [b, k, t]."""
+    parsed = _parse(_INFERRED[column.ndim + 1, labels.ndim] if layout is None else layout).reduced()
+    return _view_logits(column, labels, parsed).squeeze(-1)
 
 
 def time_axis(axes: int, layout: str | None) -> int:
@@ -159,10 +183,12 @@ def _many(count: int, one: str) -> str:
     return f"{count} {one}{'s' * (count != 1)}"
 
 
-def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> PairError:
-    fitting = fitting_layouts(logits.shape, labels.shape, shift)
-    evidence: dict[str, Any] = {"logits": list(logits.shape), "labels": list(labels.shape)}
-    rows, ids = logits.shape[:-1], labels.shape
+def _no_layout(
+    problem: str, logits: torch.Size, ids: torch.Size, shift: int, shapes: dict[str, list[int]], *, is_reduced: bool
+) -> PairError:
+    fitting = fitting_layouts(logits, ids, shift, is_reduced=is_reduced)
+    evidence: dict[str, Any] = {**shapes}
+    rows = logits if is_reduced else logits[:-1]
     if not fitting and len(rows) == len(ids) == 2 and rows[1] == ids[0]:
         return PairError(f"{problem}; {_CTC}", "length-mismatch", **evidence, shift=shift)
     if not fitting and len(rows) == len(ids) == 2 and rows[1] == ids[1]:
@@ -176,18 +202,24 @@ def _no_layout(problem: str, logits: Tensor, labels: Tensor, shift: int) -> Pair
 
 
 @lru_cache(maxsize=64)
-def fitting_layouts(logits: tuple[int, ...], labels: tuple[int, ...], shift: int) -> tuple[str, ...]:
+def fitting_layouts(
+    logits: tuple[int, ...], labels: tuple[int, ...], shift: int, *, is_reduced: bool = False
+) -> tuple[str, ...]:
     """Return at most three common layouts that fit pairs of these shapes, the most usual first."""
     empty_logits, empty_labels = torch.empty(logits, device="meta"), torch.empty(labels, device="meta")
     fitting: list[str] = []
+    tried: set[_Layout] = set()
     for layout in _COMMON:
-        parsed = _parse(layout)
+        parsed = _parse(layout).reduced() if is_reduced else _parse(layout)
+        if parsed in tried:
+            continue  # without v it is the same as another one
+        tried.add(parsed)
         try:
             rows, ids = _view_logits(empty_logits, empty_labels, parsed), _view_labels(empty_labels, parsed)
         except einops.EinopsError:
             continue
         same = rows.shape[:2] == ids.shape[:2] and _is_fitting(rows.shape[2], ids.shape[2], shift)
-        if same and rows.shape[3] > 1:
+        if same and (is_reduced or rows.shape[3] > 1):
             fitting.append(layout)
     # Samples are more usual than codebooks, and almost any axis could be one of codebooks.
     return tuple([layout for layout in fitting if "k" not in layout] or fitting)[:3]
@@ -197,7 +229,7 @@ def _view_logits(logits: Tensor, labels: Tensor, layout: _Layout) -> Tensor:
     # Folded axes are split by the labels' sizes, except the time, whose length may differ: it follows from the others.
     sizes = dict(zip(layout.labels.split(), labels.shape, strict=False))
     sizes.pop("t", None)
-    return einops.rearrange(logits, f"{layout.logits} -> {layout.axes} v", **sizes)
+    return einops.rearrange(logits, f"{layout.logits} -> {layout.axes} {layout.last}", **sizes)
 
 
 def _view_labels(labels: Tensor, layout: _Layout) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from predlog.capture import layout as layouts
 from predlog.capture.projection import Head, Projection, Source
+from predlog.capture.reduction import Columns, Rows, to_columns
 from predlog.capture.tensors import as_ids, as_tensor
 from predlog.errors import PairError
 
@@ -18,20 +19,33 @@ class Pair(layouts.Views):
     """Views of a pair that was checked.
 
     The logits may be `shift` positions shorter: the last rows have no label. If rows are made on demand, `source` makes
-    them, and `logits` are their outline, whose values are not read.
+    them, and `logits` are their outline, whose values are not read. If rows were reduced elsewhere, `columns`
+    [s, k, t] are what is left of them, and `logits` are the outline of these.
     """
 
     source: Source | None = None
     is_trained: bool = False
+    columns: Columns | None = None
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of logits in a row; None if that is not known."""
+        if self.columns is not None:
+            return self.columns.vocabulary
+        return self.logits.shape[-1] if self.source is None else self.source.vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What was passed as logits: `outline` has the shape of all; it is the only chunk if that holds all logits."""
+    """What was passed as logits: `outline` has the shape of all; it is the only chunk if that holds all logits.
+
+    Of rows that were reduced elsewhere, the chunks are the columns.
+    """
 
     outline: Tensor
     chunks: tuple[Tensor, ...]
-    head: Head | None
+    head: Head | None = None
+    columns: Columns | None = None
 
 
 def to_pair(
@@ -46,39 +60,45 @@ def to_pair(
 ) -> Pair:
     """Check what was passed, and return it in canonical form; nothing is copied, and no value is read.
 
-    `logits` are a tensor, a `Projection`, or a list of chunks along time. `product` is the type in which rows are
-    projected; None takes the weight's. Raises PairError if they are no pair.
+    `logits` are a tensor, a `Projection`, `Rows`, or a list of chunks along time. `product` is the type in which rows
+    are projected; None takes the weight's. Raises PairError if they are no pair.
     """
     given = _given(logits, layout, product)
     outline = given.outline
-    if not outline.dtype.is_floating_point:
+    if given.columns is None and not outline.dtype.is_floating_point:
         raise PairError(f"logits {list(outline.shape)} are {outline.dtype}: are logits and labels swapped?")
     ids = as_ids("labels", labels)
     read = None if inputs is None else as_ids("inputs", inputs)
-    views = layouts.canonical(outline, ids, read, layout, shift)
+    views = layouts.canonical(outline, ids, read, layout, shift, is_reduced=given.columns is not None)
     source = _source(given, ids, layout)
+    columns = given.columns and given.columns.each(lambda column: layouts.viewed_rows(column, ids, layout))
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
         raise PairError("ignore_index must be a Python int of at most 64 bits")
     _check_devices(given, ids, read)
     is_trained = any(chunk.requires_grad for chunk in given.chunks)
-    return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained)
+    return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained, columns)
 
 
 def _given(logits: object, layout: str | None, product: torch.dtype | None) -> _Given:
     if isinstance(logits, Projection):
         hidden = as_tensor("hidden", logits.hidden)
         return _Given(hidden, (hidden,), _head(logits, product))
+    if isinstance(logits, Rows):
+        columns = to_columns(logits)
+        return _Given(columns.prediction, tuple(column for _, column in columns.named()), columns=columns)
+    if isinstance(logits, list | tuple) and logits and isinstance(logits[0], Rows):
+        raise PairError("logits are a list of Rows: concatenate their arrays along time, and pass one")
     if isinstance(logits, list | tuple) and logits and not isinstance(logits[0], int | float | list | tuple):
         chunks = tuple(as_tensor("logits", chunk) for chunk in logits)
-        return _Given(_joined(chunks, layout), chunks, None)
+        return _Given(_joined(chunks, layout), chunks)
     whole = as_tensor("logits", logits)
-    return _Given(whole, (whole,), None)
+    return _Given(whole, (whole,))
 
 
 def _source(given: _Given, labels: Tensor, layout: str | None) -> Source | None:
     """Return what makes rows, for labels that fit the outline; None if all logits were passed as one tensor."""
     head, chunks = given.head, given.chunks
-    if head is None and given.outline is chunks[0]:
+    if given.columns is not None or (head is None and given.outline is chunks[0]):
         return None
     views = tuple(layouts.viewed(chunk, labels, layout) for chunk in chunks)
     if head is not None and views[0].shape[-1] != head.weight.shape[1]:

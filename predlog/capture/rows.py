@@ -11,11 +11,11 @@ class Statistics(NamedTuple):
 
     log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
     Σ exp(row - peak) in float32. The differences are taken in float64, so they are exact to a few float32
-    roundings however large the logits are.
+    roundings however large the logits are. `above` is how many logits exceed the label's; None if it is not known.
     """
 
     prediction: list[int]
-    above: list[int]
+    above: list[int | None]
     peak: list[float]
     label_logit: list[float]
     log_sum: list[float]

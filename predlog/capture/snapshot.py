@@ -1,5 +1,6 @@
 """What a capture passes to the worker: the sizes of the pair, and its numbers, which may still be on their way."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,18 +13,23 @@ Counts = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is known of a pair without reading its values."""
+    """What is known of a pair without reading its values; `vocabulary` is None if it is not known."""
 
     samples: int
     codebooks: int
     length: int
-    vocabulary: int
+    vocabulary: int | None
     shift: int
     ignore_index: int
     specials: SpecialTokens
     has_codebooks: bool
     is_trained: bool
     has_probabilities: bool = True
+
+    @property
+    def limit(self) -> int:
+        """The number that all ids of labels and predictions are below, as far as it is known."""
+        return sys.maxsize if self.vocabulary is None else self.vocabulary
 
     @property
     def count(self) -> int:

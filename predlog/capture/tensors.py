@@ -1,5 +1,7 @@
 """Tensors, arrays and whatever speaks DLPack → a torch tensor over the same memory."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
@@ -13,6 +15,7 @@ def as_tensor(name: str, value: object) -> Tensor:
     Raises PairError if that is impossible, or if reading it would issue a collective or make no sense.
     """
     if not isinstance(value, Tensor):
+        _check_array(name, value)
         value = _imported(name, value)
     kind = type(value)
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
@@ -22,6 +25,49 @@ def as_tensor(name: str, value: object) -> Tensor:
         what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
         raise PairError(f"{name} are {what}: there are no values to show")
     return value
+
+
+def _check_array(name: str, value: object) -> None:
+    """Raise PairError for an array of JAX's that has no values here: traced, deleted, or on several devices.
+
+    Only attributes are looked at: JAX is not imported, nothing is gathered, and no other array has them.
+    """
+    kind = type(value)
+    if any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in kind.__mro__):
+        raise PairError(
+            f"{name} are a {kind.__name__}: inside of jax.jit, grad or vmap there are no values. Return what is to be"
+            " compared, and call compare outside; docs/jax.md shows how"
+        )
+    sharding = getattr(value, "sharding", None)
+    if sharding is None or not hasattr(value, "addressable_data"):
+        return
+    shape = list(getattr(value, "shape", ()))
+    if value.is_deleted():  # type: ignore[attr-defined]
+        raise PairError(f"{name} {shape} are a JAX array that was deleted or donated: pass it before, or a copy of it")
+    devices = len(sharding.device_set)
+    if devices > 1:
+        raise _on_several_devices(name, shape, devices, sharding)
+
+
+def _on_several_devices(name: str, shape: list[int], devices: int, sharding: Any) -> PairError:
+    what = f"{name} {shape} are a JAX array"
+    if sharding.is_fully_replicated:
+        return PairError(
+            f"{what} that is replicated on {devices} devices: pass its .addressable_data(0); docs/jax.md shows how",
+            shape=shape, devices=devices,
+        )  # fmt: skip
+    spec = f" by {getattr(sharding, 'spec', None) or type(sharding).__name__}"
+    if name in {"logits", "hidden"}:
+        fix = (
+            "reading them would gather them, so reduce them inside of jax.jit to replicated rows, and pass"
+            " predlog.Rows of their .addressable_data(0)"
+        )
+    else:
+        fix = "pass the host's array that they were made of, or replicate them, and pass their .addressable_data(0)"
+    return PairError(
+        f"{what} that is sharded over {devices} devices{spec}: {fix}; docs/jax.md shows how",
+        shape=shape, devices=devices,
+    )  # fmt: skip
 
 
 def _imported(name: str, value: object) -> Tensor:

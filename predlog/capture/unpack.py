@@ -30,8 +30,10 @@ def _unpacked(
     slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
     places = zip(slots, itertools.chain(*ends), rows, strict=True)
     made = [_token(slot, row + sizes.shift, numbers, sizes) for slot, row, numbers in places]
-    tokens, shown, missing = zip(*made, strict=True) if made else ((), (), ())
-    hits = counts.get("hits", ())
+    tokens, shown, broken, missing = zip(*made, strict=True) if made else ((), (), (), ())
+    # If rows are missing, the predictions were not all counted.
+    is_whole = not any(counts.get("unreduced", ()))
+    hits = counts.get("hits", ()) if is_whole else ()
     fields: dict[str, Any] = {
         "codebook": codebook,
         "sample": sample,
@@ -53,6 +55,7 @@ def _unpacked(
         specials=sizes.specials,
         supervised=fields["supervised"],
         nonfinite=fields["nonfinite"],
+        broken=sum(broken),
         out_of_range=counts.get("out_of_range", (0,))[0],
         lowest=counts["lowest"][0],
         highest=counts["highest"][0],
@@ -61,7 +64,7 @@ def _unpacked(
         equal=counts.get("equal"),
         compared=counts.get("compared"),
         start=counts.get("start", ()),
-        follower=_follower(sizes, ends, rows, fields["supervised"]),
+        follower=_follower(sizes, ends, rows, fields["supervised"]) if is_whole else None,
         pad=counts.get("pad", _UNKNOWN)[0],
         eos=counts.get("eos", _UNKNOWN)[0],
         bos=counts.get("bos", _UNKNOWN)[0],
@@ -78,18 +81,22 @@ def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) ->
     return follower if (ends.last or ends.first)[-1] + 2 < sizes.length else None
 
 
-def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], Shown, int]:
-    """Return a token's fields, what findings are judged by, and how many log-probabilities are not finite.
+def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], Shown, bool, int]:
+    """Return a token's fields, what findings are judged by, and what is not finite.
+
+    That is whether the row is not, and how many log-probabilities are not.
 
     To findings, neighbouring labels that are ignored or past an end are None.
     """
     prediction, above, peak, label_logit, log_sum, (before, label, after, after_next), (read, _) = numbers
     ignored, length = sizes.ignore_index, sizes.length
-    in_range = 0 <= label < sizes.vocabulary
     has_nan = peak != peak  # noqa: PLR0124 - a call of isnan costs three times as much
-    label_logprob = _finite(label_logit - peak - log_sum) if in_range else None
+    # In a row without NaN, a label's logit that is NaN was not known to whoever reduced the row.
+    has_label = 0 <= label < sizes.limit and (has_nan or label_logit == label_logit)  # noqa: PLR0124 - as above
+    label_logprob = _finite(label_logit - peak - log_sum) if has_label else None
     prediction_logprob = _finite(-log_sum)
-    missing = (in_range and label_logprob is None) + (prediction_logprob is None)
+    is_broken = prediction_logprob is None
+    missing = (has_label and label_logprob is None) + is_broken
     if not sizes.has_probabilities:
         label_logprob = prediction_logprob = None
     if has_nan:
@@ -102,7 +109,7 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
         "match": prediction == label,
         "label_logprob": label_logprob,
         "prediction_logprob": prediction_logprob,
-        "label_rank": above + 1 if in_range and not has_nan else None,
+        "label_rank": above + 1 if has_label and not has_nan and above is not None else None,
         "input": read,
         "input_text": None,
         "label_text": None,
@@ -114,7 +121,7 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
         after_next if position + 2 < length and after_next != ignored else None,
     )
     shown = Shown(position, label, prediction, read, label_logprob, prediction_logprob, around)
-    return token, shown, missing
+    return token, shown, is_broken, missing
 
 
 def _finite(logprob: float) -> float | None:

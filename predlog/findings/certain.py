@@ -71,15 +71,15 @@ def label_out_of_range(pool: Pool, _past: Past) -> Verdict:
             f"{lowest}{known} is not ignored here: pass ignore_index={lowest}, and to the loss as well, or mask with "
             f"{ignored}."
         )
-    if highest >= vocabulary:
+    if vocabulary is not None and highest >= vocabulary:
         extremes.append(f"highest {highest}")
         fixes.append(
             f"{highest} has no logit: if it is padding, mask it with {ignored}, or pass ignore_index={highest} if "
             "the model masks it by itself; if tokens were added to the tokenizer, resize the model's embeddings."
         )
+    outside = "are below 0" if vocabulary is None else f"lie outside 0 to {vocabulary - 1}"
     return Fault(
-        f"{count} of {supervised} supervised labels lie outside 0 to {vocabulary - 1} "
-        f"({', '.join(extremes)})",
+        f"{count} of {supervised} supervised labels {outside} ({', '.join(extremes)})",
         " ".join(fixes),
         {
             "out_of_range": count, "supervised": supervised, "vocabulary": vocabulary, "lowest": lowest,
@@ -97,7 +97,7 @@ def logits_not_finite(pool: Pool, _past: Past) -> Verdict:
     count = sum(facts.nonfinite for facts in samples)
     if not count:
         return CLEAN
-    broken = sum(token.prediction_logprob is None for token in tokens)
+    broken = sum(facts.broken for facts in samples)
     evidence = {"tokens": len(tokens), "rows_not_finite": broken, "labels_without_probability": count - broken}
     if broken:
         return Fault(
@@ -207,5 +207,7 @@ def _is_padded(facts: Facts) -> bool:
     return (
         len(labels) > 1
         and ({*labels[:2]} <= {*pad} or {*labels[-2:]} <= {*pad})
-        and all(token.read is None or token.read < facts.vocabulary for token in facts.tokens)
+        and all(
+            token.read is None or facts.vocabulary is None or token.read < facts.vocabulary for token in facts.tokens
+        )
     )

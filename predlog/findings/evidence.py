@@ -37,17 +37,19 @@ class Facts:
     `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read. `copied` counts
     the predictions that equal the input read where the label does not. `start` are the first inputs; `follower` is the
     input after the position of the last supervised label. `pad`, `eos` and `bos` count labels that are such tokens.
+    Among the tokens shown, `nonfinite` log-probabilities and `broken` rows of logits are not finite.
     """
 
     sample: int
     codebook: int | None
     length: int
-    vocabulary: int
+    vocabulary: int | None
     shift: int
     ignore_index: int
     specials: SpecialTokens
     supervised: int
     nonfinite: int
+    broken: int
     out_of_range: int
     lowest: int
     highest: int

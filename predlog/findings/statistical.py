@@ -180,7 +180,12 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
     vocabulary = pool[0].samples[0].vocabulary
     chance = _chance(pool)
     loss = sums.loss / sums.tokens
-    if vocabulary < 4 or loss < CHANCE * chance or (past.best is not None and past.best < CHANCE * chance):
+    if (
+        vocabulary is None
+        or vocabulary < 4
+        or loss < CHANCE * chance
+        or (past.best is not None and past.best < CHANCE * chance)
+    ):
         return CLEAN
     if not _has_learnt_nothing_for_long(pool, past, loss):
         if not (_is_sure_and_wrong(sums) and _is_sure_and_wrong(past.first or sums)):
@@ -249,8 +254,8 @@ def _has_lost(sums: Sums, past: Past, chance: float) -> bool:
 
 
 def _chance(pool: Pool) -> float:
-    """Return the loss of guessing, in nats per token."""
-    return math.log(pool[0].samples[0].vocabulary)
+    """Return the loss of guessing, in nats per token; 0 if it is not known, which no model is better than."""
+    return math.log(pool[0].samples[0].vocabulary or 1)
 
 
 def _is_improving(pool: Pool, sums: Sums, past: Past) -> bool:

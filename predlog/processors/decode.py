@@ -19,7 +19,8 @@ class Decode:
 
     `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, a callable from one id to its text, or a mapping
     from names of streams to these. One that is not in a mapping is used for streams without codebooks. A tokenizer is
-    used only if there are logits for at least half of its ids: it can't decode the ids of another vocabulary.
+    used only if there are logits for at least half of its ids: it can't decode the ids of another vocabulary. If the
+    number of logits is not known, it is used.
 
     A tokenizer is copied here, in the calling thread, and only the copy is used later: a fast tokenizer that
     decodes in one thread may raise "Already borrowed" when another one changes its truncation. So pass the
@@ -37,7 +38,8 @@ class Decode:
         """Fill the texts of each token."""
         if event.get("event") == "predlog.comparison":
             texts = self._texts.of(event["stream"], has_codebooks=event["codebook"] is not None)
-            if texts is not None and 2 * event["vocabulary"] >= texts.size:
+            vocabulary = event["vocabulary"]
+            if texts is not None and (vocabulary is None or 2 * vocabulary >= texts.size):
                 for token in event["tokens"]:
                     for which in ("input", "label", "prediction"):
                         token[f"{which}_text"] = self._text(texts, token[which])

@@ -13,7 +13,7 @@ from structlog.typing import Processor
 
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
-from predlog.errors import located
+from predlog.errors import PairError, located
 from predlog.findings.evidence import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
@@ -114,6 +114,12 @@ class Pipeline:
             self._notices.report(
                 "worker", f"step {submission.step}, stream {submission.stream!r}: {located(error)}", error
             )
+            if isinstance(error, PairError):  # of numbers that no one had read before they came from the device
+                refusal = Refusal(
+                    error.code, str(error), error.evidence, submission.step, submission.stream, submission.at
+                )  # fmt: skip
+                self._catch_failure(refusal, self._refuse, refusal)
+                self._report_findings(refusal)
         finally:
             self._resolve(submission, recorded)
 

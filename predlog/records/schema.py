@@ -37,7 +37,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ]
     label_rank: Annotated[
         _Positive | None,
-        Meta(description="1 + how many raw logits exceed the label's; ties share the better rank."),
+        Meta(description="1 + how many raw logits exceed the label's; ties share the better rank; null if not known."),
     ]
     input: Annotated[int | None, Meta(description="The id that the model read at this row of logits, if known.")]
     input_text: Annotated[str | None, Meta(description="The input as text, if a decoder was given.")]
@@ -83,7 +83,7 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null if there are none.")]
     sample: Annotated[int, Meta(ge=0, description="Index in the batch.")]
     length: Annotated[int, Meta(ge=1, description="Number of label positions of the sample, as passed.")]
-    vocabulary: Annotated[int, Meta(ge=1, description="Number of logits in a row.")]
+    vocabulary: Annotated[_Positive | None, Meta(description="Number of logits in a row; null if it is not known.")]
     shift: Annotated[int, Meta(ge=0, description="By how many positions the labels are ahead of the logits.")]
     supervised: Annotated[
         int,

@@ -75,7 +75,7 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     ("label-out-of-range", one(out_of_range=1, lowest=-1), one(out_of_range=0), FRESH),
     (
         "logits-not-finite",
-        one([shown(prediction=None, prediction_logprob=None)], nonfinite=1),
+        one([shown(prediction=None, prediction_logprob=None)], nonfinite=1, broken=1),
         one([shown()], nonfinite=0),
         FRESH,
     ),

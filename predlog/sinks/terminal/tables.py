@@ -171,7 +171,7 @@ def codebook_row(
     A correct prediction has a tick; beside a wrong one is what was predicted, if there is room for it.
     """
     glyphs, tokens = glyphs_of(options), event["tokens"]
-    digits = max(len(str(event["vocabulary"] - 1)), len("nan"))
+    digits = max(len(str(_largest_id(event))), len("nan"))
     width = _TEXT if any(token["label_text"] is not None for token in tokens) else digits
     of = len(str(event["length"]))
     start = f" {event['codebook']:>3} {accuracy(event, is_short=True):>6} {event['supervised']:>{of}}  "
@@ -191,6 +191,13 @@ def codebook_row(
     yield from _cells([*first, *last], cell, glyphs, options.encoding, is_wide=is_wide)
     yield Segment(gap if room > many * (cell + 1) else "", NAME)  # tokens were left out
     yield END
+
+
+def _largest_id(event: Event) -> int:
+    """Return the largest id that can be shown; if the vocabulary is not known, the largest that is shown."""
+    if event["vocabulary"] is not None:
+        return int(event["vocabulary"]) - 1
+    return max((token[name] or 0 for token in event["tokens"] for name in ("label", "prediction")), default=0)
 
 
 def _cells(
