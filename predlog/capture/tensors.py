@@ -1,5 +1,6 @@
 """Tensors, arrays and whatever speaks DLPack → a torch tensor over the same memory."""
 
+import sys
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ def _imported(name: str, value: object) -> Tensor:
         if any(stride < 0 for stride in getattr(value, "strides", None) or ()):
             value = value.copy()  # type: ignore[attr-defined]
         if hasattr(value, "__dlpack__"):
-            return from_dlpack(value)
+            return from_dlpack(_writable(value))
         if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
             return _imported(name, array)
     except Exception as error:  # noqa: BLE001 - any producer may raise anything
@@ -86,6 +87,26 @@ def _imported(name: str, value: object) -> Tensor:
     raise PairError(
         f"{name} are a {type(value).__name__}: pass a torch tensor, a NumPy array or anything with __dlpack__"
     )
+
+
+def _writable(array: Any) -> Any:
+    """Return an array over the same memory that may be written to, though nothing is.
+
+    DLPack has a flag for read-only memory that neither torch before 2.9 nor NumPy before 2.1 knows: they refuse it.
+    """
+    interface = getattr(array, "__array_interface__", None)
+    match interface and interface.get("data"):
+        case (int(), True) if (numpy := sys.modules.get("numpy")) is not None:
+            return numpy.asarray(_Unlocked(array, interface))
+    return array
+
+
+class _Unlocked:
+    """What NumPy makes an array of; it keeps the array that owns the memory."""
+
+    def __init__(self, owner: Any, interface: dict[str, Any]) -> None:
+        self._owner = owner
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
 def as_ids(name: str, value: object) -> Tensor:

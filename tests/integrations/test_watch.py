@@ -779,11 +779,19 @@ def test_what_is_compiled_is_left_alone(capfd: pytest.CaptureFixture[str], kind:
     assert "call predlog.compare" in line
 
 
+# torch 2.4 runs what it has compiled under any torch function mode; 2.6 compiles it anew for each.
+MODES_ARE_NO_REASON = torch.__version__ < "2.5"
+
+
 @looked_at
 def test_a_compiled_function_inside_is_compiled_once_more(capfd: pytest.CaptureFixture[str]) -> None:
     """It can't be told beforehand: the first step that is due compiles it anew, and then it is left alone, and said."""
     without, _ = compiled_training("a function", watched=False)
     found, kept = compiled_training("a function", watched=True)
+    if MODES_ARE_NO_REASON:
+        assert found == without
+        assert kept.seen == [(step, "text") for step in range(0, 20, 2)]
+        return
     assert found == {**without, "frames": 2, "graphs": 2}
     assert kept.seen == [(0, "text")]
     (line,) = capfd.readouterr().err.splitlines()
