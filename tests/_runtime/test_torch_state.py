@@ -152,7 +152,8 @@ def test_a_new_default_recorder_is_no_reason_to_compile_again() -> None:
         assert trained(predlog.compare, "eager", between) == trained(nothing, "eager")
 
 
-# The "lite" mode, which came after torch 2.9, does all that inductor does but for generating kernels, so nothing waits for a C++ compiler.
+# The "lite" mode does all that inductor does but for generating kernels, so nothing waits for a C++ compiler. Old
+# releases of torch do not have it, and wait.
 @pytest.mark.parametrize("mode", sizes(core="lite", slow="default"))
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore:Skipping serialization")  # torch's own
 def test_inductor_compiles_a_caller_as_without(capfd: pytest.CaptureFixture[str], mode: str) -> None:
