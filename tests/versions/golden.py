@@ -1,9 +1,10 @@
 """Stored pairs, and the records that they give: the same with every version of torch, NumPy and Python.
 
-`python -m tests.versions.golden` makes both anew, from the reference's pairs of one version; look at the difference.
+`python -m tests.versions.golden` makes both anew. Look at what has changed in the records before you commit them.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ def made() -> dict[str, np.ndarray[Any, Any]]:
     """Make the pairs: [2, 24, 97] logits with ties, masked labels, infinities; and one vocabulary of 32,000."""
     random = np.random.Generator(np.random.PCG64(20261128))
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for name in HOW:
+    for name, how in HOW.items():
         b, t, v, k = (1, 14, 32_000, 1) if name == "large" else (2, 24, 97, 4 if name == "codebooks" else 1)
         logits = random.standard_normal((b * k, t, v)).astype(np.float32) * 3
         labels = random.integers(0, v, (b, t, k) if k > 1 else (b, t))
-        labels[:, : t // 4] = HOW[name].get("ignore_index", -100)
+        labels[:, : t // 4] = how.get("ignore_index", -100)
         logits[:, t // 2] = np.round(logits[:, t // 2])  # ties
         if name == "not finite":
             logits[0, t - 3, 5], logits[1, t - 4, 7], logits[1, t - 2] = np.nan, np.inf, -np.inf
@@ -58,16 +59,19 @@ def recorded(folder: Path) -> dict[str, list[dict[str, Any]]]:
     for name, how in HOW.items():
         logits, labels, inputs = (torch.from_numpy(stored[f"{name}/{part}"]) for part in ("logits", "labels", "inputs"))
         kept: list[dict[str, Any]] = []
-        with Recorder(
-            folder / name, every=1, console=False, sinks=[lambda _l, _m, event, kept=kept: kept.append(event)]
-        ) as r:
-            r.compare(_as(name, logits), labels, 0, inputs=inputs, **how)
+        with Recorder(folder / name, every=1, console=False, sinks=[partial(_keep, kept)]) as recorder:
+            recorder.compare(_as(name, logits), labels, 0, inputs=inputs, **how)
         found[name] = [
             {key: value for key, value in event.items() if key not in _NOT_THE_PAIRS}
             for event in kept
             if event["event"] != "predlog.run"
         ]
     return json.loads(json.dumps(found))  # type: ignore[no-any-return] - as a reader gets them
+
+
+def _keep(kept: list[dict[str, Any]], _logger: Any, _method: str, event: Any) -> Any:
+    kept.append(event)
+    return event
 
 
 def _as(name: str, logits: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""The matrix covers what pyproject.toml promises, and what it cannot run it says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from tests import ROOT
+from tests.release import tree
+from tests.versions.__main__ import Outcome, table
+from tests.versions.environments import SMALL, NotMadeError, lower_bounds, python_for
+from tests.versions.rows import ROWS, SUITES, Row
+
+PROJECT = tree.project(ROOT)
+
+
+def test_the_first_row_is_the_oldest_that_is_allowed() -> None:
+    """It has the lowest Python and torch that pyproject.toml allows, and every other lower bound in it."""
+    oldest = ROWS[0]
+    assert oldest.lowest
+    assert SpecifierSet(f">={oldest.python}") == SpecifierSet(PROJECT["requires-python"])
+    bounds = lower_bounds(oldest.extras)
+    assert Version(oldest.torch).release[:2] == Version(bounds["torch"]).release
+    named = {Requirement(one).name for one in PROJECT["dependencies"]}
+    assert named == {one for one in bounds if one in named}
+    assert {"transformers", "accelerate", "trl", "peft", "lightning", "numpy"} <= {*bounds}
+
+
+def test_nothing_is_capped() -> None:
+    """No requirement has an upper bound, or excludes a version."""
+    groups = PROJECT["optional-dependencies"]
+    asked = [Requirement(one) for one in [*PROJECT["dependencies"], *(one for some in groups.values() for one in some)]]
+    assert {bound.operator for one in asked for bound in one.specifier} == {">="}
+    assert {bound.operator for bound in SpecifierSet(PROJECT["requires-python"])} == {">="}
+
+
+@pytest.mark.parametrize("version", ["2.4.0", "2.4.1+cu121", "2.8.0a0+34c6371d24.nv25.8", "2.13.0a0+abc", "2.15.0"])
+def test_a_torch_that_is_there_is_accepted(version: str) -> None:
+    """pip takes a vendor's pre-release that is installed for what it is: newer than the bound."""
+    (torch,) = (one for one in map(Requirement, PROJECT["dependencies"]) if one.name == "torch")
+    assert torch.specifier.contains(version, prereleases=True)
+
+
+def test_small_dependencies() -> None:
+    """What pip may add beside torch are predlog's own requirements, and what those need."""
+    assert {Requirement(one).name for one in PROJECT["dependencies"]} - {"torch"} <= SMALL
+    assert not {"torch", "numpy"} & SMALL
+
+
+def test_rows_have_names_and_suites() -> None:
+    """Each row has its own name, a suite, and tests that exist."""
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert {row.suite for row in ROWS} <= {*SUITES}
+    assert {row.suite for row in (ROWS[0], *(row for row in ROWS if not row.torch and row.python == "3.11"))} == {"core"}
+    for path in {path.partition("::")[0] for suite in SUITES.values() for path in suite}:
+        assert (ROOT / path).exists(), path
+
+
+def test_what_is_not_run_is_said() -> None:
+    """A Python that is not here makes a line that says so, and no claim."""
+    row = Row("far", "3.99", "2.4.1", "torch")
+    with pytest.raises(NotMadeError, match=r"no Python 3\.99"):
+        python_for(row)
+    assert "not run: no Python 3.99" in table([Outcome(row, {}, why="no Python 3.99")])
+
+
+def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
+    """The command lists the rows that there are."""
+    command = [sys.executable, "-m", "tests.versions", "--folder", str(tmp_path), "2.5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no row 2.5; there are: oldest, " in done.stderr
