@@ -55,7 +55,9 @@ def test_rows_have_names_and_suites() -> None:
     """Each row has its own name, a suite, and tests that exist."""
     assert len({row.name for row in ROWS}) == len(ROWS)
     assert {row.suite for row in ROWS} <= {*SUITES}
-    assert {row.suite for row in (ROWS[0], *(row for row in ROWS if not row.torch and row.python == "3.11"))} == {"core"}
+    assert {row.suite for row in (ROWS[0], *(row for row in ROWS if not row.torch and row.python == "3.11"))} == {
+        "core"
+    }
     for path in {path.partition("::")[0] for suite in SUITES.values() for path in suite}:
         assert (ROOT / path).exists(), path
 
