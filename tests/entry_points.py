@@ -28,6 +28,29 @@ before = states()
 moved = {name for name, state in states().items() if state != before[name]}
 assert not moved, moved
 """
+# An import counts where torch functions are off, or one of their modes is pushed, and predlog is what asked for it.
+AUDIT = """
+imported = []
+def note(event, arguments):
+    if event != "import" or arguments[0] in sys.modules:
+        return
+    if torch._C._is_torch_function_enabled() and not torch._C._len_torch_function_stack():
+        return
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename != "<string>":
+        if "/predlog/" in frame.f_code.co_filename:
+            imported.append(arguments[0])
+            break
+        frame = frame.f_back
+sys.addaudithook(note)
+"""
+AUDITED = """
+half = [name for name, module in sys.modules.copy().items()
+        if getattr(getattr(module, "__spec__", None), "_initializing", False)]
+assert not imported, imported[:5]
+assert not half, half
+"""
+COMPILE = 'assert torch.equal(torch.compile(lambda one: one + 1, backend="eager")(logits), logits + 1)\n'
 _LOOP = """
 class Small(torch.nn.Module):
     def __init__(self):
@@ -116,6 +139,10 @@ for command in ("summary", "tail", "check"):
     main([command, folder])
 main(["diff", folder, folder])
 main(["explain", "collapsed"])
+""",
+    "the demo": """
+from predlog.cli.main import main
+assert main(["demo", "--steps", "2", "--directory", folder]) == 0
 """,
     "reading": _RECORD + """
 import predlog

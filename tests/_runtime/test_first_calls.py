@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests import fresh
-from tests.entry_points import GIVEN, PROGRAMS, STATES
+from tests.entry_points import AUDIT, AUDITED, COMPILE, GIVEN, PROGRAMS, STATES
 from tests.sizes import sizes
-
-_COMPILE = 'assert torch.equal(torch.compile(lambda one: one + 1, backend="eager")(logits), logits + 1)\n'
 
 # --- random states ------------------------------------------------------------------------------------------------
 
@@ -59,28 +57,6 @@ def test_a_seeded_training_ends_with_the_same_loss(tmp_path: Path) -> None:
 
 # --- imports ------------------------------------------------------------------------------------------------------
 
-# An import counts where torch functions are off, or one of their modes is pushed, and predlog is what asked for it.
-_AUDIT = """
-imported = []
-def note(event, arguments):
-    if event != "import" or arguments[0] in sys.modules:
-        return
-    if torch._C._is_torch_function_enabled() and not torch._C._len_torch_function_stack():
-        return
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename != "<string>":
-        if "/predlog/" in frame.f_code.co_filename:
-            imported.append(arguments[0])
-            break
-        frame = frame.f_back
-sys.addaudithook(note)
-"""
-_CHECK = """
-half = [name for name, module in sys.modules.copy().items()
-        if getattr(getattr(module, "__spec__", None), "_initializing", False)]
-assert not imported, imported[:5]
-assert not half, half
-"""
 _INSIDE_A_COMPILED_CALLER = """
 def around(ids):
     record()
@@ -92,7 +68,7 @@ assert torch.equal(torch.compile(around, backend="eager")(labels), labels + 1)
 @pytest.mark.parametrize("way", PROGRAMS)
 def test_nothing_is_imported_where_torch_is_not_itself(tmp_path: Path, way: str) -> None:
     """predlog imports nothing where torch functions are off or a mode is pushed: some imports would fail half-way."""
-    done = fresh.run(GIVEN + _AUDIT + PROGRAMS[way] + _CHECK, tmp_path / "run")
+    done = fresh.run(GIVEN + AUDIT + PROGRAMS[way] + AUDITED, tmp_path / "run")
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -101,8 +77,8 @@ def test_nothing_is_imported_where_torch_is_not_itself(tmp_path: Path, way: str)
 def test_the_caller_can_compile(tmp_path: Path, ways: list[str], when: str) -> None:
     """What the caller compiles before or after the first call works, and so does the first call."""
     for way in ways:
-        first, then = (_COMPILE, "") if when == "before" else ("", _COMPILE)
-        done = fresh.run(GIVEN + first + _AUDIT + PROGRAMS[way] + _CHECK + then + _CHECK, tmp_path / way)
+        first, then = (COMPILE, "") if when == "before" else ("", COMPILE)
+        done = fresh.run(GIVEN + first + AUDIT + PROGRAMS[way] + AUDITED + then + AUDITED, tmp_path / way)
         assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -110,7 +86,7 @@ def test_the_caller_can_compile(tmp_path: Path, ways: list[str], when: str) -> N
 def test_the_first_call_inside_of_a_compiled_caller(tmp_path: Path, way: str) -> None:
     """The first call of a process may be made while the caller is compiled, where predlog records nothing."""
     record = "def record():\n" + "".join(f"    {line}\n" for line in PROGRAMS[way].splitlines())
-    program = GIVEN + _AUDIT + record + _INSIDE_A_COMPILED_CALLER + _CHECK + "record()\n" + _CHECK + _COMPILE
+    program = GIVEN + AUDIT + record + _INSIDE_A_COMPILED_CALLER + AUDITED + "record()\n" + AUDITED + COMPILE
     done = fresh.run(program, tmp_path / "run")
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -122,5 +98,5 @@ import predlog._runtime.torch_state
 with predlog._runtime.torch_state.alone():
     import predlog.reading.reader
 """
-    done = fresh.run(GIVEN + _AUDIT + program + _CHECK, tmp_path)
+    done = fresh.run(GIVEN + AUDIT + program + AUDITED, tmp_path)
     assert "AssertionError: ['" in done.stderr
