@@ -43,7 +43,7 @@ ROWS: Final = (
     Row("2.6, Python 3.10", "3.10", "2.6.0", "torch", pins=("einops==0.8.1",)),
     Row("2.6", "3.11", "2.6.0", "torch", pins=("numpy<2",)),
     Row("2.8", "3.11", "2.8.0", "torch", pins=("einops==0.8.0",)),
-    Row("transformers 4.57", "3.11", "2.8.0", "frameworks", ("frameworks",),
+    Row("transformers 4.57", "3.11", "2.8.0", "frameworks", _TOGETHER,
         ("transformers==4.57.*", "trl==0.24.*", "peft==0.17.*", "accelerate==1.10.*")),
     Row("2.9", "3.11", "2.9.1", "torch"),
     Row("2.9, Python 3.12", "3.12", "2.9.1", "torch"),
