@@ -95,8 +95,11 @@ def _writable(array: Any) -> Any:
     DLPack has a flag for read-only memory that neither torch before 2.9 nor NumPy before 2.1 knows: they refuse it.
     """
     interface = getattr(array, "__array_interface__", None)
-    match interface and interface.get("data"):
-        case (int(), True) if (numpy := sys.modules.get("numpy")) is not None:
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(interface, dict):
+        return array
+    match interface.get("data"):
+        case (int(), True):
             return numpy.asarray(_Unlocked(array, interface))
     return array
 

@@ -1,20 +1,24 @@
 """Two processes train together, and each holds its own records against what its loss was given; a test starts this."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
-from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainingArguments
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from predlog.integrations.transformers import PredictionCallback
 from tests.integrations import test_sft, test_trainer, tiny
+from tests.integrations.old_names import named
 from tests.integrations.test_sft import PLAIN, texts
 from tests.integrations.witness import Twice, Witness, check, codes
+
+# Public since torch 2.5.
+DTensor: Any = import_module(f"torch.distributed.{'tensor' if torch.__version__ >= '2.5' else '_tensor'}").DTensor
 
 WAYS: dict[str, dict[str, Any]] = {
     "ddp": {},
@@ -49,7 +53,9 @@ def trained(way: str, kind: str, folder: Path, callbacks: list[Any], data: Any =
     args: Any = (
         TrainingArguments(str(folder), **how)
         if kind == "trainer"
-        else SFTConfig(str(folder), bf16=False, max_length=48, activation_checkpointing=False, **how)
+        else SFTConfig(
+            str(folder), **named(SFTConfig, bf16=False, max_length=48, activation_checkpointing=False, **how)
+        )
     )
     trainer: Any = {"trainer": Witnessed, "sft": Fused}[kind](
         model=tiny.llama(),

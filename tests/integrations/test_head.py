@@ -58,6 +58,26 @@ def fused(kind: Any) -> Any:
     return Fused
 
 
+class Older(transformers.LlamaForCausalLM):  # type: ignore[misc, name-defined]
+    """Keeps logits as the models of transformers 4.46 do, and makes none if it has labels."""
+
+    def forward(self, input_ids: Any = None, labels: Any = None, num_logits_to_keep: int = 0, **more: Any) -> Any:
+        """Return logits, or a loss."""
+        outputs = self.model(input_ids=input_ids, attention_mask=more.get("attention_mask"))
+        hidden_states = outputs[0]
+        if labels is None:
+            logits = self.lm_head(hidden_states[:, -num_logits_to_keep:, :])
+            return CausalLMOutputWithPast(logits=logits)
+        rows = self.lm_head(hidden_states[:, :-1])
+        return CausalLMOutputWithPast(loss=functional.cross_entropy(rows.flatten(0, 1), labels[:, 1:].flatten()))
+
+
+def test_the_slice_of_older_models_is_understood(tmp_path: Path) -> None:
+    """In training it keeps all positions, so rows are those of the full logits."""
+    trainer = trained(tmp_path, [PredictionCallback(console=False)], tiny.llama(Older), Witnessed)
+    check(tmp_path, trainer.seen, {"train": [0, 3, 6]}, counted=False)
+
+
 @pytest.mark.parametrize("name", SCALED)
 def test_a_head_is_understood(tmp_path: Path, name: str) -> None:
     """Models that scale or cap their logits give the same ranks and probabilities as their full logits."""

@@ -15,6 +15,7 @@ peft = needed("peft")
 
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
+from tests.integrations.old_names import named  # noqa: E402
 from tests.integrations.witness import codes, comparisons  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -42,7 +43,7 @@ def lengths(completions: Any, **_: Any) -> list[float]:
 def policy(kind: Any, config: Any, data: Any, folder: Path, how: dict[str, Any], **more: Any) -> Any:
     made = config(
         str(folder), max_steps=2, per_device_train_batch_size=2, logging_steps=1, report_to=[], bf16=False,
-        use_cpu=True, disable_tqdm=True, save_strategy="no", activation_checkpointing=False, **more,
+        use_cpu=True, disable_tqdm=True, save_strategy="no", **named(config, activation_checkpointing=False), **more,
     )  # fmt: skip
     return kind(
         model=tiny.llama(), args=made, train_dataset=data, processing_class=tiny.tokenizer(),

@@ -14,6 +14,7 @@ peft = needed("peft")
 
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
+from tests.integrations.old_names import named  # noqa: E402
 from tests.integrations.test_trainer import CHECKPOINTING  # noqa: E402
 from tests.integrations.witness import Twice, check, codes, comparisons  # noqa: E402
 
@@ -63,11 +64,11 @@ def trained(folder: Path, callbacks: list[Any], kind: Any, data: Any, **more: An
     trainer = kind(
         model=tiny.llama(),
         args=trl.SFTConfig(
-            str(folder), **{
+            str(folder), **named(trl.SFTConfig, **{
                 "max_steps": 7, "per_device_train_batch_size": 3, "logging_steps": 3, "report_to": [], "bf16": False,
                 "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "max_length": 48, "seed": 1,
                 CHECKPOINTING: False, **more,
-            }
+            })
         ),
         train_dataset=data,
         processing_class=tiny.tokenizer(),

@@ -73,6 +73,8 @@ VARIANTS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "compiled": (tiny.llama, {"torch_compile": True}),
     "lora": (lora, {}),
 }
+if torch.__version__ < "2.6":
+    del VARIANTS["compiled"]  # it compiles no cached property, and the loss function of transformers' models is one
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -32,9 +32,9 @@ def watch(program: Path) -> None:
 
     before = made()
     module_call = nn.Module.__call__
-    nn.Module.__call__ = call  # a hook for all modules gets no keyword arguments in torch 2.4
+    nn.Module.__call__ = call  # type: ignore[method-assign]  # a hook for all modules gets no keyword arguments in torch 2.4
     runpy.run_path(str(program), run_name="__main__")
-    nn.Module.__call__ = module_call
+    nn.Module.__call__ = module_call  # type: ignore[method-assign]
     forget()
     left = {"pairs": pairs, "collectives": made() - before, "weights": weights(models[0])}
     torch.save(left, f"seen-rank{distributed.get_rank()}.pt")

@@ -70,7 +70,8 @@ def lightness(colour: str) -> float:
     long = 0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue
     medium = 0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue
     short = 0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue
-    return 0.2104542553 * long ** (1 / 3) + 0.7936177850 * medium ** (1 / 3) - 0.0040720468 * short ** (1 / 3)
+    long, medium, short = (float(one ** (1 / 3)) for one in (long, medium, short))
+    return 0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short
 
 
 LIGHT = (0.975, 0.012), (0.43, 0.105)

@@ -104,7 +104,16 @@ def _overrides(row: Row) -> Iterator[str]:
 def would_change(python: Path) -> set[str]:
     """Return the packages that `pip install` of predlog would install or change beside the torch that is there."""
     # Without pip's configuration, since a machine may cap the versions that it installs.
-    command = ["env", f"PIP_CONFIG_FILE={os.devnull}", python, "-m", "pip", "install", "--dry-run", "--quiet"]
+    command: list[str | Path] = [
+        "env",
+        f"PIP_CONFIG_FILE={os.devnull}",
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--quiet",
+    ]
     report: dict[str, Any] = json.loads(_run(*command, "--report", "-", ROOT))
     # Of torch's own libraries some are missing, because the overrides have put others in their place.
     own = {Requirement(one).name for one in json.loads(_run(python, "-c", _REQUIRED_BY_TORCH))}

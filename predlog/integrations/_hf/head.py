@@ -17,7 +17,8 @@ from predlog.integrations._hf import source
 
 _READ = r"(?:hidden_states|last_hidden_state|\w*outputs?\[0\]|\w*outputs?\.last_hidden_state)"
 # In training all positions are wanted, so that the slice changes nothing.
-_HIDDEN = rf"(?:{_READ}(?:\[:, slice_indices(?:, :)?\])?|slice_logits_to_keep\({_READ}, logits_to_keep\))"
+_KEPT = r"(?:\[:, (?:slice_indices|-num_logits_to_keep:)(?:, :)?\])?"  # the second is that of transformers 4.46
+_HIDDEN = rf"(?:{_READ}{_KEPT}|slice_logits_to_keep\({_READ}, logits_to_keep\))"
 # The head reads the hidden states: a head that reads something else is unknown.
 _CALLED = re.compile(rf"self\.(\w+)\({_HIDDEN}(?:\.to\((?:dtype=)?self\.\w+\.weight\.dtype\))?\)(.*)")
 _SAME_HIDDEN = re.compile(rf"{_HIDDEN}(.*)")
