@@ -58,8 +58,18 @@ def fused(kind: Any) -> Any:
     return Fused
 
 
-class Older(transformers.LlamaForCausalLM):  # type: ignore[misc, name-defined]
+class Older(transformers.LlamaPreTrainedModel):  # type: ignore[misc, name-defined]
     """Keeps logits as the models of transformers 4.46 do, and makes none if it has labels."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = transformers.LlamaModel(config)
+        self.lm_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> Any:
+        """Return the head."""
+        return self.lm_head
 
     def forward(self, input_ids: Any = None, labels: Any = None, num_logits_to_keep: int = 0, **more: Any) -> Any:
         """Return logits, or a loss."""
