@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *WITH_EXTRAS])
+@pytest.mark.parametrize("name", [*COMMANDS, *(pytest.param(name, marks=pytest.mark.slow) for name in WITH_EXTRAS)])
 def test_a_reader_gets_the_same_answers(runs: Path, name: str) -> None:
     """Without the packages that only recording needs, and without POSIX functions, each command answers the same."""
     usual = answer(sys.executable, name, runs, path=str(ROOT))
