@@ -16,8 +16,8 @@ from predlog.capture.projection import Projection
 from predlog.integrations._hf import source
 
 _READ = r"(?:hidden_states|last_hidden_state|\w*outputs?\[0\]|\w*outputs?\.last_hidden_state)"
-# In training all positions are wanted, so that the slice changes nothing.
-_KEPT = r"(?:\[:, (?:slice_indices|-num_logits_to_keep:)(?:, :)?\])?"  # the second is that of transformers 4.46
+# In training all positions are wanted, so that the slice changes nothing. The second is that of transformers 4.46.
+_KEPT = r"(?:\[(?::|\.\.\.), (?:slice_indices|-num_logits_to_keep:)(?:, :)?\])?"
 _HIDDEN = rf"(?:{_READ}{_KEPT}|slice_logits_to_keep\({_READ}, logits_to_keep\))"
 # The head reads the hidden states: a head that reads something else is unknown.
 _CALLED = re.compile(rf"self\.(\w+)\({_HIDDEN}(?:\.to\((?:dtype=)?self\.\w+\.weight\.dtype\))?\)(.*)")
@@ -29,7 +29,11 @@ _IN_PLACE = re.compile(
     r"^\s*(logits|lm_logits|hidden_states|last_hidden_state)(?:\[.*\] \S*= |\.\w+_\(| (?:[-+@%]|\*\*|//)= )"
 )
 _WORKED_ON = re.compile(r"(?<!\w)(logits|lm_logits) (?:[-+*/@]|\*\*) ")
-_NO_CHANGES = {"", "None", "torch.tanh(logits)"}
+# The last two are one step of older models, which apply a head of several slices and put its logits together.
+_NO_CHANGES = {
+    "", "None", "torch.tanh(logits)", "torch.cat(logits, dim=-1)",
+    "[F.linear(hidden_states, lm_head_slices[i]) for i in range(self.config.pretraining_tp)]",
+}  # fmt: skip
 
 
 def _soft_cap(model: Any) -> float | None:
