@@ -63,6 +63,7 @@ def trained(way: str, kind: str, folder: Path, callbacks: list[Any], data: Any =
         train_dataset=data or (tiny.samples() if kind == "trainer" else texts()),
         processing_class=tiny.tokenizer(),
         callbacks=callbacks,
+        **(test_sft.collated() if kind == "sft" and "dataset_kwargs" in more else {}),
     )
     trainer.train()
     assert (way == "fsdp") == any(isinstance(one, DTensor) for one in trainer.model.parameters())
@@ -81,7 +82,7 @@ def main(way: str, folder: Path) -> None:
         trainer = trained(way, kind, folder, [PredictionCallback(directory, ranks="all", console=False)])
         rank = trainer.args.process_index
         name = "predictions.jsonl" if rank == 0 else f"predictions-rank{rank}.jsonl"
-        check(directory / name, trainer.seen, STEPS, counted=kind == "trainer")
+        check(directory / name, trainer.seen, STEPS, counted=kind == "trainer" or test_sft.HAS_LOGITS)
         ours, theirs = weights(trainer), weights(trained(way, kind, folder, []))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[one], theirs[one]) for one in ours)

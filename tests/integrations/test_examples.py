@@ -12,19 +12,22 @@ from predlog import Comparison, Finding, read
 from tests import ROOT
 from tests.integrations.needed import needed
 
-for name in ("accelerate", "datasets", "peft", "transformers", "trl"):
+for name in ("accelerate", "datasets", "peft", "transformers"):
     needed(name)
+trl = needed("trl")
 
 
 @pytest.mark.parametrize("name", ["trainer", "sft"])
 def test_the_page_s_program_runs(tmp_path: Path, name: str) -> None:
     """It has at most 30 lines, is on its page, records its due steps with their texts, and nothing is found."""
+    if name == "sft" and "completion_only_loss" not in trl.SFTConfig.__dataclass_fields__:
+        pytest.skip("this TRL wants a chat template for a prompt with its completion")
     program = ROOT / "docs" / "examples" / f"{name}.py"
     assert len(program.read_text().splitlines()) <= 30
     assert f"{{literalinclude}} examples/{name}.py" in (ROOT / "docs" / "transformers.md").read_text()
     done = subprocess.run(
         [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "80"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "COLUMNS": "80"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     records = list(read(tmp_path / "runs" / name))

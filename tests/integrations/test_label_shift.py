@@ -56,10 +56,12 @@ def test_a_causal_model_that_does_not_shift(tmp_path: Path, make: Any) -> None:
     check(tmp_path / "shifted", trainer.seen, {"train": [0, 3, 6]})
 
 
-def test_a_loss_function_that_nobody_knows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_function_that_nobody_knows(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a loss function of the user's own nothing is guessed: one line asks for `shift=`."""
     model = tiny.llama()
-    model.loss_function = unlike_any
+    monkeypatch.setattr(type(model), "loss_function", staticmethod(unlike_any))
     trained(tmp_path, [PredictionCallback(console=False)], model)
     assert not (tmp_path / "predictions.jsonl").exists()
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]

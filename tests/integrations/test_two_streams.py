@@ -21,7 +21,7 @@ from tests import ROOT, reference
 from tests.integrations.needed import needed
 
 needed("peft")
-needed("transformers")
+needed("transformers.models.higgs_audio_v2")
 
 EXAMPLE = ROOT / "docs" / "examples" / "two_streams.py"
 PAGE = ROOT / "docs" / "pasted-helper.md"

@@ -40,7 +40,10 @@ class Twice(Witness):
         self.seen = getattr(self, "seen", {})
         if key not in self.seen:
             with torch.no_grad():
-                logits = model(**{name: one for name, one in inputs.items() if name != "labels"}).logits
+                logits = model(
+                    **{name: one for name, one in inputs.items() if name != "labels"}, use_cache=False
+                ).logits
+            torch.clear_autocast_cache()  # of weights without gradients, which older releases give to the next forward
             self.seen[key] = tuple(one.detach().clone() for one in (logits, inputs["labels"], inputs["input_ids"]))
         return super(Witness, self).compute_loss(model, inputs, return_outputs=return_outputs, **more)  # type: ignore[misc]
 

@@ -99,7 +99,8 @@ def test_each_event_is_a_log_record(
         for one in written
     ]
     assert [one.timestamp // 1000 for one in sent] == pytest.approx(
-        [round(datetime.fromisoformat(one["timestamp"]).timestamp() * 1e6) for one in written], abs=1
+        [round(datetime.fromisoformat(one["timestamp"].replace("Z", "+00:00")).timestamp() * 1e6) for one in written],
+        abs=1,
     )
     assert {"predlog.run", "predlog.comparison", "predlog.finding"} == {one.body for one in sent}
 
