@@ -132,8 +132,8 @@ class JSONL:
         try:
             status = os.fstat(file)
             self._refuse_pipes(status.st_mode)
-            if self._mode is not None and status.st_mode & 0o777 & ~mode:
-                os.fchmod(file, status.st_mode & mode)
+            if self._mode is not None and status.st_mode & 0o777 & ~mode and hasattr(os, "fchmod"):
+                os.fchmod(file, status.st_mode & mode)  # Windows has it from Python 3.13 on
             if _is_cut_off(file):
                 # With an end, it is one damaged line, and the next line is whole.
                 os.write(file, b"\n")

@@ -106,7 +106,9 @@ def test_a_broken_package_is_not_called_missing() -> None:
 
 
 def test_the_recorder_needs_no_posix(tmp_path: Path) -> None:
-    """Where POSIX functions are missing, everything is imported, and a pair is recorded."""
+    """Where POSIX functions are missing, everything is imported, and a pair is recorded: with a `mode`, too."""
+    (tmp_path / "predictions.jsonl").touch()
+    (tmp_path / "predictions.jsonl").chmod(0o644)
     program = f"""
 import importlib, pkgutil, sys
 from tests import absent
@@ -116,7 +118,7 @@ for module in pkgutil.walk_packages(predlog.__path__, "predlog."):
     if module.name.split(".")[1] in {{"capture", "findings", "processors", "recorder", "records", "_runtime"}}:
         importlib.import_module(module.name)
 import predlog.sinks, predlog.integrations.watch, torch
-with predlog.Recorder(sys.argv[1], every=1) as recorder:
+with predlog.Recorder(sys.argv[1], every=1, mode=0o600) as recorder:
     recorder.compare(torch.zeros(1, 3, 4), torch.zeros(1, 3).long(), 0)
 (start, comparison, end) = predlog.read(sys.argv[1])
 assert comparison.supervised == 3 and end.stats["written"] == 1
@@ -139,8 +141,9 @@ for name in names:
 """
     names = [
         *RECORDING, "fcntl", "grp", "pty", "pwd", "resource", "termios", "tty", "mmap:PROT_READ", "os:O_NOFOLLOW",
-        "os:fork", "os:fdatasync", "os:getuid", "os:mkfifo", "os:pread", "os:register_at_fork", "os:sched_getaffinity",
-        "os:uname", "select:poll", "signal:SIGHUP", "signal:SIGKILL", "signal:SIGPIPE", "socket:AF_UNIX", "time:tzset",
+        "os:fchmod", "os:fork", "os:fdatasync", "os:getuid", "os:mkfifo", "os:pread", "os:register_at_fork",
+        "os:sched_getaffinity", "os:uname", "select:poll", "signal:SIGHUP", "signal:SIGKILL", "signal:SIGPIPE",
+        "socket:AF_UNIX", "time:tzset",
     ]  # fmt: skip
     usual, without = (
         subprocess.run(
