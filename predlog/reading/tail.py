@@ -11,7 +11,7 @@ from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
 from predlog.reading.lines import Lines, read_at
 from predlog.reading.paths import PACKED
-from predlog.records.codec import LONGEST, from_line
+from predlog.records.codec import BINARY, LONGEST, from_line
 from predlog.records.schema import Record
 
 _BLOCK = 1 << 18
@@ -158,7 +158,7 @@ class Follower:
 
     def _open(self) -> bool:
         try:
-            self._file = os.open(self.path, os.O_RDONLY)
+            self._file = os.open(self.path, os.O_RDONLY | BINARY)
         except FileNotFoundError:
             return False
         self._remember(self._file)

@@ -1,6 +1,7 @@
 """A record as one line of JSON with its checksum, and back."""
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from predlog.records.text import _INVISIBLE
 
 # Bytes of a line. A longer one would fill the memory of whoever reads it, so it is neither written nor read.
 LONGEST: Final = 1 << 24
+# A flag for `os.open`. Without it, Windows writes and reads other bytes than these, so offsets would not fit.
+BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
 _TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(Token))
 _KEYS: Final = {

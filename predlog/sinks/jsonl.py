@@ -144,7 +144,7 @@ class JSONL:
 
     def _opened(self, flags: int, mode: int) -> int:
         try:
-            return os.open(self.path, flags | _NO_FOLLOW, mode)
+            return os.open(self.path, flags | codec.BINARY | _NO_FOLLOW, mode)
         except OSError as error:
             if error.errno == errno.ELOOP and self.path.is_symlink():
                 raise OSError(

@@ -1,5 +1,6 @@
 """The reading side alone: without torch, and without what only POSIX systems have."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,31 @@ print("recorded")
 """
     done = fresh.run(program, tmp_path)
     assert (done.returncode, done.stderr, done.stdout.splitlines()[-1]) == (0, "", "recorded")
+
+
+def test_files_are_opened_as_bytes(tmp_path: Path) -> None:
+    """Whoever calls `os.open` on a run's file passes the flag without which Windows translates the ends of lines."""
+    program = """
+import os, sys
+from pathlib import Path
+os.O_BINARY, really = 1 << 30, os.open
+def seen(path, flags, *more):
+    print(Path(sys._getframe(1).f_code.co_filename).name, bool(flags & os.O_BINARY))
+    return really(path, flags & ~os.O_BINARY, *more)
+import predlog, torch
+from predlog.reading.tail import Follower
+recorder = predlog.Recorder(sys.argv[1], every=1, console=False)
+os.open = seen
+recorder.compare(torch.zeros(1, 3, 4), torch.zeros(1, 3).long(), 0)
+recorder.close()
+assert len([*Follower(Path(sys.argv[1], "predictions.jsonl")).poll()]) == 3
+"""
+    done = fresh.run(program, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    sources = (ROOT / "predlog").rglob("*.py")
+    callers = {file.name for file in sources if re.search(r"os\.open\((?!os\.devnull)", file.read_text())}
+    assert {*done.stdout.splitlines()} == {f"{name} True" for name in callers}
+    assert callers
 
 
 def test_what_is_absent_is_absent() -> None:
