@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Final
 
-# What predlog depends on: the first for everything, the others for recording alone.
-READING: Final = ("orjson", "msgspec", "rich")
-RECORDING: Final = ("torch", "structlog", "einops")
+# What predlog depends on, with its lowest versions as in pyproject.toml: the first for everything, the others for
+# recording alone.
+READING: Final = {"orjson": "3.10", "msgspec": "0.19", "rich": "13.7"}
+RECORDING: Final = {"torch": "2.4", "structlog": "24.1", "einops": "0.8"}
 
 
 class PredlogError(Exception):
@@ -71,11 +72,12 @@ class MissingPackageError(PredlogError, ImportError):
     """A package that predlog depends on is not installed, because predlog was installed without its dependencies."""
 
     def __init__(self, package: str) -> None:
-        purpose, needed = ("reading", READING) if package in READING else ("recording", READING + RECORDING)
+        purpose, needed = ("reading", READING) if package in READING else ("recording", READING | RECORDING)
         missing = [one for one in needed if one == package or not _is_installed(one)]
         listed = ", ".join(missing[:-1]) + " and " + missing[-1] if missing[1:] else missing[0]
         are = "are" if missing[1:] else "is"
-        super().__init__(f"{purpose} needs {listed}, which {are} not installed: pip install {' '.join(missing)}")
+        wanted = " ".join(f"'{one}>={needed[one]}'" for one in missing)
+        super().__init__(f"{purpose} needs {listed}, which {are} not installed: pip install {wanted}")
 
 
 class ExportError(PredlogError, OSError):
@@ -106,7 +108,7 @@ def required(extra: str | None = None) -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         package = str(missing.name).partition(".")[0]
-        if package in READING + RECORDING and not _is_installed(package):
+        if package in READING | RECORDING and not _is_installed(package):
             raise MissingPackageError(package) from None
         if extra is None:
             raise

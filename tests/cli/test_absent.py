@@ -11,7 +11,10 @@ from predlog.errors import READING, RECORDING
 from tests import ROOT, fresh
 from tests.answers import COMMANDS, WITH_EXTRAS, answer, make_runs
 
-NEEDED = "recording needs torch, structlog and einops, which are not installed: pip install torch structlog einops"
+NEEDED = (
+    "recording needs torch, structlog and einops, which are not installed: "
+    "pip install 'torch>=2.4' 'structlog>=24.1' 'einops>=0.8'"
+)
 # Other people's modules that the reading side loads.
 OTHERS = (
     "bokeh.plotting",
@@ -85,10 +88,11 @@ def test_the_demo_says_what_to_install() -> None:
 @pytest.mark.parametrize(
     ("missing", "use", "says"),
     [
-        (["einops"], "predlog.Recorder", "recording needs einops, which is not installed: pip install einops"),
-        (["structlog"], "predlog.compare", "recording needs structlog, which is not installed: pip install structlog"),
-        (["msgspec"], "predlog.read", "reading needs msgspec, which is not installed: pip install msgspec"),
+        (["einops"], "predlog.Recorder", "recording needs einops, which is not installed: pip install 'einops>=0.8'"),
+        (["structlog"], "predlog.compare", "structlog, which is not installed: pip install 'structlog>=24.1'"),
+        (["msgspec"], "predlog.read", "reading needs msgspec, which is not installed: pip install 'msgspec>=0.19'"),
         ([*READING], "predlog.read", "reading needs orjson, msgspec and rich, which are not installed:"),
+        ([*READING], "predlog.read", "not installed: pip install 'orjson>=3.10' 'msgspec>=0.19' 'rich>=13.7'"),
         (["bokeh"], "import predlog.report.page", "bokeh, which is not installed: pip install 'predlog[report]'"),
         (["bokeh", "torch"], "import predlog.report.page", "bokeh, which is not installed: pip install bokeh"),
     ],

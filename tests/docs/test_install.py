@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from predlog.errors import READING
 from tests import ROOT
@@ -50,10 +52,23 @@ def clone(tmp_path: Path) -> Path:
     return tree.copy(ROOT, tmp_path / "clone")
 
 
+def quoted(requirements: Iterable[str]) -> str:
+    return " ".join(f"'{one}'" for one in requirements)
+
+
 def test_both_pages_print_one_command() -> None:
-    """README.md and docs/reading.md install the reading side alike: the packages that it depends on, and predlog."""
+    """README.md and docs/reading.md install the reading side alike: what it depends on, not too old, and predlog."""
+    asked = {Requirement(one).name: one for one in tree.project(ROOT)["dependencies"]}
     line = command("README.md", "read")
-    assert line == command("docs/reading.md", "read") == f"pip install {' '.join(READING)} && pip install --no-deps .\n"
+    assert line == f"pip install {quoted(asked[name] for name in READING)} && pip install --no-deps .\n"
+    assert line == command("docs/reading.md", "read")
+
+
+def test_what_the_extras_of_readers_install() -> None:
+    """The second line of docs/reading.md installs what four extras do, not older."""
+    extras = tree.project(ROOT)["optional-dependencies"]
+    needed = quoted(one for extra in ("report", "export", "zstd", "cli") for one in extras[extra])
+    assert command("docs/reading.md", "read everything") == f"pip install {needed}\n"
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def install(python: Path, folder: Path, distribution: Path) -> Path:
     """Make an environment, install a distribution with what the reading side needs; return its Python."""
     run(python, "-m", "venv", folder)
     installed = folder / "bin" / "python"
-    run(installed, "-m", "pip", "install", "--quiet", *READING)
+    run(installed, "-m", "pip", "install", "--quiet", *(f"{name}>={lowest}" for name, lowest in READING.items()))
     run(installed, "-m", "pip", "install", "--quiet", "--no-deps", distribution)
     return installed
 

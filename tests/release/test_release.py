@@ -112,8 +112,9 @@ def test_the_version_has_one_place() -> None:
 
 
 def test_what_predlog_depends_on() -> None:
-    """The packages that an error tells people to install are the dependencies in pyproject.toml."""
-    assert {Requirement(one).name for one in tree.project(ROOT)["dependencies"]} == {*READING, *RECORDING}
+    """What an error tells people to install are the dependencies in pyproject.toml, with the same lowest versions."""
+    told = {Requirement(f"{name}>={lowest}") for name, lowest in (READING | RECORDING).items()}
+    assert told == {*map(Requirement, tree.project(ROOT)["dependencies"])}
 
 
 def test_files_that_are_missing_or_too_many_are_named(tmp_path: Path) -> None:
