@@ -95,8 +95,10 @@ def column_type(column: Tensor) -> torch.dtype:
 
 def to_columns(rows: Rows) -> Columns:
     """Return the arrays of rows as tensors over their memory; raise PairError if they can't be what they are to be."""
-    if rows.vocabulary is not None and (type(rows.vocabulary) is not int or rows.vocabulary < 1):
-        raise PairError(f"vocabulary of Rows is {_briefly(rows.vocabulary)}: pass a Python int above 0, or None")
+    if rows.vocabulary is not None and (type(rows.vocabulary) is not int or not 1 <= rows.vocabulary < 2**63):
+        raise PairError(
+            f"vocabulary of Rows is {_briefly(rows.vocabulary)}: pass a Python int above 0 and below 2**63, or None"
+        )
     columns = Columns(
         as_ids(_COLUMNS["prediction"], rows.prediction),
         _logprobs("prediction_logprob", rows.prediction_logprob),
@@ -189,7 +191,7 @@ def _contradiction(
     checks = (
         (not 0 <= prediction < limit, f"predictions are ids below the vocabulary's size, or {_NO_ROW}"),
         (
-            logprob > slack or (has_label and label_logprob > _ROUNDING),
+            logprob > _ROUNDING or (has_label and label_logprob > _ROUNDING),
             "log-probabilities are at most 0: pass neither losses nor probabilities",
         ),
         (
@@ -204,6 +206,20 @@ def _contradiction(
             has_label
             and ((rank == 1 and not is_best) or (prediction == label and not (is_best and rank in {None, 1}))),
             "the numbers are of different labels: reduce each row for the label that it is shown with",
+        ),
+        (
+            has_label
+            and prediction != label
+            and math.exp(min(0.0, logprob)) + math.exp(min(0.0, label_logprob)) > 1 + 2 * _ROUNDING,
+            "the probabilities of prediction and label add up to more than 1",
+        ),
+        (
+            has_label and rank is not None and rank > 1 and label_logprob > -math.log(rank) + slack,
+            "a label of rank r has a probability of at most 1/r",
+        ),
+        (
+            -math.inf < logprob < -math.log(limit) - slack,
+            "the prediction is less probable than one over the vocabulary's size: pass log-probabilities, not logits",
         ),
     )
     return next((problem for is_wrong, problem in checks if is_wrong), None)

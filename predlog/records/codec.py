@@ -69,7 +69,10 @@ def moment(timestamp: str) -> datetime | None:
     try:
         at = msgspec.convert(timestamp, datetime)  # Python's own `fromisoformat` refuses "Z" before 3.11
     except msgspec.ValidationError:
-        return None
+        try:
+            at = datetime.fromisoformat(timestamp)  # which takes more forms: dates alone, and times without seconds
+        except ValueError:
+            return None
     return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
 
 

@@ -1,6 +1,7 @@
 """Rows that were reduced elsewhere: the same records and findings as from their logits, and never a wrong number."""
 
 import gc
+import math
 import re
 import weakref
 from pathlib import Path
@@ -274,6 +275,29 @@ CONTRADICTIONS: dict[str, tuple[Any, str]] = {
     ),
     "probabilities": (
         lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob.exp()), "at most 0: pass neither"
+    ),
+    "infinite": (
+        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob + math.inf), "at most 0: pass"
+    ),
+    "improbable": (
+        lambda rows, _: changed(
+            rows, prediction_logprob=rows.prediction_logprob - 9, label_logprob=rows.label_logprob - 9
+        ),
+        "less probable than one over the vocabulary's size",
+    ),
+    "more than 1": (
+        lambda rows, _: changed(
+            rows, prediction_logprob=0 * rows.prediction_logprob - 0.1, label_logprob=0 * rows.label_logprob - 0.1,
+            label_rank=None,
+        ),
+        "add up to more than 1",
+    ),
+    "too good for its rank": (
+        lambda rows, _: changed(
+            rows, prediction_logprob=0 * rows.prediction_logprob - 0.9, label_logprob=0 * rows.label_logprob - 0.9,
+            label_rank=0 * rows.label_rank + 40,
+        ),
+        "of at most 1/r",
     ),
     "swapped": (
         lambda rows, _: changed(rows, prediction_logprob=rows.label_logprob, label_logprob=rows.prediction_logprob),

@@ -66,7 +66,7 @@ def run(row: Row, folder: Path) -> Outcome:
         return Outcome(row, {}, why=str(error).splitlines()[-1])
     report = folder / "tests.xml"
     report.unlink(missing_ok=True)
-    subprocess.run(
+    done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", *SUITES[row.suite]],
         cwd=ROOT, check=False, stdout=sys.stderr, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -74,9 +74,10 @@ def run(row: Row, folder: Path) -> Outcome:
         return Outcome(row, versions(python), failed=1, changed="", seconds=time.monotonic() - began)
     suite = ET.parse(report).getroot()[0]
     count = {name: int(suite.attrib[name]) for name in ("tests", "skipped", "failures", "errors")}
-    failed = count["failures"] + count["errors"]
+    # pytest fails too where it ran no test at all, and counts no failure then.
+    failed = max(count["failures"] + count["errors"], int(done.returncode != 0))
     return Outcome(
-        row, versions(python), count["tests"] - count["skipped"] - failed, count["skipped"], failed,
+        row, versions(python), max(0, count["tests"] - count["skipped"] - failed), count["skipped"], failed,
         ", ".join(sorted(changed - SMALL)) or "nothing else", time.monotonic() - began,
     )  # fmt: skip
 

@@ -95,7 +95,7 @@ def train(arguments: Namespace) -> None:
         torch.empty((), device=arguments.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         sys.exit(f"predlog demo: --device {arguments.device} can't be used: {str(error).splitlines()[0]}")
-    torch.manual_seed(arguments.seed)
+    torch.default_generator.manual_seed(arguments.seed)  # `torch.manual_seed` would seed the caller's GPUs too
     generator = torch.Generator().manual_seed(arguments.seed)
     mistake = MISTAKES.get(arguments.mistake, NONE)
     model = Writer().to(arguments.device)
