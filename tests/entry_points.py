@@ -28,21 +28,22 @@ before = states()
 moved = {name for name, state in states().items() if state != before[name]}
 assert not moved, moved
 """
-# An import counts where torch functions are off, or one of their modes is pushed, and predlog is what asked for it.
+# An import counts where torch functions are off, or one of their modes is pushed, and predlog is what asked for it. A
+# finder sees the imports of `importlib.import_module` too, which an audit hook does not.
 AUDIT = """
 imported = []
-def note(event, arguments):
-    if event != "import" or arguments[0] in sys.modules:
-        return
-    if torch._C._is_torch_function_enabled() and not torch._C._len_torch_function_stack():
-        return
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename != "<string>":
-        if "/predlog/" in frame.f_code.co_filename:
-            imported.append(arguments[0])
-            break
-        frame = frame.f_back
-sys.addaudithook(note)
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if torch._C._is_torch_function_enabled() and not torch._C._len_torch_function_stack():
+            return
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != "<string>":
+            if "/predlog/" in frame.f_code.co_filename:
+                imported.append(name)
+                break
+            frame = frame.f_back
+sys.meta_path.insert(0, Finder)
 """
 AUDITED = """
 half = [name for name, module in sys.modules.copy().items()
@@ -67,6 +68,16 @@ from predlog import Recorder
 with Recorder(folder, every=1) as recorder:
     recorder.compare(logits, labels, 0, shift=1, inputs=labels)
 """
+# What makes the runs that a reader's program is about, in another process than the reader's.
+RUNS = (
+    _RECORD
+    + """
+import gzip, pathlib, zstandard
+lines = pathlib.Path(folder, "predictions.jsonl").read_bytes()
+pathlib.Path(folder, "packed.jsonl.gz").write_bytes(gzip.compress(lines))
+pathlib.Path(folder, "packed.jsonl.zst").write_bytes(zstandard.compress(lines))
+"""
+)
 
 PROGRAMS = {
     "compare": """
@@ -133,21 +144,45 @@ with Recorder(every=1, console=False, processors=[predlog.processors.ToStructlog
 import predlog.sinks.console, predlog.sinks.jsonl, predlog.processors.decode, predlog.recorder.recorder
 import predlog.integrations.watch
 """,
-    "the command line": _RECORD + """
+    "help": """
 from predlog.cli.main import main
-for command in ("summary", "tail", "check"):
-    main([command, folder])
-main(["diff", folder, folder])
-main(["explain", "collapsed"])
+for command in ([], ["tail"]):
+    try:
+        main([*command, "--help"])
+    except SystemExit as end:
+        assert end.code == 0
 """,
     "the demo": """
 from predlog.cli.main import main
 assert main(["demo", "--steps", "2", "--directory", folder]) == 0
 """,
-    "reading": _RECORD + """
-import predlog
-assert [*predlog.read(folder)]
+} | {
+    module: f"import predlog.{module}"
+    for module in (
+        "cli.commands.tail", "cli.commands.explain", "cli.commands.summary", "cli.text.curves", "cli.text.difference",
+        "cli.text.paper", "cli.io", "cli.demo.training", "sinks.terminal.style", "report.page",
+    )
+}  # fmt: skip
+# These read a run that another process has made.
+READERS = {
+    "reading": """
+import pathlib, predlog
+for name in ("", "packed.jsonl.gz", "packed.jsonl.zst"):
+    assert [*predlog.read(pathlib.Path(folder, name))]
 """,
+} | {
+    " ".join(command): f"""
+import os
+from predlog.cli.main import main
+os.chdir(folder)
+assert main({[*command]}) in (0, 1)
+"""
+    for command in (
+        ("summary", "predictions.jsonl"), ("summary", "--json", "packed.jsonl.gz"), ("tail", "predictions.jsonl"),
+        ("check", "predictions.jsonl"), ("diff", "predictions.jsonl", "packed.jsonl.zst"), ("explain", "collapsed"),
+        ("report", "predictions.jsonl"), ("export", "predictions.jsonl", "-o", "tokens.csv"),
+        ("export", "predictions.jsonl", "-o", "tokens.parquet"), ("completion", "bash"),
+    )
 }  # fmt: skip
 
 # They begin where the framework is imported, since a user's own import of it is the user's own.

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
@@ -51,6 +52,7 @@ def waiting(*readings: Reading) -> Iterator[None]:
     if size < _LARGE or sys.stderr is None or not sys.stderr.isatty():
         yield
         return
+    import_module("predlog._runtime.first_imports")  # before rich is imported
     from rich import console, progress  # noqa: PLC0415 - few wait
 
     columns = (

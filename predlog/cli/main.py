@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from predlog._runtime import random_state
 from predlog.cli import options, say
 from predlog.errors import PredlogError, described, required, traceback_of
 
@@ -19,8 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output any more; argparse exits with 2 by itself.
     """
     try:
-        with random_state.kept():
-            return _run(arguments)
+        return _run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -99,12 +99,18 @@ def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[st
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Return a formatter, in colour if the extra `cli` is installed; called only when help is printed."""
+    """Return a formatter, in colour if the extra `cli` is installed."""
     try:
-        import rich_argparse  # noqa: PLC0415 - it may not be installed, and imports rich
+        import rich_argparse  # noqa: PLC0415 - it may not be installed
     except ImportError:
         return argparse.RawDescriptionHelpFormatter(prog)
-    return rich_argparse.RawDescriptionRichHelpFormatter(prog)
+
+    class Formatter(rich_argparse.RawDescriptionRichHelpFormatter):
+        def add_usage(self, *arguments: Any, **options: Any) -> None:
+            import_module("predlog._runtime.first_imports")  # rich is imported when something is printed
+            super().add_usage(*arguments, **options)
+
+    return Formatter(prog)
 
 
 def _examples(*examples: tuple[str, str]) -> str:

@@ -1,11 +1,12 @@
 """The first call in a process: what it imports, and that a seeded training goes on as if it had not been made."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests import fresh
-from tests.entry_points import AUDIT, AUDITED, COMPILE, GIVEN, PROGRAMS, STATES
+from tests.entry_points import AUDIT, AUDITED, COMPILE, GIVEN, PROGRAMS, READERS, RUNS, STATES
 from tests.sizes import sizes
 
 # --- random states ------------------------------------------------------------------------------------------------
@@ -23,10 +24,54 @@ def test_random_states_and_torch_stay_as_they_are(tmp_path: Path, way: str, seed
         assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make runs of one comparison, plain and packed."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = fresh.run(GIVEN + RUNS, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("seeds", sizes(core=range(1), slow=range(1, 4), full=range(4, 40)))
+@pytest.mark.parametrize("way", READERS)
+def test_readers_leave_random_states_as_they_are(tmp_path: Path, runs: Path, way: str, seeds: range) -> None:
+    """Reading, and each command called as a function, move no random state of a process that has recorded nothing."""
+    for seed in seeds:
+        folder = shutil.copytree(runs, tmp_path / f"{seed}")
+        done = fresh.run(GIVEN + STATES % READERS[way], folder, f"{seed}")
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_that_test_can_fail(tmp_path: Path) -> None:
-    """An import that draws is seen: rich's own, where structlog is imported by whoever has seeded."""
-    program = "import rich.style; rich.style.getrandbits(1) if hasattr(rich.style, 'getrandbits') else random.random()"
-    assert "{'random'}" in fresh.run(GIVEN + STATES % program, tmp_path, "0").stderr
+    """An import that draws is seen: rich's own."""
+    assert "{'random'}" in fresh.run(GIVEN + STATES % "import rich.style", tmp_path, "0").stderr
+
+
+_BESIDE = """
+import threading
+from predlog.cli.main import main
+main(["summary", folder])  # the first one imports rich
+seen, is_over = [], threading.Event()
+def train():
+    while not is_over.is_set():
+        seen.append(random.random())
+random.seed(5)
+thread = threading.Thread(target=train)
+thread.start()
+for _ in range(3):
+    main(["summary", folder])
+is_over.set()
+thread.join()
+random.seed(5)
+assert seen and seen == [random.random() for _ in seen]
+"""
+
+
+def test_a_command_beside_a_training_rewinds_nothing(runs: Path) -> None:
+    """A command called in a notebook while a thread trains leaves each number to be drawn once."""
+    done = fresh.run(GIVEN + _BESIDE, runs)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 _TRAINING = """
@@ -90,9 +135,9 @@ def test_the_first_call_inside_of_a_compiled_caller(tmp_path: Path, way: str) ->
 def test_that_an_import_is_seen(tmp_path: Path) -> None:
     """An import of predlog's where torch functions are off is counted."""
     program = """
-import predlog._runtime.torch_state
+import predlog._runtime.torch_state, predlog
 with predlog._runtime.torch_state.alone():
-    import predlog.reading.reader
+    predlog.read
 """
     done = fresh.run(GIVEN + AUDIT + program + AUDITED, tmp_path)
-    assert "AssertionError: ['" in done.stderr
+    assert "AssertionError: ['predlog.reading" in done.stderr

@@ -4,7 +4,10 @@ python -m tests.versions                 all rows: some 20 GB and an hour
 python -m tests.versions 2.6 newest      these rows
 python -m tests.versions --quick         the oldest row that can be made here, torch-facing tests and one Trainer
 
-An environment stays in build/versions for the next time, unless --quick made it. Exit status: 1 if a test failed.
+An environment stays in build/versions for the next time, unless --quick made it.
+
+Exit status: 1 if a test failed, if what predlog needs could not be installed, or if this machine has the Python and the
+torch of no row.
 """
 
 import argparse
@@ -14,14 +17,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from tests import ROOT
-from tests.versions.environments import SMALL, NotMadeError, make, versions
-from tests.versions.rows import ROWS, SUITES, Row
+from tests.versions.environments import SMALL, NotHereError, NotMadeError, lower_bounds, make, versions
+from tests.versions.rows import ROWS, SUITES, Row, quick
 
 _HEADINGS = (
     "row", "Python", "torch", "NumPy", "einops", "transformers", "tests", "passed", "skipped", "failed",
@@ -43,11 +46,22 @@ class Outcome:
     seconds: float = 0.0
     why: str = ""
 
+    @property
+    def was_made(self) -> bool:
+        """Whether the machine has what the environment begins with."""
+        return self.failed > 0 or not self.why
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing failed, and predlog changes nothing that is beside it."""
+        return not self.failed and self.changed in {"", "nothing else"}
+
     def cells(self) -> Iterator[str]:
         """Yield the cells of its line in the matrix."""
         yield self.row.name
         if self.why:
-            yield from (self.row.python, self.row.torch or "newest", "", "", "", f"not run: {self.why}", *[""] * 5)
+            verdict = "not made" if self.failed else "not run"
+            yield from (self.row.python, self.row.torch or "newest", "", "", "", f"{verdict}: {self.why}", *[""] * 5)
             return
         yield from (self.installed.get(name, "-") for name in _SHOWN)
         yield self.row.suite
@@ -63,12 +77,14 @@ def run(row: Row, folder: Path) -> Outcome:
         python, changed = make(row, folder)
     except NotMadeError as error:
         print(f"{row.name}: not made: {error}", file=sys.stderr)
-        return Outcome(row, {}, why=str(error).splitlines()[-1])
+        return Outcome(row, {}, failed=int(not isinstance(error, NotHereError)), why=str(error).splitlines()[-1])
+    needed = ",".join(lower_bounds(row.extras))
     report = folder / "tests.xml"
     report.unlink(missing_ok=True)
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", *SUITES[row.suite]],
-        cwd=ROOT, check=False, stdout=sys.stderr, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT, check=False, stdout=sys.stderr,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREDLOG_TESTS_NEED_FRAMEWORKS": needed},
     )  # fmt: skip
     if not report.exists():
         return Outcome(row, versions(python), failed=1, changed="", seconds=time.monotonic() - began)
@@ -99,19 +115,19 @@ def main() -> int:
     if unknown := {*asked.rows} - {*names}:
         parser.error(f"no row {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
     outcomes = []
-    for row in ROWS:
+    for row in quick() if asked.quick else ROWS:
         if asked.rows and row.name not in asked.rows:
             continue
         folder = asked.folder / ("quick" if asked.quick else row.name.replace(" ", "-").replace(",", ""))
-        outcomes.append(run(replace(row, suite="one trainer") if asked.quick else row, folder))
+        outcomes.append(run(row, folder))
         print(table(outcomes), file=sys.stderr)
         if asked.quick:
             shutil.rmtree(folder, ignore_errors=True)
-            if not outcomes[-1].why:
+            if outcomes[-1].was_made:
                 break
     print(f"{datetime.now(timezone.utc):%Y-%m-%d}\n\n{table(outcomes)}")
-    is_empty = asked.quick and outcomes[-1].why
-    return 1 if is_empty or any(one.failed or one.changed not in {"", "nothing else"} for one in outcomes) else 0
+    was_any_made = any(one.was_made for one in outcomes)
+    return 0 if was_any_made and all(one.is_well for one in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -38,7 +38,11 @@ SMALL: Final = {
 
 
 class NotMadeError(Exception):
-    """An environment can't be made here."""
+    """An environment could not be made."""
+
+
+class NotHereError(NotMadeError):
+    """This machine has not what an environment begins with: its Python, or its torch."""
 
 
 def lower_bounds(extras: tuple[str, ...]) -> dict[str, str]:
@@ -66,17 +70,21 @@ def lower_bounds(extras: tuple[str, ...]) -> dict[str, str]:
 
 
 def python_for(row: Row) -> Path:
-    """Return the interpreter that a row asks for; raises NotMadeError if this machine has none."""
+    """Return the interpreter that a row asks for; raises NotHereError if this machine has none."""
     for version, python in interpreters(SpecifierSet(f"=={row.python}.*")).items():
         if f"{version.major}.{version.minor}" == row.python:
             return python
-    raise NotMadeError(f"no Python {row.python} on this machine")
+    raise NotHereError(f"no Python {row.python} on this machine")
 
 
 def make(row: Row, folder: Path) -> tuple[Path, set[str]]:
     """Make the environment of a row in a folder, and install this checkout in it.
 
     Returns its Python, and the packages that `pip install` of predlog alone would have changed beside torch.
+
+    Raises:
+        NotHereError: The machine has no such Python, or can't get such a torch.
+        NotMadeError: What predlog asks for can't be installed beside them.
     """
     python = folder / "bin" / "python"
     _uv("venv", "--seed", "--clear", "--python", python_for(row), folder)
@@ -89,7 +97,10 @@ def make(row: Row, folder: Path) -> tuple[Path, set[str]]:
         overrides = Path(scratch, "overrides.txt")
         overrides.write_text("\n".join(_overrides(row)))
         install = ("pip", "install", "--python", python, "--overrides", overrides)
-        _uv(*install, torch)
+        try:
+            _uv(*install, torch)
+        except NotMadeError as error:
+            raise NotHereError(f"{torch} can't be had: {error}") from None
         changed = would_change(python)
         _uv(*install, *pins, *_ALSO, "--editable", f"{ROOT}[{','.join(row.extras)}]")
     return python, changed
@@ -104,17 +115,8 @@ def _overrides(row: Row) -> Iterator[str]:
 def would_change(python: Path) -> set[str]:
     """Return the packages that `pip install` of predlog would install or change beside the torch that is there."""
     # Without pip's configuration, since a machine may cap the versions that it installs.
-    command: list[str | Path] = [
-        "env",
-        f"PIP_CONFIG_FILE={os.devnull}",
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--dry-run",
-        "--quiet",
-    ]
-    report: dict[str, Any] = json.loads(_run(*command, "--report", "-", ROOT))
+    pip: list[str | Path] = ["env", f"PIP_CONFIG_FILE={os.devnull}", python, "-m", "pip"]
+    report: dict[str, Any] = json.loads(_run(*pip, "install", "--dry-run", "--quiet", "--report", "-", ROOT))
     # Of torch's own libraries some are missing, because the overrides have put others in their place.
     own = {Requirement(one).name for one in json.loads(_run(python, "-c", _REQUIRED_BY_TORCH))}
     return {re.sub(r"[-_.]+", "-", one["metadata"]["name"]).lower() for one in report["install"]} - own

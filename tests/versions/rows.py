@@ -1,6 +1,7 @@
 """The rows of the matrix, the oldest first: what is installed for each, and which tests run."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 # What meets torch: capture, torch's modes and transforms, hostile arguments, the watched loss, the stored pairs.
@@ -53,3 +54,10 @@ ROWS: Final = (
     Row("newest", "3.11", "", "core", ("frameworks",)),
     Row("Python 3.14", "3.14", "", "torch"),
 )  # fmt: skip
+
+
+def quick() -> Iterator[Row]:
+    """Yield the rows that have a torch of their own, with the torch-facing tests and one Trainer for each."""
+    for row in ROWS:
+        if row.suite in {"core", "torch"}:
+            yield replace(row, suite="one trainer", extras=tuple(dict.fromkeys((*row.extras, "hf"))))

@@ -11,9 +11,10 @@ from packaging.version import Version
 
 from tests import ROOT
 from tests.release import tree
-from tests.versions.__main__ import Outcome, table
-from tests.versions.environments import SMALL, NotMadeError, lower_bounds, python_for
-from tests.versions.rows import ROWS, SUITES, Row
+from tests.versions import environments
+from tests.versions.__main__ import Outcome, run, table
+from tests.versions.environments import SMALL, NotHereError, NotMadeError, lower_bounds, python_for
+from tests.versions.rows import ROWS, SUITES, Row, quick
 
 PROJECT = tree.project(ROOT)
 
@@ -80,9 +81,32 @@ def test_rows_have_names_and_suites() -> None:
 def test_what_is_not_run_is_said() -> None:
     """A Python that is not here makes a line that says so, and no claim."""
     row = Row("far", "3.99", "2.4.1", "torch")
-    with pytest.raises(NotMadeError, match=r"no Python 3\.99"):
+    with pytest.raises(NotHereError, match=r"no Python 3\.99"):
         python_for(row)
     assert "not run: no Python 3.99" in table([Outcome(row, {}, why="no Python 3.99")])
+
+
+@pytest.mark.parametrize(("what", "fails"), [("--editable", True), ("torch==2.4.1", False)])
+def test_what_can_not_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, fails: bool) -> None:
+    """A torch that can't be had leaves a row out; a row whose torch is there but not predlog's requirements fails."""
+
+    def uv(*arguments: str | Path) -> None:
+        if what in arguments:
+            raise NotMadeError("no solution")
+
+    monkeypatch.setattr(environments, "_uv", uv)
+    monkeypatch.setattr(environments, "would_change", lambda _: set())
+    made = run(Row("torn", f"{sys.version_info[0]}.{sys.version_info[1]}", "2.4.1", "torch"), tmp_path)
+    assert (made.failed, made.was_made, made.is_well) == (int(fails), fails, not fails)
+    assert ("not made: " if fails else "not run: ") in table([made])
+
+
+def test_the_quick_rows_have_a_trainer() -> None:
+    """Whichever row is the oldest that a machine can make, the framework that its Trainer's test needs is installed."""
+    rows = [*quick()]
+    assert rows[0].name == ROWS[0].name
+    assert all("transformers" in lower_bounds(row.extras) for row in rows)
+    assert {row.suite for row in rows} == {"one trainer"}
 
 
 def test_an_unknown_row_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 import argparse
 import sys
 
+import predlog._runtime.first_imports  # noqa: F401 - before rich is imported
+
+# isort: split
 from rich.console import Console
 from rich.markdown import Markdown
 

@@ -10,6 +10,9 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
+import predlog._runtime.first_imports  # noqa: F401 - before rich is imported
+
+# isort: split
 from rich.console import Console as RichConsole
 
 from predlog.cli import say

@@ -10,6 +10,9 @@ import sys
 from argparse import Namespace
 from pydoc_data.topics import topics
 
+import predlog._runtime.first_imports  # before rich is imported
+
+# isort: split
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
