@@ -80,6 +80,15 @@ class MissingPackageError(PredlogError, ImportError):
         super().__init__(f"{purpose} needs {listed}, which {are} not installed: pip install {wanted}")
 
 
+class OldPackageError(PredlogError, ImportError):
+    """A package is installed in a version that predlog can't be used with."""
+
+    def __init__(self, package: str, lowest: str, found: str) -> None:
+        super().__init__(
+            f"this needs {package} {lowest} or newer, and {found} is installed: pip install '{package}>={lowest}'"
+        )
+
+
 class ExportError(PredlogError, OSError):
     """Records can't be written to the file, or in the format, that was asked for."""
 

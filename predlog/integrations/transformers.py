@@ -17,16 +17,22 @@ from torch import Tensor
 from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, located
+from predlog.errors import MissingExtraError, OldPackageError, located
 from predlog.integrations._hf import hooks, label_shift
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
+# As in pyproject.toml.
+LOWEST = "4.46"
 try:
-    from transformers import Trainer, TrainerCallback
+    from packaging.version import Version
+    from transformers import Trainer, TrainerCallback, __version__
 except ImportError as error:
     raise MissingExtraError("hf", "transformers") from error
+# Older ones do not give callbacks the tokenizer under the name that is read here.
+if Version(__version__).release < Version(LOWEST).release:
+    raise OldPackageError("transformers", LOWEST, __version__)
 _NOTHING_TO_DO = "call predlog.compare where you have the pair"
 _NO_LABELS = (
     "the model does not get the labels, as with label smoothing, compute_loss_func or a compute_loss of your own: train"

@@ -12,13 +12,14 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from predlog.integrations.transformers import PredictionCallback
+from tests.installed import release
 from tests.integrations import test_sft, test_trainer, tiny
 from tests.integrations.old_names import named
 from tests.integrations.test_sft import PLAIN, texts
 from tests.integrations.witness import Twice, Witness, check, codes
 
 # Public since torch 2.5.
-DTensor: Any = import_module(f"torch.distributed.{'tensor' if torch.__version__ >= '2.5' else '_tensor'}").DTensor
+DTensor: Any = import_module(f"torch.distributed.{'tensor' if release('torch') >= (2, 5) else '_tensor'}").DTensor
 
 WAYS: dict[str, dict[str, Any]] = {
     "ddp": {},

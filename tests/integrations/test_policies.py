@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.installed import release
 from tests.integrations.needed import needed
 
 datasets = needed("datasets")
@@ -70,7 +71,7 @@ def grpo(folder: Path) -> Any:
 
 
 @pytest.mark.skipif(not hasattr(trl, "GRPOTrainer"), reason="this TRL has no GRPO, and its others pass no labels")
-@pytest.mark.skipif(transformers.__version__ < "5", reason="the TRL of its day computes these losses from logits alone")
+@pytest.mark.skipif(release("transformers") < (5,), reason="the TRL of its day computes these losses from logits alone")
 @pytest.mark.parametrize("make", [dpo, kto, grpo])
 def test_what_a_policy_is_trained_on(tmp_path: Path, make: Callable[[Path], Any]) -> None:
     """Neither a reference's forward, nor one without gradients, is recorded, and probabilities are the loss's own.

@@ -1,9 +1,9 @@
 """The programs of docs/torchrun.md: real trainings in two processes, with DDP and with FSDP2."""
 
 import pytest
-import torch
 
 from predlog import Comparison
+from tests.installed import release
 from tests.integrations.held import assert_held, same
 from tests.integrations.launching import Edits, Training, launched
 from tests.integrations.needed import needed
@@ -35,7 +35,7 @@ VARIANTS: dict[str, Edits] = {
 
 @pytest.fixture(scope="module", params=PROGRAMS)
 def trainings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Training]:
-    if request.param == "torchrun_fsdp2" and torch.__version__ < "2.8":
+    if request.param == "torchrun_fsdp2" and release("torch") < (2, 8):
         pytest.skip("torch 2.4 has no public fully_shard, and that of 2.6 does not run on a CPU")
     return launched(tmp_path_factory, request.param, VARIANTS)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.installed import release
 from tests.integrations.needed import needed
 
 needed("accelerate")
@@ -25,6 +26,7 @@ from predlog.errors import SettingError  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.witness import Witness, check, codes, comparisons  # noqa: E402
+from tests.versions.environments import lower_bounds  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -73,7 +75,7 @@ VARIANTS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "compiled": (tiny.llama, {"torch_compile": True}),
     "lora": (lora, {}),
 }
-if torch.__version__ < "2.6":
+if release("torch") < (2, 6):
     del VARIANTS["compiled"]  # it compiles no cached property, and the loss function of transformers' models is one
 
 
@@ -282,10 +284,25 @@ def test_without_the_framework_the_command_to_run_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize("found", ["4.45.2", "4.46.0.dev0"])
+def test_a_framework_that_is_too_old_is_refused_when_imported(found: str) -> None:
+    """Before any training, with both versions and the pip command; what leads to the lowest release is taken for it."""
+    code = f"import transformers; transformers.__version__ = {found!r}; import predlog.integrations.transformers"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if found.startswith("4.46"):
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.stderr.splitlines()[-1].endswith(
+        "OldPackageError: this needs transformers 4.46 or newer, and 4.45.2 is installed:"
+        " pip install 'transformers>=4.46'"
+    )
+    assert lower_bounds(("hf",))["transformers"] == "4.46"
+
+
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
 def test_two_processes(tmp_path: Path, way: str) -> None:
     """Under DDP and FSDP2, in both processes, with the Trainer and with TRL's, records are what the loss was given."""
-    if way == "fsdp" and (transformers.__version__ < "5" or torch.__version__ < "2.8"):
+    if way == "fsdp" and (release("transformers") < (5,) or release("torch") < (2, 8)):
         pytest.skip("FSDP2 on a CPU needs the accelerate of transformers 5, and torch 2.8")
     script = Path(__file__).parent / "distributed.py"
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]

@@ -27,6 +27,7 @@ from predlog import Recorder
 from predlog._runtime import torch_state
 from predlog.errors import PredlogError, SettingError
 from predlog.integrations._watch import autograd_rows
+from tests.installed import release
 
 V = 30
 
@@ -780,7 +781,7 @@ def test_what_is_compiled_is_left_alone(capfd: pytest.CaptureFixture[str], kind:
 
 
 # torch 2.4 runs what it has compiled under any torch function mode; 2.6 compiles it anew for each.
-MODES_ARE_NO_REASON = torch.__version__ < "2.5"
+MODES_ARE_NO_REASON = release("torch") < (2, 5)
 
 
 @looked_at
