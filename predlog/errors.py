@@ -1,9 +1,11 @@
 """What predlog raises, and how an error is put into words."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -64,8 +66,8 @@ class MissingExtraError(PredlogError, ImportError):
 
     def __init__(self, extra: str, package: str) -> None:
         # Where only the reading side is installed, the extra would also install torch.
-        wanted = f"'predlog[{extra}]'" if _is_installed("torch") else package
-        super().__init__(f"this needs {package}, which is not installed: pip install {wanted}")
+        wanted = f"predlog[{extra}]" if _is_installed("torch") else _requirement(package)
+        super().__init__(f"this needs {package}, which is not installed: pip install '{wanted}'")
 
 
 class MissingPackageError(PredlogError, ImportError):
@@ -99,6 +101,16 @@ class NoThreadError(PredlogError, RuntimeError):
 
 class NotDurableError(PredlogError, OSError):
     """A line is written and survives a kill of the process, but perhaps not a power cut."""
+
+
+def _requirement(package: str) -> str:
+    """Return a package with its lowest version, as the metadata of the installed predlog has it."""
+    metadata = import_module("importlib.metadata")  # of no use but here, and slow
+    with suppress(metadata.PackageNotFoundError):
+        for text in metadata.requires("predlog") or ():
+            if match := re.match(rf"({re.escape(package)}>=[\w.]+)", text, re.IGNORECASE):
+                return match[1]
+    return package
 
 
 def _is_installed(package: str) -> bool:

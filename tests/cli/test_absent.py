@@ -94,7 +94,7 @@ def test_the_demo_says_what_to_install() -> None:
         ([*READING], "predlog.read", "reading needs orjson, msgspec and rich, which are not installed:"),
         ([*READING], "predlog.read", "not installed: pip install 'orjson>=3.10' 'msgspec>=0.19' 'rich>=13.7'"),
         (["bokeh"], "import predlog.report.page", "bokeh, which is not installed: pip install 'predlog[report]'"),
-        (["bokeh", "torch"], "import predlog.report.page", "bokeh, which is not installed: pip install bokeh"),
+        (["bokeh", "torch"], "import predlog.report.page", "bokeh, which is not installed: pip install 'bokeh>=3.4'"),
     ],
 )  # fmt: skip
 def test_all_that_is_missing_is_named(missing: list[str], use: str, says: str) -> None:
