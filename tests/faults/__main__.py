@@ -18,19 +18,21 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     size = Size(is_full=asked.full)
     print(_header(size))
-    broken = False
+    broken: list[str] = []
     for name in asked.only or EXPERIMENTS:
         start = time.monotonic()
         try:
             for figure in EXPERIMENTS[name](size):
-                broken |= not figure.holds
-                print(_line(name, figure), flush=True)
-        except Exception:  # noqa: BLE001 - the others are still to be seen
-            broken = True
-            print(f"{name:<10} could not be done", flush=True)
+                print(line := _line(name, figure), flush=True)
+                if not figure.holds:
+                    broken.append(line)
+        except Exception as error:  # noqa: BLE001 - the others are still to be seen
+            broken.append(f"{name:<10} could not be done: {type(error).__name__}: {error}")
+            print(broken[-1], flush=True)
             traceback.print_exc()
         print(f"{name:<10} took {time.monotonic() - start:.0f} s\n", flush=True)
-    return int(broken)
+    print(f"{len(broken)} broken", *broken, sep="\n", flush=True)
+    return 1 if broken else 0
 
 
 def _parser() -> argparse.ArgumentParser:

