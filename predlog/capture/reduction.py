@@ -4,25 +4,20 @@ The log-probabilities of a row are logits of the same distribution, whose expone
 of a row of logits are known without the row: its peak is the prediction's log-probability, and so on.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from predlog.capture import counts
+from predlog.capture.contradictions import NO_ROW, Row, check_predictions, check_rows
 from predlog.capture.rows import Statistics, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_ids, as_tensor
 from predlog.capture.window import Ends, Window, ends
 from predlog.errors import PairError
 
-# The prediction of a position whose row was not reduced.
-_NO_ROW = -1
-# By how much a log-probability may miss what it must be, per nat and in nats: bfloat16 rounds it by 0.4 %.
-_ROUNDING = 0.01
 # Of a column: its name in `Rows`, and what it is called in messages.
 _COLUMNS = {
     "prediction": "predictions of Rows",
@@ -135,18 +130,19 @@ def to_numbers(columns: Columns, sizes: Sizes, window: Window, labels: Tensor, i
     """
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
-    has_row = columns.prediction != _NO_ROW
+    has_row = columns.prediction != NO_ROW
     shown = ends(supervised & has_row, window)
     unreduced = (supervised & ~has_row).sum(-1, keepdim=True)
     if unreduced.any() and not (supervised & has_row).any():
         raise PairError(
-            f"no supervised position has a row: the predictions of Rows are {_NO_ROW} at all {int(unreduced.sum())} of"
+            f"no supervised position has a row: the predictions of Rows are {NO_ROW} at all {int(unreduced.sum())} of"
             f" the first {_many(sizes.samples, 'sample')}. Reduce the rows of those positions"
         )
+    counted = supervised & has_row & is_number(columns.prediction_logprob)
+    check_predictions(columns.prediction, counted, sizes)
     statistics = _statistics(columns, sizes, shown, scored)
     found = None
     if window.accuracy:
-        counted = supervised & has_row & is_number(columns.prediction_logprob)
         found = hits(columns.prediction, wanted_ids(scored, inputs), counted).sum(-2)
     return counts.to_numbers(sizes, labels, inputs, shown, statistics, found, unreduced)
 
@@ -162,10 +158,7 @@ def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: T
     ranks: list[int | None] = [None] * len(places)
     if columns.label_rank is not None:
         ranks = columns.label_rank.flatten().index_select(0, index).tolist()
-    for place, *numbers in zip(places, prediction, logprob, label_logprob, ranks, label, strict=True):
-        if (problem := _contradiction(*numbers, limit=sizes.limit)) is not None:
-            sample, codebook = divmod(place[0], sizes.codebooks)
-            raise _contradicting(problem, numbers, sample, codebook if sizes.has_codebooks else None, place[1], sizes)
+    check_rows(map(Row, places, prediction, logprob, label_logprob, ranks, label), sizes)
     return Statistics(
         prediction=prediction,
         above=[None if rank is None else rank - 1 for rank in ranks],
@@ -174,66 +167,3 @@ def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: T
         label_logit=[0.0 if one > 0 else one for one in label_logprob],
         log_sum=[0.0 if one > 0 else -one for one in logprob],
     )
-
-
-def _contradiction(
-    prediction: int, logprob: float, label_logprob: float, rank: int | None, label: int, *, limit: int
-) -> str | None:
-    """Return what can't be true of a row of any logits, and what to do; None if nothing is wrong.
-
-    What a row says of a label that has no logit, and of a prediction if the row is not finite, is not looked at.
-    """
-    if math.isnan(logprob):
-        return None
-    slack = _ROUNDING * (1 + abs(logprob))
-    has_label = 0 <= label < limit and not math.isnan(label_logprob)
-    is_best = label_logprob >= logprob - slack
-    checks = (
-        (not 0 <= prediction < limit, f"predictions are ids below the vocabulary's size, or {_NO_ROW}"),
-        (
-            logprob > _ROUNDING or (has_label and label_logprob > _ROUNDING),
-            "log-probabilities are at most 0: pass neither losses nor probabilities",
-        ),
-        (
-            has_label and label_logprob > logprob + slack,
-            "the label is more probable than the prediction, which must be that of the largest logit",
-        ),
-        (
-            has_label and rank is not None and not 1 <= rank <= limit,
-            "ranks count from 1, which is the best, to the vocabulary's size",
-        ),
-        (
-            has_label
-            and ((rank == 1 and not is_best) or (prediction == label and not (is_best and rank in {None, 1}))),
-            "the numbers are of different labels: reduce each row for the label that it is shown with",
-        ),
-        (
-            has_label
-            and prediction != label
-            and math.exp(min(0.0, logprob)) + math.exp(min(0.0, label_logprob)) > 1 + 2 * _ROUNDING,
-            "the probabilities of prediction and label add up to more than 1",
-        ),
-        (
-            has_label and rank is not None and rank > 1 and label_logprob > -math.log(rank) + slack,
-            "a label of rank r has a probability of at most 1/r",
-        ),
-        (
-            -math.inf < logprob < -math.log(limit) - slack,
-            "the prediction is less probable than one over the vocabulary's size: pass log-probabilities, not logits",
-        ),
-    )
-    return next((problem for is_wrong, problem in checks if is_wrong), None)
-
-
-def _contradicting(
-    problem: str, numbers: Sequence[float | None], sample: int, codebook: int | None, row: int, sizes: Sizes
-) -> PairError:
-    names = (*_COLUMNS, "label")
-    listed = ", ".join(f"{name}={value:.6g}" for name, value in zip(names, numbers, strict=True) if value is not None)
-    where = f"sample {sample}" + ("" if codebook is None else f", codebook {codebook}")
-    position = row + sizes.shift
-    evidence: dict[str, Any] = {"sample": sample, "codebook": codebook, "position": position}
-    evidence |= {
-        name: one if one is None or math.isfinite(one) else None for name, one in zip(names, numbers, strict=True)
-    }
-    return PairError(f"Rows can't be of logits: {problem}; at {where}, position {position}: {listed}", **evidence)

@@ -271,19 +271,19 @@ def best(rows: Any, labels: Tensor) -> Any:
 
 CONTRADICTIONS: dict[str, tuple[Any, str]] = {
     "a loss for a log-probability": (
-        lambda rows, _: changed(rows, label_logprob=-rows.label_logprob), "at most 0: pass neither losses nor prob"
+        lambda rows, _: changed(rows, label_logprob=-rows.label_logprob), "at most 0, .*: pass not losses, as these"
     ),
     "probabilities": (
-        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob.exp()), "at most 0: pass neither"
+        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob.exp()), "at most 0, .*: pass neither"
     ),
     "infinite": (
-        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob + math.inf), "at most 0: pass"
+        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob + math.inf), "up to inf: pass neither"
     ),
     "improbable": (
         lambda rows, _: changed(
             rows, prediction_logprob=rows.prediction_logprob - 9, label_logprob=rows.label_logprob - 9
         ),
-        "less probable than one over the vocabulary's size",
+        "less probable than one over the vocabulary's size, 50: pass",
     ),
     "more than 1": (
         lambda rows, _: changed(
@@ -304,10 +304,14 @@ CONTRADICTIONS: dict[str, tuple[Any, str]] = {
         "the label is more probable than the prediction",
     ),
     "ranks from 0": (lambda rows, _: changed(rows, label_rank=0 * rows.label_rank), "ranks count from 1"),
-    "a large rank": (lambda rows, _: changed(rows, label_rank=90 + rows.label_rank), "to the vocabulary's size"),
-    "a large prediction": (lambda rows, _: changed(rows, prediction=50 + rows.prediction), "below the vocabulary's"),
-    "a negative one": (lambda rows, _: changed(rows, prediction=-2 - rows.prediction), "or -1; at sample 0, pos"),
-    "other labels": (best, r"of different labels: .* at sample 0, position 1: prediction=\d+, prediction_logprob=-"),
+    "a large rank": (lambda rows, _: changed(rows, label_rank=90 + rows.label_rank), "to the vocabulary's size, 50;"),
+    "a large prediction": (
+        lambda rows, _: changed(rows, prediction=50 + rows.prediction), "ids from 0 to 49, or -1 .* and 24 are not;"
+    ),
+    "a negative one": (
+        lambda rows, _: changed(rows, prediction=-2 - rows.prediction), "and 24 are not; at sample 0, position 0: pred"
+    ),
+    "other labels": (best, r"of different labels, .* at sample 0, position 1: prediction=\d+, prediction_logprob=-"),
     "no rows": (lambda rows, _: changed(rows, prediction=0 * rows.prediction - 1), "-1 at all 24 of the first 2"),
 }  # fmt: skip
 
