@@ -141,7 +141,7 @@ def _above_zero(rows: Sequence[Row], limit: int) -> str:
             what = "not probabilities, as these seem to be, but their logarithms"
         elif labelled and all(row.label_logprob > max(row.prediction_logprob, 0) for row in labelled):
             what = "not losses, as these seem to be, but their negatives"
-        elif max(above) > 1:
+        elif 1 < max(above) < math.inf:
             what = "not raw logits, as these seem to be, but their log_softmax"
     return (
         f"log-probabilities are at most 0, and {len(above)} of the {len(values)} shown are above, up to"

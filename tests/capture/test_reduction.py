@@ -326,19 +326,33 @@ def test_what_no_logits_can_give_is_refused(path: str, what: str) -> None:
     assert re.search(says, found.message), found.message
 
 
-def test_what_is_refused_late_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers of a device are first read in predlog's thread: then the pair has failed, and the file says so."""
-    monkeypatch.setattr("predlog.capture.capture._NEAR", frozenset())
+def test_what_is_refused_late_is_refused(tmp_path: Path, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers of a device are first read in predlog's thread; counts and stderr are as if they had been read here."""
     logits, labels = pair()
     with Recorder(tmp_path, every=1, console=False) as recorder:
         future = recorder.compare(reduced(logits, labels, label_rank=torch.zeros(2, 12).long()), labels, 0)
-        assert future is not None
-        assert future.result(10) == ()
+        assert (future is None) is (path == "cpu")
+        assert future is None or future.result(10) == ()
         recorder.compare(reduced(logits, labels), labels, 1)
         recorder.flush()
         stats = recorder.stats()
-    assert (stats["submitted"], stats["written"], stats["failed"]) == (4, 2, 2)
-    assert [one.count for one in read(tmp_path) if isinstance(one, predlog.Gap)] == [2]
+    assert {name: count for name, count in stats.items() if count and name != "sinks"} == {
+        "submitted": 2, "written": 2, "refused": 1
+    }  # fmt: skip
+    records = list(read(tmp_path))
+    assert not [one for one in records if isinstance(one, predlog.Gap)]
+    assert [one.step for one in records if isinstance(one, Finding)] == [0, 1]  # it is there, and gone
+    assert "refused: 1" in capsys.readouterr().err
+
+
+def test_what_is_refused_late_is_raised_if_strict(path: str) -> None:
+    """A strict recorder raises it at the latest when it is flushed."""
+    logits, labels = pair()
+    recorder = Recorder(every=1, console=False, strict=True)
+    with pytest.raises(predlog.PredlogError, match="Rows can't be of logits: ranks count from 1"):  # noqa: PT012
+        recorder.compare(reduced(logits, labels, label_rank=torch.zeros(2, 12).long()), labels, 0)
+        recorder.flush()
+    recorder.close()
 
 
 MISFITS: dict[str, tuple[Any, str]] = {
