@@ -4,13 +4,17 @@ The log-probabilities of a row are logits of the same distribution, whose expone
 of a row of logits are known without the row: its peak is the prediction's log-probability, and so on.
 """
 
+import numbers
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
 
 from predlog.capture import counts
+from predlog.capture.arrays import article
 from predlog.capture.contradictions import NO_ROW, Row, check_predictions, check_rows
 from predlog.capture.rows import Statistics, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
@@ -50,7 +54,7 @@ class Rows:
     prediction_logprob: object
     label_logprob: object
     label_rank: object = None
-    vocabulary: int | None = field(default=None, kw_only=True)
+    vocabulary: SupportsIndex | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +94,12 @@ def column_type(column: Tensor) -> torch.dtype:
 
 def to_columns(rows: Rows) -> Columns:
     """Return the arrays of rows as tensors over their memory; raise PairError if they can't be what they are to be."""
-    if rows.vocabulary is not None and (type(rows.vocabulary) is not int or not 1 <= rows.vocabulary < 2**63):
-        raise PairError(
-            f"vocabulary of Rows is {_briefly(rows.vocabulary)}: pass a Python int above 0 and below 2**63, or None"
-        )
     columns = Columns(
         as_ids(_COLUMNS["prediction"], rows.prediction),
         _logprobs("prediction_logprob", rows.prediction_logprob),
         _logprobs("label_logprob", rows.label_logprob),
-        None if rows.label_rank is None else as_ids(_COLUMNS["label_rank"], rows.label_rank),
-        rows.vocabulary,
+        None if rows.label_rank is None else as_ids(_COLUMNS["label_rank"], rows.label_rank, "ranks"),
+        _vocabulary(rows.vocabulary),
     )
     shapes = {name: list(column.shape) for name, column in columns.named()}
     if any(shape != shapes["prediction"] for shape in shapes.values()):
@@ -108,19 +108,55 @@ def to_columns(rows: Rows) -> Columns:
     return columns
 
 
+def check_container(value: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> None:
+    """Raise PairError if what was passed as logits holds Rows, or the arrays of Rows."""
+    kind = type(value).__name__
+    names = list(value) if isinstance(value, dict) else getattr(value, "_fields", ())
+    named = [name for name in _COLUMNS if name in names]
+    if len(named) > 1:
+        rows = "**rows" if isinstance(value, dict) else "**rows._asdict()"
+        raise PairError(
+            f"logits are {article(kind)} with {', '.join(named)}: pass predlog.Rows({rows}, vocabulary=…) of it"
+        )
+    if isinstance(value, dict):
+        return
+    if isinstance(value[0], Rows):
+        raise PairError(f"logits are {article(kind)} of Rows: concatenate their arrays along time, and pass one")
+    if len(value) in {len(_COLUMNS) - 1, len(_COLUMNS)}:
+        # The types in words, since these may be arrays of any kind.
+        integers = ["int" in str(getattr(one, "dtype", "")) for one in value]
+        if integers in ([True, False, False], [True, False, False, True]):
+            raise PairError(
+                f"logits are {article(kind)} of arrays of integers and floats, as Rows have them: pass"
+                " predlog.Rows(*rows, vocabulary=…) of it"
+            )
+
+
+def _vocabulary(size: SupportsIndex | None) -> int | None:
+    if size is None:
+        return None
+    # A tensor has an index, too, but reading it would wait for its device.
+    if not isinstance(size, numbers.Integral) or isinstance(size, bool):
+        problem = f"of type {type(size).__name__}"
+    elif 1 <= (found := operator.index(size)) < 2**63:
+        return found
+    else:
+        problem = str(found)
+    raise PairError(f"vocabulary of Rows is {problem}: pass an int above 0 and below 2**63, or None")
+
+
 def _logprobs(name: str, value: object) -> Tensor:
     column = as_tensor(_COLUMNS[name], value)
+    what = f"{_COLUMNS[name]} {list(column.shape)} are {column.dtype}"
     if not column.dtype.is_floating_point:
-        raise PairError(f"{_COLUMNS[name]} {list(column.shape)} are {column.dtype}: they must be of floating point")
+        raise PairError(f"{what}: they must be of floating point")
+    if column.dtype.itemsize == 1:
+        raise PairError(f"{what}, which is too coarse for log-probabilities: pass float32, or bfloat16 at least")
     return column
 
 
 def _many(count: int, one: str) -> str:
     return f"{count} {one}{'s' * (count != 1)}"
-
-
-def _briefly(value: object) -> str:
-    return str(value) if type(value) is int else f"of type {type(value).__name__}"
 
 
 def to_numbers(columns: Columns, sizes: Sizes, window: Window, labels: Tensor, inputs: Tensor | None) -> Numbers:

@@ -4,6 +4,7 @@ import gc
 import math
 import re
 import weakref
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,13 @@ def test_what_is_refused_late_is_raised_if_strict(path: str) -> None:
     recorder.close()
 
 
+NAMES = ("prediction", "prediction_logprob", "label_logprob", "label_rank")
+
+
+def columns(rows: Any) -> tuple[Any, ...]:
+    return tuple(getattr(rows, name) for name in NAMES)
+
+
 MISFITS: dict[str, tuple[Any, str]] = {
     "shapes": (
         lambda rows: changed(rows, label_rank=rows.label_rank[:, :5]),
@@ -382,8 +390,31 @@ MISFITS: dict[str, tuple[Any, str]] = {
     ),
     "a list": (lambda rows: changed(rows, prediction=[[1]]), "predictions of Rows are a list: pass a torch tensor"),
     "vocabulary": (lambda rows: changed(rows, vocabulary=torch.tensor(50)), "vocabulary of Rows is of type Tensor"),
-    "no vocabulary": (lambda rows: changed(rows, vocabulary=0), "vocabulary of Rows is 0: pass a Python int above 0"),
+    "no vocabulary": (lambda rows: changed(rows, vocabulary=0), "vocabulary of Rows is 0: pass an int above 0"),
     "chunks": (lambda rows: [rows, rows], "logits are a list of Rows: concatenate their arrays along time"),
+    "float ranks": (
+        lambda rows: changed(rows, label_rank=rows.label_rank.float()), "label ranks of Rows .* ranks must be integers"
+    ),
+    "float8": (
+        lambda rows: changed(rows, label_logprob=rows.label_logprob.to(torch.float8_e5m2)),
+        r"log-probabilities of Rows' labels \[2, 12\] are torch.float8_e5m2, which is too coarse .*: pass float32",
+    ),
+    "a bool": (lambda rows: changed(rows, vocabulary=True), "vocabulary of Rows is of type bool: pass an int"),
+    "a float": (lambda rows: changed(rows, vocabulary=50.0), "vocabulary of Rows is of type float: pass an int"),
+    "a dict": (
+        lambda rows: dict(zip(NAMES, columns(rows), strict=True)),
+        r"a dict with prediction, .*, label_rank: pass predlog.Rows\(\*\*rows, vocabulary=…\)",
+    ),
+    "a named tuple": (
+        lambda rows: namedtuple("Reduced", NAMES)(*columns(rows)),  # noqa: PYI024
+        r"a Reduced with prediction, .*: pass predlog.Rows\(\*\*rows._asdict\(\), vocabulary=…\)",
+    ),
+    "a tuple": (
+        columns, r"logits are a tuple of arrays of integers and floats, .*: pass predlog.Rows\(\*rows, vocabulary=…\)"
+    ),
+    "NumPy arrays": (
+        lambda rows: [one.numpy() for one in columns(rows)[:3]], r"a list of arrays of .*: pass predlog.Rows\(\*rows,"
+    ),
     "meta": (lambda rows: changed(rows, label_rank=rows.label_rank.to("meta")), "label ranks of Rows are on the meta"),
 }  # fmt: skip
 
@@ -395,6 +426,15 @@ def test_what_does_not_fit_is_said(what: str) -> None:
     change, says = MISFITS[what]
     found = refused(change(reduced(logits, labels)), labels)
     assert re.search(says, f"{found.code} {found.message}"), found.message
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint16])
+def test_the_vocabulary_is_an_integer_of_any_kind(path: str, kind: Any) -> None:
+    """A size that was read from a NumPy array is one."""
+    logits, labels = pair()
+    (found, _) = recorded(reduced(logits, labels, vocabulary=kind(50)), labels)
+    assert found.vocabulary == 50
+    assert type(found.vocabulary) is int
 
 
 def test_the_layout_is_that_of_the_logits() -> None:
