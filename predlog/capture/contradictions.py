@@ -20,6 +20,9 @@ from predlog.errors import PairError
 NO_ROW = -1
 # Of 16 eps the first half is for logits as large as 32, the rest is a margin. float32 is allowed 1024 eps.
 _MANY_EPS, _LEAST_SLACK = 16, 2.0**-13
+# Compilers may take the argmax of logits rounded to bfloat16, and the log-softmax of the same logits not rounded: XLA
+# does by default. Two logits that are equal once they are rounded differ by up to 0.25 before, if they are below 64.
+_ROUNDED_APART = 0.25
 # Significant bits of float16 and bfloat16, and their eps.
 _HALVES = ((8, 2.0**-7), (11, 2.0**-10))
 _DIGITS = 53
@@ -102,10 +105,10 @@ def _contradiction(row: Row, limit: int) -> str | None:
     size = "the vocabulary's size" if limit == sys.maxsize else f"the vocabulary's size, {limit}"
     if logprob == -math.inf:
         return "the largest logit has a probability above 0, and -inf is none: reduce rows in float32"
-    is_best = label_logprob >= least
+    is_best = label_logprob >= min(least, logprob - _ROUNDED_APART)
     of_label = (
         (
-            least_of_label > logprob,
+            min(least_of_label, label_logprob - _ROUNDED_APART) > logprob,
             "the label is more probable than the prediction, which must be that of the largest logit",
         ),
         (rank is not None and not 1 <= rank <= limit, f"ranks count from 1, which is the best, to {size}"),

@@ -206,6 +206,22 @@ def test_equal_log_probabilities_may_have_any_rank_that_they_leave_room_for(path
     assert "a label of rank r has a probability of at most 1/r; at sample 0, position 5" in found.message
 
 
+@pytest.mark.parametrize("is_prediction", [False, True])
+def test_the_argmax_may_be_of_rounded_logits(path: str, is_prediction: bool) -> None:
+    """Below 64, logits that bfloat16 rounds to the same number differ by up to 0.25, and a compiler may round some."""
+    logprob, other = torch.full((1, 3), -1.51), torch.full((1, 3), -1.71)
+    labels = torch.arange(3)[None]
+    prediction = labels if is_prediction else (labels + 1) % 3
+    ranks = torch.ones(1, 3).long()
+    with Recorder(every=1, console=False, strict=True) as recorder:
+        assert recorder.compare(Rows(prediction, logprob, other, ranks, vocabulary=50), labels, 0) is not None
+        if not is_prediction:  # the prediction's own number may be the lower one
+            assert recorder.compare(Rows(prediction, other, logprob, ranks, vocabulary=50), labels, 1) is not None
+    other[0, 1] = -1.81
+    assert "of logits in different types" in refused(Rows(prediction, logprob, other, ranks), labels).message
+    assert "more probable than the prediction" in refused(Rows(prediction, other, logprob, ranks), labels).message
+
+
 @pytest.mark.parametrize("where", [0, 6, 29])
 def test_an_id_that_is_not_shown_is_looked_at(path: str, where: int) -> None:
     """One that is none would lower the accuracy; unsupervised positions and rows that are not finite don't count."""

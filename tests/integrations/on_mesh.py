@@ -106,6 +106,30 @@ def reduced(logits: Any, labels: Any) -> dict[str, Any]:
     }
 
 
+def rounded_apart() -> bool:
+    """Record rows of which XLA takes the argmax of other logits than the log-softmax; return whether it did."""
+
+    @jax.jit
+    def rows(hidden: Any, weight: Any, labels: Any) -> dict[str, Any]:
+        logits = hidden @ weight
+        logprobs, label = jax.nn.log_softmax(logits.astype("float32")), labels[:, None]
+        return {
+            "prediction": logits.argmax(-1),
+            "prediction_logprob": logprobs.max(-1),
+            "label_logprob": jnp.take_along_axis(logprobs, label, -1)[:, 0],
+            "label_rank": 1 + (logits > jnp.take_along_axis(logits, label, -1)).sum(-1),
+        }
+
+    hidden, weight = (jnp.asarray(draw.normal(size=size), "bfloat16") for size in ((1000, 64), (64, 500)))
+    labels = rows(hidden, weight, jnp.zeros(1000, "int32"))["prediction"]
+    found = rows(hidden, weight, labels)
+    with Recorder(every=1, console=False, strict=True, first=500, last=500) as recorder:
+        future = recorder.compare(Rows(**found, vocabulary=500), labels, 0)
+        assert future is not None
+        assert future.result(30)[0].matched == 1000
+    return bool((found["prediction_logprob"] - found["label_logprob"]).max() > 1e-3)
+
+
 def refusals() -> dict[str, str]:
     """Pass what has no values here, or has them on several devices, in each place of a pair."""
     logits, labels = jnp.asarray(LOGITS), jnp.asarray(LABELS)
@@ -195,6 +219,6 @@ def collectives(edit: str = "", by: str = "") -> list[str]:
 if __name__ == "__main__":
     assert len(jax.devices()) == 4
     what: dict[str, Callable[..., Any]] = {
-        one.__name__: one for one in (arrays, fetched, refusals, recipe, collectives)
+        one.__name__: one for one in (arrays, fetched, rounded_apart, refusals, recipe, collectives)
     }
     print(json.dumps(functools.partial(what[sys.argv[1]], *sys.argv[2:])()))

@@ -58,6 +58,11 @@ def test_what_device_get_returns_goes_in() -> None:
         agree(found, wanted)
 
 
+def test_rows_of_logits_that_xla_rounds_for_one_use_alone_are_recorded() -> None:
+    """In bfloat16, XLA takes the argmax of rounded logits, and the log-softmax of the same before."""
+    assert on_mesh("rounded_apart")
+
+
 def test_what_has_no_values_here_is_refused_in_words() -> None:
     """Arrays on several devices, deleted ones and tracers: each message says what it is, and what to pass instead."""
     told = on_mesh("refusals")
