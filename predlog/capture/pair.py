@@ -9,7 +9,7 @@ from torch import Tensor
 
 from predlog.capture import layout as layouts
 from predlog.capture.projection import Head, Projection, Source
-from predlog.capture.reduction import Columns, Rows, to_columns
+from predlog.capture.reduction import Columns, Rows, check_container, to_columns
 from predlog.capture.tensors import as_ids, as_tensor
 from predlog.errors import PairError
 
@@ -73,7 +73,8 @@ def to_pair(
     source = _source(given, ids, layout)
     columns = given.columns and given.columns.each(lambda column: layouts.viewed_rows(column, ids, layout))
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
-        raise PairError("ignore_index must be a Python int of at most 64 bits")
+        what = f"is {ignore_index}" if type(ignore_index) is int else f"is of type {type(ignore_index).__name__}"
+        raise PairError(f"ignore_index {what}: pass a Python int of at most 64 bits, such as -100")
     _check_devices(given, ids, read)
     is_trained = any(chunk.requires_grad for chunk in given.chunks)
     return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained, columns)
@@ -86,11 +87,11 @@ def _given(logits: object, layout: str | None, product: torch.dtype | None) -> _
     if isinstance(logits, Rows):
         columns = to_columns(logits)
         return _Given(columns.prediction, tuple(column for _, column in columns.named()), columns=columns)
-    if isinstance(logits, list | tuple) and logits and isinstance(logits[0], Rows):
-        raise PairError("logits are a list of Rows: concatenate their arrays along time, and pass one")
-    if isinstance(logits, list | tuple) and logits and not isinstance(logits[0], int | float | list | tuple):
-        chunks = tuple(as_tensor("logits", chunk) for chunk in logits)
-        return _Given(_joined(chunks, layout), chunks)
+    if isinstance(logits, list | tuple | dict) and logits:
+        check_container(logits)
+        if not isinstance(logits, dict) and not isinstance(logits[0], int | float | list | tuple):
+            chunks = tuple(as_tensor("logits", chunk) for chunk in logits)
+            return _Given(_joined(chunks, layout), chunks)
     whole = as_tensor("logits", logits)
     return _Given(whole, (whole,))
 

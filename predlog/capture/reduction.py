@@ -4,25 +4,24 @@ The log-probabilities of a row are logits of the same distribution, whose expone
 of a row of logits are known without the row: its peak is the prediction's log-probability, and so on.
 """
 
-import math
+import numbers
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
 
 from predlog.capture import counts
+from predlog.capture.arrays import article
+from predlog.capture.contradictions import NO_ROW, Row, check_predictions, check_rows
 from predlog.capture.rows import Statistics, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_ids, as_tensor
 from predlog.capture.window import Ends, Window, ends
 from predlog.errors import PairError
 
-# The prediction of a position whose row was not reduced.
-_NO_ROW = -1
-# By how much a log-probability may miss what it must be, per nat and in nats: bfloat16 rounds it by 0.4 %.
-_ROUNDING = 0.01
 # Of a column: its name in `Rows`, and what it is called in messages.
 _COLUMNS = {
     "prediction": "predictions of Rows",
@@ -55,7 +54,7 @@ class Rows:
     prediction_logprob: object
     label_logprob: object
     label_rank: object = None
-    vocabulary: int | None = field(default=None, kw_only=True)
+    vocabulary: SupportsIndex | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +94,12 @@ def column_type(column: Tensor) -> torch.dtype:
 
 def to_columns(rows: Rows) -> Columns:
     """Return the arrays of rows as tensors over their memory; raise PairError if they can't be what they are to be."""
-    if rows.vocabulary is not None and (type(rows.vocabulary) is not int or not 1 <= rows.vocabulary < 2**63):
-        raise PairError(
-            f"vocabulary of Rows is {_briefly(rows.vocabulary)}: pass a Python int above 0 and below 2**63, or None"
-        )
     columns = Columns(
         as_ids(_COLUMNS["prediction"], rows.prediction),
         _logprobs("prediction_logprob", rows.prediction_logprob),
         _logprobs("label_logprob", rows.label_logprob),
-        None if rows.label_rank is None else as_ids(_COLUMNS["label_rank"], rows.label_rank),
-        rows.vocabulary,
+        None if rows.label_rank is None else as_ids(_COLUMNS["label_rank"], rows.label_rank, "ranks"),
+        _vocabulary(rows.vocabulary),
     )
     shapes = {name: list(column.shape) for name, column in columns.named()}
     if any(shape != shapes["prediction"] for shape in shapes.values()):
@@ -113,19 +108,55 @@ def to_columns(rows: Rows) -> Columns:
     return columns
 
 
+def check_container(value: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> None:
+    """Raise PairError if what was passed as logits holds Rows, or the arrays of Rows."""
+    kind = type(value).__name__
+    names = list(value) if isinstance(value, dict) else getattr(value, "_fields", ())
+    named = [name for name in _COLUMNS if name in names]
+    if len(named) > 1:
+        rows = "**rows" if isinstance(value, dict) else "**rows._asdict()"
+        raise PairError(
+            f"logits are {article(kind)} with {', '.join(named)}: pass predlog.Rows({rows}, vocabulary=…) of it"
+        )
+    if isinstance(value, dict):
+        return
+    if isinstance(value[0], Rows):
+        raise PairError(f"logits are {article(kind)} of Rows: concatenate their arrays along time, and pass one")
+    if len(value) in {len(_COLUMNS) - 1, len(_COLUMNS)}:
+        # The types in words, since these may be arrays of any kind.
+        integers = ["int" in str(getattr(one, "dtype", "")) for one in value]
+        if integers in ([True, False, False], [True, False, False, True]):
+            raise PairError(
+                f"logits are {article(kind)} of arrays of integers and floats, as Rows have them: pass"
+                " predlog.Rows(*rows, vocabulary=…) of it"
+            )
+
+
+def _vocabulary(size: SupportsIndex | None) -> int | None:
+    if size is None:
+        return None
+    # A tensor has an index, too, but reading it would wait for its device.
+    if not isinstance(size, numbers.Integral) or isinstance(size, bool):
+        problem = f"of type {type(size).__name__}"
+    elif 1 <= (found := operator.index(size)) < 2**63:
+        return found
+    else:
+        problem = str(found)
+    raise PairError(f"vocabulary of Rows is {problem}: pass an int above 0 and below 2**63, or None")
+
+
 def _logprobs(name: str, value: object) -> Tensor:
     column = as_tensor(_COLUMNS[name], value)
+    what = f"{_COLUMNS[name]} {list(column.shape)} are {column.dtype}"
     if not column.dtype.is_floating_point:
-        raise PairError(f"{_COLUMNS[name]} {list(column.shape)} are {column.dtype}: they must be of floating point")
+        raise PairError(f"{what}: they must be of floating point")
+    if column.dtype.itemsize == 1:
+        raise PairError(f"{what}, which is too coarse for log-probabilities: pass float32, or bfloat16 at least")
     return column
 
 
 def _many(count: int, one: str) -> str:
     return f"{count} {one}{'s' * (count != 1)}"
-
-
-def _briefly(value: object) -> str:
-    return str(value) if type(value) is int else f"of type {type(value).__name__}"
 
 
 def to_numbers(columns: Columns, sizes: Sizes, window: Window, labels: Tensor, inputs: Tensor | None) -> Numbers:
@@ -135,18 +166,19 @@ def to_numbers(columns: Columns, sizes: Sizes, window: Window, labels: Tensor, i
     """
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
-    has_row = columns.prediction != _NO_ROW
+    has_row = columns.prediction != NO_ROW
     shown = ends(supervised & has_row, window)
     unreduced = (supervised & ~has_row).sum(-1, keepdim=True)
     if unreduced.any() and not (supervised & has_row).any():
         raise PairError(
-            f"no supervised position has a row: the predictions of Rows are {_NO_ROW} at all {int(unreduced.sum())} of"
+            f"no supervised position has a row: the predictions of Rows are {NO_ROW} at all {int(unreduced.sum())} of"
             f" the first {_many(sizes.samples, 'sample')}. Reduce the rows of those positions"
         )
+    counted = supervised & has_row & is_number(columns.prediction_logprob)
+    check_predictions(columns.prediction, counted, sizes)
     statistics = _statistics(columns, sizes, shown, scored)
     found = None
     if window.accuracy:
-        counted = supervised & has_row & is_number(columns.prediction_logprob)
         found = hits(columns.prediction, wanted_ids(scored, inputs), counted).sum(-2)
     return counts.to_numbers(sizes, labels, inputs, shown, statistics, found, unreduced)
 
@@ -162,10 +194,7 @@ def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: T
     ranks: list[int | None] = [None] * len(places)
     if columns.label_rank is not None:
         ranks = columns.label_rank.flatten().index_select(0, index).tolist()
-    for place, *numbers in zip(places, prediction, logprob, label_logprob, ranks, label, strict=True):
-        if (problem := _contradiction(*numbers, limit=sizes.limit)) is not None:
-            sample, codebook = divmod(place[0], sizes.codebooks)
-            raise _contradicting(problem, numbers, sample, codebook if sizes.has_codebooks else None, place[1], sizes)
+    check_rows(map(Row, places, prediction, logprob, label_logprob, ranks, label), sizes)
     return Statistics(
         prediction=prediction,
         above=[None if rank is None else rank - 1 for rank in ranks],
@@ -174,66 +203,3 @@ def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: T
         label_logit=[0.0 if one > 0 else one for one in label_logprob],
         log_sum=[0.0 if one > 0 else -one for one in logprob],
     )
-
-
-def _contradiction(
-    prediction: int, logprob: float, label_logprob: float, rank: int | None, label: int, *, limit: int
-) -> str | None:
-    """Return what can't be true of a row of any logits, and what to do; None if nothing is wrong.
-
-    What a row says of a label that has no logit, and of a prediction if the row is not finite, is not looked at.
-    """
-    if math.isnan(logprob):
-        return None
-    slack = _ROUNDING * (1 + abs(logprob))
-    has_label = 0 <= label < limit and not math.isnan(label_logprob)
-    is_best = label_logprob >= logprob - slack
-    checks = (
-        (not 0 <= prediction < limit, f"predictions are ids below the vocabulary's size, or {_NO_ROW}"),
-        (
-            logprob > _ROUNDING or (has_label and label_logprob > _ROUNDING),
-            "log-probabilities are at most 0: pass neither losses nor probabilities",
-        ),
-        (
-            has_label and label_logprob > logprob + slack,
-            "the label is more probable than the prediction, which must be that of the largest logit",
-        ),
-        (
-            has_label and rank is not None and not 1 <= rank <= limit,
-            "ranks count from 1, which is the best, to the vocabulary's size",
-        ),
-        (
-            has_label
-            and ((rank == 1 and not is_best) or (prediction == label and not (is_best and rank in {None, 1}))),
-            "the numbers are of different labels: reduce each row for the label that it is shown with",
-        ),
-        (
-            has_label
-            and prediction != label
-            and math.exp(min(0.0, logprob)) + math.exp(min(0.0, label_logprob)) > 1 + 2 * _ROUNDING,
-            "the probabilities of prediction and label add up to more than 1",
-        ),
-        (
-            has_label and rank is not None and rank > 1 and label_logprob > -math.log(rank) + slack,
-            "a label of rank r has a probability of at most 1/r",
-        ),
-        (
-            -math.inf < logprob < -math.log(limit) - slack,
-            "the prediction is less probable than one over the vocabulary's size: pass log-probabilities, not logits",
-        ),
-    )
-    return next((problem for is_wrong, problem in checks if is_wrong), None)
-
-
-def _contradicting(
-    problem: str, numbers: Sequence[float | None], sample: int, codebook: int | None, row: int, sizes: Sizes
-) -> PairError:
-    names = (*_COLUMNS, "label")
-    listed = ", ".join(f"{name}={value:.6g}" for name, value in zip(names, numbers, strict=True) if value is not None)
-    where = f"sample {sample}" + ("" if codebook is None else f", codebook {codebook}")
-    position = row + sizes.shift
-    evidence: dict[str, Any] = {"sample": sample, "codebook": codebook, "position": position}
-    evidence |= {
-        name: one if one is None or math.isfinite(one) else None for name, one in zip(names, numbers, strict=True)
-    }
-    return PairError(f"Rows can't be of logits: {problem}; at {where}, position {position}: {listed}", **evidence)

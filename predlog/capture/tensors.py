@@ -1,120 +1,37 @@
-"""Tensors, arrays and whatever speaks DLPack → a torch tensor over the same memory."""
-
-import sys
-from typing import Any
+"""What is passed as a part of a pair → a torch tensor that can be read, of the kind that the part needs."""
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
-from predlog.errors import PairError, described
+from predlog.capture import arrays
+from predlog.errors import PairError
 
 
 def as_tensor(name: str, value: object) -> Tensor:
-    """Return a torch tensor over the memory of `value`, which is one, or speaks DLPack.
+    """Return a torch tensor over the memory of `value`, which is one, or an array, or speaks DLPack.
 
     Raises PairError if that is impossible, or if reading it would issue a collective or make no sense.
     """
     if not isinstance(value, Tensor):
-        _check_array(name, value)
-        value = _imported(name, value)
+        value = arrays.to_tensor(name, value)
     kind = type(value)
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
         fix = "pass .to_local()" if kind.__name__ == "DTensor" else "pass a plain tensor"
-        raise PairError(f"{name} are a {kind.__name__}, which predlog does not read: {fix}")
+        what = arrays.article(kind.__name__)
+        raise PairError(f"{name} {arrays.verb(name)} {what}, which predlog does not read: {fix}")
     if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
         what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
-        raise PairError(f"{name} are {what}: there are no values to show")
+        raise PairError(f"{name} {arrays.verb(name)} {what}: there are no values to show")
     return value
 
 
-def _check_array(name: str, value: object) -> None:
-    """Raise PairError for an array of JAX's that has no values here: traced, deleted, or on several devices.
+def as_ids(name: str, value: object, what: str = "token ids") -> Tensor:
+    """Return integers as a tensor over the memory of `value`; raise PairError if they are none.
 
-    Only attributes are looked at: JAX is not imported, nothing is gathered, and no other array has them.
+    `what` they are, in the plural, is for the message.
     """
-    kind = type(value)
-    if any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in kind.__mro__):
-        raise PairError(
-            f"{name} are a {kind.__name__}: inside of jax.jit, grad or vmap there are no values. Return what is to be"
-            " compared, and call compare outside; docs/jax.md shows how"
-        )
-    sharding = getattr(value, "sharding", None)
-    if sharding is None or not hasattr(value, "addressable_data"):
-        return
-    shape = list(getattr(value, "shape", ()))
-    if value.is_deleted():  # type: ignore[attr-defined]
-        raise PairError(f"{name} {shape} are a JAX array that was deleted or donated: pass it before, or a copy of it")
-    devices = len(sharding.device_set)
-    if devices > 1:
-        raise _on_several_devices(name, shape, devices, sharding)
-
-
-def _on_several_devices(name: str, shape: list[int], devices: int, sharding: Any) -> PairError:
-    what = f"{name} {shape} are a JAX array"
-    if sharding.is_fully_replicated:
-        return PairError(
-            f"{what} that is replicated on {devices} devices: pass its .addressable_data(0); docs/jax.md shows how",
-            shape=shape, devices=devices,
-        )  # fmt: skip
-    spec = f" by {getattr(sharding, 'spec', None) or type(sharding).__name__}"
-    if name in {"logits", "hidden"}:
-        fix = (
-            "reading them would gather them, so reduce them inside of jax.jit to replicated rows, and pass"
-            " predlog.Rows of their .addressable_data(0)"
-        )
-    else:
-        fix = "pass the host's array that they were made of, or replicate them, and pass their .addressable_data(0)"
-    return PairError(
-        f"{what} that is sharded over {devices} devices{spec}: {fix}; docs/jax.md shows how",
-        shape=shape, devices=devices,
-    )  # fmt: skip
-
-
-def _imported(name: str, value: object) -> Tensor:
-    try:
-        # torch 2.13 aborts the process on a DLPack capsule with negative strides, so such arrays are copied.
-        if any(stride < 0 for stride in getattr(value, "strides", None) or ()):
-            value = value.copy()  # type: ignore[attr-defined]
-        if hasattr(value, "__dlpack__"):
-            return from_dlpack(_writable(value))
-        if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
-            return _imported(name, array)
-    except Exception as error:  # noqa: BLE001 - any producer may raise anything
-        raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
-    if hasattr(value, "logits"):
-        raise PairError(f"{name} are a {type(value).__name__}: pass its .logits")
-    raise PairError(
-        f"{name} are a {type(value).__name__}: pass a torch tensor, a NumPy array or anything with __dlpack__"
-    )
-
-
-def _writable(array: Any) -> Any:
-    """Return an array over the same memory that may be written to, though nothing is.
-
-    DLPack has a flag for read-only memory that neither torch before 2.9 nor NumPy before 2.1 knows: they refuse it.
-    """
-    interface = getattr(array, "__array_interface__", None)
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(interface, dict):
-        return array
-    match interface.get("data"):
-        case (int(), True):
-            return numpy.asarray(_Unlocked(array, interface))
-    return array
-
-
-class _Unlocked:
-    """What NumPy makes an array of; it keeps the array that owns the memory."""
-
-    def __init__(self, owner: Any, interface: dict[str, Any]) -> None:
-        self._owner = owner
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
-
-
-def as_ids(name: str, value: object) -> Tensor:
-    """Return token ids as a tensor over the memory of `value`; raises PairError if they are no integers."""
     ids = as_tensor(name, value)
     if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
-        raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers, as .long() gives them")
+        fix = ".long()" if ids is value else '.astype("int32")'
+        raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: {what} must be integers, as {fix} gives them")
     return ids

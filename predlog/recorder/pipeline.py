@@ -13,7 +13,7 @@ from structlog.typing import Processor
 
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
-from predlog.errors import PairError, located
+from predlog.errors import PairError, located, raised_at
 from predlog.findings.evidence import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
@@ -106,6 +106,8 @@ class Pipeline:
                     recorded.append(event)
             self._catch_failure(submission, self._find, submission, facts)
             self._report_findings(submission)
+        except PairError as error:
+            self._refuse_late(submission, error)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must go on
             uncounted = submission.capture.sizes.count - (self._accounts.counted - counted_before)
             self._accounts.failed += uncounted
@@ -114,14 +116,20 @@ class Pipeline:
             self._notices.report(
                 "worker", f"step {submission.step}, stream {submission.stream!r}: {located(error)}", error
             )
-            if isinstance(error, PairError):  # of numbers that no one had read before they came from the device
-                refusal = Refusal(
-                    error.code, str(error), error.evidence, submission.step, submission.stream, submission.at
-                )  # fmt: skip
-                self._catch_failure(refusal, self._refuse, refusal)
-                self._report_findings(refusal)
         finally:
             self._resolve(submission, recorded)
+
+    def _refuse_late(self, submission: Submission, error: PairError) -> None:
+        """Refuse a pair for numbers that no one had read before they came from the device, as `compare` would have."""
+        self._accounts.submitted -= submission.capture.sizes.count  # none was passed on: all are checked first
+        self._accounts.refused += 1
+        step, stream = submission.step, submission.stream
+        if self._settings["strict"]:
+            self._notices.report("refused", f"step {step}, stream {stream!r}: {error}", error)
+        self._notices.trace(f"refused at {raised_at(error)}", error)
+        refusal = Refusal(error.code, str(error), error.evidence, step, stream, submission.at)
+        self._catch_failure(refusal, self._refuse, refusal)
+        self._report_findings(refusal)
 
     def _catch_failure(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
         """Look for findings: a failure there loses the finding, not the records."""

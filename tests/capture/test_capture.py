@@ -437,7 +437,7 @@ def test_the_pair_is_left_alone() -> None:
         (torch.zeros(1, 8, 0), torch.zeros(1, 8, dtype=torch.long), {}, "nothing to compare"),
         (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"shift": 8}, "shift=8"),
         (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"shift": -1}, "shift=-1"),
-        (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"ignore_index": 2**64}, "ignore_index must be"),
+        (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.long), {"ignore_index": 2**64}, "ignore_index is "),
         (torch.zeros(1, 8, 9, dtype=torch.long), torch.zeros(1, 8), {}, "swapped"),
         (torch.zeros(1, 8, 9), torch.zeros(1, 8), {}, "must be integers"),
         (torch.zeros(1, 8, 9), torch.zeros(1, 8, dtype=torch.bool), {}, "must be integers"),

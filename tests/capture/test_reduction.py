@@ -4,6 +4,7 @@ import gc
 import math
 import re
 import weakref
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -271,19 +272,19 @@ def best(rows: Any, labels: Tensor) -> Any:
 
 CONTRADICTIONS: dict[str, tuple[Any, str]] = {
     "a loss for a log-probability": (
-        lambda rows, _: changed(rows, label_logprob=-rows.label_logprob), "at most 0: pass neither losses nor prob"
+        lambda rows, _: changed(rows, label_logprob=-rows.label_logprob), "at most 0, .*: pass not losses, as these"
     ),
     "probabilities": (
-        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob.exp()), "at most 0: pass neither"
+        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob.exp()), "at most 0, .*: pass neither"
     ),
     "infinite": (
-        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob + math.inf), "at most 0: pass"
+        lambda rows, _: changed(rows, prediction_logprob=rows.prediction_logprob + math.inf), "up to inf: pass neither"
     ),
     "improbable": (
         lambda rows, _: changed(
             rows, prediction_logprob=rows.prediction_logprob - 9, label_logprob=rows.label_logprob - 9
         ),
-        "less probable than one over the vocabulary's size",
+        "less probable than one over the vocabulary's size, 50: pass",
     ),
     "more than 1": (
         lambda rows, _: changed(
@@ -304,10 +305,14 @@ CONTRADICTIONS: dict[str, tuple[Any, str]] = {
         "the label is more probable than the prediction",
     ),
     "ranks from 0": (lambda rows, _: changed(rows, label_rank=0 * rows.label_rank), "ranks count from 1"),
-    "a large rank": (lambda rows, _: changed(rows, label_rank=90 + rows.label_rank), "to the vocabulary's size"),
-    "a large prediction": (lambda rows, _: changed(rows, prediction=50 + rows.prediction), "below the vocabulary's"),
-    "a negative one": (lambda rows, _: changed(rows, prediction=-2 - rows.prediction), "or -1; at sample 0, pos"),
-    "other labels": (best, r"of different labels: .* at sample 0, position 1: prediction=\d+, prediction_logprob=-"),
+    "a large rank": (lambda rows, _: changed(rows, label_rank=90 + rows.label_rank), "to the vocabulary's size, 50;"),
+    "a large prediction": (
+        lambda rows, _: changed(rows, prediction=50 + rows.prediction), "ids from 0 to 49, or -1 .* and 24 are not;"
+    ),
+    "a negative one": (
+        lambda rows, _: changed(rows, prediction=-2 - rows.prediction), "and 24 are not; at sample 0, position 0: pred"
+    ),
+    "other labels": (best, r"of different labels, .* at sample 0, position 1: prediction=\d+, prediction_logprob=-"),
     "no rows": (lambda rows, _: changed(rows, prediction=0 * rows.prediction - 1), "-1 at all 24 of the first 2"),
 }  # fmt: skip
 
@@ -322,19 +327,40 @@ def test_what_no_logits_can_give_is_refused(path: str, what: str) -> None:
     assert re.search(says, found.message), found.message
 
 
-def test_what_is_refused_late_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers of a device are first read in predlog's thread: then the pair has failed, and the file says so."""
-    monkeypatch.setattr("predlog.capture.capture._NEAR", frozenset())
+def test_what_is_refused_late_is_refused(tmp_path: Path, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers of a device are first read in predlog's thread; counts and stderr are as if they had been read here."""
     logits, labels = pair()
     with Recorder(tmp_path, every=1, console=False) as recorder:
         future = recorder.compare(reduced(logits, labels, label_rank=torch.zeros(2, 12).long()), labels, 0)
-        assert future is not None
-        assert future.result(10) == ()
+        assert (future is None) is (path == "cpu")
+        assert future is None or future.result(10) == ()
         recorder.compare(reduced(logits, labels), labels, 1)
         recorder.flush()
         stats = recorder.stats()
-    assert (stats["submitted"], stats["written"], stats["failed"]) == (4, 2, 2)
-    assert [one.count for one in read(tmp_path) if isinstance(one, predlog.Gap)] == [2]
+    assert {name: count for name, count in stats.items() if count and name != "sinks"} == {
+        "submitted": 2, "written": 2, "refused": 1
+    }  # fmt: skip
+    records = list(read(tmp_path))
+    assert not [one for one in records if isinstance(one, predlog.Gap)]
+    assert [one.step for one in records if isinstance(one, Finding)] == [0, 1]  # it is there, and gone
+    assert "refused: 1" in capsys.readouterr().err
+
+
+def test_what_is_refused_late_is_raised_if_strict(path: str) -> None:
+    """A strict recorder raises it at the latest when it is flushed."""
+    logits, labels = pair()
+    recorder = Recorder(every=1, console=False, strict=True)
+    with pytest.raises(predlog.PredlogError, match="Rows can't be of logits: ranks count from 1"):  # noqa: PT012
+        recorder.compare(reduced(logits, labels, label_rank=torch.zeros(2, 12).long()), labels, 0)
+        recorder.flush()
+    recorder.close()
+
+
+NAMES = ("prediction", "prediction_logprob", "label_logprob", "label_rank")
+
+
+def columns(rows: Any) -> tuple[Any, ...]:
+    return tuple(getattr(rows, name) for name in NAMES)
 
 
 MISFITS: dict[str, tuple[Any, str]] = {
@@ -364,8 +390,31 @@ MISFITS: dict[str, tuple[Any, str]] = {
     ),
     "a list": (lambda rows: changed(rows, prediction=[[1]]), "predictions of Rows are a list: pass a torch tensor"),
     "vocabulary": (lambda rows: changed(rows, vocabulary=torch.tensor(50)), "vocabulary of Rows is of type Tensor"),
-    "no vocabulary": (lambda rows: changed(rows, vocabulary=0), "vocabulary of Rows is 0: pass a Python int above 0"),
+    "no vocabulary": (lambda rows: changed(rows, vocabulary=0), "vocabulary of Rows is 0: pass an int above 0"),
     "chunks": (lambda rows: [rows, rows], "logits are a list of Rows: concatenate their arrays along time"),
+    "float ranks": (
+        lambda rows: changed(rows, label_rank=rows.label_rank.float()), "label ranks of Rows .* ranks must be integers"
+    ),
+    "float8": (
+        lambda rows: changed(rows, label_logprob=rows.label_logprob.to(torch.float8_e5m2)),
+        r"log-probabilities of Rows' labels \[2, 12\] are torch.float8_e5m2, which is too coarse .*: pass float32",
+    ),
+    "a bool": (lambda rows: changed(rows, vocabulary=True), "vocabulary of Rows is of type bool: pass an int"),
+    "a float": (lambda rows: changed(rows, vocabulary=50.0), "vocabulary of Rows is of type float: pass an int"),
+    "a dict": (
+        lambda rows: dict(zip(NAMES, columns(rows), strict=True)),
+        r"a dict with prediction, .*, label_rank: pass predlog.Rows\(\*\*rows, vocabulary=…\)",
+    ),
+    "a named tuple": (
+        lambda rows: namedtuple("Reduced", NAMES)(*columns(rows)),  # noqa: PYI024
+        r"a Reduced with prediction, .*: pass predlog.Rows\(\*\*rows._asdict\(\), vocabulary=…\)",
+    ),
+    "a tuple": (
+        columns, r"logits are a tuple of arrays of integers and floats, .*: pass predlog.Rows\(\*rows, vocabulary=…\)"
+    ),
+    "NumPy arrays": (
+        lambda rows: [one.numpy() for one in columns(rows)[:3]], r"a list of arrays of .*: pass predlog.Rows\(\*rows,"
+    ),
     "meta": (lambda rows: changed(rows, label_rank=rows.label_rank.to("meta")), "label ranks of Rows are on the meta"),
 }  # fmt: skip
 
@@ -377,6 +426,15 @@ def test_what_does_not_fit_is_said(what: str) -> None:
     change, says = MISFITS[what]
     found = refused(change(reduced(logits, labels)), labels)
     assert re.search(says, f"{found.code} {found.message}"), found.message
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint16])
+def test_the_vocabulary_is_an_integer_of_any_kind(path: str, kind: Any) -> None:
+    """A size that was read from a NumPy array is one."""
+    logits, labels = pair()
+    (found, _) = recorded(reduced(logits, labels, vocabulary=kind(50)), labels)
+    assert found.vocabulary == 50
+    assert type(found.vocabulary) is int
 
 
 def test_the_layout_is_that_of_the_logits() -> None:

@@ -79,6 +79,57 @@ def arrays() -> dict[str, Any]:
     return found
 
 
+def fetched() -> dict[str, Any]:
+    """Record NumPy arrays that `jax.device_get` returns, of types that are JAX's own, and the arrays on the device."""
+    found, labels = {}, jnp.asarray(LABELS)
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        logits = jnp.asarray(LOGITS, name)
+        found[name] = [recorded(jax.device_get(logits), jax.device_get(labels)), recorded(logits, labels)]
+    rows = reduced(jnp.asarray(LOGITS, "bfloat16"), labels)
+    arrays = jax.device_get(rows)
+    assert arrays["label_logprob"].dtype.name == "bfloat16"
+    found["rows"] = [
+        recorded(Rows(**arrays, vocabulary=np.int64(VOCABULARY)), LABELS),
+        recorded(Rows(**rows, vocabulary=VOCABULARY), labels),
+    ]
+    return found
+
+
+@jax.jit
+def reduced(logits: Any, labels: Any) -> dict[str, Any]:
+    logprobs, label = jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[..., None]
+    return {
+        "prediction": logits.argmax(-1),
+        "prediction_logprob": logprobs.max(-1),
+        "label_logprob": jnp.take_along_axis(logprobs, label, -1)[..., 0],
+        "label_rank": 1 + (logits > jnp.take_along_axis(logits, label, -1)).sum(-1),
+    }
+
+
+def rounded_apart() -> bool:
+    """Record rows of which XLA takes the argmax of other logits than the log-softmax; return whether it did."""
+
+    @jax.jit
+    def rows(hidden: Any, weight: Any, labels: Any) -> dict[str, Any]:
+        logits = hidden @ weight
+        logprobs, label = jax.nn.log_softmax(logits.astype("float32")), labels[:, None]
+        return {
+            "prediction": logits.argmax(-1),
+            "prediction_logprob": logprobs.max(-1),
+            "label_logprob": jnp.take_along_axis(logprobs, label, -1)[:, 0],
+            "label_rank": 1 + (logits > jnp.take_along_axis(logits, label, -1)).sum(-1),
+        }
+
+    hidden, weight = (jnp.asarray(draw.normal(size=size), "bfloat16") for size in ((1000, 64), (64, 500)))
+    labels = rows(hidden, weight, jnp.zeros(1000, "int32"))["prediction"]
+    found = rows(hidden, weight, labels)
+    with Recorder(every=1, console=False, strict=True, first=500, last=500) as recorder:
+        future = recorder.compare(Rows(**found, vocabulary=500), labels, 0)
+        assert future is not None
+        assert future.result(30)[0].matched == 1000
+    return bool((found["prediction_logprob"] - found["label_logprob"]).max() > 1e-3)
+
+
 def refusals() -> dict[str, str]:
     """Pass what has no values here, or has them on several devices, in each place of a pair."""
     logits, labels = jnp.asarray(LOGITS), jnp.asarray(LABELS)
@@ -95,10 +146,17 @@ def refusals() -> dict[str, str]:
         "sharded inputs": refusal(logits, labels, inputs=sharded(LABELS, "data")),
         "replicated inputs": refusal(logits, labels, inputs=replicated(LABELS)),
         "sharded rows": refusal(Rows(sharded(LABELS, "data"), row, row), labels),
+        "sharded log-probabilities": refusal(Rows(labels, sharded(row, "data"), row), labels),
+        "sharded label log-probabilities": refusal(Rows(labels, row, sharded(row, "data")), labels),
+        "sharded ranks": refusal(Rows(labels, row, row, sharded(LABELS, "data")), labels),
+        "small labels": refusal(logits, labels.astype("int4")),
         "replicated rows": refusal(Rows(replicated(LABELS), row, row), labels),
         "sharded chunks": refusal([sharded(LOGITS, "data"), sharded(LOGITS, "data")], labels),
         "sharded hidden states": refusal(Projection(sharded(LOGITS, "data"), torch.zeros(9, VOCABULARY)), labels),
         "sharded weight": refusal(Projection(logits, sharded(LOGITS[0].T, "data")), labels),
+        "sharded bias": refusal(
+            Projection(logits, torch.zeros(VOCABULARY, VOCABULARY), sharded(LOGITS[0, 0], "data")), labels
+        ),
         "deleted logits": refusal(deleted, labels),
         "donated logits": refusal(donated, labels),
     }
@@ -160,5 +218,7 @@ def collectives(edit: str = "", by: str = "") -> list[str]:
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 4
-    what: dict[str, Callable[..., Any]] = {one.__name__: one for one in (arrays, refusals, recipe, collectives)}
+    what: dict[str, Callable[..., Any]] = {
+        one.__name__: one for one in (arrays, fetched, rounded_apart, refusals, recipe, collectives)
+    }
     print(json.dumps(functools.partial(what[sys.argv[1]], *sys.argv[2:])()))

@@ -52,26 +52,46 @@ def test_unsharded_arrays_go_in_as_they_are() -> None:
         agree(found, wanted)
 
 
+def test_what_device_get_returns_goes_in() -> None:
+    """Logits in any type that torch has, and rows in bfloat16, as NumPy arrays, give the records of JAX's arrays."""
+    for found, wanted in on_mesh("fetched").values():
+        agree(found, wanted)
+
+
+def test_rows_of_logits_that_xla_rounds_for_one_use_alone_are_recorded() -> None:
+    """In bfloat16, XLA takes the argmax of rounded logits, and the log-softmax of the same before."""
+    assert on_mesh("rounded_apart")
+
+
 def test_what_has_no_values_here_is_refused_in_words() -> None:
     """Arrays on several devices, deleted ones and tracers: each message says what it is, and what to pass instead."""
     told = on_mesh("refusals")
     for name, message in told.items():
-        assert "docs/jax.md" in message or name in {"deleted logits", "donated logits"}, message
+        assert "docs/jax.md" in message or name in {"deleted logits", "donated logits", "small labels"}
         assert "\n" not in message
-    assert "logits [8, 32, 512] are a JAX array that is sharded over 4 devices by" in told["sharded logits"]
+    assert "logits [8, 32, 512] are a JAX array that is sharded into 4 parts on 4 devices by" in told["sharded logits"]
     assert "('data', None, 'model'): reading them would gather them" in told["sharded logits"]
     for name in ("sharded logits", "sharded chunks", "sharded hidden states"):
         assert "reduce them inside of jax.jit to replicated rows, and pass predlog.Rows" in told[name]
     for name in ("labels", "inputs"):
-        assert f"{name} [8, 32] are a JAX array that is sharded over 4 devices by " in told[f"sharded {name}"]
+        assert (
+            f"{name} [8, 32] are a JAX array that is sharded into 2 parts on 4 devices by " in told[f"sharded {name}"]
+        )
         assert "pass the host's array that they were made of" in told[f"sharded {name}"]
     for name in ("logits", "labels", "inputs"):
         assert f"{name} [8, 32" in told[f"replicated {name}"]
         assert "replicated on 4 devices: pass its .addressable_data(0)" in told[f"replicated {name}"]
     assert "predictions of Rows [8, 32] are a JAX array that is sharded" in told["sharded rows"]
-    assert ".addressable_data(0)" in told["sharded rows"]
+    for name in ("sharded rows", "sharded log-probabilities", "sharded label log-probabilities", "sharded ranks"):
+        assert "have jax.jit return them replicated, by out_shardings, and pass their .addressable_d" in told[name]
     assert "predictions of Rows [8, 32] are a JAX array that is replicated" in told["replicated rows"]
-    assert "the head's weight [512, 32] are a JAX array that is sharded" in told["sharded weight"]
+    for name, shape in (("weight", [512, 32]), ("bias", [512])):
+        assert f"the head's {name} {shape} is a JAX array that is sharded into 2 parts" in told[f"sharded {name}"]
+        assert "reading it would gather it, so reduce the logits inside of jax.jit" in told[f"sharded {name}"]
+    assert (
+        'labels [8, 32] are a JAX array of int4, which torch can\'t read: pass .astype("int8")' in told["small labels"]
+    )
+    assert "are an ArrayImpl" not in "".join(told.values())
     for name in ("deleted", "donated"):
         assert "logits [8, 32, 512] are a JAX array that was deleted or donated" in told[f"{name} logits"]
     for name in ("jit", "grad", "vmap"):

@@ -3,6 +3,7 @@
 from concurrent.futures import Future
 from typing import assert_type
 
+import numpy as np
 import torch
 
 import predlog
@@ -14,6 +15,10 @@ logits, labels = torch.zeros(1, 3, 4), torch.zeros(1, 3).long()
 recorder = predlog.configure("runs/typed", every=10, samples=4, decode=str, ranks="local", console=False)
 assert_type(recorder, predlog.Recorder)
 assert_type(predlog.compare(logits, labels, 0, shift=1, lr=0.1), Future[tuple[predlog.Comparison, ...]] | None)
+rows = predlog.Rows(labels, logits[..., 0], logits[..., 0], label_rank=labels, vocabulary=np.int64(4))
+assert_type(rows, predlog.Rows)
+assert_type(predlog.compare(rows, labels, 0), Future[tuple[predlog.Comparison, ...]] | None)
+predlog.Rows(prediction=labels, prediction_logprob=logits[..., 0], label_logprob=logits[..., 0], vocabulary=None)
 assert_type(recorder.findings, tuple[predlog.Finding, ...])
 assert_type(predlog.flush(), bool)
 for record in predlog.read("runs/typed"):
@@ -26,6 +31,9 @@ predlog.configure(evry=3)  # type: ignore[call-arg] # an error
 predlog.configure(every="3")  # type: ignore[arg-type] # an error
 predlog.configure(ranks="first")  # type: ignore[arg-type] # an error
 predlog.Recorder(evry=3)  # type: ignore[call-arg] # an error
+predlog.Rows(labels, logits[..., 0])  # type: ignore[call-arg] # an error
+predlog.Rows(labels, logits[..., 0], logits[..., 0], labels, 4)  # type: ignore[call-arg] # an error
+predlog.Rows(labels, logits[..., 0], logits[..., 0], vocabulary=4.0)  # type: ignore[arg-type] # an error
 predlog.compare(logits, labels)  # type: ignore[call-arg] # an error
 predlog.compare(logits, labels, "0")  # type: ignore[arg-type] # an error
 PredictionCallback(evry=3)  # type: ignore[call-arg] # an error
