@@ -31,10 +31,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start each test without a launcher's or a user's settings."""
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start each test without a launcher's or a user's settings, and without those that frameworks make for all."""
+    before = dict(os.environ)
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "PREDLOG_DIR", "PREDLOG_EVERY", "PREDLOG_DISABLE"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture

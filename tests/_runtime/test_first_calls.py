@@ -43,9 +43,13 @@ def test_readers_leave_random_states_as_they_are(tmp_path: Path, runs: Path, way
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_that_test_can_fail(tmp_path: Path) -> None:
-    """An import that draws is seen: rich's own."""
-    assert "{'random'}" in fresh.run(GIVEN + STATES % "import rich.style", tmp_path, "0").stderr
+@pytest.mark.parametrize(
+    ("draw", "moved"),
+    [("random.random()", "random"), ("numpy.random.rand()", "numpy"), ("torch.rand(())", "torch")],
+)
+def test_that_test_can_fail(tmp_path: Path, draw: str, moved: str) -> None:
+    """A number that is drawn is seen, of each of the three."""
+    assert f"AssertionError: {{'{moved}'}}" in fresh.run(GIVEN + STATES % draw, tmp_path, "0").stderr
 
 
 _BESIDE = """

@@ -22,7 +22,7 @@ def needed(name: str, *, is_loaded: bool = True) -> Any:
             return importlib.metadata.distribution(name)
         module: ModuleType = importlib.import_module(name)
     except ImportError as error:
-        if not {"1", name.partition(".")[0]}.isdisjoint(os.environ.get("PREDLOG_TESTS_NEED_FRAMEWORKS", "").split(",")):
+        if not {"1", name}.isdisjoint(os.environ.get("PREDLOG_TESTS_NEED_FRAMEWORKS", "").split(",")):
             raise
         pytest.skip(f"needs {name}: {error}", allow_module_level=True)
     return module

@@ -19,6 +19,9 @@ protocol = needed("wandb.proto.wandb_internal_pb2")
 
 from predlog.sinks.wandb import WandB  # noqa: E402
 
+# Its client leaves sockets to the garbage collector, which may come in any later line.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:

@@ -39,10 +39,10 @@ class Row:
 _TOGETHER: Final = ("test", "hf", "lightning", "tensorboard", "wandb", "mlflow", "otel")
 ROWS: Final = (
     Row("oldest", "3.10", "2.4.1", "core", _TOGETHER, ("trl==0.12", "peft==0.13"), lowest=True),
-    Row("oldest, trackio", "3.10", "2.4.1", "trackio", ("test", "trackio"), lowest=True),
-    Row("2.4", "3.11", "2.4.1", "torch"),
+    Row("oldest, trackio", "3.10", "2.4.1", "trackio", ("test", "trackio"), ("huggingface_hub==1.10.1",), lowest=True),
+    Row("2.4", "3.11", "2.4.1", "torch", pins=("transformers==4.57.*",)),  # transformers 5 wants torch 2.6
     Row("2.6, Python 3.10", "3.10", "2.6.0", "torch", pins=("einops==0.8.1",)),
-    Row("2.6", "3.11", "2.6.0", "torch", pins=("numpy<2",)),
+    Row("2.6", "3.11", "2.6.0", "torch", pins=("numpy<2", "pyarrow<20")),
     Row("2.8", "3.11", "2.8.0", "torch", pins=("einops==0.8.0",)),
     Row("transformers 4.57", "3.11", "2.8.0", "frameworks", _TOGETHER,
         ("transformers==4.57.*", "trl==0.24.*", "peft==0.17.*", "accelerate==1.10.*")),
