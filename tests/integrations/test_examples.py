@@ -17,7 +17,7 @@ for name in ("accelerate", "datasets", "peft", "transformers"):
 trl = needed("trl")
 
 # Older trainers report to each tracker that is installed.
-NO_TRACKERS = {"WANDB_MODE": "disabled", "DISABLE_MLFLOW_INTEGRATION": "1"}
+NO_TRACKERS = {"WANDB_MODE": "disabled", "DISABLE_MLFLOW_INTEGRATION": "TRUE"}
 
 
 @pytest.mark.parametrize("name", ["trainer", "sft"])
