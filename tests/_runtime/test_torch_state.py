@@ -221,7 +221,7 @@ def default_device() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_default_device(None)
+        torch.set_default_device("cpu")  # after None, `get_default_device` fails in torch 2.9
 
 
 @contextmanager
