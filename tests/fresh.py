@@ -36,6 +36,11 @@ def run(
         return subprocess.CompletedProcess(code, status, out.read(), errors.read())
 
 
+def said(errors: str) -> list[str]:
+    """Return the lines of a process's stderr, without what torch's own logger writes where triton is not installed."""
+    return [line for line in errors.splitlines() if "triton not found" not in line]
+
+
 def start(
     code: str,
     *arguments: str | Path,

@@ -433,7 +433,7 @@ def test_unconfigured_under_compile(tmp_path: Path) -> None:
         "print(step(torch.zeros(1, 2, 3)).sum().item())\n"
     )
     done = program(tmp_path, code)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "6.0\n", "")
+    assert (done.returncode, done.stdout, fresh.said(done.stderr)) == (0, "6.0\n", [])
 
 
 def test_more_tokens_than_positions_cost_no_more(tmp_path: Path) -> None:
