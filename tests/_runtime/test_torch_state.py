@@ -217,11 +217,8 @@ def default_dtype() -> Iterator[None]:
 
 @contextmanager
 def default_device() -> Iterator[None]:
-    torch.set_default_device("meta")
-    try:
+    with torch.device("meta"):  # as `set_default_device`, which torch 2.4 to 2.9 can't undo as a whole
         yield
-    finally:
-        torch.set_default_device("cpu")  # after None, `get_default_device` fails in torch 2.9
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -19,8 +20,8 @@ OTHER = ">" if MACHINE == "<" else "<"
 
 
 def ml_dtype(name: str) -> Any:
-    """Return a type of the package from which JAX has its own; the tests of these types are skipped without it."""
-    return np.dtype(getattr(pytest.importorskip("ml_dtypes"), name))
+    """Return a type of the package from which JAX has its own."""
+    return np.dtype(getattr(ml_dtypes, name))
 
 
 def logits_of(dtype: torch.dtype) -> Tensor:
