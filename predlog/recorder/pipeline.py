@@ -20,8 +20,9 @@ from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
-from predlog.recorder.guards import ProcessorError, named
-from predlog.recorder.outlet import Outlet, QueuedOutlet
+from predlog.recorder.guards import ProcessorError, checked, named
+from predlog.recorder.outlet import Outlet
+from predlog.recorder.queued_outlet import QueuedOutlet
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Refusal, Submission
 from predlog.records import codec
@@ -275,10 +276,7 @@ class Pipeline:
         self, _logger: Any, _name: str, event: MutableMapping[str, Any]
     ) -> tuple[tuple[Checked], dict[str, Any]]:
         """Check the event after the user's processors, and have structlog's logger return it."""
-        conformed = Checked(codec.conform(event))
-        if self._has_user_processors:
-            codec.from_event(conformed)
-        return (conformed,), {}
+        return (checked(event, self._notices, is_foreign=self._has_user_processors),), {}
 
 
 def _withheld(event: dict[str, Any]) -> dict[str, Any]:
