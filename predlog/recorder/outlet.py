@@ -61,6 +61,10 @@ class Outlet:
         self._findings: dict[tuple[Any, ...], Event] = {}
         self._missing = MissingCounts()
 
+    def begin(self, event: Event) -> None:
+        """Take run and attempt from an event: a gap may be all that there is to write of it."""
+        self._latest = self._latest or event
+
     def write(self, event: Event) -> bool:
         """Write an event, and what the sink missed before; return False if the sink failed.
 

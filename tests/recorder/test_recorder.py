@@ -26,6 +26,7 @@ from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.errors import SettingError
 from predlog.recorder.worker import Worker
+from predlog.records.schema import Gap, Run
 from tests import events, fresh
 
 
@@ -144,6 +145,26 @@ def test_what_a_processor_adds_costs_no_other_event(tmp_path: Path, capfd: pytes
     assert {one.stream: one.context for one in records} == {"audio": {"snr": 1.5, "loss": 2.0, "o": None}, "text": {}}
     lines = capfd.readouterr().err.splitlines()
     assert "context.o=<set> is no plain value and is recorded as null" in lines[0]
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_a_processor_that_always_fails_leaves_a_first_line_and_a_gap(tmp_path: Path, drops: bool) -> None:
+    """The file says which attempt it was, and how many comparisons are missing; a dropped first line stays dropped."""
+
+    def fails(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if drops and event["event"] == "predlog.run":
+            raise structlog.DropEvent
+        raise ValueError
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, processors=[fails]) as recorder:
+        for step in range(3):
+            recorder.compare(*events.pair(), step)
+    records = [*read(tmp_path)]
+    ends = [(one.settings, one.host, one.stats is None) for one in records if isinstance(one, Run)]
+    assert ends == ([] if drops else [({}, "", True), ({}, "", False)])
+    gaps = [one for one in records if isinstance(one, Gap)]
+    assert sum(one.count for one in gaps) == recorder.stats()["failed"] == 3
+    assert {one.reason for one in gaps} == {"processor fails failed"}
 
 
 def test_a_finding_that_cannot_be_written_as_it_is_costs_no_record(tmp_path: Path) -> None:
