@@ -191,9 +191,8 @@ class Pipeline:
         done = [one.flush(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
-    def close_outlets(self, timeout: float) -> bool:
-        """Close the sinks that have a thread; return False after `timeout` seconds. Any thread may call it."""
-        deadline = time.monotonic() + timeout
+    def close_outlets(self, deadline: float) -> bool:
+        """Close the sinks that have a thread; return False at the deadline, of the monotonic clock. Any thread may."""
         done = [one.close(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
