@@ -101,10 +101,13 @@ class JSONL:
     def _append(self, line: bytes) -> OSError | None:
         """Write a line; return what is wrong with those before it."""
         try:
-            problem = self._leave() if self._file is not None else None
+            problem = None
+            if self._file is not None:
+                status = os.fstat(self._file)
+                problem = self._leave(status)
             if self._file is None:
                 self._file = self._open()
-            status = os.fstat(self._file)
+                status = os.fstat(self._file)
             identity = status.st_dev, status.st_ino
             if not status.st_size or self._identity not in {None, identity}:
                 line = self._header + line  # a new file begins with the attempt's first line, too
@@ -116,11 +119,9 @@ class JSONL:
         self._unsynced = True
         return problem
 
-    def _leave(self) -> OSError | None:
-        """Close the file if it is not the one to write to any more; return what its lines have lost by that."""
-        assert self._file is not None  # noqa: S101 - for the type checker
+    def _leave(self, status: os.stat_result) -> OSError | None:
+        """Close the file if it is not the one to write to any more; return what is wrong with its lines then."""
         problem: OSError | None = None
-        status = os.fstat(self._file)
         if not status.st_nlink or _has_successor(self.path, status):
             try:
                 if status.st_nlink:  # nobody reads a file that was removed

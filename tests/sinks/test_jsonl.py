@@ -581,6 +581,23 @@ def test_a_new_file_has_its_folders_synced_by_the_kernels_account(tmp_path: Path
         assert [call for call, _ in synced].count("fdatasync") == 3
 
 
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_network_file_systems_are_asked_for_nothing_that_they_lack(tmp_path: Path) -> None:
+    """The file is neither locked nor renamed, by the kernel's account: locks hang, and a rename need not be atomic."""
+    program = (
+        "from tests import events; from predlog import Recorder; import sys\n"
+        "with Recorder(sys.argv[1], every=1, console=False) as recorder:\n"
+        "    for step in range(3): recorder.compare(*events.pair(), step)\n"
+    )
+    log = tmp_path / "strace"
+    calls = "trace=write,fcntl,flock,rename,renameat,renameat2,link,linkat,unlink,unlinkat"
+    subprocess.run(
+        ["strace", "-f", "-y", "-e", calls, "-o", log, sys.executable, "-c", program, tmp_path / "run"], check=True
+    )
+    ours = [line for line in log.read_text(errors="replace").splitlines() if "predictions.jsonl" in line]
+    assert {match[1] for line in ours if (match := re.match(r"\d+ +(\w+)\(", line))} == {"write"}
+
+
 def test_a_folder_that_cannot_be_synced_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line is written, and its name might not survive a power cut; a file system that has no such sync is fine."""
 
