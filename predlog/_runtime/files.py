@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from predlog.records.codec import BINARY
+
 # Seconds within which a line that is being written gets its end.
 _WRITING = 0.05
 # Files and folders that have nothing to sync, or whose file system can't: pipes, devices, some network file systems.
@@ -74,7 +76,7 @@ def sync_folder(folder: Path) -> None:
     """Make the names of new files in a folder safe against a power cut."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows can't open a folder
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | BINARY)
     try:
         os.fsync(opened)
     except OSError as error:

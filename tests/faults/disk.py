@@ -41,7 +41,7 @@ class _Outcome:
 
 
 def run(size: Size) -> Iterator[Figure]:
-    """Interrupt fifteen trainings, each in its own way, or thirteen; at full size, the first for so long that a rest takes 60 s."""
+    """Interrupt trainings, each in its own way; at full size, the first for so long that a rest takes 60 s."""
     seconds = {kind: size.of(3.0, 1.1) for kind in OUTAGES}
     seconds["size limit"] = size.of(66.0, 1.1)
     # Longer than a rest may be that is taken in such an outage.
