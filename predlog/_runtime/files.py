@@ -12,6 +12,8 @@ from predlog.records.codec import BINARY
 _WRITING = 0.05
 # Files and folders that have nothing to sync, or whose file system can't: pipes, devices, some network file systems.
 _NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS, errno.ENOSYS})
+# How the names of files begin that were removed while they were open.
+_HIDDEN = (".nfs", ".fuse_hidden")
 # How often a line is begun anew because another process has written after a part of it.
 _TRIES = 3
 
@@ -26,6 +28,19 @@ def is_cut_off(file: int) -> bool:
         return False
     time.sleep(_WRITING)
     return os.fstat(file).st_size == size
+
+
+def is_removed(file: int, status: os.stat_result, path: Path) -> bool:
+    """Return whether an open file has lost its name.
+
+    NFS and FUSE rename a file that is removed while it is open, and remove it when it is closed.
+    """
+    if not status.st_nlink or path.exists():
+        return not status.st_nlink
+    try:
+        return Path(f"/proc/self/fd/{file}").readlink().name.startswith(_HIDDEN)
+    except OSError:  # only Linux has that
+        return False
 
 
 def above_standard_streams(file: int) -> int:

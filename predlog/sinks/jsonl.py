@@ -104,7 +104,7 @@ class JSONL:
             problem = None
             if self._file is not None:
                 status = os.fstat(self._file)
-                problem = self._leave(status)
+                problem = self._leave(self._file, status)
             if self._file is None:
                 self._file = self._open()
                 status = os.fstat(self._file)
@@ -119,12 +119,13 @@ class JSONL:
         self._unsynced = True
         return problem
 
-    def _leave(self, status: os.stat_result) -> OSError | None:
+    def _leave(self, file: int, status: os.stat_result) -> OSError | None:
         """Close the file if it is not the one to write to any more; return what is wrong with its lines then."""
         problem: OSError | None = None
-        if not status.st_nlink or _has_successor(self.path, status):
+        is_removed = files.is_removed(file, status, self.path)
+        if is_removed or _has_successor(self.path, status):
             try:
-                if status.st_nlink:  # nobody reads a file that was removed
+                if not is_removed:  # nobody reads a file that was
                     self._flush()
             except NotDurableError as error:
                 problem = error

@@ -444,6 +444,17 @@ def test_a_rotated_file_has_a_successor(tmp_path: Path) -> None:
     assert [one.event for one in read(sink.path)] == ["predlog.run", *["predlog.comparison"] * 2]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells the name of an open file")
+@pytest.mark.parametrize("name", [".nfs000000000a3b", ".fuse_hidden00000a"])
+def test_a_file_that_a_network_file_system_hides_was_removed(tmp_path: Path, name: str) -> None:
+    """An open file that is removed on NFS or FUSE is renamed, and removed later: the next line goes to a new file."""
+    sink = begun(tmp_path)
+    sink.path.rename(tmp_path / name)
+    append(sink, 2, recorder="a")
+    sink.close()
+    assert [one.event for one in read(sink.path)] == ["predlog.run", "predlog.comparison"]
+
+
 def test_each_recorder_begins_a_successor_with_its_first_line(tmp_path: Path) -> None:
     """Where two recorders write to a file that is rotated, both have their first line in the new one."""
     sinks = [begun(tmp_path, name) for name in "ab"]
