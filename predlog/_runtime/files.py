@@ -30,13 +30,8 @@ def is_cut_off(file: int) -> bool:
     return os.fstat(file).st_size == size
 
 
-def is_removed(file: int, status: os.stat_result, path: Path) -> bool:
-    """Return whether an open file has lost its name.
-
-    NFS and FUSE rename a file that is removed while it is open, and remove it when it is closed.
-    """
-    if not status.st_nlink or path.exists():
-        return not status.st_nlink
+def is_hidden(file: int) -> bool:
+    """Return whether an open file was removed on NFS or FUSE: they rename it, and remove it when it is closed."""
     try:
         return Path(f"/proc/self/fd/{file}").readlink().name.startswith(_HIDDEN)
     except OSError:  # only Linux has that

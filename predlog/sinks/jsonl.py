@@ -122,8 +122,9 @@ class JSONL:
     def _leave(self, file: int, status: os.stat_result) -> OSError | None:
         """Close the file if it is not the one to write to any more; return what is wrong with its lines then."""
         problem: OSError | None = None
-        is_removed = files.is_removed(file, status, self.path)
-        if is_removed or _has_successor(self.path, status):
+        named = _status(self.path)
+        is_removed = not status.st_nlink or (named is None and files.is_hidden(file))
+        if is_removed or (named is not None and _is_other_file(named, status)):
             try:
                 if not is_removed:  # nobody reads a file that was
                     self._flush()
@@ -208,10 +209,12 @@ def _last_attempt(file: int) -> int:
     return newest
 
 
-def _has_successor(path: Path, status: os.stat_result) -> bool:
-    """Return whether another file has the name; a link is not followed, and a renamed file may have none yet."""
+def _status(path: Path) -> os.stat_result | None:
     try:
-        named = path.lstat()
+        return path.lstat()  # a link is not followed
     except OSError:
-        return False
+        return None
+
+
+def _is_other_file(named: os.stat_result, status: os.stat_result) -> bool:
     return stat.S_ISREG(named.st_mode) and (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino)
