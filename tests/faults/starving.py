@@ -43,7 +43,7 @@ _REFUSED = [
 
 def run(size: Size) -> Iterator[Figure]:
     """Put each value into each field that a processor may write to; fail in a sink; refuse pairs without end."""
-    steps = size.of(100, 3)
+    steps = size.of(20, 3)
     for place in size.of(("context", "nested", "step", "tokens", "typed"), ("context", "step")):
         lacking, bad, kept = 0, 0, 0
         for value in (*_CONVERTED, *_REFUSED):

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     ignored = [one for one in found if one.finding.code in arguments.ignore]
     opened = [one for one in found if one.is_open and one not in ignored]
     ended = [one for one in found if not one.is_open and one not in ignored]
-    last = latest(summary.attempts)
+    last = latest(summary.attempts, summary.beside)
     unended = [one for one in last if one.end is None]
     status = 1 if opened or damage or (unended and arguments.ended) else 0
     if arguments.json:
