@@ -85,12 +85,6 @@ class Lines:
             self.broken = f"it can't be decompressed further: {error}"
 
 
-def read_at(file: int, size: int, start: int) -> bytes:
-    """Return up to `size` bytes of a file from `start` on, as `os.pread` does, which only POSIX systems have."""
-    os.lseek(file, start, os.SEEK_SET)
-    return os.read(file, size)
-
-
 def blocks_of_stdin() -> Iterator[bytes]:
     """Return standard input in blocks, each as soon as it arrives."""
     # From the descriptor: Python's buffered read waits for a full block, and may miss an interrupt meanwhile.

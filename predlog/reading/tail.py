@@ -9,8 +9,9 @@ from typing import NamedTuple, cast
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
-from predlog.reading.lines import Lines, read_at
+from predlog.reading.lines import Lines
 from predlog.reading.paths import PACKED
+from predlog.records.backwards import backwards, read_at
 from predlog.records.codec import BINARY, LONGEST, from_line
 from predlog.records.schema import Record
 
@@ -94,26 +95,6 @@ def _end(file: int, size: int) -> int:
             return start + found + 1
         position = start
     return 0
-
-
-def backwards(file: int, end: int) -> Iterator[bytes]:
-    """Yield the lines before an offset, at which one ends, the last one first, without those that are too long."""
-    parts: list[bytes] = []
-    size = 0
-    position = end - 1  # its newline ends the last line
-    while position > 0:
-        start = max(position - _BLOCK, 0)
-        *lines, tail = read_at(file, position - start, start).split(b"\n")
-        size += len(tail)
-        # A part of a line could be taken for a whole one, so a line that is left out is left out completely.
-        parts = [*parts, tail] if size <= LONGEST else []
-        if lines:
-            yield b"".join(reversed(parts))
-            yield from reversed(lines[1:])
-            parts, size = [lines[0]], len(lines[0])
-        position = start
-    if parts:
-        yield b"".join(reversed(parts))
 
 
 # These last bytes before the current offset show whether the file is still the one that was read.

@@ -14,7 +14,8 @@ import orjson
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.records import text
-from predlog.records.schema import SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
+from predlog.records.plain import Conversion
+from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
 from predlog.records.text import _INVISIBLE
 
 # Bytes of a line. A longer one would fill the memory of whoever reads it, so it is neither written nor read.
@@ -26,6 +27,8 @@ _TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(To
 _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
 }
+# Of events without the keys that the schema has gained.
+_OLD_KEYS: Final = {name: tuple(key for key in keys if key not in LATER_KEYS) for name, keys in _KEYS.items()}
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(Record).decode
 _VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
@@ -46,13 +49,13 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     Raises RecordError if a key of the kind is missing.
     """
     name = event["event"]
-    keys = _KEYS[name]
+    keys = (_OLD_KEYS if event.get("recorder") is None else _KEYS)[name]
     try:
         conformed = {key: event[key] for key in keys}
     except KeyError as missing:
         raise RecordError(f"a {name} event lacks {missing}: a processor must not remove keys") from None
     if len(event) > len(keys):
-        foreign = {key: value for key, value in event.items() if key not in conformed}
+        foreign = {key: value for key, value in event.items() if key not in conformed and key not in LATER_KEYS}
         conformed["context"] = {**conformed["context"], **foreign}
     return conformed
 
@@ -79,7 +82,8 @@ def moment(timestamp: str) -> datetime | None:
 def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:
     """Return the event that reports what is missing, of the same run and attempt as `like`."""
     known = {"event": "predlog.gap", "level": "warning", "timestamp": timestamp(at), "context": {}, **fields}
-    return Checked({key: known[key] if key in known else like[key] for key in _KEYS["predlog.gap"]})
+    keys = (_OLD_KEYS if like.get("recorder") is None else _KEYS)["predlog.gap"]
+    return Checked({key: known[key] if key in known else like[key] for key in keys})
 
 
 def from_event(event: Mapping[str, Any]) -> Record:
@@ -92,7 +96,10 @@ def from_event(event: Mapping[str, Any]) -> Record:
 
 def to_event(record: Record) -> dict[str, Any]:
     """Return a record as the event that it was; the inverse of `from_event`."""
-    return cast(dict[str, Any], msgspec.to_builtins(record))
+    event = cast(dict[str, Any], msgspec.to_builtins(record))
+    if record.recorder is None:
+        del event["recorder"]
+    return event
 
 
 def to_line(event: Mapping[str, Any]) -> bytes:
@@ -150,7 +157,11 @@ def _dump(event: Mapping[str, Any]) -> bytes:
         body = orjson.dumps(event)
     except TypeError as error:
         if "surrogates" not in str(error):
-            raise RecordError(f"not JSON: {error}; context and processors may add plain values only") from None
+            conversion = Conversion()
+            event = {key: conversion.of(value, key) for key, value in event.items()}
+            if conversion.refused:
+                what = conversion.refused[0]
+                raise RecordError(f"not JSON: {what}; context and processors may add plain values only") from None
         body = orjson.dumps(mapped(event, hide))
     else:
         if is_marked(body):

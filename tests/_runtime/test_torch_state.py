@@ -48,7 +48,8 @@ def shown(future: Future[tuple[Comparison, ...]] | None) -> list[How]:
     assert future is not None
     records = [msgspec.structs.asdict(one) for one in future.result(10)]
     assert records
-    return [{key: one[key] for key in one if key not in {"timestamp", "run", "seq", "step"}} for one in records]
+    passing = {"timestamp", "run", "recorder", "seq", "step"}
+    return [{key: one[key] for key in one if key not in passing} for one in records]
 
 
 def by_itself(logits: Tensor, labels: Tensor, **how: Any) -> list[How]:

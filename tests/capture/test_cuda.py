@@ -234,7 +234,7 @@ def test_the_file_is_the_cpus(tmp_path: Path) -> None:
                 )
                 recorder.flush(30)
         lines = (tmp_path / device / "predictions.jsonl").read_text().splitlines()
-        passing = {"timestamp", "crc", "run", "settings"}
+        passing = {"timestamp", "crc", "run", "recorder", "settings"}
         return [{name: value for name, value in json.loads(line).items() if name not in passing} for line in lines]
 
     here, there = told("cpu"), told("cuda")

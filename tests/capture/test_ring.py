@@ -207,7 +207,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def comparisons(path: Path) -> list[dict[str, Any]]:
     """Return what comparisons hold beside when and by which run they were written."""
-    passing = {"timestamp", "crc", "run"}
+    passing = {"timestamp", "crc", "run", "recorder"}
     found = [line for line in lines(path) if line["event"] == "predlog.comparison"]
     return [{name: value for name, value in line.items() if name not in passing} for line in found]
 

@@ -63,7 +63,8 @@ def keeping(**how: Any) -> Iterator[tuple[Recorder, Kept]]:
 
 def plain(kept: Kept) -> list[EventDict]:
     """Return the comparisons without what any two recorders differ in."""
-    return [{key: one[key] for key in one if key not in {"timestamp", "run", "seq"}} for one in kept.comparisons]
+    passing = {"timestamp", "run", "recorder", "seq"}
+    return [{key: one[key] for key in one if key not in passing} for one in kept.comparisons]
 
 
 class Model(nn.Module):

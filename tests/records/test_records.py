@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,6 +146,12 @@ def test_values_that_json_cannot_hold_are_refused(value: object) -> None:
         codec.to_line(events.comparison(context={"value": value}))
 
 
+def test_values_of_other_libraries_become_plain_ones() -> None:
+    """In a host's own chain nothing else converts them: a NumPy scalar is written as a number."""
+    line = codec.to_line(events.comparison(context={"loss": np.float32(0.5), "name": "\ud800"}))
+    assert codec.from_line(line).context == {"loss": 0.5, "name": "\ud800"}
+
+
 @pytest.mark.parametrize("strange", ["plain", "\ud800"])
 def test_numbers_that_are_none_are_null(strange: str) -> None:
     """NaN and infinities that processors add are written as null, whichever encoder has to be used."""
@@ -264,6 +271,20 @@ def test_the_golden_file_reads_as_ever() -> None:
     lines = GOLDEN.read_bytes().splitlines(keepends=True)
     assert [codec.from_line(line) for line in lines] == [codec.from_event(event) for event in EVERY_KIND]
     assert [codec.to_line(event) for event in EVERY_KIND] == lines
+
+
+@pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
+def test_a_line_may_name_its_recorder(event: dict[str, Any]) -> None:
+    """A line with the recorder's name reads as one without does, but for the name; both fit the published schema."""
+    named = codec.to_line({**event, "recorder": "0a1b2c3d"})
+    assert named.index(b'"run":"exp1","recorder":"0a1b2c3d","attempt":1') > 0
+    record, before = codec.from_line(named), codec.from_event(event)
+    assert (record.recorder, before.recorder) == ("0a1b2c3d", None)
+    assert codec.to_event(record) == {**codec.to_event(before), "recorder": "0a1b2c3d"}
+    assert codec.to_line(codec.to_event(record)) == named
+    for line in (named, codec.to_line({**event, "recorder": None})):
+        jsonschema.validate(json.loads(line), json.loads(PUBLISHED.read_text()))
+    assert b"recorder" not in codec.to_line({**event, "recorder": None})
 
 
 def test_the_published_schema_is_current() -> None:

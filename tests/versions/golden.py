@@ -17,7 +17,7 @@ from predlog import Recorder
 PAIRS = Path(__file__).with_name("golden.npz")
 RECORDS = Path(__file__).with_name("golden.json")
 # What is written into a record by the clock and by the recorder, and not by the pair.
-_NOT_THE_PAIRS = ("timestamp", "run", "attempt", "rank", "seq")
+_NOT_THE_PAIRS = ("timestamp", "run", "recorder", "attempt", "rank", "seq")
 
 # The arguments of each pair beside logits and labels; "inputs" is stored with them.
 HOW: dict[str, dict[str, Any]] = {
