@@ -8,7 +8,7 @@ import weakref
 from typing import Protocol
 
 from predlog._runtime.notices import Notices
-from predlog.errors import located
+from predlog.errors import located, own_failure
 
 # Seconds. The whole exit is to take five: the interpreter needs the rest.
 DEADLINE = 4.0
@@ -46,7 +46,7 @@ def _close_all() -> None:
             closable.close(max(deadline - time.monotonic(), 0.0))
         except (KeyboardInterrupt, SystemExit):
             deadline = 0.0  # the user does not want to wait
-        except Exception as error:  # noqa: BLE001 - of a strict one, or worse: there is no caller to raise it to
+        except own_failure(Exception, closable) as error:  # of a strict one, or worse: nobody to raise it to
             Notices().report("exit", located(error), error)
 
 

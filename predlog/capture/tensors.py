@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from predlog.errors import PairError, described
+from predlog.errors import PairError, described, own_failure
 
 
 def as_tensor(name: str, value: object) -> Tensor:
@@ -80,7 +80,7 @@ def _imported(name: str, value: object) -> Tensor:
             return from_dlpack(_writable(value))
         if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
             return _imported(name, array)
-    except Exception as error:  # noqa: BLE001 - any producer may raise anything
+    except own_failure(Exception, value) as error:  # any producer may raise anything
         raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
     if hasattr(value, "logits"):
         raise PairError(f"{name} are a {type(value).__name__}: pass its .logits")

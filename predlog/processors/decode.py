@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from predlog._runtime.notices import Notices
-from predlog.errors import located
+from predlog.errors import located, own_failure
 from predlog.findings.special_tokens import of_tokenizer, per_stream
 from predlog.records.schema import Event
 
@@ -70,7 +70,7 @@ class _Texts:
         self.of = lru_cache(maxsize=65536)(lambda token: _cut(whole(token)))
         try:
             known = of_tokenizer(decoder)
-        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+        except own_failure(Exception, decoder) as error:  # a foreign object's own code
             known = None
             # Of the same kind as a recorder's report that the special tokens are not known: one error, one line.
             notices.report_once(

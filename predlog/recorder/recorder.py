@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -17,7 +18,7 @@ from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced, obstacle
 from predlog.capture.capture import capture
 from predlog.capture.window import Window
-from predlog.errors import PairError, PredlogError, briefly, described, located, raised_at
+from predlog.errors import PairError, PredlogError, briefly, described, located, own_failure, raised_at
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.recorder import settings
@@ -278,9 +279,9 @@ class Recorder:
             if number % every or not self.gate.is_wanted(stream):
                 return None
             self._raise_if_strict()
-            with self.gate.claim(stream, number) as is_first:
-                return self._capture(logits, labels, number, stream, context, at, how) if is_first else None
-        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            record = partial(self._capture, logits, labels, number, stream, context, at, how)
+            return self.gate.once(stream, number, record)
+        except own_failure(Exception, logits, labels, step) as error:  # a run must not die of its log
             self.report_failure(step, stream, error)
             return None
 

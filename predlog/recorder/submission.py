@@ -10,11 +10,11 @@ from typing import Any, cast
 
 from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Snapshot
-from predlog.errors import NoThreadError, PairError, briefly, located, raised_at
+from predlog.errors import PairError, briefly, located, own_failure, raised_at
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
 from predlog.recorder.stats import Accounts
-from predlog.recorder.worker import Worker
+from predlog.recorder.worker import Ticket, Worker
 from predlog.records import codec
 from predlog.records.schema import Comparison, Event
 
@@ -78,7 +78,6 @@ class Submitter:
         """Queue a captured pair, and return the future of its records; None if there is no room for it."""
         values = self._plain(context, step, stream)
         count = captured.sizes.count
-        self._accounts.submitted += count
         where = f"step {step}, stream {briefly(stream)}"
         if captured.numbers is None:
             self._drop(
@@ -91,16 +90,17 @@ class Submitter:
             return None
         future = Recorded()
         future.set_running_or_notify_cancel()  # a pair that is captured can't be cancelled
+        ticket: Ticket[Submission | Refusal] = Ticket(Submission(captured, step, stream, values, at, future))
+        self._accounts.submitted += count
         try:
-            accepted = self._worker.submit(Submission(captured, step, stream, values, at, future))
-        except NoThreadError:
-            self._accounts.submitted -= count
+            if self._worker.put(ticket):
+                return future
+        except BaseException:  # no thread can be started, or a signal's handler raises
+            if self._worker.withdraw(ticket):
+                self._accounts.submitted -= count
             raise
-        if accepted:
-            return future
-        if self._worker.is_closed:
-            self._accounts.submitted -= count
-        else:
+        self._accounts.submitted -= count
+        if not self._worker.is_closed:
             self._drop(
                 count,
                 step,
@@ -135,6 +135,7 @@ class Submitter:
 
     def _drop(self, count: int, step: int, reason: str, message: str) -> None:
         self._missing.add(count, reason, step, step)
+        self._accounts.submitted += count
         self._accounts.dropped += count
         self._notices.report(reason, message)
 
@@ -151,7 +152,7 @@ def plain_context(context: Mapping[str, Any], report: Callable[[str, Exception],
         except _NotPlainError as error:
             values[name] = None
             report(f"{name}={error}", error)
-        except Exception as error:  # noqa: BLE001 - a foreign mapping's own code
+        except own_failure(Exception, value) as error:  # a foreign mapping's own code
             values[name] = None
             report(f"{name}=<{type(value).__name__}, which raised {located(error)}>", error)
     return values

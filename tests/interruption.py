@@ -1,0 +1,69 @@
+"""Calls that are interrupted: at each point where Python lets a signal's handler in, or by another thread.
+
+Python runs the handlers of signals, and raises what another thread has set, where a call of Python code begins and
+where one of C code has returned. A profiling function is called there, too; so each point can be had, in order.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+NUMBER = signal.SIGUSR1
+
+
+class Preempted(Exception):  # noqa: N818 - as a program would name it
+    """What a scheduler's signal becomes in somebody's training: an ordinary exception."""
+
+
+@contextmanager
+def handled(kind: type[Exception] = Preempted) -> Iterator[None]:
+    """Raise an exception of this kind when the signal comes."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        raise kind(f"signal {number}")
+
+    before = signal.signal(NUMBER, handle)
+    try:
+        yield
+    finally:
+        signal.signal(NUMBER, before)
+
+
+def points_of(call: Callable[[], object]) -> int:
+    """Return at how many points a call can be interrupted."""
+    counted = _Points(0)
+    counted.run(call)
+    return counted.passed
+
+
+def interrupted(point: int, call: Callable[[], object]) -> BaseException | None:
+    """Make a call, send the signal at this point, and return what the call raised."""
+    try:
+        _Points(point).run(call)
+    except BaseException as error:  # noqa: BLE001 - it is to be looked at
+        return error.with_traceback(None)
+    return None
+
+
+class _Points:
+    """The profiling function, which is taken off when it raises."""
+
+    def __init__(self, point: int) -> None:
+        self.passed = 0
+        self._point = point
+
+    def run(self, call: Callable[[], object]) -> None:
+        sys.setprofile(self)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+
+    def __call__(self, frame: FrameType, event: str, _arg: Any) -> None:
+        if event in {"call", "c_return"} and frame.f_code.co_filename != __file__:
+            self.passed += 1
+            if self.passed == self._point:
+                signal.raise_signal(NUMBER)
