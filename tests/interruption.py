@@ -32,17 +32,17 @@ def handled(kind: type[Exception] = Preempted) -> Iterator[None]:
         signal.signal(NUMBER, before)
 
 
-def points_of(call: Callable[[], object]) -> int:
-    """Return at how many points a call can be interrupted."""
-    counted = _Points(0)
+def points_of(call: Callable[[], object], within: str = "") -> int:
+    """Return at how many points a call can be interrupted, or the code of a package that it runs in this thread."""
+    counted = _Points(0, within)
     counted.run(call)
     return counted.passed
 
 
-def interrupted(point: int, call: Callable[[], object]) -> BaseException | None:
+def interrupted(point: int, call: Callable[[], object], within: str = "") -> BaseException | None:
     """Make a call, send the signal at this point, and return what the call raised."""
     try:
-        _Points(point).run(call)
+        _Points(point, within).run(call)
     except BaseException as error:  # noqa: BLE001 - it is to be looked at
         return error.with_traceback(None)
     return None
@@ -51,9 +51,10 @@ def interrupted(point: int, call: Callable[[], object]) -> BaseException | None:
 class _Points:
     """The profiling function, which is taken off when it raises."""
 
-    def __init__(self, point: int) -> None:
+    def __init__(self, point: int, within: str) -> None:
         self.passed = 0
         self._point = point
+        self._within = within
 
     def run(self, call: Callable[[], object]) -> None:
         sys.setprofile(self)
@@ -63,7 +64,11 @@ class _Points:
             sys.setprofile(None)
 
     def __call__(self, frame: FrameType, event: str, _arg: Any) -> None:
-        if event in {"call", "c_return"} and frame.f_code.co_filename != __file__:
+        if (
+            event in {"call", "c_return"}
+            and frame.f_code.co_filename != __file__
+            and frame.f_globals.get("__name__", "").startswith(self._within)
+        ):
             self.passed += 1
             if self.passed == self._point:
                 signal.raise_signal(NUMBER)
