@@ -3,14 +3,16 @@
 import difflib
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Snapshot
-from predlog.errors import PairError, briefly, located, own_failure, raised_at
+from predlog.errors import NoThreadError, PairError, briefly, located, own_failure, raised_at
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
 from predlog.recorder.stats import Accounts
@@ -115,6 +117,27 @@ class Submitter:
         self._accounts.refused += 1
         self._notices.trace(f"refused at {raised_at(error)}", error)
         self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
+
+    def fail(self, error: Exception, step: object, stream: object) -> None:
+        """Count and report that a pair is lost because something failed, such as memory, and not because of the pair.
+
+        If its step and stream are known, the sinks get a finding, and a gap of one, since nobody knows of how many.
+        """
+        self._accounts.refused += 1
+        where = f"step {step}" if type(step) is int else "step ?"
+        self._notices.report(
+            f"refused at {raised_at(error)}",
+            f"{where}, stream {briefly(stream)}: not recorded: {located(error)}",
+            error,
+        )
+        # What is said on purpose of a step or a stream is about the call, not about the pair.
+        if type(step) is not int or not 0 <= step < 2**63 or type(stream) is not str or isinstance(error, PairError):
+            return
+        kind = type(error).__name__
+        self._missing.add(1, f"capture failed: {kind}", step, step)
+        refusal = Refusal("capture-failed", located(error), {"error": kind}, step, stream, time.time())
+        with suppress(NoThreadError):  # the gap waits until there is a thread
+            self._worker.submit(refusal)
 
     def _plain(self, context: Mapping[str, object], step: int, stream: str) -> dict[str, Any]:
         def report(problem: str, error: Exception) -> None:
