@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from predlog.capture.dlpack import Checked, NegativeStridesError
 from predlog.errors import PairError, described, own_failure
 
 
@@ -25,7 +26,27 @@ def as_tensor(name: str, value: object) -> Tensor:
     if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
         what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
         raise PairError(f"{name} are {what}: there are no values to show")
+    _check_memory(name, value)
     return value
+
+
+def _check_memory(name: str, value: Tensor) -> None:
+    """Raise PairError if a tensor's storage is smaller than the tensor: torch would read memory that is not its own.
+
+    FSDP frees storages so, and whoever calls `untyped_storage().resize_(0)`.
+    """
+    try:
+        there = value.untyped_storage().nbytes()
+    except own_failure(RuntimeError):  # some devices have no storages
+        return
+    reach = sum((size - 1) * stride for size, stride in zip(value.shape, value.stride(), strict=True))
+    needed = (value.storage_offset() + reach + 1) * value.itemsize if value.numel() else 0
+    if there < needed:
+        raise PairError(
+            f"{name} {list(value.shape)} need {needed:,} bytes, and their storage has {there:,}: it was freed. Pass"
+            " them before, or a copy",
+            shape=list(value.shape), needed=needed, there=there,
+        )  # fmt: skip
 
 
 def _check_array(name: str, value: object) -> None:
@@ -77,9 +98,14 @@ def _imported(name: str, value: object) -> Tensor:
         if any(stride < 0 for stride in getattr(value, "strides", None) or ()):
             value = value.copy()  # type: ignore[attr-defined]
         if hasattr(value, "__dlpack__"):
-            return from_dlpack(_writable(value))
+            return from_dlpack(Checked(_writable(value)))
         if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
             return _imported(name, array)
+    except NegativeStridesError as error:
+        numpy = sys.modules.get("numpy")
+        if numpy is None:
+            raise PairError(f"{name} ({type(value).__name__}) are reversed, {error}: pass a copy") from None
+        return _imported(name, numpy.from_dlpack(value))
     except own_failure(Exception, value) as error:  # any producer may raise anything
         raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
     if hasattr(value, "logits"):
