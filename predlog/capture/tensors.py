@@ -144,3 +144,15 @@ def as_ids(name: str, value: object) -> Tensor:
     if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
         raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: token ids must be integers, as .long() gives them")
     return ids
+
+
+def as_signed(ids: Tensor) -> Tensor:
+    """Return ids as 64-bit signed integers.
+
+    Unsigned ones of 2**63 or more become 2**63 - 1, which has no logit either: what torch converts turns negative, and
+    could be the label that is ignored.
+    """
+    if ids.dtype != torch.uint64:
+        return ids.to(torch.int64)
+    signed = ids.view(torch.int64)
+    return signed.masked_fill(signed < 0, sys.maxsize)
