@@ -1,10 +1,8 @@
 """What the training thread passes to the worker: a captured pair with its context, or why there is none."""
 
 import difflib
-import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +10,8 @@ from typing import Any, cast
 
 from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Snapshot
-from predlog.errors import NoThreadError, PairError, briefly, located, own_failure, raised_at
+from predlog.errors import NoThreadError, PairError, briefly, located, raised_at
+from predlog.recorder.context import MOST_VALUES, plain_context
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
 from predlog.recorder.stats import Accounts
@@ -21,8 +20,8 @@ from predlog.records import codec
 from predlog.records.schema import Comparison, Event
 
 _ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
-# Levels of lists and mappings in a context.
-_DEEPEST = 8
+# Names that are new in one call and are compared with the arguments' names: each takes tens of microseconds.
+_MOST_NEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +147,15 @@ class Submitter:
                 error,
             )
 
-        values = plain_context(context, report)
-        for name in context.keys() - self._names.keys():
+        def report_cut() -> None:
+            self._notices.report(
+                "long context",
+                f"step {step}, stream {briefly(stream)}: the context has over {MOST_VALUES} values: the rest is not"
+                " recorded; pass a few numbers or strings",
+            )
+
+        values = plain_context(context, report, report_cut)
+        for name in list(values.keys() - self._names.keys())[:_MOST_NEW]:
             self._names[name] = None
             forget_oldest(self._names)
             if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
@@ -161,42 +167,3 @@ class Submitter:
         self._accounts.submitted += count
         self._accounts.dropped += count
         self._notices.report(reason, message)
-
-
-def plain_context(context: Mapping[str, Any], report: Callable[[str, Exception], None]) -> dict[str, Any]:
-    """Return the context as plain values, null for any other value, which is reported at once.
-
-    A tensor is no plain value: reading it would stop the device. No error is kept: its frames hold the pair.
-    """
-    values: dict[str, Any] = {}
-    for name, value in context.items():
-        try:
-            values[name] = _plain(value, _DEEPEST)
-        except _NotPlainError as error:
-            values[name] = None
-            report(f"{name}={error}", error)
-        except own_failure(Exception, value) as error:  # a foreign mapping's own code
-            values[name] = None
-            report(f"{name}=<{type(value).__name__}, which raised {located(error)}>", error)
-    return values
-
-
-class _NotPlainError(Exception):
-    """The message is what a value is instead."""
-
-
-def _plain(value: Any, deepest: int) -> Any:
-    if value is None or type(value) in {bool, str}:
-        return value
-    if type(value) is int and -(2**63) <= value < 2**64:
-        return value
-    if type(value) is float:
-        return value if math.isfinite(value) else None
-    if deepest and isinstance(value, list | tuple):
-        return [_plain(item, deepest - 1) for item in value]
-    if deepest and isinstance(value, Mapping):
-        return {str(key): _plain(item, deepest - 1) for key, item in value.items()}
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic) and value.item() is not value:
-        return _plain(value.item(), 0)
-    raise _NotPlainError(f"<{type(value).__name__}>")
