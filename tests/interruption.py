@@ -4,6 +4,7 @@ Python runs the handlers of signals, and raises what another thread has set, whe
 where one of C code has returned. A profiling function is called there, too; so each point can be had, in order.
 """
 
+import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -32,20 +33,31 @@ def handled(kind: type[Exception] = Preempted) -> Iterator[None]:
         signal.signal(NUMBER, before)
 
 
+def interruptions(
+    call: Callable[[int], object], stride: int = 1, within: str = ""
+) -> Iterator[tuple[int, BaseException | None]]:
+    """Make a call again and again, with the signal at its first point, then `stride` further on, up to its end.
+
+    Yields the number of the point, with which it was called, and what it raised. `within` limits the points to the
+    code of a package.
+    """
+    for point in itertools.count(1, stride):
+        found, error = _Points(point, within), None
+        try:
+            found.run(lambda point=point: call(point))  # type: ignore[misc]
+        except BaseException as raised:  # noqa: BLE001 - it is to be looked at
+            error = raised.with_traceback(None)
+        if found.passed < point:
+            assert error is None
+            return
+        yield point, error
+
+
 def points_of(call: Callable[[], object], within: str = "") -> int:
-    """Return at how many points a call can be interrupted, or the code of a package that it runs in this thread."""
+    """Return at how many points a call can be interrupted."""
     counted = _Points(0, within)
     counted.run(call)
     return counted.passed
-
-
-def interrupted(point: int, call: Callable[[], object], within: str = "") -> BaseException | None:
-    """Make a call, send the signal at this point, and return what the call raised."""
-    try:
-        _Points(point, within).run(call)
-    except BaseException as error:  # noqa: BLE001 - it is to be looked at
-        return error.with_traceback(None)
-    return None
 
 
 class _Points:

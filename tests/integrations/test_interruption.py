@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integrations.needed import needed
-from tests.interruption import handled, interrupted, points_of
+from tests.interruption import handled, interruptions, points_of
 
 needed("transformers")
 needed("accelerate")
@@ -43,6 +43,5 @@ def test_it_ends_the_training(tmp_path: Path, way: str) -> None:
     train = WAYS[way]
     points = points_of(lambda: train(tmp_path / "counted"), within="predlog")
     with handled(RuntimeError):
-        for point in range(1, points * 9 // 10, points // 8):
-            error = interrupted(point, lambda point=point: train(tmp_path / str(point)), within="predlog")  # type: ignore[misc]
+        for point, error in interruptions(lambda point: train(tmp_path / str(point)), points // 8, within="predlog"):
             assert repr(error).startswith("RuntimeError('signal "), (point, points, error)

@@ -22,8 +22,10 @@ import predlog
 from predlog import Projection, Recorder, Rows
 from predlog.recorder.worker import Worker
 from tests import events
-from tests.interruption import NUMBER, Preempted, handled, interrupted, points_of
+from tests.interruption import NUMBER, Preempted, handled, interruptions
 
+# Python's own Thread.start prints that its new thread died if it is interrupted between two of its lines.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in thread started by")
 PAIR = events.pair(samples=2, length=12, vocabulary=16)
 _LOGPROBS = PAIR[0].log_softmax(-1).amax(-1)
 # What is compared, and how many points lie between two that are tried.
@@ -69,12 +71,13 @@ def test_it_passes_wherever_it_comes(tmp_path: Path, what: str) -> None:
     with Recorder(tmp_path, every=1, console=False) as recorder:
         compare(recorder, 0)
         recorder.flush()
-        before, points = state(), points_of(lambda: compare(recorder, 1))
+        before, last = state(), 0
         with handled(RuntimeError):
-            for point in range(1, points, stride):
-                error = interrupted(point, functools.partial(compare, recorder, 1 + point))
+            for point, error in interruptions(functools.partial(compare, recorder), stride):
+                last = point
                 assert repr(error) == f"RuntimeError('signal {int(NUMBER)}')", point
                 assert state() == before, point
+        assert last > 60
         assert recorder.flush()
         stats = recorder.stats()
         assert stats["pending"] == 0
@@ -97,10 +100,9 @@ def test_a_full_queue_counts_what_it_drops(tmp_path: Path) -> None:
     with Recorder(tmp_path, every=1, console=False, queue=1, processors=[waiting]) as recorder:
         for step in range(2):
             recorder.compare(*PAIR, step)
-        points = points_of(lambda: recorder.compare(*PAIR, 2))
         with handled():
-            for point in range(1, points, 3):
-                assert isinstance(interrupted(point, functools.partial(recorder.compare, *PAIR, 2 + point)), Preempted)
+            for _, error in interruptions(lambda point: recorder.compare(*PAIR, 2 + point), 3):
+                assert isinstance(error, Preempted)
         release.set()
         assert recorder.flush(30)
         stats = recorder.stats()
@@ -111,26 +113,24 @@ def test_a_full_queue_counts_what_it_drops(tmp_path: Path) -> None:
     assert sum(one.count for one in gaps) == stats["dropped"] > 2
 
 
-# Python's own Thread.start prints that its new thread died if it is interrupted between two of its lines.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_first_call_may_be_interrupted(tmp_path: Path) -> None:
     """Wherever the call that opens the sinks and starts the thread is interrupted, the next one works."""
 
     def first(number: int) -> Recorder:
         return Recorder(tmp_path / str(number), every=1, console=False, sinks=[lambda _logger, _name, event: event])
 
-    recorder = first(0)
-    points = points_of(lambda: recorder.compare(*PAIR, 0))
-    assert recorder.close()
+    recorders = [first(0)]
     with handled():
-        for point in range(1, points, points // 40):
-            with first(point) as recorder:
-                assert isinstance(interrupted(point, functools.partial(recorder.compare, *PAIR, 0)), Preempted)
+        for point, error in interruptions(lambda _point: recorders[-1].compare(*PAIR, 0), 20):
+            assert isinstance(error, Preempted)
+            with recorders[-1] as recorder:
                 recorder.compare(*PAIR, 1)
                 assert recorder.flush(30)
                 stats = recorder.stats()
                 assert stats["pending"] == 0
                 assert 2 <= stats["sinks"]["JSONL"]["written"] == stats["sinks"]["<lambda>"]["written"]
+            recorders.append(first(point))
+        assert recorders[-1].close()
 
 
 class Handlers:
@@ -178,12 +178,10 @@ def test_handlers_of_any_form(tmp_path: Path, form: str, monkeypatch: pytest.Mon
 
     with Recorder(tmp_path, every=1, console=False) as recorder:
         recorder.compare(*PAIR, 0)
-        points = points_of(lambda: recorder.compare(*PAIR, 1))
         before = signal.signal(NUMBER, handler)
         try:
-            for point in range(1, points, points // 25):
-                call = functools.partial(recorder.compare, *PAIR, 1 + point)
-                assert isinstance(interrupted(point, call), RuntimeError), point
+            for point, error in interruptions(lambda point: recorder.compare(*PAIR, point), 25):
+                assert isinstance(error, RuntimeError), point
         finally:
             signal.signal(NUMBER, before)
 
@@ -289,10 +287,9 @@ def test_watching_passes_it_on(tmp_path: Path) -> None:
         predlog.watch(model, recorder=recorder, step=steps.__next__),
     ):
         model(ids)
-        points, before = points_of(lambda: model(ids)), state()
+        before = state()
         with handled(RuntimeError):
-            for point in range(1, points, 5):
-                error = interrupted(point, lambda: model(ids))
+            for point, error in interruptions(lambda _point: model(ids), 5):
                 assert repr(error) == f"RuntimeError('signal {int(NUMBER)}')", point
                 assert state() == before
         assert recorder.flush()
@@ -303,12 +300,12 @@ def test_a_withdrawn_item_is_not_worked_on() -> None:
     """Of an interrupted caller and the worker, one has the item, and the queue has as much room as before."""
     done: list[int] = []
     worker: Worker[int] = Worker(done.append, lambda: None, lambda: None, bound=2, name="worker")
-    points = points_of(lambda: worker.submit(0))
     with handled():
-        for point in range(1, points):
-            interrupted(point, functools.partial(worker.submit, point))
+        for _, error in interruptions(worker.submit):
+            assert isinstance(error, Preempted)
             assert worker.flush(10)
             assert worker.pending == 0
+    assert worker.flush(10)
     assert [worker.submit(10**6 + number) for number in range(2)] == [True, True]
     assert worker.close(10)
 
