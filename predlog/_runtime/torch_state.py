@@ -7,7 +7,7 @@ per process, with what is lost, and predlog works on without it.
 import pkgutil
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import cache, partial
 from itertools import chain, tee
@@ -121,13 +121,25 @@ def alone() -> tuple[Callable[[], object], Callable[[], object]]:
     """Return what makes torch as it is by default, and what undoes that: no gradients, no autocast, no modes.
 
     A mode that counts, saves or changes operations sees none of predlog's: selective checkpointing would keep them.
+    Both are used as `_scope` explains.
+    """
+    inference = _find(_INFERENCE)
+    makers = [partial(_find(name, nullcontext)) for name in _GUARDS]
+    return _scope([*makers, partial(torch.no_grad) if inference is None else partial(inference, True)])
+
+
+def without_inference() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what ends inference mode for a while, and what undoes that; both are used as `_scope` explains."""
+    return _scope([partial(_find(_INFERENCE, torch.inference_mode), False)])
+
+
+def _scope(makers: Sequence["partial[Any]"]) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what makes context managers and enters them, in order, and what leaves them.
+
     Both are called in one frame, the first as the first thing in a `try`, the second in its `finally`. Each is one call
     of C code, and a signal's handler runs only after such a call. So however the caller is interrupted, torch is as it
     was before; a context manager could be interrupted where it has entered and nobody leaves it yet.
     """
-    inference = _find(_INFERENCE)
-    makers = [partial(_find(name, nullcontext)) for name in _GUARDS]
-    makers.append(partial(torch.no_grad) if inference is None else partial(inference, True))
     # Each guard is made and entered before the next is made: making one may be what changes torch.
     made, same = tee(map(partial.__call__, makers))
     entered: list[tuple[Any, Any]] = []

@@ -167,7 +167,7 @@ def disturb(seed: int) -> ExitStack:
     logging.getLogger().setLevel(chance.choice(["INFO", "WARNING"]))
     logging.getLogger().addHandler(logging.NullHandler())
     gc.set_threshold(chance.randrange(500, 900))
-    locale.setlocale(locale.LC_ALL, chance.choice(["C", ""]))
+    locale.setlocale(locale.LC_ALL, chance.choice(["C.UTF-8", ""]))
     if chance.random() < 0.3:
         stack.enter_context(torch.autocast("cpu", torch.bfloat16))
     if chance.random() < 0.2:
