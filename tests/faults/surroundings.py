@@ -10,7 +10,8 @@ from tests.entry_points import PROGRAMS
 from tests.faults.children import side_by_side, started
 from tests.faults.experiment import Figure, Size, at_least, equals
 
-_PLAIN = [way for way in PROGRAMS if way not in {"help", "the demo"}]
+# What a training calls; commands, and what they import, are for processes of their own.
+_PLAIN = [way for way in PROGRAMS if way not in {"help", "the demo"} and not way.startswith(("cli.", "report."))]
 # What is imported before the first fork: a framework's own import may change what it likes.
 _Group = tuple[list[str], list[str]]
 _GROUPS: dict[str, _Group] = {
