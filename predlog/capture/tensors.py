@@ -98,14 +98,9 @@ def _imported(name: str, value: object) -> Tensor:
         if any(stride < 0 for stride in getattr(value, "strides", None) or ()):
             value = value.copy()  # type: ignore[attr-defined]
         if hasattr(value, "__dlpack__"):
-            return from_dlpack(Checked(_writable(value)))
+            return _through_dlpack(_writable(value))
         if hasattr(value, "__array__") and hasattr(array := value.__array__(), "__dlpack__"):
             return _imported(name, array)
-    except NegativeStridesError as error:
-        numpy = sys.modules.get("numpy")
-        if numpy is None:
-            raise PairError(f"{name} ({type(value).__name__}) are reversed, {error}: pass a copy") from None
-        return _imported(name, numpy.from_dlpack(value))
     except own_failure(Exception, value) as error:  # any producer may raise anything
         raise PairError(f"{name} ({type(value).__name__}) could not be read as a tensor: {described(error)}") from None
     if hasattr(value, "logits"):
@@ -113,6 +108,15 @@ def _imported(name: str, value: object) -> Tensor:
     raise PairError(
         f"{name} are a {type(value).__name__}: pass a torch tensor, a NumPy array or anything with __dlpack__"
     )
+
+
+def _through_dlpack(array: Any) -> Tensor:
+    try:
+        return from_dlpack(Checked(array))
+    except NegativeStridesError:
+        if (numpy := sys.modules.get("numpy")) is None:
+            raise
+        return from_dlpack(numpy.from_dlpack(array).copy())
 
 
 def _writable(array: Any) -> Any:
