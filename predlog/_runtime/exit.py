@@ -42,15 +42,19 @@ def _close_all() -> None:
     # In some processes both `atexit` and the finalizer run: they share one deadline.
     deadline = _deadlines.setdefault(os.getpid(), time.monotonic() + DEADLINE)
     interruption: Exception | None = None
-    for closable in list(_open):
+    still_open = list(_open)
+    while still_open:
+        closable = still_open.pop(0)
         try:
             closable.close(max(deadline - time.monotonic(), 0.0))
         except (KeyboardInterrupt, SystemExit):
             deadline = 0.0  # the user does not want to wait
         except own_failure(Exception, closable) as error:  # of a strict one, or worse: nobody to raise it to
             Notices().report("exit", located(error), error)
-        except Exception as error:  # noqa: BLE001 - a signal's handler raised it: the others are to be closed, too
-            deadline, interruption = 0.0, error
+        except Exception as error:  # noqa: BLE001 - a signal's handler raised it: all are to be closed, this one too
+            if interruption is None:
+                still_open.append(closable)
+            interruption = error
     if interruption is not None:
         raise interruption
 

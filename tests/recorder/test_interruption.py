@@ -20,10 +20,10 @@ from torch import nn
 from torch.nn import functional
 
 import predlog
-from predlog import Projection, Recorder, Rows
+from predlog import Comparison, Projection, Recorder, Rows
 from predlog.capture.ring import Ring
 from predlog.recorder.worker import Worker
-from tests import events
+from tests import events, fresh
 from tests.interruption import NUMBER, Preempted, handled, interruptions
 
 # Python's own Thread.start prints that its new thread died if it is interrupted between two of its lines.
@@ -347,3 +347,34 @@ def test_numpy_reads_are_no_interruption(tmp_path: Path) -> None:
     with Recorder(tmp_path, every=1, console=False) as recorder:
         assert recorder.compare(reversed_, np.zeros((1, 3), int), 0) is None
         assert recorder.stats()["refused"] == 1
+
+
+def test_a_signal_at_the_end_of_the_program(tmp_path: Path) -> None:
+    """While recorders are closed at exit, a handler's exception is Python's to print, and all are closed first."""
+    code = """
+import os, signal, sys, torch, predlog
+def handle(number, frame):
+    raise RuntimeError("preempted at the end")
+signal.signal(signal.SIGUSR1, handle)
+class Sink:
+    def __call__(self, logger, name, event):
+        return event
+    def flush(self):
+        os.kill(os.getpid(), signal.SIGUSR1)
+    def close(self):
+        os.kill(os.getpid(), signal.SIGUSR1)
+pair = torch.randn(1, 8, 16), torch.randint(16, (1, 8))
+recorders = [predlog.Recorder(f"{sys.argv[1]}/{number}", every=1, console=False, sinks=[Sink()]) for number in (0, 1)]
+for step in range(20):
+    for recorder in recorders:
+        recorder.compare(*pair, step)
+"""
+    done = fresh.run(code, tmp_path)
+    assert "RuntimeError: preempted at the end" in done.stderr
+    assert "predlog: RuntimeError" not in done.stderr
+    for number in (0, 1):
+        records = list(predlog.read(tmp_path / str(number)))
+        assert sum(isinstance(one, Comparison) for one in records) == 20
+        last = records[-1]
+        assert isinstance(last, predlog.Run)
+        assert last.stats is not None
