@@ -8,7 +8,7 @@ import weakref
 from typing import Protocol
 
 from predlog._runtime.notices import Notices
-from predlog.errors import located
+from predlog.errors import located, own_failure
 
 # Seconds. The whole exit is to take five: the interpreter needs the rest.
 DEADLINE = 4.0
@@ -41,13 +41,22 @@ def close_at_exit(closable: Closable) -> None:
 def _close_all() -> None:
     # In some processes both `atexit` and the finalizer run: they share one deadline.
     deadline = _deadlines.setdefault(os.getpid(), time.monotonic() + DEADLINE)
-    for closable in list(_open):
+    interruption: Exception | None = None
+    still_open = list(_open)
+    while still_open:
+        closable = still_open.pop(0)
         try:
             closable.close(max(deadline - time.monotonic(), 0.0))
         except (KeyboardInterrupt, SystemExit):
             deadline = 0.0  # the user does not want to wait
-        except Exception as error:  # noqa: BLE001 - of a strict one, or worse: there is no caller to raise it to
+        except own_failure(Exception, closable) as error:  # of a strict one, or worse: nobody to raise it to
             Notices().report("exit", located(error), error)
+        except Exception as error:  # noqa: BLE001 - a signal's handler raised it: all are to be closed, this one too
+            if interruption is None:
+                still_open.append(closable)
+            interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 atexit.register(_close_all)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from predlog._runtime import writable
-from predlog.errors import traceback_of
+from predlog.errors import own_failure, traceback_of
 
 # Characters. A stream that is writable has room for a line of this length; the message of an error may be longer.
 _LONGEST = 2000
@@ -105,6 +105,6 @@ def _write(message: str) -> bool:
             return False
         sys.stderr.write(f"predlog: {line}\n")
         sys.stderr.flush()
-    except Exception:  # noqa: BLE001 - stderr is the last resort: there is nowhere left to report to
+    except own_failure(Exception, sys.stderr):  # the last resort: there is nowhere left to report to
         return False
     return True

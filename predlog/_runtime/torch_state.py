@@ -6,8 +6,12 @@ per process, with what is lost, and predlog works on without it.
 
 import pkgutil
 import sys
-from contextlib import ExitStack, nullcontext, suppress
-from functools import cache
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from functools import cache, partial
+from itertools import chain, tee
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import torch
@@ -29,6 +33,7 @@ _GRAPH_TASK = "torch._C._current_graph_task_id"
 _NO_FUNCTIONS, _NO_DISPATCH, _NO_AUTOCAST = (
     f"torch._C.{name}" for name in ("DisableTorchFunction", "_DisableTorchDispatch", "_DisableAutocast")
 )
+_INFERENCE = "torch._C._InferenceMode"
 _STACK = tuple(f"torch._C._{act}_torch_function_stack" for act in ("len", "pop", "push_on"))
 _OPTIMIZED_MODULE = "torch._dynamo.eval_frame.OptimizedModule"
 _COUNTERS = "torch._dynamo.utils.counters"
@@ -46,6 +51,7 @@ PRIVATE_NAMES = {
     _NO_FUNCTIONS: "your torch function modes and tensor subclasses see predlog's operations",
     _NO_DISPATCH: "your torch dispatch modes, selective checkpointing among them, see predlog's operations",
     _NO_AUTOCAST: "under autocast, log-probabilities may be less exact",
+    _INFERENCE: "capturing a pair takes longer, and may end without gradients if a signal's handler raises in it",
     **dict.fromkeys(
         _STACK, "if a torch function mode is left on inside a watched call, predlog.watch removes that one, not its own"
     ),
@@ -60,6 +66,7 @@ _TRACERS = {
     _FUNCTIONAL: "functionalization is at work",
 }
 _GUARDS = (_NO_FUNCTIONS, _NO_DISPATCH, _NO_AUTOCAST)
+_ENTER, _LEAVE = methodcaller("__enter__"), methodcaller("__exit__", None, None, None)
 _notices = Notices()
 
 
@@ -110,16 +117,35 @@ def is_in_backward() -> bool:
     return task is not None and bool(task() != -1)
 
 
-def alone() -> ExitStack:
-    """Return a context in which torch is as it is by default: no gradients, no autocast, none of the caller's modes.
+def alone() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what makes torch as it is by default, and what undoes that: no gradients, no autocast, no modes.
 
     A mode that counts, saves or changes operations sees none of predlog's: selective checkpointing would keep them.
+    Both are used as `_scope` explains.
     """
-    stack = ExitStack()
-    for name in _GUARDS:
-        stack.enter_context(_find(name, nullcontext)())
-    stack.enter_context(torch.inference_mode())
-    return stack
+    inference = _find(_INFERENCE)
+    makers = [partial(_find(name, nullcontext)) for name in _GUARDS]
+    return _scope([*makers, partial(torch.no_grad) if inference is None else partial(inference, True)])
+
+
+def without_inference() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what ends inference mode for a while, and what undoes that; both are used as `_scope` explains."""
+    return _scope([partial(_find(_INFERENCE, torch.inference_mode), False)])
+
+
+def _scope(makers: Sequence["partial[Any]"]) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what makes context managers and enters them, in order, and what leaves them.
+
+    Both are called in one frame, the first as the first thing in a `try`, the second in its `finally`. Each is one call
+    of C code, and a signal's handler runs only after such a call. So however the caller is interrupted, torch is as it
+    was before; a context manager could be interrupted where it has entered and nobody leaves it yet.
+    """
+    # Each guard is made and entered before the next is made: making one may be what changes torch.
+    made, same = tee(map(partial.__call__, makers))
+    entered: list[tuple[Any, Any]] = []
+    newest_first = map(itemgetter(0), chain.from_iterable(map(reversed, (entered,))))
+    enter = partial(entered.extend, zip(made, map(_ENTER, same), strict=True))
+    return enter, partial(deque, map(_LEAVE, newest_first), 0)
 
 
 def remove_mode(mode: TorchFunctionMode) -> None:

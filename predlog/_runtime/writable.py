@@ -12,6 +12,8 @@ import struct
 import time
 from typing import Any
 
+from predlog.errors import own_failure
+
 try:
     import fcntl
     import termios
@@ -36,7 +38,7 @@ def is_writable(stream: Any) -> bool:
     try:
         file: int = stream.fileno()
         kind = os.fstat(file).st_mode
-    except Exception:  # noqa: BLE001 - no file, so nothing blocks; or closed, which the write reports
+    except own_failure(Exception, stream):  # no file, so nothing blocks; or closed, which the write reports
         return True
     if not (stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind)):
         return True

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from predlog.errors import PairError, described
+from predlog.capture.dlpack import Checked, NegativeStridesError
+from predlog.errors import PairError, described, own_failure
 
 # Types that NumPy knows from ml_dtypes alone, such as those of arrays that `jax.device_get` returns. NumPy exports none
 # of them through DLPack, so their bytes are exported as integers of this type.
@@ -110,11 +111,11 @@ def _imported(name: str, value: object) -> Tensor:
             value = value.copy()  # type: ignore[attr-defined]
         if (wanted := _torch_type(value)) is not None:
             integers = value.view(_AS_INTEGERS[value.dtype.name])  # type: ignore[attr-defined]
-            return from_dlpack(_writable(integers)).view(wanted)
+            return _through_dlpack(_writable(integers)).view(wanted)
         if hasattr(value, "__dlpack__"):
-            return from_dlpack(_writable(value))
+            return _through_dlpack(_writable(value))
         array = value.__array__() if hasattr(value, "__array__") else None
-    except Exception as error:  # noqa: BLE001 - any producer may raise anything
+    except own_failure(Exception, value) as error:  # any producer may raise anything
         raise _unreadable(name, value, error) from None
     if hasattr(array, "__dlpack__"):
         return _imported(name, array)
@@ -124,6 +125,15 @@ def _imported(name: str, value: object) -> Tensor:
         f"{name} {verb(name)} {article(type(value).__name__)}: pass a torch tensor, a NumPy array or anything with"
         " __dlpack__"
     )
+
+
+def _through_dlpack(array: Any) -> Tensor:
+    try:
+        return from_dlpack(Checked(array))
+    except NegativeStridesError:
+        if (numpy := sys.modules.get("numpy")) is None:
+            raise
+        return from_dlpack(numpy.from_dlpack(array).copy())
 
 
 def _torch_type(value: object) -> torch.dtype | None:

@@ -41,7 +41,9 @@ def capture(
     `window` limits the tokens, samples and codebooks shown. Raises PairError if they are no pair.
     """
     product = _autocast_type(logits)
-    with alone():
+    enter, leave = alone()
+    try:
+        enter()
         pair = to_pair(logits, labels, inputs, layout=layout, shift=shift, ignore_index=ignore_index, product=product)
         if pair.source is not None and window.accuracy:
             window = replace(window, accuracy=False)  # it would make all rows
@@ -50,6 +52,8 @@ def capture(
             numbers = cpu.to_numbers(pair, sizes, window)
             return Snapshot(sizes, lambda: numbers)
         return Snapshot(sizes, device.start(pair, sizes, window))
+    finally:
+        leave()
 
 
 def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: SpecialTokens) -> Sizes:

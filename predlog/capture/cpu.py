@@ -16,6 +16,7 @@ from predlog.capture.pair import Pair
 from predlog.capture.projection import Source
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
+from predlog.capture.tensors import as_signed
 from predlog.capture.window import Ends, Window, ends
 
 # The CPU's argmax reads one element at a time, its maximum a vector at a time. The maximum of each block, then
@@ -64,7 +65,7 @@ def _made(source: Source, shown: Sequence[Ends], sequences: Sequence[int]) -> tu
 
 def _own(ids: Tensor, sizes: Sizes) -> Tensor:
     """Return the ids of the sequences shown as contiguous 64-bit integers, copied if they are not."""
-    return ids[: sizes.samples, : sizes.codebooks].to(torch.int64).contiguous()
+    return as_signed(ids[: sizes.samples, : sizes.codebooks]).contiguous()
 
 
 def _statistics(logits: Tensor, shown: Sequence[Ends], label: Tensor) -> Statistics:

@@ -17,6 +17,7 @@ from predlog.capture.pair import Pair
 from predlog.capture.ring import ring_of
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
+from predlog.capture.tensors import as_signed
 from predlog.capture.window import Window, ends
 
 _WORD = 8
@@ -94,10 +95,10 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     number of samples in the batch nor on the mask.
     """
     labels = pair.labels[: sizes.samples, : sizes.codebooks]
-    packed = pad(labels.to(torch.int64), (0, to.words - labels.shape[-1]), value=_STAMP)
+    packed = pad(as_signed(labels), (0, to.words - labels.shape[-1]), value=_STAMP)
     part = to.views(packed)
     if pair.inputs is not None:
-        part["inputs"].copy_(pair.inputs[: sizes.samples, : sizes.codebooks])
+        part["inputs"].copy_(as_signed(pair.inputs[: sizes.samples, : sizes.codebooks]))
     if pair.columns is not None:
         for name, column in pair.columns.shown(sizes).named():
             part[name].copy_(column)

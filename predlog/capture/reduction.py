@@ -18,7 +18,7 @@ from predlog.capture.arrays import article
 from predlog.capture.contradictions import NO_ROW, Row, check_predictions, check_rows
 from predlog.capture.rows import Statistics, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
-from predlog.capture.tensors import as_ids, as_tensor
+from predlog.capture.tensors import as_ids, as_signed, as_tensor
 from predlog.capture.window import Ends, Window, ends
 from predlog.errors import PairError
 
@@ -76,13 +76,17 @@ class Columns:
     def shown(self, sizes: Sizes) -> "Columns":
         """Return the rows of columns [sample, codebook, time] that may be shown, as 64-bit integers and floats."""
         rows = sizes.length - sizes.shift
-        return self.each(lambda one: one[: sizes.samples, : sizes.codebooks, :rows].to(column_type(one)))
+        return self.each(lambda one: _kept(one[: sizes.samples, : sizes.codebooks, :rows]))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Columns":
         """Return the columns after a change of each."""
         rank = None if self.label_rank is None else change(self.label_rank)
         numbers = change(self.prediction), change(self.prediction_logprob), change(self.label_logprob)
         return Columns(*numbers, rank, self.vocabulary)
+
+
+def _kept(column: Tensor) -> Tensor:
+    return column.to(column_type(column)) if column.dtype.is_floating_point else as_signed(column)
 
 
 def column_type(column: Tensor) -> torch.dtype:

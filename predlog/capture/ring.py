@@ -13,6 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from predlog._runtime.torch_state import without_inference
+
 # Values of the flag. It is a copy of the last word sent, so anything but 0 says that all words have arrived.
 _UNDER_WAY, _ARRIVED = 0, 1
 # A cache line, so that the flag shares none with the words after it.
@@ -68,13 +70,17 @@ class Slot:
         return self._memory[_HEAD : _HEAD + shape.numel()].clone().view(shape)
 
     def _allocated(self, words: int) -> Tensor:
-        with torch.inference_mode(mode=False):  # an inference tensor can't be written to outside of that mode
+        enter, leave = without_inference()  # an inference tensor can't be written to outside of that mode
+        try:
+            enter()
             memory = torch.empty(
                 _HEAD + _room(words),
                 dtype=torch.int64, device="cpu", pin_memory=self._is_pinned and words > 0,
             )  # fmt: skip
             memory[0] = _ARRIVED
             return memory
+        finally:
+            leave()
 
 
 def _room(words: int) -> int:
@@ -84,37 +90,38 @@ def _room(words: int) -> int:
 class Arrival:
     """A packed tensor on its way into a slot, which returns to its ring when it was read, or when this is deleted."""
 
-    def __init__(self, slot: Slot, give_back: Callable[[Slot], None]) -> None:
-        self._slot: Slot | None = slot
+    slot: Slot | None = None  # of the class, too: a signal's handler may raise before `__init__` has begun
+
+    def __init__(self, give_back: Callable[[Slot], None]) -> None:
         self._shape = torch.Size()
         self._give_back = give_back
 
     def send(self, packed: Tensor) -> None:
         """Start to copy packed [s, k, words], whose last word is not 0, and return at once."""
-        if self._slot is not None:
+        if self.slot is not None:
             self._shape = packed.shape
-            self._slot.fill(packed)
+            self.slot.fill(packed)
 
     def read(self, patience: float = _PATIENCE) -> Tensor:
         """Wait until it has arrived, and return it. It can be read once.
 
         Raises TimeoutError if it has not arrived within `patience` seconds.
         """
-        if self._slot is None:
+        if self.slot is None:
             raise RuntimeError("an arrival is read once")
         deadline, pause = time.monotonic() + patience, _SHORTEST_PAUSE
-        while not self._slot.has_arrived():
+        while not self.slot.has_arrived():
             if time.monotonic() > deadline:
                 self._release()
                 raise TimeoutError(f"nothing came from the device within {patience:g} s: it hangs, or has failed")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        packed = self._slot.taken(self._shape)
+        packed = self.slot.taken(self._shape)
         self._release()
         return packed
 
     def _release(self) -> None:
-        slot, self._slot = self._slot, None
+        slot, self.slot = self.slot, None
         if slot is not None:
             self._give_back(slot)
 
@@ -132,15 +139,19 @@ class Ring:
 
     def arrival(self, words: int = 0) -> Arrival | None:
         """Return a place to send `words` words to; None if no slot is free, or all together would be too large."""
-        for _ in range(len(self._free)):
-            try:
-                slot = self._free.pop()
-            except IndexError:
+        free = self._free
+        for _ in range(len(free)):
+            arrival = Arrival(free.append)
+            if not free:
                 return None
+            # Without a call, so that neither a signal's handler nor another thread comes in between.
+            slot = arrival.slot = free[-1]
+            del free[-1]
             if slot.has_arrived() and self._affords(slot.lacks(words)):
-                return Arrival(slot, self._free.append)
+                return arrival
             # The arrival was deleted before it was read, and the copy is still running.
-            self._free.insert(0, slot)
+            free[:0] = [slot]
+            arrival.slot = None
         return None
 
     def _affords(self, words: int) -> bool:

@@ -1,10 +1,12 @@
 """What is passed as a part of a pair → a torch tensor that can be read, of the kind that the part needs."""
 
+import sys
+
 import torch
 from torch import Tensor
 
 from predlog.capture import arrays
-from predlog.errors import PairError
+from predlog.errors import PairError, own_failure
 
 
 def as_tensor(name: str, value: object) -> Tensor:
@@ -22,7 +24,27 @@ def as_tensor(name: str, value: object) -> Tensor:
     if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
         what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
         raise PairError(f"{name} {arrays.verb(name)} {what}: there are no values to show")
+    _check_memory(name, value)
     return value
+
+
+def _check_memory(name: str, value: Tensor) -> None:
+    """Raise PairError if a tensor's storage is smaller than the tensor: torch would read memory that is not its own.
+
+    FSDP frees storages so, and whoever calls `untyped_storage().resize_(0)`.
+    """
+    try:
+        there = value.untyped_storage().nbytes()
+    except own_failure(RuntimeError):  # some devices have no storages
+        return
+    reach = sum((size - 1) * stride for size, stride in zip(value.shape, value.stride(), strict=True))
+    needed = (value.storage_offset() + reach + 1) * value.itemsize if value.numel() else 0
+    if there < needed:
+        raise PairError(
+            f"{name} {list(value.shape)} need {needed:,} bytes, and their storage has {there:,}: it was freed. Pass"
+            " them before, or a copy",
+            shape=list(value.shape), needed=needed, there=there,
+        )  # fmt: skip
 
 
 def as_ids(name: str, value: object, what: str = "token ids") -> Tensor:
@@ -35,3 +57,15 @@ def as_ids(name: str, value: object, what: str = "token ids") -> Tensor:
         fix = ".long()" if ids is value else '.astype("int32")'
         raise PairError(f"{name} {list(ids.shape)} are {ids.dtype}: {what} must be integers, as {fix} gives them")
     return ids
+
+
+def as_signed(ids: Tensor) -> Tensor:
+    """Return ids as 64-bit signed integers.
+
+    Unsigned ones of 2**63 or more become 2**63 - 1, which has no logit either: what torch converts turns negative, and
+    could be the label that is ignored.
+    """
+    if ids.dtype != torch.uint64:
+        return ids.to(torch.int64)
+    signed = ids.view(torch.int64)
+    return signed.masked_fill(signed < 0, sys.maxsize)

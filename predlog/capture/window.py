@@ -34,7 +34,7 @@ def ends(supervised: Tensor, window: Window) -> list[Ends]:
 
 def as_bytes(values: Tensor) -> bytes:
     """Return a copy of the bytes of a tensor on the host, in the order of its elements."""
-    values = values.contiguous()
+    values = values.contiguous().resolve_neg()  # a negative view has its memory as it was
     return ctypes.string_at(values.data_ptr(), values.nbytes)
 
 

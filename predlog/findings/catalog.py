@@ -44,6 +44,7 @@ REFUSALS: Final = {
     "length-mismatch": "the lengths of logits and labels differ after the shift",
     "layout-mismatch": "logits, labels or inputs don't fit the layout",
     "unreadable-pair": "logits, labels or an argument are of a kind that can't be read",
+    "capture-failed": "memory, a descriptor or something else failed while a pair was captured",
 }
 SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in RULES}}
 CODES: Final = tuple(SENTENCES)

@@ -14,7 +14,7 @@ from structlog.typing import Processor
 from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, PredlogError, SettingError, located, raised_at
+from predlog.errors import MissingExtraError, PredlogError, SettingError, located, own_failure, raised_at
 from predlog.integrations import step_output
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
@@ -246,7 +246,7 @@ class PredictionCallback(Callback):
             yield
         except PredlogError:
             raise
-        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+        except own_failure(Exception) as error:  # a run must not die of its log
             where = f"PredictionCallback, step {self._step}, {what}"
             self._notices.report(f"failed at {raised_at(error)}", f"{where}: not recorded: {located(error)}", error)
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
+from predlog.errors import own_failure
+
 
 def item(place: object, name: str) -> Any:
     """Return the value of a name in a mapping; None if it is no mapping, or has no value of that name."""
@@ -15,7 +17,7 @@ def attribute(module: object, path: str) -> Any:
     """Return the value of a module's attribute, such as `logits` or `decoder.logits`; None if there is none."""
     try:
         return _value(attrgetter(path)(module))
-    except AttributeError:
+    except own_failure(AttributeError):
         return None
 
 
@@ -23,7 +25,7 @@ def mark(value: object) -> "weakref.ref[Any] | None":
     """Return a weak reference to a value, or to the first of several chunks; None if there can be none."""
     try:
         return weakref.ref(_first(value))
-    except TypeError:
+    except own_failure(TypeError):
         return None
 
 

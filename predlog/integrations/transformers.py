@@ -17,7 +17,7 @@ from torch import Tensor
 from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, OldPackageError, located
+from predlog.errors import MissingExtraError, OldPackageError, located, own_failure
 from predlog.integrations._hf import hooks, label_shift
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
@@ -200,7 +200,7 @@ class PredictionCallback(TrainerCallback):
         """Record a forward, and return whether it was the one waited for; never raise."""
         try:
             return self._record(forward)
-        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+        except own_failure(Exception) as error:  # a run must not die of its log
             self._notices.report("callback", f"step {self._state.global_step}: not recorded: {located(error)}", error)
             return True
 

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from predlog._runtime import torch_state
 from predlog._runtime.torch_state import is_in_backward, is_traced
-from predlog.errors import located
+from predlog.errors import located, own_failure
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
 from predlog.integrations._watch.step_counter import StepCounter
 from predlog.recorder import default
@@ -101,7 +101,7 @@ class _Listener(TorchFunctionMode):
             return
         try:
             self._record(name, place, pair_of_call(loss, args, kwargs, self._ids if place == 0 else None))
-        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+        except own_failure(Exception) as error:  # a run must not die of its log
             self.recorder.report_failure(self.number, name, error)
 
     def _record(self, name: str, place: int, pair: LossPair | str) -> None:
@@ -153,7 +153,7 @@ class _Watcher:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
                 self._listen(_Listener(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
-        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+        except own_failure(Exception) as error:  # a run must not die of its log
             recorder.report_failure(None, "text", error)
 
     def leave(self, *_call: Any) -> None:
@@ -232,7 +232,7 @@ class _Watcher:
     def _parameters(self, recorder: Recorder) -> list[str]:
         try:
             return list(inspect.signature(self._module.forward).parameters)
-        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+        except own_failure(Exception, self._module) as error:  # a foreign object's own code
             _report_once(
                 recorder,
                 "parameters",

@@ -1,17 +1,21 @@
 """Token ids → texts, with the tokenizer or the decoder that the user passed."""
 
 import copy
+import sys
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from predlog._runtime.notices import Notices
-from predlog.errors import located
+from predlog.errors import located, own_failure
 from predlog.findings.special_tokens import of_tokenizer, per_stream
 from predlog.records.schema import Event
 
 # Characters of a token's text. Tokens are short, but a decoder may return anything.
 _LONGEST = 1024
+# Bytes of the texts that one decoder's cache holds, and what an entry takes beside its text. A vocabulary of 100,000
+# short tokens has room.
+MOST_BYTES: Final = 16 * 2**20
+_ENTRY: Final = 100
 
 
 class Decode:
@@ -66,11 +70,12 @@ class _Texts:
     """One decoder, its cached texts, and how many ids it knows: 0 for a callable, of which that is not known."""
 
     def __init__(self, decoder: Any, notices: Notices) -> None:
-        whole = _text_of(decoder)
-        self.of = lru_cache(maxsize=65536)(lambda token: _cut(whole(token)))
+        self._decode = _text_of(decoder)
+        self._cache: dict[int, Any] = {}
+        self._bytes = 0
         try:
             known = of_tokenizer(decoder)
-        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+        except own_failure(Exception, decoder) as error:  # a foreign object's own code
             known = None
             # Of the same kind as a recorder's report that the special tokens are not known: one error, one line.
             notices.report_once(
@@ -80,6 +85,20 @@ class _Texts:
                 error,
             )
         self.size = 0 if known is None else known.size
+
+    def of(self, token: int) -> Any:
+        """Return the text of a token, or what else the decoder returns."""
+        cache = self._cache  # several threads may ask, and one may replace it
+        if token in cache:
+            return cache[token]
+        text = _cut(self._decode(token))
+        if text is None or isinstance(text, str):
+            taken = sys.getsizeof(text) + _ENTRY
+            if self._bytes + taken > MOST_BYTES:
+                self._cache, self._bytes = {}, 0
+            self._cache[token] = text
+            self._bytes += taken
+        return text
 
 
 def _cut(text: Any) -> Any:

@@ -11,7 +11,7 @@ from torch.compiler import is_dynamo_compiling
 from predlog._runtime.fork import ForkSafeLock
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced
-from predlog.errors import located
+from predlog.errors import located, own_failure
 from predlog.recorder import settings
 from predlog.recorder.recorder import Recorder
 from predlog.records.schema import Comparison
@@ -173,7 +173,7 @@ def current_or_none() -> Recorder | None:
     """Return the default recorder; None, which is reported, if none can be made: a run must not die of its log."""
     try:
         return current()
-    except Exception as error:  # noqa: BLE001 - such as a working directory that is gone
+    except own_failure(Exception) as error:  # such as a working directory that is gone
         _notices.report(
             "recorder",
             f"nothing is recorded, because the default recorder can't be made: {located(error)};"

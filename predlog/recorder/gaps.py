@@ -71,9 +71,13 @@ class _Tally:
         self._last = 0
 
     def add(self, count: int, first_step: int, last_step: int) -> None:
-        first, last = self._first, self._last
-        self._first = first_step if first is None else min(first, first_step)
-        self._last = last_step if first is None else max(last, last_step)
+        # Without a call, so that no signal's handler can come in between: an addition is made as a whole, or not.
+        if self._first is None:
+            self._first, self._last = first_step, last_step
+        elif first_step < self._first:
+            self._first = first_step
+        if last_step > self._last:  # noqa: PLR1730 - max() is a call
+            self._last = last_step
         self._total += count
 
     def take(self) -> tuple[int, int, int]:

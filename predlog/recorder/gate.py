@@ -1,9 +1,8 @@
 """Which steps, streams and ranks are recorded: the one answer for `compare`, `watch` and the callbacks."""
 
 import numbers
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Callable, MutableMapping
+from typing import Any, Literal, TypeVar
 
 from predlog._runtime import process
 from predlog._runtime.notices import Notices
@@ -11,6 +10,7 @@ from predlog.errors import PairError
 
 # Names of streams that are remembered; older ones are forgotten, since some programs make a new name for each step.
 MOST_NAMES = 1024
+Outcome = TypeVar("Outcome")
 
 
 class Gate:
@@ -75,21 +75,22 @@ class Gate:
             raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
         return self._streams is None or stream in self._streams
 
-    @contextmanager
-    def claim(self, stream: str, step: int) -> Iterator[bool]:
-        """Yield whether the caller may record this stream and step: of several threads, such as replicas, one may.
+    def once(self, stream: str, step: int, record: Callable[[], Outcome]) -> Outcome | None:
+        """Return what `record` returns, or None: of several threads with one stream and step, one may record.
 
-        The caller that records the pair calls `recorded` within the context. A refused pair loses its claim.
+        A function that records the pair calls `recorded`. A refused pair loses its claim.
         """
-        claim = object()
-        # `setdefault` is atomic: one step of the interpreter.
-        if self._latest.get(stream) == step or self._claims.setdefault((stream, step), claim) is not claim:
-            yield False
-            return
+        key, claim = (stream, step), object()
+        claims, latest = self._claims, self._latest
         try:
-            yield self._latest.get(stream) != step
+            # `setdefault` is atomic: one step of the interpreter.
+            if latest.get(stream) == step or claims.setdefault(key, claim) is not claim or latest.get(stream) == step:
+                return None
+            return record()
         finally:
-            del self._claims[stream, step]
+            # Without a call, so that no signal's handler can come in between: a claim that was left would stay.
+            if key in claims and claims[key] is claim:
+                del claims[key]
 
     def recorded(self, stream: str, step: int) -> None:
         """Remember that the first pair of a stream and step is recorded: the next ones are not."""

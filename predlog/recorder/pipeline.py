@@ -69,16 +69,16 @@ class Pipeline:
         Not earlier, because the process group, and with it the rank, may not exist before the first pair. Not in the
         worker, because an interpreter that is ending starts no more threads, and the worker may get that far only then.
         """
-        if self._open:
-            return
-        file, others = self._make_sinks()
-        outlet = None if file is None else Outlet(file, self._notices)
-        bound = self._settings["queue"]
-        queued = [QueuedOutlet(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
-        if self._open.setdefault("sinks", (outlet, queued))[1] is queued:  # several threads may compare at once
-            self._accounts.file, self._accounts.queued = outlet, queued
-            for one in queued:
-                one.start()
+        if not self._open:
+            file, others = self._make_sinks()
+            outlet = None if file is None else Outlet(file, self._notices)
+            bound = self._settings["queue"]
+            queued = [QueuedOutlet(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
+            self._open.setdefault("sinks", (outlet, queued))  # several threads may compare at once
+        # Done again if a signal's handler has interrupted the call before.
+        self._accounts.file, self._accounts.queued = self._file, self._queued
+        for one in self._queued:
+            one.start()
 
     @property
     def _file(self) -> Outlet | None:

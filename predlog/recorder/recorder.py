@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -17,7 +18,7 @@ from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced, obstacle
 from predlog.capture.capture import capture
 from predlog.capture.window import Window
-from predlog.errors import PairError, PredlogError, briefly, described, located, raised_at
+from predlog.errors import PairError, PredlogError, briefly, described, own_failure
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.recorder import settings
@@ -209,17 +210,12 @@ class Recorder:
         return self._attempt(logits, labels, step, stream, more, 1, how)
 
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
-        """Report that a pair was not recorded, and why; raise PredlogError instead if `strict` was asked for."""
+        """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""
         if self._settings.strict:
             if isinstance(error, PredlogError):
                 raise error
             raise PredlogError(described(error)) from error
-        where = f"step {step}" if type(step) is int else "step ?"
-        self._notices.report(
-            f"refused at {raised_at(error)}",
-            f"{where}, stream {briefly(stream)}: not recorded: {located(error)}",
-            error,
-        )
+        self._submitter.fail(error, step, stream)
 
     def report_once(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Report what is no failure of predlog's, such as a call that can't be read; each kind once."""
@@ -278,9 +274,9 @@ class Recorder:
             if number % every or not self.gate.is_wanted(stream):
                 return None
             self._raise_if_strict()
-            with self.gate.claim(stream, number) as is_first:
-                return self._capture(logits, labels, number, stream, context, at, how) if is_first else None
-        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            record = partial(self._capture, logits, labels, number, stream, context, at, how)
+            return self.gate.once(stream, number, record)
+        except own_failure(Exception, logits, labels, step) as error:  # a run must not die of its log
             self.report_failure(step, stream, error)
             return None
 

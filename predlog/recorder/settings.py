@@ -10,7 +10,7 @@ from typing import Any, Literal
 from structlog.typing import Processor
 
 from predlog._runtime.notices import Notices
-from predlog.errors import SettingError, located
+from predlog.errors import SettingError, located, own_failure
 from predlog.findings.catalog import CODES
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
@@ -75,7 +75,7 @@ def folder(directory: str | os.PathLike[str] | None) -> Path | None:
         return None
     try:
         path = os.fspath(directory)
-    except TypeError:
+    except own_failure(TypeError):
         path = ""
     if not path:
         raise SettingError(f"directory={directory!r} must be the path of a folder, or None")
@@ -140,7 +140,7 @@ def decoding(decode: Any, notices: Notices) -> list[Processor]:
         return []
     try:
         return [Decode(decode, notices)]
-    except TypeError as error:
+    except own_failure(TypeError) as error:
         raise SettingError(str(error)) from None
 
 
@@ -155,7 +155,7 @@ def special_tokens(given: Any, decode: Any, notices: Notices) -> PerStream[Speci
     def known(decoder: Any) -> SpecialTokens:
         try:
             return of_tokenizer(decoder) or SpecialTokens()
-        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+        except own_failure(Exception, decoder) as error:  # a foreign object's own code
             notices.report_once(
                 "special tokens",
                 f"the special tokens of the {type(decoder).__name__} in decode= are not known, so findings about"

@@ -1,26 +1,27 @@
 """What the training thread passes to the worker: a captured pair with its context, or why there is none."""
 
 import difflib
-import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Snapshot
 from predlog.errors import NoThreadError, PairError, briefly, located, raised_at
+from predlog.recorder.context import MOST_VALUES, plain_context
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
 from predlog.recorder.stats import Accounts
-from predlog.recorder.worker import Worker
+from predlog.recorder.worker import Ticket, Worker
 from predlog.records import codec
-from predlog.records.plain import NotPlainError, scalar
 from predlog.records.schema import Comparison, Event
 
 _ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
-# Levels of lists and mappings in a context.
-_DEEPEST = 8
+# Names that are new in one call and are compared with the arguments' names: each takes tens of microseconds.
+_MOST_NEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,6 @@ class Submitter:
         """Queue a captured pair, and return the future of its records; None if there is no room for it."""
         values = self._plain(context, step, stream)
         count = captured.sizes.count
-        self._accounts.submitted += count
         where = f"step {step}, stream {briefly(stream)}"
         if captured.numbers is None:
             self._drop(
@@ -91,16 +91,17 @@ class Submitter:
             return None
         future = Recorded()
         future.set_running_or_notify_cancel()  # a pair that is captured can't be cancelled
+        ticket: Ticket[Submission | Refusal] = Ticket(Submission(captured, step, stream, values, at, future))
+        self._accounts.submitted += count
         try:
-            accepted = self._worker.submit(Submission(captured, step, stream, values, at, future))
-        except NoThreadError:
-            self._accounts.submitted -= count
+            if self._worker.put(ticket):
+                return future
+        except BaseException:  # no thread can be started, or a signal's handler raises
+            if self._worker.withdraw(ticket):
+                self._accounts.submitted -= count
             raise
-        if accepted:
-            return future
-        if self._worker.is_closed:
-            self._accounts.submitted -= count
-        else:
+        self._accounts.submitted -= count
+        if not self._worker.is_closed:
             self._drop(
                 count,
                 step,
@@ -116,6 +117,27 @@ class Submitter:
         self._notices.trace(f"refused at {raised_at(error)}", error)
         self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
 
+    def fail(self, error: Exception, step: object, stream: object) -> None:
+        """Count and report that a pair is lost because something failed, such as memory, and not because of the pair.
+
+        If its step and stream are known, the sinks get a finding, and a gap of one, since nobody knows of how many.
+        """
+        self._accounts.refused += 1
+        where = f"step {step}" if type(step) is int else "step ?"
+        self._notices.report(
+            f"refused at {raised_at(error)}",
+            f"{where}, stream {briefly(stream)}: not recorded: {located(error)}",
+            error,
+        )
+        # What is said on purpose of a step or a stream is about the call, not about the pair.
+        if type(step) is not int or not 0 <= step < 2**63 or type(stream) is not str or isinstance(error, PairError):
+            return
+        kind = type(error).__name__
+        self._missing.add(1, f"capture failed: {kind}", step, step)
+        refusal = Refusal("capture-failed", located(error), {"error": kind}, step, stream, time.time())
+        with suppress(NoThreadError):  # the gap waits until there is a thread
+            self._worker.submit(refusal)
+
     def _plain(self, context: Mapping[str, object], step: int, stream: str) -> dict[str, Any]:
         def report(problem: str, error: Exception) -> None:
             self._notices.report(
@@ -125,8 +147,15 @@ class Submitter:
                 error,
             )
 
-        values = plain_context(context, report)
-        for name in context.keys() - self._names.keys():
+        def report_cut() -> None:
+            self._notices.report(
+                "long context",
+                f"step {step}, stream {briefly(stream)}: the context has over {MOST_VALUES} values: the rest is not"
+                " recorded; pass a few numbers or strings",
+            )
+
+        values = plain_context(context, report, report_cut)
+        for name in list(values.keys() - self._names.keys())[:_MOST_NEW]:
             self._names[name] = None
             forget_oldest(self._names)
             if close := difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.75):
@@ -135,37 +164,6 @@ class Submitter:
 
     def _drop(self, count: int, step: int, reason: str, message: str) -> None:
         self._missing.add(count, reason, step, step)
+        self._accounts.submitted += count
         self._accounts.dropped += count
         self._notices.report(reason, message)
-
-
-def plain_context(context: Mapping[str, Any], report: Callable[[str, Exception], None]) -> dict[str, Any]:
-    """Return the context as plain values, null for any other value, which is reported at once.
-
-    A tensor on a device is no plain value: reading it would wait. No error is kept: its frames hold the pair.
-    """
-    values: dict[str, Any] = {}
-    for name, value in context.items():
-        try:
-            values[name] = _plain(value, _DEEPEST)
-        except NotPlainError as error:
-            values[name] = None
-            report(f"{name}={error}", error)
-        except Exception as error:  # noqa: BLE001 - a foreign mapping's own code
-            values[name] = None
-            report(f"{name}=<{type(value).__name__}, which raised {located(error)}>", error)
-    return values
-
-
-def _plain(value: Any, deepest: int) -> Any:
-    if value is None or type(value) in {bool, str}:
-        return value
-    if type(value) is int and -(2**63) <= value < 2**64:
-        return value
-    if type(value) is float:
-        return value if math.isfinite(value) else None
-    if deepest and isinstance(value, list | tuple):
-        return [_plain(item, deepest - 1) for item in value]
-    if deepest and isinstance(value, Mapping):
-        return {str(key): _plain(item, deepest - 1) for key, item in value.items()}
-    return scalar(value)

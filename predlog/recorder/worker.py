@@ -2,6 +2,9 @@
 
 Built on `queue.SimpleQueue` alone, whose methods are re-entrant, so that a call from a signal handler or from
 garbage collection can't deadlock. A forked child has no worker and accepts nothing.
+
+A signal's handler may also raise, and so may another thread. Both happen, as threads take turns, only where a call
+begins, ends or is repeated. So what must not be separated stands here without a call in between.
 """
 
 import os
@@ -9,10 +12,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, TypeVar
 
 from predlog._runtime.fork import ForkSafeLock
-from predlog.errors import NoThreadError
+from predlog.errors import NoThreadError, own_failure
 
 Item = TypeVar("Item")
 _PAUSE = 100e-6
@@ -20,6 +25,21 @@ _PAUSE = 100e-6
 
 class _Stop:
     """Ends the worker."""
+
+
+class _State(Enum):
+    NEW, QUEUED, TAKEN, WITHDRAWN = range(4)
+
+
+_NEW, _QUEUED, _TAKEN, _WITHDRAWN = _State  # an attribute of an Enum may be a call
+
+
+@dataclass(slots=True, eq=False)
+class Ticket(Generic[Item]):
+    """An item on its way to a worker: it is worked on once, or withdrawn by the caller that was interrupted."""
+
+    item: Item
+    state: _State = _NEW
 
 
 class Worker(Generic[Item]):
@@ -47,12 +67,8 @@ class Worker(Generic[Item]):
         self._bound = bound
         self._name = name
         self._owner = os.getpid()
-        self._queue: queue.SimpleQueue[Item | queue.SimpleQueue[None] | _Stop] = queue.SimpleQueue()
-        # One permit per item in flight. To take one is a single atomic call; to compare a length and then put an item
-        # would be two.
-        self._permits: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(bound):
-            self._permits.put(None)
+        self._queue: queue.SimpleQueue[Ticket[Item] | queue.SimpleQueue[None] | _Stop] = queue.SimpleQueue()
+        self._in_flight = 0
         # The thread that takes the one token is the worker: of threads that several callers start at once, one.
         self._idle: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle.put(None)
@@ -61,13 +77,13 @@ class Worker(Generic[Item]):
         self._closing_since: float | None = None
         # Held by the worker while it works; besides, only a fork acquires it.
         self._at_work = ForkSafeLock()
-        # One token per call of `submit` that is running, so that the worker does not end before the call.
-        self._entering: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # The calls of `put` that are running, so that the worker does not end before them.
+        self._entering: dict[object, None] = {}
 
     @property
     def pending(self) -> int:
         """The number of items that wait or are being worked on."""
-        return self._bound - self._permits.qsize()
+        return self._in_flight
 
     @property
     def bound(self) -> int:
@@ -88,20 +104,31 @@ class Worker(Generic[Item]):
 
         Raises NoThreadError if there is no worker, and none can be started.
         """
-        self._entering.put(None)
-        try:
-            return not self._closed and self.is_mine() and self._accept(item)
-        finally:
-            self._entering.get_nowait()
+        return self.put(Ticket(item))
 
-    def _accept(self, item: Item) -> bool:
-        self.start()
+    def put(self, ticket: Ticket[Item]) -> bool:
+        """Queue the item of a new ticket, as `submit` does; a caller that is interrupted withdraws the ticket."""
+        call = object()
+        self._entering[call] = None
         try:
-            self._permits.get_nowait()
-        except queue.Empty:
-            return False
-        self._queue.put(item)
-        return True
+            if self._closed or not self.is_mine():
+                return False
+            self.start()
+            if self._in_flight >= self._bound:
+                return False
+            self._in_flight += 1
+            ticket.state = _QUEUED
+            self._queue.put(ticket)
+            return True
+        finally:
+            del self._entering[call]
+
+    def withdraw(self, ticket: Ticket[Item]) -> bool:
+        """Take back what an interrupted call of `put` may have queued; return False if the worker has taken it."""
+        if ticket.state is _QUEUED:
+            ticket.state = _WITHDRAWN
+            self._in_flight -= 1
+        return ticket.state is not _TAKEN
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued before this call is done; return False after `timeout` seconds."""
@@ -121,9 +148,10 @@ class Worker(Generic[Item]):
         """Refuse new items, finish what is queued, end the thread; return False after `timeout` seconds."""
         if not self.is_mine():
             return True
+        stop = _Stop()
         if not self._closed:
             self._closed = True
-            self._queue.put(_Stop())
+            self._queue.put(stop)
         if self._thread is None:
             return self.pending == 0
         if self._thread is threading.current_thread():
@@ -148,8 +176,11 @@ class Worker(Generic[Item]):
             self._prepare()
         try:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        except RuntimeError as error:
+        except own_failure(RuntimeError) as error:
             raise NoThreadError(f"predlog can't start its thread: {error}") from None
+        except KeyError as error:
+            # A signal's handler raised just after the thread was started: Python's own code then fails on top of that.
+            raise (error.__context__ or error) from None
         # `close` needs to know the worker: the thread that was just started, or one that another caller started, is
         # about to record itself.
         deadline = time.monotonic() + 1.0
@@ -170,22 +201,23 @@ class Worker(Generic[Item]):
         # Items that were submitted while `close` was called are queued after the stop, and were accepted. The wait is
         # bounded: a running call of `submit` may be one that a signal handler has interrupted to close.
         deadline = time.monotonic() + 0.1
-        while self._entering.qsize() and time.monotonic() < deadline:
+        while self._entering and time.monotonic() < deadline:
             time.sleep(0.001)
         while not self._queue.empty():
             self._handle(self._queue.get())
         with self._at_work.lock:
             self._finish()
 
-    def _handle(self, item: "Item | queue.SimpleQueue[None] | _Stop") -> None:
+    def _handle(self, item: "Ticket[Item] | queue.SimpleQueue[None] | _Stop") -> None:
         if isinstance(item, queue.SimpleQueue):
             with self._at_work.lock:
                 self._settle()
             item.put(None)
-        elif not isinstance(item, _Stop):
+        elif isinstance(item, Ticket) and item.state is _QUEUED:
+            item.state = _TAKEN
             with self._at_work.lock:
-                self._work(item)
-            self._permits.put(None)
+                self._work(item.item)
+            self._in_flight -= 1
 
 
 def _bounded(timeout: float) -> float:

@@ -140,8 +140,10 @@ def test_that_an_import_is_seen(tmp_path: Path) -> None:
     """An import of predlog's where torch functions are off is counted."""
     program = """
 import predlog._runtime.torch_state, predlog
-with predlog._runtime.torch_state.alone():
-    predlog.read
+enter, leave = predlog._runtime.torch_state.alone()
+enter()
+predlog.read
+leave()
 """
     done = fresh.run(GIVEN + AUDIT + program + AUDITED, tmp_path)
     assert "AssertionError: ['predlog.reading" in done.stderr

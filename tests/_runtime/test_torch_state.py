@@ -580,8 +580,19 @@ def find_no_backward(_monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stay_alone(_monkeypatch: pytest.MonkeyPatch) -> None:
-    with torch_state.alone():
-        assert torch.is_inference_mode_enabled()
+    enter, leave = torch_state.alone()
+    enter()
+    assert torch.is_inference_mode_enabled()
+    leave()
+    assert not torch.is_inference_mode_enabled()
+
+
+def stay_without_gradients(_monkeypatch: pytest.MonkeyPatch) -> None:
+    enter, leave = torch_state.alone()
+    enter()
+    assert not torch.is_grad_enabled()
+    leave()
+    assert torch.is_grad_enabled()
 
 
 def remove_the_last_mode(_monkeypatch: pytest.MonkeyPatch) -> None:
@@ -623,6 +634,7 @@ WORKING: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "DisableTorchFunction": stay_alone,
     "_DisableTorchDispatch": stay_alone,
     "_DisableAutocast": stay_alone,
+    "_InferenceMode": stay_without_gradients,
     "_len_torch_function_stack": remove_the_last_mode,
     "_pop_torch_function_stack": remove_the_last_mode,
     "_push_on_torch_function_stack": remove_the_last_mode,

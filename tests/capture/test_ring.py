@@ -34,8 +34,8 @@ def sent(ring: Ring, values: Tensor) -> Arrival:
 
 def still_on_its_way(arrival: Arrival) -> Tensor:
     """Return the flag of an arrival, lowered: as it is while the device has other things to do."""
-    assert arrival._slot is not None
-    flag = arrival._slot._memory[:1]
+    assert arrival.slot is not None
+    flag = arrival.slot._memory[:1]
     flag.zero_()
     return flag
 
@@ -92,16 +92,16 @@ def test_what_is_forgotten_makes_room_when_it_has_arrived() -> None:
     ring = Ring(2, is_pinned=False)
     arrival = sent(ring, packed())
     flag = still_on_its_way(arrival)
-    slot = arrival._slot
+    slot = arrival.slot
     del arrival
     gc.collect()
     other = ring.arrival()
     assert other is not None
-    assert other._slot is not slot
+    assert other.slot is not slot
     assert ring.arrival() is None
     flag.fill_(1)
     assert (last := ring.arrival()) is not None
-    assert last._slot is slot
+    assert last.slot is slot
 
 
 def test_an_arrival_that_fails_gives_its_slot_back() -> None:

@@ -56,8 +56,8 @@ def test_without_its_rule_a_mistake_is_not_named(code: str) -> None:
 
 
 def test_each_code_has_a_case() -> None:
-    """There is a mistake for every finding that can be said."""
-    assert {fault.code for fault in FAULTS} == set(catalog.CODES)
+    """There is a mistake for every finding that can be said, but for what is no mistake: see recorder/test_losses."""
+    assert {fault.code for fault in FAULTS} == set(catalog.CODES) - {"capture-failed"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Token text: from every kind of decoder, and never from the user's own tokenizer at the user's own time."""
 
 import threading
+import tracemalloc
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -10,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from predlog import Recorder
-from predlog.processors.decode import Decode
+from predlog.processors.decode import MOST_BYTES, Decode
 from tests import events
 from tests.sizes import sizes
 
@@ -170,3 +171,28 @@ def test_a_text_that_is_too_long_is_cut_and_says_so() -> None:
     short, long = (token["label_text"] for token in event["tokens"])
     assert short == "x" * 1024
     assert long == "x" * 1024 + "… (1025 characters)"
+
+
+@pytest.mark.parametrize("length", [4, 1000, 2000])
+def test_the_cache_is_bounded_in_bytes(length: int) -> None:
+    """However many texts there are, and however long, the cache takes no more than 16 MiB; short ones are kept."""
+    calls: list[int] = []
+
+    def text(token: int) -> str:
+        calls.append(token)
+        return f"{token:06d}" + "\U0001f600" * length
+
+    decode = Decode(text)
+    tracemalloc.start()
+    try:
+        for start in range(0, 30_000, 3):
+            event = events.comparison()
+            for token in event["tokens"]:
+                token.update(label=start, prediction=start + 1, input=start + 2)
+            decode(None, "info", event)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.2 * MOST_BYTES
+    if length == 4:
+        assert len(calls) == len(set(calls))

@@ -11,7 +11,7 @@ from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import alone, obstacle
 from predlog.capture.projection import Projection
 from predlog.capture.tensors import as_tensor
-from predlog.errors import PairError, located
+from predlog.errors import PairError, located, own_failure
 from predlog.integrations._watch import autograd_rows
 
 _notices = Notices()
@@ -81,7 +81,9 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
     if rows.ndim > 3 or (head is not None and getattr(head.weight, "ndim", 2) != 2):
         return f"logits for labels {list(labels.shape)} have further axes, whose meaning is unknown"
     came_from = _origin(rows) if rows.ndim > 1 else None
-    with alone():
+    enter, leave = alone()
+    try:
+        enter()
         inputs, layout = _inputs(ids, came_from), None
         rows = rows.detach()
         if rows.ndim == 3:
@@ -93,6 +95,8 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
             rows, labels = rows.unflatten(0, shape), labels.unflatten(0, shape)
         made = rows if head is None else replace(head, hidden=rows)
         return LossPair(made, labels, as_it_is.ignore_index, layout, inputs)
+    finally:
+        leave()
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
@@ -104,7 +108,7 @@ def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
 def _origin(rows: Tensor) -> autograd_rows.Origin | None:
     try:
         return autograd_rows.origin(rows)
-    except Exception as error:  # noqa: BLE001 - torch may change its graph at any time
+    except own_failure(Exception) as error:  # torch may change its graph at any time
         _notices.report_once(
             "graph",
             f"predlog.watch can't read the autograd graph of torch {torch.__version__}, so the rows of a loss are"

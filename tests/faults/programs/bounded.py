@@ -48,8 +48,8 @@ class Timed:
     def __init__(self, most: int) -> None:
         names = ("compare", "compare, own time", "accepted", "refused", "submit", "submit, own time")
         self.watches = {name: Stopwatch(most) for name in names}
-        self._handed = Worker.submit
-        Worker.submit = self._submit(threading.get_ident())  # type: ignore[method-assign]
+        self._handed = Worker.put
+        Worker.put = self._submit(threading.get_ident())  # type: ignore[method-assign]
 
     def compare(self, recorder: Recorder, step: int) -> None:
         own, start = time.thread_time_ns(), time.perf_counter_ns()

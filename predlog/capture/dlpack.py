@@ -1,0 +1,80 @@
+"""What a DLPack capsule says of its array, read before torch gets it: torch ends the process where it can't use one.
+
+The layout is that of https://github.com/dmlc/dlpack/blob/main/include/dlpack/dlpack.h, before and since version 1.
+"""
+
+import ctypes
+from typing import Any
+
+# How many axes torch has room for.
+_MOST_AXES = 64
+# Prototypes of one's own: setting types on `ctypes.pythonapi` would change them for the whole process.
+_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_IsValid", ctypes.pythonapi)
+)  # fmt: skip
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)  # fmt: skip
+
+
+class _Array(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _Versioned(ctypes.Structure):
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("array", _Array),
+    )
+
+
+class NegativeStridesError(ValueError):
+    """An array is reversed along an axis: torch has no such tensors."""
+
+
+class Checked:
+    """An array whose capsules are checked on their way to torch."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __dlpack_device__(self) -> Any:
+        """Return the array's device."""
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, **how: Any) -> Any:
+        """Return the array's capsule; raise ValueError if torch can't make a tensor of it."""
+        capsule = self._array.__dlpack__(**how)
+        for name, kind in ((b"dltensor", _Array), (b"dltensor_versioned", _Versioned)):
+            if _is_valid(capsule, name):
+                found = kind.from_address(_pointer(capsule, name))
+                _check(found.array if isinstance(found, _Versioned) else found)
+        return capsule  # torch reports what is no such capsule
+
+
+def _check(array: _Array) -> None:
+    if not 0 <= array.ndim <= _MOST_AXES or (array.ndim and not array.shape):
+        raise ValueError(f"its DLPack capsule has {array.ndim} axes")
+    shape = array.shape[: array.ndim]
+    strides = array.strides[: array.ndim] if array.strides else []
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its DLPack capsule has the shape {shape}")
+    if min(strides, default=0) < 0:
+        raise NegativeStridesError(f"its DLPack capsule has the strides {strides}")
+    if not array.data and 0 not in shape:
+        raise ValueError(f"its DLPack capsule has the shape {shape}, and no memory")
