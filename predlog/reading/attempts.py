@@ -68,13 +68,11 @@ def parts(lines: Iterable[bytes]) -> list[Part]:
     offset = 0
     for number, line in enumerate(lines, 1):
         head = _HEAD.search(line)
-        if head and is_whole(line):
-            attempt = int(head[1])
+        if head and is_whole(line) and (attempt := _number(head[1])) is not None:
             part = found.get(attempt)
             if part is None:
                 part = found[attempt] = Part(attempt, offset, number)
-            if head[2] is not None:
-                step = int(head[2])
+            if head[2] is not None and (step := _number(head[2])) is not None:
                 part.reach = _wider(part.reach, step, step)
                 if line.startswith(_COMPARISON):
                     _extend(part, _stream(line, head[3], streams), step)
@@ -99,6 +97,14 @@ def has_one(file: Path) -> bool:
             head[1] for start, length in places for head in _HEAD.finditer(read_at(opened.fileno(), length, start))
         }
     return heads == {b"1"}
+
+
+def _number(digits: bytes) -> int | None:
+    """Return a number; None for one with more digits than Python takes, as its line is damaged."""
+    try:
+        return int(digits)
+    except ValueError:
+        return None
 
 
 def _extend(part: Part, stream: str, step: int) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -19,6 +19,9 @@ from predlog.records.text import _INVISIBLE
 
 # Bytes of a line. A longer one would fill the memory of whoever reads it, so it is neither written nor read.
 LONGEST: Final = 1 << 24
+# Levels of nested lists and objects in a line, as many as orjson writes. More would exceed Python's recursion limit
+# wherever a record is written as JSON or drawn.
+_DEEPEST: Final = 254
 # A flag for `os.open`. Without it, Windows writes and reads other bytes than these, so offsets would not fit.
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
@@ -26,6 +29,12 @@ _TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(To
 _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
 }
+# The keys whose values have no schema.
+_FREE: Final[dict[type[Any], tuple[str, ...]]] = {
+    kind: tuple(name for name in ("settings", "stats", "evidence", "context") if name in kind.__struct_fields__)
+    for kind in _TYPES.values()
+}
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(Record).decode
 _VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
@@ -142,6 +151,8 @@ def from_line(line: bytes) -> Record:
         return _from_json(line)
     if record.schema > SCHEMA:
         return _from_json(line)  # raises SchemaError
+    if type(record) is not Comparison or not _PLAIN.issuperset(map(type, record.context.values())):
+        _check_depth(record)
     return record
 
 
@@ -170,9 +181,26 @@ def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Recor
     if written == SCHEMA and isinstance(kind, str) and kind not in _TYPES:
         raise UnknownKindError(f"a kind that this predlog does not know: {kind!r}")
     try:
-        return cast(Record, msgspec.convert(_known(mapped(event, change) if change else event), Record))
+        record = cast(Record, msgspec.convert(_known(mapped(event, change) if change else event), Record))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # or a text that `hide` can't have written
-        raise _no_record(f"not a record of schema {written}: {error}") from None
+        named = written if isinstance(written, int | str) else type(written).__name__
+        raise _no_record(f"not a record of schema {named}: {error}") from None
+    _check_depth(record)
+    return record
+
+
+def _check_depth(record: Record) -> None:
+    """Raise RecordError if a record is nested deeper than any that is written."""
+    level: list[Any] = [getattr(record, name) for name in _FREE[type(record)]]
+    depth = 1
+    while level := [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]:
+        depth += 1
+        if depth >= _DEEPEST:
+            raise RecordError(f"no record: its lists and objects are nested deeper than {_DEEPEST} levels")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value or ()
 
 
 def _no_record(why: str) -> RecordError:

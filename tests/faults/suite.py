@@ -4,6 +4,7 @@ from tests.faults import (
     bounded,
     checksum,
     console,
+    crafted,
     disk,
     exits,
     fork,
@@ -32,5 +33,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "writers": writers.run,
     "text": text.run,
     "fuzz": fuzz.run,
+    "crafted": crafted.run,
     "soak": soak.run,
 }

@@ -22,7 +22,7 @@ from predlog.reading import paths
 from predlog.reading.filters import Asked, Selection
 from predlog.reading.lines import Lines
 from predlog.reading.tail import Follower, Read, last, latest, reads
-from predlog.records.codec import to_event
+from predlog.records.codec import escape, to_event
 from predlog.records.schema import Comparison, Record, Run
 from predlog.sinks.console import Console, lacking
 
@@ -31,6 +31,8 @@ _MANY = 10
 _BESIDE = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
 # Seconds between two looks at the files, and at the folder for those of more ranks.
 _PAUSE, _FOLDER = 0.02, 1.0
+# Carriage returns and tabs, which JSON allows outside of texts, and blanks.
+_BLANKS = bytes.maketrans(b"\t\r", b"  ")
 # What is shown, and how many of it at most, the last ones.
 _Show = Callable[[Iterable[Read], int | None], None]
 
@@ -140,12 +142,12 @@ def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
 
 
 def _lines(wanted: Asked) -> _Show:
-    """Pass lines on as they are in the file."""
+    """Pass lines on as they are in the file, but for what steers a terminal: of that, the same JSON is printed."""
 
     def show(found: Iterable[Read], many: int | None) -> None:
         for (_, line), is_shown in _chosen(found, many, wanted):
             if is_shown:
-                sys.stdout.buffer.write(line + b"\n")
+                sys.stdout.buffer.write(escape(line).translate(_BLANKS) + b"\n")
         sys.stdout.buffer.flush()
 
     return show
