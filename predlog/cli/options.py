@@ -198,9 +198,12 @@ def _export(add: _Add) -> None:
         "Write one row per token to a file for DuckDB, Polars, pandas and others. Needs the extra `export`.",
         ("predlog export runs/exp1 -o exp1.parquet", "small, and typed"),
         ("predlog export 'runs/exp1/*.jsonl' -o all.csv", "all ranks, as text"),
+        ("predlog export --safe-csv runs/exp1 -o exp1.csv", "for a spreadsheet"),
     )
     export.add_argument("path", metavar="PATH", help=_PATH)
     export.add_argument("-o", "--output", required=True, metavar="FILE", help="a .parquet, .csv or .arrow file")
+    safe = "put ' before texts that a spreadsheet would read as formulas (they are exact without it)"
+    export.add_argument("--safe-csv", action="store_true", help=safe)
     _attempts(export)
 
 
