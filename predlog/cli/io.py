@@ -28,6 +28,7 @@ def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
     with waiting(records):
         summary = Summary.of(records)
     summary.replace(records.replaced)
+    summary.share(records.writers)
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
     return summary, records.damage

@@ -7,6 +7,7 @@ nothing when another finding explains it. A reader finds out from these lines al
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Literal
 
 from predlog.findings.catalog import explains
@@ -149,12 +150,13 @@ class Ledger:
     """The findings of one or more runs in the order in which they were reported, and what became of each."""
 
     entries: list[Found] = field(default_factory=list)
-    # For each run, attempt, rank and stream: places of open entries, and their codebooks that nothing explains.
-    _open: dict[tuple[str | None, int, int, str], dict[int, set[int | None]]] = field(default_factory=dict)
+    # For each run, attempt, rank, recorder and stream: places of open entries, and codebooks that nothing explains.
+    _open: dict[tuple[object, ...], dict[int, set[int | None]]] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
         """Add a finding, or, with level info, that one is gone."""
-        now = self._open.setdefault((finding.run, finding.attempt, finding.rank, finding.stream), {})
+        key = finding.run, finding.attempt, finding.rank, finding.recorder, finding.stream
+        now = self._open.setdefault(key, {})
         if finding.level == "info":
             for place in [place for place in now if _ends(finding, self.entries[place].finding)]:
                 del now[place]
@@ -170,15 +172,22 @@ class Ledger:
         known = tuple(sorted(one for one in finding.codebooks if one is not None))
         self.entries.append(Found(finding, "stands", ranks=(finding.rank,), codebooks=known))
 
-    def found(self, recorded: Mapping[tuple[str | None, int, str], int]) -> tuple[Found, ...]:
-        """Return all findings; `recorded` has the last attempt of each run, rank and stream that has comparisons."""
+    def found(
+        self,
+        recorded: Mapping[tuple[str | None, int, str], int],
+        beside: Mapping[tuple[str | None, int, int], int] = MappingProxyType({}),
+    ) -> tuple[Found, ...]:
+        """Return all findings; `recorded` has the last attempt of each run, rank and stream that has comparisons.
+
+        `beside` has the last attempt that ran at the same time as one of a run and rank: neither replaces the other.
+        """
         findings = [one.finding for one in self.entries]
         keys = [(finding.run, finding.rank, finding.stream, finding.code) for finding in findings]
         newest = {key: recorded.get(key[:3], 0) for key in keys}
         for key, finding in zip(keys, findings, strict=True):
             newest[key] = max(newest[key], finding.attempt)
         return tuple(
-            replace(one, fate="earlier") if one.is_open and newest[key] > one.finding.attempt else one
+            replace(one, fate="earlier") if one.is_open and newest[key] > _last_beside(one.finding, beside) else one
             for key, one in zip(keys, self.entries, strict=True)
         )
 
@@ -197,6 +206,10 @@ def across_ranks(found: Iterable[Found]) -> list[Found]:
         for group in groups.values()
     ]
     return sorted(joined, key=_worst_first)
+
+
+def _last_beside(finding: Finding, beside: Mapping[tuple[str | None, int, int], int]) -> int:
+    return beside.get((finding.run, finding.rank, finding.attempt), finding.attempt)
 
 
 def _ends(gone: Finding, finding: Finding) -> bool:

@@ -17,7 +17,12 @@ from predlog.records.codec import from_line, is_whole
 from predlog.records.schema import Comparison, Finding, Gap, Record
 
 # Every line has these keys in this order, and no text in a line contains an unescaped quotation mark.
-_HEAD = re.compile(rb'"attempt":(\d+),"rank":\d+,"seq":\d+(?:,"step":(\d+),"stream":"((?:[^"\\]|\\.)*)")?')
+_HEAD = re.compile(
+    rb'(?:"recorder":"((?:[^"\\]|\\.)*)",)?"attempt":(\d+),"rank":(\d+),"seq":\d+'
+    rb'(?:,"step":(\d+),"stream":"((?:[^"\\]|\\.)*)")?'
+)
+# Bytes within which a sample of a file may begin in the middle of that.
+_CUT = 256
 _COMPARISON = b'{"event":"predlog.comparison"'
 _GAP = b'{"event":"predlog.gap"'
 # Bytes at a file's end, and the number and size of samples of it, that show whether it has one attempt.
@@ -28,17 +33,22 @@ _END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
 class Part:
     """The range of a file's lines that contains those of one attempt; all lines, if attempts are not distinguished.
 
-    `last` is the line of its last record. Damage in the first `own` lines is reported by this part alone. `begins` is
-    the step of the first comparison, `steps` has the first and last step of each stream, `reach` those of all records
-    with a step, and `later` are the parts of later attempts that overlap it.
+    What one recorder has written is one attempt; without `recorder`, as in older files, all that has one number.
+    `last` is the line of its last record, `span` those of its first and last comparison. Damage in the first `own`
+    lines is reported by this part alone. `begins` is the step of the first comparison, `steps` has the first and last
+    step of each stream, `reach` those of all records with a step, and `later` are the parts of later attempts that
+    overlap it.
     """
 
     attempt: int | None = None
+    recorder: str | None = None
+    rank: int = 0
     start: int = 0
     line: int = 1
     lines: int | None = None
     own: int | None = None
     last: int = 0
+    span: tuple[int, int] | None = None
     begins: int = -1
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
     reach: tuple[int, int] | None = None
@@ -56,6 +66,20 @@ class Part:
                 )
         return False
 
+    def holds(self, record: Record) -> bool:
+        """Return whether a record is of this attempt, and of this recorder."""
+        return self.attempt is None or (record.attempt == self.attempt and record.recorder == self.recorder)
+
+    def is_replaced_by(self, later: "Part") -> bool:
+        """Return whether another part is a later start of the same, and not of a recorder that wrote at the same time.
+
+        Two recorders that both found no attempt in the file have the same number.
+        """
+        if self.recorder is None or later.recorder is None or self.rank != later.rank:
+            return later.attempt != self.attempt
+        own, other = self.span or (self.last, self.last), later.span or (later.line, later.line)
+        return own[1] < other[0] or (later.attempt != self.attempt and other[1] < own[0])
+
     def owns(self, line: int) -> bool:
         """Return whether damage in a line, counted from 1, is reported by this part."""
         return self.own is None or line < self.line + self.own
@@ -63,19 +87,22 @@ class Part:
 
 def parts(lines: Iterable[bytes]) -> list[Part]:
     """Return a file's attempts, oldest first, each with its range of lines and the later attempts that overlap it."""
-    found: dict[int, Part] = {}
+    found: dict[tuple[int, str | None], Part] = {}
     streams: dict[bytes, str] = {}
+    recorders: dict[bytes, str | None] = {}
     offset = 0
     for number, line in enumerate(lines, 1):
         head = _HEAD.search(line)
-        if head and is_whole(line) and (attempt := _number(head[1])) is not None:
-            part = found.get(attempt)
+        if head and is_whole(line) and (attempt := _number(head[2])) is not None:
+            recorder = None if head[1] is None else _recorder(line, head[1], recorders)
+            part = found.get((attempt, recorder))
             if part is None:
-                part = found[attempt] = Part(attempt, offset, number)
-            if head[2] is not None and (step := _number(head[2])) is not None:
+                part = found[attempt, recorder] = Part(attempt, recorder, _number(head[3]) or 0, offset, number)
+            if head[4] is not None and (step := _number(head[4])) is not None:
                 part.reach = _wider(part.reach, step, step)
                 if line.startswith(_COMPARISON):
-                    _extend(part, _stream(line, head[3], streams), step)
+                    _extend(part, _stream(line, head[5], streams), step)
+                    part.span = _wider(part.span, number, number)
             elif line.startswith(_GAP) and isinstance(gap := _read(line), Gap):
                 part.reach = _wider(part.reach, gap.first_step, gap.last_step)
             part.last = number
@@ -94,9 +121,12 @@ def has_one(file: Path) -> bool:
         size = os.fstat(opened.fileno()).st_size
         places = {(max(size - _END, 0), _END), *((size * number // _SAMPLES, _SAMPLE) for number in range(_SAMPLES))}
         heads = {
-            head[1] for start, length in places for head in _HEAD.finditer(read_at(opened.fileno(), length, start))
+            head.group(1, 2)
+            for start, length in places
+            for head in _HEAD.finditer(read_at(opened.fileno(), length, start))
+            if not start or head.start() > _CUT
         }
-    return heads == {b"1"}
+    return len(heads) == 1 and heads.pop()[1] == b"1"
 
 
 def _number(digits: bytes) -> int | None:
@@ -124,6 +154,13 @@ def _stream(line: bytes, written: bytes, known: dict[bytes, str]) -> str:
     return known.get(written, "")
 
 
+def _recorder(line: bytes, written: bytes, known: dict[bytes, str | None]) -> str | None:
+    """Return a recorder's name as records have it, from its escaped form in a line."""
+    if written not in known and (record := _read(line)) is not None:
+        known[written] = record.recorder
+    return known.get(written)
+
+
 def _read(line: bytes) -> Record | None:
     try:
         return from_line(line)
@@ -131,13 +168,13 @@ def _read(line: bytes) -> Record | None:
         return None  # reported when the lines are read
 
 
-def _joined(found: dict[int, Part]) -> list[Part]:
+def _joined(found: dict[tuple[int, str | None], Part]) -> list[Part]:
     """Return the parts, each extended to where the next begins, so that no damaged line between them is missed."""
     if found:
         first = min(found.values(), key=attrgetter("line"))
         first.start, first.line = 0, 1
     beginnings = sorted(part.line for part in found.values())
-    ordered = [found[attempt] for attempt in sorted(found)]
+    ordered = sorted(found.values(), key=attrgetter("attempt", "line"))
     for place, part in enumerate(ordered):
         following = bisect_right(beginnings, part.line)
         if following < len(beginnings):
@@ -147,7 +184,8 @@ def _joined(found: dict[int, Part]) -> list[Part]:
         part.later = tuple(
             later
             for later in ordered[place + 1 :]
-            if any(first <= end and last >= start for first, last in later.steps.values())
+            if part.is_replaced_by(later)
+            and any(first <= end and last >= start for first, last in later.steps.values())
         )
     return ordered
 

@@ -57,24 +57,32 @@ class Damages(list[Damage]):
                 yield f"{harmless(str(file))}: {lines} skipped: {'; '.join(named)}{more}"
 
 
+_Key = tuple[int, int, str | None]
+
+
 class Sequence:
-    """Follows the `seq` of each attempt and rank, which counts without holes, and notes the holes that it finds."""
+    """Follows the `seq` of each attempt, rank and recorder, which has no holes, and notes the holes that it finds."""
 
     def __init__(self, damages: Damages) -> None:
         self._damages = damages
-        self._next: dict[tuple[int, int], int] = {}
-        self._pids: dict[tuple[int, int], int] = {}
-        self._shared: set[tuple[int, int]] = set()
-        self._key = (-1, -1)
+        self._next: dict[_Key, int] = {}
+        self._pids: dict[_Key, int] = {}
+        self._shared: set[_Key] = set()
+        self._key: _Key = (-1, -1, None)
         self.attempt = -1
+        self.recorder: str | None = None
         self.explained = 0
 
-    def jump(self, record: Record, expected: int, file: Path, line: int) -> None:
-        """Check a record that is not the expected one: it is of another attempt or rank, or follows a hole."""
+    def jump(self, record: Record, expected: int, file: Path, line: int) -> int:
+        """Check a record that is not the expected one: it is of another attempt, rank or recorder, or follows a hole.
+
+        Return the `seq` that is expected next.
+        """
         self._next[self._key] = expected
-        key = (record.rank, record.attempt)
+        key = (record.rank, record.attempt, record.recorder)
         before = self._next.get(key, 0)
-        if isinstance(record, Run) and record.stats is None and self._pids.setdefault(key, record.pid) != record.pid:
+        is_first = isinstance(record, Run) and record.stats is None
+        if isinstance(record, Run) and is_first and self._pids.setdefault(key, record.pid) != record.pid:
             self._shared.add(key)  # of two processes that write as one attempt, each counts its own lines
         missing = record.seq - before - self.explained
         if missing > 0 and key not in self._shared:
@@ -83,5 +91,7 @@ class Sequence:
             reason = f"{lines} before it: it has seq {record.seq} of attempt {record.attempt}, and {last}"
             self._damages.note(Damage(file, line, reason, hole=True))
         self._key = key
-        self.attempt = record.attempt
+        self.attempt, self.recorder = record.attempt, record.recorder
         self.explained = 0
+        # A first line that comes again, in a file that was put in the place of another, counts nothing anew.
+        return max(before, record.seq + 1) if is_first and record.recorder is not None else record.seq + 1

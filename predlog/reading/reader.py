@@ -16,6 +16,7 @@ from predlog.reading.attempts import Part, Source, merged
 from predlog.reading.damage import Damage, Damages, Sequence
 from predlog.reading.lines import Lines, block, blocks_of_stdin
 from predlog.reading.tail import last
+from predlog.reading.writers import Turns, Writer
 from predlog.records import html
 from predlog.records.codec import from_line
 from predlog.records.schema import Comparison, Finding, Record
@@ -53,6 +54,8 @@ class Reading:
         path: As it was given.
         files: The files found at the path; empty for standard input.
         damage: What was damaged or missing when the files were last read, as `Damage`s of file, line and reason.
+        writers: Which recorders have written the files, as far as these were read; `writers.shared` returns those that
+            wrote at the same time.
         replaced: How many comparisons of each run, attempt and rank were skipped then, because a later attempt has
             done them again.
         size: Bytes of all files, as they are on disk.
@@ -70,6 +73,7 @@ class Reading:
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
         self.damage = Damages()
         self.replaced = Counter[tuple[str | None, int, int]]()
+        self.writers: list[Writer] = []
         self.told: Callable[[int], object] = bool
 
     @property
@@ -97,6 +101,7 @@ class Reading:
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
         self.replaced = Counter()
+        self.writers = []
         parts = [(file, part) for file in self.files or [self._stdin()] for part in self._parts(file)]
         sources = [Source(self._records(file, part, block(len(parts))), part.begins) for file, part in parts]
         return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self._all_attempts)
@@ -121,6 +126,7 @@ class Reading:
         sequence = Sequence(self.damage)
         has_all, is_whole = not part.later, part.attempt is None
         name = file if self.files else Path(paths.STDIN)
+        turns = Turns(name)
         number, expected = part.line - 1, 0
         for number, line in enumerate(lines if part.lines is None else islice(lines, part.lines), part.line):
             try:
@@ -133,12 +139,15 @@ class Reading:
                     if part.owns(number) and not isinstance(error, UnknownKindError):
                         self._note_damage(name, number, str(error))
                 continue
-            if is_whole or record.attempt == part.attempt:
-                if record.seq != expected or record.attempt != sequence.attempt:
-                    sequence.jump(record, expected, name, number)
-                expected = record.seq + 1
+            if is_whole or part.holds(record):
+                if record.seq != expected or record.attempt != sequence.attempt or record.recorder != sequence.recorder:
+                    expected = sequence.jump(record, expected, name, number)
+                    turns.turn(record, number)
+                else:
+                    expected += 1
                 if has_all or self._is_valid(part, record):
                     yield record
+        self.writers += turns.writers(number, part.span)
         if part.lines is None:
             self._check_end(file, name, lines, number + 1)
 

@@ -38,17 +38,25 @@ class Attempts:
 
     def __init__(self) -> None:
         self._starts: dict[Source, Run] = {}
-        self._ends: dict[Source, Run] = {}
+        self._ends: dict[Source, dict[str | None, Run]] = {}
+        self._recorders: dict[Source, set[str | None]] = {}
         self.replaced: Mapping[Source, int] = {}
 
     def add(self, run: Run) -> None:
         """Add a first line, or, with stats, a last one."""
         key = run.run, run.attempt, run.rank
+        self._recorders.setdefault(key, set()).add(run.recorder)
         if run.stats is None:
             # If a file was removed during the run, its first line was written twice.
             self._starts.setdefault(key, run)
         else:
-            self._ends[key] = run
+            self._ends.setdefault(key, {})[run.recorder] = run
+
+    @property
+    def ends(self) -> tuple[Run, ...]:
+        """Return all last lines, by run, number and rank."""
+        ordered = sorted(self._ends, key=_by_run)
+        return tuple(run for key in ordered for run in self._ends[key].values())
 
     def listed(self, coverages: Iterable[dict[Source, Coverage]]) -> tuple[Attempt, ...]:
         """Return the attempts by run, number and rank, with the steps that the streams cover."""
@@ -57,15 +65,22 @@ class Attempts:
             if (known := covered.setdefault(source, more)) is not more:
                 known.add(more.records, more.first_step, more.last_step, more.timestamp)
         keys = {*self._starts, *self._ends, *self.replaced, *covered}
-        ordered = sorted(keys, key=lambda source: (source[0] or "", *source[1:]))
+        ordered = sorted(keys, key=_by_run)
         return tuple(self._attempt(key, covered.get(key)) for key in ordered)
 
     def _attempt(self, key: Source, covered: Coverage | None) -> Attempt:
-        start, end, replaced = self._starts.get(key), self._ends.get(key), self.replaced.get(key, 0)
+        start, replaced = self._starts.get(key), self.replaced.get(key, 0)
+        ends = self._ends.get(key, {})
+        # Recorders that began at the same time have one number: the attempt has ended when all of them have.
+        end = [*ends.values()][-1] if ends and ends.keys() == self._recorders[key] else None
         if covered is None:
             return Attempt(*key, start, end, replaced=replaced)
         first, last = covered.first_step, covered.last_step
         return Attempt(*key, start, end, covered.records, first, last, covered.timestamp, replaced)
+
+
+def _by_run(source: Source) -> tuple[str, int, int]:
+    return source[0] or "", *source[1:]
 
 
 @dataclass(frozen=True, slots=True)

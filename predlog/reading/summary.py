@@ -5,12 +5,13 @@ summary.curves["text", None].accuracy.last.value
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from predlog.findings.ledger import Found, Ledger
 from predlog.reading.curves import Course, Curve, CurveBuilder, Key, Mark, Source, none_first
 from predlog.reading.runs import Attempt, Attempts
+from predlog.reading.writers import Shared, Writer, newest_beside, shared
 from predlog.records.figures import Point
 from predlog.records.schema import Comparison, Finding, Gap, Record, Run
 
@@ -33,6 +34,9 @@ class Missing:
 class Summary:
     """The curves, findings, gaps and attempts of a run.
 
+    Attributes:
+        shared: Which recorders wrote to a file at the same time, if they were passed to `share`.
+
     Records are added in the order of `predlog.read`: by step, all ranks together. Each property is computed from all
     records so far; more may be added at any time.
     """
@@ -44,6 +48,8 @@ class Summary:
         self._ledger = Ledger()
         self._missing: dict[str, Missing] = {}
         self._with_inputs: set[str] = set()
+        self.shared: tuple[Shared, ...] = ()
+        self._beside: dict[tuple[str | None, int, int], int] = {}
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Summary":
@@ -79,6 +85,14 @@ class Summary:
         """
         self._attempts.replaced = {**counts}
 
+    def share(self, writers: Sequence[Writer]) -> None:
+        """Set which recorders wrote the files: of those that did at the same time, none is a later start of another.
+
+        `Reading.writers` has them when all has been read.
+        """
+        self.shared = tuple(shared(writers))
+        self._beside = newest_beside(writers)
+
     @property
     def is_empty(self) -> bool:
         """Return whether no record was added."""
@@ -111,7 +125,7 @@ class Summary:
     @property
     def ends(self) -> tuple[Run, ...]:
         """Return the last lines of the attempts that were closed, with their `stats`."""
-        return tuple(one.end for one in self.attempts if one.end is not None)
+        return self._attempts.ends
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -126,7 +140,7 @@ class Summary:
             for run, attempt, rank in builder.covered():
                 key = run, rank, stream
                 recorded[key] = max(recorded.get(key, 0), attempt)
-        return self._ledger.found(recorded)
+        return self._ledger.found(recorded, self._beside)
 
     @property
     def unaligned(self) -> tuple[str, ...]:

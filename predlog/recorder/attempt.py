@@ -27,6 +27,7 @@ class Attempt:
         self._common = {
             "schema": SCHEMA,
             "run": os.path.basename(os.path.abspath(directory)) if directory else None,  # noqa: PTH100, PTH119
+            "recorder": os.urandom(4).hex(),  # not of `random`, whose numbers are the program's
             "attempt": number,
             "rank": process.rank(),
         }

@@ -8,13 +8,17 @@ _SHORTEST, _LONGEST = 1.0, 60.0
 
 
 class Backoff:
-    """After five failures in a row, wait for one second; after each further one twice as long, up to a minute."""
+    """After five failures in a row, wait for one second; after each further one twice as long, up to a minute.
+
+    `reason` is that of the first of them: what is missing until it works again is missing for one reason.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures = 0
         self._length = _SHORTEST
         self._until: float | None = None
+        self.reason = ""
 
     @property
     def failures(self) -> int:
@@ -33,8 +37,9 @@ class Backoff:
         """Start counting from zero."""
         self._failures, self._length, self._until = 0, _SHORTEST, None
 
-    def record_failure(self) -> float:
+    def record_failure(self, reason: str = "") -> float:
         """Count a failure; return the seconds to wait from now on, 0 before the fifth."""
+        self.reason = self.reason if self._failures else reason
         self._failures += 1
         if self._failures < _PATIENCE:
             return 0.0

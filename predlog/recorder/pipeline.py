@@ -6,7 +6,7 @@ nothing in it. A failure loses the event that it happened with, is reported, and
 
 import time
 from collections.abc import Callable, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from structlog.typing import Processor
@@ -20,12 +20,16 @@ from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
-from predlog.recorder.guards import ProcessorError, named
-from predlog.recorder.outlet import Outlet, QueuedOutlet
+from predlog.recorder.guards import ProcessorError, checked, named
+from predlog.recorder.outlet import Outlet
+from predlog.recorder.queued_outlet import QueuedOutlet
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Refusal, Submission
 from predlog.records import codec
 from predlog.records.schema import Checked, Event, Finding
+
+# What a processor was to change in the first and last line, but failed.
+_WITHHELD: Final[dict[str, Any]] = {"host": "", "settings": {}, "context": {}}
 
 
 class Pipeline:
@@ -247,18 +251,23 @@ class Pipeline:
             context_class=dict,
             cache_logger_on_first_use=True,
         ).bind()
+        for outlet in self._outlets:
+            outlet.begin(self._attempt.run_event(at, None))
         self._send_run(self._attempt, at, None)
 
     def _send_run(self, attempt: Attempt, at: float, stats: dict[str, Any] | None) -> None:
         """Write the attempt's first line, or, with the final counts, its last."""
+        event = attempt.run_event(at, stats)
         try:
-            reached = self._send(attempt.run_event(at, stats))
+            reached = self._send(event)
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             which = "first" if stats is None else "last"
             self._notices.report(
-                "processor", f"the {which} line of the attempt was not recorded: {located(error)}", error
+                "processor",
+                f"the {which} line of the attempt is recorded without host and settings: {located(error)}",
+                error,
             )
-            return
+            reached = checked({**event, **_WITHHELD}, self._notices, is_foreign=True)
         if reached is not None:
             self._deliver(reached)
 
@@ -275,10 +284,7 @@ class Pipeline:
         self, _logger: Any, _name: str, event: MutableMapping[str, Any]
     ) -> tuple[tuple[Checked], dict[str, Any]]:
         """Check the event after the user's processors, and have structlog's logger return it."""
-        conformed = Checked(codec.conform(event))
-        if self._has_user_processors:
-            codec.from_event(conformed)
-        return (conformed,), {}
+        return (checked(event, self._notices, is_foreign=self._has_user_processors),), {}
 
 
 def _withheld(event: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
-from predlog.recorder.outlet import Outlet, QueuedOutlet
+from predlog.recorder.outlet import Outlet
+from predlog.recorder.queued_outlet import QueuedOutlet
 
 
 class Counts(TypedDict):

@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from predlog.recorder.gate import forget_oldest
 from predlog.recorder.stats import Accounts
 from predlog.recorder.worker import Worker
 from predlog.records import codec
+from predlog.records.plain import NotPlainError, scalar
 from predlog.records.schema import Comparison, Event
 
 _ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
@@ -142,23 +142,19 @@ class Submitter:
 def plain_context(context: Mapping[str, Any], report: Callable[[str, Exception], None]) -> dict[str, Any]:
     """Return the context as plain values, null for any other value, which is reported at once.
 
-    A tensor is no plain value: reading it would stop the device. No error is kept: its frames hold the pair.
+    A tensor on a device is no plain value: reading it would wait. No error is kept: its frames hold the pair.
     """
     values: dict[str, Any] = {}
     for name, value in context.items():
         try:
             values[name] = _plain(value, _DEEPEST)
-        except _NotPlainError as error:
+        except NotPlainError as error:
             values[name] = None
             report(f"{name}={error}", error)
         except Exception as error:  # noqa: BLE001 - a foreign mapping's own code
             values[name] = None
             report(f"{name}=<{type(value).__name__}, which raised {located(error)}>", error)
     return values
-
-
-class _NotPlainError(Exception):
-    """The message is what a value is instead."""
 
 
 def _plain(value: Any, deepest: int) -> Any:
@@ -172,7 +168,4 @@ def _plain(value: Any, deepest: int) -> Any:
         return [_plain(item, deepest - 1) for item in value]
     if deepest and isinstance(value, Mapping):
         return {str(key): _plain(item, deepest - 1) for key, item in value.items()}
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic) and value.item() is not value:
-        return _plain(value.item(), 0)
-    raise _NotPlainError(f"<{type(value).__name__}>")
+    return scalar(value)

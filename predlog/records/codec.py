@@ -4,7 +4,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -14,7 +14,8 @@ import orjson
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.records import text
-from predlog.records.schema import SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
+from predlog.records.plain import is_deeper
+from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
 from predlog.records.text import _INVISIBLE
 
 # Bytes of a line. A longer one would fill the memory of whoever reads it, so it is neither written nor read.
@@ -35,6 +36,8 @@ _FREE: Final[dict[type[Any], tuple[str, ...]]] = {
     for kind in _TYPES.values()
 }
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+# Of events without the keys that the schema has gained.
+_OLD_KEYS: Final = {name: tuple(key for key in keys if key not in LATER_KEYS) for name, keys in _KEYS.items()}
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(Record).decode
 _VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
@@ -55,13 +58,13 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     Raises RecordError if a key of the kind is missing.
     """
     name = event["event"]
-    keys = _KEYS[name]
+    keys = (_OLD_KEYS if event.get("recorder") is None else _KEYS)[name]
     try:
         conformed = {key: event[key] for key in keys}
     except KeyError as missing:
         raise RecordError(f"a {name} event lacks {missing}: a processor must not remove keys") from None
     if len(event) > len(keys):
-        foreign = {key: value for key, value in event.items() if key not in conformed}
+        foreign = {key: value for key, value in event.items() if key not in conformed and key not in LATER_KEYS}
         conformed["context"] = {**conformed["context"], **foreign}
     return conformed
 
@@ -88,7 +91,8 @@ def moment(timestamp: str) -> datetime | None:
 def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:
     """Return the event that reports what is missing, of the same run and attempt as `like`."""
     known = {"event": "predlog.gap", "level": "warning", "timestamp": timestamp(at), "context": {}, **fields}
-    return Checked({key: known[key] if key in known else like[key] for key in _KEYS["predlog.gap"]})
+    keys = (_OLD_KEYS if like.get("recorder") is None else _KEYS)["predlog.gap"]
+    return Checked({key: known[key] if key in known else like[key] for key in keys})
 
 
 def from_event(event: Mapping[str, Any]) -> Record:
@@ -101,7 +105,10 @@ def from_event(event: Mapping[str, Any]) -> Record:
 
 def to_event(record: Record) -> dict[str, Any]:
     """Return a record as the event that it was; the inverse of `from_event`."""
-    return cast(dict[str, Any], msgspec.to_builtins(record))
+    event = cast(dict[str, Any], msgspec.to_builtins(record))
+    if record.recorder is None:
+        del event["recorder"]
+    return event
 
 
 def to_line(event: Mapping[str, Any]) -> bytes:
@@ -191,16 +198,8 @@ def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Recor
 
 def _check_depth(record: Record) -> None:
     """Raise RecordError if a record is nested deeper than any that is written."""
-    level: list[Any] = [getattr(record, name) for name in _FREE[type(record)]]
-    depth = 1
-    while level := [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]:
-        depth += 1
-        if depth >= _DEEPEST:
-            raise RecordError(f"no record: its lists and objects are nested deeper than {_DEEPEST} levels")
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value or ()
+    if is_deeper([getattr(record, name) for name in _FREE[type(record)]], _DEEPEST):
+        raise RecordError(f"no record: its lists and objects are nested deeper than {_DEEPEST} levels")
 
 
 def _no_record(why: str) -> RecordError:

@@ -13,6 +13,8 @@ from msgspec import Meta
 from predlog.records import html
 
 SCHEMA: Final = 1
+# Keys that version 1 has gained: a line may lack them.
+LATER_KEYS: Final = frozenset({"recorder"})
 _Count = Annotated[int, Meta(ge=0)]
 _Positive = Annotated[int, Meta(ge=1)]
 _Id = Annotated[int, Meta(description="A token id as the tokenizer and the loss know it.")]
@@ -51,6 +53,10 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     timestamp: Annotated[str, Meta(description="ISO 8601 in UTC: when the pair was passed.")]
     schema: Annotated[int, Meta(ge=1, description="Version of this schema.")]
     run: Annotated[str | None, Meta(description="Name of the run's folder; null without one.")]
+    recorder: Annotated[
+        str | None,
+        Meta(description="Which recorder wrote the line: several may write to one file; absent from older files."),
+    ] = None
     attempt: Annotated[int, Meta(ge=1, description="1 for the first start on this file, then 2, …")]
     rank: Annotated[int, Meta(ge=0, description="Global rank of the process that wrote the line.")]
     seq: Annotated[int, Meta(ge=0, description="Counts the lines of one attempt from 0, without gaps.")]
@@ -159,7 +165,7 @@ def json_schema() -> dict[str, Any]:
                 "pattern": "^[0-9a-f]{8}$",
                 "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
             }
-            definition["required"] = list(definition["properties"])
+            definition["required"] = [name for name in definition["properties"] if name not in LATER_KEYS]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"A line of a predlog file, schema {SCHEMA}",

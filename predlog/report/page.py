@@ -75,6 +75,8 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
     run = _Run(Strip(most))
     for record in records:
         run.add(record)
+    if isinstance(records, Reading):
+        run.summary.share(records.writers)
     comparisons = run.strip.left_out.of_comparisons
     if not comparisons:
         findings = counted(len(run.summary.findings), "finding")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from predlog.findings.catalog import CODES
+from predlog.records import codec
 from tests import events
 from tests.written import command, undocumented, written
 
@@ -45,6 +46,43 @@ def test_status(
     """An open finding fails the check; gaps and what is gone do not."""
     assert check(tmp_path, *HEALTHY[:2], *more) == status
     assert said in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_two_that_wrote_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is reported that two recorders wrote to one file, and an open finding of the first stays open."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    heads = [{"attempt": number, "recorder": name} for number, name in ((1, "a"), (2, "b"))]
+    lines = [events.run(seq=0, **heads[0]), events.finding(seq=1, step=0, **heads[0]), events.run(seq=0, **heads[1])]
+    for step in range(9):
+        lines += [compared(seq=step + 1 + (head is heads[0]), step=step, **head) for head in heads]
+    (folder / "predictions.jsonl").write_bytes(b"".join(map(codec.to_line, lines)))
+    assert command("check", str(folder)) == 1
+    said = capsys.readouterr().out
+    assert "finding labels-are-inputs is open" in said
+    assert "two recorders wrote to" in said
+    assert "attempts 1 and 2, rank 0, lines 5 to 20" in said
+    assert "(18 comparisons; " in said
+    assert command("check", "--json", str(folder)) == 1
+    found = json.loads(capsys.readouterr().out)
+    (shared,) = found["shared"]
+    assert (shared["attempts"], shared["recorders"]) == ([1, 2], ["a", "b"])
+    assert not undocumented(found)
+
+
+def test_of_two_that_began_at_once_both_have_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two recorders with one attempt have ended when both have, and what both lost counts."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    a, b = {"recorder": "a"}, {"recorder": "b"}
+    lines = [events.run(seq=0, **a), events.run(seq=0, **b), compared(seq=1, **a), compared(seq=1, **b)]
+    lines += [compared(seq=2, step=130, **a), events.run(seq=3, stats={"dropped": 2}, **a)]
+    (folder / "predictions.jsonl").write_bytes(b"".join(map(codec.to_line, lines)))
+    assert command("check", "--ended", str(folder)) == 1
+    with (folder / "predictions.jsonl").open("ab") as file:
+        file.write(codec.to_line(events.run(seq=2, stats={"dropped": 3}, **b)))
+    assert command("check", "--ended", str(folder)) == 0
+    assert "5 dropped" in capsys.readouterr().out
 
 
 def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +239,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
         "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "comparisons",
-        "unaligned", "unended",
+        "unaligned", "unended", "shared",
     ]  # fmt: skip
     assert found["status"] == 1
     assert not undocumented(found)

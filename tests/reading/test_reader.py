@@ -9,6 +9,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 import predlog
 from predlog.errors import NoRecordsError, RecordError, SchemaError
+from predlog.reading.writers import shared
 from predlog.records import codec
 from predlog.records.schema import Comparison, Finding, Gap, Record, Run
 from tests import events
@@ -26,8 +28,8 @@ from tests import events
 
 def attempt(number: int, steps: Iterable[int], rank: int = 0, **fields: Any) -> list[dict[str, Any]]:
     """Return the events of an attempt: its header and a comparison a step."""
-    head = {"attempt": number, "rank": rank}
-    compared = [events.comparison(seq=seq, step=step, **head, **fields) for seq, step in enumerate(steps, 1)]
+    head = {"attempt": number, "rank": rank, **{name: fields[name] for name in ("recorder",) if name in fields}}
+    compared = [events.comparison(seq=seq, step=step, **{**fields, **head}) for seq, step in enumerate(steps, 1)]
     return [events.run(seq=0, **head), *compared]
 
 
@@ -231,6 +233,76 @@ class TestAttempts:
             with pytest.warns(UserWarning, match="70 lines are skipped"):
                 assert len(steps(found)) == len([*wanted, *also])
             assert found.damage.total == 70
+
+    @pytest.mark.parametrize("numbers", [(1, 2), (1, 1)])
+    def test_recorders_that_interleave(self, tmp_path: Path, numbers: tuple[int, int]) -> None:
+        """Recorders that wrote at the same time share the file, whatever their numbers; a later start replaces both."""
+        one = attempt(numbers[0], range(0, 60, 10), recorder="a")
+        two = attempt(numbers[1], range(20, 50, 10), recorder="b")
+        mixed = [*one[:4], two[0], one[4], two[1], one[5], *two[2:], one[6]]
+        both = sorted([*((numbers[0], step) for step in range(0, 60, 10)), *((numbers[1], at) for at in (20, 30, 40))])
+        file = write(tmp_path / "x.jsonl", mixed)
+        found = predlog.read(file)
+        assert sorted(steps(found)) == both
+        assert not found.damage
+        assert [at for _, at in steps(found)] == sorted(at for _, at in both)
+        (pair,) = shared(found.writers)
+        assert ({pair.one.recorder, pair.other.recorder}, pair.one.rank) == ({"a", "b"}, 0)
+        assert sorted(steps(predlog.read(file, all_attempts=True))) == both
+        later = write(tmp_path / "y.jsonl", mixed, attempt(3, range(20, 100, 10), recorder="c"))
+        again = predlog.read(later)
+        assert sorted(steps(again)) == [*((numbers[0], at) for at in (0, 10)), *((3, at) for at in range(20, 100, 10))]
+        assert [{one.one.recorder, one.other.recorder} for one in shared(again.writers)] == [{"a", "b"}]
+
+    def test_a_closing_line_shares_nothing(self, tmp_path: Path) -> None:
+        """A recorder that is closed only after another one's comparisons has not written at the same time."""
+        one, two = attempt(1, range(3), recorder="a"), attempt(2, range(3), recorder="b")
+        end = events.run(seq=4, stats={}, recorder="a")
+        file = write(tmp_path / "x.jsonl", one, two, [end])
+        found = predlog.read(file)
+        assert steps(found) == [(2, 0), (2, 1), (2, 2)]
+        assert not shared(found.writers)
+        assert not found.damage
+
+    def test_few_lines_of_another_recorder(self, tmp_path: Path) -> None:
+        """Whatever samples of a large file show, all records are read, and that two wrote is known."""
+        one, two = attempt(1, range(5000), recorder="a"), attempt(2, range(2), recorder="b")
+        file = write(tmp_path / "x.jsonl", one[:1003], two, one[1003:])
+        found = predlog.read(file)
+        assert len(steps(found)) == 5002
+        assert len(shared(found.writers)) == 1
+        assert not found.damage
+
+    def test_recorders_of_several_ranks_in_one_file(self, tmp_path: Path) -> None:
+        """Files of ranks that were joined hold no recorders that wrote at the same time."""
+        parts = [attempt(number, range(3), rank, recorder=f"{number}{rank}") for rank in (0, 1) for number in (1, 2)]
+        found = predlog.read(write(tmp_path / "x.jsonl", *parts))
+        assert sorted(steps(found)) == sorted([(2, at) for at in range(3)] * 2)
+        assert not shared(found.writers)
+
+    @given(
+        st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), max_size=12), st.sampled_from([(1, 1), (1, 2)])
+    )
+    def test_two_recorders_in_any_order(
+        self, tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[str, int]], numbers: tuple[int, int]
+    ) -> None:
+        """What one wrote is replaced only by what the other wrote after all of it."""
+        number = dict(zip("ab", numbers, strict=True))
+        made = {"a": 0, "b": 0}
+        lines = []
+        for name, step in drawn:
+            lines.append(events.comparison(step=step, attempt=number[name], recorder=name, seq=made[name]))
+            made[name] += 1
+        turns = [name for name, _ in groupby(name for name, _ in drawn)]
+        gone: set[int] = set()
+        if len(turns) == 2:  # one after the other; of two numbers the higher counts
+            kept = max(turns[::-1], key=number.__getitem__)
+            at = [step for name, step in drawn if name == kept]
+            gone = {n for n, (name, step) in enumerate(drawn) if name != kept and min(at) <= step <= max(at)}
+        wanted = [(number[name], step) for n, (name, step) in enumerate(drawn) if n not in gone]
+        found = predlog.read(write(tmp_path_factory.mktemp("run") / "x.jsonl", lines))
+        assert sorted(steps(found)) == sorted(wanted)
+        assert not found.damage
 
     def test_a_stream_that_counts_its_own_steps(self, tmp_path: Path) -> None:
         """Each stream is replaced where a later attempt has been at its own steps, and nowhere else."""

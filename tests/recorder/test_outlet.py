@@ -14,7 +14,9 @@ from predlog._runtime.notices import Notices
 from predlog.recorder.backoff import Backoff
 from predlog.recorder.gaps import Missing
 from predlog.recorder.outlet import Outlet
-from predlog.records import schema
+from predlog.records import codec, schema
+from predlog.records.schema import Gap
+from predlog.sinks import JSONL
 from tests import events
 
 
@@ -407,3 +409,59 @@ def test_what_is_owed_and_fails_is_owed_still(clock: list[float], kind: str) -> 
     assert send(outlet, 8) == [True]
     told = sorted((one["event"], one.get("count")) for one in taken if one["event"] != "predlog.comparison")
     assert told == [("predlog.finding", None), ("predlog.gap", 3), ("predlog.gap", 4)]
+
+
+def test_an_event_that_fits_no_sink_is_no_outage(tmp_path: Path) -> None:
+    """Events that can't be lines cost themselves: the sink is not paused, and a gap counts them."""
+    outlet = Outlet(JSONL(tmp_path / "predictions.jsonl"), Notices(keep=True))
+    for step in range(100):
+        outlet.write(schema.Checked(events.comparison(step=step, context={"bad": object()})))
+        outlet.write(schema.Checked(events.finding(step=step, stream=f"s{step}", evidence={"shift": 10**30})))
+        assert send(outlet, step) == [True]
+    outlet.finish()
+    records = [*read(tmp_path)]
+    assert sum(one.event == "predlog.comparison" for one in records) == outlet.written == 100
+    gaps = [one for one in records if isinstance(one, Gap)]
+    assert (sum(one.count for one in gaps), outlet.failed) == (100, 100)
+    assert {one.reason for one in gaps} == {"JSONL refused the event: not a valid record"}
+
+
+def test_a_first_line_that_fits_no_sink_blocks_nothing(tmp_path: Path) -> None:
+    """What comes after an attempt's first line is written though that line can't be."""
+    outlet = Outlet(JSONL(tmp_path / "predictions.jsonl"), Notices(keep=True))
+    outlet.write(schema.Checked(events.run(settings={"every": 10**30})))
+    assert send(outlet, 0, 1) == [True, True]
+
+
+def test_a_gap_that_cannot_be_written_blocks_no_other(tmp_path: Path) -> None:
+    """A reason that is too long for a line is left out; the counts of all reasons are in the file."""
+    outlet = Outlet(JSONL(tmp_path / "predictions.jsonl"), Notices(keep=True))
+    outlet.add_missing(Missing(3, "x" * (codec.LONGEST + 1), 2, 4))
+    outlet.add_missing(Missing(4, "no slot free", 5, 6))
+    assert send(outlet, 7, 8) == [True, True]
+    outlet.finish()
+    gaps = sorted((one.count, one.reason) for one in read(tmp_path) if isinstance(one, Gap))
+    assert gaps == [(3, "the reason could not be written"), (4, "no slot free")]
+
+
+def test_a_stream_that_a_sink_cannot_take_costs_no_other_stream(clock: list[float]) -> None:
+    """A foreign sink that fails with one stream's events is paused for that stream alone, and gets the others."""
+
+    def picky(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        tried.append(event.get("stream"))
+        if event.get("stream") == "audio" or event["event"] == "predlog.run":
+            raise TypeError
+        taken.append(event)
+        return event
+
+    taken: list[Any] = []
+    tried: list[Any] = []
+    outlet = Outlet(picky, Notices(keep=True))
+    outlet.write(schema.Checked(events.run()))
+    for step in range(100):
+        for _ in range(8):  # codebooks
+            outlet.write(schema.Checked(events.comparison(step=step, stream="audio")))
+        assert send(outlet, step) == [True]
+    assert tried.count("audio") == 5
+    assert sum(one["event"] == "predlog.comparison" for one in taken) == 100
+    assert sum(one["count"] for one in taken if one["event"] == "predlog.gap") == 800

@@ -20,12 +20,13 @@ import torch
 from structlog.typing import EventDict
 
 import predlog
-from predlog import Comparison, PredlogError, Recorder, read
+from predlog import Comparison, Finding, PredlogError, Recorder, read
 from predlog._runtime import exit as at_exit
 from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.errors import SettingError
 from predlog.recorder.worker import Worker
+from predlog.records.schema import Gap, Run
 from tests import events, fresh
 
 
@@ -112,14 +113,71 @@ def test_a_pair_by_position_of_the_label(tmp_path: Path) -> None:
 
 
 def test_context_that_is_no_plain_value(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A tensor in the context is never read: it is recorded as null, and stderr says so."""
+    """A tensor that holds several numbers, or is on a device, is recorded as null, and stderr says so."""
     with Recorder(tmp_path, every=1, console=False) as recorder:
         future = recorder.compare(
-            *events.pair(), 0, loss=torch.tensor(2.0), lr=np.float32(0.5), nan=float("nan"), many=(1, {"a": None})
-        )
+            *events.pair(), 0, rows=torch.ones(2), meta=torch.ones((), device="meta"), loss=torch.tensor(2.0),
+            lr=np.float32(0.5), nan=float("nan"), many=(1, {"a": None}), at=Path("a/b"),
+        )  # fmt: skip
         assert future is not None
-        assert future.result(5)[0].context == {"loss": None, "lr": 0.5, "nan": None, "many": [1, {"a": None}]}
-    assert "loss=<Tensor>" in capfd.readouterr().err
+        assert future.result(5)[0].context == {
+            "rows": None, "meta": None, "loss": 2.0, "lr": 0.5, "nan": None, "many": [1, {"a": None}], "at": "a/b"
+        }  # fmt: skip
+    assert "rows=<Tensor>" in capfd.readouterr().err
+
+
+def test_what_a_processor_adds_costs_no_other_event(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Scalars of NumPy and tensors are recorded as numbers, anything else as null: no record is lost of any stream."""
+
+    def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event.get("stream") != "audio":
+            return event
+        return {**event, "step": np.int64(event["step"]), "snr": np.float32(1.5), "loss": torch.tensor(2.0), "o": {1}}
+
+    logits, labels = events.pair(samples=6)
+    with Recorder(tmp_path, every=1, samples=6, console=False, processors=[add]) as recorder:
+        for step in range(20):
+            recorder.compare(logits, labels, step, stream="audio")
+            recorder.compare(logits, labels, step, stream="text")
+    stats = recorder.stats()
+    assert stats["written"] == stats["submitted"]
+    records = [one for one in read(tmp_path) if isinstance(one, Comparison)]
+    assert {one.stream: one.context for one in records} == {"audio": {"snr": 1.5, "loss": 2.0, "o": None}, "text": {}}
+    lines = capfd.readouterr().err.splitlines()
+    assert "context.o=<set> is no plain value and is recorded as null" in lines[0]
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_a_processor_that_always_fails_leaves_a_first_line_and_a_gap(tmp_path: Path, drops: bool) -> None:
+    """The file says which attempt it was, and how many comparisons are missing; a dropped first line stays dropped."""
+
+    def fails(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if drops and event["event"] == "predlog.run":
+            raise structlog.DropEvent
+        raise ValueError
+
+    with Recorder(tmp_path, every=1, samples=1, console=False, processors=[fails]) as recorder:
+        for step in range(3):
+            recorder.compare(*events.pair(), step)
+    records = [*read(tmp_path)]
+    ends = [(one.settings, one.host, one.stats is None) for one in records if isinstance(one, Run)]
+    assert ends == ([] if drops else [({}, "", True), ({}, "", False)])
+    gaps = [one for one in records if isinstance(one, Gap)]
+    assert sum(one.count for one in gaps) == recorder.stats()["failed"] == 3
+    assert {one.reason for one in gaps} == {"processor fails failed"}
+
+
+def test_a_finding_that_cannot_be_written_as_it_is_costs_no_record(tmp_path: Path) -> None:
+    """A number too large for JSON in what a finding found is null, and every later record is written."""
+    logits, labels = events.pair()
+    with Recorder(tmp_path, every=1, samples=1, console=False) as recorder:
+        for step in range(40):
+            recorder.compare(logits, labels, step, shift=10**30, stream="wrong")
+            recorder.compare(logits, labels, step)
+            recorder.flush()
+    assert recorder.stats()["written"] == 40
+    (found,) = (one for one in read(tmp_path) if isinstance(one, Finding))
+    assert found.evidence["shift"] is None
 
 
 def test_context_is_copied_at_once(tmp_path: Path) -> None:

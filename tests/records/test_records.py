@@ -261,6 +261,20 @@ def test_the_golden_file_reads_as_ever() -> None:
     assert [codec.to_line(event) for event in EVERY_KIND] == lines
 
 
+@pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
+def test_a_line_may_name_its_recorder(event: dict[str, Any]) -> None:
+    """A line with the recorder's name reads as one without does, but for the name; both fit the published schema."""
+    named = codec.to_line({**event, "recorder": "0a1b2c3d"})
+    assert named.index(b'"run":"exp1","recorder":"0a1b2c3d","attempt":1') > 0
+    record, before = codec.from_line(named), codec.from_event(event)
+    assert (record.recorder, before.recorder) == ("0a1b2c3d", None)
+    assert codec.to_event(record) == {**codec.to_event(before), "recorder": "0a1b2c3d"}
+    assert codec.to_line(codec.to_event(record)) == named
+    for line in (named, codec.to_line({**event, "recorder": None})):
+        jsonschema.validate(json.loads(line), json.loads(PUBLISHED.read_text()))
+    assert b"recorder" not in codec.to_line({**event, "recorder": None})
+
+
 def test_the_published_schema_is_current() -> None:
     """docs/records.schema.json is what `predlog.records.json_schema()` gives; write it again if this fails."""
     assert json.loads(PUBLISHED.read_text()) == records_schema.json_schema()

@@ -7,7 +7,7 @@ from typing import Any
 
 from predlog.cli.io import look
 from predlog.cli.text import objects
-from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_open, going_on
+from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_open, add_shared, going_on
 from predlog.cli.text.paper import Paper
 from predlog.findings.ledger import Found, across_ranks
 from predlog.reading.damage import Damages
@@ -64,6 +64,7 @@ def _object(
         "comparisons": summary.comparisons,
         "unaligned": list(summary.unaligned),
         "unended": [objects.attempt(one) for one in unended],
+        "shared": [objects.shared(one) for one in summary.shared],
     }
 
 
@@ -75,6 +76,7 @@ def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Found], ...], da
     for one in ended:
         add_ended(paper, one)
     add_gaps(paper, summary.gaps, summary.lost)
+    add_shared(paper, summary.shared)
 
 
 def _unaligned(streams: Sequence[str]) -> str:

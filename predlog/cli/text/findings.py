@@ -1,6 +1,6 @@
 """Findings, gaps, attempts and damage → their lines."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from predlog.cli.text.paper import Paper
 from predlog.findings.catalog import CODES
@@ -9,12 +9,14 @@ from predlog.reading.damage import Damages
 from predlog.reading.runs import Start
 from predlog.reading.summary import Missing
 from predlog.reading.words import counted, lane, listed, moment, number, steps
+from predlog.reading.writers import Shared
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING
 
 # Whoever sees so many damaged lines knows.
 MOST_DAMAGE = 20
 _MOST_HOSTS = 4
+_MOST_SHARED = 3
 
 
 def add_open(paper: Paper, one: Found) -> None:
@@ -55,6 +57,23 @@ def add_gaps(paper: Paper, gaps: Iterable[Missing], lost: dict[str, int]) -> Non
     if lost["refused"]:
         pairs = counted(lost["refused"], "pair")
         paper.paragraph(f"{_start(paper, 'refused')}{pairs} refused: they could not be compared", WARNING)
+
+
+def add_shared(paper: Paper, shared: Sequence[Shared]) -> None:
+    """Add which recorders wrote to one file at the same time; beyond the first few, how many."""
+    for pair in shared[:_MOST_SHARED]:
+        one, other = pair.one, pair.other
+        numbers = f"attempts {one.attempt} and {other.attempt}"
+        whose = f"attempt {one.attempt}" if one.attempt == other.attempt else numbers
+        where = f"{whose}, rank {one.rank}, lines {number(pair.first)} to {number(pair.last)}"
+        paper.paragraph(
+            f"{_start(paper, 'shared')}two recorders wrote to {visible(str(one.file), ' ')} at the same time"
+            f" ({where}): the records of both are kept. Give each recorder a folder of its own.",
+            WARNING,
+        )
+    if len(shared) > _MOST_SHARED:
+        more = counted(len(shared) - _MOST_SHARED, "pair")
+        paper.paragraph(f"{_start(paper, 'shared')}{more} more of recorders wrote to one file", WARNING)
 
 
 def add_start(paper: Paper, one: Start, *, has_run: bool) -> None:

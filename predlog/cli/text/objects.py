@@ -12,6 +12,7 @@ from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Missing
+from predlog.reading.writers import Shared
 from predlog.records.schema import Token
 
 _FIGURES = ("accuracy", "logprob", "rank")
@@ -67,6 +68,19 @@ def attempt(one: Attempt) -> dict[str, Any]:
         "ended": end and end.timestamp,
         **_fields(one, "first_step", "last_step", "records", "replaced"),
         "stats": end and end.stats,
+    }
+
+
+def shared(one: Shared) -> dict[str, Any]:
+    """Return two recorders that wrote to one file at the same time."""
+    both = (one.one, one.other)
+    return {
+        "file": str(one.one.file),
+        **_fields(one.one, "run", "rank"),
+        "attempts": [writer.attempt for writer in both],
+        "recorders": [writer.recorder for writer in both],
+        "first_line": one.first,
+        "last_line": one.last,
     }
 
 
