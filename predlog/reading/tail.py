@@ -136,7 +136,9 @@ class Follower:
         self._file: int | None = None
         self._generation = -1
         self._restart(offset)
-        self._reached: dict[tuple[str | None, int], dict[int, tuple[int, str]]] = {}
+        # For each run and rank: what was reached of each attempt and recorder, and the first line of each attempt.
+        self._reached: dict[tuple[str | None, int], dict[tuple[int, str], tuple[int, str]]] = {}
+        self._first: dict[tuple[str | None, int], dict[int, bytes]] = {}
 
     def poll(self) -> Iterator[Read]:
         """Yield the records that were added since; those of a block are yielded before the next one is read."""
@@ -168,15 +170,19 @@ class Follower:
         """Remember what precedes the offset, so that it is recognized in a file that takes this one's place."""
         start = max(self._offset - _REMEMBERED, 0)
         self._last = read_at(file, self._offset - start, start)
-        before: list[Record] = []
+        before: list[Read] = []
         size = 0
         for line in backwards(file, self._offset):
             size += len(line) + 1
             if size > (_BLOCK if before else LONGEST):
                 break
-            before += [read.record for read in reads([line])]
-        for record in reversed(before):
-            self._is_repeated(record)
+            before += reads([line])
+        # The file's first line shows whether another file is a copy of it, or of a run that was started anew.
+        first = read_at(file, min(self._offset, _BLOCK), 0).split(b"\n")[:-1][:1]
+        for read in reads(first):
+            self._is_new_start(read)
+        for read in reversed(before):
+            self._is_repeated(read)
 
     def _restart(self, offset: int = 0) -> None:
         self._offset = offset
@@ -195,7 +201,7 @@ class Follower:
     def _new(self, file: int) -> Iterator[Read]:
         while block := read_at(file, _BLOCK, self._offset):
             for start, line in self._split(block):
-                if line and (read := self._read(line, start)) and not self._is_repeated(read.record):
+                if line and (read := self._read(line, start)) and not self._is_repeated(read):
                     yield read
 
     def _split(self, block: bytes) -> list[tuple[int, bytes]]:
@@ -240,21 +246,38 @@ class Follower:
         self._counted = number, position
         return number
 
-    def _is_repeated(self, record: Record) -> bool:
+    def _is_repeated(self, read: Read) -> bool:
         """Return whether a record of a file that took another's place was in that one, too.
 
         If its `seq` was there before and its time was not, it is of a new run with the same name, which counts from 0
-        again. Of an attempt before those remembered, only the time is compared.
+        again. So is one whose first line is another: its clock may be slow. Of an attempt before those remembered, only
+        the time is compared.
         """
+        record = read.record
         attempts = self._reached.setdefault((record.run, record.rank), {})
-        seq, at = attempts.get(record.attempt, (-1, ""))
+        if self._is_new_start(read):
+            attempts.clear()
+        key = record.attempt, record.recorder or ""
+        seq, at = attempts.get(key, (-1, ""))
         if self._generation and attempts:
-            is_earlier = record.attempt not in attempts and record.attempt < max(attempts)
+            is_earlier = key not in attempts and record.attempt < max(attempts)[0]
             until = max(at for _, at in attempts.values()) if is_earlier else at
             if record.timestamp <= until and (is_earlier or record.seq <= seq):
                 return True
-        attempts[record.attempt] = (record.seq, max(at, record.timestamp))
+        attempts[key] = (record.seq, max(at, record.timestamp))
         return False
+
+    def _is_new_start(self, read: Read) -> bool:
+        """Return whether an attempt that was followed begins with another line now; remember how it begins."""
+        record, crc = read.record, read.line[-10:-2]
+        if record.seq:
+            return False
+        starts = self._first.setdefault((record.run, record.rank), {})
+        is_other = self._generation > 0 and starts.get(record.attempt, crc) != crc
+        if is_other:
+            starts.clear()
+        starts[record.attempt] = crc
+        return is_other
 
     def _is_replaced(self, file: int) -> bool:
         try:

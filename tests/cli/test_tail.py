@@ -140,6 +140,44 @@ class TestFollower:
         file.write_bytes(b"".join(map(codec.to_line, later)))
         assert seqs(follower) == [0, 1, 2]
 
+    @pytest.mark.parametrize("start", ["beginning", "end"])
+    @pytest.mark.parametrize("how", ["removed", "emptied", "replaced"])
+    @pytest.mark.parametrize("recorder", [None, "a"])
+    def test_a_rerun_whose_clock_is_slow(self, file: Path, how: str, start: str, recorder: str | None) -> None:
+        """A run that was started anew on a node whose clock is behind is followed, however the old file went."""
+        noise = {"noise": "x" * (following._BLOCK // 50)}
+        file.write_bytes(b"".join(comparisons(range(100), context=noise, recorder=recorder)))
+        follower = Follower(file, file.stat().st_size if start == "end" else 0)
+        assert seqs(follower) == ([] if start == "end" else [*range(100)])
+        slow = [
+            codec.to_line(
+                events.comparison(
+                    seq=one,
+                    step=one,
+                    timestamp=f"2026-01-01T00:00:00.{one:06}Z",
+                    recorder=None if recorder is None else "b",
+                )
+            )
+            for one in range(8)
+        ]
+        if how == "removed":
+            file.unlink()
+            assert seqs(follower) == []
+        elif how == "emptied":
+            file.write_bytes(b"")
+        else:
+            file.rename(file.with_suffix(".old"))
+        with file.open("ab") as opened:
+            opened.write(b"".join(slow[:3]))
+            opened.flush()
+            assert seqs(follower) == [0, 1, 2]
+            opened.write(b"".join(slow[3:]))
+        assert seqs(follower) == [3, 4, 5, 6, 7]
+        copy = file.read_bytes()
+        file.unlink()
+        file.write_bytes(copy + comparisons(range(8, 9))[0])
+        assert seqs(follower) == [8]
+
     def test_another_run_from_before(self, file: Path) -> None:
         """A file of another run may take the name, and be older: none of it was there before."""
         follower = Follower(file)
