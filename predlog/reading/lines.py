@@ -13,6 +13,8 @@ from predlog.records.codec import LONGEST
 # Bytes read at once; the sum for many files, and the least per file. No file stays open between reads: a job of
 # 4096 ranks has as many.
 _BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
+# These last bytes before the current offset show whether the file is still the one that was read.
+_REMEMBERED = 64
 
 
 class Lines:
@@ -57,7 +59,7 @@ class Lines:
         return self._plain(self._start) if self._file.suffix not in PACKED else self._unpacked()
 
     def _plain(self, position: int) -> Iterator[bytes]:
-        identity = None
+        identity, last = None, b""
         while True:
             with self._file.open("rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
@@ -65,11 +67,16 @@ class Lines:
                     self.broken = "another file took its place while it was read"
                     return
                 identity = (status.st_dev, status.st_ino)
-                file.seek(position)
-                block = file.read(self._block)
+                # What was read last is read again: it shows whether the file was emptied, even if it has grown since.
+                before = read_at(file.fileno(), len(last), position - len(last))
+                if before != last or status.st_size < position:
+                    self.broken = "it was truncated while it was read: what had not been read is lost"
+                    return
+                block = read_at(file.fileno(), self._block, position)
             if not block:
                 return
             position += len(block)
+            last = (last + block)[-_REMEMBERED:]
             self._told(len(block))
             yield block
 

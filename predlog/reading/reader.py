@@ -70,6 +70,7 @@ class Reading:
         self._strict = strict
         self._all_attempts = all_attempts
         self._warns = warns
+        self._broken: set[tuple[Path, str]] = set()
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
         self.damage = Damages()
         self.replaced = Counter[tuple[str | None, int, int]]()
@@ -102,6 +103,7 @@ class Reading:
         self.damage = Damages()
         self.replaced = Counter()
         self.writers = []
+        self._broken.clear()
         parts = [(file, part) for file in self.files or [self._stdin()] for part in self._parts(file)]
         sources = [Source(self._records(file, part, block(len(parts))), part.begins) for file, part in parts]
         return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self._all_attempts)
@@ -109,7 +111,11 @@ class Reading:
     def _parts(self, file: Path) -> list[Part]:
         if self._all_attempts or attempts.has_one(file):
             return [Part()]
-        return attempts.parts(Lines(file)) or [Part()]
+        lines = Lines(file)
+        found = attempts.parts(lines) or [Part()]
+        if lines.broken and file.suffix not in paths.PACKED:  # what is packed is as broken when it is read again
+            self._note_broken(file, file, 1, lines.broken)
+        return found
 
     def _stdin(self) -> Path:
         """Return standard input as a file: what a later attempt replaces is known only when all of it has come."""
@@ -148,7 +154,7 @@ class Reading:
                 if has_all or self._is_valid(part, record):
                     yield record
         self.writers += turns.writers(number, part.span)
-        if part.lines is None:
+        if part.lines is None or lines.broken:
             self._check_end(file, name, lines, number + 1)
 
     def _is_valid(self, part: Part, record: Record) -> bool:
@@ -160,9 +166,14 @@ class Reading:
 
     def _check_end(self, file: Path, name: Path, lines: Lines, number: int) -> None:
         if lines.broken:
-            self._note_damage(name, number, lines.broken)
+            self._note_broken(file, name, number, lines.broken)
         elif lines.rest and (not self.files or time.time() - file.stat().st_mtime > _FRESH):
             self.damage.note(Damage(name, number, "it is incomplete: its writer was killed"))
+
+    def _note_broken(self, file: Path, name: Path, number: int, reason: str) -> None:
+        if (file, reason) not in self._broken:  # of several attempts, the first that meets it reports it
+            self._broken.add((file, reason))
+            self._note_damage(name, number, reason)
 
     def _note_damage(self, name: Path, number: int, reason: str) -> None:
         if self._strict:

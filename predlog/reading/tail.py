@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
-from predlog.reading.lines import Lines, read_at
+from predlog.reading.lines import _REMEMBERED, Lines, read_at
 from predlog.reading.paths import PACKED
 from predlog.records.codec import BINARY, LONGEST, from_line
 from predlog.records.schema import Record
@@ -116,10 +116,6 @@ def backwards(file: int, end: int) -> Iterator[bytes]:
         yield b"".join(reversed(parts))
 
 
-# These last bytes before the current offset show whether the file is still the one that was read.
-_REMEMBERED = 64
-
-
 class Follower:
     """Follows one file by its name, from an offset (bytes) at which a line begins.
 
@@ -196,6 +192,8 @@ class Follower:
         """Restart if the file is shorter than it was, or if what was read last is no longer there."""
         seen = len(self._last)
         if os.fstat(file).st_size < self._offset or read_at(file, seen, self._offset - seen) != self._last:
+            what = "it was truncated while it was followed: lines that had not been read are lost"
+            self.damage.append(Damage(self.path, 1, what, hole=True))
             self._restart()
 
     def _new(self, file: int) -> Iterator[Read]:

@@ -115,6 +115,9 @@ class TestFollower:
         more = {"copied and truncated": range(5, 7), "truncated and grown": range(5, 20), "shorter": range(5, 6)}[how]
         file.write_bytes(b"".join(comparisons(more)))
         assert seqs(follower) == [*more]
+        assert [str(one) for one in follower.damage] == [
+            "line 1: it was truncated while it was followed: lines that had not been read are lost"
+        ]
 
     @pytest.mark.parametrize("start", ["beginning", "end"])
     def test_replacement(self, file: Path, start: str) -> None:

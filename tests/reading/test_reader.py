@@ -430,6 +430,40 @@ class TestDamage:
         assert peak(file) < 120
 
 
+class TestTruncation:
+    """A file that is emptied while it is read, as logrotate's copytruncate does."""
+
+    @pytest.mark.parametrize("attempts", [1, 3])
+    @pytest.mark.parametrize("then", ["empty", "shorter", "as long", "longer"])
+    def test_what_is_lost_is_damage(self, tmp_path: Path, attempts: int, then: str) -> None:
+        """A reader that has lost lines says so, once, whatever has been written to the file since."""
+        noise = {"noise": "x" * 3000}
+        runs = [attempt(one, range(200 * one, 200 * one + 200), context=noise) for one in range(1, attempts + 1)]
+        file = write(tmp_path / "predictions.jsonl", *runs)
+        size = file.stat().st_size
+        records = predlog.read(file)
+        reading = iter(records)
+        next(reading)
+        more = b"".join(codec.to_line(events.comparison(step=step, seq=step)) for step in range(10))
+        times = {"empty": 0, "shorter": 1, "as long": size // len(more), "longer": 2 * size // len(more)}[then]
+        file.write_bytes(more * times)
+        with pytest.warns(UserWarning, match="it was truncated while it was read: what had not been read is lost"):
+            rest = list(reading)
+        assert len(rest) < 200 * attempts
+        assert [one.reason for one in records.damage if "truncated" in one.reason] == [
+            "it was truncated while it was read: what had not been read is lost"
+        ]
+
+    def test_strict(self, tmp_path: Path) -> None:
+        """With strict=True it is an error."""
+        file = write(tmp_path / "predictions.jsonl", attempt(1, range(200), context={"noise": "x" * 3000}))
+        reading = iter(predlog.read(file, strict=True))
+        next(reading)
+        file.write_bytes(b"")
+        with pytest.raises(RecordError, match="truncated while it was read"):
+            list(reading)
+
+
 class TestVersions:
     def test_a_newer_schema_names_the_predlog_that_reads_it(self, tmp_path: Path) -> None:
         """It is an error, strict or not, with file, line and what to install."""
