@@ -103,6 +103,10 @@ class NotDurableError(PredlogError, OSError):
     """A line is written and survives a kill of the process, but perhaps not a power cut."""
 
 
+class TruncatedError(NotDurableError):
+    """A line is written, but somebody has cut off what was written before it."""
+
+
 def _requirement(package: str) -> str:
     """Return a package with its lowest version, as the metadata of the installed predlog has it."""
     metadata = import_module("importlib.metadata")  # of no use but here, and slow

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from predlog.errors import RecordError
-from predlog.reading.lines import read_at
 from predlog.reading.paths import PACKED
+from predlog.records.backwards import read_at
 from predlog.records.codec import from_line, is_whole
 from predlog.records.schema import Comparison, Finding, Gap, Record
 

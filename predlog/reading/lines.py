@@ -8,13 +8,14 @@ from typing import Any
 
 from predlog.errors import required
 from predlog.reading.paths import PACKED, STDIN_FILE
+from predlog.records.backwards import read_at
 from predlog.records.codec import LONGEST
 
 # Bytes read at once; the sum for many files, and the least per file. No file stays open between reads: a job of
 # 4096 ranks has as many.
 _BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
 # These last bytes before the current offset show whether the file is still the one that was read.
-_REMEMBERED = 64
+REMEMBERED = 64
 
 
 class Lines:
@@ -76,7 +77,7 @@ class Lines:
             if not block:
                 return
             position += len(block)
-            last = (last + block)[-_REMEMBERED:]
+            last = (last + block)[-REMEMBERED:]
             self._told(len(block))
             yield block
 
@@ -90,12 +91,6 @@ class Lines:
                 skip = max(skip - len(block), 0)
         except damaged as error:
             self.broken = f"it can't be decompressed further: {error}"
-
-
-def read_at(file: int, size: int, start: int) -> bytes:
-    """Return up to `size` bytes of a file from `start` on, as `os.pread` does, which only POSIX systems have."""
-    os.lseek(file, start, os.SEEK_SET)
-    return os.read(file, size)
 
 
 def blocks_of_stdin() -> Iterator[bytes]:

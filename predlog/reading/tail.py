@@ -9,8 +9,9 @@ from typing import NamedTuple, cast
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
-from predlog.reading.lines import _REMEMBERED, Lines, read_at
+from predlog.reading.lines import REMEMBERED, Lines
 from predlog.reading.paths import PACKED
+from predlog.records.backwards import backwards, read_at
 from predlog.records.codec import BINARY, LONGEST, from_line
 from predlog.records.schema import Record
 
@@ -96,26 +97,6 @@ def _end(file: int, size: int) -> int:
     return 0
 
 
-def backwards(file: int, end: int) -> Iterator[bytes]:
-    """Yield the lines before an offset, at which one ends, the last one first, without those that are too long."""
-    parts: list[bytes] = []
-    size = 0
-    position = end - 1  # its newline ends the last line
-    while position > 0:
-        start = max(position - _BLOCK, 0)
-        *lines, tail = read_at(file, position - start, start).split(b"\n")
-        size += len(tail)
-        # A part of a line could be taken for a whole one, so a line that is left out is left out completely.
-        parts = [*parts, tail] if size <= LONGEST else []
-        if lines:
-            yield b"".join(reversed(parts))
-            yield from reversed(lines[1:])
-            parts, size = [lines[0]], len(lines[0])
-        position = start
-    if parts:
-        yield b"".join(reversed(parts))
-
-
 class Follower:
     """Follows one file by its name, from an offset (bytes) at which a line begins.
 
@@ -164,7 +145,7 @@ class Follower:
 
     def _remember(self, file: int) -> None:
         """Remember what precedes the offset, so that it is recognized in a file that takes this one's place."""
-        start = max(self._offset - _REMEMBERED, 0)
+        start = max(self._offset - REMEMBERED, 0)
         self._last = read_at(file, self._offset - start, start)
         before: list[Read] = []
         size = 0
@@ -206,7 +187,7 @@ class Follower:
         """Return the lines that end in a block, each with the offset of its beginning."""
         start = self._offset - self._size
         self._offset += len(block)
-        self._last = (self._last + block)[-_REMEMBERED:]
+        self._last = (self._last + block)[-REMEMBERED:]
         first, *more = block.split(b"\n")
         self._keep(first)
         ended = []

@@ -193,7 +193,7 @@ class Outlet:
         except structlog.DropEvent:
             pass  # it has the event; structlog's own LogCapture ends like that
         except NotDurableError as error:
-            self._notices.report(f"sync {self.name}", str(error), error)
+            self._notices.report(f"{type(error).__name__} {self.name}", str(error), error)
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError would end the worker
             return self._count_failure(event, error)
         self._seq += 1

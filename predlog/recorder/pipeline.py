@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from structlog.typing import Processor
 
+from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
 from predlog.errors import PairError, located
@@ -191,9 +192,8 @@ class Pipeline:
         done = [one.flush(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
-    def close_outlets(self, timeout: float) -> bool:
-        """Close the sinks that have a thread; return False after `timeout` seconds. Any thread may call it."""
-        deadline = time.monotonic() + timeout
+    def close_outlets(self, deadline: float) -> bool:
+        """Close the sinks that have a thread; return False at the deadline, of the monotonic clock. Any thread may."""
         done = [one.close(deadline - time.monotonic()) for one in self._queued]
         return all(done)
 
@@ -251,6 +251,8 @@ class Pipeline:
             context_class=dict,
             cache_logger_on_first_use=True,
         ).bind()
+        for problem in process.unusable():
+            self._notices.report_once(problem, problem)
         for outlet in self._outlets:
             outlet.begin(self._attempt.run_event(at, None))
         self._send_run(self._attempt, at, None)

@@ -239,7 +239,7 @@ class Recorder:
     def close(self, timeout: float = 5.0) -> bool:
         """Write what is waiting, then close the file; return False if that took over `timeout` seconds.
 
-        A closed recorder records nothing more. Closing twice does nothing.
+        A closed recorder records nothing more. Closing twice waits no longer: `timeout` counts from the first call.
 
         Raises PredlogError if something failed and `strict` was asked for.
         """
@@ -309,10 +309,10 @@ class Recorder:
             return True  # a fork's copy: the parent reports what it holds
         is_first = not self.gate.is_closed
         self.gate.is_closed = True
-        deadline = time.monotonic() + timeout
+        deadline = self._worker.closing_since() + timeout  # what a call before has waited is not waited again
         try:
             # At its end the worker tells the sinks that have a thread to finish.
-            done = self._worker.close(timeout) and self._pipeline.close_outlets(deadline - time.monotonic())
+            done = self._worker.close(deadline - time.monotonic()) and self._pipeline.close_outlets(deadline)
         except (KeyboardInterrupt, SystemExit):
             self._report_missing("closing was interrupted: ")
             raise

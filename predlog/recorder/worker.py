@@ -58,6 +58,7 @@ class Worker(Generic[Item]):
         self._idle.put(None)
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._closing_since: float | None = None
         # Held by the worker while it works; besides, only a fork acquires it.
         self._at_work = ForkSafeLock()
         # One token per call of `submit` that is running, so that the worker does not end before the call.
@@ -129,6 +130,12 @@ class Worker(Generic[Item]):
             return True  # the worker itself: it ends when it has returned and finished
         self._thread.join(_bounded(timeout))
         return not self._thread.is_alive()
+
+    def closing_since(self) -> float:
+        """Return when it was closed, by the monotonic clock: now, if it is about to be."""
+        if self._closing_since is None:
+            self._closing_since = time.monotonic()
+        return self._closing_since
 
     def start(self) -> None:
         """Start the worker, if there is none; raise NoThreadError if that can't be done.

@@ -8,17 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from predlog._runtime import files
 from predlog._runtime.fork import ForkSafeLock
-from predlog.errors import NotDurableError, RecordError
+from predlog.errors import NotDurableError, RecordError, TruncatedError
 from predlog.records import codec
+from predlog.records.backwards import backwards
 from predlog.records.schema import Event
 
 # Only POSIX systems have these.
 _NO_FOLLOW, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
-# Bytes: enough for the last whole line of a file, however long its token texts are.
-_TAIL = 4 * 1024 * 1024
-# Seconds within which a line that is being written gets its end.
-_WRITING = 0.05
+# Bytes at a file's end in which the last attempt is searched, and those after its last undamaged line's beginning:
+# lines of several recorders may alternate, and the last one need not be of the newest attempt.
+_FURTHEST, _TAIL = 1 << 28, 1 << 20
 
 
 class JSONL:
@@ -32,9 +33,13 @@ class JSONL:
     The file's permissions follow the umask; `mode`, such as 0o600, narrows them, and those of a folder that is made
     for it. A symbolic link at `path` is not followed: whoever can create it could choose which file is written to.
 
+    If the file is removed, or renamed and another one put in its place, as `logrotate` does, the next line goes to the
+    new file, after the attempt's first line. While a renamed file has no successor, it gets the lines.
+
     Raises:
         OSError: The line is not in the file. The next event opens the file again.
         NotDurableError: The line is in the file, but could not be made safe against a power cut.
+        TruncatedError: The line is in the file, but lines before it are not any more: somebody has cut them off.
         RecordError: The event does not fit its schema.
     """
 
@@ -44,6 +49,11 @@ class JSONL:
         self._durable_every = durable_every
         self._mode = mode
         self._file: int | None = None
+        # Of the file that was written to last: which one it is, and where the last line ended.
+        self._identity: tuple[int, int] | None = None
+        self._end = 0
+        # Folders with a new entry that a power cut could still remove.
+        self._folders: dict[Path, None] = {}
         self._header = b""
         self._synced_at = time.monotonic()
         self._unsynced = False
@@ -54,31 +64,26 @@ class JSONL:
         if codec.is_ours(event):
             line = codec.to_line(event)
             with self._lock.lock:
-                self._append(line)
+                problem = self._append(line)
                 if event["event"] == "predlog.run" and event["stats"] is None:
                     self._header = line
                 if time.monotonic() - self._synced_at >= self._durable_every:
                     self._flush()
+            if problem is not None:
+                raise problem
         return event
 
     def last_attempt(self) -> int:
-        """Return the attempt of the file's last undamaged line; 0 for a new or foreign file."""
+        """Return the newest attempt at the file's end; 0 for a new or foreign file."""
         try:
             # Without O_NONBLOCK, opening something other than a file, such as a pipe, might never return.
             file = self._opened(os.O_RDONLY | _NO_WAIT, 0)
         except FileNotFoundError:
             return 0
         try:
-            size = os.fstat(file).st_size
-            lines = _read_at(file, _TAIL, max(size - _TAIL, 0)).split(b"\n") if size else []
+            return _last_attempt(file)
         finally:
             os.close(file)
-        for line in reversed(lines):
-            try:
-                return codec.from_line(line).attempt
-            except RecordError:
-                continue
-        return 0
 
     def flush(self) -> None:
         """Make what is written safe against a power cut (`fdatasync`); raises NotDurableError if that fails."""
@@ -93,28 +98,56 @@ class JSONL:
             finally:
                 self._close()
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: bytes) -> OSError | None:
+        """Write a line; return what is wrong with those before it."""
         try:
-            if self._file is not None and not os.fstat(self._file).st_nlink:
-                # Somebody removed the file: nobody would read what is written to it from now on.
-                self._close()
-                self._unsynced = False
+            problem = self._leave() if self._file is not None else None
             if self._file is None:
                 self._file = self._open()
-                if not os.fstat(self._file).st_size:
-                    line = self._header + line  # a new file begins with the attempt's first line, too
-            _write_whole(self._file, line)
+            status = os.fstat(self._file)
+            identity = status.st_dev, status.st_ino
+            if not status.st_size or self._identity not in {None, identity}:
+                line = self._header + line  # a new file begins with the attempt's first line, too
+            files.append(self._file, line)
+            self._identity, self._end = identity, files.position(self._file) if stat.S_ISREG(status.st_mode) else 0
         except OSError:
             self._close()
             raise
         self._unsynced = True
+        return problem
+
+    def _leave(self) -> OSError | None:
+        """Close the file if it is not the one to write to any more; return what its lines have lost by that."""
+        assert self._file is not None  # noqa: S101 - for the type checker
+        problem: OSError | None = None
+        status = os.fstat(self._file)
+        if not status.st_nlink or _has_successor(self.path, status):
+            try:
+                if status.st_nlink:  # nobody reads a file that was removed
+                    self._flush()
+            except NotDurableError as error:
+                problem = error
+            self._unsynced = False
+        elif status.st_size < self._end:
+            lost = self._end - status.st_size
+            problem = TruncatedError(
+                f"{self.path} was cut off by another program: its last {lost:,} bytes are gone; rotate it with"
+                " rename and create instead, or not at all while it is written"
+            )
+        else:
+            return None
+        self._close()  # opening it again makes a line that was cut off one of its own
+        return problem
 
     def _flush(self) -> None:
         self._synced_at = time.monotonic()
         if self._file is not None and self._unsynced:
             self._unsynced = False
+            folders, self._folders = self._folders, {}
             try:
-                _sync(self._file)
+                files.sync(self._file)
+                for folder in folders:
+                    files.sync_folder(folder)
             except OSError as error:
                 raise NotDurableError(f"{self.path} is written, but not safe against a power cut: {error}") from None
 
@@ -126,15 +159,19 @@ class JSONL:
 
     def _open(self) -> int:
         mode = 0o666 if self._mode is None else self._mode
+        folder = self.path.parent
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
         # Who may read the file may enter its folder.
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=mode | (mode & 0o444) >> 2)
-        file = _above_standard_streams(self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT, mode))
+        folder.mkdir(parents=True, exist_ok=True, mode=mode | (mode & 0o444) >> 2)
+        file = files.above_standard_streams(self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT, mode))
         try:
             status = os.fstat(file)
+            if not status.st_size:
+                self._folders |= dict.fromkeys([folder, *(one.parent for one in made)])
             self._refuse_pipes(status.st_mode)
             if self._mode is not None and status.st_mode & 0o777 & ~mode and hasattr(os, "fchmod"):
                 os.fchmod(file, status.st_mode & mode)  # Windows has it from Python 3.13 on
-            if _is_cut_off(file):
+            if files.is_cut_off(file):
                 # With an end, it is one damaged line, and the next line is whole.
                 os.write(file, b"\n")
         except BaseException:
@@ -157,56 +194,22 @@ class JSONL:
             raise OSError(errno.EINVAL, f"neither a file nor a device, so writing might never return: {self.path}")
 
 
-def _read_at(file: int, size: int, start: int) -> bytes:
-    os.lseek(file, start, os.SEEK_SET)
-    return os.read(file, size)
+def _last_attempt(file: int) -> int:
+    newest, left, budget = 0, _TAIL, _FURTHEST
+    for line in backwards(file, os.fstat(file).st_size + 1):  # as if a newline followed
+        budget -= len(line) + 1
+        left -= len(line) + 1 if newest else 0
+        with suppress(RecordError):
+            newest = max(newest, codec.from_line(line).attempt)
+        if left < 0 or budget < 0:
+            break
+    return newest
 
 
-def _is_cut_off(file: int) -> bool:
-    """Return whether a kill has cut off the last line: one that is being written has its end shortly after."""
-    size = os.fstat(file).st_size
-    if not size or _read_at(file, 1, size - 1) == b"\n":
+def _has_successor(path: Path, status: os.stat_result) -> bool:
+    """Return whether another file has the name; a link is not followed, and a renamed file may have none yet."""
+    try:
+        named = path.lstat()
+    except OSError:
         return False
-    time.sleep(_WRITING)
-    return os.fstat(file).st_size == size
-
-
-def _above_standard_streams(file: int) -> int:
-    """Return a descriptor above 2: the number of a closed standard stream is free, and prints would go to our file."""
-    low = []
-    try:
-        while file <= 2:
-            low.append(file)
-            file = os.dup(file)
-    finally:
-        for one in low:
-            os.close(one)
-    return file
-
-
-def _write_whole(file: int, line: bytes) -> None:
-    """Write a line in one `write`; if that fails, leave the file as it was."""
-    written = os.write(file, line)
-    if written == len(line):
-        return
-    try:
-        written += os.write(file, line[written:])  # raises the reason: no space, a quota, a limit
-    finally:
-        _remove_half(file, written)
-    raise OSError(errno.EIO, f"a line of {len(line)} bytes could not be written at once")
-
-
-def _remove_half(file: int, written: int) -> None:
-    """Remove half a line, because the next one would merge with it, unless another process has written after it."""
-    with suppress(OSError):
-        end = os.fstat(file).st_size
-        if end == os.lseek(file, 0, os.SEEK_CUR):
-            os.ftruncate(file, end - written)
-
-
-def _sync(file: int) -> None:
-    try:
-        getattr(os, "fdatasync", os.fsync)(file)  # macOS has no fdatasync
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:  # a pipe or a device has nothing to sync
-            raise
+    return stat.S_ISREG(named.st_mode) and (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino)

@@ -293,6 +293,34 @@ def test_closing_that_runs_out_of_time_takes_nothing_from_the_sinks(tmp_path: Pa
     assert recorder.stats()["sinks"]["own"]["written"] == recorder.stats()["written"] == 20
 
 
+@pytest.mark.parametrize("where", ["sinks", "processors"])
+def test_a_second_close_waits_no_longer(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first call has waited for in vain is not waited for again, also at exit; a longer time goes on."""
+
+    def hanging(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        going.wait()
+        return event
+
+    going = threading.Event()
+    recorder = Recorder(tmp_path, every=1, console=False, **{where: [hanging]})  # type: ignore[arg-type]
+    recorder.compare(*events.pair(), 0)
+    waited: list[float] = []
+    join = threading.Thread.join
+
+    def watched(thread: threading.Thread, timeout: float) -> None:
+        waited.append(timeout)
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", watched)
+    assert not recorder.close(0.05)
+    assert max(waited) > 0
+    waited.clear()
+    assert not recorder.close(0.05)
+    assert not any(waited)
+    going.set()
+    assert recorder.close(60)
+
+
 def test_the_last_line_says_what_became_of_it_all(tmp_path: Path) -> None:
     """An attempt that is closed ends with its counts; the sinks have it, too."""
     taken: list[Any] = []

@@ -12,12 +12,13 @@ import threading
 import time
 import warnings
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from predlog import read
-from predlog.errors import NotDurableError, RecordError
+from predlog import Comparison, read
+from predlog.errors import NotDurableError, RecordError, TruncatedError
 from predlog.records import codec, schema
 from predlog.sinks import JSONL
 from tests import events
@@ -421,3 +422,188 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(OSError, match="neither a file nor a device"):
         append(JSONL(path), 1)
+
+
+def begun(folder: Path, recorder: str = "a") -> JSONL:
+    """Return a sink that has written an attempt's first line and one comparison."""
+    sink = JSONL(folder / "predictions.jsonl")
+    sink(None, "info", events.run(recorder=recorder))
+    append(sink, 1, seq=1, recorder=recorder)
+    return sink
+
+
+def test_a_rotated_file_has_a_successor(tmp_path: Path) -> None:
+    """After rename and create the next line goes to the new file, after the first line; until then to the old one."""
+    sink = begun(tmp_path)
+    old = sink.path.rename(tmp_path / "predictions.jsonl.1")
+    append(sink, 2, seq=2, recorder="a")
+    sink.path.touch()
+    append(sink, 3, 4, recorder="a")
+    sink.close()
+    assert steps(old) == [1, 2]
+    assert [one.event for one in read(sink.path)] == ["predlog.run", *["predlog.comparison"] * 2]
+
+
+def test_each_recorder_begins_a_successor_with_its_first_line(tmp_path: Path) -> None:
+    """Where two recorders write to a file that is rotated, both have their first line in the new one."""
+    sinks = [begun(tmp_path, name) for name in "ab"]
+    sinks[0].path.rename(tmp_path / "old")
+    sinks[0].path.touch()
+    for step in (2, 3):
+        for name, sink in zip("ab", sinks, strict=True):
+            append(sink, step, seq=step, recorder=name)
+    for sink in sinks:
+        sink.close()
+    assert [(one.event.removeprefix("predlog."), one.recorder) for one in read(sinks[0].path, all_attempts=True)] == [
+        ("run", "a"), ("comparison", "a"), ("run", "b"), *(("comparison", name) for name in "bab")
+    ]  # fmt: skip
+
+
+def test_a_rotated_file_is_synced_before_it_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that no flush has reached yet are made durable in the old file, too."""
+    synced: list[int] = []
+    sync = os.fdatasync
+
+    def watched(file: int) -> None:
+        synced.append(os.fstat(file).st_ino)
+        sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    sink = begun(tmp_path)
+    old = sink.path.rename(tmp_path / "old")
+    sink.path.touch()
+    append(sink, 2)
+    sink.flush()
+    assert synced == [old.stat().st_ino, sink.path.stat().st_ino]
+    sink.close()
+
+
+def test_a_copy_that_takes_the_files_place_gets_the_next_line(tmp_path: Path) -> None:
+    """An editor that writes a new file and renames it: nothing is lost, and the first line that comes again is none."""
+    sink = begun(tmp_path)
+    copy = shutil.copy(sink.path, tmp_path / "copy")
+    Path(copy).rename(sink.path)
+    append(sink, 2, seq=2, recorder="a")
+    sink.close()
+    found = read(sink.path)
+    assert [one.event for one in found if isinstance(one, Comparison)] == ["predlog.comparison"] * 2
+    assert not found.damage
+
+
+@pytest.mark.parametrize("left", [0, 900])
+def test_what_was_cut_off_is_reported(tmp_path: Path, left: int) -> None:
+    """After a truncation, as by logrotate's copytruncate, the next line is whole, and readers see the damage."""
+    sink = begun(tmp_path)
+    append(sink, 2, seq=2, recorder="a")
+    os.truncate(sink.path, left)
+    with pytest.raises(TruncatedError, match=r"was cut off by another program: its last [\d,]+ bytes are gone"):
+        append(sink, 3, seq=3, recorder="a")
+    append(sink, 4, seq=4, recorder="a")
+    sink.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = read(sink.path)
+        records = [*found]
+    assert [one.step for one in records if isinstance(one, Comparison)][-2:] == [3, 4]
+    assert records[0].event == "predlog.run"
+    assert found.damage
+
+
+def test_a_short_write_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `write` that takes a part of a line is followed by one of the rest: the line is there once, whole."""
+    write, taken = os.write, iter([10, 1, 100])
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[: next(taken, len(data))]))
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1, 2)
+    sink.close()
+    assert steps(sink.path) == [1, 2]
+
+
+def test_a_short_write_and_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another process writes after a part of a line, the line is written anew after that."""
+    write, is_first = os.write, iter([True])
+
+    def interrupted(file: int, data: bytes) -> int:
+        if not next(is_first, False):
+            return write(file, data)
+        written = write(file, data[:10])
+        with sink.path.open("ab") as other:
+            other.write(codec.to_line(events.comparison(step=9)))
+        return written
+
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    monkeypatch.setattr(os, "write", interrupted)
+    append(sink, 1, 2)
+    sink.close()
+    with pytest.warns(UserWarning, match="1 line is skipped"):
+        assert steps(sink.path) == [1, 2]
+
+
+@pytest.mark.parametrize("ends_whole", [True, False])
+def test_a_long_last_line_does_not_reset_the_attempt(tmp_path: Path, ends_whole: bool) -> None:
+    """However long the last line is, whole or torn, and whatever zeros a crash has left, attempts are counted on."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1, attempt=3)
+    append(sink, 2, attempt=3, context={"text": "x" * (6 << 20)})
+    sink.close()
+    if not ends_whole:
+        os.truncate(sink.path, sink.path.stat().st_size - 20)
+        os.truncate(sink.path, sink.path.stat().st_size + (70 << 20))
+    assert sink.last_attempt() == 3
+
+
+def test_the_last_line_need_not_be_of_the_newest_attempt(tmp_path: Path) -> None:
+    """Of recorders that write in turns, the next attempt is one more than the highest."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1, attempt=2)
+    append(sink, 2, attempt=1)
+    sink.close()
+    assert sink.last_attempt() == 2
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_new_file_has_its_folders_synced_by_the_kernels_account(tmp_path: Path) -> None:
+    """At the first flush the folder of a new file, and those in which folders were made, are synced, each once."""
+    program = (
+        "from tests import events; from predlog.sinks import JSONL; import sys\n"
+        "sink = JSONL(sys.argv[1])\n"
+        "for step in range(3): sink(None, 'info', events.comparison(step=step)); sink.flush()\n"
+        "sink.close()\n"
+    )
+    log, file = tmp_path / "strace", tmp_path / "a" / "b" / "predictions.jsonl"
+    strace: list[str | Path] = ["strace", "-f", "-y", "-e", "trace=fsync,fdatasync", "-o", log]
+    for is_new in (True, False):
+        subprocess.run([*strace, sys.executable, "-c", program, file], check=True)
+        synced = re.findall(r"(fsync|fdatasync)\(\d+<(.+)>\)", log.read_text())
+        assert synced[0] == ("fdatasync", str(file))
+        expected = [file.parent, file.parent.parent, tmp_path] if is_new else []
+        assert sorted(path for call, path in synced if call == "fsync") == sorted(map(str, expected))
+        assert [call for call, _ in synced].count("fdatasync") == 3
+
+
+def test_a_folder_that_cannot_be_synced_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is written, and its name might not survive a power cut; a file system that has no such sync is fine."""
+
+    def failing(_file: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    for number in (errno.EIO, errno.EINVAL):
+        sink = JSONL(tmp_path / str(number) / "predictions.jsonl")
+        append(sink, 1)
+        with pytest.raises(NotDurableError) if number == errno.EIO else nullcontext():
+            sink.flush()
+        sink.flush()
+        sink.close()
+        assert steps(sink.path) == [1]
+
+
+def test_a_terminal_is_a_device_like_any_other() -> None:
+    """What can't be searched, such as a terminal, can be written to."""
+    leader, follower = os.openpty()
+    sink = JSONL(os.ttyname(follower))
+    append(sink, 1, 2)
+    sink.close()
+    assert b"predlog.comparison" in os.read(leader, 1000)
+    os.close(leader)
+    os.close(follower)
