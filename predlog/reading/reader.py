@@ -135,15 +135,16 @@ class Reading:
         turns = Turns(name)
         number, expected = part.line - 1, 0
         for number, line in enumerate(lines if part.lines is None else islice(lines, part.lines), part.line):
+            if not line:
+                continue
             try:
                 record = from_line(line)
             except SchemaError as error:
                 raise SchemaError(error.written, error.known, error.version, f"{name} line {number}: ") from None
             except RecordError as error:
-                if line:
-                    sequence.explained += 1
-                    if part.owns(number) and not isinstance(error, UnknownKindError):
-                        self._note_damage(name, number, str(error))
+                sequence.explained += 1
+                if part.owns(number) and not isinstance(error, UnknownKindError):
+                    self._note_damage(name, number, str(error))
                 continue
             if is_whole or part.holds(record):
                 if record.seq != expected or record.attempt != sequence.attempt or record.recorder != sequence.recorder:
