@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -103,12 +104,18 @@ class Follower:
     A file that was truncated, or written anew in its place, is read from its beginning. So is another file that has
     taken its name, when the old one has been read to its end. Records that it repeats are skipped.
 
+    Without `stays_open` the file is open only while a block of it is read, so that any number of files can be followed.
+    What is written to it between a look and its replacement is not read then.
+
     Attributes:
         damage: The damaged lines found since the list was last emptied.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, *, stays_open: bool = True, block: int | None = None) -> None:
         self.path = path
+        self._stays_open = stays_open
+        self._block = block or _BLOCK
+        self._identity: tuple[int, int] | None = None
         self.damage: list[Damage] = []
         self._file: int | None = None
         self._generation = -1
@@ -120,26 +127,38 @@ class Follower:
     def poll(self) -> Iterator[Read]:
         """Yield the records that were added since; those of a block are yielded before the next one is read."""
         while self._file is not None or self._open():
-            file = cast(int, self._file)
-            self._check_place(file)
-            yield from self._new(file)
-            if not self._is_replaced(file):
+            self._check_place(cast(int, self._file))
+            yield from self._new()
+            if self._file is None or not self._is_replaced(self._file):
+                self._rest()
                 return
-            yield from self._new(file)  # what came between the last look and the replacement
+            yield from self._new()  # what came between the last look and the replacement
             self.close()
 
     def close(self) -> None:
         """Close the file; the next poll opens the one that has its name then."""
-        file, self._file = self._file, None
+        file, self._file, self._identity = self._file, None, None
         if file is not None:
             os.close(file)
             self._restart()
+
+    def _rest(self) -> None:
+        """Close the file until the next look, unless it stays open."""
+        if not self._stays_open and self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _open(self) -> bool:
         try:
             self._file = os.open(self.path, os.O_RDONLY | BINARY)
         except FileNotFoundError:
             return False
+        before, self._identity = self._identity, _identity(os.fstat(self._file))
+        if before == self._identity:
+            self._check_place(self._file)
+            return True
+        if before is not None:
+            self._restart()
         self._remember(self._file)
         return True
 
@@ -177,11 +196,15 @@ class Follower:
             self.damage.append(Damage(self.path, 1, what, hole=True))
             self._restart()
 
-    def _new(self, file: int) -> Iterator[Read]:
-        while block := read_at(file, _BLOCK, self._offset):
-            for start, line in self._split(block):
-                if line and (read := self._read(line, start)) and not self._is_repeated(read):
-                    yield read
+    def _new(self) -> Iterator[Read]:
+        while self._file is not None or self._open():
+            block = read_at(cast(int, self._file), self._block, self._offset)
+            if not block:
+                return
+            lines = [(line, start) for start, line in self._split(block) if line]
+            found = [read for read in starmap(self._read, lines) if read and not self._is_repeated(read)]
+            self._rest()
+            yield from found
 
     def _split(self, block: bytes) -> list[tuple[int, bytes]]:
         """Return the lines that end in a block, each with the offset of its beginning."""
@@ -263,5 +286,8 @@ class Follower:
             named = self.path.stat()
         except FileNotFoundError:
             return False  # its writer may still have it open
-        here = os.fstat(file)
-        return (named.st_dev, named.st_ino) != (here.st_dev, here.st_ino)
+        return _identity(named) != _identity(os.fstat(file))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

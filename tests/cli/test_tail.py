@@ -119,6 +119,26 @@ class TestFollower:
             "line 1: it was truncated while it was followed: lines that had not been read are lost"
         ]
 
+    def test_a_file_that_does_not_stay_open(self, file: Path) -> None:
+        """Any number of files can be followed: none is open between two looks, nor while its records are used."""
+        follower = Follower(file, stays_open=False, block=700)
+        here = len([*Path("/proc/self/fd").iterdir()])
+        found = []
+        for read in follower.poll():
+            found.append(read.record.seq)
+            assert len([*Path("/proc/self/fd").iterdir()]) == here
+        with file.open("ab") as opened:
+            opened.write(b"".join([*comparisons(range(5, 7)), b"damaged\n", *comparisons(range(7, 8))]))
+        assert found + seqs(follower) == [*range(8)]
+        assert [one.line for one in follower.damage] == [8]
+        file.write_bytes(b"".join(comparisons(range(8, 9))))
+        assert seqs(follower) == [8]
+        file.unlink()
+        assert seqs(follower) == []
+        file.write_bytes(b"".join(comparisons(range(8, 12))))
+        assert seqs(follower) == [9, 10, 11]
+        assert len([*Path("/proc/self/fd").iterdir()]) == here
+
     @pytest.mark.parametrize("start", ["beginning", "end"])
     def test_replacement(self, file: Path, start: str) -> None:
         """What was written to the old file before it was moved is read, then the new one, and nothing twice."""
@@ -388,6 +408,19 @@ class TestCommand:
             *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "correct" in line)
             assert ("labels-are-inputs" in shown) is stands
             assert "not shown" not in done.stdout
+
+    @pytest.mark.parametrize("command", ["tail -n all --json", "tail -n 1", "summary", "check", "export -o out.csv"])
+    def test_more_files_than_can_be_open(self, tmp_path: Path, command: str) -> None:
+        """A job of more ranks than a process may have files open can be looked at."""
+        for rank in range(100):
+            (tmp_path / f"predictions-rank{rank}.jsonl").write_bytes(b"".join(comparisons(range(3), rank=rank)))
+        limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))"
+        code = f"{limited}; from predlog.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        call = [sys.executable, "-c", code, *command.split(), str(tmp_path)]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        if "all" in command:
+            assert len(done.stdout.splitlines()) == 300
 
     @pytest.fixture
     def started(self, run: Path) -> Iterator[subprocess.Popen[str]]:
