@@ -24,7 +24,8 @@ _HEAD = re.compile(
 # Bytes within which a sample of a file may begin in the middle of that.
 _CUT = 256
 _COMPARISON = b'{"event":"predlog.comparison"'
-_GAP = b'{"event":"predlog.gap"'
+# How many times the lines of a file may be read, to have each attempt by itself.
+_MOST_READ = 16
 # Bytes at a file's end, and the number and size of samples of it, that show whether it has one attempt.
 _END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
 
@@ -35,9 +36,8 @@ class Part:
 
     What one recorder has written is one attempt; without `recorder`, as in older files, all that has one number.
     `last` is the line of its last record, `span` those of its first and last comparison. Damage in the first `own`
-    lines is reported by this part alone. `begins` is the step of the first comparison, `steps` has the first and last
-    step of each stream, `reach` those of all records with a step, and `later` are the parts of later attempts that
-    overlap it.
+    lines is reported by this part alone. `begins` is the step of the first comparison, and `steps` has the first and
+    last step of each stream.
     """
 
     attempt: int | None = None
@@ -51,8 +51,6 @@ class Part:
     span: tuple[int, int] | None = None
     begins: int = -1
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
-    reach: tuple[int, int] | None = None
-    later: tuple["Part", ...] = ()
 
     def covers(self, record: Record) -> bool:
         """Return whether a record's steps are between the first and the last that this attempt has of a stream."""
@@ -86,7 +84,7 @@ class Part:
 
 
 def parts(lines: Iterable[bytes]) -> list[Part]:
-    """Return a file's attempts, oldest first, each with its range of lines and the later attempts that overlap it."""
+    """Return a file's attempts, oldest first, each with its range of lines."""
     found: dict[tuple[int, str | None], Part] = {}
     streams: dict[bytes, str] = {}
     recorders: dict[bytes, str | None] = {}
@@ -98,16 +96,23 @@ def parts(lines: Iterable[bytes]) -> list[Part]:
             part = found.get((attempt, recorder))
             if part is None:
                 part = found[attempt, recorder] = Part(attempt, recorder, _number(head[3]) or 0, offset, number)
-            if head[4] is not None and (step := _number(head[4])) is not None:
-                part.reach = _wider(part.reach, step, step)
-                if line.startswith(_COMPARISON):
-                    _extend(part, _stream(line, head[5], streams), step)
-                    part.span = _wider(part.span, number, number)
-            elif line.startswith(_GAP) and isinstance(gap := _read(line), Gap):
-                part.reach = _wider(part.reach, gap.first_step, gap.last_step)
+            is_comparison = head[4] is not None and line.startswith(_COMPARISON)
+            if is_comparison and (step := _number(head[4])) is not None:
+                _extend(part, _stream(line, head[5], streams), step)
+                part.span = _wider(part.span, number, number)
             part.last = number
         offset += len(line) + 1
     return _joined(found)
+
+
+def is_costly(found: list[Part], *, is_packed: bool) -> bool:
+    """Return whether reading each part by itself takes far more than reading the file once, as its lines alternate.
+
+    What is packed is unpacked from its beginning for each.
+    """
+    whole = max(part.last for part in found)
+    lines = sum((part.lines or whole - part.line) + part.line * is_packed for part in found)
+    return lines > _MOST_READ * whole
 
 
 def has_one(file: Path) -> bool:
@@ -175,18 +180,11 @@ def _joined(found: dict[tuple[int, str | None], Part]) -> list[Part]:
         first.start, first.line = 0, 1
     beginnings = sorted(part.line for part in found.values())
     ordered = sorted(found.values(), key=attrgetter("attempt", "line"))
-    for place, part in enumerate(ordered):
+    for part in ordered:
         following = bisect_right(beginnings, part.line)
         if following < len(beginnings):
             part.own = beginnings[following] - part.line
             part.lines = max(part.last, beginnings[following] - 1) - part.line + 1
-        start, end = part.reach or (0, -1)
-        part.later = tuple(
-            later
-            for later in ordered[place + 1 :]
-            if part.is_replaced_by(later)
-            and any(first <= end and last >= start for first, last in later.steps.values())
-        )
     return ordered
 
 
