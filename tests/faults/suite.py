@@ -4,6 +4,7 @@ from tests.faults import (
     bounded,
     checksum,
     console,
+    costly,
     crafted,
     disk,
     exits,
@@ -36,5 +37,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "text": text.run,
     "fuzz": fuzz.run,
     "crafted": crafted.run,
+    "costly": costly.run,
     "soak": soak.run,
 }
