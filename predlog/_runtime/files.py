@@ -6,10 +6,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from predlog.records.codec import BINARY
+
 # Seconds within which a line that is being written gets its end.
 _WRITING = 0.05
 # Files and folders that have nothing to sync, or whose file system can't: pipes, devices, some network file systems.
 _NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS, errno.ENOSYS})
+# How the names of files begin that were removed while they were open.
+_HIDDEN = (".nfs", ".fuse_hidden")
 # How often a line is begun anew because another process has written after a part of it.
 _TRIES = 3
 
@@ -24,6 +28,14 @@ def is_cut_off(file: int) -> bool:
         return False
     time.sleep(_WRITING)
     return os.fstat(file).st_size == size
+
+
+def is_hidden(file: int) -> bool:
+    """Return whether an open file was removed on NFS or FUSE: they rename it, and remove it when it is closed."""
+    try:
+        return Path(f"/proc/self/fd/{file}").readlink().name.startswith(_HIDDEN)
+    except OSError:  # only Linux has that
+        return False
 
 
 def above_standard_streams(file: int) -> int:
@@ -74,7 +86,7 @@ def sync_folder(folder: Path) -> None:
     """Make the names of new files in a folder safe against a power cut."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows can't open a folder
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | BINARY)
     try:
         os.fsync(opened)
     except OSError as error:

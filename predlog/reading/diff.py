@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple
 from predlog.findings.ledger import Found, Ledger, across_ranks
 from predlog.reading.contrast import KINDS, First, Group, Kind, Misses, Row
 from predlog.reading.curves import Key, none_first
+from predlog.reading.reader import Reading
+from predlog.reading.writers import newest_beside
 from predlog.records.schema import Comparison, Finding, Record, Run
 
 # Comparisons of both runs together that wait for the other run: some tens of megabytes.
@@ -138,6 +140,7 @@ class Difference:
         self.headers: tuple[list[Run], list[Run]] = ([], [])
         self.comparisons = [0, 0]
         self._ledgers = Ledger(), Ledger()
+        self._sources = a, b
         # The last attempt of each run, rank and stream; the shift of each stream: how far labels are ahead of logits.
         self._recorded: tuple[_Recorded, _Recorded] = ({}, {})
         self._shifts: tuple[dict[str, int], dict[str, int]] = ({}, {})
@@ -159,8 +162,11 @@ class Difference:
     @property
     def open_findings(self) -> tuple[list[Found], list[Found]]:
         """Return the findings that are open at the end of each: accuracy under an error is no success."""
-        both = zip(self._ledgers, self._recorded, strict=True)
-        a, b = ([one for one in across_ranks(ledger.found(recorded)) if one.is_open] for ledger, recorded in both)
+        both = zip(self._ledgers, self._recorded, self._sources, strict=True)
+        a, b = (
+            [one for one in across_ranks(ledger.found(recorded, _beside(source))) if one.is_open]
+            for ledger, recorded, source in both
+        )
         return a, b
 
     @property
@@ -201,3 +207,7 @@ class Difference:
         if key not in self.rows:
             self.rows[key] = Row(stream, codebook)
         return self.rows[key]
+
+
+def _beside(records: Iterable[Record]) -> dict[tuple[str | None, int, int], int]:
+    return newest_beside(records.writers) if isinstance(records, Reading) else {}

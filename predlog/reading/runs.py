@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from types import MappingProxyType
 
 from predlog.reading.curves import Coverage, Source
 from predlog.records.schema import Run
@@ -122,9 +123,14 @@ def starts(attempts: Sequence[Attempt]) -> list[Start]:
     return [Start(run, number, tuple(processes)) for (run, number), processes in groups.items()]
 
 
-def latest(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Return the last attempt of each run and rank, given all by number.
+def latest(
+    attempts: Sequence[Attempt], beside: Mapping[tuple[str | None, int, int], int] = MappingProxyType({})
+) -> list[Attempt]:
+    """Return the last attempt of each run and rank, given all by number, and those that ran at the same time.
 
-    The numbers of ranks may differ, because each file counts its own.
+    The numbers of ranks may differ, because each file counts its own. `beside` is `Summary.beside`.
     """
-    return [*{(one.run, one.rank): one for one in attempts}.values()]
+    newest = {(one.run, one.rank): one.number for one in attempts}
+    return [
+        one for one in attempts if beside.get((one.run, one.rank, one.number), one.number) >= newest[one.run, one.rank]
+    ]

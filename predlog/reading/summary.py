@@ -36,6 +36,7 @@ class Summary:
 
     Attributes:
         shared: Which recorders wrote to a file at the same time, if they were passed to `share`.
+        beside: For each run, rank and attempt the highest attempt that was written at the same time.
 
     Records are added in the order of `predlog.read`: by step, all ranks together. Each property is computed from all
     records so far; more may be added at any time.
@@ -49,7 +50,7 @@ class Summary:
         self._missing: dict[str, Missing] = {}
         self._with_inputs: set[str] = set()
         self.shared: tuple[Shared, ...] = ()
-        self._beside: dict[tuple[str | None, int, int], int] = {}
+        self.beside: dict[tuple[str | None, int, int], int] = {}
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Summary":
@@ -91,7 +92,7 @@ class Summary:
         `Reading.writers` has them when all has been read.
         """
         self.shared = tuple(shared(writers))
-        self._beside = newest_beside(writers)
+        self.beside = newest_beside(writers)
 
     @property
     def is_empty(self) -> bool:
@@ -140,7 +141,7 @@ class Summary:
             for run, attempt, rank in builder.covered():
                 key = run, rank, stream
                 recorded[key] = max(recorded.get(key, 0), attempt)
-        return self._ledger.found(recorded, self._beside)
+        return self._ledger.found(recorded, self.beside)
 
     @property
     def unaligned(self) -> tuple[str, ...]:

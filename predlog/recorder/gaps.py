@@ -3,10 +3,13 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from predlog.records import codec
 from predlog.records.schema import Checked, Event
+
+# A processor may have changed the step to one that no line can hold.
+_LARGEST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class MissingCounts:
         return not self._is_taken
 
     def add(self, count: int, reason: str, first_step: int, last_step: int) -> None:
-        """Count comparisons that are missing at these steps."""
-        self._tallies.setdefault(reason, _Tally()).add(count, first_step, last_step)
+        """Count comparisons that are missing at these steps; one that a line can't hold counts as the largest."""
+        self._tallies.setdefault(reason, _Tally()).add(count, min(first_step, _LARGEST), min(last_step, _LARGEST))
         self._is_taken = False
 
     def add_event(self, event: Event, reason: str) -> None:

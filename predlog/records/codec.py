@@ -14,7 +14,7 @@ import orjson
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.records import text
-from predlog.records.plain import is_deeper
+from predlog.records.plain import Conversion, is_deeper
 from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
 from predlog.records.text import _INVISIBLE
 
@@ -168,7 +168,11 @@ def _dump(event: Mapping[str, Any]) -> bytes:
         body = orjson.dumps(event)
     except TypeError as error:
         if "surrogates" not in str(error):
-            raise RecordError(f"not JSON: {error}; context and processors may add plain values only") from None
+            conversion = Conversion()
+            event = {key: conversion.of(value, key) for key, value in event.items()}
+            if conversion.refused:
+                what = conversion.refused[0]
+                raise RecordError(f"not JSON: {what}; context and processors may add plain values only") from None
         body = orjson.dumps(mapped(event, hide))
     else:
         if is_marked(body):

@@ -1,16 +1,17 @@
 """Any value → a plain one, which JSON can represent: null, a bool, a number, a text, a list or a mapping of these."""
 
-import dataclasses
 import math
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date, time
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
-# Levels of lists and mappings, and values of all levels together: a list may contain itself.
+_SIMPLE: Final = frozenset({type(None), bool, int, float, str})
+# Levels of lists and mappings, and how many of these altogether.
 _DEEPEST: Final = 32
 _MOST: Final = 100_000
 # The methods of the built-in types: a subclass may have others.
@@ -31,27 +32,34 @@ class Conversion:
     def __init__(self) -> None:
         self.refused: list[str] = []
         self._left = _MOST
+        self._around: set[int] = set()
 
-    def of(self, value: Any, name: str, deepest: int = _DEEPEST) -> Any:
+    def of(self, value: Any, name: str) -> Any:
         """Return a value as a plain one, of the same structure; never raise."""
-        self._left -= 1
-        if self._left < 0 or not deepest:
-            self.refused.append(f"{name}=<too many {'values' if deepest else 'levels'}>")
-            return None
         try:
-            if isinstance(value, list | tuple):
-                return [self.of(item, name, deepest - 1) for item in value[: self._left + 1]]
-            if dataclasses.is_dataclass(value) and not isinstance(value, type):
-                value = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
-            if isinstance(value, Mapping):
-                return {_key(key): self.of(item, f"{name}.{_key(key)}", deepest - 1) for key, item in value.items()}
-            return scalar(value)
+            if type(value) in _SIMPLE or not (isinstance(value, list | tuple | Mapping) or _is_dataclass(value)):
+                return scalar(value)
+            return self._inside(value, name)
         except NotPlainError as error:
             what = str(error)
         except Exception as error:  # noqa: BLE001 - a foreign value's own code
             what = f"<{type(value).__name__}, which raised {type(error).__name__}>"
         self.refused.append(f"{name}={what}")
         return None
+
+    def _inside(self, value: Any, name: str) -> Any:
+        self._left -= 1
+        if self._left < 0 or len(self._around) == _DEEPEST or id(value) in self._around:
+            raise NotPlainError("<too many levels or values, or one that contains itself>")
+        self._around.add(id(value))
+        try:
+            if isinstance(value, list | tuple):
+                return [self.of(item, name) for item in value]
+            if not isinstance(value, Mapping):
+                return {one.name: self.of(getattr(value, one.name), f"{name}.{one.name}") for one in fields(value)}
+            return {_key(key): self.of(item, f"{name}.{_key(key)}") for key, item in value.items()}
+        finally:
+            self._around.discard(id(value))
 
 
 def scalar(value: Any) -> Any:
@@ -102,6 +110,10 @@ def _number(value: Any) -> Any:
     if value.ndim or value.untyped_storage().nbytes() < (value.storage_offset() + 1) * value.element_size():
         return value  # several numbers, or none: the memory was freed
     return value.item()
+
+
+def _is_dataclass(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def _key(key: Any) -> str:

@@ -101,10 +101,13 @@ class JSONL:
     def _append(self, line: bytes) -> OSError | None:
         """Write a line; return what is wrong with those before it."""
         try:
-            problem = self._leave() if self._file is not None else None
+            problem = None
+            if self._file is not None:
+                status = os.fstat(self._file)
+                problem = self._leave(self._file, status)
             if self._file is None:
                 self._file = self._open()
-            status = os.fstat(self._file)
+                status = os.fstat(self._file)
             identity = status.st_dev, status.st_ino
             if not status.st_size or self._identity not in {None, identity}:
                 line = self._header + line  # a new file begins with the attempt's first line, too
@@ -116,14 +119,14 @@ class JSONL:
         self._unsynced = True
         return problem
 
-    def _leave(self) -> OSError | None:
-        """Close the file if it is not the one to write to any more; return what its lines have lost by that."""
-        assert self._file is not None  # noqa: S101 - for the type checker
+    def _leave(self, file: int, status: os.stat_result) -> OSError | None:
+        """Close the file if it is not the one to write to any more; return what is wrong with its lines then."""
         problem: OSError | None = None
-        status = os.fstat(self._file)
-        if not status.st_nlink or _has_successor(self.path, status):
+        named = _status(self.path)
+        is_removed = not status.st_nlink or (named is None and files.is_hidden(file))
+        if is_removed or (named is not None and _is_other_file(named, status)):
             try:
-                if status.st_nlink:  # nobody reads a file that was removed
+                if not is_removed:  # nobody reads a file that was
                     self._flush()
             except NotDurableError as error:
                 problem = error
@@ -206,10 +209,12 @@ def _last_attempt(file: int) -> int:
     return newest
 
 
-def _has_successor(path: Path, status: os.stat_result) -> bool:
-    """Return whether another file has the name; a link is not followed, and a renamed file may have none yet."""
+def _status(path: Path) -> os.stat_result | None:
     try:
-        named = path.lstat()
+        return path.lstat()  # a link is not followed
     except OSError:
-        return False
+        return None
+
+
+def _is_other_file(named: os.stat_result, status: os.stat_result) -> bool:
     return stat.S_ISREG(named.st_mode) and (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino)

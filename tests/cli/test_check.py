@@ -70,6 +70,18 @@ def test_two_that_wrote_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not undocumented(found)
 
 
+def test_of_two_that_wrote_at_once_both_have_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An attempt that another recorder's was written beside is as much the last one as that."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    a, b = {"recorder": "a"}, {"recorder": "b", "attempt": 2}
+    lines = [events.run(seq=0, **a), compared(seq=1, **a), events.run(seq=0, **b), compared(seq=1, **b)]
+    lines += [compared(seq=2, step=130, **a), compared(seq=2, step=130, **b), events.run(seq=3, stats={}, **b)]
+    (folder / "predictions.jsonl").write_bytes(b"".join(map(codec.to_line, lines)))
+    assert command("check", "--ended", str(folder)) == 1
+    assert "1 of 2 processes has no last line" in capsys.readouterr().out
+
+
 def test_of_two_that_began_at_once_both_have_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two recorders with one attempt have ended when both have, and what both lost counts."""
     folder = tmp_path / "run"

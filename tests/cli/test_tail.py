@@ -21,7 +21,7 @@ from predlog.cli import main
 from predlog.reading import tail as following
 from predlog.reading.tail import Follower, last
 from predlog.records import codec, schema
-from tests import events
+from tests import ROOT, events
 
 PREDLOG = [sys.executable, "-m", "predlog"]
 # The same, and at the end on stderr the most memory that it took, in KiB.
@@ -417,7 +417,8 @@ class TestCommand:
         limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))"
         code = f"{limited}; from predlog.cli.main import main; sys.exit(main(sys.argv[1:]))"
         call = [sys.executable, "-c", code, *command.split(), str(tmp_path)]
-        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
         assert (done.returncode, done.stderr) == (0, "")
         if "all" in command:
             assert len(done.stdout.splitlines()) == 300

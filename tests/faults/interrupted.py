@@ -23,13 +23,17 @@ _PACE = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the process itself knows in the end; `recovered_after` is null where nothing was written again."""
+    """What the process itself knows in the end; `recovered_after` is null where nothing was written again.
+
+    `slowest` is how long the slowest step took while the outage lasted.
+    """
 
     steps: int
     fingerprint: str
     begun: bool
     recovered_after: float | None
     removed: int
+    slowest: float
     closed: bool
     stats: dict[str, Any]
 
@@ -48,8 +52,11 @@ def main() -> None:
     _train(training, recorder, _STEPS)
     begun = _begin(outage, training, recorder)
     until = time.monotonic() + float(seconds)
-    while time.monotonic() < until:
-        _train(training, recorder, 1)
+    slowest = 0.0
+    while (start := time.monotonic()) < until:
+        training.step(recorder)
+        slowest = max(slowest, time.monotonic() - start)
+        time.sleep(_PACE)
     outage.end()
     recovered_after = _recovered_after(outage.file, float(patience), training, recorder)
     _train(training, recorder, _STEPS)
@@ -62,6 +69,7 @@ def main() -> None:
         begun=begun,
         recovered_after=recovered_after,
         removed=outage.removed,
+        slowest=slowest,
         closed=closed,
         stats=dict(recorder.stats()),
     )

@@ -21,6 +21,8 @@ class Outage:
     settings: ClassVar[dict[str, Any]] = {}
     needs_shim = False
     needs_mount = False
+    # Much like another one, so that it is done at full size alone.
+    is_relative = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -135,6 +137,34 @@ class Stale(FailingCalls):
     fault = f"{errno.ESTALE} write"
 
 
+class ServerGone(FailingCalls):
+    """A network file system has forgotten the open file, and the file can't be opened again either."""
+
+    is_relative = True
+    fault = f"{errno.ESTALE} write,open"
+
+
+class StaleStatus(FailingCalls):
+    """A network file system does not tell the state of a file."""
+
+    fault = f"{errno.ESTALE} stat"
+
+
+class ServerHangs(FailingCalls):
+    """A network file system answers nothing, and goes on where it was."""
+
+    settings: ClassVar[dict[str, Any]] = {"durable_every": 0.0}
+    fault = "0 write,sync,open,stat"
+
+
+class UnsupportedSync(FailingCalls):
+    """A file system has no fdatasync."""
+
+    is_relative = True
+    settings: ClassVar[dict[str, Any]] = {"durable_every": 0.0}
+    fault = f"{errno.EOPNOTSUPP} sync"
+
+
 class FailingSync(FailingCalls):
     """The line is in the file, and making it durable fails."""
 
@@ -205,7 +235,11 @@ OUTAGES: dict[str, type[Outage]] = {
     "full disk": FullDisk,
     "EIO": FailingCalls,
     "ESTALE": Stale,
+    "server gone": ServerGone,
+    "ESTALE from stat": StaleStatus,
+    "server hangs": ServerHangs,
     "failing fdatasync": FailingSync,
+    "unsupported fdatasync": UnsupportedSync,
     "read-only": ReadOnly,
     "folder removed": FolderRemoved,
     "folder barred": FolderBarred,

@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predlog.recorder.gaps import Missing, MissingCounts
+from predlog.recorder.gaps import Missing, MissingCounts, gap_event
+from predlog.records import codec
+from tests import events
 
 
 class TestMissingCounts:
@@ -30,3 +32,11 @@ class TestMissingCounts:
         for step in range(1000):
             missing.add(2, "queue full", step, step)
         assert missing.take() == [Missing(2000, "queue full", 0, 999)]
+
+    def test_a_step_that_no_line_can_hold(self) -> None:
+        """A processor may have changed a step to one beyond 64 bits: its gap can be written all the same."""
+        missing = MissingCounts()
+        missing.add_event({"event": "predlog.comparison", "step": 10**30}, "refused")
+        (one,) = missing.take()
+        assert codec.to_line(gap_event(events.comparison(), one))
+        assert one.first_step == one.last_step == 2**63 - 1

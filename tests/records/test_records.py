@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,12 @@ def test_values_that_json_cannot_hold_are_refused(value: object) -> None:
     """A leaked object is an error, never its `repr` in the file."""
     with pytest.raises(RecordError, match="not JSON"):
         codec.to_line(events.comparison(context={"value": value}))
+
+
+def test_values_of_other_libraries_become_plain_ones() -> None:
+    """In a host's own chain nothing else converts them: a NumPy scalar is written as a number."""
+    line = codec.to_line(events.comparison(context={"loss": np.float32(0.5), "name": "\ud800"}))
+    assert codec.from_line(line).context == {"loss": 0.5, "name": "\ud800"}
 
 
 @pytest.mark.parametrize("strange", ["plain", "\ud800"])

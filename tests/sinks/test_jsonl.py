@@ -444,6 +444,17 @@ def test_a_rotated_file_has_a_successor(tmp_path: Path) -> None:
     assert [one.event for one in read(sink.path)] == ["predlog.run", *["predlog.comparison"] * 2]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells the name of an open file")
+@pytest.mark.parametrize("name", [".nfs000000000a3b", ".fuse_hidden00000a"])
+def test_a_file_that_a_network_file_system_hides_was_removed(tmp_path: Path, name: str) -> None:
+    """An open file that is removed on NFS or FUSE is renamed, and removed later: the next line goes to a new file."""
+    sink = begun(tmp_path)
+    sink.path.rename(tmp_path / name)
+    append(sink, 2, recorder="a")
+    sink.close()
+    assert [one.event for one in read(sink.path)] == ["predlog.run", "predlog.comparison"]
+
+
 def test_each_recorder_begins_a_successor_with_its_first_line(tmp_path: Path) -> None:
     """Where two recorders write to a file that is rotated, both have their first line in the new one."""
     sinks = [begun(tmp_path, name) for name in "ab"]
@@ -579,6 +590,23 @@ def test_a_new_file_has_its_folders_synced_by_the_kernels_account(tmp_path: Path
         expected = [file.parent, file.parent.parent, tmp_path] if is_new else []
         assert sorted(path for call, path in synced if call == "fsync") == sorted(map(str, expected))
         assert [call for call, _ in synced].count("fdatasync") == 3
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_network_file_systems_are_asked_for_nothing_that_they_lack(tmp_path: Path) -> None:
+    """The file is neither locked nor renamed, by the kernel's account: locks hang, and a rename need not be atomic."""
+    program = (
+        "from tests import events; from predlog import Recorder; import sys\n"
+        "with Recorder(sys.argv[1], every=1, console=False) as recorder:\n"
+        "    for step in range(3): recorder.compare(*events.pair(), step)\n"
+    )
+    log = tmp_path / "strace"
+    calls = "trace=write,fcntl,flock,rename,renameat,renameat2,link,linkat,unlink,unlinkat"
+    subprocess.run(
+        ["strace", "-f", "-y", "-e", calls, "-o", log, sys.executable, "-c", program, tmp_path / "run"], check=True
+    )
+    ours = [line for line in log.read_text(errors="replace").splitlines() if "predictions.jsonl" in line]
+    assert {match[1] for line in ours if (match := re.match(r"\d+ +(\w+)\(", line))} == {"write"}
 
 
 def test_a_folder_that_cannot_be_synced_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

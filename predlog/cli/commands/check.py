@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     others = [one for one in found if one.finding.code not in arguments.ignore]
     opened = [one for one in others if one.is_open]
     ended = [one for one in others if not one.is_open]
-    last = latest(summary.attempts)
+    last = latest(summary.attempts, summary.beside)
     unended = [one for one in last if one.end is None]
     status = 1 if opened or damage or (unended and arguments.ended) else 0
     if arguments.json:
