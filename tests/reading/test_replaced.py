@@ -87,6 +87,10 @@ def streams(number: int) -> Iterator[dict[str, Any]]:
     yield from (events.comparison(stream=f"s{seq}", step=1, seq=seq) for seq in range(4 * number))
 
 
+def processes(number: int) -> Iterator[dict[str, Any]]:
+    yield from (events.comparison(rank=rank, step=1, seq=0) for rank in range(4 * number))
+
+
 def findings(number: int) -> Iterator[dict[str, Any]]:
     yield from (events.finding(step=seq, seq=seq, codebook=seq) for seq in range(4 * number))
 
@@ -104,7 +108,7 @@ def gone(number: int) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("packing", ["", ".gz"])
-@pytest.mark.parametrize("make", [overlapping, staggered, alternating, streams, findings, explained, gone])
+@pytest.mark.parametrize("make", [overlapping, staggered, alternating, streams, processes, findings, explained, gone])
 def test_the_work_is_linear(tmp_path: Path, make: Callable[[int], Iterator[dict[str, Any]]], packing: str) -> None:
     """Four times as many attempts, streams or findings are at most five times as much work."""
     pack = gzip.compress if packing else bytes
