@@ -78,6 +78,17 @@ def test_an_error_of_predlog_itself_is_one_line(
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
+def test_headings_list_no_more_codes_than_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However many codes a file invents, the heading of a record lists a few: what is printed grows with the file."""
+    lines = [events.finding(code=f"code-{seq}", seq=2 * seq) for seq in range(800)]
+    shown = [events.comparison(seq=2 * seq + 1) for seq in range(800)]
+    file = tmp_path / "predictions.jsonl"
+    pairs = zip(map(codec.to_line, lines), map(codec.to_line, shown), strict=True)
+    file.write_bytes(b"".join(line for pair in pairs for line in pair))
+    assert command("tail", "-n", "all", str(file)) == 0
+    assert len(capsys.readouterr().out) < 2 * file.stat().st_size
+
+
 RAW = "\x9b31m\x85\u202e\u2066\u2028\u2029\u200b\ufeff\x7f"
 
 
