@@ -71,10 +71,11 @@ def reads(lines: Iterable[bytes]) -> Iterator[Read]:
 def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> list[Read]:
     """Return the last records as `last` does, from what can only be read from its beginning.
 
-    Also returned are those before and among them whose lines begin with one of `also`, the last thousand at most.
+    Also returned are those before and among them whose lines begin with one of `also`: the last thousand, or 64 MiB.
     """
     here: deque[tuple[int, Read]] = deque()
-    beside: deque[tuple[int, Read]] = deque(maxlen=_MOST_BESIDE)
+    beside: deque[tuple[int, Read]] = deque()
+    size = 0
     for placed in enumerate(found):
         is_wanted = wanted(placed[1].record)
         if is_wanted:
@@ -83,6 +84,9 @@ def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, 
             passed = here.popleft() if is_wanted else placed
             if passed[1].line.startswith(also):
                 beside.append(passed)
+                size += len(passed[1].line)
+                while len(beside) > _MOST_BESIDE or size > _FURTHER:
+                    size -= len(beside.popleft()[1].line)
     return [read for _, read in sorted(here + beside, key=itemgetter(0))]
 
 
