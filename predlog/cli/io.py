@@ -1,9 +1,11 @@
 """What a command reads, and the file that it writes."""
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
@@ -84,7 +86,10 @@ def target(output: str | os.PathLike[str], records: Iterable[Record]) -> Path:
     if file.exists():
         if not file.is_file():
             raise ExportError(f"{file} is a pipe or a device: write to a file, and pass that on")
-        if any(os.path.samestat(file.stat(), source) for source in _sources(records)):
+        is_read = False
+        with suppress(OSError):  # what can't be read is reported by whoever reads it
+            is_read = any(os.path.samestat(file.stat(), source) for source in _sources(records))
+        if is_read:
             raise ExportError(f"{file} is being read, and would be overwritten: write to another file")
     return file
 
@@ -92,22 +97,37 @@ def target(output: str | os.PathLike[str], records: Iterable[Record]) -> Path:
 def _sources(records: Iterable[Record]) -> list[os.stat_result]:
     if not isinstance(records, Reading):
         return []
+    return [source.stat() for source in records.files] or [os.fstat(0)]
+
+
+def _as_private(file: Path, records: Iterable[Record]) -> int:
+    """Return the permissions that all files read, and the one that is replaced, leave to a new file."""
     try:
-        return [source.stat() for source in records.files] or [os.fstat(0)]
+        known = [*_sources(records), *([file.stat()] if file.exists() else [])]
     except OSError:
-        return []  # what can't be read is reported by whoever reads it
+        return 0o600
+    mode = 0o666
+    for source in known:
+        # Another group than the new file will have is others to it.
+        is_ours = not hasattr(os, "getegid") or source.st_gid == os.getegid()
+        of_group = source.st_mode if is_ours else source.st_mode << 3
+        if stat.S_ISREG(source.st_mode):  # the mode of a pipe says nothing
+            mode &= 0o600 | of_group & 0o060 | source.st_mode & 0o006
+    return mode
 
 
 @contextmanager
-def replacing(file: Path) -> Iterator[BinaryIO]:
+def replacing(file: Path, records: Iterable[Record]) -> Iterator[BinaryIO]:
     """Open a new file beside `file`, which takes its place when the block ends; an error leaves what was there.
 
     So whoever has the old file open, or looks at it meanwhile, never sees half of the new one. The new one has the
-    permissions that the umask leaves.
+    permissions that the umask leaves, but nobody may read it who can't read all files that `records` come from, and
+    the one that it replaces.
     """
     unfinished = file.with_name(f".predlog-unfinished-{token_hex(8)}")
     try:
-        with unfinished.open("xb") as opened:
+        opener = partial(os.open, mode=_as_private(file, records))
+        with open(unfinished, "xb", opener=opener) as opened:
             yield opened
         unfinished.replace(file)
     finally:

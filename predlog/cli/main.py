@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from predlog.cli import options, say
-from predlog.errors import PredlogError, described, required, traceback_of
+from predlog.errors import PredlogError, described, located, required, traceback_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
@@ -24,9 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     except (PredlogError, OSError) as error:
-        for line in (described(error), *traceback_of(error).splitlines()):
-            say(line)
-        return 2
+        return _failed(error, described(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, a script must not read it as status 1
+        return _failed(error, f"internal error: {located(error)}; PREDLOG_TRACEBACK=1 shows the traceback")
+
+
+def _failed(error: Exception, what: str) -> int:
+    for line in (what, *traceback_of(error).splitlines()):
+        say(line)
+    return 2
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -132,7 +132,7 @@ def _tail(add: _Add) -> None:
     tail.add_argument("path", metavar="PATH", help=_PATH)
     tail.add_argument("-n", "--lines", type=_lines, metavar="N", help="how many records, or `all` (10; all of a pipe)")
     tail.add_argument("-f", "--follow", action="store_true", help="wait for new records, until interrupted")
-    tail.add_argument("--json", action="store_true", help="print the lines as they are in the file")
+    tail.add_argument("--json", action="store_true", help="print the lines as they are in the file, escaped if need be")
     tail.add_argument("--stream", action="append", metavar="NAME", help="only this stream; may be repeated")
     tail.add_argument("--codebook", action="append", type=_number, metavar="K", help="only this codebook")
     tail.add_argument("--rank", action="append", type=_number, metavar="R", help="only this global rank")
@@ -198,9 +198,12 @@ def _export(add: _Add) -> None:
         "Write one row per token to a file for DuckDB, Polars, pandas and others. Needs the extra `export`.",
         ("predlog export runs/exp1 -o exp1.parquet", "small, and typed"),
         ("predlog export 'runs/exp1/*.jsonl' -o all.csv", "all ranks, as text"),
+        ("predlog export --safe-csv runs/exp1 -o exp1.csv", "for a spreadsheet"),
     )
     export.add_argument("path", metavar="PATH", help=_PATH)
     export.add_argument("-o", "--output", required=True, metavar="FILE", help="a .parquet, .csv or .arrow file")
+    safe = "put ' before texts that a spreadsheet would read as formulas (they are exact without it)"
+    export.add_argument("--safe-csv", action="store_true", help=safe)
     _attempts(export)
 
 

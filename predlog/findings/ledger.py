@@ -10,7 +10,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Literal
 
-from predlog.findings.catalog import explains
+from predlog.findings.catalog import CODES, explains
 from predlog.findings.rule import Fault, Rule
 from predlog.records.schema import Finding
 
@@ -145,31 +145,75 @@ class Found:
         return self.fate == "stands"
 
 
+# The codes of the findings that each explains.
+_SYMPTOMS = {cause: tuple(code for code in CODES if explains(cause, code)) for cause in CODES}
+
+
+@dataclass(slots=True)
+class _Open:
+    """The places of open entries, found without looking at all of them: a file may have any number.
+
+    `left` has their codebooks that nothing explains, `of` the places by code and codebook, and `alike` those by code,
+    codebooks and step.
+    """
+
+    left: dict[int, set[int | None]] = field(default_factory=dict)
+    of: dict[tuple[str, int | None], list[int]] = field(default_factory=dict)
+    alike: dict[tuple[str, frozenset[int | None]], dict[int, list[int]]] = field(default_factory=dict)
+
+    def add(self, place: int, finding: Finding, codebooks: set[int | None]) -> None:
+        self.left[place] = codebooks
+        for codebook in codebooks:
+            self.of.setdefault((finding.code, codebook), []).append(place)
+        steps = self.alike.setdefault((finding.code, frozenset(codebooks)), {})
+        steps.setdefault(finding.step, []).append(place)
+
+    def end(self, gone: Finding) -> list[int]:
+        """Remove and return the places of what is gone: all of its kind, or those found at the step that it names."""
+        steps = self.alike.get((gone.code, frozenset(gone.codebooks)), {})
+        since = gone.evidence.get("since")
+        if "since" in gone.evidence:
+            ended = steps.pop(since, []) if isinstance(since, int) else []
+        else:
+            ended = [place for places in steps.values() for place in places]
+            steps.clear()
+        return [place for place in ended if self.left.pop(place, None) is not None]
+
+    def explain(self, cause: str, codebooks: set[int | None]) -> list[int]:
+        """Remove and return the places of the symptoms of a cause in some codebooks, if none of theirs is left."""
+        explained = []
+        for key in ((code, codebook) for code in _SYMPTOMS.get(cause, ()) for codebook in codebooks):
+            for place in self.of.pop(key, ()):
+                left = self.left.get(place)
+                if left is not None:
+                    left.discard(key[1])
+                    if not left:
+                        del self.left[place]
+                        explained.append(place)
+        return explained
+
+
 @dataclass(slots=True)
 class Ledger:
     """The findings of one or more runs in the order in which they were reported, and what became of each."""
 
     entries: list[Found] = field(default_factory=list)
-    # For each run, attempt, rank, recorder and stream: places of open entries, and codebooks that nothing explains.
-    _open: dict[tuple[object, ...], dict[int, set[int | None]]] = field(default_factory=dict)
+    # Open entries of each run, attempt, rank, recorder and stream.
+    _open: dict[tuple[object, ...], _Open] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
         """Add a finding, or, with level info, that one is gone."""
         key = finding.run, finding.attempt, finding.rank, finding.recorder, finding.stream
-        now = self._open.setdefault(key, {})
+        now = self._open.setdefault(key, _Open())
         if finding.level == "info":
-            for place in [place for place in now if _ends(finding, self.entries[place].finding)]:
-                del now[place]
+            for place in now.end(finding):
                 self.entries[place] = replace(self.entries[place], fate="gone", until=finding.step)
             return
-        for place in [place for place in now if explains(finding.code, self.entries[place].finding.code)]:
-            now[place] -= finding.codebooks
-            if not now[place]:
-                del now[place]
-                one = self.entries[place]
-                self.entries[place] = replace(one, fate="explained", until=finding.step, by=finding.code)
-        now[len(self.entries)] = finding.codebooks
-        known = tuple(sorted(one for one in finding.codebooks if one is not None))
+        codebooks = finding.codebooks
+        for place in now.explain(finding.code, codebooks):
+            self.entries[place] = replace(self.entries[place], fate="explained", until=finding.step, by=finding.code)
+        now.add(len(self.entries), finding, codebooks)
+        known = tuple(sorted(one for one in codebooks if one is not None))
         self.entries.append(Found(finding, "stands", ranks=(finding.rank,), codebooks=known))
 
     def found(
@@ -210,14 +254,6 @@ def across_ranks(found: Iterable[Found]) -> list[Found]:
 
 def _last_beside(finding: Finding, beside: Mapping[tuple[str | None, int, int], int]) -> int:
     return beside.get((finding.run, finding.rank, finding.attempt), finding.attempt)
-
-
-def _ends(gone: Finding, finding: Finding) -> bool:
-    return (
-        gone.code == finding.code
-        and gone.codebooks == finding.codebooks
-        and gone.evidence.get("since", finding.step) == finding.step
-    )
 
 
 def _worst_first(one: Found) -> tuple[bool, int, int]:

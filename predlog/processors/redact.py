@@ -12,6 +12,8 @@ from predlog.records.schema import Event
 
 # What readers rely on; only predlog writes these, and the caller the name of a stream.
 _KEPT = frozenset({"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens"})
+# Of evidence, these show which finding a line is about.
+_LINKS = frozenset({"since", "codebooks"})
 _TEXTS = ("input_text", "label_text", "prediction_text")
 # How `Decode` writes a piece of a character, and how a token begins that continues a word.
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
@@ -22,6 +24,9 @@ class Redact:
     """Replace what must not be seen in all that an event contains: texts of tokens, messages, evidence, context.
 
     `what` is a regular expression, whose matches are replaced, or a callable that returns what may be shown of a text.
+
+    In context, evidence and settings, names and whole numbers are searched as well, at any depth; a number of which
+    anything is replaced becomes a text. The numbers of the schema stay, such as steps and counts.
 
     Tokenizers split names and numbers, even characters, so the joined text of neighbouring tokens is searched, too.
     Each token that is part of a match becomes `replacement`; if a callable changes a joined text, so do the tokens of
@@ -72,22 +77,31 @@ class Redact:
             return event  # it is not one of predlog's
         # What processors have added goes to the context, and is redacted with it.
         added = {key: value for key, value in event.items() if key not in known}
-        event = {key: value if key in _KEPT else self._redacted(value) for key, value in event.items() if key in known}
-        return {**event, "context": self._redacted_keys({**event["context"], **added})}
+        free = {key: self._redacted_within(event[key]) for key in ("evidence", "settings") if key in event}
+        as_is = _KEPT | free.keys()
+        event = {key: value if key in as_is else self._redacted(value) for key, value in event.items() if key in known}
+        return {**event, **free, "context": self._redacted_free({**event["context"], **added})}
 
-    def _redacted_keys(self, value: Any) -> Any:
-        """Return a value with its names redacted as well; names that become the same are numbered."""
+    def _redacted_within(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {key: value if key in _LINKS else self._redacted_free(value) for key, value in values.items()}
+
+    def _redacted_free(self, value: Any) -> Any:
+        """Return a value with names and whole numbers redacted as well; names that become the same are numbered."""
         if isinstance(value, dict):
             seen: dict[Any, Any] = {}
             for key, item in value.items():
-                name = self._redacted(key)
+                name = self._redacted_free(key)
                 while name in seen:
                     name = f"{name} {len(seen)}"
-                seen[name] = self._redacted_keys(item)
+                seen[name] = self._redacted_free(item)
             return seen
-        return (
-            [self._redacted_keys(item) for item in value] if isinstance(value, list | tuple) else self._redacted(value)
-        )
+        if isinstance(value, list | tuple):
+            return [self._redacted_free(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+            digits = str(int(value))
+            shown = self._redacted(digits)
+            return value if shown == digits else shown
+        return self._redacted(value)
 
     def _redact_together(self, tokens: Sequence[dict[str, Any]], field: str) -> None:
         texts = [token[field] for token in tokens]

@@ -24,7 +24,8 @@ _HEAD = re.compile(
 # Bytes within which a sample of a file may begin in the middle of that.
 _CUT = 256
 _COMPARISON = b'{"event":"predlog.comparison"'
-_GAP = b'{"event":"predlog.gap"'
+# How many times the lines of a file may be read, to have each attempt by itself.
+_MOST_READ = 16
 # Bytes at a file's end, and the number and size of samples of it, that show whether it has one attempt.
 _END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
 
@@ -35,9 +36,8 @@ class Part:
 
     What one recorder has written is one attempt; without `recorder`, as in older files, all that has one number.
     `last` is the line of its last record, `span` those of its first and last comparison. Damage in the first `own`
-    lines is reported by this part alone. `begins` is the step of the first comparison, `steps` has the first and last
-    step of each stream, `reach` those of all records with a step, and `later` are the parts of later attempts that
-    overlap it.
+    lines is reported by this part alone. `begins` is the step of the first comparison, and `steps` has the first and
+    last step of each stream.
     """
 
     attempt: int | None = None
@@ -51,8 +51,6 @@ class Part:
     span: tuple[int, int] | None = None
     begins: int = -1
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
-    reach: tuple[int, int] | None = None
-    later: tuple["Part", ...] = ()
 
     def covers(self, record: Record) -> bool:
         """Return whether a record's steps are between the first and the last that this attempt has of a stream."""
@@ -86,29 +84,35 @@ class Part:
 
 
 def parts(lines: Iterable[bytes]) -> list[Part]:
-    """Return a file's attempts, oldest first, each with its range of lines and the later attempts that overlap it."""
-    found: dict[tuple[bytes, str | None], Part] = {}
+    """Return a file's attempts, oldest first, each with its range of lines."""
+    found: dict[tuple[int, str | None], Part] = {}
     streams: dict[bytes, str] = {}
     recorders: dict[bytes, str | None] = {}
     offset = 0
     for number, line in enumerate(lines, 1):
         head = _HEAD.search(line)
-        if head and is_whole(line):
+        if head and is_whole(line) and (attempt := _number(head[2])) is not None:
             recorder = None if head[1] is None else _recorder(line, head[1], recorders)
-            part = found.get((head[2], recorder))
+            part = found.get((attempt, recorder))
             if part is None:
-                part = found[head[2], recorder] = Part(int(head[2]), recorder, int(head[3]), offset, number)
-            if head[4] is not None:
-                step = int(head[4])
-                part.reach = _wider(part.reach, step, step)
-                if line.startswith(_COMPARISON):
-                    _extend(part, _stream(line, head[5], streams), step)
-                    part.span = _wider(part.span, number, number)
-            elif line.startswith(_GAP) and isinstance(gap := _read(line), Gap):
-                part.reach = _wider(part.reach, gap.first_step, gap.last_step)
+                part = found[attempt, recorder] = Part(attempt, recorder, _number(head[3]) or 0, offset, number)
+            is_comparison = head[4] is not None and line.startswith(_COMPARISON)
+            if is_comparison and (step := _number(head[4])) is not None:
+                _extend(part, _stream(line, head[5], streams), step)
+                part.span = _wider(part.span, number, number)
             part.last = number
         offset += len(line) + 1
     return _joined(found)
+
+
+def is_costly(found: list[Part], *, is_packed: bool) -> bool:
+    """Return whether reading each part by itself takes far more than reading the file once, as its lines alternate.
+
+    What is packed is unpacked from its beginning for each.
+    """
+    whole = max(part.last for part in found)
+    lines = sum((part.lines or whole - part.line) + part.line * is_packed for part in found)
+    return lines > _MOST_READ * whole
 
 
 def has_one(file: Path) -> bool:
@@ -128,6 +132,14 @@ def has_one(file: Path) -> bool:
             if not start or head.start() > _CUT
         }
     return len(heads) == 1 and heads.pop()[1] == b"1"
+
+
+def _number(digits: bytes) -> int | None:
+    """Return a number; None for one with more digits than Python takes, as its line is damaged."""
+    try:
+        return int(digits)
+    except ValueError:
+        return None
 
 
 def _extend(part: Part, stream: str, step: int) -> None:
@@ -161,25 +173,18 @@ def _read(line: bytes) -> Record | None:
         return None  # reported when the lines are read
 
 
-def _joined(found: dict[tuple[bytes, str | None], Part]) -> list[Part]:
+def _joined(found: dict[tuple[int, str | None], Part]) -> list[Part]:
     """Return the parts, each extended to where the next begins, so that no damaged line between them is missed."""
     if found:
         first = min(found.values(), key=attrgetter("line"))
         first.start, first.line = 0, 1
     beginnings = sorted(part.line for part in found.values())
     ordered = sorted(found.values(), key=attrgetter("attempt", "line"))
-    for place, part in enumerate(ordered):
+    for part in ordered:
         following = bisect_right(beginnings, part.line)
         if following < len(beginnings):
             part.own = beginnings[following] - part.line
             part.lines = max(part.last, beginnings[following] - 1) - part.line + 1
-        start, end = part.reach or (0, -1)
-        part.later = tuple(
-            later
-            for later in ordered[place + 1 :]
-            if part.is_replaced_by(later)
-            and any(first <= end and last >= start for first, last in later.steps.values())
-        )
     return ordered
 
 

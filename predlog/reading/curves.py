@@ -224,9 +224,10 @@ class CurveBuilder:
 
 
 def _cover(covered: dict[Source, Coverage], ones: Sequence[Comparison]) -> None:
-    sources = set(map(_source, ones)) if len(ones) > 1 else (_source(ones[0]),)
-    for source in sources:
-        mine = ones if len(sources) == 1 else [one for one in ones if _source(one) == source]
+    groups: dict[Source, list[Comparison]] = {}
+    for one in ones:
+        groups.setdefault(_source(one), []).append(one)
+    for source, mine in groups.items():
         last = mine[-1]
         known = covered.get(source)
         if known is None:

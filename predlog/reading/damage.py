@@ -49,9 +49,13 @@ class Damages(list[Damage]):
 
     def words(self) -> Iterator[str]:
         """Yield one sentence per file: how many lines were skipped, and the first of them."""
+        first: dict[Path, list[str]] = {}
+        for one in self:
+            if not one.hole:
+                first.setdefault(one.file, []).append(str(one))
         for file, count in self.passed.items():
             if count:
-                named = [str(one) for one in self if one.file == file and not one.hole][:3]
+                named = first.get(file, [])[:3]
                 more = f" (and {count - len(named)} more)" if count > len(named) else ""
                 lines = "1 line is" if count == 1 else f"{count} lines are"
                 yield f"{harmless(str(file))}: {lines} skipped: {'; '.join(named)}{more}"

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from heapq import nsmallest
+from heapq import heapify, heappop, heappush, nsmallest
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
@@ -16,6 +16,8 @@ from predlog.records.schema import Comparison, Finding, Record, Run
 
 # Comparisons of both runs together that wait for the other run: some tens of megabytes.
 MOST_WAITING = 8192
+# Lengths of queues that are no longer true, more than there are queues.
+_MOST_STALE = 64
 _step = attrgetter("step")
 
 
@@ -34,6 +36,9 @@ class _Side:
     def __init__(self, comparisons: Iterable[Comparison]) -> None:
         self._steps = groupby(comparisons, key=_step)
         self._queues: dict[str, deque[Group]] = {}
+        # The length of each queue, negative, the longest first, also as it was: a queue's own length tells.
+        self._longest: list[tuple[int, int, str]] = []
+        self._places: dict[str, int] = {}
         self.step = -1
         self.waiting = 0
         self.is_read = False
@@ -46,6 +51,7 @@ class _Side:
             found.setdefault(one.stream, []).append(one)
         for stream, group in found.items():
             self._queues.setdefault(stream, deque()).append(group)
+            self._note(stream)
             self.waiting += len(group)
         self.is_read = not found
         return list(found)
@@ -62,10 +68,21 @@ class _Side:
 
     def take(self, stream: str | None = None) -> Group:
         """Remove and return the comparisons that have waited longest, of a stream, or of that of which most waits."""
-        queue = max(self._queues.values(), key=len) if stream is None else self._queues[stream]
-        group = queue.popleft()
+        while stream is None:
+            length, _, longest = heappop(self._longest)
+            stream = longest if len(self._queues[longest]) == -length else None
+        group = self._queues[stream].popleft()
+        self._note(stream)
         self.waiting -= len(group)
         return group
+
+    def _note(self, stream: str) -> None:
+        place = self._places.setdefault(stream, len(self._places))
+        if queue := self._queues[stream]:
+            heappush(self._longest, (-len(queue), place, stream))
+        if len(self._longest) > 2 * len(self._queues) + _MOST_STALE:
+            self._longest = [(-len(queue), self._places[one], one) for one, queue in self._queues.items() if queue]
+            heapify(self._longest)
 
 
 def aligned(a: Iterable[Comparison], b: Iterable[Comparison]) -> Iterator[Aligned]:

@@ -4,15 +4,18 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from predlog.errors import required
 from predlog.reading.paths import PACKED, STDIN_FILE
+from predlog.records.backwards import read_at
 from predlog.records.codec import LONGEST
 
 # Bytes read at once; the sum for many files, and the least per file. No file stays open between reads: a job of
 # 4096 ranks has as many.
 _BLOCK, _ALL_BLOCKS, _LEAST = 1 << 18, 1 << 22, 1 << 13
+# These last bytes before the current offset show whether the file is still the one that was read.
+REMEMBERED = 64
 
 
 class Lines:
@@ -57,7 +60,7 @@ class Lines:
         return self._plain(self._start) if self._file.suffix not in PACKED else self._unpacked()
 
     def _plain(self, position: int) -> Iterator[bytes]:
-        identity = None
+        identity, last = None, b""
         while True:
             with self._file.open("rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
@@ -65,24 +68,50 @@ class Lines:
                     self.broken = "another file took its place while it was read"
                     return
                 identity = (status.st_dev, status.st_ino)
-                file.seek(position)
-                block = file.read(self._block)
+                # What was read last is read again: it shows whether the file was emptied, even if it has grown since.
+                before = read_at(file.fileno(), len(last), position - len(last))
+                if before != last or status.st_size < position:
+                    self.broken = "it was truncated while it was read: what had not been read is lost"
+                    return
+                block = read_at(file.fileno(), self._block, position)
             if not block:
                 return
             position += len(block)
+            last = (last + block)[-REMEMBERED:]
             self._told(len(block))
             yield block
 
     def _unpacked(self) -> Iterator[bytes]:
         unpack, damaged = (_gzip, zlib.error) if self._file.suffix == ".gz" else _zstd()
-        skip = self._start
+        packed = Packed(self._plain(0))
+        skip, size = self._start, 0
         try:
-            for block in unpack(self._plain(0)):
+            for block in unpack(packed):
+                size += len(block)
+                if size > _UNPACKED + _RATIO * packed.size:
+                    self.broken = (
+                        f"it unpacks to more than {_RATIO} times its size: unpack it yourself to read what follows"
+                    )
+                    return
                 if skip < len(block):
                     yield block[skip:]
                 skip = max(skip - len(block), 0)
         except damaged as error:
             self.broken = f"it can't be decompressed further: {error}"
+
+
+class Packed:
+    """Packed blocks as small pieces; `size` counts the bytes that were read."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._pieces = (block[start : start + _READ] for block in blocks for start in range(0, len(block), _READ))
+        self.size = 0
+
+    def read(self, _size: int = -1) -> bytes:
+        """Return the next piece, however much is asked for; empty at the end."""
+        piece = next(self._pieces, b"")
+        self.size += len(piece)
+        return piece
 
 
 def blocks_of_stdin() -> Iterator[bytes]:
@@ -96,23 +125,24 @@ def block(files: int) -> int:
     return max(min(_BLOCK, _ALL_BLOCKS // files), _LEAST)
 
 
-# Bytes unpacked of gzip, and read of zstd, at once: the unpacked size of a block has no bound.
+# Bytes unpacked at once, and passed on to be unpacked: a few packed bytes may become gigabytes.
 _PIECE, _READ = 1 << 18, 1 << 14
+# Bytes that any file may unpack to, and how many times its size more: lines of a run never get that small.
+_UNPACKED, _RATIO = 1 << 24, 256
 _GZIP = 16 + zlib.MAX_WBITS
-_Unpack = Callable[[Iterable[bytes]], Iterator[bytes]]
+_Unpack = Callable[[Packed], Iterator[bytes]]
 
 
-def _gzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _gzip(packed: Packed) -> Iterator[bytes]:
     """Yield what was packed. A file may have several members, as `cat` makes them; a missing end is no damage."""
     member: Any = None
-    for block in blocks:
-        packed = block
-        while packed := packed if member else packed.lstrip(b"\0"):  # zeros may follow a member
+    while left := packed.read():
+        while left := left if member else left.lstrip(b"\0"):  # zeros may follow a member
             member = member or zlib.decompressobj(_GZIP)
-            yield member.decompress(packed, _PIECE)
-            packed = member.unconsumed_tail
+            yield member.decompress(left, _PIECE)
+            left = member.unconsumed_tail
             if member.eof:
-                packed, member = member.unused_data, None
+                left, member = member.unused_data, None
 
 
 def _zstd() -> tuple[_Unpack, type[Exception]]:
@@ -123,11 +153,9 @@ def _zstd() -> tuple[_Unpack, type[Exception]]:
     """
     with required("zstd"):
         import zstandard  # noqa: PLC0415 - it may not be installed
-    frames = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
 
-    def unpack(blocks: Iterable[bytes]) -> Iterator[bytes]:
-        for block in blocks:
-            for start in range(0, len(block), _READ):
-                yield frames.decompress(block[start : start + _READ])
+    def unpack(packed: Packed) -> Iterator[bytes]:
+        frames = zstandard.ZstdDecompressor().stream_reader(cast(BinaryIO, packed), read_across_frames=True)
+        return iter(lambda: frames.read(_PIECE), b"")
 
     return unpack, zstandard.ZstdError

@@ -15,6 +15,7 @@ from predlog.reading import attempts, paths
 from predlog.reading.attempts import Part, Source, merged
 from predlog.reading.damage import Damage, Damages, Sequence
 from predlog.reading.lines import Lines, block, blocks_of_stdin
+from predlog.reading.replaced import Replaced
 from predlog.reading.tail import last
 from predlog.reading.writers import Turns, Writer
 from predlog.records import html
@@ -70,6 +71,7 @@ class Reading:
         self._strict = strict
         self._all_attempts = all_attempts
         self._warns = warns
+        self._broken: set[tuple[Path, str]] = set()
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
         self.damage = Damages()
         self.replaced = Counter[tuple[str | None, int, int]]()
@@ -102,14 +104,28 @@ class Reading:
         self.damage = Damages()
         self.replaced = Counter()
         self.writers = []
-        parts = [(file, part) for file in self.files or [self._stdin()] for part in self._parts(file)]
-        sources = [Source(self._records(file, part, block(len(parts))), part.begins) for file, part in parts]
+        self._broken.clear()
+        parts = [(file, *part) for file in self.files or [self._stdin()] for part in self._parts(file)]
+        sources = [
+            Source(self._records(file, part, replaced, block(len(parts))), part.begins)
+            for file, part, replaced in parts
+        ]
         return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self._all_attempts)
 
-    def _parts(self, file: Path) -> list[Part]:
+    def _parts(self, file: Path) -> list[tuple[Part, Replaced | None]]:
+        """Return what of a file is read by itself, each with what tells which of its records are replaced."""
         if self._all_attempts or attempts.has_one(file):
-            return [Part()]
-        return attempts.parts(Lines(file)) or [Part()]
+            return [(Part(), None)]
+        lines = Lines(file)
+        found = attempts.parts(lines)
+        if lines.broken and file.suffix not in paths.PACKED:  # what is packed is as broken when it is read again
+            self._note_broken(file, file, 1, lines.broken)
+        if not found:
+            return [(Part(), None)]
+        replaced = Replaced(found)
+        if attempts.is_costly(found, is_packed=file.suffix in paths.PACKED):
+            return [(Part(), replaced)]
+        return [*((part, replaced) for part in found[:-1]), (found[-1], None)]
 
     def _stdin(self) -> Path:
         """Return standard input as a file: what a later attempt replaces is known only when all of it has come."""
@@ -121,23 +137,24 @@ class Reading:
             self._spool.flush()
         return Path(self._spool.name)
 
-    def _records(self, file: Path, part: Part, block: int) -> Iterator[Record]:
+    def _records(self, file: Path, part: Part, replaced: Replaced | None, block: int) -> Iterator[Record]:
         lines = Lines(file, part.start, self.told, block)
         sequence = Sequence(self.damage)
-        has_all, is_whole = not part.later, part.attempt is None
+        is_whole = part.attempt is None
         name = file if self.files else Path(paths.STDIN)
         turns = Turns(name)
         number, expected = part.line - 1, 0
         for number, line in enumerate(lines if part.lines is None else islice(lines, part.lines), part.line):
+            if not line:
+                continue
             try:
                 record = from_line(line)
             except SchemaError as error:
                 raise SchemaError(error.written, error.known, error.version, f"{name} line {number}: ") from None
             except RecordError as error:
-                if line:
-                    sequence.explained += 1
-                    if part.owns(number) and not isinstance(error, UnknownKindError):
-                        self._note_damage(name, number, str(error))
+                sequence.explained += 1
+                if part.owns(number) and not isinstance(error, UnknownKindError):
+                    self._note_damage(name, number, str(error))
                 continue
             if is_whole or part.holds(record):
                 if record.seq != expected or record.attempt != sequence.attempt or record.recorder != sequence.recorder:
@@ -145,24 +162,29 @@ class Reading:
                     turns.turn(record, number)
                 else:
                     expected += 1
-                if has_all or self._is_valid(part, record):
+                if replaced is None or self._is_valid(replaced, record):
                     yield record
         self.writers += turns.writers(number, part.span)
-        if part.lines is None:
+        if part.lines is None or lines.broken:
             self._check_end(file, name, lines, number + 1)
 
-    def _is_valid(self, part: Part, record: Record) -> bool:
+    def _is_valid(self, replaced: Replaced, record: Record) -> bool:
         """Return whether a record is still valid, not replaced by a later attempt; count the comparisons that are."""
-        is_valid = not any(later.covers(record) for later in part.later)
-        if not is_valid and isinstance(record, Comparison):
+        is_replaced = replaced(record)
+        if is_replaced and isinstance(record, Comparison):
             self.replaced[record.run, record.attempt, record.rank] += 1
-        return is_valid
+        return not is_replaced
 
     def _check_end(self, file: Path, name: Path, lines: Lines, number: int) -> None:
         if lines.broken:
-            self._note_damage(name, number, lines.broken)
+            self._note_broken(file, name, number, lines.broken)
         elif lines.rest and (not self.files or time.time() - file.stat().st_mtime > _FRESH):
             self.damage.note(Damage(name, number, "it is incomplete: its writer was killed"))
+
+    def _note_broken(self, file: Path, name: Path, number: int, reason: str) -> None:
+        if (file, reason) not in self._broken:  # of several attempts, the first that meets it reports it
+            self._broken.add((file, reason))
+            self._note_damage(name, number, reason)
 
     def _note_damage(self, name: Path, number: int, reason: str) -> None:
         if self._strict:

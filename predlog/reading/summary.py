@@ -108,8 +108,8 @@ class Summary:
     def curves(self) -> dict[Key, Curve]:
         """Return the curves by stream and codebook: streams in the order of their first record, codebooks ascending."""
         if self._curves is None:
-            streams = list(dict.fromkeys(stream for stream, _ in self._builders))
-            keys = sorted(self._builders, key=lambda key: (streams.index(key[0]), none_first(key[1])))
+            streams = {stream: place for place, stream in enumerate(dict.fromkeys(key[0] for key in self._builders))}
+            keys = sorted(self._builders, key=lambda key: (streams[key[0]], none_first(key[1])))
             self._curves = {key: self._builders[key].curve() for key in keys}
         return self._curves
 

@@ -3,13 +3,14 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
-from predlog.reading.lines import Lines
+from predlog.reading.lines import REMEMBERED, Lines
 from predlog.reading.paths import PACKED
 from predlog.records.backwards import backwards, read_at
 from predlog.records.codec import BINARY, LONGEST, from_line
@@ -70,10 +71,11 @@ def reads(lines: Iterable[bytes]) -> Iterator[Read]:
 def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) -> list[Read]:
     """Return the last records as `last` does, from what can only be read from its beginning.
 
-    Also returned are those before and among them whose lines begin with one of `also`, the last thousand at most.
+    Also returned are those before and among them whose lines begin with one of `also`: the last thousand, or 64 MiB.
     """
     here: deque[tuple[int, Read]] = deque()
-    beside: deque[tuple[int, Read]] = deque(maxlen=_MOST_BESIDE)
+    beside: deque[tuple[int, Read]] = deque()
+    size = 0
     for placed in enumerate(found):
         is_wanted = wanted(placed[1].record)
         if is_wanted:
@@ -82,6 +84,9 @@ def latest(found: Iterable[Read], many: int, wanted: Wanted, also: tuple[bytes, 
             passed = here.popleft() if is_wanted else placed
             if passed[1].line.startswith(also):
                 beside.append(passed)
+                size += len(passed[1].line)
+                while len(beside) > _MOST_BESIDE or size > _FURTHER:
+                    size -= len(beside.popleft()[1].line)
     return [read for _, read in sorted(here + beside, key=itemgetter(0))]
 
 
@@ -97,67 +102,87 @@ def _end(file: int, size: int) -> int:
     return 0
 
 
-# These last bytes before the current offset show whether the file is still the one that was read.
-_REMEMBERED = 64
-
-
 class Follower:
     """Follows one file by its name, from an offset (bytes) at which a line begins.
 
     A file that was truncated, or written anew in its place, is read from its beginning. So is another file that has
     taken its name, when the old one has been read to its end. Records that it repeats are skipped.
 
+    Without `stays_open` the file is open only while a block of it is read, so that any number of files can be followed.
+    What is written to it between a look and its replacement is not read then.
+
     Attributes:
         damage: The damaged lines found since the list was last emptied.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, *, stays_open: bool = True, block: int | None = None) -> None:
         self.path = path
+        self._stays_open = stays_open
+        self._block = block or _BLOCK
+        self._identity: tuple[int, int] | None = None
         self.damage: list[Damage] = []
         self._file: int | None = None
         self._generation = -1
         self._restart(offset)
-        self._reached: dict[tuple[str | None, int], dict[int, tuple[int, str]]] = {}
+        # For each run and rank: what was reached of each attempt and recorder, and the first line of each attempt.
+        self._reached: dict[tuple[str | None, int], dict[tuple[int, str], tuple[int, str]]] = {}
+        self._first: dict[tuple[str | None, int], dict[int, bytes]] = {}
 
     def poll(self) -> Iterator[Read]:
         """Yield the records that were added since; those of a block are yielded before the next one is read."""
         while self._file is not None or self._open():
-            file = cast(int, self._file)
-            self._check_place(file)
-            yield from self._new(file)
-            if not self._is_replaced(file):
+            self._check_place(cast(int, self._file))
+            yield from self._new()
+            if self._file is None or not self._is_replaced(self._file):
+                self._rest()
                 return
-            yield from self._new(file)  # what came between the last look and the replacement
+            yield from self._new()  # what came between the last look and the replacement
             self.close()
 
     def close(self) -> None:
         """Close the file; the next poll opens the one that has its name then."""
-        file, self._file = self._file, None
+        file, self._file, self._identity = self._file, None, None
         if file is not None:
             os.close(file)
             self._restart()
+
+    def _rest(self) -> None:
+        """Close the file until the next look, unless it stays open."""
+        if not self._stays_open and self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _open(self) -> bool:
         try:
             self._file = os.open(self.path, os.O_RDONLY | BINARY)
         except FileNotFoundError:
             return False
+        before, self._identity = self._identity, _identity(os.fstat(self._file))
+        if before == self._identity:
+            self._check_place(self._file)
+            return True
+        if before is not None:
+            self._restart()
         self._remember(self._file)
         return True
 
     def _remember(self, file: int) -> None:
         """Remember what precedes the offset, so that it is recognized in a file that takes this one's place."""
-        start = max(self._offset - _REMEMBERED, 0)
+        start = max(self._offset - REMEMBERED, 0)
         self._last = read_at(file, self._offset - start, start)
-        before: list[Record] = []
+        before: list[Read] = []
         size = 0
         for line in backwards(file, self._offset):
             size += len(line) + 1
             if size > (_BLOCK if before else LONGEST):
                 break
-            before += [read.record for read in reads([line])]
-        for record in reversed(before):
-            self._is_repeated(record)
+            before += reads([line])
+        # The file's first line shows whether another file is a copy of it, or of a run that was started anew.
+        first = read_at(file, min(self._offset, _BLOCK), 0).split(b"\n")[:-1][:1]
+        for read in reads(first):
+            self._is_new_start(read)
+        for read in reversed(before):
+            self._is_repeated(read)
 
     def _restart(self, offset: int = 0) -> None:
         self._offset = offset
@@ -171,19 +196,25 @@ class Follower:
         """Restart if the file is shorter than it was, or if what was read last is no longer there."""
         seen = len(self._last)
         if os.fstat(file).st_size < self._offset or read_at(file, seen, self._offset - seen) != self._last:
+            what = "it was truncated while it was followed: lines that had not been read are lost"
+            self.damage.append(Damage(self.path, 1, what, hole=True))
             self._restart()
 
-    def _new(self, file: int) -> Iterator[Read]:
-        while block := read_at(file, _BLOCK, self._offset):
-            for start, line in self._split(block):
-                if line and (read := self._read(line, start)) and not self._is_repeated(read.record):
-                    yield read
+    def _new(self) -> Iterator[Read]:
+        while self._file is not None or self._open():
+            block = read_at(cast(int, self._file), self._block, self._offset)
+            if not block:
+                return
+            lines = [(line, start) for start, line in self._split(block) if line]
+            found = [read for read in starmap(self._read, lines) if read and not self._is_repeated(read)]
+            self._rest()
+            yield from found
 
     def _split(self, block: bytes) -> list[tuple[int, bytes]]:
         """Return the lines that end in a block, each with the offset of its beginning."""
         start = self._offset - self._size
         self._offset += len(block)
-        self._last = (self._last + block)[-_REMEMBERED:]
+        self._last = (self._last + block)[-REMEMBERED:]
         first, *more = block.split(b"\n")
         self._keep(first)
         ended = []
@@ -221,26 +252,46 @@ class Follower:
         self._counted = number, position
         return number
 
-    def _is_repeated(self, record: Record) -> bool:
+    def _is_repeated(self, read: Read) -> bool:
         """Return whether a record of a file that took another's place was in that one, too.
 
         If its `seq` was there before and its time was not, it is of a new run with the same name, which counts from 0
-        again. Of an attempt before those remembered, only the time is compared.
+        again. So is one whose first line is another: its clock may be slow. Of an attempt before those remembered, only
+        the time is compared.
         """
+        record = read.record
         attempts = self._reached.setdefault((record.run, record.rank), {})
-        seq, at = attempts.get(record.attempt, (-1, ""))
+        if self._is_new_start(read):
+            attempts.clear()
+        key = record.attempt, record.recorder or ""
+        seq, at = attempts.get(key, (-1, ""))
         if self._generation and attempts:
-            is_earlier = record.attempt not in attempts and record.attempt < max(attempts)
+            is_earlier = key not in attempts and record.attempt < max(attempts)[0]
             until = max(at for _, at in attempts.values()) if is_earlier else at
             if record.timestamp <= until and (is_earlier or record.seq <= seq):
                 return True
-        attempts[record.attempt] = (record.seq, max(at, record.timestamp))
+        attempts[key] = (record.seq, max(at, record.timestamp))
         return False
+
+    def _is_new_start(self, read: Read) -> bool:
+        """Return whether an attempt that was followed begins with another line now; remember how it begins."""
+        record, crc = read.record, read.line[-10:-2]
+        if record.seq:
+            return False
+        starts = self._first.setdefault((record.run, record.rank), {})
+        is_other = self._generation > 0 and starts.get(record.attempt, crc) != crc
+        if is_other:
+            starts.clear()
+        starts[record.attempt] = crc
+        return is_other
 
     def _is_replaced(self, file: int) -> bool:
         try:
             named = self.path.stat()
         except FileNotFoundError:
             return False  # its writer may still have it open
-        here = os.fstat(file)
-        return (named.st_dev, named.st_ino) != (here.st_dev, here.st_ino)
+        return _identity(named) != _identity(os.fstat(file))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

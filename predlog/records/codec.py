@@ -14,12 +14,15 @@ import orjson
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.records import text
-from predlog.records.plain import Conversion
+from predlog.records.plain import Conversion, is_deeper
 from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
 from predlog.records.text import _INVISIBLE
 
 # Bytes of a line. A longer one would fill the memory of whoever reads it, so it is neither written nor read.
 LONGEST: Final = 1 << 24
+# Levels of nested lists and objects in a line, as many as orjson writes. More would exceed Python's recursion limit
+# wherever a record is written as JSON or drawn.
+_DEEPEST: Final = 254
 # A flag for `os.open`. Without it, Windows writes and reads other bytes than these, so offsets would not fit.
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
@@ -27,6 +30,12 @@ _TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(To
 _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
 }
+# The keys whose values have no schema.
+_FREE: Final[dict[type[Any], tuple[str, ...]]] = {
+    kind: tuple(name for name in ("settings", "stats", "evidence", "context") if name in kind.__struct_fields__)
+    for kind in _TYPES.values()
+}
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 # Of events without the keys that the schema has gained.
 _OLD_KEYS: Final = {name: tuple(key for key in keys if key not in LATER_KEYS) for name, keys in _KEYS.items()}
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(Record).decode
@@ -149,6 +158,8 @@ def from_line(line: bytes) -> Record:
         return _from_json(line)
     if record.schema > SCHEMA:
         return _from_json(line)  # raises SchemaError
+    if type(record) is not Comparison or not _PLAIN.issuperset(map(type, record.context.values())):
+        _check_depth(record)
     return record
 
 
@@ -181,9 +192,18 @@ def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Recor
     if written == SCHEMA and isinstance(kind, str) and kind not in _TYPES:
         raise UnknownKindError(f"a kind that this predlog does not know: {kind!r}")
     try:
-        return cast(Record, msgspec.convert(_known(mapped(event, change) if change else event), Record))
+        record = cast(Record, msgspec.convert(_known(mapped(event, change) if change else event), Record))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # or a text that `hide` can't have written
-        raise _no_record(f"not a record of schema {written}: {error}") from None
+        named = written if isinstance(written, int | str) else type(written).__name__
+        raise _no_record(f"not a record of schema {named}: {error}") from None
+    _check_depth(record)
+    return record
+
+
+def _check_depth(record: Record) -> None:
+    """Raise RecordError if a record is nested deeper than any that is written."""
+    if is_deeper([getattr(record, name) for name in _FREE[type(record)]], _DEEPEST):
+        raise RecordError(f"no record: its lists and objects are nested deeper than {_DEEPEST} levels")
 
 
 def _no_record(why: str) -> RecordError:

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import predlog
 from predlog.errors import PredlogError, required
 from predlog.reading.damage import Damages
-from predlog.reading.forgetting import Learning
+from predlog.reading.forgetting import Learning, Sights
 from predlog.reading.reader import Reading
-from predlog.reading.summary import Summary
+from predlog.reading.summary import Key, Summary
 from predlog.reading.words import counted, number, seen
 from predlog.records.schema import Comparison, Gap, Record
 from predlog.report import sections
@@ -33,7 +34,9 @@ _SCRIPTS: Final = (
 )  # fmt: skip
 _BOKEH: Final = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
 # How many are drawn on the curves, and listed.
-_MOST_GAPS, _MOST_DAMAGE = 1000, 100
+_MOST_GAPS, _MOST_MARKS, _MOST_DAMAGE, _MOST_MISSING = 1000, 1000, 100, 100
+# Streams and codebooks in the table and in those of tokens, and with a line in the curves, which takes most of a page.
+_MOST_STREAMS, _MOST_LINES = 1000, 100
 # Tokens in a table, and the least number per stream and codebook.
 _MOST_TOKENS, _FEWEST_TOKENS = 20, 3
 
@@ -91,6 +94,7 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
     summary = run.summary
     names = [one.run for one in summary.attempts if one.run]
     curves = tuple(summary.curves.values())
+    drawn = {(curve.stream, curve.codebook) for curve in curves[:_MOST_LINES]}
     tokens = max(_MOST_TOKENS // len(curves), _FEWEST_TOKENS)
     return {
         "name": seen(names[-1] if names else Path(source).name),
@@ -99,27 +103,34 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
         "source": seen(source),
         "facts": list(sections.facts(summary)),
         "notes": list(sections.notes(summary, damage.total)),
-        "streams": list(sections.streams(curves)),
+        "streams": list(sections.streams(curves[:_MOST_STREAMS])),
+        "streams_left_out": max(len(curves) - _MOST_STREAMS, 0),
+        "lines_left_out": max(len(curves) - _MOST_LINES, 0),
         "errors": sections.errors(summary),
         "left_out": run.strip.left_out,
         "plots": charts.PLOTS,
         "gaps_left_out": sum(gap.gaps for gap in summary.gaps) - len(run.gaps),
         "findings": list(sections.findings(summary.findings)),
         "findings_left_out": max(len(summary.findings) - sections.MOST_FINDINGS, 0),
-        "stubborn": list(sections.tokens(run.learning.stubborn(tokens))),
-        "forgotten": list(sections.tokens(run.learning.forgotten(tokens))),
+        "stubborn": list(sections.tokens(_of(drawn, run.learning.stubborn(tokens)))),
+        "forgotten": list(sections.tokens(_of(drawn, run.learning.forgotten(tokens)))),
         "several": len(curves) > 1,
         "attempts": list(sections.attempts(summary.attempts)),
         "attempts_left_out": max(len(summary.attempts) - sections.MOST_PROCESSES, 0),
-        "missing": summary.gaps,
+        "missing": summary.gaps[:_MOST_MISSING],
+        "missing_left_out": max(len(summary.gaps) - _MOST_MISSING, 0),
         "damage": damage[:_MOST_DAMAGE],
         "damage_left_out": max(damage.total - _MOST_DAMAGE, 0),
     }
 
 
+def _of(drawn: set[Key], tokens: dict[Key, list[Sights]]) -> dict[Key, list[Sights]]:
+    return {key: ones for key, ones in tokens.items() if key in drawn}
+
+
 def _curves(run: _Run) -> dict[str, Any]:
-    curves = tuple(run.summary.curves.values())
-    signs = list(charts.signs(run.summary.findings))
+    curves = tuple(run.summary.curves.values())[:_MOST_LINES]
+    signs = list(islice(charts.signs(run.summary.findings), _MOST_MARKS))
     document, roots = charts.document(curves, signs, run.gaps)
     return {
         "document": document,

@@ -21,6 +21,8 @@ from predlog.records.text import encodable, visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING, glyphs_of
 from predlog.sinks.terminal.tables import Draw, Drawn, codebook_row, plain_lines, token_table
 
+# More codes than predlog has: only a crafted file has them, and each heading would list them all.
+_MOST_CODES = 32
 # Of so many streams, counted per rank, the open errors are remembered.
 _MOST_STREAMS = 1024
 # Seconds within which even a slow terminal takes a table.
@@ -76,7 +78,10 @@ class Console:
                 del self._errors[key]  # a new attempt: what was wrong in the last one may be fixed
         elif event["event"] == "predlog.finding" and len(self._errors) < _MOST_STREAMS:
             errors = self._errors.setdefault((event["rank"], event["stream"]), set())
-            (errors.add if event["level"] == "error" else errors.discard)(event["code"])
+            if event["level"] != "error":
+                errors.discard(event["code"])
+            elif len(errors) < _MOST_CODES:
+                errors.add(event["code"])
 
     def _draw(self, event: Event, console: RichConsole) -> RenderableType | None:
         match event["event"]:

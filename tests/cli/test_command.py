@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import stat
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -323,6 +324,51 @@ def test_standard_input_is_not_to_be_replaced(tmp_path: Path, command: str, endi
         done = subprocess.run(call, stdin=stdin, capture_output=True, text=True, check=False)
     assert (done.returncode, own.read_bytes()) == (2, line)
     assert done.stderr == f"predlog: {own} is being read, and would be overwritten: write to another file\n"
+
+
+PRIVATE = [
+    ((0o600,), None, 0o600),
+    ((0o644,), None, 0o644),
+    ((0o640, 0o604), None, 0o600),
+    ((0o440,), None, 0o640),
+    ((0o000,), None, 0o600),
+    ((0o666,), None, 0o644),
+    ((0o644,), 0o600, 0o600),
+]
+
+
+@pytest.mark.parametrize(("command", "ending"), WRITES)
+@pytest.mark.parametrize(("sources", "there", "expected"), PRIVATE)
+@pytest.mark.parametrize("through", ["folder", "stdin"])
+def test_what_is_written_is_as_private_as_what_was_read(
+    tmp_path: Path, command: str, ending: str, sources: tuple[int, ...], there: int | None, expected: int, through: str
+) -> None:
+    """Nobody can read a page or an export who could not read every file of the run, or the file that it replaces."""
+    target = tmp_path / f"out.{ending}"
+    if there is not None:
+        target.touch(there)
+    for rank, mode in enumerate(sources):
+        file = tmp_path / f"predictions-rank{rank}.jsonl"
+        file.write_bytes(codec.to_line(events.comparison(rank=rank)))
+        file.chmod(mode)
+    code = "import os, sys; os.umask(0o022); from predlog.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    read = "-" if through == "stdin" and len(sources) == 1 else str(tmp_path)
+    call = [sys.executable, "-c", code, command, read, "-o", str(target)]
+    with (tmp_path / "predictions-rank0.jsonl").open() as stdin:
+        subprocess.run(call, stdin=stdin, check=True, capture_output=True)
+    assert stat.S_IMODE(target.stat().st_mode) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "chown") or os.geteuid() != 0, reason="only root can give a file to another group")
+def test_the_group_of_a_file_is_not_that_of_its_export(tmp_path: Path) -> None:
+    """What another group can read is for nobody else, so the group of the new file can't, unless everybody can."""
+    for mode, expected in ((0o640, 0o600), (0o644, 0o644)):
+        file = tmp_path / "predictions.jsonl"
+        file.write_bytes(codec.to_line(events.comparison()))
+        file.chmod(mode)
+        os.chown(file, -1, os.getegid() + 1)
+        assert main.main(["export", str(file), "-o", str(tmp_path / f"{mode}.csv")]) == 0
+        assert stat.S_IMODE((tmp_path / f"{mode}.csv").stat().st_mode) & ~os.umask(os.umask(0)) == expected
 
 
 @pytest.mark.parametrize(("command", "ending"), WRITES)

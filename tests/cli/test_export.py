@@ -32,6 +32,7 @@ from predlog.records import codec
 from predlog.records import schema as records_schema
 from tests import ROOT, events
 from tests.records.test_records import HOSTILE, comparisons, ids, text
+from tests.written import command, written
 
 FORMATS = ["parquet", "csv", "arrow"]
 Row = dict[str, Any]
@@ -260,6 +261,40 @@ def test_the_file_is_as_others_make_it(tmp_path: Path) -> None:
         export(recorded(events.comparison()), file)
         assert file.stat().st_mode == plain.stat().st_mode
         assert file.read_bytes() != b"before"
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\tx", "\r=1", "\n", "\uff1d1"]
+HARMLESS = ["", "a=1", "1-1", "'=1", "#", "\u202d=", "ab\n=1", '"=']
+
+
+def test_a_spreadsheet_sees_no_formula(tmp_path: Path) -> None:
+    """Cells are exact; with --safe-csv, an apostrophe precedes each text that a spreadsheet would evaluate."""
+    texts = [*FORMULAS, *HARMLESS]
+    tokens = [events.token(place, label_text=text, input_text=None) for place, text in enumerate(texts)]
+    source = written(tmp_path / "exp1", events.comparison(stream="=audio", tokens=tokens, context={"a": "=1"}))
+
+    def cells(*more: str) -> list[dict[str, str]]:
+        assert command("export", source, "-o", str(tmp_path / "out.csv"), *more) == 0
+        with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    exact, safe = cells(), cells("--safe-csv")
+    assert [row["label_text"] for row in exact] == texts
+    assert [row["label_text"] for row in safe] == [f"'{text}" if text in FORMULAS else text for text in texts]
+    assert {row["stream"] for row in exact} == {"=audio"}
+    assert {row["stream"] for row in safe} == {"'=audio"}
+    changed = {"label_text", "stream"}
+    assert [{**row, **dict.fromkeys(changed)} for row in exact] == [{**row, **dict.fromkeys(changed)} for row in safe]
+    assert {row["label_logprob"] for row in safe} == {"-0.25"}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_only_spreadsheets_have_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str) -> None:
+    """--safe-csv for another format is a mistake, and nothing is written."""
+    source = written(tmp_path / "exp1", events.comparison())
+    assert command("export", source, "--safe-csv", "-o", str(tmp_path / f"out.{ending}")) == 2
+    assert capsys.readouterr().err.startswith(f"predlog: out.{ending} is no .csv: --safe-csv ")
+    assert [one.name for one in tmp_path.iterdir()] == ["exp1"]
 
 
 @pytest.mark.parametrize(
@@ -500,8 +535,8 @@ class TestInterrupt:
         """A Ctrl-C inside of pyarrow is one, and no error of pyarrow's; nothing is left."""
 
         @contextlib.contextmanager
-        def interrupted(file: Path) -> Iterator[Any]:
-            with replacing(file) as opened:
+        def interrupted(file: Path, records: Any) -> Iterator[Any]:
+            with replacing(file, records) as opened:
                 yield Interrupted(opened)
 
         monkeypatch.setattr(exporting, "replacing", interrupted)

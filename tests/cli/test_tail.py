@@ -21,7 +21,7 @@ from predlog.cli import main
 from predlog.reading import tail as following
 from predlog.reading.tail import Follower, last
 from predlog.records import codec, schema
-from tests import events
+from tests import ROOT, events
 
 PREDLOG = [sys.executable, "-m", "predlog"]
 # The same, and at the end on stderr the most memory that it took, in KiB.
@@ -115,6 +115,29 @@ class TestFollower:
         more = {"copied and truncated": range(5, 7), "truncated and grown": range(5, 20), "shorter": range(5, 6)}[how]
         file.write_bytes(b"".join(comparisons(more)))
         assert seqs(follower) == [*more]
+        assert [str(one) for one in follower.damage] == [
+            "line 1: it was truncated while it was followed: lines that had not been read are lost"
+        ]
+
+    def test_a_file_that_does_not_stay_open(self, file: Path) -> None:
+        """Any number of files can be followed: none is open between two looks, nor while its records are used."""
+        follower = Follower(file, stays_open=False, block=700)
+        here = len([*Path("/proc/self/fd").iterdir()])
+        found = []
+        for read in follower.poll():
+            found.append(read.record.seq)
+            assert len([*Path("/proc/self/fd").iterdir()]) == here
+        with file.open("ab") as opened:
+            opened.write(b"".join([*comparisons(range(5, 7)), b"damaged\n", *comparisons(range(7, 8))]))
+        assert found + seqs(follower) == [*range(8)]
+        assert [one.line for one in follower.damage] == [8]
+        file.write_bytes(b"".join(comparisons(range(8, 9))))
+        assert seqs(follower) == [8]
+        file.unlink()
+        assert seqs(follower) == []
+        file.write_bytes(b"".join(comparisons(range(8, 12))))
+        assert seqs(follower) == [9, 10, 11]
+        assert len([*Path("/proc/self/fd").iterdir()]) == here
 
     @pytest.mark.parametrize("start", ["beginning", "end"])
     def test_replacement(self, file: Path, start: str) -> None:
@@ -139,6 +162,44 @@ class TestFollower:
         later = [events.comparison(seq=one, step=one, timestamp="2026-02-01T00:00:00.000000Z") for one in range(3)]
         file.write_bytes(b"".join(map(codec.to_line, later)))
         assert seqs(follower) == [0, 1, 2]
+
+    @pytest.mark.parametrize("start", ["beginning", "end"])
+    @pytest.mark.parametrize("how", ["removed", "emptied", "replaced"])
+    @pytest.mark.parametrize("recorder", [None, "a"])
+    def test_a_rerun_whose_clock_is_slow(self, file: Path, how: str, start: str, recorder: str | None) -> None:
+        """A run that was started anew on a node whose clock is behind is followed, however the old file went."""
+        noise = {"noise": "x" * (following._BLOCK // 50)}
+        file.write_bytes(b"".join(comparisons(range(100), context=noise, recorder=recorder)))
+        follower = Follower(file, file.stat().st_size if start == "end" else 0)
+        assert seqs(follower) == ([] if start == "end" else [*range(100)])
+        slow = [
+            codec.to_line(
+                events.comparison(
+                    seq=one,
+                    step=one,
+                    timestamp=f"2026-01-01T00:00:00.{one:06}Z",
+                    recorder=None if recorder is None else "b",
+                )
+            )
+            for one in range(8)
+        ]
+        if how == "removed":
+            file.unlink()
+            assert seqs(follower) == []
+        elif how == "emptied":
+            file.write_bytes(b"")
+        else:
+            file.rename(file.with_suffix(".old"))
+        with file.open("ab") as opened:
+            opened.write(b"".join(slow[:3]))
+            opened.flush()
+            assert seqs(follower) == [0, 1, 2]
+            opened.write(b"".join(slow[3:]))
+        assert seqs(follower) == [3, 4, 5, 6, 7]
+        copy = file.read_bytes()
+        file.unlink()
+        file.write_bytes(copy + comparisons(range(8, 9))[0])
+        assert seqs(follower) == [8]
 
     def test_another_run_from_before(self, file: Path) -> None:
         """A file of another run may take the name, and be older: none of it was there before."""
@@ -347,6 +408,20 @@ class TestCommand:
             *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "correct" in line)
             assert ("labels-are-inputs" in shown) is stands
             assert "not shown" not in done.stdout
+
+    @pytest.mark.parametrize("command", ["tail -n all --json", "tail -n 1", "summary", "check", "export -o out.csv"])
+    def test_more_files_than_can_be_open(self, tmp_path: Path, command: str) -> None:
+        """A job of more ranks than a process may have files open can be looked at."""
+        for rank in range(100):
+            (tmp_path / f"predictions-rank{rank}.jsonl").write_bytes(b"".join(comparisons(range(3), rank=rank)))
+        limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))"
+        code = f"{limited}; from predlog.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        call = [sys.executable, "-c", code, *command.split(), str(tmp_path)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        if "all" in command:
+            assert len(done.stdout.splitlines()) == 300
 
     @pytest.fixture
     def started(self, run: Path) -> Iterator[subprocess.Popen[str]]:

@@ -4,6 +4,8 @@ from tests.faults import (
     bounded,
     checksum,
     console,
+    costly,
+    crafted,
     disk,
     exits,
     fork,
@@ -42,5 +44,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "surroundings": surroundings.run,
     "text": text.run,
     "fuzz": fuzz.run,
+    "crafted": crafted.run,
+    "costly": costly.run,
     "soak": soak.run,
 }

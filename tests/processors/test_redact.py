@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 from predlog import Comparison, Recorder, read
 from predlog.errors import SettingError
 from predlog.processors import Redact
+from predlog.reading.summary import Summary
 from predlog.records.schema import Gap, Run
 from tests import events
 
@@ -58,12 +59,44 @@ def test_a_callable_hides_the_shortest_stretch_that_it_changes() -> None:
 def test_names_that_come_to_be_the_same_stay_apart(tmp_path: Path) -> None:
     """Names in the context are looked at, and nothing is lost where two read alike; predlog's own names stay."""
     with Recorder(tmp_path, every=1, samples=1, console=False, processors=[Redact(lambda _text: "x")]) as recorder:
-        recorder.compare(*events.pair(), 0, ann=1, bob=2, carl=[{"dora": 3}])
+        recorder.compare(*events.pair(), 0, ann=0.5, bob=None, carl=[{"dora": True}])
     run, one, _ = read(tmp_path)
     assert isinstance(run, Run)
     assert "directory" in run.settings
     assert isinstance(one, Comparison)
-    assert sorted(map(str, one.context.values())) == ["1", "2", "[{'x': 3}]"]
+    assert sorted(map(str, one.context.values())) == ["0.5", "None", "[{'x': True}]"]
+
+
+@pytest.mark.parametrize("what", [r"\d{6,}", lambda text: re.sub(r"\d{6,}", "[redacted]", text)])
+def test_whole_numbers_are_looked_at_at_any_depth(tmp_path: Path, what: Any) -> None:
+    """A number in context, evidence or settings reads as its digits do; those that the schema needs are kept."""
+    secret, deep = 20261129, {"a": [{"b": (20261129, [{"c": {"20261129": -20261129}}], 20261129.0)}]}
+
+    def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event["event"] == "predlog.finding":
+            event["evidence"] = {"seen": secret, "deep": deep, "short": 12345, **event["evidence"]}
+        return {**event, "account": secret, "more": deep}
+
+    step, vocabulary = 1_000_000, 9
+    labels = (5 * torch.arange(12) % vocabulary)[None]
+    with Recorder(tmp_path, every=1, console=False, processors=[add, Redact(what)]) as recorder:
+        recorder.compare(
+            torch.randn(1, 12, vocabulary), labels, step, inputs=labels, user=secret, deep=deep, loss=0.123456789
+        )
+        recorder.compare(torch.randn(1, 12, vocabulary), labels.roll(1), step + 1, inputs=labels)
+    text = (tmp_path / "predictions.jsonl").read_text()
+    assert "20261129" not in text
+    one = next(one for one in read(tmp_path) if isinstance(one, Comparison))
+    assert one.context["user"] == one.context["account"] == "[redacted]"
+    hidden = {"a": [{"b": ["[redacted]", [{"c": {"[redacted]": "-[redacted]"}}], "[redacted]"]}]}
+    assert one.context["deep"] == one.context["more"] == hidden
+    assert (one.context["loss"], one.step) == (0.123456789, step)
+    found = Summary.of(read(tmp_path)).findings
+    assert [(one.finding.code, one.fate, one.until) for one in found if one.finding.code == "labels-are-inputs"] == [
+        ("labels-are-inputs", "gone", step + 1)
+    ]
+    assert found[0].finding.evidence["seen"] == "[redacted]"
+    assert found[0].finding.evidence["short"] == 12345
 
 
 def test_everything_that_an_event_says_is_looked_at(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import predlog
 from predlog.errors import NoRecordsError, RecordError, SchemaError
+from predlog.reading.lines import Lines
 from predlog.reading.writers import shared
 from predlog.records import codec
 from predlog.records.schema import Comparison, Finding, Gap, Record, Run
@@ -428,6 +429,70 @@ class TestDamage:
         with pytest.warns(UserWarning, match="1 line is skipped: line 1:"):
             assert len(list(found)) == 1
         assert peak(file) < 120
+
+
+class TestPacked:
+    """What is packed may be a bomb: a few bytes that unpack to gigabytes."""
+
+    @pytest.mark.parametrize("packing", ["gz", "zst"])
+    def test_few_bytes_are_not_unpacked_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: str
+    ) -> None:
+        """No block is larger than 256 KiB, and what unpacks to far more than its size is left at a bound, as damage."""
+        monkeypatch.setattr("predlog.reading.lines._RATIO", 2)
+        head = codec.to_line(events.run())
+        pack = gzip.compress if packing == "gz" else zstandard.compress
+        file = tmp_path / f"predictions.jsonl.{packing}"
+        file.write_bytes(pack(head + bytes(1 << 26)))
+        blocks = [len(block) for block in Lines(file)._blocks()]
+        assert max(blocks) <= 1 << 18
+        assert 1 << 23 < sum(blocks) <= (1 << 24) + 2 * file.stat().st_size
+        found = predlog.read(file)
+        with pytest.warns(UserWarning, match="it unpacks to more than 2 times its size: unpack it yourself"):
+            assert len(list(found)) == 1
+
+    @pytest.mark.parametrize("packing", ["gz", "zst"])
+    def test_what_a_run_packs_to_is_read(self, tmp_path: Path, packing: str) -> None:
+        """Lines as alike as a run's can be are read to their end, in members and frames as `cat` joins them."""
+        lines = [codec.to_line(events.comparison(step=step, seq=step)) for step in range(20_000)]
+        pack = gzip.compress if packing == "gz" else zstandard.compress
+        file = tmp_path / f"predictions.jsonl.{packing}"
+        file.write_bytes(pack(b"".join(lines[:19_000])) + pack(b"") + pack(b"".join(lines[19_000:])))
+        assert [one.seq for one in predlog.read(file)] == [*range(20_000)]
+
+
+class TestTruncation:
+    """A file that is emptied while it is read, as logrotate's copytruncate does."""
+
+    @pytest.mark.parametrize("attempts", [1, 3])
+    @pytest.mark.parametrize("then", ["empty", "shorter", "as long", "longer"])
+    def test_what_is_lost_is_damage(self, tmp_path: Path, attempts: int, then: str) -> None:
+        """A reader that has lost lines says so, once, whatever has been written to the file since."""
+        noise = {"noise": "x" * 3000}
+        runs = [attempt(one, range(200 * one, 200 * one + 200), context=noise) for one in range(1, attempts + 1)]
+        file = write(tmp_path / "predictions.jsonl", *runs)
+        size = file.stat().st_size
+        records = predlog.read(file)
+        reading = iter(records)
+        next(reading)
+        more = b"".join(codec.to_line(events.comparison(step=step, seq=step)) for step in range(10))
+        times = {"empty": 0, "shorter": 1, "as long": size // len(more), "longer": 2 * size // len(more)}[then]
+        file.write_bytes(more * times)
+        with pytest.warns(UserWarning, match="it was truncated while it was read: what had not been read is lost"):
+            rest = list(reading)
+        assert len(rest) < 200 * attempts
+        assert [one.reason for one in records.damage if "truncated" in one.reason] == [
+            "it was truncated while it was read: what had not been read is lost"
+        ]
+
+    def test_strict(self, tmp_path: Path) -> None:
+        """With strict=True it is an error."""
+        file = write(tmp_path / "predictions.jsonl", attempt(1, range(200), context={"noise": "x" * 3000}))
+        reading = iter(predlog.read(file, strict=True))
+        next(reading)
+        file.write_bytes(b"")
+        with pytest.raises(RecordError, match="truncated while it was read"):
+            list(reading)
 
 
 class TestVersions:

@@ -72,6 +72,24 @@ def page_of(told: Callable[[], Iterator[dict[str, Any]]]) -> str:
     return page(told())
 
 
+def test_any_number_of_streams_makes_a_page() -> None:
+    """A line in the curves takes most of a page, so 100 are drawn, and what is left out is said; so with all tables."""
+    tokens = [events.token(1, 2, 3)]
+    streams = [events.comparison(stream=f"s{number}", seq=number, tokens=tokens) for number in range(1200)]
+    findings = [events.finding(stream=f"s{number}", seq=number + 1200) for number in range(1200)]
+    gaps = [events.gap(reason=f"reason {number}", seq=number + 2400) for number in range(200)]
+    made = Parsed(page(iter([*streams, *findings, *gaps])))
+    curves = made.data("curves-data")
+    assert len(curves["lines"]) == 100
+    assert len(curves["marks"]) == 1000
+    assert len(re.findall(r"\bs\d+ ", made.text)) < 3000
+    said = " ".join(made.text.split())
+    assert "One line per stream or codebook, of the first; 1,100 are not drawn." in said
+    assert "and 200 more: see predlog summary" in said
+    assert "and 1,000 more: see predlog check" in said
+    assert "and 100 more reasons: see predlog check" in said
+
+
 def test_a_small_run_is_below_two_megabytes() -> None:
     """Beyond its data, the page with its plotting library is at most 2 MB."""
     made = page(iter([events.run(), events.comparison()]))

@@ -26,8 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     summary, damage = look(arguments.path)
     found = across_ranks(summary.findings)
     ignored = [one for one in found if one.finding.code in arguments.ignore]
-    opened = [one for one in found if one.is_open and one not in ignored]
-    ended = [one for one in found if not one.is_open and one not in ignored]
+    others = [one for one in found if one.finding.code not in arguments.ignore]
+    opened = [one for one in others if one.is_open]
+    ended = [one for one in others if not one.is_open]
     last = latest(summary.attempts, summary.beside)
     unended = [one for one in last if one.end is None]
     status = 1 if opened or damage or (unended and arguments.ended) else 0

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file, and report what is in it; on stderr, what is not."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     with waiting(records):
-        exported = export(records, arguments.output)
+        exported = export(records, arguments.output, is_safe=arguments.safe_csv)
     _say_damage(records.damage)
     if exported.without_tokens:
         say(f"no token is shown in {counted(exported.without_tokens, 'comparison')}: they have no row")
@@ -74,22 +74,27 @@ class Exported:
     without_tokens: int = 0
 
 
-def export(records: Iterable[Record], output: str | os.PathLike[str]) -> Exported:
+def export(records: Iterable[Record], output: str | os.PathLike[str], *, is_safe: bool = False) -> Exported:
     """Write one row per token to `output`, whose ending says how: `.parquet`, `.csv` or `.arrow`.
 
-    A row holds its comparison's fields, then its own; `schema` has their types.
+    A row holds its comparison's fields, then its own; `schema` has their types. With `is_safe`, a text in a CSV file
+    that a spreadsheet would read as a formula begins with an apostrophe.
 
     Raises:
-        ExportError: The ending is none of these, there is no such folder, or the file can't be written.
+        ExportError: The ending is none of these, or not `.csv` with `is_safe`, there is no such folder, or the file
+            can't be written.
         RecordError: A record holds a number that 64 bits do not.
     """
     file = target(output, records)
     if file.suffix.lower() not in _WRITERS:
         raise ExportError(f"{file.name} must end in .parquet, .csv or .arrow, which selects the format")
+    if is_safe and file.suffix.lower() != ".csv":
+        raise ExportError(f"{file.name} is no .csv: --safe-csv is for spreadsheets, and other formats have no formulas")
     rows = _Rows(records)
+    write = _safe_csv if is_safe else _WRITERS[file.suffix.lower()]
     try:
-        with replacing(file) as unfinished:
-            _WRITERS[file.suffix.lower()](unfinished, rows)
+        with replacing(file, records) as unfinished:
+            write(unfinished, rows)
     except OSError as error:
         if rows.failure is not None:
             raise rows.failure from None
@@ -202,6 +207,26 @@ def _csv(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
         for batch in rows:
             moments = compute.strftime(batch["timestamp"].view(pa.timestamp("us")), "%Y-%m-%dT%H:%M:%SZ")
             writer.write_batch(pa.RecordBatch.from_arrays([moments, *batch.columns[1:]], schema=columns))
+
+
+def _safe_csv(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
+    _csv(file, map(_without_formulas, rows))
+
+
+# What spreadsheets take as the beginning of a formula, or remove before they look for one.
+_FORMULA: Final = r"^[\s\x00]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|^[\t\r\n]"
+
+
+def _without_formulas(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        compute.if_else(
+            compute.match_substring_regex(column, _FORMULA), compute.binary_join_element_wise("'", column, ""), column
+        )
+        if pa.types.is_string(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _arrow(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:

@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     with waiting(records):
         made = page(records, arguments.path, arguments.most)
     content = made.html.encode()
-    with replacing(file) as unfinished:
+    with replacing(file, records) as unfinished:
         unfinished.write(content)
     tell(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {len(content) / 1e6:.1f} MB")
     return 0

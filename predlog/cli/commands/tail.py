@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -20,9 +21,9 @@ from predlog.cli.options import ALL
 from predlog.errors import NoRecordsError
 from predlog.reading import paths
 from predlog.reading.filters import Asked, Selection
-from predlog.reading.lines import Lines
+from predlog.reading.lines import Lines, block
 from predlog.reading.tail import Follower, Read, last, latest, reads
-from predlog.records.codec import to_event
+from predlog.records.codec import escape, to_event
 from predlog.records.schema import Comparison, Record, Run
 from predlog.sinks.console import Console, lacking
 
@@ -31,6 +32,10 @@ _MANY = 10
 _BESIDE = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
 # Seconds between two looks at the files, and at the folder for those of more ranks.
 _PAUSE, _FOLDER = 0.02, 1.0
+# More files are opened for each look: a process may have a few hundred open.
+_MOST_OPEN = 64
+# Carriage returns and tabs, which JSON allows outside of texts, and blanks.
+_BLANKS = bytes.maketrans(b"\t\r", b"  ")
 # What is shown, and how many of it at most, the last ones.
 _Show = Callable[[Iterable[Read], int | None], None]
 
@@ -59,15 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _of_files(arguments: argparse.Namespace, many: int, wanted: Asked, show: _Show) -> None:
     files = _files(arguments.path, waits=arguments.follow)
     packed = [file for file in files if file.suffix in paths.PACKED]
-    followed = {file: Follower(file) for file in files if file not in packed}
+    follower = partial(Follower, stays_open=len(files) <= _MOST_OPEN, block=block(max(len(files), 1)))
+    followed = {file: follower(file) for file in files if file not in packed}
     if many == ALL:
-        show(_merged([*(reads(Lines(file)) for file in packed), *map(Follower.poll, followed.values())]), None)
+        sources: list[Iterable[Read]] = [reads(Lines(file)) for file in packed]
+        sources += map(Follower.poll, followed.values())
+        show(_merged(sources), None)
     else:
-        show(_last(files, followed, many, wanted), many)
+        show(_last(files, followed, many, wanted, follower), many)
     if arguments.follow:
         if many and wanted.asked and not wanted.fitting:
             _say_why_nothing(arguments.path, wanted)
-        _follow(arguments.path, followed, show)
+        _follow(arguments.path, followed, show, follower)
     _say_damage(followed.values())
 
 
@@ -109,18 +117,24 @@ def _files(path: str, *, waits: bool) -> list[Path]:
         return []
 
 
-def _last(files: list[Path], followed: dict[Path, Follower], many: int, wanted: Asked) -> Iterable[Read]:
+def _last(
+    files: list[Path],
+    followed: dict[Path, Follower],
+    many: int,
+    wanted: Asked,
+    follower: Callable[[Path, int], Follower],
+) -> Iterable[Read]:
     """Return the last records of each file, with the findings and runs around them, and follow it from there."""
     found: list[Iterable[Read]] = []
     for file in files:
         here, end = last(file, many, wanted, _BESIDE)
         found.append(here)
         if file in followed:
-            followed[file] = Follower(file, end)
+            followed[file] = follower(file, end)
     return _merged(found)
 
 
-def _follow(path: str, followed: dict[Path, Follower], show: _Show) -> None:
+def _follow(path: str, followed: dict[Path, Follower], show: _Show, follower: Callable[[Path], Follower]) -> None:
     looked = time.monotonic()
     while True:
         show(chain.from_iterable(map(Follower.poll, followed.values())), None)
@@ -129,8 +143,9 @@ def _follow(path: str, followed: dict[Path, Follower], show: _Show) -> None:
             looked = time.monotonic()
             with suppress(NoRecordsError):
                 for file in paths.files(path):
-                    if file.suffix not in paths.PACKED:
-                        followed.setdefault(file, Follower(file))
+                    if file.suffix not in paths.PACKED and file not in followed:
+                        is_many = len(followed) >= _MOST_OPEN
+                        followed[file] = Follower(file, stays_open=False) if is_many else follower(file)
         time.sleep(_PAUSE)
 
 
@@ -140,12 +155,12 @@ def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
 
 
 def _lines(wanted: Asked) -> _Show:
-    """Pass lines on as they are in the file."""
+    """Pass lines on as they are in the file, but for what steers a terminal: of that, the same JSON is printed."""
 
     def show(found: Iterable[Read], many: int | None) -> None:
         for (_, line), is_shown in _chosen(found, many, wanted):
             if is_shown:
-                sys.stdout.buffer.write(line + b"\n")
+                sys.stdout.buffer.write(escape(line).translate(_BLANKS) + b"\n")
         sys.stdout.buffer.flush()
 
     return show

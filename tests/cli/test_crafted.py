@@ -1,0 +1,108 @@
+"""What the commands do with lines that no recorder has written, and whose checksums fit."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from predlog.records import codec
+from tests import events
+from tests.faults.hostile import harmful
+from tests.written import command, sealed
+
+EVERY = ("tail", "summary", "check", "diff", "export", "report")
+NESTED = b'{"a":' + b"[" * 990 + b"]" * 990 + b"}"
+
+
+def asked(name: str, file: Path) -> list[str]:
+    more = {"diff": [str(file)], "export": ["-o", f"{file}.csv"], "report": ["-o", f"{file}.html"]}
+    return [name, str(file), *more.get(name, [])]
+
+
+def changed(event: dict[str, object], key: str, value: bytes) -> bytes:
+    """Return an event's line with other JSON in place of a value."""
+    text = json.dumps({**event, key: "here"}, separators=(",", ":")).encode()
+    return sealed(text.replace(b'"here"', value))
+
+
+CRAFTED = {
+    "attempt": changed(events.comparison(), "attempt", b"9" * 5000),
+    "step": changed(events.comparison(), "step", b"9" * 5000),
+    "context": changed(events.comparison(), "context", NESTED),
+    "evidence": changed(events.finding(), "evidence", NESTED),
+    "settings": changed(events.run(), "settings", NESTED),
+    "schema": changed(events.comparison(), "schema", NESTED),
+    "unknown": changed(events.comparison(), "more", NESTED),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("line", CRAFTED.values(), ids=CRAFTED)
+def test_no_line_crashes_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: bytes, name: str) -> None:
+    """Numbers of thousands of digits and lists in lists are damage of their line; the other lines are read."""
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()) + line)
+    assert command(*asked(name, file)) in {0, 1}
+    assert "internal" not in capsys.readouterr().err
+    assert command("check", str(file)) == 1
+    assert "line 3: " in capsys.readouterr().out
+
+
+def test_what_is_written_can_be_read_at_any_depth(tmp_path: Path) -> None:
+    """A context as deep as a recorder can write it is no damage, and every command shows it."""
+    deep: object = 0
+    for _ in range(252):
+        deep = [deep]
+    file = tmp_path / "predictions.jsonl"
+    more = codec.to_line(events.comparison(context={"a": deep}, step=1, seq=2))
+    file.write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()) + more)
+    for name in EVERY:
+        assert command(*asked(name, file)) == 0
+
+
+def test_an_error_of_predlog_itself_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong in a command is status 2 and one line; PREDLOG_TRACEBACK=1 shows where."""
+    file = tmp_path / "predictions.jsonl"
+    line = changed(events.gap(), "count", b"9" * 4300)
+    # Their sum has one digit more than Python writes.
+    file.write_bytes(codec.to_line(events.comparison(seq=0)) + line * 2)
+    monkeypatch.delenv("PREDLOG_TRACEBACK", raising=False)
+    assert command("check", str(file)) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"predlog: internal error: ValueError: .*\.py:\d+\); PREDLOG_TRACEBACK=1 .*\n", said)
+    monkeypatch.setenv("PREDLOG_TRACEBACK", "1")
+    assert command("check", str(file)) == 2
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_headings_list_no_more_codes_than_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However many codes a file invents, the heading of a record lists a few: what is printed grows with the file."""
+    lines = [events.finding(code=f"code-{seq}", seq=2 * seq) for seq in range(800)]
+    shown = [events.comparison(seq=2 * seq + 1) for seq in range(800)]
+    file = tmp_path / "predictions.jsonl"
+    pairs = zip(map(codec.to_line, lines), map(codec.to_line, shown), strict=True)
+    file.write_bytes(b"".join(line for pair in pairs for line in pair))
+    assert command("tail", "-n", "all", str(file)) == 0
+    assert len(capsys.readouterr().out) < 2 * file.stat().st_size
+
+
+RAW = "\x9b31m\x85\u202e\u2066\u2028\u2029\u200b\ufeff\x7f"
+
+
+@pytest.mark.parametrize("blank", [b"", b"\r", b"\t "])
+def test_json_lines_steer_no_terminal(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], blank: bytes) -> None:
+    """`tail --json` prints a crafted line as the same JSON without raw control or invisible characters."""
+    event = events.comparison(stream=f"text{RAW}", context={RAW: RAW})
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    line = sealed(text.replace(b',"seq"', b',%b"seq"' % blank))
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(codec.to_line(events.run()) + line)
+    for lines in ("all", "5"):
+        assert command("tail", "-n", lines, "--json", str(file)) == 0
+        first, last, end = capfdbinary.readouterr().out.split(b"\n")
+        assert (first + b"\n", end) == (codec.to_line(events.run()), b"")
+        assert not harmful(last.decode())
+        assert json.loads(last) == json.loads(line)
