@@ -3,7 +3,7 @@
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from predlog._runtime import torch_state
 from predlog._runtime.torch_state import is_in_backward, is_traced
 from predlog.errors import located
+from predlog.integrations._watch import listening_forward
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
 from predlog.integrations._watch.step_counter import StepCounter
 from predlog.recorder import default
@@ -60,12 +62,9 @@ def watch(
         SettingError: An argument makes no sense; the message says which and why.
     """
     watcher = _Watcher(module, StepCounter(module, step, accumulate, streams), inputs, recorder)
-    handles = [
-        module.register_forward_pre_hook(watcher.enter, with_kwargs=True),
-        # Called before the hooks of contexts that were entered earlier: the last one entered is left first.
-        module.register_forward_hook(watcher.leave, always_call=True, prepend=True),
-    ]
+    handles: list[RemovableHandle] = []
     try:
+        handles += watcher.attach()
         yield
         watcher.report_missed_calls()
     finally:
@@ -77,15 +76,21 @@ def watch(
 class _Listener(TorchFunctionMode):
     """One call of the module on a step that is due: it passes on the arguments of losses, and changes nothing."""
 
-    def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int, ids: Tensor | None) -> None:
+    def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int) -> None:
         super().__init__()
         self.recorder = recorder
         self.number = number
         self.compiled = torch_state.count_graphs()
         self.seen = 0
+        self.has_begun = False
         self._steps = steps
         self._place = place
-        self._ids = ids
+        self.ids: Tensor | None = None
+
+    def end(self) -> None:
+        """Stop listening, and keep nothing of the call."""
+        torch_state.remove_mode(self)
+        self.ids = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -100,7 +105,7 @@ class _Listener(TorchFunctionMode):
         if name is None:
             return
         try:
-            self._record(name, place, pair_of_call(loss, args, kwargs, self._ids if place == 0 else None))
+            self._record(name, place, pair_of_call(loss, args, kwargs, self.ids if place == 0 else None))
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
             self.recorder.report_failure(self.number, name, error)
 
@@ -129,12 +134,39 @@ class _Watcher:
         self._active: dict[int, _Listener] = {}  # by thread
         self._was_called = False
         self._gave_up = False
+        self._is_asked = False
+
+    def attach(self) -> list[RemovableHandle]:
+        """Attach the hooks, and have the module's forward ask which call is listened to.
+
+        A compiled model that contains the module is not compiled anew for these hooks. For those that see the forward
+        fail, which are needed only where the module has a forward of its own, it is, as they are known by numbers.
+        """
+        self._is_asked = listening_forward.attach(self._module, self.begin)
+        how: dict[str, Any] = {} if self._is_asked else {"always_call": True}
+        return [
+            self._module.register_forward_pre_hook(self.enter, with_kwargs=not self._is_asked),
+            # Called before the hooks of contexts that were entered earlier: the last one entered is left first.
+            self._module.register_forward_hook(self.leave, prepend=True, **how),
+        ]
+
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Listener | None:
+        """Return the listener of the call that begins in this thread, once; None if nobody listens to it."""
+        call = self._active.get(threading.get_ident()) if self._active else None
+        if call is None or call.has_begun:
+            return None
+        call.has_begun = True
+        try:
+            call.ids = self._ids(call.recorder, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - a run must not die of its log
+            call.recorder.report_failure(call.number, "text", error)
+        return call
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a watched module is not watched.
         return _inactive, ()
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
         """Listen to the call that begins, if its step is due."""
         # A compiler treats the first answer as a constant. A module other than the watched one is a replica or a copy.
         if is_dynamo_compiling() or module is not self._module:
@@ -152,7 +184,9 @@ class _Watcher:
             if not recorder.gate.is_due(number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
-                self._listen(_Listener(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
+                self._active[threading.get_ident()] = _Listener(recorder, self._steps, number, place)
+                if not self._is_asked and (call := self.begin(args, kwargs or {})) is not None:
+                    call.__enter__()  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
             recorder.report_failure(None, "text", error)
 
@@ -184,8 +218,9 @@ class _Watcher:
             )
 
     def close(self) -> None:
-        """Stop listening to a call that was interrupted in this thread."""
+        """Stop listening to a call that was interrupted in this thread, and to the module."""
         self._stop_listening()
+        listening_forward.detach(self._module, self.begin)
 
     @property
     def _name(self) -> str:
@@ -205,17 +240,13 @@ class _Watcher:
             f"{self._name} {why}, so predlog.watch records nothing more of it; {_FIX}, or watch the loss",
         )
 
-    def _listen(self, call: _Listener) -> None:
-        self._active[threading.get_ident()] = call
-        call.__enter__()  # type: ignore[no-untyped-call]
-
     def _stop_listening(self) -> _Listener | None:
         call = self._active.pop(threading.get_ident(), None) if self._active else None
         if call is not None:
-            torch_state.remove_mode(call)
+            call.end()
         return call
 
-    def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """Return the token ids that the model is called with; None if they are not known, or are no ids."""
         name = _usual_inputs(self._module) if self._inputs is None else self._inputs
         if name is None:
