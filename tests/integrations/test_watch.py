@@ -531,9 +531,7 @@ def test_exceptions_pass_and_leave_nothing(error: BaseException, where: str) -> 
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), Stop(), GeneratorExit(), SystemExit(3)])
-@pytest.mark.parametrize(
-    "mode", [lambda: torch.device("meta"), torch.overrides.TorchFunctionMode], ids=["device", "mode"]
-)
+@pytest.mark.parametrize("mode", ["device", "mode"])
 @pytest.mark.parametrize("order", ["mode, watch", "watch, mode", "watch, mode, watch"])
 def test_a_mode_around_the_call_ends_where_the_user_ends_it(error: BaseException, mode: str, order: str) -> None:
     """Whatever ends the forward, and whichever context is entered first, no mode is left: the user's or predlog's."""
