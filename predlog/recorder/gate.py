@@ -37,6 +37,8 @@ class Gate:
     ) -> None:
         self.every = every
         self.is_closed = False
+        # Set where this recorder is to record nothing, as a copy: called to report it.
+        self.silenced: Callable[[], None] | None = None
         self._streams = streams
         self._ranks = ranks
         self._is_off = is_off
@@ -52,6 +54,9 @@ class Gate:
     def is_recording(self) -> bool:
         """Return whether this process records at all, whatever the stream; report a call after `close`."""
         if self._is_off or not self._is_mine():
+            return False
+        if self.silenced is not None:
+            self.silenced()
             return False
         if self.is_closed:
             self._notices.report(

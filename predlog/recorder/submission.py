@@ -47,6 +47,19 @@ class Recorded(Future[tuple[Comparison, ...]]):
         """Resolve with what reached the sinks."""
         super().set_result(cast(Any, events))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Recorded":
+        return self  # a model that keeps it can be copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process never learns what one that is pending comes to: nothing.
+        return _recorded, (list(super().result(0)) if self.done() else [],)
+
+
+def _recorded(events: Sequence[Event]) -> Recorded:
+    made = Recorded()
+    made.set_events(events)
+    return made
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
