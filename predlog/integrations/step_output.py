@@ -19,6 +19,14 @@ def attribute(module: object, path: str) -> Any:
         return None
 
 
+def unusable(place: object, name: str) -> str | None:
+    """Return in words what a mapping has for a name, if that is no pair's: None or a string; otherwise None."""
+    if not isinstance(place, Mapping) or name not in place:
+        return None
+    found = place.get(name)
+    return "None" if found is None else f"a {type(found).__name__}, no tensor" if isinstance(found, str) else None
+
+
 def mark(value: object) -> "weakref.ref[Any] | None":
     """Return a weak reference to a value, or to the first of several chunks; None if there can be none."""
     try:

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from structlog import DropEvent
+
 from predlog._runtime.notices import Notices
 from predlog.errors import described
 
@@ -35,13 +37,18 @@ def pickled(arguments: Mapping[str, Any], what: str) -> dict[str, bytes]:
 
 
 def unpickled(given: Mapping[str, bytes], what: str) -> dict[str, Any]:
-    """Return the arguments of `pickled`, without those that can't be unpickled here, which is reported once."""
+    """Return a recorder's arguments that `pickled` returned, without those that can't be unpickled here.
+
+    What is left out is reported once; without its processors a recorder records nothing.
+    """
     made: dict[str, Any] = {}
     for name, value in given.items():
         try:
             made[name] = pickle.loads(value)  # noqa: S301 - a part of a pickle that is being loaded
         except Exception as error:  # noqa: BLE001 - a foreign object's own code
             _report_left_out(name, what, error, "can't be unpickled")
+    # They were to change what is written, perhaps to redact it.
+    made.setdefault("processors", [withhold])
     return made
 
 
@@ -54,13 +61,14 @@ def report_copy(original: str) -> None:
     )
 
 
-def report_without_processors() -> None:
-    """Report that nothing is recorded where it can't be changed first."""
+def withhold(_logger: object, _name: str, _event: object) -> Any:
+    """Drop an event, in place of processors that could not be pickled."""
     _notices.report_once(
         "without processors",
         "a recorder was unpickled without its processors, and records nothing, because these were to change what is"
         " written: make them of functions and classes that can be imported",
     )
+    raise DropEvent
 
 
 def _report_left_out(name: str, what: str, error: Exception, why: str) -> None:

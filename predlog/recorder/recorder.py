@@ -338,8 +338,6 @@ def _unpickled(kind: type[Recorder], given: Mapping[str, bytes], original: str, 
         return _copied(kind, arguments, original)
     made = kind.__new__(kind)
     Recorder.__init__(made, **arguments)
-    if "processors" not in arguments:
-        made.gate.silenced = copies.report_without_processors
     return made
 
 
