@@ -211,6 +211,8 @@ class PredictionCallback(CopiedCallback, Callback):
         elif stream == "train" and isinstance(logits, Projection):
             self._report_once("projection", f"{stream!r} is not recorded: {_TOO_LATE}")
         else:
+            if self._how["layout"] is None and step_output.is_of_samples(logits, labels, batch):
+                logits, labels = logits[:, None], labels[:, None]
             inputs = self._find_inputs(stream, returned, batch, labels, module)
             # It is due: the steps may jump. A validation run is recorded at any step, but a recorder of the user's own
             # has its own `every`.
@@ -246,18 +248,7 @@ class PredictionCallback(CopiedCallback, Callback):
         self, stream: str, missing: list[str], returned: object, batch: object, module: LightningModule
     ) -> None:
         step = "training_step" if stream == "train" else "validation_step"
-        places = ((f"what {step} returned", returned), ("the batch", batch))
-        no_tensors = [
-            f"{name!r} of {where} is {kind}"
-            for name in missing
-            for where, place in places
-            if (kind := step_output.unusable(place, name))
-        ]
-        names = " and ".join(map(repr, missing))
-        old = [name for name in missing if step_output.attribute(module, name) is not None]
-        has = f"did not set {' and '.join(map(repr, old))} in this step" if old else "has no such attribute"
-        why = f"{names} can't be found: {step} returned {step_output.described(returned)}, and"
-        why = " and ".join(no_tensors) if no_tensors else f"{why} {type(module).__name__} {has}"
+        why = step_output.why_missing(missing, step, returned, batch, module)
         self._report_once("missing", f"{stream!r} is not recorded, since {why}. {_WAYS}")
 
     def _report_still(self, batches: int) -> None:

@@ -105,10 +105,10 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
     ) -> None:
         passed = locals()  # spelt out for editors; those of the recorder are passed on as they are
         self._make = partial(Recorder, **{name: passed[name] for name in PASSED_ON - {"decode"}})
-        # Checked now, not when the training begins; a recorder that records nothing has no thread and no file.
+        # Checked now, not when the training begins; a recorder that is dropped at once has no thread and no file.
         self._make(
             directory=directory, every=1 if every is None else every, decode=None if decode == "trainer" else decode
-        ).close()
+        )
         self._directory = directory
         self._every = every
         self._shift = shift

@@ -19,7 +19,9 @@ from predlog.errors import located
 from predlog.integrations._watch import listening_forward
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
 from predlog.integrations._watch.step_counter import StepCounter
+from predlog.integrations.callback import DueSteps
 from predlog.recorder import default
+from predlog.recorder.gate import PATIENCE
 from predlog.recorder.recorder import Recorder
 
 # Losses of one step; further ones are probably no streams.
@@ -112,12 +114,12 @@ class _Listener(TorchFunctionMode):
     def _record(self, name: str, place: int, pair: LossPair | str) -> None:
         where = f"step {self.number}, stream {name!r}"
         if isinstance(pair, str):
-            _report_once(self.recorder, pair, f"{where}: not recorded: {pair}; {_FIX}")
+            _report_once(self.recorder, pair, f"{where}: {pair}")
         elif place >= _MOST_CALLS:
             many = f"only {_MOST_CALLS} losses of one step are recorded: pass streams= to name those you want"
             _report_once(self.recorder, many, f"{where}: {many}")
         else:
-            self.recorder.compare(
+            self.recorder.compare_due(  # the steps may jump
                 pair.logits, pair.labels, self.number,
                 stream=name, layout=pair.layout, inputs=pair.inputs, ignore_index=pair.ignore_index,
             )  # fmt: skip
@@ -132,16 +134,14 @@ class _Watcher:
         self._inputs = inputs
         self._recorder = recorder
         self._active: dict[int, _Listener] = {}  # by thread
+        self._due = DueSteps(1)
         self._was_called = False
         self._gave_up = False
         self._is_asked = False
 
     def attach(self) -> list[RemovableHandle]:
-        """Attach the hooks, and have the module's forward ask which call is listened to.
-
-        A compiled model that contains the module is not compiled anew for these hooks. For those that see the forward
-        fail, which are needed only where the module has a forward of its own, it is, as they are known by numbers.
-        """
+        """Attach the hooks, and have the module's forward ask which call is listened to."""
+        # A compiled model around the module is compiled anew only for hooks that torch knows by number: those below.
         self._is_asked = listening_forward.attach(self._module, self.begin)
         how: dict[str, Any] = {} if self._is_asked else {"always_call": True}
         return [
@@ -181,7 +181,7 @@ class _Watcher:
             return
         try:
             number, place = self._steps.next()
-            if not recorder.gate.is_due(number) or place >= self._steps.recorded_calls:
+            if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
                 self._active[threading.get_ident()] = _Listener(recorder, self._steps, number, place)
@@ -189,6 +189,14 @@ class _Watcher:
                     call.__enter__()  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - a run must not die of its log
             recorder.report_failure(None, "text", error)
+
+    def _is_due(self, recorder: Recorder, number: int) -> bool:
+        if self._due.every != recorder.gate.every:  # the default one may be another by now
+            self._due = DueSteps(recorder.gate.every)
+        if self._steps.stays == PATIENCE:
+            many = f"step() returned {number} at {PATIENCE} calls of {self._name}: does it count? The first is recorded"
+            _report_once(recorder, "still", f"predlog.watch: {many}")
+        return self._due.is_due(number)
 
     def leave(self, *_call: Any) -> None:
         """Stop listening, and report it if no loss was called."""

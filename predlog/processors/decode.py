@@ -51,12 +51,27 @@ class Decode:
         try:
             text = texts.of(token)
         except Exception as error:  # noqa: BLE001 - a user's decoder may raise anything
-            self._report(token, f"raised {located(error)}", error)
+            if 0 < texts.size <= token:  # ids may have holes, so it was asked
+                self._report_beyond(token, texts.size)
+            else:
+                self._report(token, f"raised {located(error)}", error)
         else:
             if isinstance(text, str):
                 return text
-            self._report(token, f"returned {type(text).__name__} instead of text")
+            if text is None and texts.size:
+                self._report_beyond(token, texts.size)
+            else:
+                self._report(token, f"returned {type(text).__name__} instead of text")
         return None
+
+    def _report_beyond(self, token: int, size: int) -> None:
+        # A model's vocabulary is often padded: no fault, so one line is enough.
+        where = "beyond" if token >= size else "none of"
+        self._notices.report_once(
+            "beyond the tokenizer",
+            f"id {token} is {where} the tokenizer, which has texts for {size} ids: it is shown as an id, and so are"
+            " others that it does not have",
+        )
 
     def _report(self, token: int, why: str, error: Exception | None = None) -> None:
         self._notices.report("decode", f"decode({token}) {why}; the id is shown instead", error)

@@ -2,9 +2,10 @@
 
 import time
 
+from predlog._runtime import process
 from predlog._runtime.exit import DEADLINE
 from predlog._runtime.notices import Notices
-from predlog.errors import PredlogError
+from predlog.errors import PredlogError, located
 from predlog.findings.judge import Judge
 from predlog.recorder.gate import Gate
 from predlog.recorder.pipeline import Pipeline
@@ -41,6 +42,8 @@ class Closing:
         if not self.worker.is_mine():
             return True  # a fork's copy: the parent reports what it holds
         is_first = not self.gate.is_closed
+        if is_first:
+            self._report_no_offers()
         self.gate.is_closed = True
         deadline = time.monotonic() + timeout
         try:
@@ -76,6 +79,20 @@ class Closing:
         """Raise what failed; only a strict recorder keeps that."""
         if (failure := self._notices.take()) is not None:
             raise PredlogError(failure)
+
+    def _report_no_offers(self) -> None:
+        """Report, also in the file, that this rank of several was to record and was offered no pair."""
+        if self.gate.has_offers or (size := process.world_size()) < 2 or not self.gate.is_recording():
+            return
+        rank = process.rank()
+        self._notices.write(
+            f"no pair was offered on this rank ({rank} of {size}), so it has recorded nothing: in pipeline parallelism"
+            " the last stage alone has logits; ranks='all' records wherever they are"
+        )
+        try:
+            self._pipeline.write_without_pairs()
+        except Exception as error:  # noqa: BLE001 - the disk, or a processor of the user's
+            self._notices.report("worker", f"no file was written on this rank: {located(error)}", error)
 
     def _report(self, took: str, *, with_summary: bool) -> None:
         self._report_missing(took)

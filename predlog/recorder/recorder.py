@@ -123,6 +123,7 @@ class Recorder:
         )
         self._every = every
         place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
+        self._is_shown = console or not (directory or sinks)  # findings: without any sink they are written on stderr
         self._window = Window(samples, first, last, codebooks, accuracy)
         self._notices = Notices(keep=strict)
         self._specials = settings.special_tokens(special_tokens, decode, self._notices)
@@ -198,9 +199,12 @@ class Recorder:
         Raises:
             PredlogError: Only a recorder with `strict` raises.
         """
-        # First, and in this form, because a compiler treats the answer as a constant; if the step were checked before,
-        # it would compile once for steps that are due and once for those that are not.
-        if is_dynamo_compiling() or (type(step) is int and step % self._every):
+        # First, because a compiler takes the answer for a constant: it compiles once, whichever steps are due.
+        if is_dynamo_compiling():
+            return None
+        if type(step) is int and step % self._every:
+            if self.gate.is_waiting:
+                self.gate.skip(step)
             return None
         how = {"layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index}
         return self._attempt(logits, labels, step, stream, context, self._every, how)
@@ -280,7 +284,7 @@ class Recorder:
             return None
         try:
             at, number = time.time(), whole_step(step)
-            if number % every or not self.gate.is_wanted(stream):
+            if not self.gate.takes(stream, number, every):
                 return None
             self._closing.raise_failure()
             with self.gate.claim(stream, number) as is_first:
@@ -304,17 +308,15 @@ class Recorder:
         except PairError as error:
             if self._settings.strict:
                 raise
-            self._submitter.refuse(error, step, stream, at)
+            self._submitter.refuse(error, step, stream, at, is_shown=self._is_shown)
             return None
         self.gate.recorded(stream, step)
         return self._submitter.submit(captured, step, stream, context, at)
 
-    def __copy__(self) -> "Self":
-        made: Self = _copied(type(self), self._arguments, self._original)
-        return made
+    def __deepcopy__(self, _memo: object = None) -> Any:
+        return _copied(type(self), self._arguments, self._original)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Self":
-        return self.__copy__()
+    __copy__ = __deepcopy__
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = copies.pickled(self._arguments, "a recorder")

@@ -292,7 +292,29 @@ def test_what_cannot_be_shown_is_said_once(
     assert not kept.comparisons
     (line,) = capfd.readouterr().err.splitlines()
     assert said in line
-    assert "call predlog.compare(logits, labels, step)" in line
+    # What compare does not take either is not to be passed to it.
+    assert ("call predlog.compare(logits, labels, step)" in line) == ("probabilities" not in said)
+
+
+def test_steps_that_jump() -> None:
+    """A step is due if it has passed a multiple of `every`, though it is none; each multiple makes one step due."""
+    steps = iter([0, 7, 9, 13, 17, 21, 22, 29, 30, 45, 44])
+    model = Model(lambda: loss_of(torch.randn(2, 3, V).requires_grad_(), batch(0, 2, 3)))
+    with keeping(every=10) as (recorder, kept), predlog.watch(model, step=lambda: next(steps), recorder=recorder):
+        for _ in range(11):
+            model()
+    assert [step for step, _ in kept.seen] == [0, 13, 21, 30, 45]
+
+
+def test_a_step_that_never_moves_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    """One line says so after a hundred calls with the same number."""
+    model = Model(lambda: loss_of(torch.randn(2, 3, V).requires_grad_(), batch(0, 2, 3)))
+    with keeping(strict=False) as (recorder, kept), predlog.watch(model, step=lambda: 4, recorder=recorder):
+        for _ in range(250):
+            model()
+    assert kept.seen == [(4, "text")]
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "step() returned 4 at 100 calls" in line
 
 
 # --- steps and streams --------------------------------------------------------------------------------------------
