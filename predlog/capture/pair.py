@@ -82,7 +82,10 @@ def to_pair(
 def _labels(given: object) -> Tensor:
     labels = as_tensor("labels", given)
     if labels.dtype.is_floating_point or labels.dtype.is_complex:
-        raise NothingToCompareError(f"labels {list(labels.shape)} are {labels.dtype}, floats: nothing to compare")
+        raise NothingToCompareError(
+            f"labels are floats: nothing to compare (labels {list(labels.shape)} are {labels.dtype}, and token ids must"
+            " be integers)"
+        )
     return as_ids("labels", labels)
 
 

@@ -249,7 +249,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         inputs = hooks.inputs(self._model, given, labels)
         if labels.is_floating_point():
             none = "" if logits is not None else f"{type(self._model).__name__} gives no logits, and "
-            self._report_once(f"{none}labels {list(labels.shape)} are {labels.dtype}, floats: nothing to compare")
+            self._report_once(f"{none}labels are floats: nothing to compare ({labels.dtype} {list(labels.shape)})")
             return True
         if logits is None or hooks.is_loss_replaced():
             logits = self._projected(forward)

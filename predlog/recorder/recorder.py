@@ -123,7 +123,7 @@ class Recorder:
         )
         self._every = every
         place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
-        self._is_shown = console or not (directory or sinks)  # findings: without any sink they are written on stderr
+        self._is_shown = bool(console or sinks) or not directory  # findings: without any sink they go to stderr
         self._window = Window(samples, first, last, codebooks, accuracy)
         self._notices = Notices(keep=strict)
         self._specials = settings.special_tokens(special_tokens, decode, self._notices)
