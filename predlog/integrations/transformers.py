@@ -22,8 +22,7 @@ from predlog.errors import MissingExtraError, OldPackageError, PredlogError, loc
 from predlog.integrations._hf import hooks, label_shift
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
-from predlog.integrations._hf.mixin import PredictionMixin
-from predlog.integrations._hf.trainer import Training
+from predlog.integrations._hf.trainer import PredictionMixin, Training
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.integrations.step_output import described
 from predlog.recorder.recorder import PASSED_ON, Recorder
@@ -240,7 +239,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         has_loss = labels is not None
         labels = labels if has_loss else self._labels
         if not isinstance(labels, Tensor):
-            self._reason = self._training.why_no_labels(PredictionMixin) if is_done else self._reason
+            self._reason = self._training.why_no_labels() if is_done else self._reason
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may still be logits

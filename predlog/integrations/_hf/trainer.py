@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from predlog.integrations.callback import CopiedCallback
+
 _STEPS = ("compute_loss", "training_step", "prediction_step")
 
 
@@ -55,12 +57,12 @@ class Training:
         """Return whether the caller is called by this training."""
         return self._end is not None and self._end.alive and any(id(one) == self._frame for one in _callers())
 
-    def why_no_labels(self, mixin: type) -> str:
+    def why_no_labels(self) -> str:
         """Return why the model was given no labels, and what to do; called in the trainer's step."""
         trainer = self.trainer()
         smooths = getattr(getattr(trainer, "args", None), "label_smoothing_factor", 0)
         is_kept = smooths or getattr(trainer, "compute_loss_func", None) is not None or _has_labels(trainer)
-        return _KEPT_LABELS if is_kept and not issubclass(type(trainer), mixin) else _NO_LABELS
+        return _KEPT_LABELS if is_kept and not issubclass(type(trainer), PredictionMixin) else _NO_LABELS
 
 
 def _call(method: "weakref.WeakMethod[Any]") -> None:
@@ -87,3 +89,20 @@ def _has_labels(trainer: Any) -> bool:
             if isinstance(found.get("labels"), Tensor) or (isinstance(batch, Mapping) and "labels" in batch):
                 return True
     return False
+
+
+class PredictionMixin:
+    """Pass the labels to the callback, for a trainer that does not pass them to its model.
+
+    Label smoothing and `compute_loss_func` have that effect: `class MyTrainer(PredictionMixin, Trainer): ...`.
+    """
+
+    callback_handler: Any
+
+    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
+        """Return the trainer's own loss."""
+        for callback in self.callback_handler.callbacks:
+            # The Trainer's and Lightning's are told apart by what they take.
+            if isinstance(callback, CopiedCallback) and hasattr(callback, "on_batch"):
+                callback.on_batch(inputs)
+        return super().compute_loss(model, inputs, *arguments, **named)  # type: ignore[misc]
