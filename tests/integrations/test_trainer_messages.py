@@ -237,3 +237,51 @@ def test_a_training_within_a_training(tmp_path: Path) -> None:
     for name in ("inner", "outer"):
         assert {one.step for one in read(tmp_path / name) if isinstance(one, Comparison)} == {0, 1, 2, 3}
     assert threading.active_count() == before
+
+
+class Large(Classifier):
+    """Runs out of memory with more than two samples."""
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        if len(x) > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().forward(x, labels)
+
+
+def test_a_training_that_begins_again_with_a_smaller_batch(tmp_path: Path) -> None:
+    """`auto_find_batch_size` begins anew within the same `train`: that is a new attempt, and no thread is left."""
+    before = threading.active_count()
+    train(tmp_path, Large(), rows(), auto_find_batch_size=True, per_device_train_batch_size=4)
+    assert {one.step for one in read(tmp_path) if isinstance(one, Comparison)} == {0, 1, 2, 3}
+    assert threading.active_count() == before
+
+
+class Popping(Trainer):
+    """Gives its model no labels."""
+
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+        """Return a loss."""
+        labels = inputs.pop("labels")
+        return nn.functional.cross_entropy(model(**inputs)["logits"], labels)
+
+
+class Unlabelled(Classifier):
+    """May be called without labels."""
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        return {"logits": self.layer(x)}
+
+
+class PoppingTooLate(Popping, PredictionMixin):
+    """The order is wrong."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [(Popping, "train with a class of PredictionMixin"), (PoppingTooLate, "before your trainer's class")],
+)
+def test_labels_that_the_trainer_keeps(kind: Any, says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The mixin is advised where it is not in use; where it is, but is not called, its place is."""
+    train(tmp_path, Unlabelled(), rows(), kind, remove_unused_columns=False)
+    (line,) = lines(capfd)
+    assert says in line

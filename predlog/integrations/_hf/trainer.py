@@ -14,11 +14,13 @@ from torch import Tensor
 from predlog.integrations.callback import CopiedCallback
 
 _STEPS = ("compute_loss", "training_step", "prediction_step")
-
-
 _KEPT_LABELS = (
     "the model does not get the labels, as with label smoothing, compute_loss_func or a compute_loss of your own: train"
     " with a class of PredictionMixin and your trainer, in this order: class MyTrainer(PredictionMixin, YourTrainer)"
+)
+_MIXED_TOO_LATE = (
+    "the model does not get the labels, and the compute_loss of PredictionMixin is not called: name PredictionMixin"
+    " before your trainer's class, or call super().compute_loss in yours"
 )
 _NO_LABELS = (
     "the batches have no 'labels', so there is nothing to compare; if the pair is elsewhere, call predlog.compare"
@@ -54,15 +56,21 @@ class Training:
             self._end.detach()
 
     def is_around(self) -> bool:
-        """Return whether the caller is called by this training."""
-        return self._end is not None and self._end.alive and any(id(one) == self._frame for one in _callers())
+        """Return whether the caller is called by another `train`, which this one has called."""
+        if self._end is None or not self._end.alive:
+            return False
+        # The same `train` may begin again, as with a smaller batch after it ran out of memory.
+        found = [id(frame) for frame in _callers() if frame.f_code.co_name == "train"]
+        return self._frame in found[1:]
 
     def why_no_labels(self) -> str:
         """Return why the model was given no labels, and what to do; called in the trainer's step."""
         trainer = self.trainer()
         smooths = getattr(getattr(trainer, "args", None), "label_smoothing_factor", 0)
         is_kept = smooths or getattr(trainer, "compute_loss_func", None) is not None or _has_labels(trainer)
-        return _KEPT_LABELS if is_kept and not issubclass(type(trainer), PredictionMixin) else _NO_LABELS
+        if not is_kept:
+            return _NO_LABELS
+        return _MIXED_TOO_LATE if issubclass(type(trainer), PredictionMixin) else _KEPT_LABELS
 
 
 def _call(method: "weakref.WeakMethod[Any]") -> None:

@@ -93,7 +93,9 @@ def _is_ours(forward: object) -> TypeGuard[MethodType]:
 
 def _called(module: nn.Module) -> nn.Module:
     """Return the module that is called: a replica or a shallow copy has the method of the module it was made of."""
-    caller = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - torch's own call of the forward
+    frame = sys._getframe(2)  # noqa: SLF001 - torch's own call of the forward
+    # The locals of other frames are left alone: asking for them keeps them until the frame ends.
+    caller = frame.f_locals.get("self") if frame.f_globals.get("__name__") == nn.Module.__module__ else module
     if caller is module or not isinstance(caller, nn.Module):
         return module
     forward = caller.__dict__.get("forward")
