@@ -248,7 +248,8 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         inputs = hooks.inputs(self._model, given, labels)
         if labels.is_floating_point():
             none = "" if logits is not None else f"{type(self._model).__name__} gives no logits, and "
-            self._report_once(f"{none}labels are floats: nothing to compare ({labels.dtype} {list(labels.shape)})")
+            shown = f"{labels.dtype} {list(labels.shape)}"
+            self._report_once(f"{none}labels are floats: nothing to compare ({shown})", "floats")
             return True
         if logits is None or hooks.is_loss_replaced():
             logits = self._projected(forward)
@@ -340,5 +341,5 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._recorder.close()
             self._recorder = None
 
-    def _report_once(self, message: str) -> None:
-        self._notices.report_once(message, message)
+    def _report_once(self, message: str, kind: str = "") -> None:
+        self._notices.report_once(kind or message, message)

@@ -114,7 +114,7 @@ class _Listener(TorchFunctionMode):
     def _record(self, name: str, place: int, pair: LossPair | str) -> None:
         where = f"step {self.number}, stream {name!r}"
         if isinstance(pair, str):
-            _report_once(self.recorder, pair, f"{where}: {pair}")
+            _report_once(self.recorder, pair.partition("]")[2], f"{where}: {pair}")  # whatever the shape
         elif place >= _MOST_CALLS:
             many = f"only {_MOST_CALLS} losses of one step are recorded: pass streams= to name those you want"
             _report_once(self.recorder, many, f"{where}: {many}")

@@ -110,14 +110,24 @@ def _text_of(decoder: Any) -> Callable[[int], Any]:
     if hasattr(decoder, "backend_tokenizer"):
         decoder = decoder.backend_tokenizer
     if hasattr(decoder, "id_to_token") and hasattr(decoder, "decode"):
-        copied = copy.deepcopy(decoder)
+        copied = _copied(decoder)
         return _both(copied.id_to_token, copied.decode)
     if hasattr(decoder, "convert_ids_to_tokens"):
-        copied = copy.deepcopy(decoder)
+        copied = _copied(decoder)
         return _both(copied.convert_ids_to_tokens, copied.decode)
     if callable(decoder):
         return decoder  # type: ignore[no-any-return]
     raise TypeError(f"decode={decoder!r} is neither a tokenizer nor a callable from one id to text")
+
+
+def _copied(tokenizer: Any) -> Any:
+    try:
+        return copy.deepcopy(tokenizer)
+    except Exception as error:  # noqa: BLE001 - a foreign object's own code
+        raise TypeError(
+            f"decode: the {type(tokenizer).__name__} can't be copied: {located(error)}; pass a function from one id to"
+            " its text"
+        ) from error
 
 
 def _both(piece_of: Callable[[int], str | None], decode: Callable[..., str]) -> Callable[[int], str | None]:

@@ -54,10 +54,6 @@ class Gate:
         self._latest: dict[str, int] = {}
         self._claims: dict[tuple[str, int], object] = {}
 
-    def is_due(self, step: int) -> bool:
-        """Return whether a step is one of those that `every` divides."""
-        return step % self.every == 0
-
     def takes(self, stream: str, step: int, every: int) -> bool:
         """Return whether a pair that is offered is due, and its stream recorded; raise PairError if that is no name."""
         self.has_offers = True

@@ -76,7 +76,8 @@ def test_a_model_that_gives_no_logits(tmp_path: Path, capfd: pytest.CaptureFixtu
 @pytest.mark.parametrize("returned", ["logits", "output"])
 def test_labels_that_are_floats(returned: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A regression is no mistake: one line, no finding, and no question about a shift."""
-    train(tmp_path, Classifier(returned, 1, is_float=True), rows(is_float=True))
+    # The last batch of an epoch is smaller: the same cause.
+    train(tmp_path, Classifier(returned, 1, is_float=True), rows(is_float=True)[:7], max_steps=6)
     (line,) = lines(capfd)
     assert "floats: nothing to compare" in line
     assert "shift" not in line

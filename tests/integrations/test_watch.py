@@ -296,6 +296,18 @@ def test_what_cannot_be_shown_is_said_once(
     assert ("call predlog.compare(logits, labels, step)" in line) == ("probabilities" not in said)
 
 
+def test_probabilities_of_any_shape_are_one_cause(capfd: pytest.CaptureFixture[str]) -> None:
+    """Batches of several sizes make one line."""
+    sizes = iter(range(2, 7))
+    rows = torch.randn(9, V).requires_grad_()
+    model = Model(lambda: functional.cross_entropy(rows[: (size := next(sizes))], torch.full((size, V), 1 / V)))
+    with keeping(strict=False) as (recorder, _), predlog.watch(model, recorder=recorder):
+        for _ in range(5):
+            model()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "probabilities as labels are not recorded" in line
+
+
 def test_steps_that_jump() -> None:
     """A step is due if it has passed a multiple of `every`, though it is none; each multiple makes one step due."""
     steps = iter([0, 7, 9, 13, 17, 21, 22, 29, 30, 45, 44])
