@@ -123,7 +123,7 @@ def _text_of(decoder: Any) -> Callable[[int], Any]:
 def _copied(tokenizer: Any) -> Any:
     try:
         return copy.deepcopy(tokenizer)
-    except Exception as error:  # noqa: BLE001 - a foreign object's own code
+    except Exception as error:
         raise TypeError(
             f"decode: the {type(tokenizer).__name__} can't be copied: {located(error)}; pass a function from one id to"
             " its text"
