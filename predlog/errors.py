@@ -40,6 +40,10 @@ class PairError(PredlogError):
         self.evidence = evidence
 
 
+class NothingToCompareError(PairError):
+    """Labels are no token ids, and are not meant to be: those of a regression, or probabilities."""
+
+
 class SettingError(PredlogError, ValueError):
     """An argument of a recorder makes no sense."""
 

@@ -10,6 +10,8 @@ from predlog.errors import own_failure, traceback_of
 
 # Characters. A stream that is writable has room for a line of this length; the message of an error may be longer.
 _LONGEST = 2000
+# Kinds of lines held back that are named.
+_MOST_KINDS = 5
 _NOT_PLAIN = re.compile("[^ -~]")
 
 
@@ -74,10 +76,13 @@ class Notices:
             _write_traceback(error)
 
     def report_held_back(self) -> None:
-        """Write how many lines of all kinds are still held back, if any are."""
+        """Write how many lines are still held back, if any are, and of which kinds."""
         held_back, self._held_back = self._held_back, {}
         if held_back:
-            _write(f"{sum(held_back.values())} more lines were held back")
+            kinds = sorted(held_back, key=lambda kind: -held_back[kind])
+            listed = [f"{held_back[kind]} of {kind!r}" for kind in kinds[:_MOST_KINDS]]
+            more = [f"{len(kinds) - _MOST_KINDS} other kinds"] if len(kinds) > _MOST_KINDS else []
+            _write(f"{sum(held_back.values())} more lines were held back: {', '.join([*listed, *more])}")
 
     def write(self, message: str) -> None:
         """Write a line that reports no failure of predlog's: it is never kept or held back."""

@@ -48,6 +48,8 @@ def capture(
         if pair.source is not None and window.accuracy:
             window = replace(window, accuracy=False)  # it would make all rows
         sizes = _sizes(pair, window, shift, ignore_index, specials)
+        if layout is None and getattr(labels, "ndim", None) == 1:
+            sizes = replace(sizes, is_flat=True)
         if pair.labels.device.type in _NEAR:
             numbers = cpu.to_numbers(pair, sizes, window)
             return Snapshot(sizes, lambda: numbers)

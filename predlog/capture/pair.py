@@ -11,7 +11,7 @@ from predlog.capture import layout as layouts
 from predlog.capture.projection import Head, Projection, Source
 from predlog.capture.reduction import Columns, Rows, check_container, to_columns
 from predlog.capture.tensors import as_ids, as_tensor
-from predlog.errors import PairError
+from predlog.errors import NothingToCompareError, PairError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def to_pair(
     outline = given.outline
     if given.columns is None and not outline.dtype.is_floating_point:
         raise PairError(f"logits {list(outline.shape)} are {outline.dtype}: are logits and labels swapped?")
-    ids = as_ids("labels", labels)
+    ids = _labels(labels)
     read = None if inputs is None else as_ids("inputs", inputs)
     views = layouts.canonical(outline, ids, read, layout, shift, is_reduced=given.columns is not None)
     source = _source(given, ids, layout)
@@ -78,6 +78,16 @@ def to_pair(
     _check_devices(given, ids, read)
     is_trained = any(chunk.requires_grad for chunk in given.chunks)
     return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained, columns)
+
+
+def _labels(given: object) -> Tensor:
+    labels = as_tensor("labels", given)
+    if labels.dtype.is_floating_point or labels.dtype.is_complex:
+        raise NothingToCompareError(
+            f"labels are floats: nothing to compare (labels {list(labels.shape)} are {labels.dtype}, and token ids must"
+            " be integers)"
+        )
+    return as_ids("labels", labels)
 
 
 def _given(logits: object, layout: str | None, product: torch.dtype | None) -> _Given:

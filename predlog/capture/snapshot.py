@@ -13,7 +13,10 @@ Counts = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is known of a pair without reading its values; `vocabulary` is None if it is not known."""
+    """What is known of a pair without reading its values; `vocabulary` is None if it is not known.
+
+    `is_flat` says that the labels had one axis, and nothing but the default says what it is.
+    """
 
     samples: int
     codebooks: int
@@ -25,6 +28,7 @@ class Sizes:
     has_codebooks: bool
     is_trained: bool
     has_probabilities: bool = True
+    is_flat: bool = False
 
     @property
     def limit(self) -> int:

@@ -3,19 +3,19 @@
 import inspect
 import os
 import weakref
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from structlog.typing import Processor
 
 from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, PredlogError, SettingError, located, own_failure, raised_at
+from predlog.errors import MissingExtraError, SettingError
 from predlog.integrations import step_output
+from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 try:
@@ -34,7 +34,8 @@ _TOO_LATE = (
 )
 
 
-class PredictionCallback(Callback):
+@harmless
+class PredictionCallback(CopiedCallback, Callback):
     """Record what the model predicts while `Trainer.fit` trains and validates it: streams `train` and `eval`.
 
     The pair is looked for in what `training_step` and `validation_step` return, a dict or a Hugging Face ModelOutput;
@@ -109,48 +110,68 @@ class PredictionCallback(Callback):
         self._make = partial(Recorder, **{name: passed[name] for name in PASSED_ON})
         if recorder is not None and (directory is not None or every is not None or _is_changed(self._make)):
             raise SettingError("recorder= has its own directory, every and so on: pass it, or these, not both")
-        self.recorder = recorder
-        self._is_own_recorder = recorder is None
+        self._given = recorder
         self._directory = directory
         self._every = every
         self._how: dict[str, Any] = {"shift": shift, "layout": layout, "ignore_index": ignore_index}
         self._logits, self._labels, self._inputs = logits, labels, inputs
-        self._inputs_name = inputs
-        self._step = 0
-        self._before: dict[str, weakref.ref[Any] | None] = {}
-        self._notices = Notices()
+        self.__dict__.update(self._untrained())
+        self._begin()
+
+    # What belongs to one training.
+    _of_training: ClassVar[dict[str, Callable[[], Any]]] = {
+        "recorder": lambda: None, "_due": lambda: DueSteps(1), "_inputs_name": lambda: None, "_step": int,
+        "_before": dict, "_notices": Notices, "_batches": int, "_moved": bool, "_outer": list,
+    }  # fmt: skip
+    recorder: Recorder | None
+    _before: "dict[str, weakref.ref[Any] | None]"
+    _step: int
+
+    def _begin(self) -> None:
+        self.recorder = self._given
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the recorder."""
+        if self._given is None and self.recorder is not None and not self.recorder.gate.is_closed:
+            self._begin_inner()  # a fit within a fit
+        self._notices, self._batches, self._moved = Notices(), 0, False
         is_of_encoder = self._inputs == "input_ids" and _is_encoder_decoder(pl_module)
         self._inputs_name = "decoder_input_ids" if is_of_encoder else self._inputs
-        if self._is_own_recorder:
+        if self._given is None:
             usual: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
             every = (usual or _EVERY) if self._every is None else self._every
             directory = self._folder(trainer) if self._directory is None else self._directory
             self.recorder = self._make(directory=directory, every=every)
+        if self.recorder is not None:
+            self._due = DueSteps(self.recorder.gate.every)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the recorder."""
-        if self._is_own_recorder and self.recorder is not None:
+        if not self._moved and self._batches > trainer.accumulate_grad_batches:
+            self._report_still(self._batches)
+        if self._given is None and self.recorder is not None:
             self.recorder.close()
+        self._end_inner()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the recorder; the user is to see this exception, not one from closing."""
-        if self._is_own_recorder and self.recorder is not None:
+        if self._given is None and self.recorder is not None:
             self.recorder.__exit__(type(exception), exception, exception.__traceback__)
+        self._end_inner()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the step: when the batch ends, the trainer may count the next."""
+        self._moved |= self._batches > 0 and trainer.global_step != self._step
+        self._batches += 1
         self._step = trainer.global_step
-        if self._is_due():
+        if self._due.is_due(self._step):
             self._mark_attributes(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the batch, if its step is due and it is the first batch of the step."""
-        if self._is_due():
+        if self._due.is_due(self._step):
             self._record("train", outputs, batch, trainer, pl_module)
 
     def on_validation_batch_start(
@@ -174,31 +195,30 @@ class PredictionCallback(Callback):
         if batch_idx == 0 and _is_fitting(trainer):
             self._record(f"eval/{dataloader_idx}" if dataloader_idx else "eval", outputs, batch, trainer, pl_module)
 
-    def _is_due(self) -> bool:
-        return self.recorder is not None and self.recorder.gate.is_due(self._step)
-
     def _mark_attributes(self, module: LightningModule) -> None:
         """Mark the attributes' values before the step: a value that is the same after it is of an earlier step."""
-        with self._catch_failures("attributes"):
-            names = filter(None, (self._logits, self._labels, self._inputs_name))
-            self._before = {name: step_output.mark(step_output.attribute(module, name)) for name in names}
+        names = filter(None, (self._logits, self._labels, self._inputs_name))
+        self._before = {name: step_output.mark(step_output.attribute(module, name)) for name in names}
 
     def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
-        with self._catch_failures(stream):
-            logits = self._find(self._logits, (returned,), module)
-            labels = self._find(self._labels, (returned, batch), module)
-            if self.recorder is None or logits is None or labels is None:
-                missing = [name for name, value in ((self._logits, logits), (self._labels, labels)) if value is None]
-                self._report_missing(stream, missing, returned, module)
-            elif stream == "train" and isinstance(logits, Projection):
-                self._report_once(stream, f"{stream!r} is not recorded: {_TOO_LATE}")
-            else:
-                inputs = self._find_inputs(stream, returned, batch, labels, module)
-                # A validation run is recorded at any step; a recorder of the user's own has its own `every`.
-                record = self.recorder.compare_due if self._is_own_recorder else self.recorder.compare
-                record(
-                    logits, labels, self._step, stream=stream, inputs=inputs, epoch=trainer.current_epoch, **self._how
-                )
+        if self.recorder is None:
+            return
+        logits = self._find(self._logits, (returned,), module)
+        labels = self._find(self._labels, (returned, batch), module)
+        if logits is None or labels is None:
+            missing = [name for name, value in ((self._logits, logits), (self._labels, labels)) if value is None]
+            self._report_missing(stream, missing, returned, batch, module)
+        elif stream == "train" and isinstance(logits, Projection):
+            self._report_once("projection", f"{stream!r} is not recorded: {_TOO_LATE}")
+        else:
+            if self._how["layout"] is None and step_output.is_of_samples(logits, labels, batch):
+                logits, labels = logits[:, None], labels[:, None]
+            inputs = self._find_inputs(stream, returned, batch, labels, module)
+            # It is due: the steps may jump. A validation run is recorded at any step, but a recorder of the user's own
+            # has its own `every`.
+            is_due = self._given is None or stream == "train"
+            record = self.recorder.compare_due if is_due else self.recorder.compare
+            record(logits, labels, self._step, stream=stream, inputs=inputs, epoch=trainer.current_epoch, **self._how)
 
     def _find(self, name: str, places: tuple[object, ...], module: LightningModule) -> Any:
         for place in places:
@@ -217,38 +237,31 @@ class PredictionCallback(Callback):
         value = self._find(name, (returned, {name: given if fits else None}), module)
         if value is None and given is not None:
             self._report_once(
-                f"inputs of {stream}",
+                "inputs",
                 f"{stream!r} is recorded without inputs: the batch's {name!r} {step_output.shape(given)} are not laid"
                 f" out as the labels {step_output.shape(labels)}. Return {name!r} from the step, laid out as the"
                 " labels, or pass inputs=None",
             )
         return value
 
-    def _report_missing(self, stream: str, missing: list[str], returned: object, module: LightningModule) -> None:
+    def _report_missing(
+        self, stream: str, missing: list[str], returned: object, batch: object, module: LightningModule
+    ) -> None:
         step = "training_step" if stream == "train" else "validation_step"
-        names = " and ".join(map(repr, missing))
-        old = [name for name in missing if step_output.attribute(module, name) is not None]
-        has = f"did not set {' and '.join(map(repr, old))} in this step" if old else "has no such attribute"
+        why = step_output.why_missing(missing, step, returned, batch, module)
+        self._report_once("missing", f"{stream!r} is not recorded, since {why}. {_WAYS}")
+
+    def _report_still(self, batches: int) -> None:
         self._report_once(
-            stream,
-            f"{stream!r} is not recorded, since {names} can't be found: {step} returned"
-            f" {step_output.described(returned)}, and {type(module).__name__} {has}. {_WAYS}",
+            "still",
+            f"global_step stayed {self._step} for all {batches} batches, so only the first was recorded: Lightning does"
+            " not count the steps of raw optimizers (use_pl_optimizer=False); step those of self.optimizers(), or call"
+            " predlog.compare with a step of your own",
         )
 
     def _report_once(self, kind: str, message: str) -> None:
         if process.rank() == 0:
             self._notices.report_once(kind, f"PredictionCallback, step {self._step}: {message}")
-
-    @contextmanager
-    def _catch_failures(self, what: str) -> Iterator[None]:
-        """Report what the user's own objects raise; let through what a strict recorder raises."""
-        try:
-            yield
-        except PredlogError:
-            raise
-        except own_failure(Exception) as error:  # a run must not die of its log
-            where = f"PredictionCallback, step {self._step}, {what}"
-            self._notices.report(f"failed at {raised_at(error)}", f"{where}: not recorded: {located(error)}", error)
 
     def _folder(self, trainer: Trainer) -> Path | None:
         """Return the default folder.

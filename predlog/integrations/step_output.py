@@ -1,7 +1,7 @@
 """Where the step of a training loop left its pair: in what it returned, in its batch, or in attributes."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -48,6 +48,37 @@ def described(returned: object) -> str:
         names = ", ".join(map(repr, list(returned)[:8]))
         return "a loss only" if names == "'loss'" else f"a dict with {names}"
     return "a loss only" if type(returned).__name__ == "Tensor" else f"a {type(returned).__name__}"
+
+
+def why_missing(missing: Sequence[str], step: str, returned: object, batch: object, module: object) -> str:
+    """Return why values can't be found by their names in what a step returned, in its batch and in its module."""
+    no_tensors = [
+        f"{name!r} of {where} is {kind}"
+        for name in missing
+        for where, place in ((f"what {step} returned", returned), ("the batch", batch))
+        if (kind := _no_tensor(place, name))
+    ]
+    if no_tensors:
+        return " and ".join(no_tensors)
+    names = " and ".join(map(repr, missing))
+    old = [name for name in missing if attribute(module, name) is not None]
+    has = f"did not set {' and '.join(map(repr, old))} in this step" if old else "has no such attribute"
+    return f"{names} can't be found: {step} returned {described(returned)}, and {type(module).__name__} {has}"
+
+
+def is_of_samples(logits: Any, labels: Any, batch: object) -> bool:
+    """Return whether [b, c] logits and [b] labels belong to the b samples of a batch, as a classifier's do."""
+    if getattr(logits, "ndim", None) != 2 or getattr(labels, "ndim", None) != 1:
+        return False
+    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    return any(getattr(one, "ndim", 0) > 1 and len(one) == len(labels) for one in values)
+
+
+def _no_tensor(place: object, name: str) -> str | None:
+    if not isinstance(place, Mapping) or name not in place:
+        return None
+    found = place.get(name)
+    return "None" if found is None else f"a {type(found).__name__}, no tensor" if isinstance(found, str) else None
 
 
 def _value(found: Any) -> Any:

@@ -5,10 +5,11 @@ removed after the first micro-batch. By how many positions the labels lead the l
 If a head is fused with the loss and makes no logits, the rows shown are projected from the hidden states.
 """
 
-from collections.abc import Collection, Sequence
+import weakref
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from structlog.typing import Processor
@@ -17,10 +18,13 @@ from torch import Tensor
 from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, OldPackageError, located, own_failure
+from predlog.errors import MissingExtraError, OldPackageError, PredlogError, located, own_failure
 from predlog.integrations._hf import hooks, label_shift
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
+from predlog.integrations._hf.trainer import PredictionMixin, Training
+from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
+from predlog.integrations.step_output import described
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 # As in pyproject.toml.
@@ -33,17 +37,15 @@ except ImportError as error:
 # Older ones do not give callbacks the tokenizer under the name that is read here.
 if Version(__version__).release < Version(LOWEST).release:
     raise OldPackageError("transformers", LOWEST, __version__)
+__all__ = ["PredictionCallback", "PredictionMixin"]
 _NOTHING_TO_DO = "call predlog.compare where you have the pair"
-_NO_LABELS = (
-    "the model does not get the labels, as with label smoothing, compute_loss_func or a compute_loss of your own: train"
-    " with a class of PredictionMixin and your trainer, in this order: class MyTrainer(PredictionMixin, YourTrainer)"
-)
 _NO_GRADIENTS = (
     f"the model gets the labels only in forwards without gradients, from which nothing is learned: {_NOTHING_TO_DO}"
 )
 
 
-class PredictionCallback(TrainerCallback):
+@harmless
+class PredictionCallback(CopiedCallback, TrainerCallback):
     """Record what a model predicts in a `Trainer`, streams `train` and `eval`.
 
     A step's number is the number of updates made before it, as in `state.global_step` when it begins. Of each step
@@ -102,10 +104,10 @@ class PredictionCallback(TrainerCallback):
     ) -> None:
         passed = locals()  # spelt out for editors; those of the recorder are passed on as they are
         self._make = partial(Recorder, **{name: passed[name] for name in PASSED_ON - {"decode"}})
-        # Checked now, not when the training begins; a recorder that records nothing has no thread and no file.
+        # Checked now, not when the training begins; a recorder that is dropped at once has no thread and no file.
         self._make(
             directory=directory, every=1 if every is None else every, decode=None if decode == "trainer" else decode
-        ).close()
+        )
         self._directory = directory
         self._every = every
         self._shift = shift
@@ -113,30 +115,41 @@ class PredictionCallback(TrainerCallback):
         self._ignore_index = ignore_index
         self._given = recorder
         self._decode = decode
-        self._recorder = recorder
-        self._due = 1
-        self._notices = Notices()
+        self.__dict__.update(self._untrained())
+        self._begin()
+
+    # What belongs to one training.
+    _of_training: ClassVar[dict[str, Callable[[], Any]]] = {
+        "_recorder": lambda: None, "_due": lambda: DueSteps(1), "_notices": Notices, "_hooks": lambda: None,
+        "_model": lambda: None, "_called": lambda: None, "_stream": lambda: "train", "_state": lambda: None,
+        "_labels": lambda: None, "_reason": str, "_is_early": bool, "_evaluated": lambda: -1, "_outer": list,
+        "_training": Training,
+    }  # fmt: skip
+    _training: Training
+    _reason: str
+    _stream: str
+
+    def _begin(self) -> None:
         self._hooks = Hooks(self._receive)
-        self._model: Any = None
-        self._called: Any = None
-        self._stream = "train"
-        self._state: Any = None
-        self._labels: Tensor | None = None
-        self._reason = ""
-        self._is_early = False
-        self._evaluated = -1
+        self._recorder = self._given
 
     # --- what the trainer calls -----------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Start an attempt."""
         self._hooks.remove()  # left from a training that was interrupted
-        self._state, self._due = state, self._every or max(int(state.logging_steps), 1)
+        if self._training.is_around():
+            self._begin_inner()
+        else:
+            self._training.ended()
+        self._training = Training(Trainer, weakref.WeakMethod(self.on_interruption))
+        self._notices, self._state = Notices(), state
+        self._due = DueSteps(self._every or max(int(state.logging_steps), 1))
         if self._given is None:
             self._end()
-            decode = hooks.tokenizer(known.get("processing_class")) if self._decode == "trainer" else self._decode
             directory = args.output_dir if self._directory is None else self._directory
-            self._recorder = self._make(directory=directory, every=self._due, decode=decode)
+            make = partial(self._make, directory=directory, every=self._due.every)
+            self._recorder = self._made(make, known.get("processing_class"))
         self._model, compiled = hooks.core(known["model"]), hooks.compiled_model(Trainer)
         self._called = self._model if compiled is None else compiled
         self._is_early, self._evaluated = False, -1
@@ -146,7 +159,7 @@ class PredictionCallback(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Wait for the first micro-batch of a step that is due."""
         self._hooks.remove()  # left from an evaluation that did not take place
-        if state.global_step % self._due == 0:
+        if self._due.is_due(state.global_step):
             self._state = state
             self._arm("train")
 
@@ -183,16 +196,26 @@ class PredictionCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """End the attempt."""
         self._disarm()
+        self._training.ended()
         self._model = self._called = self._labels = None
         if self._given is None:
             self._end()
+        self._end_inner()
+
+    def on_interruption(self) -> None:
+        """Close the recorder of a training that raised; the user is to see its error, not one from closing."""
+        self._hooks.remove_after_error()
+        self._model = self._called = self._labels = None
+        if self._given is None and self._recorder is not None:
+            self._recorder.__exit__(Exception, Exception(), None)
+        self._end_inner()
 
     # --- what the mixin calls -------------------------------------------------------------------------------------
 
-    def expect(self, labels: Tensor | None) -> None:
-        """Keep the labels for the next forward: the model does not get them."""
+    def on_batch(self, inputs: Any) -> None:
+        """Keep the labels of a batch for the next forward: the model does not get them."""
         if self._hooks.are_attached:
-            self._labels = labels
+            self._labels = inputs.get("labels")
 
     # --- what the hooks call --------------------------------------------------------------------------------------
 
@@ -200,8 +223,10 @@ class PredictionCallback(TrainerCallback):
         """Record a forward, and return whether it was the one waited for; never raise."""
         try:
             return self._record(forward)
+        except PredlogError:
+            raise  # of a strict recorder
         except own_failure(Exception) as error:  # a run must not die of its log
-            self._notices.report("callback", f"step {self._state.global_step}: not recorded: {located(error)}", error)
+            self.report_failure(f"step {self._state.global_step}", error)
             return True
 
     def _record(self, forward: Forward) -> bool:
@@ -209,57 +234,64 @@ class PredictionCallback(TrainerCallback):
         if self._stream == "train" and not torch.is_grad_enabled():
             self._reason = self._reason or _NO_GRADIENTS
             return False  # the forward of a reference model, or of a policy before it is trained
-        labels = given.get("shift_labels")
-        is_shifted = labels is not None
-        if not is_shifted:
-            labels = given.get("labels")
+        is_shifted = given.get("shift_labels") is not None
+        labels = given.get("shift_labels" if is_shifted else "labels")
         has_loss = labels is not None
         labels = labels if has_loss else self._labels
         if not isinstance(labels, Tensor):
-            self._reason = _NO_LABELS if is_done else self._reason
+            self._reason = self._training.why_no_labels() if is_done else self._reason
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may still be logits
-        logits = hooks.logits(forward.output, has_loss=has_loss) if is_done else None
+        logits: Any = hooks.logits(forward.output, has_loss=has_loss) if is_done else None
+        shift: int | None
+        inputs = hooks.inputs(self._model, given, labels)
+        if labels.is_floating_point():
+            none = "" if logits is not None else f"{type(self._model).__name__} gives no logits, and "
+            shown = f"{labels.dtype} {list(labels.shape)}"
+            self._report_once(f"{none}labels are floats: nothing to compare ({shown})", "floats")
+            return True
         if logits is None or hooks.is_loss_replaced():
-            logits = self._projected(forward.hidden)
-        shift = 0 if is_shifted else 1 if given.get("fused_lm_head") else label_shift.shift(self._model)
-        if self._shift is not None:
-            if has_loss and shift not in {None, self._shift}:
-                self._report_once(
-                    f"shift={self._shift} was passed, and the loss of {type(self._model).__name__} shifts by {shift}: "
-                    "what is recorded is not what that loss gets, so findings about it can't be trusted"
-                )
-            shift = self._shift
-        if shift is None:
-            self._report_once(
-                f"how the loss of {type(self._model).__name__} shifts its labels isn't known: pass shift="
-            )
-        if logits is not None and shift is not None and self._recorder is not None:
+            logits = self._projected(forward)
+        if logits is None or self._recorder is None:
+            return True
+        if self._layout is None and labels.ndim == 1 and getattr(logits, "ndim", None) == 2:
+            # A classifier: samples of one label each.
+            logits, labels, inputs, shift = logits[:, None], labels[:, None], None, 0
+        else:
+            read = 0 if is_shifted else 1 if given.get("fused_lm_head") else label_shift.shift(self._model)
+            shift = label_shift.chosen(self._model, self._shift, read, self._report_once, has_loss=has_loss)
+        if shift is not None:
             epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
             # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
             record = self._recorder.compare_due if self._given is None else self._recorder.compare
             with hooks.as_projected(forward):
                 record(
-                    logits, labels, self._state.global_step,
-                    stream=self._stream, shift=shift, layout=self._layout, ignore_index=self._ignore_index,
-                    inputs=hooks.inputs(self._model, given, labels), **epoch,
+                    logits, labels, self._state.global_step, stream=self._stream, shift=shift, layout=self._layout,
+                    ignore_index=self._ignore_index, inputs=inputs, **epoch,
                 )  # fmt: skip
         return True
 
-    def _projected(self, hidden: Tensor | None) -> Projection | None:
+    def _projected(self, forward: Forward) -> Projection | None:
         """Return a projection in place of logits that were not made; None, which is reported, if there can be none."""
+        hidden, name = forward.hidden, type(self._model).__name__
+        if not hasattr(self._model, "get_output_embeddings"):
+            self._report_once(
+                f"{name} gives no logits: its forward returned {described(forward.output)}. Return them as 'logits'"
+                f" beside 'loss', or {_NOTHING_TO_DO}"
+            )
+            return None
         head = head_of(self._model)
         if isinstance(head, str) or hidden is None:
             why = head if isinstance(head, str) else "its hidden states are not available"
-            self._report_once(f"{type(self._model).__name__} makes no logits, and {why}: {_NOTHING_TO_DO}")
+            self._report_once(f"{name} makes no logits, and {why}: {_NOTHING_TO_DO}")
             return None
         if hooks.is_sharded(head.linear.weight) and not self._is_early:
             self._is_early = True  # next time during the forward, when the whole weight is here
             return None
         if head.unknown:
             self._report_once(
-                f"{type(self._model).__name__} makes no logits, and how it would scale or cap them isn't known "
+                f"{name} makes no logits, and how it would scale or cap them isn't known "
                 f"({head.unknown}): predictions and ranks are those of its head, and probabilities are left out"
             )
         return head.project(hidden)
@@ -287,26 +319,27 @@ class PredictionCallback(TrainerCallback):
         self._hooks.remove()
         self._labels = None
 
+    def _made(self, make: Callable[..., Recorder], processing: Any) -> Recorder | None:
+        """Return a recorder; it has no texts if the trainer's tokenizer, which nobody asked for, can't be used."""
+        try:
+            if self._decode != "trainer":
+                return make(decode=self._decode)
+            return make(decode=hooks.tokenizer(processing))
+        except own_failure(Exception) as error:  # a foreign object's own code
+            self._report_once(
+                f"ids are shown without their texts, because the {type(processing).__name__} can't be used:"
+                f" {located(error)}; pass decode=, such as a function from one id to its text"
+            )
+        try:
+            return make(decode=None)
+        except PredlogError as error:  # the arguments were checked: it is the trainer's folder
+            self.report_failure("nothing", error)
+            return None
+
     def _end(self) -> None:
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
 
-    def _report_once(self, message: str) -> None:
-        self._notices.report_once(message, message)
-
-
-class PredictionMixin:
-    """Pass the labels to the callback, for a trainer that does not pass them to its model.
-
-    Label smoothing and `compute_loss_func` have that effect: `class MyTrainer(PredictionMixin, Trainer): ...`.
-    """
-
-    callback_handler: Any
-
-    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
-        """Return the trainer's own loss."""
-        for callback in self.callback_handler.callbacks:
-            if isinstance(callback, PredictionCallback):
-                callback.expect(inputs.get("labels"))
-        return super().compute_loss(model, inputs, *arguments, **named)  # type: ignore[misc]
+    def _report_once(self, message: str, kind: str = "") -> None:
+        self._notices.report_once(kind or message, message)

@@ -3,7 +3,7 @@
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,13 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from predlog._runtime import torch_state
 from predlog._runtime.torch_state import is_in_backward, is_traced
 from predlog.errors import located, own_failure
+from predlog.integrations._watch import listening_forward
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
 from predlog.integrations._watch.step_counter import StepCounter
+from predlog.integrations.callback import DueSteps
 from predlog.recorder import default
+from predlog.recorder.gate import PATIENCE
 from predlog.recorder.recorder import Recorder
 
 # Losses of one step; further ones are probably no streams.
@@ -60,12 +64,9 @@ def watch(
         SettingError: An argument makes no sense; the message says which and why.
     """
     watcher = _Watcher(module, StepCounter(module, step, accumulate, streams), inputs, recorder)
-    handles = [
-        module.register_forward_pre_hook(watcher.enter, with_kwargs=True),
-        # Called before the hooks of contexts that were entered earlier: the last one entered is left first.
-        module.register_forward_hook(watcher.leave, always_call=True, prepend=True),
-    ]
+    handles: list[RemovableHandle] = []
     try:
+        handles += watcher.attach()
         yield
         watcher.report_missed_calls()
     finally:
@@ -77,15 +78,21 @@ def watch(
 class _Listener(TorchFunctionMode):
     """One call of the module on a step that is due: it passes on the arguments of losses, and changes nothing."""
 
-    def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int, ids: Tensor | None) -> None:
+    def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int) -> None:
         super().__init__()
         self.recorder = recorder
         self.number = number
         self.compiled = torch_state.count_graphs()
         self.seen = 0
+        self.has_begun = False
         self._steps = steps
         self._place = place
-        self._ids = ids
+        self.ids: Tensor | None = None
+
+    def end(self) -> None:
+        """Stop listening, and keep nothing of the call."""
+        torch_state.remove_mode(self)
+        self.ids = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -100,19 +107,19 @@ class _Listener(TorchFunctionMode):
         if name is None:
             return
         try:
-            self._record(name, place, pair_of_call(loss, args, kwargs, self._ids if place == 0 else None))
+            self._record(name, place, pair_of_call(loss, args, kwargs, self.ids if place == 0 else None))
         except own_failure(Exception) as error:  # a run must not die of its log
             self.recorder.report_failure(self.number, name, error)
 
     def _record(self, name: str, place: int, pair: LossPair | str) -> None:
         where = f"step {self.number}, stream {name!r}"
         if isinstance(pair, str):
-            _report_once(self.recorder, pair, f"{where}: not recorded: {pair}; {_FIX}")
+            _report_once(self.recorder, pair.partition("]")[2], f"{where}: {pair}")  # whatever the shape
         elif place >= _MOST_CALLS:
             many = f"only {_MOST_CALLS} losses of one step are recorded: pass streams= to name those you want"
             _report_once(self.recorder, many, f"{where}: {many}")
         else:
-            self.recorder.compare(
+            self.recorder.compare_due(  # the steps may jump
                 pair.logits, pair.labels, self.number,
                 stream=name, layout=pair.layout, inputs=pair.inputs, ignore_index=pair.ignore_index,
             )  # fmt: skip
@@ -127,14 +134,39 @@ class _Watcher:
         self._inputs = inputs
         self._recorder = recorder
         self._active: dict[int, _Listener] = {}  # by thread
+        self._due = DueSteps(1)
         self._was_called = False
         self._gave_up = False
+        self._is_asked = False
+
+    def attach(self) -> list[RemovableHandle]:
+        """Attach the hooks, and have the module's forward ask which call is listened to."""
+        # A compiled model around the module is compiled anew only for hooks that torch knows by number: those below.
+        self._is_asked = listening_forward.attach(self._module, self.begin)
+        how: dict[str, Any] = {} if self._is_asked else {"always_call": True}
+        return [
+            self._module.register_forward_pre_hook(self.enter, with_kwargs=not self._is_asked),
+            # Called before the hooks of contexts that were entered earlier: the last one entered is left first.
+            self._module.register_forward_hook(self.leave, prepend=True, **how),
+        ]
+
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Listener | None:
+        """Return the listener of the call that begins in this thread, once; None if nobody listens to it."""
+        call = self._active.get(threading.get_ident()) if self._active else None
+        if call is None or call.has_begun:
+            return None
+        call.has_begun = True
+        try:
+            call.ids = self._ids(call.recorder, args, kwargs)
+        except own_failure(Exception) as error:  # a run must not die of its log
+            call.recorder.report_failure(call.number, "text", error)
+        return call
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a watched module is not watched.
         return _inactive, ()
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
         """Listen to the call that begins, if its step is due."""
         # A compiler treats the first answer as a constant. A module other than the watched one is a replica or a copy.
         if is_dynamo_compiling() or module is not self._module:
@@ -149,12 +181,22 @@ class _Watcher:
             return
         try:
             number, place = self._steps.next()
-            if not recorder.gate.is_due(number) or place >= self._steps.recorded_calls:
+            if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
-                self._listen(_Listener(recorder, self._steps, number, place, self._ids(recorder, args, kwargs)))
+                self._active[threading.get_ident()] = _Listener(recorder, self._steps, number, place)
+                if not self._is_asked and (call := self.begin(args, kwargs or {})) is not None:
+                    call.__enter__()  # type: ignore[no-untyped-call]
         except own_failure(Exception) as error:  # a run must not die of its log
             recorder.report_failure(None, "text", error)
+
+    def _is_due(self, recorder: Recorder, number: int) -> bool:
+        if self._due.every != recorder.gate.every:  # the default one may be another by now
+            self._due = DueSteps(recorder.gate.every)
+        if self._steps.stays == PATIENCE:
+            many = f"step() returned {number} at {PATIENCE} calls of {self._name}: does it count? The first is recorded"
+            _report_once(recorder, "still", f"predlog.watch: {many}")
+        return self._due.is_due(number)
 
     def leave(self, *_call: Any) -> None:
         """Stop listening, and report it if no loss was called."""
@@ -184,8 +226,9 @@ class _Watcher:
             )
 
     def close(self) -> None:
-        """Stop listening to a call that was interrupted in this thread."""
+        """Stop listening to a call that was interrupted in this thread, and to the module."""
         self._stop_listening()
+        listening_forward.detach(self._module, self.begin)
 
     @property
     def _name(self) -> str:
@@ -205,17 +248,13 @@ class _Watcher:
             f"{self._name} {why}, so predlog.watch records nothing more of it; {_FIX}, or watch the loss",
         )
 
-    def _listen(self, call: _Listener) -> None:
-        self._active[threading.get_ident()] = call
-        call.__enter__()  # type: ignore[no-untyped-call]
-
     def _stop_listening(self) -> _Listener | None:
         call = self._active.pop(threading.get_ident(), None) if self._active else None
         if call is not None:
-            torch_state.remove_mode(call)
+            call.end()
         return call
 
-    def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """Return the token ids that the model is called with; None if they are not known, or are no ids."""
         name = _usual_inputs(self._module) if self._inputs is None else self._inputs
         if name is None:

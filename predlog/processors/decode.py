@@ -55,12 +55,27 @@ class Decode:
         try:
             text = texts.of(token)
         except Exception as error:  # noqa: BLE001 - a user's decoder may raise anything
-            self._report(token, f"raised {located(error)}", error)
+            if 0 < texts.size <= token:  # ids may have holes, so it was asked
+                self._report_beyond(token, texts.size)
+            else:
+                self._report(token, f"raised {located(error)}", error)
         else:
             if isinstance(text, str):
                 return text
-            self._report(token, f"returned {type(text).__name__} instead of text")
+            if text is None and texts.size:
+                self._report_beyond(token, texts.size)
+            else:
+                self._report(token, f"returned {type(text).__name__} instead of text")
         return None
+
+    def _report_beyond(self, token: int, size: int) -> None:
+        # A model's vocabulary is often padded: no fault, so one line is enough.
+        where = "beyond" if token >= size else "none of"
+        self._notices.report_once(
+            "beyond the tokenizer",
+            f"id {token} is {where} the tokenizer, which has texts for {size} ids: it is shown as an id, and so are"
+            " others that it does not have",
+        )
 
     def _report(self, token: int, why: str, error: Exception | None = None) -> None:
         self._notices.report("decode", f"decode({token}) {why}; the id is shown instead", error)
@@ -114,14 +129,24 @@ def _text_of(decoder: Any) -> Callable[[int], Any]:
     if hasattr(decoder, "backend_tokenizer"):
         decoder = decoder.backend_tokenizer
     if hasattr(decoder, "id_to_token") and hasattr(decoder, "decode"):
-        copied = copy.deepcopy(decoder)
+        copied = _copied(decoder)
         return _both(copied.id_to_token, copied.decode)
     if hasattr(decoder, "convert_ids_to_tokens"):
-        copied = copy.deepcopy(decoder)
+        copied = _copied(decoder)
         return _both(copied.convert_ids_to_tokens, copied.decode)
     if callable(decoder):
         return decoder  # type: ignore[no-any-return]
     raise TypeError(f"decode={decoder!r} is neither a tokenizer nor a callable from one id to text")
+
+
+def _copied(tokenizer: Any) -> Any:
+    try:
+        return copy.deepcopy(tokenizer)
+    except Exception as error:
+        raise TypeError(
+            f"decode: the {type(tokenizer).__name__} can't be copied: {located(error)}; pass a function from one id to"
+            " its text"
+        ) from error
 
 
 def _both(piece_of: Callable[[int], str | None], decode: Callable[..., str]) -> Callable[[int], str | None]:

@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
@@ -51,6 +52,10 @@ class Redact:
             self._seen = what
         else:
             raise SettingError(f"Redact({what!r}): pass a pattern, or a callable that returns the redacted text")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        what = self._seen if self._pattern is None else self._pattern
+        return partial(Redact, replacement=self._replacement), (what,)
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Return the event without what must not be seen."""

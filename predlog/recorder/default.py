@@ -66,9 +66,13 @@ def compare(
         PredlogError: Only if the default recorder was made with `strict`.
     """
     # The same check as in `Recorder.compare`, without a second call.
-    if is_dynamo_compiling() or (type(step) is int and step % _every):
+    if is_dynamo_compiling():
         return None
     recorder = _default
+    if type(step) is int and step % _every:
+        if recorder is not None and recorder.gate.is_waiting:
+            recorder.gate.skip(step)
+        return None
     if recorder is None:
         if is_traced():
             return None

@@ -11,6 +11,8 @@ from predlog.errors import PairError
 # Names of streams that are remembered; older ones are forgotten, since some programs make a new name for each step.
 MOST_NAMES = 1024
 Outcome = TypeVar("Outcome")
+# Calls of `compare` of which none was due, after which that is reported.
+PATIENCE = 100
 
 
 class Gate:
@@ -37,6 +39,13 @@ class Gate:
     ) -> None:
         self.every = every
         self.is_closed = False
+        # Set where this recorder is to record nothing, as a copy: called to report it.
+        self.silenced: Callable[[], None] | None = None
+        # Whether a pair was offered at all, and whether none has been due so far.
+        self.has_offers = False
+        self.is_waiting = True
+        self._not_due = 0
+        self._first = 0
         self._streams = streams
         self._ranks = ranks
         self._is_off = is_off
@@ -45,13 +54,39 @@ class Gate:
         self._latest: dict[str, int] = {}
         self._claims: dict[tuple[str, int], object] = {}
 
-    def is_due(self, step: int) -> bool:
-        """Return whether a step is one of those that `every` divides."""
-        return step % self.every == 0
+    def takes(self, stream: str, step: int, every: int) -> bool:
+        """Return whether a pair that is offered is due, and its stream recorded; raise PairError if that is no name."""
+        self.has_offers = True
+        if step % every:
+            return False
+        self.is_waiting = False
+        return self.is_wanted(stream)
+
+    def skip(self, step: int) -> None:
+        """Count a pair that is not due; after `PATIENCE` of them, of which none was due, report which steps are."""
+        self.has_offers = True
+        self._not_due += 1
+        if self._not_due == 1:
+            self._first = step
+        if self._not_due < PATIENCE:
+            return
+        self.is_waiting = False
+        if self.is_recording():
+            ahead = [(step // self.every + count) * self.every for count in (1, 2, 3)]
+            where = f"each time at step {step}" if step == self._first else f"at steps {self._first} to {step}"
+            self._notices.report_once(
+                "never due",
+                f"compare was called {PATIENCE} times, {where}, and records nothing, since none is a multiple of"
+                f" every={self.every}, as {', '.join(map(str, ahead))} are. Pass a step that counts by one, or another"
+                " every",
+            )
 
     def is_recording(self) -> bool:
         """Return whether this process records at all, whatever the stream; report a call after `close`."""
         if self._is_off or not self._is_mine():
+            return False
+        if self.silenced is not None:
+            self.silenced()
             return False
         if self.is_closed:
             self._notices.report(

@@ -194,6 +194,15 @@ class Pipeline:
             self._file.finish()
         self.close_outlets(0.0)
 
+    def write_without_pairs(self) -> None:
+        """Write, without a thread, the first and the last line of an attempt in which no pair was offered."""
+        file, _ = self._make_sinks()
+        if file is not None and not self._open:
+            self._open["sinks"] = Outlet(file, self._notices), []
+            self._accounts.file = self._file
+            self._start(time.time())
+            self.finish()
+
     def flush_outlets(self, timeout: float) -> bool:
         """Wait until every sink has what is queued; return False after `timeout` seconds. Any thread may call it."""
         deadline = time.monotonic() + timeout

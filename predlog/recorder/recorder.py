@@ -3,6 +3,8 @@
 import inspect
 import os
 import time
+import uuid
+import weakref
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -12,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from structlog.typing import Processor
 
-from predlog._runtime import process
 from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced, obstacle
@@ -21,15 +22,15 @@ from predlog.capture.window import Window
 from predlog.errors import PairError, PredlogError, briefly, described, own_failure
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
-from predlog.recorder import settings
+from predlog.recorder import copies, settings
+from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.pipeline import Pipeline
-from predlog.recorder.stats import Accounts, Stats, describe_missing
+from predlog.recorder.stats import Accounts, Stats
 from predlog.recorder.submission import Refusal, Submission, Submitter
 from predlog.recorder.worker import Worker
 from predlog.records.schema import Comparison, Finding
-from predlog.sinks import JSONL, Console
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -69,7 +70,8 @@ class Recorder:
 
     Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
     most once per minute and kind. With `PREDLOG_DISABLE=1` in the environment it records nothing. A context manager
-    closes it; otherwise its thread and its file live until it is closed, at the latest when the program ends.
+    closes it; otherwise its thread and its file live until it is closed, until nothing refers to it any more, or until
+    the program ends. A copy of it in the same process records nothing; unpickled in another process, it records there.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
@@ -99,6 +101,8 @@ class Recorder:
         text: bool = True,
         mode: int | None = None,
     ) -> None:
+        self._arguments = {name: value for name, value in locals().items() if name in _PARAMETERS}
+        self._original = uuid.uuid4().hex
         chosen = self._settings = settings.Settings(
             directory=settings.folder(directory),
             every=every,
@@ -118,10 +122,9 @@ class Recorder:
             mode=mode,
         )
         self._every = every
-        self._place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
+        place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
+        self._is_shown = bool(console or sinks) or not directory  # findings: without any sink they go to stderr
         self._window = Window(samples, first, last, codebooks, accuracy)
-        self._more_sinks = settings.processors("sinks", sinks)
-        self._reported_missing = ""
         self._notices = Notices(keep=strict)
         self._specials = settings.special_tokens(special_tokens, decode, self._notices)
         self._accounts = Accounts()
@@ -133,14 +136,15 @@ class Recorder:
                 *settings.decoding(decode if text else None, self._notices),
                 *settings.processors("processors", processors),
             ],
-            sinks=self._make_sinks,
+            sinks=partial(settings.make_sinks, chosen, place, settings.processors("sinks", sinks)),
             judge=self._judge,
             accounts=self._accounts,
             missing=missing,
             notices=self._notices,
         )
+        self._closing = Closing(self._pipeline, self._judge, self._accounts, self._notices)
         self._worker: Worker[Submission | Refusal] = Worker(
-            self._pipeline.work, self._pipeline.settle, self._pipeline.finish, bound=queue, name="predlog",
+            self._pipeline.work, self._pipeline.settle, self._closing.finish, bound=queue, name="predlog",
             prepare=self._pipeline.open,
         )  # fmt: skip
         self._submitter = Submitter(self._worker, self._accounts, missing, self._notices)
@@ -152,7 +156,10 @@ class Recorder:
             is_mine=self._worker.is_mine,
             notices=self._notices,
         )
-        close_at_exit(self)
+        self._closing.worker, self._closing.gate = self._worker, self.gate
+        close_at_exit(self._closing)
+        # Of what is kept until then, nothing refers to the recorder.
+        weakref.finalize(self, self._closing.abandon).atexit = False
 
     @property
     def directory(self) -> Path | None:
@@ -192,9 +199,12 @@ class Recorder:
         Raises:
             PredlogError: Only a recorder with `strict` raises.
         """
-        # First, and in this form, because a compiler treats the answer as a constant; if the step were checked before,
-        # it would compile once for steps that are due and once for those that are not.
-        if is_dynamo_compiling() or (type(step) is int and step % self._every):
+        # First, because a compiler takes the answer for a constant: it compiles once, whichever steps are due.
+        if is_dynamo_compiling():
+            return None
+        if type(step) is int and step % self._every:
+            if self.gate.is_waiting:
+                self.gate.skip(step)
             return None
         how = {"layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index}
         return self._attempt(logits, labels, step, stream, context, self._every, how)
@@ -229,7 +239,7 @@ class Recorder:
         deadline = time.monotonic() + timeout
         done = self._worker.flush(timeout)
         done &= self._pipeline.flush_outlets(deadline - time.monotonic())
-        self._raise_if_strict()
+        self._closing.raise_failure()
         return done
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -239,9 +249,7 @@ class Recorder:
 
         Raises PredlogError if something failed and `strict` was asked for.
         """
-        done = self._close(timeout)
-        self._raise_if_strict()
-        return done
+        return self._closing.close(timeout)
 
     def stats(self) -> Stats:
         """Return the counts of comparisons: submitted = written + filtered + dropped + failed + pending, at any moment.
@@ -261,7 +269,7 @@ class Recorder:
         if error is None:
             self.close()
         else:  # the user is to see this error, not one that a strict recorder raises when it closes
-            self._close(DEADLINE)
+            self._closing.end(DEADLINE)
 
     def _attempt(
         self, logits: object, labels: object, step: object, stream: str, context: Mapping[str, object], every: int,
@@ -271,9 +279,9 @@ class Recorder:
             return None
         try:
             at, number = time.time(), whole_step(step)
-            if number % every or not self.gate.is_wanted(stream):
+            if not self.gate.takes(stream, number, every):
                 return None
-            self._raise_if_strict()
+            self._closing.raise_failure()
             record = partial(self._capture, logits, labels, number, stream, context, at, how)
             return self.gate.once(stream, number, record)
         except own_failure(Exception, logits, labels, step) as error:  # a run must not die of its log
@@ -295,52 +303,43 @@ class Recorder:
         except PairError as error:
             if self._settings.strict:
                 raise
-            self._submitter.refuse(error, step, stream, at)
+            self._submitter.refuse(error, step, stream, at, is_shown=self._is_shown)
             return None
         self.gate.recorded(stream, step)
         return self._submitter.submit(captured, step, stream, context, at)
 
-    def _close(self, timeout: float) -> bool:
-        if not self._worker.is_mine():
-            return True  # a fork's copy: the parent reports what it holds
-        is_first = not self.gate.is_closed
-        self.gate.is_closed = True
-        deadline = self._worker.closing_since() + timeout  # what a call before has waited is not waited again
-        try:
-            # At its end the worker tells the sinks that have a thread to finish.
-            done = self._worker.close(deadline - time.monotonic()) and self._pipeline.close_outlets(deadline)
-        except (KeyboardInterrupt, SystemExit):
-            self._report_missing("closing was interrupted: ")
-            raise
-        took = "" if done else f"closing took over {timeout:.1f} s: " if timeout > 0 else "closing had no time left: "
-        self._report_missing(took)
-        self._notices.report_held_back()
-        if is_first and (summary := self._judge.summary()):
-            self._notices.write(summary)
-        return done
+    def __deepcopy__(self, _memo: object = None) -> Any:
+        return _copied(type(self), self._arguments, self._original)
 
-    def _report_missing(self, why: str) -> None:
-        """Report which sinks lack how much, if one does, unless that was reported before."""
-        stats = self.stats()
-        listed = describe_missing(stats)
-        if listed and listed != self._reported_missing:
-            self._reported_missing = listed
-            report = self._notices.report if why else self._notices.note
-            report("close", f"{why}of {stats['submitted']} comparisons {listed}")
+    __copy__ = __deepcopy__
 
-    def _raise_if_strict(self) -> None:
-        if self._settings.strict and (failure := self._notices.take()) is not None:
-            raise PredlogError(failure)
-
-    def _make_sinks(self) -> tuple[Processor | None, Sequence[Processor]]:
-        chosen = self._settings
-        file = None
-        if chosen.directory is not None:
-            name = f"predictions-rank{number}.jsonl" if (number := process.rank()) else "predictions.jsonl"
-            file = JSONL(self._place / name, durable_every=chosen.durable_every, mode=chosen.mode)
-        is_shown = chosen.console and process.local_rank() == 0
-        return file, [*([Console()] if is_shown else []), *self._more_sinks]
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = copies.pickled(self._arguments, "a recorder")
+        return _unpickled, (type(self), arguments, self._original, copies.this_process())
 
 
+def _copied(kind: type[Recorder], arguments: Mapping[str, Any], original: str) -> Any:
+    """Return a recorder that records nothing; it copies no tokenizer, and can be pickled as its original."""
+    made = kind.__new__(kind)
+    plain = {name: value for name, value in arguments.items() if name not in _FOREIGN}
+    Recorder.__init__(made, **{**plain, "strict": False})
+    made.__dict__.update(_arguments=dict(arguments), _original=original)
+    made.gate.silenced = partial(copies.report_copy, original)
+    return made
+
+
+def _unpickled(kind: type[Recorder], given: Mapping[str, bytes], original: str, where: tuple[str, int]) -> Any:
+    """Return a recorder as it was pickled: in the same process one that records nothing, as a copy."""
+    arguments = copies.unpickled(given, "a recorder")
+    if where == copies.this_process():
+        return _copied(kind, arguments, original)
+    made = kind.__new__(kind)
+    Recorder.__init__(made, **arguments)
+    return made
+
+
+_PARAMETERS: Final = frozenset(inspect.signature(Recorder).parameters)
+# Arguments that are objects of others.
+_FOREIGN: Final = frozenset({"decode", "special_tokens", "processors", "sinks"})
 # What the callbacks pass on: each decides itself where and when a recorder records.
-PASSED_ON: Final = frozenset(inspect.signature(Recorder).parameters) - {"directory", "every"}
+PASSED_ON: Final = _PARAMETERS - {"directory", "every"}

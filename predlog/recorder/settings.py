@@ -2,19 +2,21 @@
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from structlog.typing import Processor
 
+from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.errors import SettingError, located, own_failure
 from predlog.findings.catalog import CODES
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
 from predlog.processors.decode import Decode
+from predlog.sinks import JSONL, Console
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,22 @@ def processors(argument: str, given: Any) -> tuple[Any, ...]:
     if not all(callable(processor) for processor in listed):
         raise SettingError(f"{argument}={given!r} must be a list of structlog processors")
     return listed
+
+
+def make_sinks(
+    chosen: Settings, place: Path, more: Sequence[Processor]
+) -> tuple[Processor | None, Sequence[Processor]]:
+    """Return the file of this process in the folder `place`, None if none was asked for, and the other sinks.
+
+    Called when the first pair arrives: the process group, and with it the rank, may not exist before. A function, not
+    a method: the thread that calls it refers to no recorder, which could then never be freed.
+    """
+    file = None
+    if chosen.directory is not None:
+        name = f"predictions-rank{number}.jsonl" if (number := process.rank()) else "predictions.jsonl"
+        file = JSONL(place / name, durable_every=chosen.durable_every, mode=chosen.mode)
+    is_shown = chosen.console and process.local_rank() == 0
+    return file, [*([Console()] if is_shown else []), *more]
 
 
 def is_disabled() -> bool:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from predlog._runtime.notices import Notices
 from predlog.capture.snapshot import Snapshot
-from predlog.errors import NoThreadError, PairError, briefly, located, raised_at
+from predlog.errors import NothingToCompareError, NoThreadError, PairError, briefly, located, raised_at
 from predlog.recorder.context import MOST_VALUES, plain_context
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
@@ -48,6 +48,19 @@ class Recorded(Future[tuple[Comparison, ...]]):
         """Resolve with what reached the sinks."""
         super().set_result(cast(Any, events))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Recorded":
+        return self  # a model that keeps it can be copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process never learns what one that is pending comes to: nothing.
+        return _recorded, (list(super().result(0)) if self.done() else [],)
+
+
+def _recorded(events: Sequence[Event]) -> Recorded:
+    made = Recorded()
+    made.set_events(events)
+    return made
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -80,6 +93,13 @@ class Submitter:
         values = self._plain(context, step, stream)
         count = captured.sizes.count
         where = f"step {step}, stream {briefly(stream)}"
+        if captured.sizes.is_flat and captured.sizes.length > 1:
+            length = captured.sizes.length
+            self._notices.report_once(
+                "flat",
+                f"{where}: labels of one axis are read as one sample of {length} tokens; if they are {length} samples"
+                " of one label each, as a classifier has them, pass logits[:, None] and labels[:, None]",
+            )
         if captured.numbers is None:
             self._drop(
                 count,
@@ -111,9 +131,19 @@ class Submitter:
             )
         return None
 
-    def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
-        """Queue that a pair could not be captured, for the finding that reports why."""
+    def refuse(self, error: PairError, step: int, stream: str, at: float, *, is_shown: bool = True) -> None:
+        """Queue that a pair could not be captured, for the finding that reports why.
+
+        If no console shows the finding, a line on stderr does, once for each cause. Labels that are no ids, and are
+        not meant to be, are no fault: they are reported in one line, and make no finding.
+        """
         self._accounts.refused += 1
+        is_fault = not isinstance(error, NothingToCompareError)
+        if not (is_shown and is_fault):
+            kind = f"refused: {error.code if is_fault else 'nothing to compare'}"
+            self._notices.report_once(kind, f"step {step}, stream {briefly(stream)}: not recorded: {error}")
+        if not is_fault:
+            return
         self._notices.trace(f"refused at {raised_at(error)}", error)
         self._worker.submit(Refusal(error.code, str(error), error.evidence, step, stream, at))
 

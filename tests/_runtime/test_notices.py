@@ -29,7 +29,7 @@ class TestNotices:
         notices.report("b", "b")
         notices.report_held_back()
         notices.report_held_back()
-        assert capfd.readouterr().err == "predlog: 4 more lines were held back\n"
+        assert capfd.readouterr().err == "predlog: 4 more lines were held back: 3 of 'a', 1 of 'b'\n"
 
     def test_kept_for_those_who_raise(self, capfd: pytest.CaptureFixture[str]) -> None:
         """With `keep` nothing is written, and the first message can be taken, once."""

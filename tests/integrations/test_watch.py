@@ -3,12 +3,16 @@
 import contextlib
 import copy
 import gc
+import inspect
 import io
 import os
 import pickle
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -289,7 +293,41 @@ def test_what_cannot_be_shown_is_said_once(
     assert not kept.comparisons
     (line,) = capfd.readouterr().err.splitlines()
     assert said in line
-    assert "call predlog.compare(logits, labels, step)" in line
+    # What compare does not take either is not to be passed to it.
+    assert ("call predlog.compare(logits, labels, step)" in line) == ("probabilities" not in said)
+
+
+def test_probabilities_of_any_shape_are_one_cause(capfd: pytest.CaptureFixture[str]) -> None:
+    """Batches of several sizes make one line."""
+    sizes = iter(range(2, 7))
+    rows = torch.randn(9, V).requires_grad_()
+    model = Model(lambda: functional.cross_entropy(rows[: (size := next(sizes))], torch.full((size, V), 1 / V)))
+    with keeping(strict=False) as (recorder, _), predlog.watch(model, recorder=recorder):
+        for _ in range(5):
+            model()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "probabilities as labels are not recorded" in line
+
+
+def test_steps_that_jump() -> None:
+    """A step is due if it has passed a multiple of `every`, though it is none; each multiple makes one step due."""
+    steps = iter([0, 7, 9, 13, 17, 21, 22, 29, 30, 45, 44])
+    model = Model(lambda: loss_of(torch.randn(2, 3, V).requires_grad_(), batch(0, 2, 3)))
+    with keeping(every=10) as (recorder, kept), predlog.watch(model, step=lambda: next(steps), recorder=recorder):
+        for _ in range(11):
+            model()
+    assert [step for step, _ in kept.seen] == [0, 13, 21, 30, 45]
+
+
+def test_a_step_that_never_moves_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    """One line says so after a hundred calls with the same number."""
+    model = Model(lambda: loss_of(torch.randn(2, 3, V).requires_grad_(), batch(0, 2, 3)))
+    with keeping(strict=False) as (recorder, kept), predlog.watch(model, step=lambda: 4, recorder=recorder):
+        for _ in range(250):
+            model()
+    assert kept.seen == [(4, "text")]
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "step() returned 4 at 100 calls" in line
 
 
 # --- steps and streams --------------------------------------------------------------------------------------------
@@ -525,6 +563,93 @@ def test_exceptions_pass_and_leave_nothing(error: BaseException, where: str) -> 
         assert where == "loss" or raised.value is error
         assert (modes(), hooks(model)) == (0, 0)
     assert kept.seen
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), Stop(), GeneratorExit(), SystemExit(3)])
+@pytest.mark.parametrize("mode", ["device", "mode"])
+@pytest.mark.parametrize("order", ["mode, watch", "watch, mode", "watch, mode, watch"])
+def test_a_mode_around_the_call_ends_where_the_user_ends_it(error: BaseException, mode: str, order: str) -> None:
+    """Whatever ends the forward, and whichever context is entered first, no mode is left: the user's or predlog's."""
+
+    def made() -> Any:
+        return torch.device("meta") if mode == "device" else Users()
+
+    def forward() -> None:
+        with made():
+            torch.zeros(1)
+            raise error
+
+    model = Model(forward)
+    with keeping(strict=False) as (recorder, _):
+        watch = partial(predlog.watch, model, recorder=recorder)
+        for _ in range(2):
+            with pytest.raises(type(error)), ExitStack() as stack:  # noqa: PT012 - the contexts are a part of it
+                for name in order.split(", "):
+                    stack.enter_context(made() if name == "mode" else watch())
+                model()
+            assert (modes(), torch.zeros(1).device.type) == (0, "cpu")
+        with watch():
+            with pytest.raises(type(error)), made():
+                model()
+            assert (modes(), torch.zeros(1).device.type) == (0, "cpu")
+
+
+def test_the_forward_of_a_watched_model_is_as_before() -> None:
+    """It has the same signature and source; afterwards nothing of it is left, and one put around it goes on working."""
+    model = Small()
+    before = inspect.signature(model.forward), inspect.getsource(model.forward)
+    with keeping() as (recorder, kept):
+        with predlog.watch(model, recorder=recorder), predlog.watch(model, recorder=recorder, step=1):
+            assert (inspect.signature(model.forward), inspect.getsource(model.forward)) == before
+            assert {name for name in vars(model) if "predlog" in name or name == "forward"}
+        assert not {name for name in vars(model) if "predlog" in name or name == "forward"}
+        with predlog.watch(model, recorder=recorder, step=2):
+            ours = model.forward
+            model.forward = lambda *ids: ours(*ids) * 1  # type: ignore[method-assign]
+            model(batch())
+        assert torch.equal(model(batch()), Small()(batch()))
+    assert (2, "text") in kept.seen
+
+
+def test_a_forward_of_the_modules_own_is_watched_as_it_is() -> None:
+    """A forward that was set on the module, as Accelerate does, is called, and its loss is recorded."""
+    model = Small()
+    model.forward = MethodType(lambda self, ids: 2 * Small.forward(self, ids), model)  # type: ignore[method-assign]
+    with keeping() as (recorder, kept), predlog.watch(model, recorder=recorder):
+        assert torch.equal(model(batch()), 2 * Small()(batch()))
+    assert kept.seen == [(0, "text")]
+    assert torch.equal(model(batch()), 2 * Small()(batch()))
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+@pytest.mark.parametrize("copied", [copy.copy, lambda model: model._replicate_for_data_parallel()])
+def test_a_shallow_copy_computes_with_its_own_weights(copied: Callable[[Any], Any], is_over: bool) -> None:
+    """A replica, or a copy that gets other weights, calls its own forward, during the watch and after it."""
+    with keeping() as (recorder, kept), ExitStack() as stack:
+        model = Small()
+        stack.enter_context(predlog.watch(model, recorder=recorder))
+        other = copied(model)
+        other.__dict__["_modules"] = dict(Small(seed=1)._modules)
+        if is_over:
+            stack.close()
+        for one in (other, copy.deepcopy(other)):
+            assert torch.equal(one(batch()), Small(seed=1)(batch()))
+    assert not kept.seen
+
+
+def test_a_compiled_part_that_is_watched_each_step_is_not_compiled_each_step() -> None:
+    """A watch around every call, inside of a compiled model, has it compiled a bounded number of times."""
+    inner = Small()
+    outer = Model(inner)
+    counter = CompileCounterWithBackend("eager")
+    call = torch.compile(outer, backend=counter, fullgraph=True)
+    with keeping() as (recorder, _):
+        for _ in range(12):
+            with predlog.watch(inner, recorder=recorder):
+                call(batch())
+            call(batch())
+    torch._dynamo.reset()
+    assert counter.frame_count <= 5
 
 
 def test_after_an_interrupt_that_was_caught_the_next_call_is_heard_once() -> None:

@@ -73,6 +73,16 @@ def test_unknown_ids_have_no_text(tokenizer: Tokenizer) -> None:
     assert text_of(tokenizer, -100) is None
 
 
+def test_ids_beyond_the_tokenizer_are_reported_once(tokenizer: Tokenizer, capfd: pytest.CaptureFixture[str]) -> None:
+    """A model's vocabulary is often padded: one line names an id that has no text, and how many have."""
+    decode = Decode(tokenizer)
+    size = tokenizer.get_vocab_size()
+    texts = [decode._text(decode._texts.alone, token) for token in range(size, size + 30)]  # type: ignore[arg-type]
+    assert set(texts) == {None}
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"id {size} is beyond the tokenizer, which has texts for {size} ids: it is shown as an id" in line
+
+
 def test_any_callable(capfd: pytest.CaptureFixture[str]) -> None:
     """A callable from one id to its text will do."""
     assert text_of({7: " seven"}.__getitem__, 7) == " seven"

@@ -80,7 +80,7 @@ def test_no_tensor_is_kept_alive(tmp_path: Path, how: dict[str, Any]) -> None:
             "logits [0, 8, 9] and labels [0, 8] hold nothing to compare",
         ),
         ((torch.zeros(2, 8, 9), torch.zeros(2, 7).long()), "logits [2, 8, 9] and labels [2, 7]"),
-        ((torch.zeros(2, 8, 9), torch.zeros(2, 8)), "labels [2, 8] are torch.float32: token ids must be integers"),
+        ((torch.zeros(2, 8, 9), torch.zeros(2, 8).bool()), "labels [2, 8] are torch.bool: token ids must be integers"),
         ((None, None), "logits are a NoneType: pass a torch tensor"),
     ],
 )
@@ -96,6 +96,68 @@ def test_what_was_wrong_is_said_in_one_line(
     assert says in line
     assert "1 open finding: " in summary
     assert "(text, since step 0)" in summary
+
+
+@pytest.mark.parametrize("console", [False, True])
+@pytest.mark.parametrize("shift", [0, 3, 50])
+def test_labels_that_are_floats_are_no_fault(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, shift: int, console: bool
+) -> None:
+    """A regression, or several classes at once, have nothing to compare: one line, no finding, whatever the shift."""
+    with Recorder(tmp_path, every=1, console=console) as recorder:
+        for step in range(5):
+            assert recorder.compare(torch.zeros(2, 8, 9), torch.zeros(2, 8), step, shift=shift) is None
+        assert recorder.flush()
+        assert recorder.findings == ()
+        assert recorder.stats()["refused"] == 5
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err == (
+        "predlog: step 0, stream 'text': not recorded: labels are floats: nothing to compare (labels [2, 8] are"
+        " torch.float32, and token ids must be integers)\n"
+    )
+    assert not (tmp_path / "predictions.jsonl").exists()
+
+
+def test_a_refusal_that_no_console_shows_is_reported_when_it_happens(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With a file and no console, one line for each cause reports it at once, not when the recorder is closed."""
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        for step in range(5):
+            recorder.compare(torch.zeros(2, 8, 9), torch.zeros(2, 7).long(), step)
+        (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("predlog: step 0, stream 'text': not recorded: logits [2, 8, 9] and labels [2, 7]")
+
+
+def test_labels_of_one_axis_are_said_to_be_one_sample(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A classifier's labels look the same: one line says how they are read, and how to have them read otherwise."""
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        for step in range(3):
+            assert recorder.compare(torch.zeros(8, 9), torch.zeros(8).long(), step) is not None
+    (line,) = capfd.readouterr().err.splitlines()[:1]
+    assert "read as one sample of 8 tokens" in line
+    assert "labels[:, None]" in line
+
+
+def test_steps_of_which_none_is_due_are_reported_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """After a hundred calls of which none was due, one line names steps that would be; later ones cost nothing more."""
+    pair = torch.zeros(2, 8, 9), torch.zeros(2, 8).long()
+    with Recorder(every=10, console=False) as recorder:
+        for step in range(3, 2003, 10):
+            recorder.compare(*pair, step)
+        (line,) = capfd.readouterr().err.splitlines()
+        assert not recorder.gate.is_waiting
+    assert "at steps 3 to 993" in line
+    assert "every=10, as 1000, 1010, 1020 are" in line
+    with Recorder(every=10, console=False) as recorder:
+        for _ in range(150):
+            recorder.compare(*pair, 7)
+    assert "each time at step 7" in capfd.readouterr().err
+    with Recorder(every=10, console=False) as recorder:
+        for step in range(150):
+            recorder.compare(*pair, step)
+    assert "none is a multiple" not in capfd.readouterr().err
 
 
 def test_strict_raises_at_once(tmp_path: Path) -> None:

@@ -86,6 +86,11 @@ class Hooks:
         """Remove the hooks; nothing of a forward is kept."""
         self._remove_all_but(0)
 
+    def remove_after_error(self) -> None:
+        """Remove the hooks; one that is left to the next forward stays until then."""
+        if len(self._handles) > 1:
+            self.remove()
+
     def _remove_during_call(self) -> None:
         """Remove the hooks while torch calls the hooks of a forward that raised.
 

@@ -4,6 +4,7 @@ The name of a class does not show it: BART's causal model takes labels that are 
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from predlog.integrations._hf import source
@@ -40,3 +41,23 @@ def _read(model: Any, text: str) -> int | None:
     if _SHIFTED.search(text) is not None:
         return 1
     return 0 if _AS_GIVEN.search(text) is not None and _OTHERWISE.search(text) is None else None
+
+
+def chosen(
+    model: Any, passed: int | None, read: int | None, report: Callable[[str], None], *, has_loss: bool
+) -> int | None:
+    """Return the shift that was passed, or else the one that was read; None, which is reported, if neither was.
+
+    `has_loss` is whether the model computes its own loss, which a shift that was passed may contradict.
+    """
+    name = type(model).__name__
+    if passed is not None:
+        if has_loss and read not in {None, passed}:
+            report(
+                f"shift={passed} was passed, and the loss of {name} shifts by {read}: what is recorded is not what that"
+                " loss gets, so findings about it can't be trusted"
+            )
+        return passed
+    if read is None:
+        report(f"how the loss of {name} shifts its labels isn't known: pass shift=")
+    return read

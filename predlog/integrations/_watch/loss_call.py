@@ -77,9 +77,12 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
     if obstacle() is not None:
         return as_it_is
     if labels.is_floating_point():
-        return f"labels {list(labels.shape)} are probabilities: there are no token ids to show"
+        return f"labels {list(labels.shape)} are probabilities: probabilities as labels are not recorded"
     if rows.ndim > 3 or (head is not None and getattr(head.weight, "ndim", 2) != 2):
-        return f"logits for labels {list(labels.shape)} have further axes, whose meaning is unknown"
+        return (
+            f"not recorded: logits for labels {list(labels.shape)} have further axes, whose meaning is unknown; call"
+            " predlog.compare(logits, labels, step) where you have both, with layout="
+        )
     came_from = _origin(rows) if rows.ndim > 1 else None
     enter, leave = alone()
     try:

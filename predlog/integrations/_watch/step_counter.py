@@ -34,6 +34,8 @@ class StepCounter:
         self._step = step
         self._calls = itertools.count()
         self._last: tuple[int, int] | None = None
+        # At how many calls in a row a callable step has returned the same number.
+        self.stays = 0
 
     def next(self) -> tuple[int, int]:
         """Return the step of the call that begins, and which of the calls of that step it is, from 0."""
@@ -45,7 +47,7 @@ class StepCounter:
         if type(number) is not int:
             raise PairError(f"step() returned a {type(number).__name__}: it must return a Python int")
         place = self._last[1] + 1 if self._last is not None and self._last[0] == number else 0
-        self._last = number, place
+        self._last, self.stays = (number, place), place + 1
         return number, place
 
     def name(self, place: int) -> str | None:

@@ -1,0 +1,102 @@
+"""A module's own `forward`, called by predlog's, so that a mode is pushed and removed in one frame.
+
+A mode that a hook pushes is still there when Ctrl-C ends the forward: torch then calls no other hook. A mode of the
+user's that is left meanwhile would remove that one in place of itself, and stay.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from types import FunctionType, MethodType
+from typing import Any, Protocol, TypeGuard
+
+from torch import nn
+from torch.compiler import is_dynamo_compiling
+
+# Where a module keeps what is asked, at each of its calls, for the modes that listen to it.
+_LISTENERS = "_predlog_listeners"
+_OURS = "_predlog_listens"
+
+
+class Listener(Protocol):
+    """A mode, which is pushed before one call and ended after it."""
+
+    def __enter__(self) -> Any:
+        """Push it."""
+
+    def end(self) -> None:
+        """Remove it, wherever on torch's stack it is."""
+
+
+Listening = Callable[[tuple[Any, ...], Mapping[str, Any]], "Listener | None"]
+
+
+class _Listeners(list[Listening]):
+    """What is asked for modes, the one attached last comes last; copies of a module have none."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, ()
+
+
+def attach(module: nn.Module, listening: Listening) -> bool:
+    """Ask `listening` for a mode at each call of the module; return False if its `forward` is not that of its class."""
+    # Custom classes may do something of their own when an attribute is set.
+    attributes = module.__dict__
+    if not _is_ours(attributes.get("forward")):
+        own = next(kind.__dict__["forward"] for kind in type(module).__mro__ if "forward" in kind.__dict__)
+        if "forward" in attributes or not isinstance(own, FunctionType):
+            return False
+        attributes[_LISTENERS] = _Listeners()
+        attributes["forward"] = MethodType(_listening(own), module)
+    attributes[_LISTENERS].append(listening)
+    return True
+
+
+def detach(module: nn.Module, listening: Listening) -> None:
+    """Undo what `attach` did; a `forward` that somebody has put around ours stays, and ours then changes nothing."""
+    attributes = module.__dict__
+    listeners = attributes.get(_LISTENERS, [])
+    while listening in listeners:
+        listeners.remove(listening)
+    if not listeners and _is_ours(attributes.get("forward")):
+        del attributes["forward"], attributes[_LISTENERS]
+
+
+# A compiler that has compiled a call of the module compares the code of this function, not the function.
+def _listening(own: Any) -> Any:
+    @wraps(own)
+    def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if is_dynamo_compiling():
+            return own(module, *args, **kwargs)
+        called = _called(module)
+        asked = tuple(called.__dict__.get(_LISTENERS, ())) if called is module else ()
+        modes = [mode for listening in asked if (mode := listening(args, kwargs)) is not None]
+        if not modes:
+            return own(called, *args, **kwargs)
+        try:
+            for mode in modes:
+                mode.__enter__()
+            return own(module, *args, **kwargs)
+        finally:
+            for mode in reversed(modes):
+                mode.end()
+
+    # A bound method is pickled by this name; unpickled, it is that of the class.
+    forward.__name__ = "forward"
+    forward.__dict__[_OURS] = True
+    return forward
+
+
+def _is_ours(forward: object) -> TypeGuard[MethodType]:
+    return isinstance(forward, MethodType) and hasattr(forward.__func__, _OURS)
+
+
+def _called(module: nn.Module) -> nn.Module:
+    """Return the module that is called: a replica or a shallow copy has the method of the module it was made of."""
+    frame = sys._getframe(2)  # noqa: SLF001 - torch's own call of the forward
+    # The locals of other frames are left alone: asking for them keeps them until the frame ends.
+    caller = frame.f_locals.get("self") if frame.f_globals.get("__name__") == nn.Module.__module__ else module
+    if caller is module or not isinstance(caller, nn.Module):
+        return module
+    forward = caller.__dict__.get("forward")
+    return caller if _is_ours(forward) and forward.__self__ is module else module

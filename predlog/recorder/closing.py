@@ -1,0 +1,110 @@
+"""How a recorder ends: its thread and its sinks, and what is reported last; also where nobody refers to it any more."""
+
+import time
+
+from predlog._runtime import process
+from predlog._runtime.exit import DEADLINE
+from predlog._runtime.notices import Notices
+from predlog.errors import PredlogError, located, own_failure
+from predlog.findings.judge import Judge
+from predlog.recorder.gate import Gate
+from predlog.recorder.pipeline import Pipeline
+from predlog.recorder.stats import Accounts, describe_missing
+from predlog.recorder.submission import Refusal, Submission
+from predlog.recorder.worker import Worker
+
+
+class Closing:
+    """Close what a recorder has opened, without a reference to the recorder.
+
+    The worker refers to it, so that it exists until the worker has ended: a program that ends waits for it.
+    """
+
+    worker: "Worker[Submission | Refusal]"
+    gate: Gate
+
+    def __init__(self, pipeline: Pipeline, judge: Judge, accounts: Accounts, notices: Notices) -> None:
+        self._pipeline = pipeline
+        self._judge = judge
+        self._accounts = accounts
+        self._notices = notices
+        self._reported_missing = ""
+        self._is_abandoned = False
+
+    def close(self, timeout: float) -> bool:
+        """Close, and return whether that was done in time; raise PredlogError if something failed in a strict one."""
+        done = self.end(timeout)
+        self.raise_failure()
+        return done
+
+    def end(self, timeout: float) -> bool:
+        """Close, and return whether that was done in time."""
+        if not self.worker.is_mine():
+            return True  # a fork's copy: the parent reports what it holds
+        is_first = not self.gate.is_closed
+        if is_first:
+            self._report_no_offers()
+        self.gate.is_closed = True
+        deadline = self.worker.closing_since() + timeout  # what a call before has waited is not waited again
+        try:
+            # At its end the worker tells the sinks that have a thread to finish.
+            done = self.worker.close(deadline - time.monotonic()) and self._pipeline.close_outlets(deadline)
+        except (KeyboardInterrupt, SystemExit):
+            self._report_missing("closing was interrupted: ")
+            raise
+        took = "" if done else f"closing took over {timeout:.1f} s: " if timeout > 0 else "closing had no time left: "
+        self._report(took, with_summary=is_first)
+        return done
+
+    def abandon(self) -> None:
+        """Close without waiting: the recorder is gone. What is reported last, the worker reports at its end.
+
+        Called when objects are freed, in any thread and between any two statements, so it takes no lock.
+        """
+        if self.gate.is_closed or not self.worker.is_mine():
+            return
+        self.gate.is_closed = self._is_abandoned = True
+        self.worker.close(0.0)
+
+    def finish(self) -> None:
+        """Write the last line; the worker calls it at its end."""
+        self._pipeline.finish()
+        if self._is_abandoned:
+            done = self._pipeline.close_outlets(time.monotonic() + DEADLINE)
+            self._report("" if done else f"closing took over {DEADLINE:.1f} s: ", with_summary=True)
+            if (failure := self._notices.take()) is not None:  # there is no caller to raise it to
+                Notices().report("closed", failure)
+
+    def raise_failure(self) -> None:
+        """Raise what failed; only a strict recorder keeps that."""
+        if (failure := self._notices.take()) is not None:
+            raise PredlogError(failure)
+
+    def _report_no_offers(self) -> None:
+        """Report, also in the file, that this rank of several was to record and was offered no pair."""
+        if self.gate.has_offers or (size := process.world_size()) < 2 or not self.gate.is_recording():
+            return
+        rank = process.rank()
+        self._notices.write(
+            f"no pair was offered on this rank ({rank} of {size}), so it has recorded nothing: in pipeline parallelism"
+            " the last stage alone has logits; ranks='all' records wherever they are"
+        )
+        try:
+            self._pipeline.write_without_pairs()
+        except own_failure(Exception) as error:  # the disk, or a processor of the user's
+            self._notices.report("worker", f"no file was written on this rank: {located(error)}", error)
+
+    def _report(self, took: str, *, with_summary: bool) -> None:
+        self._report_missing(took)
+        self._notices.report_held_back()
+        if with_summary and (summary := self._judge.summary()):
+            self._notices.write(summary)
+
+    def _report_missing(self, why: str) -> None:
+        """Report which sinks lack how much, if one does, unless that was reported before."""
+        stats = self._accounts.stats()
+        listed = describe_missing(stats)
+        if listed and listed != self._reported_missing:
+            self._reported_missing = listed
+            report = self._notices.report if why else self._notices.note
+            report("close", f"{why}of {stats['submitted']} comparisons {listed}")
