@@ -243,7 +243,12 @@ def _was_passed_one_of(frames: Sequence[FrameType], frame: FrameType) -> bool:
     if is_starred and type(passed[-1]) is tuple:
         passed += passed[-1]
     asked = [one for one in passed if type(one) is FrameType]
-    return any(one is known or one.f_back is known for one in asked for known in frames)  # or it has just returned
+    # It may have just returned; a generator's frame is then without the one that it returned to.
+    return any(
+        _package(one.f_globals.get("__name__")) == "predlog"
+        or any(one is known or one.f_back is known for known in frames)
+        for one in asked
+    )
 
 
 def _code(handler: Any) -> CodeType | None:

@@ -39,18 +39,25 @@ def interruptions(
     """Make a call again and again, with the signal at its first point, then `stride` further on, up to its end.
 
     Yields the number of the point, with which it was called, and what it raised. `within` limits the points to the
-    code of a package.
+    code of a package. What is raised while an object is freed, Python itself drops: such points are left out.
     """
+    dropped: list[object] = []
     for point in itertools.count(1, stride):
         found, error = _Points(point, within), None
+        hook, sys.unraisablehook = sys.unraisablehook, lambda lost: dropped.append(lost.exc_type)
         try:
             found.run(lambda point=point: call(point))  # type: ignore[misc]
         except BaseException as raised:  # noqa: BLE001 - it is to be looked at
             error = raised.with_traceback(None)
+        finally:
+            sys.unraisablehook = hook
         if found.passed < point:
             assert error is None
             return
-        yield point, error
+        if dropped:
+            dropped.clear()
+        else:
+            yield point, error
 
 
 def points_of(call: Callable[[], object], within: str = "") -> int:

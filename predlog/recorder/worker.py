@@ -9,6 +9,7 @@ begins, ends or is repeated. So what must not be separated stands here without a
 
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -174,13 +175,16 @@ class Worker(Generic[Item]):
             return
         if self._prepare is not None:
             self._prepare()
+        handled = sys.exc_info()[1]
         try:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        except own_failure(RuntimeError) as error:
+        except own_failure(Exception) as error:
+            # If a signal's handler raises as the thread is started, Python's own code may fail on top of that.
+            if (first := error.__context__) is not None and first is not handled:
+                raise first from None
+            if not isinstance(error, RuntimeError):
+                raise
             raise NoThreadError(f"predlog can't start its thread: {error}") from None
-        except KeyError as error:
-            # A signal's handler raised just after the thread was started: Python's own code then fails on top of that.
-            raise (error.__context__ or error) from None
         # `close` needs to know the worker: the thread that was just started, or one that another caller started, is
         # about to record itself.
         deadline = time.monotonic() + 1.0
