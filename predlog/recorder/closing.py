@@ -48,7 +48,7 @@ class Closing:
         deadline = self.worker.closing_since() + timeout  # what a call before has waited is not waited again
         try:
             # At its end the worker tells the sinks that have a thread to finish.
-            done = self.worker.close(deadline - time.monotonic()) and self._pipeline.close_outlets(deadline)
+            done = self.worker.close(deadline - time.monotonic()) and self._pipeline.outlets.close(deadline)
         except (KeyboardInterrupt, SystemExit):
             self._report_missing("closing was interrupted: ")
             raise
@@ -70,7 +70,7 @@ class Closing:
         """Write the last line; the worker calls it at its end."""
         self._pipeline.finish()
         if self._is_abandoned:
-            done = self._pipeline.close_outlets(time.monotonic() + DEADLINE)
+            done = self._pipeline.outlets.close(time.monotonic() + DEADLINE)
             self._report("" if done else f"closing took over {DEADLINE:.1f} s: ", with_summary=True)
             if (failure := self._notices.take()) is not None:  # there is no caller to raise it to
                 Notices().report("closed", failure)

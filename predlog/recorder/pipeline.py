@@ -22,8 +22,7 @@ from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.guards import ProcessorError, checked, named
-from predlog.recorder.outlet import Outlet
-from predlog.recorder.queued_outlet import QueuedOutlet
+from predlog.recorder.outlets import Outlets
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Refusal, Submission
 from predlog.records import codec
@@ -54,39 +53,13 @@ class Pipeline:
         self._settings = settings
         self._processors = processors
         self._has_user_processors = any(type(one) is not Decode for one in processors)
-        self._make_sinks = sinks
+        self.outlets = Outlets(sinks, settings["queue"], accounts, notices)
         self._judge = judge
         self._accounts = accounts
         self._missing = missing
         self._notices = notices
-        self._open: dict[str, tuple[Outlet | None, list[QueuedOutlet]]] = {}
         self._attempt: Attempt | None = None
         self._logger: Any = None
-
-    def open(self) -> None:
-        """Make the sinks and start their threads, in the thread that compares first, before the worker starts.
-
-        Not earlier, because the process group, and with it the rank, may not exist before the first pair. Not in the
-        worker, because an interpreter that is ending starts no more threads, and the worker may get that far only then.
-        """
-        if not self._open:
-            file, others = self._make_sinks()
-            outlet = None if file is None else Outlet(file, self._notices)
-            bound = self._settings["queue"]
-            queued = [QueuedOutlet(Outlet(sink, self._notices), self._notices, bound=bound) for sink in others]
-            self._open.setdefault("sinks", (outlet, queued))  # several threads may compare at once
-        # Done again if a signal's handler has interrupted the call before.
-        self._accounts.file, self._accounts.queued = self._file, self._queued
-        for one in self._queued:
-            one.start()
-
-    @property
-    def _file(self) -> Outlet | None:
-        return self._open["sinks"][0] if self._open else None
-
-    @property
-    def _queued(self) -> list[QueuedOutlet]:
-        return self._open["sinks"][1] if self._open else []
 
     def work(self, item: Submission | Refusal) -> None:
         """Process a submission or a refusal, and write its events to the sinks."""
@@ -167,7 +140,7 @@ class Pipeline:
         if reached is not None:
             found.record = _finding(reached)
             self._deliver(reached)
-            if self._file is None and not self._queued:
+            if self.outlets.file is None and not self.outlets.queued:
                 text = f"{reached['code']}, step {reached['step']}: {reached['message']} More: {reached['help']}"
                 self._notices.write(text)
         found.is_reported = True
@@ -182,47 +155,29 @@ class Pipeline:
     def settle(self) -> None:
         """Make what is written durable."""
         self._share_missing()
-        if self._file is not None:
-            self._file.settle()
+        if self.outlets.file is not None:
+            self.outlets.file.settle()
 
     def finish(self) -> None:
         """Write the last line of the attempt, and close the sinks, those with a thread in their own thread."""
         if self._attempt is not None:
             self._share_missing()
             self._send_run(self._attempt, time.time(), dict(self._accounts.stats()))
-        if self._file is not None:
-            self._file.finish()
-        self.close_outlets(0.0)
+        if self.outlets.file is not None:
+            self.outlets.file.finish()
+        self.outlets.close(0.0)
 
     def write_without_pairs(self) -> None:
         """Write, without a thread, the first and the last line of an attempt in which no pair was offered."""
-        file, _ = self._make_sinks()
-        if file is not None and not self._open:
-            self._open["sinks"] = Outlet(file, self._notices), []
-            self._accounts.file = self._file
+        if self.outlets.open_file():
             self._start(time.time())
             self.finish()
-
-    def flush_outlets(self, timeout: float) -> bool:
-        """Wait until every sink has what is queued; return False after `timeout` seconds. Any thread may call it."""
-        deadline = time.monotonic() + timeout
-        done = [one.flush(deadline - time.monotonic()) for one in self._queued]
-        return all(done)
-
-    def close_outlets(self, deadline: float) -> bool:
-        """Close the sinks that have a thread; return False at the deadline, of the monotonic clock. Any thread may."""
-        done = [one.close(deadline - time.monotonic()) for one in self._queued]
-        return all(done)
 
     def _share_missing(self) -> None:
         """Pass to every sink what is missing in all of them."""
         for missing in self._missing.take() if self._attempt is not None else ():
-            for outlet in self._outlets:
+            for outlet in self.outlets.all:
                 outlet.add_missing(missing)
-
-    @property
-    def _outlets(self) -> list[Outlet]:
-        return [*([self._file] if self._file is not None else []), *(one.outlet for one in self._queued)]
 
     def _comparison(self, submission: Submission, fields: dict[str, Any]) -> Event | None:
         """Write a comparison; return the event if the file has it, or if there is no file."""
@@ -252,15 +207,14 @@ class Pipeline:
         """Write an event to every sink; return False if the run's file failed."""
         if self._attempt is not None:
             self._attempt.number(event)
-        is_written = self._file is None or self._file.write(event)
-        for one in self._queued:
-            one.submit(event)
-        return is_written
+        return self.outlets.write(event)
 
     def _start(self, at: float) -> None:
         if self._attempt is not None:
             return
-        self._attempt = Attempt(self._settings, 1 + max((outlet.last_attempt() for outlet in self._outlets), default=0))
+        self._attempt = Attempt(
+            self._settings, 1 + max((outlet.last_attempt() for outlet in self.outlets.all), default=0)
+        )
         self._logger = structlog.wrap_logger(
             structlog.ReturnLogger(),
             processors=[*map(named, self._processors), self._conform],
@@ -270,7 +224,7 @@ class Pipeline:
         ).bind()
         for problem in process.unusable():
             self._notices.report_once(problem, problem)
-        for outlet in self._outlets:
+        for outlet in self.outlets.all:
             outlet.begin(self._attempt.run_event(at, None))
         self._send_run(self._attempt, at, None)
 

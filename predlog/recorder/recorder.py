@@ -145,7 +145,7 @@ class Recorder:
         self._closing = Closing(self._pipeline, self._judge, self._accounts, self._notices)
         self._worker: Worker[Submission | Refusal] = Worker(
             self._pipeline.work, self._pipeline.settle, self._closing.finish, bound=queue, name="predlog",
-            prepare=self._pipeline.open,
+            prepare=self._pipeline.outlets.open,
         )  # fmt: skip
         self._submitter = Submitter(self._worker, self._accounts, missing, self._notices)
         self.gate = Gate(
@@ -238,7 +238,7 @@ class Recorder:
         """
         deadline = time.monotonic() + timeout
         done = self._worker.flush(timeout)
-        done &= self._pipeline.flush_outlets(deadline - time.monotonic())
+        done &= self._pipeline.outlets.flush(deadline - time.monotonic())
         self._closing.raise_failure()
         return done
 

@@ -24,7 +24,7 @@ def predlog(path: Path) -> Iterator[Write]:
     """
     with Recorder(path.with_suffix(""), console=False) as recorder:
         pipeline = recorder._pipeline
-        pipeline.open()
+        pipeline.outlets.open()
         pipeline._start(0.0)
 
         def write(event: dict[str, Any]) -> None:
