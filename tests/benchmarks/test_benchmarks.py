@@ -4,6 +4,7 @@ import itertools
 import logging
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -213,5 +214,5 @@ def test_predlogs_way_of_writing_writes(tmp_path: Path, capfd: pytest.CaptureFix
         for _ in range(3):
             write(comparison())
     kinds = [record.event.removeprefix("predlog.") for record in read(tmp_path / "own")]
-    assert kinds == ["run", *["comparison"] * 3, "run"]
+    assert Counter(kinds) == {"run": 2, "comparison": 3}  # the comparisons are no recorder's
     assert not capfd.readouterr().err

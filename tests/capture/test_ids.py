@@ -82,4 +82,4 @@ def test_an_unsigned_prediction_is_no_mark(tmp_path: Path) -> None:
         assert future is None or not future.result(10)
         recorder.flush()
         (finding,) = recorder.findings
-        assert "predictions are ids below the vocabulary's size" in finding.message
+        assert "predictions are ids from 0 on, or -1" in finding.message

@@ -104,8 +104,8 @@ def no_samples(pair: Pair) -> Pair:
     return replace(pair, logits=pair.logits[:0], labels=pair.labels[:0], inputs=None)
 
 
-def as_floats(pair: Pair) -> Pair:
-    return replace(pair, labels=pair.labels.float(), inputs=None)
+def as_booleans(pair: Pair) -> Pair:
+    return replace(pair, labels=pair.labels > 0, inputs=None)
 
 
 def other_ids(labels: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ FAULTS = (
     Fault("the same batch each step", "same-batch", EVERY, Mistake(reseeded=True), by=4),
     Fault("labels a position short", "length-mismatch", EVERY, Mistake(logged=shorter_labels)),
     Fault("logits transposed", "layout-mismatch", EVERY, Mistake(logged=transposed)),
-    Fault("labels as floats", "unreadable-pair", EVERY, Mistake(logged=as_floats)),
+    Fault("labels as booleans", "unreadable-pair", EVERY, Mistake(logged=as_booleans)),
     Fault("an empty batch", "empty-pair", EVERY, Mistake(logged=no_samples)),
     Fault(
         "a pretrained model's labels not shifted, inputs unknown", "prediction-misaligned", CAUSAL,
