@@ -565,6 +565,7 @@ def test_exceptions_pass_and_leave_nothing(error: BaseException, where: str) -> 
     assert kept.seen
 
 
+@pytest.mark.skipif(release("torch") < (2, 6), reason="with this torch, watch has hooks alone")
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), Stop(), GeneratorExit(), SystemExit(3)])
 @pytest.mark.parametrize("mode", ["device", "mode"])
 @pytest.mark.parametrize("order", ["mode, watch", "watch, mode", "watch, mode, watch"])
@@ -594,6 +595,7 @@ def test_a_mode_around_the_call_ends_where_the_user_ends_it(error: BaseException
             assert (modes(), torch.zeros(1).device.type) == (0, "cpu")
 
 
+@pytest.mark.skipif(release("torch") < (2, 6), reason="with this torch, watch has hooks alone")
 def test_the_forward_of_a_watched_model_is_as_before() -> None:
     """It has the same signature and source; afterwards nothing of it is left, and one put around it goes on working."""
     model = Small()

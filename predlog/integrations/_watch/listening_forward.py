@@ -10,6 +10,7 @@ from functools import wraps
 from types import FunctionType, MethodType
 from typing import Any, Protocol, TypeGuard
 
+import torch
 from torch import nn
 from torch.compiler import is_dynamo_compiling
 
@@ -28,6 +29,8 @@ class Listener(Protocol):
         """Remove it, wherever on torch's stack it is."""
 
 
+# torch 2.4 would compile a model around the module anew at each watch: there, hooks alone do not make it do so.
+_IS_POSSIBLE = torch.__version__ >= "2.6"
 Listening = Callable[[tuple[Any, ...], Mapping[str, Any]], "Listener | None"]
 
 
@@ -39,7 +42,12 @@ class _Listeners(list[Listening]):
 
 
 def attach(module: nn.Module, listening: Listening) -> bool:
-    """Ask `listening` for a mode at each call of the module; return False if its `forward` is not that of its class."""
+    """Ask `listening` for a mode at each call of the module; return False if that is not possible.
+
+    It is not if the module's `forward` is not that of its class, nor with torch before 2.6.
+    """
+    if not _IS_POSSIBLE:
+        return False
     # Custom classes may do something of their own when an attribute is set.
     attributes = module.__dict__
     if not _is_ours(attributes.get("forward")):
