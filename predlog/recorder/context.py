@@ -32,9 +32,9 @@ def plain_context(
         except own_failure(Exception, value) as error:  # a foreign mapping's own code
             values[name] = None
             report(f"{name}=<{type(value).__name__}, which raised {located(error)}>", error)
-    if len(context) > len(values):
-        values["…"] = _more(len(context) - len(values))
-    if copy.is_cut or "…" in values:
+    if left_out := len(context) - len(values):
+        values["…"] = _more(left_out)
+    if copy.is_cut or left_out:
         report_cut()
     return values
 

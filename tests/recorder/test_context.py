@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from predlog import Recorder
@@ -14,6 +14,7 @@ from predlog.records import codec
 from tests import events
 
 
+@example({"…": None})
 @given(
     st.dictionaries(
         st.text(max_size=3),
