@@ -159,7 +159,7 @@ class Submitter:
             f"{where}, stream {briefly(stream)}: not recorded: {located(error)}",
             error,
         )
-        # What is said on purpose of a step or a stream is about the call, not about the pair.
+        # A PairError about the step or the stream is a mistake in the call: no pair is lost.
         if type(step) is not int or not 0 <= step < 2**63 or type(stream) is not str or isinstance(error, PairError):
             return
         kind = type(error).__name__

@@ -73,7 +73,7 @@ def page_of(told: Callable[[], Iterator[dict[str, Any]]]) -> str:
 
 
 def test_any_number_of_streams_makes_a_page() -> None:
-    """A line in the curves takes most of a page, so 100 are drawn, and what is left out is said; so with all tables."""
+    """At most 100 lines of curves are drawn, and the page tells how many are left out; so do all tables."""
     tokens = [events.token(1, 2, 3)]
     streams = [events.comparison(stream=f"s{number}", seq=number, tokens=tokens) for number in range(1200)]
     findings = [events.finding(stream=f"s{number}", seq=number + 1200) for number in range(1200)]
