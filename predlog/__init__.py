@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from predlog.errors import PredlogError
     from predlog.integrations.watch import watch
     from predlog.reading.reader import read
-    from predlog.recorder.default import close, compare, configure, flush
+    from predlog.recorder.default import close, compare, configure, flush, report_loss
     from predlog.recorder.recorder import Recorder
     from predlog.records.schema import Comparison, Finding, Gap, Run, Token
 
@@ -42,6 +42,7 @@ __all__ = [
     "read",
     "reading",
     "records",
+    "report_loss",
     "sinks",
     "watch",
 ]
@@ -61,6 +62,7 @@ _HOMES = {
     "configure": "recorder.default",
     "flush": "recorder.default",
     "read": "reading.reader",
+    "report_loss": "recorder.default",
     "watch": "integrations.watch",
 }
 _MODULES = {"errors", "findings", "integrations", "processors", "reading", "records", "sinks"}

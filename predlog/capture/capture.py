@@ -1,7 +1,8 @@
 """A pair → a snapshot: the few numbers of it that the host needs.
 
-Only the labels of the samples shown and the logit rows of the tokens shown are read. The one exception is `accuracy`,
-which takes the argmax of all rows of the samples shown. Nothing that is kept is a view, so the batch's logits and their
+Only the labels of the samples shown and the logit rows of the tokens shown are read. There are two exceptions: the
+`accuracy` takes the argmax of all rows of the samples shown, and the check of the reported loss reads all rows, at the
+first records of a stream and rarely afterwards. Nothing that is kept is a view, so the batch's logits and their
 graph can be freed as soon as `capture` returns.
 """
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from predlog._runtime.torch_state import alone
-from predlog.capture import cpu, device
+from predlog.capture import cpu, device, scalar, whole_loss
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.snapshot import Sizes, Snapshot
@@ -31,29 +32,46 @@ def capture(
     shift: int = 0,
     inputs: object = None,
     ignore_index: int = -100,
+    loss_mask: object = None,
+    position_ids: object = None,
+    document_ids: object = None,
+    attention_mask: object = None,
+    reported_loss: object = None,
+    items: object = None,
+    accumulate: int | None = None,
     window: Window,
     specials: SpecialTokens = _NONE_KNOWN,
+    has_totals: bool = False,
 ) -> Snapshot:
     """Return a snapshot of a pair.
 
     `logits` are a tensor, a `Projection`, `Rows`, or a list of chunks along time; `labels` and `inputs` are integer
     ids. What has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits.
-    `window` limits the tokens, samples and codebooks shown. Raises PairError if they are no pair.
+    `loss_mask`, `position_ids`, `document_ids` and `attention_mask` are what `to_positions` takes. `reported_loss` is
+    the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches. With
+    `has_totals` the losses of all rows are summed up, to be held against it. `window` limits the tokens, samples and
+    codebooks shown. Raises PairError if they are no pair.
     """
     product = _autocast_type(logits)
     enter, leave = alone()
     try:
         enter()
-        pair = to_pair(logits, labels, inputs, layout=layout, shift=shift, ignore_index=ignore_index, product=product)
+        pair = to_pair(
+            logits, labels, inputs,
+            layout=layout, shift=shift, ignore_index=ignore_index, product=product, loss_mask=loss_mask,
+            position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
+        )  # fmt: skip
         if pair.source is not None and window.accuracy:
             window = replace(window, accuracy=False)  # it would make all rows
         sizes = _sizes(pair, window, shift, ignore_index, specials)
-        if layout is None and getattr(labels, "ndim", None) == 1:
+        if layout is None and getattr(labels, "ndim", None) == 1 and pair.labels.shape[0] == 1:
             sizes = replace(sizes, is_flat=True)
+        reported = None if reported_loss is None else scalar.reported(reported_loss, items, accumulate)
+        totals = whole_loss.start(pair, shift, ignore_index) if has_totals else None
         if pair.labels.device.type in _NEAR:
             numbers = cpu.to_numbers(pair, sizes, window)
-            return Snapshot(sizes, lambda: numbers)
-        return Snapshot(sizes, device.start(pair, sizes, window))
+            return Snapshot(sizes, lambda: numbers, totals, reported)
+        return Snapshot(sizes, device.start(pair, sizes, window), totals, reported)
     finally:
         leave()
 
@@ -73,6 +91,12 @@ def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: 
         has_codebooks=pair.has_codebooks,
         is_trained=pair.is_trained,
         has_probabilities=pair.source is None or pair.source.has_probabilities,
+        unused=pair.positions.unused,
+        knows_inputs=pair.inputs is not None,
+        knows_documents=pair.positions.places is not None
+        or pair.positions.documents is not None
+        or pair.positions.ends is not None,
+        knows_padding=pair.positions.attended is not None,
     )
 
 

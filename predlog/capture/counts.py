@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from predlog.capture.documents import Documents, crossings, documents
+from predlog.capture.positions import Positions
 from predlog.capture.rows import Statistics
 from predlog.capture.snapshot import Counts, Numbers, Sizes
 from predlog.capture.window import Ends, as_bytes
@@ -22,10 +24,12 @@ _Columns = dict[str, Tensor]
 
 
 def to_numbers(
-    sizes: Sizes, labels: Tensor, inputs: Tensor | None, shown: Sequence[Ends], statistics: Statistics,
-    hits: Tensor | None, unreduced: Tensor | None = None,
+    sizes: Sizes, labels: Tensor, inputs: Tensor | None, positions: Positions, shown: Sequence[Ends],
+    statistics: Statistics, hits: Tensor | None, unreduced: Tensor | None = None,
 ) -> Numbers:  # fmt: skip
     """Return the numbers of ids [sample, codebook, time] on the host, and of hits [sample, codebook, 1 or 2].
+
+    Labels of positions without weight are `ignore_index` already; the other positions are of the same sequences.
 
     The hits count the predictions that equal the label, and those that equal the input and not the label. `unreduced`
     [sample, codebook, 1] counts the supervised positions that have no row. No tensor is kept. For pairs on the CPU this
@@ -36,8 +40,11 @@ def to_numbers(
     supervised = scored != sizes.ignore_index
     columns = _of_labels(scored, supervised)
     columns |= _of_specials(scored, sizes.specials, sizes.ignore_index)
+    known = documents(positions, sizes.length)
     if inputs is not None:
-        columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index)
+        columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index, known)
+    if known is not None or positions.attended is not None:
+        columns |= crossings(known, positions.attended, labels, inputs, sizes)
     if hits is not None:
         columns["hits"] = hits
     if unreduced is not None:
@@ -47,8 +54,9 @@ def to_numbers(
         outside = (((scored < 0) | (scored >= sizes.limit)) & supervised).sum(-1).flatten().tolist()
         sequences = [counts | {"out_of_range": (count,)} for counts, count in zip(sequences, outside, strict=True)]
     ids, read = _words(labels), None if inputs is None else _words(inputs)
-    around, reads = [], []
+    around, reads, homes = [], [], []
     last = sizes.length - 1
+    home = None if known is None else (_words(known.ids), _words(known.places))
     for number, (both, counts) in enumerate(zip(shown, sequences, strict=True)):
         start = number * sizes.length
         counts["fingerprint"] = (zlib.crc32(ids[start + sizes.shift : start + sizes.length]),)
@@ -59,7 +67,8 @@ def to_numbers(
             before, after, after_next = max(at - 1, 0), min(at + 1, last), min(at + 2, last)
             around.append((ids[start + before], ids[start + at], ids[start + after], ids[start + after_next]))
             reads.append((None, None) if read is None else (read[start + row], read[start + min(row + 2, last)]))
-    return Numbers(shown, statistics, around, reads, sequences)
+            homes.append((None, None) if home is None else (home[0][start + at], home[1][start + at]))
+    return Numbers(shown, statistics, around, reads, homes, sequences)
 
 
 def _words(ids: Tensor) -> memoryview:
@@ -91,16 +100,23 @@ def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> 
     }
 
 
-def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int) -> _Columns:
+def _of_inputs(
+    labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int, known: Documents | None
+) -> _Columns:
     """Compare the labels [s, k, rows] with the inputs [s, k, t] that their rows read, and with the two after each.
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
-    many have such an input.
+    many have such an input. If documents are known, an input of another one, or after a jump, is none.
     """
     rows, length = labels.shape[-1], inputs.shape[-1]
     # Past the end is the ignored label, which equals no supervised one.
     windows = pad(inputs, (0, _OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
-    equal = ((labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)).sum(-1)
+    hits = (labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)
     ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]
-    compared = torch.cat([supervised[..., :end].sum(-1, keepdim=True) for end in ends], -1)
+    if known is None:
+        compared = torch.cat([supervised[..., :end].sum(-1, keepdim=True) for end in ends], -1)
+    else:
+        near = torch.stack([pad(known.are_neighbours(n), (0, n))[..., :rows] for n in range(_OFFSETS)], -2)
+        hits, compared = hits & near, (supervised.unsqueeze(-2) & near).sum(-1)
+    equal = hits.sum(-1)
     return {"start": inputs[..., :3], "equal": equal, "compared": compared}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from predlog.capture import counts, reduction
 from predlog.capture.pair import Pair
+from predlog.capture.positions import supervised_only
 from predlog.capture.projection import Source
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
@@ -35,10 +36,11 @@ _TOGETHER = 64
 
 def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     """Return the numbers of a pair in the memory of the host."""
-    labels = _own(pair.labels, sizes)
+    known = pair.positions.shown(sizes.samples, sizes.codebooks)
+    labels = supervised_only(_own(pair.labels, sizes), known.weights, sizes.ignore_index)
     inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
     if pair.columns is not None:
-        return reduction.to_numbers(pair.columns.shown(sizes), sizes, window, labels, inputs)
+        return reduction.to_numbers(pair.columns.shown(sizes), sizes, window, labels, inputs, known)
     scored = labels[..., sizes.shift :]
     logits = pair.logits[: sizes.samples, : sizes.codebooks, : scored.shape[-1]]
     supervised = scored != sizes.ignore_index
@@ -48,7 +50,7 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     rows, kept = (logits, shown) if pair.source is None else _made(pair.source, shown, labels.shape[:2])
     reduced = _statistics(rows, kept, label)
     hits = _matched(logits, scored, supervised, inputs) if window.accuracy else None
-    return counts.to_numbers(sizes, labels, inputs, shown, reduced, hits)
+    return counts.to_numbers(sizes, labels, inputs, known, shown, reduced, hits)
 
 
 def _made(source: Source, shown: Sequence[Ends], sequences: Sequence[int]) -> tuple[Tensor, list[Ends]]:

@@ -14,11 +14,13 @@ from torch.nn.functional import pad
 
 from predlog.capture import counts, reduction
 from predlog.capture.pair import Pair
+from predlog.capture.positions import Positions, supervised_only
 from predlog.capture.ring import ring_of
 from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_signed
-from predlog.capture.window import Window, ends
+from predlog.capture.window import Window
+from predlog.capture.window import ends as ends_of
 
 _WORD = 8
 # The last word of each sequence: a ring needs one that is not 0 at the end.
@@ -76,6 +78,7 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
     parts = [("labels", length, torch.int64)]
     if pair.inputs is not None:
         parts.append(("inputs", length, torch.int64))
+    parts += [(name, value.shape[-1], torch.int64) for name, value in pair.positions.named()]
     if pair.columns is not None:
         return Packing((*parts, *((name, rows, reduction.column_type(one)) for name, one in pair.columns.named())))
     dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
@@ -94,11 +97,14 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     The label at p belongs to the row of logits at p - shift. Number and sizes of the operations depend neither on the
     number of samples in the batch nor on the mask.
     """
-    labels = pair.labels[: sizes.samples, : sizes.codebooks]
-    packed = pad(as_signed(labels), (0, to.words - labels.shape[-1]), value=_STAMP)
+    known = pair.positions.shown(sizes.samples, sizes.codebooks)
+    labels = supervised_only(pair.labels[: sizes.samples, : sizes.codebooks], known.weights, sizes.ignore_index)
+    packed = pad(labels, (0, to.words - labels.shape[-1]), value=_STAMP)
     part = to.views(packed)
     if pair.inputs is not None:
         part["inputs"].copy_(as_signed(pair.inputs[: sizes.samples, : sizes.codebooks]))
+    for name, value in known.named():
+        part[name].copy_(value)
     if pair.columns is not None:
         for name, column in pair.columns.shown(sizes).named():
             part[name].copy_(column)
@@ -126,14 +132,18 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
 def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numbers:
     """Return the numbers of packed parts that have arrived on the host, in the order in which rows are shown."""
     labels, inputs = part["labels"], part.get("inputs")
+    ends = part.get("ends")
+    known = Positions(
+        None, part.get("places"), part.get("documents"), None if ends is None else ends[0, 0], part.get("attended")
+    )
     if "label_logprob" in part:
         columns = reduction.Columns(
             part["prediction"], part["prediction_logprob"], part["label_logprob"], part.get("label_rank")
         )
-        return reduction.to_numbers(columns, sizes, window, labels, inputs)
+        return reduction.to_numbers(columns, sizes, window, labels, inputs, known)
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
-    shown = ends(supervised, window)
+    shown = ends_of(supervised, window)
     many = part["prediction"].shape[-1] // 2
     index: list[int] = []
     for number, both in enumerate(shown):
@@ -150,7 +160,7 @@ def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numb
     if window.accuracy:
         wanted = wanted_ids(scored, inputs)
         found = hits(part["predictions"], wanted, is_number(part["peaks"]) & supervised).sum(-2)
-    return counts.to_numbers(sizes, labels, inputs, shown, statistics, found)
+    return counts.to_numbers(sizes, labels, inputs, known, shown, statistics, found)
 
 
 def _rows(rows: int, window: Window) -> int:

@@ -121,6 +121,27 @@ def viewed_rows(column: Tensor, labels: Tensor, layout: str | None) -> Tensor:
     return _view_logits(column, labels, parsed).squeeze(-1)
 
 
+def beside(value: Tensor, labels: Tensor, layout: str | None, size: tuple[int, int, int]) -> Tensor | None:
+    """Return what belongs to the positions of labels, canonically [b, k, t] of this size, as a view; None if it can't.
+
+    It has the labels' axes, or these without codebooks, or is [b, t], [1, t] or [t].
+    """
+    samples, _, length = size
+    parsed = _parse(_INFERRED[labels.ndim + 1, labels.ndim] if layout is None else layout)
+    shapes = dict(zip(parsed.labels.split(), labels.shape, strict=True))
+    if value.shape == labels.shape:
+        return _view_labels(value, parsed)
+    without = [axis for axis in shapes if axis != "k"]
+    if [shapes[axis] for axis in without] == list(value.shape):
+        axes = parsed.axes.replace("k", "1")
+        return einops.rearrange(value, f"{' '.join(without)} -> {axes}").expand(size)
+    if labels.ndim == 1 and value.ndim == 2 and value.numel() == length:
+        return value.reshape(1, 1, length)
+    if list(value.shape) in ([samples, length], [1, length], [length]):
+        return value.view(-1, 1, length).expand(size)
+    return None
+
+
 def time_axis(axes: int, layout: str | None) -> int:
     """Return along which axis chunks of logits with so many axes follow one another: that of the time.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from predlog.capture import layout as layouts
+from predlog.capture.positions import NOTHING_KNOWN, Positions, to_positions
 from predlog.capture.projection import Head, Projection, Source
 from predlog.capture.reduction import Columns, Rows, check_container, to_columns
 from predlog.capture.tensors import as_ids, as_tensor
@@ -20,12 +21,14 @@ class Pair(layouts.Views):
 
     The logits may be `shift` positions shorter: the last rows have no label. If rows are made on demand, `source` makes
     them, and `logits` are their outline, whose values are not read. If rows were reduced elsewhere, `columns`
-    [s, k, t] are what is left of them, and `logits` are the outline of these.
+    [s, k, t] are what is left of them, and `logits` are the outline of these. `positions` are what else is known of
+    each label's position.
     """
 
     source: Source | None = None
     is_trained: bool = False
     columns: Columns | None = None
+    positions: Positions = NOTHING_KNOWN
 
     @property
     def vocabulary(self) -> int | None:
@@ -57,11 +60,12 @@ def to_pair(
     shift: int,
     ignore_index: int,
     product: torch.dtype | None,
+    **known: object,
 ) -> Pair:
     """Check what was passed, and return it in canonical form; nothing is copied, and no value is read.
 
     `logits` are a tensor, a `Projection`, `Rows`, or a list of chunks along time. `product` is the type in which rows
-    are projected; None takes the weight's. Raises PairError if they are no pair.
+    are projected; None takes the weight's. `known` is what `to_positions` takes. Raises PairError if they are no pair.
     """
     given = _given(logits, layout, product)
     outline = given.outline
@@ -69,15 +73,26 @@ def to_pair(
         raise PairError(f"logits {list(outline.shape)} are {outline.dtype}: are logits and labels swapped?")
     ids = _labels(labels)
     read = None if inputs is None else as_ids("inputs", inputs)
+    if layout is None and _are_flattened(outline, ids, read):
+        layout, ids = "(b t) v, b t", ids.view(read.shape)  # type: ignore[union-attr] # then there are inputs
     views = layouts.canonical(outline, ids, read, layout, shift, is_reduced=given.columns is not None)
     source = _source(given, ids, layout)
     columns = given.columns and given.columns.each(lambda column: layouts.viewed_rows(column, ids, layout))
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
         what = f"is {ignore_index}" if type(ignore_index) is int else f"is of type {type(ignore_index).__name__}"
         raise PairError(f"ignore_index {what}: pass a Python int of at most 64 bits, such as -100")
-    _check_devices(given, ids, read)
+    samples, codebooks, length = views.labels.shape
+    positions = to_positions(ids, layout, (samples, codebooks, length), **known)
+    _check_devices(given, ids, read, positions)
     is_trained = any(chunk.requires_grad for chunk in given.chunks)
-    return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained, columns)
+    return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained, columns, positions)
+
+
+def _are_flattened(logits: Tensor, labels: Tensor, inputs: Tensor | None) -> bool:
+    """Return whether logits and labels are flattened, and the inputs, which are not, show of which shape they were."""
+    if inputs is None or labels.ndim != 1 or inputs.ndim != 2:
+        return False
+    return logits.ndim <= 2 and labels.shape[0] == inputs.numel() == logits.shape[0]
 
 
 def _labels(given: object) -> Tensor:
@@ -100,7 +115,9 @@ def _given(logits: object, layout: str | None, product: torch.dtype | None) -> _
     if isinstance(logits, list | tuple | dict) and logits:
         check_container(logits)
         if not isinstance(logits, dict) and not isinstance(logits[0], int | float | list | tuple):
-            chunks = tuple(as_tensor("logits", chunk) for chunk in logits)
+            given = tuple(as_tensor("logits", chunk) for chunk in logits)
+            # The last chunk may have no rows, where the shift has taken them.
+            chunks = tuple(chunk for chunk in given if chunk.numel()) or given[:1]
             return _Given(_joined(chunks, layout), chunks)
     whole = as_tensor("logits", logits)
     return _Given(whole, (whole,))
@@ -171,8 +188,9 @@ def _check_positive(name: str, value: float | None, otherwise: str) -> None:
         raise PairError(f"{name}={value} must be above 0, or {otherwise}")
 
 
-def _check_devices(given: _Given, labels: Tensor, inputs: Tensor | None) -> None:
+def _check_devices(given: _Given, labels: Tensor, inputs: Tensor | None, positions: Positions) -> None:
     head = () if given.head is None else (given.head.weight, given.head.bias)
-    devices = {tensor.device for tensor in (*given.chunks, *head, labels, inputs) if tensor is not None}
+    tensors = (*given.chunks, *head, labels, inputs, *positions.all())
+    devices = {tensor.device for tensor in tensors if tensor is not None}
     if len(devices) > 1:
         raise PairError(f"the pair lies on several devices, {sorted(map(str, devices))}: move it to one")

@@ -16,6 +16,7 @@ from torch import Tensor
 from predlog.capture import counts
 from predlog.capture.arrays import article
 from predlog.capture.contradictions import NO_ROW, Row, check_predictions, check_rows
+from predlog.capture.positions import Positions
 from predlog.capture.rows import Statistics, hits, is_number, wanted_ids
 from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_ids, as_signed, as_tensor
@@ -163,7 +164,9 @@ def _many(count: int, one: str) -> str:
     return f"{count} {one}{'s' * (count != 1)}"
 
 
-def to_numbers(columns: Columns, sizes: Sizes, window: Window, labels: Tensor, inputs: Tensor | None) -> Numbers:
+def to_numbers(
+    columns: Columns, sizes: Sizes, window: Window, labels: Tensor, inputs: Tensor | None, positions: Positions
+) -> Numbers:
     """Return the numbers of columns [s, k, rows] and ids [s, k, t] on the host.
 
     Raises PairError if no supervised position has a row, or if the numbers of one that is shown contradict each other.
@@ -184,7 +187,7 @@ def to_numbers(columns: Columns, sizes: Sizes, window: Window, labels: Tensor, i
     found = None
     if window.accuracy:
         found = hits(columns.prediction, wanted_ids(scored, inputs), counted).sum(-2)
-    return counts.to_numbers(sizes, labels, inputs, shown, statistics, found, unreduced)
+    return counts.to_numbers(sizes, labels, inputs, positions, shown, statistics, found, unreduced)
 
 
 def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: Tensor) -> Statistics:

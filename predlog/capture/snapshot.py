@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from predlog.capture.rows import Statistics
 from predlog.capture.window import Ends
+from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
 
 Counts = dict[str, tuple[int, ...]]
@@ -15,7 +16,8 @@ Counts = dict[str, tuple[int, ...]]
 class Sizes:
     """What is known of a pair without reading its values; `vocabulary` is None if it is not known.
 
-    `is_flat` says that the labels had one axis, and nothing but the default says what it is.
+    `is_flat` says that the labels had one axis, and nothing but the default says what it is. `unused` says what was
+    passed and is not used, and why.
     """
 
     samples: int
@@ -29,6 +31,10 @@ class Sizes:
     is_trained: bool
     has_probabilities: bool = True
     is_flat: bool = False
+    unused: tuple[str, ...] = ()
+    knows_inputs: bool = False
+    knows_documents: bool = False
+    knows_padding: bool = False
 
     @property
     def limit(self) -> int:
@@ -47,14 +53,15 @@ class Numbers:
 
     `shown` are the rows shown of each sequence. `statistics`, `around` and `reads` have one entry per row shown, of all
     sequences one after the other. `around` are four labels: the one before the row's own, its own, and the two after.
-    `reads` are the input at the row and the one two positions later. Past an end the nearest id is repeated. `counts`
-    has the counts of each sequence by name, each a tuple.
+    `reads` are the input at the row and the one two positions later. Past an end the nearest id is repeated. `homes`
+    are the label's document and its position there. `counts` has the counts of each sequence by name, each a tuple.
     """
 
     shown: Sequence[Ends]
     statistics: Statistics
     around: Sequence[tuple[int, int, int, int]]
     reads: Sequence[tuple[int | None, int | None]]
+    homes: Sequence[tuple[int | None, int | None]]
     counts: Sequence[Counts]
 
 
@@ -63,7 +70,11 @@ class Snapshot:
     """What was captured of a pair.
 
     `numbers`, called once, waits for the numbers and returns them. It is None if the pair was dropped for lack of room.
+    `totals` waits for the sums over the whole pair, and `reported` for the loss that the trainer reports and, of what
+    it divides by, for that number; None if they are not known.
     """
 
     sizes: Sizes
     numbers: Callable[[], Numbers] | None
+    totals: Callable[[], Totals] | None = None
+    reported: Callable[[], Reported] | None = None

@@ -12,16 +12,20 @@ from predlog.findings.evidence import Facts, Shown
 _UNKNOWN = (None,)
 
 
-def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
-    """Yield the fields of a comparison, and the facts that findings need in addition, per sample and codebook."""
+def unpack(snapshot: Snapshot, reported: float | None = None) -> Iterator[tuple[dict[str, Any], Facts]]:
+    """Yield the fields of a comparison, and the facts that findings need in addition, per sample and codebook.
+
+    `reported` is the loss that the trainer reported for the whole pair.
+    """
     if snapshot.numbers is None:
         return
     numbers, sizes = snapshot.numbers(), snapshot.sizes
-    rows = zip(*numbers.statistics, numbers.around, numbers.reads, strict=True)
+    rows = zip(*numbers.statistics, numbers.around, numbers.reads, numbers.homes, strict=True)
     sequences = itertools.product(range(sizes.samples), range(sizes.codebooks))
     for (sample, codebook), ends, counts in zip(sequences, numbers.shown, numbers.counts, strict=True):
         shown = list(itertools.islice(rows, len(ends.first) + len(ends.last)))
-        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, ends, shown, counts)
+        fields, facts = _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, ends, shown, counts)
+        yield {**fields, "reported_loss": reported}, facts
 
 
 def _unpacked(
@@ -64,6 +68,10 @@ def _unpacked(
         equal=counts.get("equal"),
         compared=counts.get("compared"),
         start=counts.get("start", ()),
+        crossing=counts.get("crossing", _UNKNOWN)[0],
+        from_padding=counts.get("from_padding", _UNKNOWN)[0],
+        padding=counts.get("padding", _UNKNOWN)[0],
+        separators=counts.get("separators"),
         follower=_follower(sizes, ends, rows, fields["supervised"]) if is_whole else None,
         pad=counts.get("pad", _UNKNOWN)[0],
         eos=counts.get("eos", _UNKNOWN)[0],
@@ -77,7 +85,7 @@ def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) ->
     """Return the input that follows the last label; None if that label is not shown, or the sequence ends there."""
     if not rows or (not ends.last and len(ends.first) < supervised):
         return None
-    *_, (_, follower) = rows[-1]
+    *_, (_, follower), _ = rows[-1]
     return follower if (ends.last or ends.first)[-1] + 2 < sizes.length else None
 
 
@@ -88,7 +96,9 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
 
     To findings, neighbouring labels that are ignored or past an end are None.
     """
-    prediction, above, peak, label_logit, log_sum, (before, label, after, after_next), (read, _) = numbers
+    prediction, above, peak, label_logit, log_sum, (before, label, after, after_next), (read, _), (document, place) = (
+        numbers
+    )
     ignored, length = sizes.ignore_index, sizes.length
     has_nan = peak != peak  # noqa: PLR0124 - a call of isnan costs three times as much
     # In a row without NaN, a label's logit that is NaN was not known to whoever reduced the row.
@@ -104,6 +114,8 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
     token = {
         "slot": slot,
         "position": position,
+        "document": document,
+        "document_position": place,
         "label": label,
         "prediction": prediction,
         "match": prediction == label,

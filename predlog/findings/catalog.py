@@ -5,6 +5,7 @@ from typing import Final
 
 from predlog.findings.certain import (
     bos_doubled,
+    label_crosses_boundary,
     label_out_of_range,
     labels_are_inputs,
     labels_shifted_twice,
@@ -29,6 +30,10 @@ RULES: Final = (
     Rule("logits-not-finite", "error", True, False, "NaN or infinity in the rows shown", logits_not_finite),
     Rule("labels-are-inputs", "error", True, False, "the model is asked to copy its input", labels_are_inputs),
     Rule("labels-shifted-twice", "error", True, False, "the model is asked to skip a token", labels_shifted_twice),
+    Rule(
+        "label-crosses-boundary", "error", True, False, "labels of another document than their row",
+        label_crosses_boundary,
+    ),
     Rule("bos-doubled", "warning", True, False, "inputs begin with the same special token twice", bos_doubled),
     Rule("pad-supervised", "warning", True, False, "padding among the supervised labels", pad_supervised),
     Rule("eos-never-supervised", "warning", False, False, "the model never learns to stop", eos_never_supervised),
@@ -37,7 +42,9 @@ RULES: Final = (
     Rule("collapsed", "warning", False, True, "one token is predicted nearly everywhere", collapsed, SEVERAL),
     Rule("at-chance", "warning", False, True, "the loss stays at chance", at_chance),
     Rule("same-batch", "warning", False, False, "the same labels come back at every logged step", same_batch, 2),
-)
+)  # fmt: skip
+# Judged of a whole stream, by `reported_loss`.
+LOSS: Final = "loss-differs-from-pair"
 # Pairs that are refused before anything is captured.
 REFUSALS: Final = {
     "empty-pair": "logits or labels have no elements",
@@ -46,7 +53,10 @@ REFUSALS: Final = {
     "unreadable-pair": "logits, labels or an argument are of a kind that can't be read",
     "capture-failed": "memory, a descriptor or something else failed while a pair was captured",
 }
-SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in RULES}}
+LOSS_RULE: Final = Rule(
+    LOSS, "error", True, False, "the reported loss is not that of the pair", lambda _pool, _past: None
+)
+SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in (*RULES, LOSS_RULE)}}
 CODES: Final = tuple(SENTENCES)
 _PLACES: Final = {rule.code: place for place, rule in enumerate(RULES)}
 

@@ -1,5 +1,7 @@
 """Rules that use shapes, labels and inputs only, and mostly decide on the first record."""
 
+from collections.abc import Sequence
+
 from predlog.findings.evidence import Evidence, Facts
 from predlog.findings.rule import (
     CLEAN,
@@ -103,7 +105,8 @@ def logits_not_finite(pool: Pool, _past: Past) -> Verdict:
         return Fault(
             f"{broken} of {len(tokens)} rows of logits shown hold NaN or infinity",
             "Weights that are NaN stay NaN: go back to a checkpoint, and check the learning rate, overflow in half "
-            "precision and divisions by zero in the steps before.",
+            "precision and divisions by zero in the steps before. If a mask of the loss leaves these rows out, pass it"
+            " as loss_mask=.",
             evidence,
         )
     return Fault(
@@ -116,12 +119,21 @@ def logits_not_finite(pool: Pool, _past: Past) -> Verdict:
 def labels_are_inputs(pool: Pool, _past: Past) -> Verdict:
     """Check for labels that equal the inputs at the same position."""
     shift = _shift(pool)
-    fix = (
-        "For next-token training pass shift=1, or shift the labels before the loss."
-        if not shift
-        else f"They lag behind what shift={shift} assumes: pass labels that were not shifted to the right."
-    )
-    return _equal_inputs(pool, 0, "at the same position", "copy", fix)
+    asked, loss = "so the model is asked to copy", pool[-1].loss
+    if shift:
+        fix = f"They lag behind what shift={shift} assumes: pass labels that were not shifted to the right."
+    elif loss == "one more shift":
+        asked = "and the reported loss shows that the model or the loss shifts them by itself"
+        fix = "Pass shift=1 to predlog, which must see what the loss sees."
+    elif loss == "fits":
+        fix = "The reported loss shows that nothing shifts them: shift the labels before the loss."
+    else:
+        asked = "as they were passed to predlog"
+        fix = (
+            "If the model or the loss shifts them by itself, pass shift=1; otherwise the model learns to copy: shift"
+            " the labels before the loss."
+        )
+    return _equal_inputs(pool, 0, "at the same position", asked, fix)
 
 
 def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
@@ -135,7 +147,7 @@ def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
         if shift
         else "Shift them only once: the label of a position is the next input."
     )
-    return _equal_inputs(pool, 2, "two positions later", "skip a token", fix)
+    return _equal_inputs(pool, 2, "two positions later", "so the model is asked to skip a token", fix)
 
 
 def _equal_inputs(pool: Pool, offset: int, where: str, asked: str, fix: str) -> Verdict:
@@ -148,10 +160,50 @@ def _equal_inputs(pool: Pool, offset: int, where: str, asked: str, fix: str) -> 
         return None
     equal, compared = found
     return Fault(
-        f"labels equal the inputs {where} ({equal} of {compared} supervised tokens), so the model is asked to {asked}",
+        f"labels equal the inputs {where} ({equal} of {compared} supervised tokens), {asked}",
         fix,
         {"equal": equal, "compared": compared, "shift": _shift(pool)},
     )
+
+
+def label_crosses_boundary(pool: Pool, _past: Past) -> Verdict:
+    """Check for labels of another document than the one that their row reads, or whose row reads padding."""
+    samples = [facts for evidence in pool for facts in evidence.samples]
+    known = [facts for facts in samples if facts.crossing is not None or facts.from_padding is not None]
+    crossing = sum(facts.crossing or 0 for facts in known)
+    from_padding = sum(facts.from_padding or 0 for facts in known)
+    if not crossing + from_padding:
+        return CLEAN
+    if _shift(pool) == 0 and _nearly_all_equal(samples, 1) is None:
+        return CLEAN  # labels that are not the next inputs
+    if any(evidence.loss == "attention mask applied" for evidence in pool):
+        from_padding = 0
+    if crossing and not any(facts.specials.eos for facts in known):
+        # If all of the rows read the same token, it is likely to end a text.
+        read = {one for facts in known for one in facts.separators or () if one >= 0}
+        if len(read) == 1:
+            if crossing == 1 and len(pool) < MANY_SAMPLES:
+                return None
+            crossing = 0
+    if not crossing + from_padding:
+        return CLEAN
+    supervised = sum(facts.supervised for facts in known)
+    ignored = samples[0].ignore_index
+    found = [
+        f"{crossing} of {supervised} supervised labels belong to another document than the token that their row reads"
+        if crossing
+        else "",
+        f"{from_padding} of {supervised} supervised labels have a row that reads padding" if from_padding else "",
+    ]
+    fix = (
+        f"Set the label of each document's first token to {ignored}, as where position_ids are 0."
+        if crossing
+        else f"Set the label of the first token after padding to {ignored}."
+    )
+    return Fault(
+        " and ".join(filter(None, found)), fix,
+        {"crossing": crossing, "from_padding": from_padding, "supervised": supervised},
+    )  # fmt: skip
 
 
 def bos_doubled(pool: Pool, _past: Past) -> Verdict:
@@ -184,7 +236,10 @@ def _begins(facts: Facts) -> bool:
 
 def pad_supervised(pool: Pool, _past: Past) -> Verdict:
     """Check for padding among the supervised labels."""
-    samples = [facts for evidence in pool for facts in evidence.samples if facts.pad is not None]
+    everyone = [facts for evidence in pool for facts in evidence.samples]
+    if any(facts.padding is not None for facts in everyone):
+        return _known_padding(everyone, pool)
+    samples = [facts for facts in everyone if facts.pad is not None]
     if not any(map(_is_padded, samples)):
         return CLEAN
     specials = samples[0].specials
@@ -195,6 +250,18 @@ def pad_supervised(pool: Pool, _past: Past) -> Verdict:
         f"{count} of {supervised} supervised labels are padding ({_listed(specials.pad)})",
         f"Set labels to {samples[0].ignore_index} wherever the attention mask is 0; otherwise the model learns to pad.",
         {"padding": count, "supervised": supervised, "pad": list(specials.pad)},
+    )
+
+
+def _known_padding(samples: Sequence[Facts], pool: Pool) -> Verdict:
+    """Check for labels that the attention mask marks as padding, unless the loss leaves these out."""
+    count, supervised = sum(one.padding or 0 for one in samples), sum(one.supervised for one in samples)
+    if not count or any(evidence.loss == "attention mask applied" for evidence in pool):
+        return CLEAN
+    return Fault(
+        f"{count} of {supervised} supervised labels are padding, where the attention mask is 0",
+        f"Set labels to {samples[0].ignore_index} wherever the attention mask is 0; otherwise the model learns to pad.",
+        {"padding": count, "supervised": supervised, "pad": list(samples[0].specials.pad)},
     )
 
 

@@ -37,6 +37,8 @@ class Facts:
     `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read. `copied` counts
     the predictions that equal the input read where the label does not. `start` are the first inputs; `follower` is the
     input after the position of the last supervised label. `pad`, `eos` and `bos` count labels that are such tokens.
+    `crossing` labels belong to another document than their row, whose lowest and highest inputs are `separators`;
+    `from_padding` labels have a row that reads padding, and `padding` ones are padding by the attention mask.
     Among the tokens shown, `nonfinite` log-probabilities and `broken` rows of logits are not finite.
     """
 
@@ -63,6 +65,10 @@ class Facts:
     eos: int | None
     bos: int | None
     tokens: tuple[Shown, ...]
+    crossing: int | None = None
+    from_padding: int | None = None
+    padding: int | None = None
+    separators: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -72,13 +78,15 @@ class Evidence:
     `is_trained` is whether the logits require gradients; `widest` is the largest number of supervised positions of a
     sample in any codebook. `equal` and `compared` are as in `Facts`. `copies` are how many predictions equal the input
     read where the label does not, and how many labels do not: among all supervised positions if they were counted, else
-    among those shown. `commonest` is how many predictions shown are the same token.
+    among those shown. `loss` is "fits" if the reported loss is that of the pair, else the name of what explains it, and
+    None if that is not known. `commonest` is how many predictions shown are the same token.
     """
 
     step: int
     samples: tuple[Facts, ...]
     is_trained: bool = True
     widest: int = 0
+    loss: str | None = None
     supervised: int = field(init=False)
     equal: tuple[int, ...] | None = field(init=False)
     compared: tuple[int, ...] | None = field(init=False)
@@ -107,6 +115,7 @@ class Evidence:
                 tuple(facts for one in ones for facts in one.samples),
                 is_trained=all(one.is_trained for one in ones),
                 widest=max(one.widest for one in ones),
+                loss=ones[0].loss,
             )
             for step, ones in sorted(steps.items())
         ]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from predlog.findings import catalog
 from predlog.findings.evidence import Evidence, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
+from predlog.findings.reported_loss import LossCheck, Reported, Totals
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
 
 # If there are more streams and codebooks, those that were not seen for longest are forgotten.
@@ -46,10 +47,11 @@ class _Opinion:
 
 @dataclass(slots=True)
 class _Lane:
-    """One stream and codebook."""
+    """One stream and codebook; that of the whole stream, without codebook, has what is known of its loss."""
 
     past: Past
     opinions: dict[str, _Opinion]
+    loss: LossCheck = field(default_factory=LossCheck)
 
 
 class _Case(NamedTuple):
@@ -94,10 +96,29 @@ class Judge:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
         for codebook, ones in groupby(captured, key=_codebook):
-            evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest)
+            evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state)
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
+
+    def judge_loss(self, step: int, stream: str, totals: Totals, reported: Reported) -> str | None:
+        """Hold the loss that was reported for a pair against its sums; return why this is done no more, if so."""
+        code = catalog.LOSS
+        if code in self._ignored:
+            return None
+        lane = self._lane(stream, None, step)
+        verdict = lane.loss.judge(totals, reported)
+        if isinstance(verdict, str):
+            return verdict
+        opinion = lane.opinions.setdefault(code, _Opinion())
+        if isinstance(verdict, Fault) and not opinion.is_open:
+            opinion.is_open = True
+            self._open.append(FindingEvent.of(catalog.LOSS_RULE, verdict, step, stream, [None]))
+        if isinstance(verdict, Fault):
+            opinion.clean = 0
+        elif verdict is CLEAN:
+            self._found_nothing(stream, None, code, step)
+        return None
 
     def refuse(self, step: int, stream: str, code: str, message: str, evidence: dict[str, Any]) -> list[FindingEvent]:
         """Record that a pair was refused, and return what is found now and was not open before."""

@@ -10,7 +10,7 @@ from predlog.findings.judge import Judge
 from predlog.recorder.gate import Gate
 from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, describe_missing
-from predlog.recorder.submission import Refusal, Submission
+from predlog.recorder.submission import Item
 from predlog.recorder.worker import Worker
 
 
@@ -20,7 +20,7 @@ class Closing:
     The worker refers to it, so that it exists until the worker has ended: a program that ends waits for it.
     """
 
-    worker: "Worker[Submission | Refusal]"
+    worker: Worker[Item]
     gate: Gate
 
     def __init__(self, pipeline: Pipeline, judge: Judge, accounts: Accounts, notices: Notices) -> None:

@@ -8,6 +8,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from structlog import DropEvent
@@ -17,6 +18,8 @@ from predlog.errors import described, own_failure
 
 # A forked child has the name of its parent's process, and another number.
 _PROCESS = uuid.uuid4().hex
+# Arguments that are objects of others.
+_FOREIGN = frozenset({"decode", "special_tokens", "processors", "sinks"})
 _notices = Notices()
 
 
@@ -50,6 +53,27 @@ def unpickled(given: Mapping[str, bytes], what: str) -> dict[str, Any]:
     # They were to change what is written, perhaps to redact it.
     made.setdefault("processors", [withhold])
     return made
+
+
+def copied(kind: Any, arguments: Mapping[str, Any], original: str) -> Any:
+    """Return a recorder that records nothing; it copies no tokenizer, and can be pickled as its original."""
+    made = kind.__new__(kind)
+    plain = {name: value for name, value in arguments.items() if name not in _FOREIGN}
+    kind.__init__(made, **{**plain, "strict": False})
+    made.__dict__.update(_arguments=dict(arguments), _original=original)
+    made.gate.silenced = partial(report_copy, original)
+    return made
+
+
+def reduced(kind: Any, arguments: Mapping[str, Any], original: str) -> tuple[Any, ...]:
+    """Return what a recorder is pickled as."""
+    return _made, (kind, pickled(arguments, "a recorder"), original, this_process())
+
+
+def _made(kind: Any, given: Mapping[str, bytes], original: str, where: tuple[str, int]) -> Any:
+    """Return a recorder as it was pickled: in the same process one that records nothing, as a copy."""
+    arguments = unpickled(given, "a recorder")
+    return copied(kind, arguments, original) if where == this_process() else kind(**arguments)
 
 
 def report_copy(original: str) -> None:

@@ -34,6 +34,11 @@ def compare(
     shift: int = 0,
     inputs: object = None,
     ignore_index: int = -100,
+    loss_mask: object = None,
+    position_ids: object = None,
+    document_ids: object = None,
+    attention_mask: object = None,
+    reported_loss: object = None,
     **context: object,
 ) -> Future[tuple[Comparison, ...]] | None:
     """Record what the model predicts next to what it was asked to predict, if this step is due.
@@ -56,6 +61,16 @@ def compare(
         inputs: The token ids that the model read, laid out as the labels are; of an encoder-decoder model, what its
             decoder read. With them the alignment is known, not guessed.
         ignore_index: The label that marks positions without supervision.
+        loss_mask: Booleans, 0 and 1, or weights, laid out as the labels are. A position is supervised where its label
+            is not `ignore_index` and its mask is above 0; no other row of logits is read.
+        position_ids: The position of each token in its document, laid out as the labels are, or [t] for all samples. A
+            position that is not above the one before begins a document; one that jumps ahead has no neighbour there.
+        document_ids: The document of each token, laid out as the labels are, or the cumulative lengths of the
+            documents in the only sample, as variable-length attention takes them.
+        attention_mask: [b, t], 0 at padding; of an encoder-decoder model, the decoder's. Other shapes are not used.
+        reported_loss: The loss of this pair as the trainer computes it, a scalar tensor or a number, which is checked
+            against the pair and never waited for. If the loss overwrites its logits, call `compare` before the loss,
+            and `report_loss` after it.
         context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
 
     Returns:
@@ -81,8 +96,34 @@ def compare(
             return None
     return recorder.compare(
         logits, labels, step,
-        stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, **context,
+        stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, loss_mask=loss_mask,
+        position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
+        reported_loss=reported_loss, **context,
     )  # fmt: skip
+
+
+def report_loss(
+    loss: object, step: int, *, stream: str = "text", items: object = None, accumulate: int | None = None
+) -> None:
+    """Report the loss of a pair that was passed to `compare` in this step, to have it checked against the pair.
+
+    The cross-entropy of the whole pair is computed for that, of the first three records after the first report, and
+    then of every 100th. If both differ, `loss-differs-from-pair` says why, if one explanation fits. If `compare` can be
+    called after the loss, pass it `reported_loss=` instead.
+
+    Args:
+        loss: A scalar tensor or a number: the mean over the supervised positions. It is never waited for.
+        step: The step that `compare` was called with.
+        stream: Name of the pair.
+        items: What the sum was divided by, if not by the number of labels of this pair: Hugging Face's
+            `num_items_in_batch`.
+        accumulate: How many micro-batches make a step, if that is known.
+
+    Raises:
+        PredlogError: Only if the default recorder was made with `strict`.
+    """
+    if _default is not None:
+        _default.report_loss(loss, step, stream=stream, items=items, accumulate=accumulate)
 
 
 def configure(

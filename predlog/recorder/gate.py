@@ -127,6 +127,10 @@ class Gate:
             if key in claims and claims[key] is claim:
                 del claims[key]
 
+    def is_recorded(self, stream: str, step: int) -> bool:
+        """Return whether the pair recorded last of a stream is of this step."""
+        return self._latest.get(stream) == step
+
     def recorded(self, stream: str, step: int) -> None:
         """Remember that the first pair of a stream and step is recorded: the next ones are not."""
         self._latest[stream] = step

@@ -4,6 +4,7 @@ A private structlog logger calls the processors. It reads nothing from the progr
 nothing in it. A failure loses the event that it happened with, is reported, and is counted.
 """
 
+import math
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Final
@@ -18,13 +19,16 @@ from predlog.errors import PairError, located, raised_at
 from predlog.findings.evidence import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
+from predlog.findings.reported_loss import Reported, Totals
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
+from predlog.recorder.gate import forget_oldest
 from predlog.recorder.guards import ProcessorError, checked, named
+from predlog.recorder.loss_report import LossReport
 from predlog.recorder.outlets import Outlets
 from predlog.recorder.stats import Accounts
-from predlog.recorder.submission import Refusal, Submission
+from predlog.recorder.submission import Item, Refusal, Submission
 from predlog.records import codec
 from predlog.records.schema import Checked, Event, Finding
 
@@ -60,10 +64,15 @@ class Pipeline:
         self._notices = notices
         self._attempt: Attempt | None = None
         self._logger: Any = None
+        # The latest pair of each stream that was summed up and whose loss was not reported with it.
+        self._unreported: dict[str, tuple[int, Callable[[], Totals]]] = {}
 
-    def work(self, item: Submission | Refusal) -> None:
-        """Process a submission or a refusal, and write its events to the sinks."""
-        if isinstance(item, Refusal):
+    def work(self, item: Item) -> None:
+        """Process a submission, a refusal or a loss, and write its events to the sinks."""
+        if isinstance(item, LossReport):
+            self._catch_failure(item, self._judge_report, item)
+            self._report_findings(item)
+        elif isinstance(item, Refusal):
             self._catch_failure(item, self._refuse, item)
             self._report_findings(item)
         else:
@@ -77,7 +86,8 @@ class Pipeline:
         try:
             self._start(submission.at)
             self._share_missing()
-            for fields, fact in unpack(submission.capture):
+            loss = self._reported_loss(submission)
+            for fields, fact in unpack(submission.capture, loss):
                 facts.append(fact)
                 event = self._comparison(submission, fields)
                 if event is not None:
@@ -109,7 +119,7 @@ class Pipeline:
         self._catch_failure(refusal, self._refuse, refusal)
         self._report_findings(refusal)
 
-    def _catch_failure(self, item: Submission | Refusal, find: Callable[..., None], *arguments: Any) -> None:
+    def _catch_failure(self, item: Item, find: Callable[..., None], *arguments: Any) -> None:
         """Look for findings: a failure there loses the finding, not the records."""
         try:
             find(*arguments)
@@ -121,13 +131,37 @@ class Pipeline:
         is_trained = submission.capture.sizes.is_trained
         self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
 
+    def _reported_loss(self, submission: Submission) -> float | None:
+        """Return the loss that was reported with a pair, if it is finite; it is held against the pair's sums."""
+        totals, reported = submission.capture.totals, submission.capture.reported
+        if reported is None:
+            if totals is not None:
+                self._unreported[submission.stream] = submission.step, totals
+                forget_oldest(self._unreported)
+            return None
+        loss = reported()
+        if totals is not None:
+            self._catch_failure(submission, self._judge_loss, submission, totals(), loss)
+        return loss.loss if math.isfinite(loss.loss) else None
+
+    def _judge_report(self, report: LossReport) -> None:
+        step, totals = self._unreported.get(report.stream, (None, None))
+        if totals is not None and step == report.step:
+            del self._unreported[report.stream]
+            self._judge_loss(report, totals(), report.reported())
+
+    def _judge_loss(self, item: Submission | LossReport, totals: Totals, loss: Reported) -> None:
+        why_off = self._judge.judge_loss(item.step, item.stream, totals, loss)
+        if why_off is not None:
+            self._notices.report_once(f"loss of {item.stream}", f"step {item.step}, stream {item.stream!r}: {why_off}")
+
     def _refuse(self, refusal: Refusal) -> None:
         self._start(refusal.at)
         end = "" if refusal.message.endswith(("?", ".")) else "."
         message = f"{refusal.stream}: {refusal.message}{end} The run goes on; this pair is not recorded."
         self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence)
 
-    def _report_findings(self, item: Submission | Refusal) -> None:
+    def _report_findings(self, item: Item) -> None:
         """Report findings that are open or gone and not yet reported; if a processor fails, they are reported again."""
         for found in self._judge.unreported:
             self._catch_failure(item, self._report_finding, found, item.at)

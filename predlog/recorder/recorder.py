@@ -17,26 +17,33 @@ from structlog.typing import Processor
 from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced, obstacle
+from predlog.capture import scalar
 from predlog.capture.capture import capture
 from predlog.capture.window import Window
-from predlog.errors import PairError, PredlogError, briefly, described, own_failure
+from predlog.errors import PairError, PredlogError, briefly, described, located, own_failure, raised_at
+from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.recorder import copies, settings
 from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import Gate, whole_step
+from predlog.recorder.loss_report import LossReport, LossSchedule
 from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, Stats
-from predlog.recorder.submission import Refusal, Submission, Submitter
+from predlog.recorder.submission import Item, Submitter
 from predlog.recorder.worker import Worker
 from predlog.records.schema import Comparison, Finding
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-# How the parts of a pair belong together, unless the caller says otherwise.
-_HOW = {"layout": None, "shift": 0, "inputs": None, "ignore_index": -100}
+# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items` and
+# `accumulate` are known to callbacks.
+_HOW: Final = {
+    "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
+    "document_ids": None, "attention_mask": None, "reported_loss": None, "items": None, "accumulate": None,
+}  # fmt: skip
 
 
 class Recorder:
@@ -142,8 +149,9 @@ class Recorder:
             missing=missing,
             notices=self._notices,
         )
+        self._losses = LossSchedule(is_off=LOSS in chosen.ignore)
         self._closing = Closing(self._pipeline, self._judge, self._accounts, self._notices)
-        self._worker: Worker[Submission | Refusal] = Worker(
+        self._worker: Worker[Item] = Worker(
             self._pipeline.work, self._pipeline.settle, self._closing.finish, bound=queue, name="predlog",
             prepare=self._pipeline.outlets.open,
         )  # fmt: skip
@@ -186,6 +194,11 @@ class Recorder:
         shift: int = 0,
         inputs: object = None,
         ignore_index: int = -100,
+        loss_mask: object = None,
+        position_ids: object = None,
+        document_ids: object = None,
+        attention_mask: object = None,
+        reported_loss: object = None,
         **context: object,
     ) -> Future[tuple[Comparison, ...]] | None:
         """Record what the model predicts next to what it was asked to predict, if this step is due.
@@ -206,7 +219,11 @@ class Recorder:
             if self.gate.is_waiting:
                 self.gate.skip(step)
             return None
-        how = {"layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index}
+        how = {
+            "layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index, "loss_mask": loss_mask,
+            "position_ids": position_ids, "document_ids": document_ids, "attention_mask": attention_mask,
+            "reported_loss": reported_loss,
+        }  # fmt: skip
         return self._attempt(logits, labels, step, stream, context, self._every, how)
 
     def compare_due(
@@ -218,6 +235,39 @@ class Recorder:
         """
         how = {name: more.pop(name, usual) for name, usual in _HOW.items()}
         return self._attempt(logits, labels, step, stream, more, 1, how)
+
+    def report_loss(
+        self, loss: object, step: int, *, stream: str = "text", items: object = None, accumulate: int | None = None
+    ) -> None:
+        """Report the loss of a pair that was passed to `compare` before, to have it checked.
+
+        The arguments are those of `predlog.report_loss`, which explains them.
+        """
+        if is_dynamo_compiling() or (type(step) is int and step % self._every):
+            return
+        self.report_due_loss(loss, step, stream=stream, items=items, accumulate=accumulate)
+
+    def report_due_loss(
+        self, loss: object, step: object, *, stream: str, items: object = None, accumulate: int | None = None
+    ) -> None:
+        """Report a loss as `report_loss` does, whatever `every` says."""
+        if is_traced():
+            return
+        try:
+            number = whole_step(step)
+            if not self.gate.is_wanted(stream):
+                return
+            self._losses.expect(stream)
+            if not self.gate.is_recorded(stream, number) or obstacle() is not None:
+                return
+            reported = scalar.reported(loss, items, accumulate)
+            if reported is not None:
+                self._worker.submit(LossReport(reported, number, stream, time.time()))
+        except own_failure(Exception, loss) as error:  # a run must not die of its log
+            if self._settings.strict and isinstance(error, PredlogError):
+                raise
+            problem = f"step {briefly(step)}, stream {briefly(stream)}: the loss is not checked: {located(error)}"
+            self._notices.report_once(f"loss: {raised_at(error)}", problem, error)
 
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""
@@ -299,7 +349,10 @@ class Recorder:
         has_codebooks = type(layout) is str and "k" in layout
         specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
         try:
-            captured = capture(logits, labels, **how, window=self._window, specials=specials)
+            has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
+            captured = capture(
+                logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals
+            )  # fmt: skip
         except PairError as error:
             if self._settings.strict:
                 raise
@@ -309,37 +362,14 @@ class Recorder:
         return self._submitter.submit(captured, step, stream, context, at)
 
     def __deepcopy__(self, _memo: object = None) -> Any:
-        return _copied(type(self), self._arguments, self._original)
+        return copies.copied(type(self), self._arguments, self._original)
 
     __copy__ = __deepcopy__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = copies.pickled(self._arguments, "a recorder")
-        return _unpickled, (type(self), arguments, self._original, copies.this_process())
-
-
-def _copied(kind: type[Recorder], arguments: Mapping[str, Any], original: str) -> Any:
-    """Return a recorder that records nothing; it copies no tokenizer, and can be pickled as its original."""
-    made = kind.__new__(kind)
-    plain = {name: value for name, value in arguments.items() if name not in _FOREIGN}
-    Recorder.__init__(made, **{**plain, "strict": False})
-    made.__dict__.update(_arguments=dict(arguments), _original=original)
-    made.gate.silenced = partial(copies.report_copy, original)
-    return made
-
-
-def _unpickled(kind: type[Recorder], given: Mapping[str, bytes], original: str, where: tuple[str, int]) -> Any:
-    """Return a recorder as it was pickled: in the same process one that records nothing, as a copy."""
-    arguments = copies.unpickled(given, "a recorder")
-    if where == copies.this_process():
-        return _copied(kind, arguments, original)
-    made = kind.__new__(kind)
-    Recorder.__init__(made, **arguments)
-    return made
+        return copies.reduced(type(self), self._arguments, self._original)
 
 
 _PARAMETERS: Final = frozenset(inspect.signature(Recorder).parameters)
-# Arguments that are objects of others.
-_FOREIGN: Final = frozenset({"decode", "special_tokens", "processors", "sinks"})
 # What the callbacks pass on: each decides itself where and when a recorder records.
 PASSED_ON: Final = _PARAMETERS - {"directory", "every"}

@@ -14,12 +14,16 @@ from predlog.errors import NothingToCompareError, NoThreadError, PairError, brie
 from predlog.recorder.context import MOST_VALUES, plain_context
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
+from predlog.recorder.loss_report import LossReport
 from predlog.recorder.stats import Accounts
 from predlog.recorder.worker import Ticket, Worker
 from predlog.records import codec
 from predlog.records.schema import Comparison, Event
 
-_ARGUMENTS = ("stream", "layout", "shift", "inputs", "ignore_index")
+_ARGUMENTS = (
+    "stream", "layout", "shift", "inputs", "ignore_index", "loss_mask", "position_ids", "document_ids",
+    "attention_mask", "reported_loss",
+)  # fmt: skip
 # Names that are new in one call and are compared with the arguments' names: each takes tens of microseconds.
 _MOST_NEW = 8
 
@@ -74,12 +78,13 @@ class Refusal:
     at: float
 
 
+Item = Submission | Refusal | LossReport
+
+
 class Submitter:
     """Pass captured pairs to the worker without waiting for it, and count those that are dropped."""
 
-    def __init__(
-        self, worker: "Worker[Submission | Refusal]", accounts: Accounts, missing: MissingCounts, notices: Notices
-    ) -> None:
+    def __init__(self, worker: Worker[Item], accounts: Accounts, missing: MissingCounts, notices: Notices) -> None:
         self._worker = worker
         self._accounts = accounts
         self._missing = missing
@@ -100,6 +105,8 @@ class Submitter:
                 f"{where}: labels of one axis are read as one sample of {length} tokens; if they are {length} samples"
                 " of one label each, as a classifier has them, pass logits[:, None] and labels[:, None]",
             )
+        for problem in captured.sizes.unused:
+            self._notices.report_once(problem, f"{where}: {problem}")
         if captured.numbers is None:
             self._drop(
                 count,
@@ -111,7 +118,7 @@ class Submitter:
             return None
         future = Recorded()
         future.set_running_or_notify_cancel()  # a pair that is captured can't be cancelled
-        ticket: Ticket[Submission | Refusal] = Ticket(Submission(captured, step, stream, values, at, future))
+        ticket: Ticket[Item] = Ticket(Submission(captured, step, stream, values, at, future))
         self._accounts.submitted += count
         try:
             if self._worker.put(ticket):

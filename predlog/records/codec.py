@@ -106,9 +106,12 @@ def from_event(event: Mapping[str, Any]) -> Record:
 def to_event(record: Record) -> dict[str, Any]:
     """Return a record as the event that it was; the inverse of `from_event`."""
     event = cast(dict[str, Any], msgspec.to_builtins(record))
-    if record.recorder is None:
-        del event["recorder"]
-    return event
+    if record.recorder is not None:
+        return event
+    # The line is older than the keys that the schema has gained.
+    tokens = [{key: one[key] for key in one if key not in LATER_KEYS} for one in event.get("tokens", ())]
+    older = {key: value for key, value in event.items() if key not in LATER_KEYS}
+    return {**older, "tokens": tokens} if tokens else older
 
 
 def to_line(event: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ from predlog.records import html
 
 SCHEMA: Final = 1
 # Keys that version 1 has gained: a line may lack them.
-LATER_KEYS: Final = frozenset({"recorder"})
+LATER_KEYS: Final = frozenset({"recorder", "document", "document_position", "reported_loss"})
 _Count = Annotated[int, Meta(ge=0)]
 _Positive = Annotated[int, Meta(ge=1)]
 _Id = Annotated[int, Meta(description="A token id as the tokenizer and the loss know it.")]
@@ -25,6 +25,10 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
     position: Annotated[int, Meta(ge=0, description="Index into the labels as they were passed.")]
+    document: Annotated[
+        int | None, Meta(description="The document of the label in its row, by the ids that were passed, if known.")
+    ] = None
+    document_position: Annotated[int | None, Meta(description="Index of the label in its document, if known.")] = None
     label: _Id
     prediction: Annotated[int | None, Meta(description="Index of the largest logit; null if the row contains a NaN.")]
     match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
@@ -99,6 +103,9 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
         _Count | None,
         Meta(description="Supervised positions where the prediction equals the label; null if not counted."),
     ]
+    reported_loss: Annotated[
+        float | None, Meta(description="The loss that the trainer reported for the whole pair, if it was passed.")
+    ] = None
     nonfinite: Annotated[
         int, Meta(ge=0, description="How many log-probabilities in `tokens` are null because they were not finite.")
     ]

@@ -1,0 +1,130 @@
+"""What is known of each position of a pair beside its label: its weight in the loss, its document, whether it pads.
+
+All of it is optional, small beside the logits, and laid out as the labels are. It is captured for the samples shown.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from predlog.capture import layout as layouts
+from predlog.capture.tensors import as_ids, as_signed, as_tensor
+from predlog.errors import PairError
+
+_MASK_SHAPES = "attention_mask of shape {} is not used: pass the one of shape {}, with 0 for padding"
+_ROTARY = "position_ids of shape {} are those of several axes, as in M-RoPE, and are not used: pass document_ids="
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Views [s, k, t] of what is known of each position; None for what is not.
+
+    `weights` are above 0 where the loss counts a position. `places` are the position ids, `documents` the ids of the
+    documents, or `ends` [n] their cumulative lengths in the only sample. `attended` is 0 at padding. `unused` says what
+    was passed and is not used, and why.
+    """
+
+    weights: Tensor | None = None
+    places: Tensor | None = None
+    documents: Tensor | None = None
+    ends: Tensor | None = None
+    attended: Tensor | None = None
+    unused: tuple[str, ...] = ()
+
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield what is captured, with its name; the weights are not: they are folded into the labels."""
+        for name in ("places", "documents", "ends", "attended"):
+            value: Tensor | None = getattr(self, name)
+            if value is not None:
+                yield name, value
+
+    def all(self) -> Iterator[Tensor]:
+        """Yield every tensor."""
+        if self.weights is not None:
+            yield self.weights
+        yield from (value for _, value in self.named())
+
+    def shown(self, samples: int, codebooks: int) -> "Positions":
+        """Return the part of the first samples and codebooks."""
+
+        def part(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[:samples, :codebooks]
+
+        return Positions(part(self.weights), part(self.places), part(self.documents), self.ends, part(self.attended))
+
+
+NOTHING_KNOWN = Positions()
+
+
+def to_positions(
+    labels: Tensor,
+    layout: str | None,
+    size: tuple[int, int, int],
+    *,
+    loss_mask: object = None,
+    position_ids: object = None,
+    document_ids: object = None,
+    attention_mask: object = None,
+) -> Positions:
+    """Return what was passed as views of the size [b, k, t] of the labels; raise PairError for what does not fit.
+
+    Each is laid out as the labels are, or without their codebooks, or as [b, t]; one axis [t], or [1, t], is that of
+    all samples. `document_ids` of another length are cumulative lengths.
+    """
+    if loss_mask is None and position_ids is None and document_ids is None and attention_mask is None:
+        return NOTHING_KNOWN
+    unused = []
+
+    def view(name: str, value: Tensor) -> Tensor:
+        found = layouts.beside(value, labels, layout, size)
+        if found is None:
+            raise PairError(
+                f"{name} {list(value.shape)} and labels {list(labels.shape)} differ: pass one value for each label",
+                "layout-mismatch",
+                **{name: list(value.shape), "labels": list(labels.shape)},
+            )
+        return found
+
+    weights = None if loss_mask is None else view("loss_mask", as_tensor("loss_mask", loss_mask))
+    places = ends = documents = attended = None
+    if position_ids is not None:
+        places = as_ids("position_ids", position_ids)
+        if places.ndim == 3 and labels.ndim < 3:
+            unused.append(_ROTARY.format(list(places.shape)))
+            places = None
+        else:
+            places = view("position_ids", places)
+    if document_ids is not None:
+        documents = as_ids("document_ids", document_ids)
+        if documents.ndim == 1 and size[0] == 1 and documents.numel() != size[2]:
+            documents, ends = None, documents
+        else:
+            documents = view("document_ids", documents)
+    if attention_mask is not None:
+        attended, why = _attended(attention_mask, lambda value: layouts.beside(value, labels, layout, size), size)
+        unused += why
+    return Positions(weights, places, documents, ends, attended, tuple(unused))
+
+
+def _attended(
+    mask: object, view: Callable[[Tensor], Tensor | None], size: tuple[int, int, int]
+) -> tuple[Tensor | None, list[str]]:
+    """Return the view of a mask over positions; None, and why, for a mask over pairs of positions or anything else."""
+    found = view(mask) if isinstance(mask, Tensor) and mask.ndim < 4 else None
+    if found is None and not isinstance(mask, Tensor):
+        try:
+            found = view(as_tensor("attention_mask", mask))
+        except PairError:
+            shape = getattr(mask, "shape", None)
+            return None, [_MASK_SHAPES.format(shape or f"none ({type(mask).__name__})", [size[0], size[2]])]
+    if found is None:
+        return None, [_MASK_SHAPES.format(list(getattr(mask, "shape", ())), [size[0], size[2]])]
+    return as_tensor("attention_mask", found), []
+
+
+def supervised_only(labels: Tensor, weights: Tensor | None, ignore_index: int) -> Tensor:
+    """Return 64-bit labels that are `ignore_index` wherever the loss has no weight."""
+    ids = as_signed(labels)
+    return ids if weights is None else torch.where(weights > 0, ids, ignore_index)
