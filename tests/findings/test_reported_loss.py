@@ -1,0 +1,157 @@
+"""The reported loss: what fits is silent, what one explanation fits is named, and nothing is guessed."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
+
+import predlog
+
+B, T, V = 4, 24, 60
+
+
+def pairs(count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield logits that have learnt a little, labels with some ignored, and an attention mask."""
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(count):
+        labels = torch.randint(V, (B, T), generator=generator)
+        logits = torch.randn(B, T, V, generator=generator) + 3 * F.one_hot(labels.roll(-1, 1), V)
+        attended = torch.ones(B, T, dtype=torch.long)
+        lengths = torch.randint(T // 3, T, (B,), generator=generator)
+        attended[torch.arange(T) >= lengths[:, None]] = 0
+        yield logits, labels, attended
+
+
+def loss(logits: Tensor, labels: Tensor, lead: int = 1, reduction: str = "mean") -> Tensor:
+    return F.cross_entropy(logits[:, : T - lead].flatten(0, 1), labels[:, lead:].flatten(), reduction=reduction)
+
+
+def found(report: Callable[[Tensor, Tensor, Tensor], Any], records: int = 3, **how: Any) -> tuple[list[Any], str]:
+    """Record pairs with the loss that is reported for each; return the findings, and what stderr got."""
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        for step, (logits, labels, attended) in enumerate(pairs(records)):
+            known = {name: make(logits, labels, attended) for name, make in how.items()}
+            recorder.compare(
+                logits, labels, step, shift=1, reported_loss=report(logits, labels, attended), **known
+            )  # fmt: skip
+        recorder.flush()
+        return [one for one in recorder.findings if one.code == "loss-differs-from-pair"], ""
+
+
+HEALTHY: dict[str, Any] = {
+    "the mean": lambda logits, labels, _: loss(logits, labels),
+    "a Python number": lambda logits, labels, _: loss(logits, labels).item(),
+    "in bfloat16": lambda logits, labels, _: loss(logits, labels).bfloat16(),
+    "in float16": lambda logits, labels, _: loss(logits, labels).half(),
+    "divided for four micro-batches": lambda logits, labels, _: loss(logits, labels) / 4,
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_loss_that_is_that_of_the_pair_is_silent(name: str) -> None:
+    """The mean over the supervised positions fits, in any type, and divided for accumulation."""
+    assert found(HEALTHY[name], 5) == ([], "")
+
+
+def masked(labels: Tensor, attended: Tensor) -> Tensor:
+    return labels.masked_fill(attended == 0, -100)
+
+
+FAULTS: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "shifted once more": ("one more shift", lambda logits, labels, _: loss(logits, labels, 2), {}),
+    "not shifted": ("one shift less", lambda logits, labels, _: loss(logits, labels, 0), {}),
+    "four times": (
+        "multiplied by the accumulation steps", lambda logits, labels, _: 4 * loss(logits, labels), {}
+    ),
+    "the sum": ("the sum", lambda logits, labels, _: loss(logits, labels, 1, "sum"), {}),
+    "the sum over the samples": (
+        "divided by another count", lambda logits, labels, _: loss(logits, labels, 1, "sum") / B, {}
+    ),
+    "the masked sum over all positions": (
+        "divided by another count",
+        lambda logits, labels, attended: loss(logits, masked(labels, attended), 1, "sum") / (B * T),
+        {"loss_mask": lambda _logits, _labels, attended: attended},
+    ),
+    "padding left out by the loss": (
+        "attention mask applied", lambda logits, labels, attended: loss(logits, masked(labels, attended)),
+        {"attention_mask": lambda _logits, _labels, attended: attended},
+    ),
+    "the mask left out": (
+        "loss mask left out", lambda logits, labels, _: loss(logits, labels),
+        {"loss_mask": lambda _logits, _labels, attended: attended},
+    ),
+    "means of samples": (
+        "mean of the samples' means",
+        lambda logits, labels, attended: torch.stack([
+            loss(one[None], ids[None]) for one, ids in zip(logits, masked(labels, attended), strict=True)
+        ]).mean(),
+        {"loss_mask": lambda _logits, _labels, attended: attended},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_explains_the_loss_is_named_with_both_numbers(name: str) -> None:
+    """The one way of summing up the same rows that gives the reported loss is named, and no other."""
+    explanation, report, how = FAULTS[name]
+    findings, _ = found(report, **how)
+    assert [one.evidence["explanation"] for one in findings] == [explanation]
+    assert f"{findings[0].evidence['reported']:.6g}" in findings[0].message
+    assert f"{findings[0].evidence['expected']:.6g}" in findings[0].message
+
+
+def test_zero_times_nan_is_named() -> None:
+    """A NaN loss over rows that are finite comes of NaN under the mask."""
+
+    def report(logits: Tensor, _labels: Tensor, attended: Tensor) -> Tensor:
+        logits[attended == 0] = math.nan
+        return torch.tensor(math.nan)
+
+    findings, _ = found(report, loss_mask=lambda _logits, _labels, attended: attended)
+    assert [one.evidence["explanation"] for one in findings] == ["0 × NaN"]
+
+
+def test_a_loss_that_nothing_explains_is_not_accused(capsys: pytest.CaptureFixture[str]) -> None:
+    """With terms that predlog does not know the check is off, which one line reports: no finding guesses."""
+    findings, _ = found(lambda logits, labels, _: loss(logits, labels) + 0.0137, 6)
+    assert findings == []
+    assert capsys.readouterr().err.count("not checked any more") == 1
+
+
+def test_a_loss_may_be_reported_after_the_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    """`report_loss` is for losses that overwrite their logits: the pairs after the first report are checked."""
+    with predlog.Recorder(every=2, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        for step, (logits, labels, _) in enumerate(pairs(8)):
+            recorder.compare(logits, labels, step, shift=1)
+            value = loss(logits, labels, 2)
+            logits.zero_()
+            recorder.report_loss(value, step)
+        recorder.flush()
+        assert [one.code for one in recorder.findings] == ["loss-differs-from-pair"]
+    assert "loss is not checked" not in capsys.readouterr().err
+
+
+def test_the_default_recorder_takes_a_loss_too(tmp_path: Any) -> None:
+    """`predlog.report_loss` is that of the default recorder, and the record keeps a loss that came with its pair."""
+    predlog.configure(tmp_path / "run", every=1, console=False)
+    logits, labels, _ = next(pairs(1))
+    predlog.compare(logits, labels, 0, shift=1, reported_loss=loss(logits, labels))
+    predlog.report_loss(3.0, 0)
+    predlog.close()
+    first = next(one for one in predlog.read(tmp_path / "run") if isinstance(one, predlog.Comparison))
+    assert first.reported_loss == pytest.approx(loss(logits, labels).item())
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(3), "5.1", True, torch.tensor(2j)])
+def test_what_is_no_number_is_refused(wrong: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """A loss per token is no loss of the pair: one line says what to pass."""
+    findings, _ = found(lambda *_: wrong, 1)
+    assert findings == []
+    recorder = predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event])
+    recorder.report_loss(wrong, 0)
+    recorder.close()
+    assert "pass a number, or a tensor of one" in capsys.readouterr().err
