@@ -9,14 +9,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from predlog.capture.pair import Pair
 from predlog.capture.scalar import on_its_way
 from predlog.capture.tensors import as_signed
 from predlog.findings.reported_loss import Total, Totals
 
-# Values of a chunk of rows: 8 MiB as float32, or one row.
+# Values of a chunk of rows, or one row: 8 MiB as float32 on the CPU; on other devices more, since each chunk is a few
+# launches.
 _CHUNK = 1 << 21
+_CHUNK_ELSEWHERE = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +42,23 @@ def start(pair: Pair, shift: int, ignore_index: int) -> Callable[[], Totals] | N
         return None
     chunks = (pair.logits,) if pair.source is None else pair.source.chunks
     ways = _ways(pair, shift, ignore_index)
-    totals = torch.zeros(len(ways), len(Total._fields), dtype=torch.float64, device=pair.labels.device)
-    unseen = totals.new_zeros(1)
-    samples, codebooks, rows, vocabulary = *pair.labels.shape[:2], sum(one.shape[2] for one in chunks), pair.vocabulary
-    for first, last in _spans(samples, codebooks * (vocabulary or 1)):
-        losses = totals.new_zeros(len(ways), last - first, codebooks, rows)
-        log_sums = torch.zeros_like(losses[0])
-        for begin, logits in _pieces([chunk[first:last] for chunk in chunks]):
+    samples, codebooks, rows = *pair.labels.shape[:2], sum(one.shape[2] for one in chunks)
+    vocabulary = chunks[0].shape[-1]
+    # [b, k, rows, way]: the label of each row, and its weight.
+    wanted = torch.stack([_of_rows(way.labels, way.lead, rows) for way in ways], -1).clamp_(0, vocabulary - 1)
+    weights = torch.stack([_of_rows(way.weights.to(torch.float64), way.lead, rows) for way in ways], -1)
+    losses, log_sums = torch.zeros_like(weights), weights.new_zeros(samples, codebooks, rows)
+    most = _CHUNK if weights.device.type == "cpu" else _CHUNK_ELSEWHERE
+    for first, last in _spans(samples, codebooks * vocabulary, most):
+        for begin, logits in _pieces([chunk[first:last] for chunk in chunks], most):
+            here = (slice(first, last), slice(None), slice(begin, begin + logits.shape[2]))
             values = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
-            end = begin + logits.shape[2]
-            log_sums[:, :, begin:end] = log_sum = values.logsumexp(-1)
-            for way, loss in zip(ways, losses, strict=True):
-                ids = way.labels[first:last, :, begin + way.lead : end + way.lead]
-                at, here = ids.clamp(0, values.shape[-1] - 1).unsqueeze(-1), ids.shape[-1]
-                loss[:, :, begin : begin + here] = log_sum[..., :here] - values[:, :, :here].gather(-1, at).squeeze(-1)
-        parts = [way.weights[first:last, :, way.lead : way.lead + rows] for way in ways]
-        totals += torch.stack([_total(loss, part) for loss, part in zip(losses, parts, strict=True)])
-        broken = ~torch.isfinite(log_sums)
-        unseen += broken.sum() - (broken[..., : parts[0].shape[-1]] & (parts[0] > 0)).sum()
+            log_sums[here] = log_sum = values.logsumexp(-1)
+            losses[here] = (log_sum.unsqueeze(-1) - values.gather(-1, wanted[here])).to(torch.float64)
+    unseen = (~torch.isfinite(log_sums) & (weights[..., 0] <= 0)).sum().reshape(1)
     attended = pair.positions.attended
-    known = unseen.new_zeros(1) if attended is None else (attended != 0).sum().reshape(1)
-    wait = on_its_way(torch.cat([totals.flatten(), unseen, known]))
+    known = unseen * 0 if attended is None else (attended[:, 0] != 0).sum().reshape(1)
+    wait = on_its_way(torch.cat([_totals(losses, weights).flatten(), unseen, known]))
     if wait is None:
         return None
     counts: dict[str, float] = {
@@ -92,27 +91,32 @@ def _ways(pair: Pair, shift: int, ignore_index: int) -> list[_Way]:
     return ways
 
 
-def _total(loss: Tensor, weights: Tensor) -> Tensor:
-    """Return the numbers of a `Total` for losses [b, k, rows] and the weights of their labels, maybe fewer."""
-    counted = weights.to(torch.float64)
+def _of_rows(values: Tensor, lead: int, rows: int) -> Tensor:
+    """Return what [b, k, t] has for the labels of rows, as [b, k, rows]; 0 for rows without a label."""
+    found = values[..., lead : lead + rows]
+    return pad(found, (0, rows - found.shape[-1]))
+
+
+def _totals(losses: Tensor, weights: Tensor) -> Tensor:
+    """Return the numbers of a `Total` for each way of losses and weights [b, k, rows, way], as [way, number]."""
     # 0 × NaN is NaN: what has no weight is left out.
-    found = torch.where(counted > 0, loss[..., : counted.shape[-1]] * counted, 0.0).sum((1, 2))
-    each = counted.sum((1, 2))
-    mean = torch.where(each > 0, found / each, 0.0)
-    return torch.stack([found.sum(), each.sum(), mean.sum(), (each > 0).sum()])
+    found = torch.where(weights > 0, losses * weights, 0.0).sum((1, 2))
+    each = weights.sum((1, 2))
+    means = torch.where(each > 0, found / each, 0.0)
+    return torch.stack([found.sum(0), each.sum(0), means.sum(0), (each > 0).sum(0)], -1)
 
 
-def _spans(count: int, values: int) -> Iterator[tuple[int, int]]:
-    """Yield the first, and the one after the last, of spans of so many things that are a chunk of values at most."""
-    most = max(_CHUNK // values, 1)
-    return ((first, min(first + most, count)) for first in range(0, count, most))
+def _spans(count: int, values: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield the first, and the one after the last, of spans of things of so many values, of `most` values or one."""
+    step = max(most // values, 1)
+    return ((first, min(first + step, count)) for first in range(0, count, step))
 
 
-def _pieces(chunks: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
+def _pieces(chunks: Sequence[Tensor], most: int) -> Iterator[tuple[int, Tensor]]:
     """Yield the number of the first row of each piece, and the piece [s, k, n, v] of chunks [s, k, t, v]."""
     start = 0
     for chunk in chunks:
-        for first, last in _spans(chunk.shape[2], chunk.shape[0] * chunk.shape[1] * chunk.shape[3]):
+        for first, last in _spans(chunk.shape[2], chunk.shape[0] * chunk.shape[1] * chunk.shape[3], most):
             yield start + first, chunk[:, :, first:last]
         start += chunk.shape[2]
 
