@@ -17,6 +17,7 @@ from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.snapshot import Sizes, Snapshot
 from predlog.capture.window import Window
+from predlog.errors import PairError
 from predlog.findings.special_tokens import SpecialTokens
 
 _NONE_KNOWN = SpecialTokens()
@@ -66,7 +67,12 @@ def capture(
         sizes = _sizes(pair, window, shift, ignore_index, specials)
         if layout is None and getattr(labels, "ndim", None) == 1 and pair.labels.shape[0] == 1:
             sizes = replace(sizes, is_flat=True)
-        reported = None if reported_loss is None else scalar.reported(reported_loss, items, accumulate)
+        reported = None
+        if reported_loss is not None:
+            try:
+                reported = scalar.reported(reported_loss, items, accumulate)
+            except PairError as error:  # the pair can be recorded without it
+                sizes = replace(sizes, unused=(*sizes.unused, f"the loss is not checked: {error}"))
         totals = whole_loss.start(pair, shift, ignore_index) if has_totals else None
         if pair.labels.device.type in _NEAR:
             numbers = cpu.to_numbers(pair, sizes, window)

@@ -37,7 +37,7 @@ _TOGETHER = 64
 def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     """Return the numbers of a pair in the memory of the host."""
     known = pair.positions.shown(sizes.samples, sizes.codebooks)
-    labels = supervised_only(_own(pair.labels, sizes), known.weights, sizes.ignore_index)
+    labels = supervised_only(_own(pair.labels, sizes), known.weights, sizes.ignore_index).contiguous()
     inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
     if pair.columns is not None:
         return reduction.to_numbers(pair.columns.shown(sizes), sizes, window, labels, inputs, known)

@@ -111,13 +111,14 @@ class LossCheck:
         is_large = not abs(reported.loss - expected) < _LARGE * abs(reported.loss)  # NaN is large
         if self._times < _RECORDS and not is_large:
             return None
+        both = f"{reported.loss:.6g}", f"{expected:.6g}"
         return Fault(
-            f"the reported loss is {reported.loss:.6g}, and the cross-entropy of the pair as it is recorded is"
-            f" {expected:.6g}: {one.what}",
+            f"the reported loss is {both[0]}, and the cross-entropy of the pair as it is recorded is {both[1]}:"
+            f" {one.what}",
             one.fix,
             {
-                "reported": reported.loss if math.isfinite(reported.loss) else str(reported.loss),
-                "expected": round(expected, 6) if math.isfinite(expected) else str(expected),
+                "reported": float(both[0]) if math.isfinite(reported.loss) else both[0],
+                "expected": float(both[1]) if math.isfinite(expected) else both[1],
                 "labels": round(totals.recorded.weight),
                 "explanation": one.name,
             },

@@ -148,10 +148,13 @@ def test_the_default_recorder_takes_a_loss_too(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [torch.ones(3), "5.1", True, torch.tensor(2j)])
 def test_what_is_no_number_is_refused(wrong: object, capsys: pytest.CaptureFixture[str]) -> None:
-    """A loss per token is no loss of the pair: one line says what to pass."""
-    findings, _ = found(lambda *_: wrong, 1)
-    assert findings == []
-    recorder = predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event])
-    recorder.report_loss(wrong, 0)
-    recorder.close()
-    assert "pass a number, or a tensor of one" in capsys.readouterr().err
+    """A loss per token is no loss of the pair: one line says what to pass, and the pair is recorded without it."""
+    logits, labels, _ = next(pairs(1))
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        recorder.compare(logits, labels, 0, shift=1, reported_loss=wrong)
+        recorder.compare(logits, labels, 1, shift=1)
+        recorder.report_loss(wrong, 1)
+        recorder.flush()
+        assert recorder.stats()["written"] == 4
+        assert recorder.findings == ()
+    assert capsys.readouterr().err.count("pass a number, or a tensor of one") == 2
