@@ -12,11 +12,8 @@ from predlog.findings.evidence import Facts, Shown
 _UNKNOWN = (None,)
 
 
-def unpack(snapshot: Snapshot, reported: float | None = None) -> Iterator[tuple[dict[str, Any], Facts]]:
-    """Yield the fields of a comparison, and the facts that findings need in addition, per sample and codebook.
-
-    `reported` is the loss that the trainer reported for the whole pair.
-    """
+def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
+    """Yield the fields of a comparison, and the facts that findings need in addition, per sample and codebook."""
     if snapshot.numbers is None:
         return
     numbers, sizes = snapshot.numbers(), snapshot.sizes
@@ -24,8 +21,7 @@ def unpack(snapshot: Snapshot, reported: float | None = None) -> Iterator[tuple[
     sequences = itertools.product(range(sizes.samples), range(sizes.codebooks))
     for (sample, codebook), ends, counts in zip(sequences, numbers.shown, numbers.counts, strict=True):
         shown = list(itertools.islice(rows, len(ends.first) + len(ends.last)))
-        fields, facts = _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, ends, shown, counts)
-        yield {**fields, "reported_loss": reported}, facts
+        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, ends, shown, counts)
 
 
 def _unpacked(

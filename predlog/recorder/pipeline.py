@@ -87,9 +87,9 @@ class Pipeline:
             self._start(submission.at)
             self._share_missing()
             loss = self._reported_loss(submission)
-            for fields, fact in unpack(submission.capture, loss):
+            for fields, fact in unpack(submission.capture):
                 facts.append(fact)
-                event = self._comparison(submission, fields)
+                event = self._comparison(submission, {**fields, "reported_loss": loss})
                 if event is not None:
                     recorded.append(event)
             self._catch_failure(submission, self._find, submission, facts)
