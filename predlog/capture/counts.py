@@ -43,8 +43,6 @@ def to_numbers(
     known = documents(positions, sizes.length)
     if inputs is not None:
         columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index, known)
-    if known is not None or positions.attended is not None:
-        columns |= crossings(known, positions.attended, labels, inputs, sizes)
     if hits is not None:
         columns["hits"] = hits
     if unreduced is not None:
@@ -54,6 +52,9 @@ def to_numbers(
         outside = (((scored < 0) | (scored >= sizes.limit)) & supervised).sum(-1).flatten().tolist()
         sequences = [counts | {"out_of_range": (count,)} for counts, count in zip(sequences, outside, strict=True)]
     ids, read = _words(labels), None if inputs is None else _words(inputs)
+    if known is not None or positions.attended is not None:
+        beside = crossings(known, positions.attended, ids, read, sizes)
+        sequences = [counts | more for counts, more in zip(sequences, beside, strict=True)]
     around, reads, homes = [], [], []
     last = sizes.length - 1
     home = None if known is None else (_words(known.ids), _words(known.places))
@@ -111,12 +112,12 @@ def _of_inputs(
     rows, length = labels.shape[-1], inputs.shape[-1]
     # Past the end is the ignored label, which equals no supervised one.
     windows = pad(inputs, (0, _OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
-    hits = (labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)
-    ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]
+    asked = supervised.unsqueeze(-2)
     if known is None:
+        ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]
         compared = torch.cat([supervised[..., :end].sum(-1, keepdim=True) for end in ends], -1)
     else:
-        near = torch.stack([pad(known.are_neighbours(n), (0, n))[..., :rows] for n in range(_OFFSETS)], -2)
-        hits, compared = hits & near, (supervised.unsqueeze(-2) & near).sum(-1)
-    equal = hits.sum(-1)
+        asked = asked & known.follow(rows)
+        compared = asked.sum(-1)
+    equal = ((labels.unsqueeze(-2) == windows) & asked).sum(-1)
     return {"start": inputs[..., :3], "equal": equal, "compared": compared}

@@ -1,36 +1,42 @@
 """Where documents begin in a row → which positions are neighbours, and which labels belong to another document.
 
-All of it is computed on the host from the ids of the samples shown.
+All of it is computed on the host from the ids of the samples shown, for pairs on the CPU in the training thread: so
+there are few operations, and what happens at few places, such as boundaries, is looked at one by one.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from predlog.capture.positions import Positions
 from predlog.capture.snapshot import Sizes
 
+Words = Sequence[int]
+
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Of each position [s, k, t]: the number of its run of one document, and its place in it, if they are known.
+    """Of each position [s, k, t]: its document, its place in it, and whether the next position follows it there.
 
-    `ids` are the documents' own ids, `places` the position ids, counted from the begin of a run if none were passed.
-    `is_contiguous` is whether the attention is known to follow the runs, as with cumulative lengths.
+    `ids` are the documents' own ids, or their numbers in the row; `places` are the position ids, counted from the begin
+    of a document if none were passed. `is_next` [s, k, t - 1] is whether the position after is the next one in the same
+    document, and `begins` [s, k, t - 1] whether a document begins there.
     """
 
-    runs: Tensor
     ids: Tensor
     places: Tensor
-    is_contiguous: bool
+    is_next: Tensor
+    begins: Tensor
 
-    def are_neighbours(self, offset: int) -> Tensor:
-        """Return [s, k, t - offset]: whether the position `offset` later is so in the same document, too."""
-        length = self.runs.shape[-1]
-        stop = max(length - offset, 0)
-        same = self.runs[..., offset:] == self.runs[..., :stop]
-        return same & (self.places[..., offset:] - self.places[..., :stop] == offset)
+    def follow(self, rows: int) -> Tensor:
+        """Return [s, k, 3, rows]: whether the position 0, 1 and 2 after each is so in its document, too."""
+        one = pad(self.is_next, (0, 1))
+        two = one & pad(self.is_next[..., 1:], (0, min(2, one.shape[-1])))
+        return torch.stack([torch.ones_like(one), one, two], -2)[..., :rows]
 
 
 def documents(positions: Positions, length: int) -> Documents | None:
@@ -38,20 +44,21 @@ def documents(positions: Positions, length: int) -> Documents | None:
     places, ids = positions.places, positions.documents
     if positions.ends is not None:
         ids = _of_lengths(positions.ends, length)
-    if ids is None and places is None:
-        return None
-    known = places if ids is None else ids
-    assert known is not None  # noqa: S101 - for the type checker
-    before, after = known[..., :-1], known[..., 1:]
-    begins = after <= before if ids is None else after != before
-    runs = torch.nn.functional.pad(begins.to(torch.int64).cumsum(-1), (1, 0))
+    if ids is None:
+        if places is None:
+            return None
+        step = places[..., 1:] - places[..., :-1]
+        begins = step <= 0
+        return Documents(pad(begins.to(torch.int64).cumsum(-1), (1, 0)), places, step == 1, begins)
+    begins = ids[..., 1:] != ids[..., :-1]
     if places is None:
-        index = torch.arange(length, device=known.device).expand_as(runs)
-        starts = torch.nn.functional.pad(index[..., 1:] * begins, (1, 0)).cummax(-1).values
-        places = index - starts
-    elif places.shape[:2] != runs.shape[:2]:
-        runs = runs.expand_as(places)
-    return Documents(runs, runs if ids is None else ids.expand_as(runs), places, positions.ends is not None)
+        index = torch.arange(length, device=ids.device).expand_as(ids)
+        places = index - pad(index[..., 1:] * begins, (1, 0)).cummax(-1).values
+    begins, ids = begins.expand_as(places[..., 1:]), ids.expand_as(places)
+    follows = places[..., 1:] - places[..., :-1] == 1
+    if positions.ends is not None:
+        begins = begins | ~follows  # attention that is contiguous: what jumps is no neighbour in it either
+    return Documents(ids, places, follows & ~begins, begins)
 
 
 def _of_lengths(ends: Tensor, length: int) -> Tensor:
@@ -61,51 +68,78 @@ def _of_lengths(ends: Tensor, length: int) -> Tensor:
 
 
 def crossings(
-    found: Documents | None, attended: Tensor | None, labels: Tensor, inputs: Tensor | None, sizes: Sizes
-) -> dict[str, Tensor]:
-    """Count the labels [s, k, t] that their rows can't know, by what is known of their positions, each [s, k, 1].
+    known: Documents | None, attended: Tensor | None, labels: Words, inputs: Words | None, sizes: Sizes
+) -> list[dict[str, tuple[int, ...]]]:
+    """Return, per sequence, counts of the labels that their rows can't know, by what is known of their positions.
 
-    `crossing` belong to another document than their row, `from_padding` to a row that reads padding, and `padding` are
-    padding themselves. `separators` [s, k, 2] are the lowest and the highest id that rows of crossing labels read, or
-    -1 without any. A row that reads an end token, or a label that begins a text, crosses nothing.
+    `labels` and `inputs` are the ids of all sequences, one after the other. `crossing` labels belong to another
+    document than their row, `from_padding` ones to a row that reads padding, and `padding` ones are padding themselves.
+    `separators` are the lowest and the highest id that rows of crossing labels read, or -1 without any. A row that
+    reads an end token, or a label that begins a text, crosses nothing.
     """
-    shift, specials = sizes.shift, sizes.specials
-    supervised = labels != sizes.ignore_index
-    lead = shift or 1
-    if shift:
-        supervised_next, own = supervised[..., shift:], labels[..., shift:]
-    else:  # of labels that were shifted before, the label of a row is the next input
-        own = labels[..., :-1]
-        is_next = torch.zeros_like(own, dtype=torch.bool) if inputs is None else own == inputs[..., 1:]
-        supervised_next = supervised[..., :-1] & is_next
-    read = (labels if inputs is None else inputs)[..., : own.shape[-1]]
-    columns: dict[str, Tensor] = {}
-    counted = supervised_next & ~_among(own, specials.bos)
-    if found is not None and own.shape[-1]:
-        apart = found.runs[..., lead:] != found.runs[..., :-lead]
-        if found.is_contiguous:
-            apart |= found.places[..., lead:] - found.places[..., :-lead] != lead
-        crossing = counted & apart & ~_among(read, specials.eos)
-        columns["crossing"] = crossing.sum(-1, keepdim=True)
-        lowest = torch.where(crossing, read, torch.iinfo(torch.int64).max).amin(-1, keepdim=True)
-        highest = torch.where(crossing, read, -1).amax(-1, keepdim=True)
-        columns["separators"] = torch.cat([torch.where(highest < 0, -1, lowest), highest], -1)
-    if attended is not None and own.shape[-1]:
-        is_padding = attended == 0
-        after, before = is_padding[..., lead:], is_padding[..., :-lead]
-        from_padding = counted & before & ~after
-        columns["from_padding"] = from_padding.sum(-1, keepdim=True)
-        if shift:
-            padding = supervised_next & after
-        else:
-            padding = supervised & is_padding
-            padding[..., :-1] &= ~from_padding
-        columns["padding"] = padding.sum(-1, keepdim=True)
-    return columns
-
-
-def _among(ids: Tensor, wanted: tuple[int, ...]) -> Tensor:
-    found = torch.zeros_like(ids, dtype=torch.bool)
-    for one in wanted:
-        found |= ids == one
+    begins = None if known is None else _places(known.begins)
+    padding = None if attended is None else (attended == 0).flatten(0, 1)
+    has_padding = padding is not None and bool(padding.any())
+    found = []
+    for number in range(sizes.count):
+        here = slice(number * sizes.length, (number + 1) * sizes.length)
+        row = _Row(labels[here], None if inputs is None else inputs[here], sizes)
+        counts: dict[str, tuple[int, ...]] = {}
+        if begins is not None:
+            read = [row.read(at) for at in row.crossing(begins[number])]
+            counts["crossing"] = (len(read),)
+            counts["separators"] = (min(read, default=-1), max(read, default=-1))
+        if padding is not None:
+            is_padding = padding[number].tolist() if has_padding else []
+            before = [at for at in range(1, len(is_padding)) if is_padding[at - 1] and not is_padding[at]]
+            counts["from_padding"] = (len(row.crossing(before)),)
+            counts["padding"] = (sum(map(row.is_padding, itertools.compress(range(sizes.length), is_padding))),)
+        found.append(counts)
     return found
+
+
+def _places(begins: Tensor) -> list[list[int]]:
+    """Return the positions of each sequence at which a document begins."""
+    listed: list[list[int]] = [[] for _ in range(begins.shape[0] * begins.shape[1])]
+    for number, at in begins.flatten(0, 1).nonzero().tolist():
+        listed[number].append(at + 1)
+    return listed
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The ids of one sequence."""
+
+    labels: Words
+    inputs: Words | None
+    sizes: Sizes
+
+    def read(self, at: int) -> int:
+        """Return the id that the row of the label of a position read, as far as it is known."""
+        return (self.labels if self.inputs is None else self.inputs)[at - (self.sizes.shift or 1)]
+
+    def crossing(self, begins: Sequence[int]) -> list[int]:
+        """Return the positions whose label is supervised, and whose row is before one of the places where it begins."""
+        shift, specials = self.sizes.shift, self.sizes.specials
+        positions = {at + after for at in begins for after in range(shift or 1)} if shift > 1 else begins
+        found = []
+        for at in positions:
+            if not (shift or 1) <= at < self.sizes.length:
+                continue
+            # Of labels that were shifted before, the label of a position is the next input.
+            label = self.labels[at] if shift else self.labels[at - 1]
+            is_next = shift or (self.inputs is not None and label == self.inputs[at])
+            is_counted = label != self.sizes.ignore_index and is_next and label not in specials.bos
+            if is_counted and self.read(at) not in specials.eos:
+                found.append(at)
+        return found
+
+    def is_padding(self, at: int) -> bool:
+        """Return whether the label of a position that is padding is supervised."""
+        labels, inputs, shift = self.labels, self.inputs, self.sizes.shift
+        if at < shift or labels[at] == self.sizes.ignore_index:
+            return False
+        # Of labels that were shifted before, the last one before a text is the text's first, unless all is padding.
+        if shift or inputs is None or at + 1 == len(labels) or labels[at] != inputs[at + 1]:
+            return True
+        return labels[at] == inputs[at]
