@@ -1,6 +1,7 @@
 """The file: one write a line, attempts, torn lines, full disks."""
 
 import errno
+import json
 import os
 import re
 import resource
@@ -518,6 +519,22 @@ def test_what_was_cut_off_is_reported(tmp_path: Path, left: int) -> None:
     assert [one.step for one in records if isinstance(one, Comparison)][-2:] == [3, 4]
     assert records[0].event == "predlog.run"
     assert found.damage
+
+
+def test_each_recorder_begins_anew_what_was_cut_off(tmp_path: Path) -> None:
+    """Whichever of two recorders writes first after a truncation, both have their first line in the file again."""
+    sinks = [begun(tmp_path, name) for name in "ab"]
+    os.truncate(sinks[0].path, 0)
+    for step in (2, 3):
+        for name, sink in zip("ab", sinks, strict=True):
+            with pytest.raises(TruncatedError) if step == 2 else nullcontext():
+                append(sink, step, seq=step, recorder=name)
+    for sink in sinks:
+        sink.close()
+    lines = [json.loads(line) for line in sinks[0].path.read_bytes().splitlines()]
+    assert [(line["event"].removeprefix("predlog."), line["recorder"]) for line in lines] == [
+        ("run", "a"), ("comparison", "a"), ("run", "b"), *(("comparison", name) for name in "bab")
+    ]  # fmt: skip
 
 
 def test_a_short_write_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
