@@ -29,7 +29,7 @@ class Repeated:
         self._places: dict[tuple[str | None, int], _Place] = {}
 
     def __call__(self, record: Record, line: bytes, file: int) -> bool:
-        """Return whether a record is repeated, and remember it; the first file is 0, its successors 1, 2, …"""
+        """Return whether a record is repeated, and remember it; files are counted from 0."""
         place = self._places.setdefault((record.run, record.rank), _Place())
         if place.file != file:
             place.file = file
