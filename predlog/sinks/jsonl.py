@@ -114,7 +114,7 @@ class JSONL:
             if not status.st_size or self._identity not in {None, identity}:
                 line = self._header + line  # a new file begins with the attempt's first line, too
             files.append(self._file, line)
-            self._identity, self._end = identity, files.position(self._file) if stat.S_ISREG(status.st_mode) else 0
+            self._identity, self._end = identity, files.end(self._file) if stat.S_ISREG(status.st_mode) else 0
         except OSError:
             self._close()
             raise

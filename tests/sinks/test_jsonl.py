@@ -547,6 +547,44 @@ def test_a_short_write_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert steps(sink.path) == [1, 2]
 
 
+def failing(*_: object) -> None:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+def test_a_line_that_is_whole_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails after the `write` that took a whole line: the line is in the file, so it is not reported lost."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lseek", failing)
+        append(sink, 2)
+    append(sink, 3)
+    sink.close()
+    assert steps(sink.path) == [1, 2, 3]
+
+
+def test_a_part_of_a_line_is_removed_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it can't be told what follows a part of a line, the part is removed, and the error is reported."""
+    write, fstat, looks = os.write, os.fstat, iter(["before the write"])
+
+    def stale(file: int) -> os.stat_result:
+        if next(looks, None) is None:
+            patched.undo()
+            failing()
+        return fstat(file)
+
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda file, data: write(file, data[:10]))
+        patched.setattr(os, "fstat", stale)
+        with pytest.raises(OSError, match="Stale"):
+            append(sink, 2)
+    append(sink, 3)
+    sink.close()
+    assert steps(sink.path) == [1, 3]
+
+
 def test_a_short_write_and_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If another process writes after a part of a line, the line is written anew after that."""
     write, is_first = os.write, iter([True])
