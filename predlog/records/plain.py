@@ -53,9 +53,9 @@ class Conversion:
             raise NotPlainError("<too many levels or values, or one that contains itself>")
         self._around.add(id(value))
         try:
-            for kind in (list, tuple):
-                if isinstance(value, kind):
-                    return [self.of(item, name) for item in kind.__iter__(value)]
+            if isinstance(value, list | tuple):
+                items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+                return [self.of(item, name) for item in items]
             if not isinstance(value, Mapping):
                 return {one.name: self.of(getattr(value, one.name), f"{name}.{one.name}") for one in fields(value)}
             return {_key(key): self.of(item, f"{name}.{_key(key)}") for key, item in value.items()}
