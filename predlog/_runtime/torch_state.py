@@ -7,7 +7,7 @@ per process, with what is lost, and predlog works on without it.
 import pkgutil
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from functools import cache, partial
 from itertools import chain, filterfalse, repeat, starmap, tee
@@ -170,7 +170,7 @@ def removing(*groups: Collection[TorchFunctionMode]) -> Callable[[], object]:
     if length is None or pop is None or push is None:
         return partial(_leave_all, groups)
     times = chain.from_iterable(map(partial(repeat, ()), starmap(length, ((),))))
-    others = chain.from_iterable(map(reversed, map(list, (starmap(pop, times),))))
+    others: Iterator[Any] = chain.from_iterable(map(reversed, map(list, (starmap(pop, times),))))
     for modes in groups:
         others = filterfalse(partial(contains, modes), others)
     return partial(deque, map(push, others), 0)
@@ -178,7 +178,7 @@ def removing(*groups: Collection[TorchFunctionMode]) -> Callable[[], object]:
 
 def _enter_all(modes: Sequence[TorchFunctionMode]) -> None:
     for mode in modes:
-        mode.__enter__()  # type: ignore[no-untyped-call]
+        mode.__enter__()
 
 
 def _leave_all(groups: Sequence[Collection[TorchFunctionMode]]) -> None:
