@@ -13,7 +13,8 @@ from predlog.reading.damage import Damage
 from predlog.reading.lines import REMEMBERED, Lines
 from predlog.reading.paths import PACKED
 from predlog.records.backwards import backwards, read_at
-from predlog.records.codec import BINARY, LONGEST, from_line
+from predlog.records.bounds import LONGEST
+from predlog.records.codec import BINARY, from_line
 from predlog.records.schema import Record
 
 _BLOCK = 1 << 18
