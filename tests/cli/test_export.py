@@ -268,7 +268,7 @@ def test_the_file_is_as_others_make_it(tmp_path: Path) -> None:
 
 
 FORMULAS = ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\tx", "\r=1", "\n", "\uff1d1"]
-HARMLESS = ["", "a=1", "1-1", "'=1", "#", "\u202d=", "ab\n=1", '"=']
+HARMLESS = ["", "a=1", "1-1", "'=1", "#", "\u202d=", '"=', "a; b", "a;1", "a;;"]
 
 
 def test_a_spreadsheet_sees_no_formula(tmp_path: Path) -> None:
@@ -284,12 +284,42 @@ def test_a_spreadsheet_sees_no_formula(tmp_path: Path) -> None:
 
     exact, safe = cells(), cells("--safe-csv")
     assert [row["label_text"] for row in exact] == texts
-    assert [row["label_text"] for row in safe] == [f"'{text}" if text in FORMULAS else text for text in texts]
+    safe_texts = [f"'{text}".replace("\t=", "\t'=").replace("\r=", "\r'=") for text in FORMULAS]
+    assert [row["label_text"] for row in safe] == [*safe_texts, *HARMLESS]
     assert {row["stream"] for row in exact} == {"=audio"}
     assert {row["stream"] for row in safe} == {"'=audio"}
     changed = {"label_text", "stream"}
     assert [{**row, **dict.fromkeys(changed)} for row in exact] == [{**row, **dict.fromkeys(changed)} for row in safe]
     assert {row["label_logprob"] for row in safe} == {"-0.25"}
+
+
+INNER = (
+    "a;=cmd",
+    "a;+1",
+    "a; \t=1",
+    "a\t@x",
+    "a\n=1",
+    "a\r\n-1",
+    'a;"=1',
+    'a;" "=1',
+    ";=;=",
+    "a;;=1",
+    "a;\uff1d1",
+    "=1;=2",
+)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+@pytest.mark.parametrize("text", INNER)
+def test_no_separator_begins_a_formula(tmp_path: Path, text: str, separator: str) -> None:
+    """With --safe-csv, a spreadsheet that splits lines at semicolons or tabs sees no formula either."""
+    token = events.token(0, label_text=text, label_logprob=None, prediction_logprob=None)
+    source = written(tmp_path / "exp1", events.comparison(stream=text, tokens=[token], context={"a": text}))
+    assert command("export", source, "-o", str(tmp_path / "out.csv"), "--safe-csv") == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        cells = [cell.lstrip(" \t\r\n\0") for row in csv.reader(file, delimiter=separator) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\uff1d"))]
+    assert any("'" in cell for cell in cells)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])

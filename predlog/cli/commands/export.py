@@ -210,19 +210,22 @@ def _safe_csv(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
 
 
 # What spreadsheets take as the beginning of a formula, or remove before they look for one.
-_FORMULA: Final = r"^[\s\x00]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|^[\t\r\n]"
+_SIGN: Final = r"[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
+_FORMULA: Final = rf"^[\s\x00]*{_SIGN}|^[\t\r\n]"
+# The same where a spreadsheet that splits lines elsewhere than at commas, so that quotation marks keep nothing
+# together, begins another cell.
+_INNER: Final = rf"([;\t\r\n][\s\x00\"]*)({_SIGN})"
 
 
 def _without_formulas(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [
-        compute.if_else(
-            compute.match_substring_regex(column, _FORMULA), compute.binary_join_element_wise("'", column, ""), column
-        )
-        if pa.types.is_string(column.type)
-        else column
-        for column in batch.columns
-    ]
+    columns = [_harmless(column) if pa.types.is_string(column.type) else column for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _harmless(column: pa.Array) -> pa.Array:
+    inner = compute.replace_substring_regex(column, _INNER, r"\1'\2")
+    begins = compute.match_substring_regex(column, _FORMULA)
+    return compute.if_else(begins, compute.binary_join_element_wise("'", inner, ""), inner)
 
 
 def _arrow(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
