@@ -1,6 +1,7 @@
 """What the commands do with lines that no recorder has written, and whose checksums fit."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_a_number_of_more_than_64_bits_damages_its_line(kind: Callable[..., dict
     """No number of a record exceeds 64 bits: sums, tables, Parquet and JavaScript hold each of them."""
     assert getattr(codec.from_line(changed(kind(), key, b"%d" % LARGEST)), key) == LARGEST
     for beyond in (2**63, 2**64, 10**400):
-        with pytest.raises(RecordError, match=r"Expected `int`|no JSON: number"):
+        with pytest.raises(RecordError, match=r"Expected `int|no JSON: number"):
             codec.from_line(changed(kind(), key, b"%d" % beyond))
 
 
@@ -155,3 +156,15 @@ def test_json_lines_steer_no_terminal(tmp_path: Path, capfdbinary: pytest.Captur
         assert (first + b"\n", end) == (codec.to_line(events.run()), b"")
         assert not harmful(last.decode())
         assert json.loads(last) == json.loads(line)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_files_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, name: str) -> None:
+    """A pipe that nobody writes to, a device without end or a folder, named as a run's file, is passed over."""
+    odd = tmp_path / "predictions-rank1.jsonl"
+    {"pipe": os.mkfifo, "device": lambda place: place.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](odd)
+    assert command(*asked(name, tmp_path)) == 2
+    assert "holds no predictions*.jsonl" in capsys.readouterr().err
+    (tmp_path / "predictions.jsonl").write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()))
+    assert command(*asked(name, tmp_path)) in {0, 1}
