@@ -14,7 +14,8 @@ from predlog.reading.lines import REMEMBERED, Lines
 from predlog.reading.paths import PACKED
 from predlog.reading.repeated import Repeated
 from predlog.records.backwards import backwards, read_at
-from predlog.records.codec import BINARY, LONGEST, from_line
+from predlog.records.bounds import LONGEST
+from predlog.records.codec import BINARY, from_line
 from predlog.records.schema import Record
 
 _BLOCK = 1 << 18

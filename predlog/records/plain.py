@@ -124,14 +124,3 @@ def _is_dataclass(value: Any) -> bool:
 def _key(key: Any) -> str:
     text = key if type(key) is str else scalar(key)
     return text if isinstance(text, str) else str(text)
-
-
-def is_deeper(values: list[Any], levels: int) -> bool:
-    """Return whether lists and mappings of plain values, itself one, are nested deeper than so many levels."""
-    level: list[Any] = [values]
-    for _ in range(levels):
-        inside = (outer.values() if isinstance(outer, dict) else outer for outer in level)
-        level = [inner for items in inside for inner in items if isinstance(inner, dict | list)]
-        if not level:
-            return False
-    return True
