@@ -4,7 +4,6 @@ A private structlog logger calls the processors. It reads nothing from the progr
 nothing in it. A failure loses the event that it happened with, is reported, and is counted.
 """
 
-import math
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Final
@@ -19,13 +18,11 @@ from predlog.errors import PairError, located, raised_at
 from predlog.findings.evidence import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
-from predlog.findings.reported_loss import Reported, Totals
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
-from predlog.recorder.gate import forget_oldest
 from predlog.recorder.guards import ProcessorError, checked, named
-from predlog.recorder.loss_report import LossReport
+from predlog.recorder.loss_report import Losses, LossReport
 from predlog.recorder.outlets import Outlets
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Item, Refusal, Submission
@@ -64,13 +61,12 @@ class Pipeline:
         self._notices = notices
         self._attempt: Attempt | None = None
         self._logger: Any = None
-        # The latest pair of each stream that was summed up and whose loss was not reported with it.
-        self._unreported: dict[str, tuple[int, Callable[[], Totals]]] = {}
+        self._losses = Losses(judge, notices)
 
     def work(self, item: Item) -> None:
         """Process a submission, a refusal or a loss, and write its events to the sinks."""
         if isinstance(item, LossReport):
-            self._catch_failure(item, self._judge_report, item)
+            self._catch_failure(item, self._losses.judge_report, item)
             self._report_findings(item)
         elif isinstance(item, Refusal):
             self._catch_failure(item, self._refuse, item)
@@ -86,7 +82,7 @@ class Pipeline:
         try:
             self._start(submission.at)
             self._share_missing()
-            loss = self._reported_loss(submission)
+            loss = self._losses.reported(submission.capture, submission.step, submission.stream)
             for fields, fact in unpack(submission.capture):
                 facts.append(fact)
                 event = self._comparison(submission, {**fields, "reported_loss": loss})
@@ -130,30 +126,6 @@ class Pipeline:
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
         is_trained = submission.capture.sizes.is_trained
         self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
-
-    def _reported_loss(self, submission: Submission) -> float | None:
-        """Return the loss that was reported with a pair, if it is finite; it is held against the pair's sums."""
-        totals, reported = submission.capture.totals, submission.capture.reported
-        if reported is None:
-            if totals is not None:
-                self._unreported[submission.stream] = submission.step, totals
-                forget_oldest(self._unreported)
-            return None
-        loss = reported()
-        if totals is not None:
-            self._catch_failure(submission, self._judge_loss, submission, totals(), loss)
-        return loss.loss if math.isfinite(loss.loss) else None
-
-    def _judge_report(self, report: LossReport) -> None:
-        step, totals = self._unreported.get(report.stream, (None, None))
-        if totals is not None and step == report.step:
-            del self._unreported[report.stream]
-            self._judge_loss(report, totals(), report.reported())
-
-    def _judge_loss(self, item: Submission | LossReport, totals: Totals, loss: Reported) -> None:
-        why_off = self._judge.judge_loss(item.step, item.stream, totals, loss)
-        if why_off is not None:
-            self._notices.report_once(f"loss of {item.stream}", f"step {item.step}, stream {item.stream!r}: {why_off}")
 
     def _refuse(self, refusal: Refusal) -> None:
         self._start(refusal.at)

@@ -5,7 +5,7 @@ import os
 import time
 import uuid
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -16,19 +16,16 @@ from structlog.typing import Processor
 
 from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
-from predlog._runtime.torch_state import is_dynamo_compiling, is_traced, obstacle
-from predlog.capture import scalar
-from predlog.capture.capture import capture
+from predlog._runtime.torch_state import is_dynamo_compiling, is_traced
 from predlog.capture.window import Window
-from predlog.errors import PairError, PredlogError, briefly, described, located, own_failure, raised_at
 from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
-from predlog.findings.special_tokens import SpecialTokens
 from predlog.recorder import copies, settings
 from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
-from predlog.recorder.gate import Gate, whole_step
-from predlog.recorder.loss_report import LossReport, LossSchedule
+from predlog.recorder.gate import Gate
+from predlog.recorder.intake import HOW, Intake
+from predlog.recorder.loss_report import LossReports
 from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, Stats
 from predlog.recorder.submission import Item, Submitter
@@ -37,13 +34,6 @@ from predlog.records.schema import Comparison, Finding
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
-
-# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items` and
-# `accumulate` are known to callbacks.
-_HOW: Final = {
-    "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
-    "document_ids": None, "attention_mask": None, "reported_loss": None, "items": None, "accumulate": None,
-}  # fmt: skip
 
 
 class Recorder:
@@ -130,10 +120,7 @@ class Recorder:
         )
         self._every = every
         place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
-        self._is_shown = bool(console or sinks) or not directory  # findings: without any sink they go to stderr
-        self._window = Window(samples, first, last, codebooks, accuracy)
         self._notices = Notices(keep=strict)
-        self._specials = settings.special_tokens(special_tokens, decode, self._notices)
         self._accounts = Accounts()
         missing = MissingCounts()
         self._judge = Judge(chosen.ignore)
@@ -149,13 +136,11 @@ class Recorder:
             missing=missing,
             notices=self._notices,
         )
-        self._losses = LossSchedule(is_off=LOSS in chosen.ignore)
         self._closing = Closing(self._pipeline, self._judge, self._accounts, self._notices)
         self._worker: Worker[Item] = Worker(
             self._pipeline.work, self._pipeline.settle, self._closing.finish, bound=queue, name="predlog",
             prepare=self._pipeline.outlets.open,
         )  # fmt: skip
-        self._submitter = Submitter(self._worker, self._accounts, missing, self._notices)
         self.gate = Gate(
             every=every,
             streams=chosen.streams,
@@ -163,6 +148,18 @@ class Recorder:
             is_off=settings.is_disabled(),
             is_mine=self._worker.is_mine,
             notices=self._notices,
+        )
+        self._losses = LossReports(self.gate, self._worker.submit, self._notices, is_off=LOSS in chosen.ignore)
+        self._intake = Intake(
+            self.gate,
+            Submitter(self._worker, self._accounts, missing, self._notices),
+            self._losses,
+            window=Window(samples, first, last, codebooks, accuracy),
+            specials=settings.special_tokens(special_tokens, decode, self._notices),
+            notices=self._notices,
+            strict=strict,
+            is_shown=bool(console or sinks) or not directory,  # findings: without any sink they go to stderr
+            raise_failure=self._closing.raise_failure,
         )
         self._closing.worker, self._closing.gate = self._worker, self.gate
         close_at_exit(self._closing)
@@ -219,12 +216,8 @@ class Recorder:
             if self.gate.is_waiting:
                 self.gate.skip(step)
             return None
-        how = {
-            "layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index, "loss_mask": loss_mask,
-            "position_ids": position_ids, "document_ids": document_ids, "attention_mask": attention_mask,
-            "reported_loss": reported_loss,
-        }  # fmt: skip
-        return self._attempt(logits, labels, step, stream, context, self._every, how)
+        how = {name: value for name, value in locals().items() if name in HOW}
+        return self._intake.take(logits, labels, step, stream, context, self._every, how)
 
     def compare_due(
         self, /, logits: object, labels: object, step: int, *, stream: str = "text", **more: Any
@@ -233,8 +226,8 @@ class Recorder:
 
         Callbacks use it, since an evaluation is recorded at whatever step it runs. `more` is as in `compare`.
         """
-        how = {name: more.pop(name, usual) for name, usual in _HOW.items()}
-        return self._attempt(logits, labels, step, stream, more, 1, how)
+        how = {name: more.pop(name, usual) for name, usual in HOW.items()}
+        return self._intake.take(logits, labels, step, stream, more, 1, how)
 
     def report_loss(
         self, loss: object, step: int, *, stream: str = "text", items: object = None, accumulate: int | None = None
@@ -247,35 +240,14 @@ class Recorder:
             return
         self.report_due_loss(loss, step, stream=stream, items=items, accumulate=accumulate)
 
-    def report_due_loss(
-        self, loss: object, step: object, *, stream: str, items: object = None, accumulate: int | None = None
-    ) -> None:
+    def report_due_loss(self, loss: object, step: object, *, stream: str, **how: Any) -> None:
         """Report a loss as `report_loss` does, whatever `every` says."""
-        if is_traced():
-            return
-        try:
-            number = whole_step(step)
-            if not self.gate.is_wanted(stream):
-                return
-            self._losses.expect(stream)
-            if not self.gate.is_recorded(stream, number) or obstacle() is not None:
-                return
-            reported = scalar.reported(loss, items, accumulate)
-            if reported is not None:
-                self._worker.submit(LossReport(reported, number, stream, time.time()))
-        except own_failure(Exception, loss) as error:  # a run must not die of its log
-            if self._settings.strict and isinstance(error, PredlogError):
-                raise
-            problem = f"step {briefly(step)}, stream {briefly(stream)}: the loss is not checked: {located(error)}"
-            self._notices.report_once(f"loss: {raised_at(error)}", problem, error)
+        if not is_traced():
+            self._losses.report(loss, step, stream, **how)
 
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""
-        if self._settings.strict:
-            if isinstance(error, PredlogError):
-                raise error
-            raise PredlogError(described(error)) from error
-        self._submitter.fail(error, step, stream)
+        self._intake.fail(step, stream, error)
 
     def report_once(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Report what is no failure of predlog's, such as a call that can't be read; each kind once."""
@@ -320,46 +292,6 @@ class Recorder:
             self.close()
         else:  # the user is to see this error, not one that a strict recorder raises when it closes
             self._closing.end(DEADLINE)
-
-    def _attempt(
-        self, logits: object, labels: object, step: object, stream: str, context: Mapping[str, object], every: int,
-        how: Mapping[str, Any],
-    ) -> Future[tuple[Comparison, ...]] | None:  # fmt: skip
-        if is_traced():
-            return None
-        try:
-            at, number = time.time(), whole_step(step)
-            if not self.gate.takes(stream, number, every):
-                return None
-            self._closing.raise_failure()
-            record = partial(self._capture, logits, labels, number, stream, context, at, how)
-            return self.gate.once(stream, number, record)
-        except own_failure(Exception, logits, labels, step) as error:  # a run must not die of its log
-            self.report_failure(step, stream, error)
-            return None
-
-    def _capture(
-        self, logits: object, labels: object, step: int, stream: str, context: Mapping[str, object], at: float,
-        how: Mapping[str, Any],
-    ) -> Future[tuple[Comparison, ...]] | None:  # fmt: skip
-        if (why := obstacle()) is not None:
-            self._notices.report_once(f"skipped: {why}", f"step {step}, stream {briefly(stream)}: not captured: {why}")
-            return None
-        layout = how["layout"]
-        has_codebooks = type(layout) is str and "k" in layout
-        specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
-        try:
-            has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
-            captured = capture(
-                logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals
-            )  # fmt: skip
-        except PairError as error:
-            if self._settings.strict:
-                raise
-            self._submitter.refuse(error, step, stream, at, is_shown=self._is_shown)
-            return None
-        self.gate.recorded(stream, step)
-        return self._submitter.submit(captured, step, stream, context, at)
 
     def __deepcopy__(self, _memo: object = None) -> Any:
         return copies.copied(type(self), self._arguments, self._original)

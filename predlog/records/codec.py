@@ -32,8 +32,6 @@ _FREE: Final[dict[type[Any], tuple[str, ...]]] = {
     for kind in _TYPES.values()
 }
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-# Of events without the keys that the schema has gained.
-_OLD_KEYS: Final = {name: tuple(key for key in keys if key not in LATER_KEYS) for name, keys in _KEYS.items()}
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(Record).decode
 _VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
@@ -54,7 +52,7 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     Raises RecordError if a key of the kind is missing.
     """
     name = event["event"]
-    keys = (_OLD_KEYS if event.get("recorder") is None else _KEYS)[name]
+    keys = [key for key in _KEYS[name] if key in event or key not in LATER_KEYS]
     try:
         conformed = {key: event[key] for key in keys}
     except KeyError as missing:
@@ -87,8 +85,7 @@ def moment(timestamp: str) -> datetime | None:
 def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:
     """Return the event that reports what is missing, of the same run and attempt as `like`."""
     known = {"event": "predlog.gap", "level": "warning", "timestamp": timestamp(at), "context": {}, **fields}
-    keys = (_OLD_KEYS if like.get("recorder") is None else _KEYS)["predlog.gap"]
-    return Checked({key: known[key] if key in known else like[key] for key in keys})
+    return Checked({key: known.get(key, like.get(key)) for key in _KEYS["predlog.gap"] if key in known or key in like})
 
 
 def from_event(event: Mapping[str, Any]) -> Record:
@@ -102,12 +99,11 @@ def from_event(event: Mapping[str, Any]) -> Record:
 def to_event(record: Record) -> dict[str, Any]:
     """Return a record as the event that it was; the inverse of `from_event`."""
     event = cast(dict[str, Any], msgspec.to_builtins(record))
-    if record.recorder is not None:
-        return event
-    # The line is older than the keys that the schema has gained.
-    tokens = [{key: one[key] for key in one if key not in LATER_KEYS} for one in event.get("tokens", ())]
-    older = {key: value for key, value in event.items() if key not in LATER_KEYS}
-    return {**older, "tokens": tokens} if tokens else older
+    if record.recorder is None:  # the line is older than the keys that the schema has gained
+        for one in (event, *event.get("tokens", ())):
+            for key in LATER_KEYS & one.keys():
+                del one[key]
+    return event
 
 
 def to_line(event: Mapping[str, Any]) -> bytes:
