@@ -31,7 +31,7 @@ class LossReport:
 
 
 class LossReports:
-    """Decide which pairs are summed up, which reads all of their rows, and pass on the losses that are reported later."""
+    """Decide which pairs are summed up, which reads all of their rows, and pass on losses that are reported later."""
 
     def __init__(self, gate: Gate, submit: Callable[[LossReport], object], notices: Notices, *, is_off: bool) -> None:
         self._gate = gate
