@@ -47,6 +47,8 @@ def sure_and_wrong(label: int, **fields: Any) -> Shown:
 
 # Each row: the code, the evidence that just suffices, the evidence that just does not, and what it is.
 OTHERS = SpecialTokens(every=frozenset({0, 1, 2, 9}))
+NONE_KNOWN = SpecialTokens()
+APPLIED = "attention mask applied"
 THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     (
         "nothing-supervised",
@@ -133,6 +135,35 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         "pad-supervised",
         one([shown(0), shown(0)], pad=2),
         one([shown(0), shown(0)], pad=2, specials=SpecialTokens(pad=(0,), eos=(0,), every=frozenset({0}))),
+        FRESH,
+    ),
+    ("pad-supervised", one(padding=1), one(padding=0), FRESH),
+    (  # what the attention mask says goes before what the labels look like
+        "pad-supervised",
+        one([shown(0), shown(0)], pad=2, padding=2),
+        one([shown(0), shown(0)], pad=2, padding=0),
+        FRESH,
+    ),
+    ("pad-supervised", one(padding=20), [evidence(facts(padding=20), loss=APPLIED)], FRESH),
+    ("label-crosses-boundary", one(crossing=1), one(crossing=0), FRESH),
+    ("label-crosses-boundary", one(from_padding=1), one(from_padding=0), FRESH),
+    ("label-crosses-boundary", one(from_padding=1), [evidence(facts(from_padding=1), loss=APPLIED)], FRESH),
+    (  # of labels that were shifted before, only those that are the next inputs say where they belong
+        "label-crosses-boundary",
+        one(crossing=3, shift=0, equal=(2, 98, 1)),
+        one(crossing=3, shift=0, equal=(2, 97, 1)),
+        FRESH,
+    ),
+    (  # without a known end token, one that all these rows read is likely to be it
+        "label-crosses-boundary",
+        one(crossing=3, separators=(40, 41), specials=NONE_KNOWN),
+        one(crossing=3, separators=(40, 40), specials=NONE_KNOWN),
+        FRESH,
+    ),
+    (
+        "label-crosses-boundary",
+        [evidence(facts(crossing=1, separators=(n, n), specials=NONE_KNOWN), step=n) for n in (40, 41)],
+        [evidence(facts(crossing=1, separators=(n, n), specials=NONE_KNOWN), step=n) for n in (40,)],
         FRESH,
     ),
     (
@@ -381,6 +412,53 @@ def test_few_symbols_are_never_at_chance() -> None:
     pool = over(16, varied(256, sure_and_wrong), 16, vocabulary=3)
     assert judged("at-chance", pool) is CLEAN
     assert isinstance(judged("at-chance", over(16, varied(256, sure_and_wrong), 16, vocabulary=4)), Fault)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"crossing": 3, "supervised": 384},
+            "3 of 384 supervised labels belong to another document than the token that their row reads. Set the label of"
+            " each document's first token to -100, as where position_ids are 0.",
+        ),
+        (
+            {"from_padding": 2, "supervised": 90},
+            "2 of 90 supervised labels have a row that reads padding. Set the label of the first token after padding to"
+            " -100.",
+        ),
+    ],
+)
+def test_labels_that_cross_a_boundary_say_which_and_how_many(fields: dict[str, int], says: str) -> None:
+    """The message counts the labels of another document, and those of padding, and names what to ignore."""
+    found = judged("label-crosses-boundary", one(**fields))
+    assert isinstance(found, Fault)
+    assert f"{found.what}. {found.fix}" == says
+
+
+@pytest.mark.parametrize(
+    ("shift", "loss", "says"),
+    [
+        (0, None, "as they were passed to predlog. If the model or the loss shifts them by itself, pass shift=1;"),
+        (0, "one more shift", "shows that the model or the loss shifts them by itself. Pass shift=1 to predlog"),
+        (0, "fits", "so the model is asked to copy. The reported loss shows that nothing shifts them: shift"),
+        (1, None, "so the model is asked to copy. They lag behind what shift=1 assumes"),
+    ],
+)
+def test_labels_that_equal_the_inputs_accuse_only_where_the_loss_is_known(
+    shift: int, loss: str | None, says: str
+) -> None:
+    """Whether the call or the loss lacks the shift is known from the reported loss alone; without it both are named."""
+    found = judged("labels-are-inputs", [evidence(facts(equal=(98, 2, 0), shift=shift), loss=loss)])
+    assert isinstance(found, Fault)
+    assert says in f"{found.what}. {found.fix}"
+
+
+def test_rows_that_are_not_finite_name_the_mask_as_a_cause() -> None:
+    """A model may give NaN where its loss does not look: the message says how to pass the mask, and accuses nobody."""
+    found = judged("logits-not-finite", one([shown(prediction=None, prediction_logprob=None)], nonfinite=1, broken=1))
+    assert isinstance(found, Fault)
+    assert "If a mask of the loss leaves these rows out, pass it as loss_mask=." in found.fix
 
 
 def test_numbers_of_samples_are_the_same_in_every_batch() -> None:
