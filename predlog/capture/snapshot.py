@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from predlog.capture.rows import Statistics
 from predlog.capture.window import Ends
+from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
 
@@ -40,6 +41,14 @@ class Sizes:
     def limit(self) -> int:
         """The number that all ids of labels and predictions are below, as far as it is known."""
         return sys.maxsize if self.vocabulary is None else self.vocabulary
+
+    @property
+    def known(self) -> Known:
+        """What rules may use of the pair."""
+        return Known(
+            self.knows_inputs, self.knows_documents, self.knows_padding, self.specials, self.vocabulary is not None,
+            self.has_probabilities, self.is_trained,
+        )  # fmt: skip
 
     @property
     def count(self) -> int:

@@ -128,8 +128,11 @@ class Pipeline:
             self._notices.report("findings", f"{where}: not checked for findings: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
-        is_trained = submission.capture.sizes.is_trained
-        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
+        sizes, step, stream = submission.capture.sizes, submission.step, submission.stream
+        off = self._judge.learn(step, stream, sizes.known)
+        if off is not None:
+            self._notices.report_once("no inputs", f"step {step}, stream {stream!r}: {off}")
+        self._judge.judge(step, stream, facts, is_trained=sizes.is_trained)
 
     def _reported_loss(self, submission: Submission) -> float | None:
         """Return the loss that was reported with a pair, if it is finite; it is held against the pair's sums."""
