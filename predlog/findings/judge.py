@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from predlog.findings import catalog
-from predlog.findings.evidence import Evidence, Facts
+from predlog.findings.evidence import Across, Evidence, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.needs import Known, undecided, without_inputs
 from predlog.findings.reported_loss import LossCheck, Reported, Totals
@@ -95,7 +95,8 @@ class Judge:
         for (stream, codebook), lane in list(self._lanes.items()):
             if codebook is None and lane.known is not None:
                 known = replace(lane.known, loss=lane.loss.is_known)
-                found[stream] = {code: why for code, why in undecided(known).items() if code not in self._ignored}
+                ignored = self._ignored_in(stream)
+                found[stream] = {code: why for code, why in undecided(known).items() if code not in ignored}
         return found
 
     def learn(self, step: int, stream: str, known: Known) -> str | None:
@@ -103,9 +104,11 @@ class Judge:
         lane = self._lane(stream, None, step)
         is_first = lane.known is None
         lane.known = known
-        return without_inputs(self._ignored) if is_first and not known.inputs else None
+        return without_inputs(self._ignored_in(stream)) if is_first and not known.inputs else None
 
-    def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
+    def judge(
+        self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None
+    ) -> list[FindingEvent]:
         """Judge what was captured of a pair, and return what is found now and was not open before."""
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
@@ -115,7 +118,9 @@ class Judge:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
         for codebook, ones in groupby(captured, key=_codebook):
-            evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state)
+            evidence = Evidence(
+                step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state, across=across
+            )
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
@@ -178,6 +183,9 @@ class Judge:
                 now.append(rule.code)
         past.learn(evidence)
         return cases
+
+    def _ignored_in(self, _stream: str) -> frozenset[str]:
+        return self._ignored
 
     def _lane(self, stream: str, codebook: int | None, step: int) -> _Lane:
         key = stream, codebook

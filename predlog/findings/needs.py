@@ -65,6 +65,7 @@ _LOSS: Final = Need(
 
 # Rules that are not listed need nothing but logits and labels.
 NEEDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType({
+    "axes-swapped": (_INPUTS,),
     "labels-are-inputs": (_INPUTS,),
     "labels-shifted-twice": (_INPUTS,),
     "label-crosses-boundary": (_BOUNDARIES,),

@@ -132,7 +132,8 @@ class Pipeline:
         off = self._judge.learn(step, stream, sizes.known)
         if off is not None:
             self._notices.report_once("no inputs", f"step {step}, stream {stream!r}: {off}")
-        self._judge.judge(step, stream, facts, is_trained=sizes.is_trained)
+        across = submission.capture.across and submission.capture.across()
+        self._judge.judge(step, stream, facts, is_trained=sizes.is_trained, across=across)
 
     def _reported_loss(self, submission: Submission) -> float | None:
         """Return the loss that was reported with a pair, if it is finite; it is held against the pair's sums."""

@@ -359,7 +359,8 @@ class Recorder:
         try:
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
             captured = capture(
-                logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals
+                logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals,
+                has_axes=self.gate.is_early(stream),
             )  # fmt: skip
         except PairError as error:
             if self._settings.strict:

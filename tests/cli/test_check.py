@@ -34,7 +34,7 @@ def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) 
         (
             [],
             0,
-            "no open findings in what was checked (1 comparison; the last attempt has no last line: killed, or still running)",
+            "in what was checked (1 comparison; the last attempt has no last line: killed, or still running)",
         ),
         ([events.finding()], 1, "1 open finding (1 comparison; the last attempt has no last line: "),
         ([events.run(stats={})], 0, "no open findings in what was checked (1 comparison)"),
