@@ -9,6 +9,7 @@ from torch import Tensor
 
 from predlog.findings.evidence import Evidence, Facts, Shown
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.records.schema import Token
 
 
 def token(position: int, label: int | None = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def comparison(**fields: Any) -> dict[str, Any]:
         "shift": 1,
         "supervised": 388,
         "matched": 160,
+        **({"reported_loss": None} if fields.get("recorder") else {}),  # lines that name their recorder have it
         "nonfinite": 0,
         "context": {"epoch": 3},
         "tokens": [token(63), token(64, 4, 9, label_logprob=-2.5, label_rank=17)],
@@ -106,6 +108,23 @@ def gap(**fields: Any) -> dict[str, Any]:
         "context": {},
         **fields,
     }
+
+
+def now(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event with the keys that the schema has gained, as it is written now."""
+    later = {**event, "recorder": "0a1b2c3d"}
+    if event["event"] == "predlog.comparison":
+        first, second = event["tokens"]
+        tokens = [{**first, "document": 2, "document_position": 5}, {**second, **_NO_DOCUMENT}]
+        later |= {"reported_loss": 2.75, "tokens": [_ordered(one) for one in tokens]}
+    return later
+
+
+_NO_DOCUMENT = {"document": None, "document_position": None}
+
+
+def _ordered(token: dict[str, Any]) -> dict[str, Any]:
+    return {key: token[key] for key in Token.__struct_fields__}
 
 
 def counts(stats: Any) -> dict[str, int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from predlog._runtime.torch_state import alone
-from predlog.capture import cpu, device, scalar, whole_loss
+from predlog.capture import axes, cpu, device, scalar, whole_loss
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.snapshot import Sizes, Snapshot
@@ -43,6 +43,7 @@ def capture(
     window: Window,
     specials: SpecialTokens = _NONE_KNOWN,
     has_totals: bool = False,
+    has_axes: bool = False,
 ) -> Snapshot:
     """Return a snapshot of a pair.
 
@@ -50,7 +51,8 @@ def capture(
     ids. What has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits.
     `loss_mask`, `position_ids`, `document_ids` and `attention_mask` are what `to_positions` takes. `reported_loss` is
     the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches. With
-    `has_totals` the losses of all rows are summed up, to be held against it. `window` limits the tokens, samples and
+    `has_totals` the losses of all rows are summed up, to be held against it; with `has_axes` it is looked at which axis
+    is time. `window` limits the tokens, samples and
     codebooks shown. Raises PairError if they are no pair.
     """
     product = _autocast_type(logits)
@@ -74,10 +76,11 @@ def capture(
             except PairError as error:  # the pair can be recorded without it
                 sizes = replace(sizes, unused=(*sizes.unused, f"the loss is not checked: {error}"))
         totals = whole_loss.start(pair, shift, ignore_index) if has_totals else None
+        across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes else None
         if pair.labels.device.type in _NEAR:
             numbers = cpu.to_numbers(pair, sizes, window)
-            return Snapshot(sizes, lambda: numbers, totals, reported)
-        return Snapshot(sizes, device.start(pair, sizes, window), totals, reported)
+            return Snapshot(sizes, lambda: numbers, totals, reported, across)
+        return Snapshot(sizes, device.start(pair, sizes, window), totals, reported, across)
     finally:
         leave()
 

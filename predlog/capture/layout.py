@@ -19,7 +19,7 @@ _INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
 _EXAMPLES = '"b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k" or "b t (k v), b t k"'
 # The layouts tried, in this order, if the layout of a pair does not fit.
 _COMMON = (
-    "b t v, b t", "t v, t", "b v t, b t", "(b t) v, b t", "t b v, t b", "t b v, b t",
+    "b t v, b t", "t v, t", "b v t, b t", "(b t) v, b t", "(t b) v, t b", "(t b) v, b t", "t b v, t b", "t b v, b t",
     "b t k v, b t k", "b k t v, b k t",
     "(b k) t v, b t k", "(b k) t v, b k t", "b t (k v), b t k", "b t (k v), b k t", "b t k v, b k t", "b k t v, b t k",
     "b t v k, b t k", "(b k) v t, b t k", "b (k v) t, b t k", "t k v, k t", "t k v, t k", "k t v, k t",

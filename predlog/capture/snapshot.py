@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from predlog.capture.rows import Statistics
 from predlog.capture.window import Ends
+from predlog.findings.evidence import Across
+from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
 
@@ -42,6 +44,14 @@ class Sizes:
         return sys.maxsize if self.vocabulary is None else self.vocabulary
 
     @property
+    def known(self) -> Known:
+        """What rules may use of the pair."""
+        return Known(
+            self.knows_inputs, self.knows_documents, self.knows_padding, self.specials, self.vocabulary is not None,
+            self.has_probabilities, self.is_trained,
+        )  # fmt: skip
+
+    @property
     def count(self) -> int:
         """The number of comparisons: one per sample and codebook."""
         return self.samples * self.codebooks
@@ -71,10 +81,11 @@ class Snapshot:
 
     `numbers`, called once, waits for the numbers and returns them. It is None if the pair was dropped for lack of room.
     `totals` waits for the sums over the whole pair, and `reported` for the loss that the trainer reports and, of what
-    it divides by, for that number; None if they are not known.
+    it divides by, for that number; `across` for counts that tell which axis is time. None if they are not known.
     """
 
     sizes: Sizes
     numbers: Callable[[], Numbers] | None
     totals: Callable[[], Totals] | None = None
     reported: Callable[[], Reported] | None = None
+    across: Callable[[], Across] | None = None

@@ -162,9 +162,10 @@ def _check(add: _Add) -> None:
     check = add(
         "check",
         "list what is wrong, and fail if anything is",
-        "List the open findings and the damage in a run's files. Exit status: 0 nothing is wrong, 1 something is wrong,"
+        "List the open findings and the damage in a run's files, and what could not be checked. Exit status: 0 no open"
+        " finding and no damage, 1 something is wrong,"
         " 2 it can't be read.",
-        ("predlog check runs/exp1 && ./deploy", "only if nothing is wrong"),
+        ("predlog check runs/exp1 && ./deploy", "only without open findings"),
         ("predlog check --ignore same-batch runs/overfit", "if that is intended"),
         ("predlog check --ended runs/exp1 && ./deploy", "only if the run has ended, too"),
     )

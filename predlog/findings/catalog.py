@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from predlog.findings.axes import axes_swapped
 from predlog.findings.certain import (
     bos_doubled,
     label_crosses_boundary,
@@ -28,6 +29,7 @@ RULES: Final = (
     Rule("nothing-supervised", "error", True, False, "every label of the samples shown is ignored", nothing_supervised),
     Rule("label-out-of-range", "error", True, False, "labels that have no logit", label_out_of_range),
     Rule("logits-not-finite", "error", True, False, "NaN or infinity in the rows shown", logits_not_finite),
+    Rule("axes-swapped", "error", True, False, "samples are taken for time", axes_swapped),
     Rule("labels-are-inputs", "error", True, False, "the model is asked to copy its input", labels_are_inputs),
     Rule("labels-shifted-twice", "error", True, False, "the model is asked to skip a token", labels_shifted_twice),
     Rule(

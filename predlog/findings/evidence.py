@@ -71,6 +71,16 @@ class Facts:
     separators: tuple[int, ...] | None = None
 
 
+class Across(NamedTuple):
+    """How many labels equal the input one sample on, and of how many; the same of two samples on, if that was counted.
+
+    `advice` are the arguments with which samples and time are the other way round.
+    """
+
+    counts: tuple[int, ...]
+    advice: str
+
+
 @dataclass(slots=True, eq=False)
 class Evidence:
     """The facts of one stream and codebook at one step, one for each sample, and their sums.
@@ -79,7 +89,8 @@ class Evidence:
     sample in any codebook. `equal` and `compared` are as in `Facts`. `copies` are how many predictions equal the input
     read where the label does not, and how many labels do not: among all supervised positions if they were counted, else
     among those shown. `loss` is "fits" if the reported loss is that of the pair, else the name of what explains it, and
-    None if that is not known. `commonest` is how many predictions shown are the same token.
+    None if that is not known. `across` has the labels that equal the inputs of other samples, if these were counted.
+    `commonest` is how many predictions shown are the same token.
     """
 
     step: int
@@ -87,6 +98,7 @@ class Evidence:
     is_trained: bool = True
     widest: int = 0
     loss: str | None = None
+    across: Across | None = None
     supervised: int = field(init=False)
     equal: tuple[int, ...] | None = field(init=False)
     compared: tuple[int, ...] | None = field(init=False)
@@ -116,6 +128,7 @@ class Evidence:
                 is_trained=all(one.is_trained for one in ones),
                 widest=max(one.widest for one in ones),
                 loss=ones[0].loss,
+                across=ones[0].across,
             )
             for step, ones in sorted(steps.items())
         ]

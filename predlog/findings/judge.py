@@ -7,14 +7,15 @@ the log. That it is gone is reported, too. Codebooks with the same fault at the 
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from predlog.findings import catalog
-from predlog.findings.evidence import Evidence, Facts
+from predlog.findings.evidence import Across, Evidence, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
+from predlog.findings.needs import Known, undecided, without_inputs
 from predlog.findings.reported_loss import LossCheck, Reported, Totals
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
 
@@ -47,11 +48,12 @@ class _Opinion:
 
 @dataclass(slots=True)
 class _Lane:
-    """One stream and codebook; that of the whole stream, without codebook, has what is known of its loss."""
+    """One stream and codebook; that of the whole stream, without codebook, has what is known of its pairs and loss."""
 
     past: Past
     opinions: dict[str, _Opinion]
     loss: LossCheck = field(default_factory=LossCheck)
+    known: Known | None = None
 
 
 class _Case(NamedTuple):
@@ -86,7 +88,27 @@ class Judge:
         self._leaving = [one for one in self._leaving if not one.is_reported]
         return [one for one in (*self._leaving, *self._open) if not one.is_reported]
 
-    def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
+    @property
+    def undecided(self) -> dict[str, dict[str, str]]:
+        """Which rules can't decide, and why, by stream, as of its latest pair; those that are ignored are left out."""
+        found = {}
+        for (stream, codebook), lane in list(self._lanes.items()):
+            if codebook is None and lane.known is not None:
+                known = replace(lane.known, loss=lane.loss.is_known)
+                ignored = self._ignored_in(stream)
+                found[stream] = {code: why for code, why in undecided(known).items() if code not in ignored}
+        return found
+
+    def learn(self, step: int, stream: str, known: Known) -> str | None:
+        """Remember what is known of a pair; return what is to be reported of a stream's first one without inputs."""
+        lane = self._lane(stream, None, step)
+        is_first = lane.known is None
+        lane.known = known
+        return without_inputs(self._ignored_in(stream)) if is_first and not known.inputs else None
+
+    def judge(
+        self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None
+    ) -> list[FindingEvent]:
         """Judge what was captured of a pair, and return what is found now and was not open before."""
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
@@ -96,7 +118,9 @@ class Judge:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
         for codebook, ones in groupby(captured, key=_codebook):
-            evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state)
+            evidence = Evidence(
+                step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state, across=across
+            )
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
@@ -159,6 +183,9 @@ class Judge:
                 now.append(rule.code)
         past.learn(evidence)
         return cases
+
+    def _ignored_in(self, _stream: str) -> frozenset[str]:
+        return self._ignored
 
     def _lane(self, stream: str, codebook: int | None, step: int) -> _Lane:
         key = stream, codebook

@@ -86,6 +86,7 @@ class LossCheck:
     explanation: str | None = None
     is_off: bool = False
     has_fitted: bool = False
+    is_asked: bool = False
     _times: int = 0
 
     @property
@@ -93,8 +94,14 @@ class LossCheck:
         """What is known: "fits", the name of what explains the difference, or None."""
         return self.explanation or ("fits" if self.has_fitted else None)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a loss was reported that can be checked."""
+        return self.is_asked and not self.is_off
+
     def judge(self, totals: Totals, reported: Reported) -> Verdict | str:
         """Return what the loss of one record shows; a string says why the check is off from now on."""
+        self.is_asked = True
         if self.is_off or not totals.recorded.weight:
             return None
         if any(_fits(one, reported) for one in _healthy(totals, reported)):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from predlog.findings.ledger import Found, Ledger
+from predlog.reading.coverage import Coverage
 from predlog.reading.curves import Course, Curve, CurveBuilder, Key, Mark, Source, none_first
 from predlog.reading.runs import Attempt, Attempts
 from predlog.reading.writers import Shared, Writer, newest_beside, shared
@@ -48,7 +49,10 @@ class Summary:
         self._attempts = Attempts()
         self._ledger = Ledger()
         self._missing: dict[str, Missing] = {}
+        # Streams of which a token had its input, its document, and its probability.
         self._with_inputs: set[str] = set()
+        self._with_positions: set[str] = set()
+        self._with_probabilities: set[str] = set()
         self.shared: tuple[Shared, ...] = ()
         self.beside: dict[tuple[str | None, int, int], int] = {}
 
@@ -70,8 +74,14 @@ class Summary:
             if builder is None:
                 builder = self._builders[key] = CurveBuilder(*key)
             builder.add(record)
-            if record.stream not in self._with_inputs and record.tokens and record.tokens[0].input is not None:
-                self._with_inputs.add(record.stream)
+            if record.tokens:
+                stream, token = record.stream, record.tokens[0]
+                if stream not in self._with_inputs and token.input is not None:
+                    self._with_inputs.add(stream)
+                if stream not in self._with_positions and token.document is not None:
+                    self._with_positions.add(stream)
+                if stream not in self._with_probabilities and token.prediction_logprob is not None:
+                    self._with_probabilities.add(stream)
         elif isinstance(record, Finding):
             self._ledger.add(record)
         elif isinstance(record, Gap):
@@ -148,6 +158,20 @@ class Summary:
         """Return the streams without inputs: whether their labels are shifted correctly is not certain."""
         streams = dict.fromkeys(stream for stream, _ in self._builders)
         return tuple(stream for stream in streams if stream not in self._with_inputs)
+
+    @property
+    def coverage(self) -> tuple[Coverage, ...]:
+        """Return what could be checked in each stream, in the order of their first records."""
+        samples = Counter[str]()
+        for (stream, _), curve in self.curves.items():
+            samples[stream] = max(samples[stream], curve.records)
+        return tuple(
+            Coverage(
+                stream, count, stream in self._with_inputs, stream in self._with_positions,
+                stream in self._with_probabilities,
+            )
+            for stream, count in samples.items()
+        )  # fmt: skip
 
     @property
     def gaps(self) -> tuple[Missing, ...]:

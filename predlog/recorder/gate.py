@@ -11,6 +11,8 @@ from predlog.errors import PairError
 # Names of streams that are remembered; older ones are forgotten, since some programs make a new name for each step.
 MOST_NAMES = 1024
 Outcome = TypeVar("Outcome")
+# Of a stream, the pairs in which it is looked at which axis is time.
+_EARLY = 3
 # Calls of `compare` of which none was due, after which that is reported.
 PATIENCE = 100
 
@@ -52,6 +54,7 @@ class Gate:
         self._is_mine = is_mine
         self._notices = notices
         self._latest: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
         self._claims: dict[tuple[str, int], object] = {}
 
     def takes(self, stream: str, step: int, every: int) -> bool:
@@ -127,6 +130,10 @@ class Gate:
             if key in claims and claims[key] is claim:
                 del claims[key]
 
+    def is_early(self, stream: str) -> bool:
+        """Return whether a stream has only a few recorded pairs: what is costly, and needs to be seen once, is done."""
+        return self._counts.get(stream, 0) < _EARLY
+
     def is_recorded(self, stream: str, step: int) -> bool:
         """Return whether the pair recorded last of a stream is of this step."""
         return self._latest.get(stream) == step
@@ -134,7 +141,9 @@ class Gate:
     def recorded(self, stream: str, step: int) -> None:
         """Remember that the first pair of a stream and step is recorded: the next ones are not."""
         self._latest[stream] = step
+        self._counts[stream] = self._counts.get(stream, 0) + 1
         forget_oldest(self._latest)
+        forget_oldest(self._counts)
 
 
 def whole_step(step: object) -> int:

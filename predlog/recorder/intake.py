@@ -104,7 +104,10 @@ class Intake:
         specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
         try:
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
-            captured = capture(logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals)
+            captured = capture(
+                logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals,
+                has_axes=self._gate.is_early(stream),
+            )  # fmt: skip
         except PairError as error:
             if self._strict:
                 raise

@@ -124,8 +124,12 @@ class Pipeline:
             self._notices.report("findings", f"{where}: not checked for findings: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
-        is_trained = submission.capture.sizes.is_trained
-        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
+        sizes, step, stream = submission.capture.sizes, submission.step, submission.stream
+        off = self._judge.learn(step, stream, sizes.known)
+        if off is not None:
+            self._notices.report_once("no inputs", f"step {step}, stream {stream!r}: {off}")
+        across = submission.capture.across and submission.capture.across()
+        self._judge.judge(step, stream, facts, is_trained=sizes.is_trained, across=across)
 
     def _refuse(self, refusal: Refusal) -> None:
         self._start(refusal.at)

@@ -179,6 +179,14 @@ class Recorder:
         """
         return tuple(one.record for one in self._judge.open if one.record is not None)
 
+    @property
+    def undecided(self) -> dict[str, dict[str, str]]:
+        """Which rules can't decide, and why, by stream: {"text": {"labels-are-inputs": "the inputs are not known …"}}.
+
+        That is of the latest pair of each stream; `flush` waits until all that was compared is judged.
+        """
+        return self._judge.undecided
+
     def compare(
         self,
         /,

@@ -58,7 +58,7 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     except KeyError as missing:
         raise RecordError(f"a {name} event lacks {missing}: a processor must not remove keys") from None
     if len(event) > len(keys):
-        foreign = {key: value for key, value in event.items() if key not in conformed and key not in LATER_KEYS}
+        foreign = {key: value for key, value in event.items() if key not in conformed and key not in _KEYS[name]}
         conformed["context"] = {**conformed["context"], **foreign}
     return conformed
 

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from predlog.findings.catalog import CODES, page
 from predlog.findings.ledger import Found
+from predlog.reading.coverage import unchecked
 from predlog.reading.curves import Course, Curve
 from predlog.reading.forgetting import Sights
 from predlog.reading.runs import Attempt
@@ -20,7 +21,7 @@ _MOST_NAMED = 5
 
 
 class Note(NamedTuple):
-    """A line at the top: its kind (good, bad or warn), its text, and a link to the part of the page that has more."""
+    """A line at the top: its kind (good, bad, warn or plain), its text, and a link to where the page has more."""
 
     kind: str
     text: str
@@ -44,7 +45,14 @@ def facts(summary: Summary) -> Iterator[str]:
 def notes(summary: Summary, damage: int) -> Iterator[Note]:
     """Yield the notes under the title: open findings, missing comparisons, refused pairs, damage."""
     opened = [one for one in summary.findings if one.is_open]
-    yield _open(opened) if opened else Note("good", "No open findings.")
+    left_out = list(unchecked(summary.coverage))
+    if opened:
+        yield _open(opened)
+    else:
+        yield Note("good", "No open findings in what was checked." if left_out else "No open findings.")
+    if left_out:
+        listed = "; ".join(f"{one.what} ({one.why}: {_streams(one.streams)})" for one in left_out)
+        yield Note("plain", f"Not checked: {listed}.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
         yield Note("warn", f"Captured, but missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
@@ -52,6 +60,11 @@ def notes(summary: Summary, damage: int) -> Iterator[Note]:
         yield Note("warn", f"Refused, because they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
     if damage:
         yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
+
+
+def _streams(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(map(seen, names[:_MOST_NAMED]))}{more}"
 
 
 def _open(found: Sequence[Found]) -> Note:

@@ -19,7 +19,7 @@ from predlog.records import codec
 from predlog.records.schema import Event
 from predlog.records.text import encodable, visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING, glyphs_of
-from predlog.sinks.terminal.tables import Draw, Drawn, codebook_row, plain_lines, token_table
+from predlog.sinks.terminal.tables import NO_INPUTS, Draw, Drawn, codebook_row, plain_lines, token_table
 
 # More codes than predlog has: only a crafted file has them, and each heading would list them all.
 _MOST_CODES = 32
@@ -44,6 +44,8 @@ class Console:
         self._console = console
         self._last: Event | None = None
         self._errors: dict[tuple[int, str], set[str]] = {}
+        # Of the attempts whose beginning was seen, per rank, the streams whose first table was shown.
+        self._headed: dict[int, set[str]] = {}
         self._most = self._patience = patience
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
@@ -76,6 +78,8 @@ class Console:
         if event["event"] == "predlog.run" and event["stats"] is None:
             for key in [key for key in self._errors if key[0] == event["rank"]]:
                 del self._errors[key]  # a new attempt: what was wrong in the last one may be fixed
+            if len(self._headed) < _MOST_STREAMS:
+                self._headed[event["rank"]] = set()
         elif event["event"] == "predlog.finding" and len(self._errors) < _MOST_STREAMS:
             errors = self._errors.setdefault((event["rank"], event["stream"]), set())
             if event["level"] != "error":
@@ -102,11 +106,21 @@ class Console:
 
     def _comparison(self, event: Event, console: RichConsole) -> RenderableType:
         errors = sorted(self._errors.get((event["rank"], event["stream"]), ()))
-        draw: Draw = plain_lines
+        note = self._note(event)
+        draw: Draw = partial(plain_lines, note=note)
         if _is_screen(console):
-            has_heading = not _continues(event, self._last)
-            draw = token_table if event["codebook"] is None else partial(codebook_row, has_heading=has_heading)
+            draw = partial(token_table, note=note)
+            if event["codebook"] is not None:
+                draw = partial(codebook_row, has_heading=not _continues(event, self._last), note=note)
         return Drawn(draw, event, errors)
+
+    def _note(self, event: Event) -> str:
+        """Return what the first heading of a stream says of its pair: that nobody knows what the model read."""
+        headed = self._headed.get(event["rank"])
+        if headed is None or event["stream"] in headed or len(headed) >= _MOST_STREAMS or not event["tokens"]:
+            return ""
+        headed.add(event["stream"])
+        return NO_INPUTS if event["tokens"][0]["input"] is None else ""
 
 
 def _print(console: RichConsole, drawn: RenderableType) -> None:

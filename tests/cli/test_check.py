@@ -1,6 +1,7 @@
 """Checks: what fails, what is a note, and what can't be read, by exit status and by line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,14 +31,22 @@ def check(folder: Path, *made: dict[str, Any], arguments: tuple[str, ...] = ()) 
 @pytest.mark.parametrize(
     ("more", "status", "said"),
     [
-        ([], 0, "nothing is wrong (1 comparison; the last attempt has no last line: killed, or still running)"),
+        (
+            [],
+            0,
+            "in what was checked (1 comparison; the last attempt has no last line: killed, or still running)",
+        ),
         ([events.finding()], 1, "1 open finding (1 comparison; the last attempt has no last line: "),
-        ([events.run(stats={})], 0, "nothing is wrong (1 comparison)"),
+        ([events.run(stats={})], 0, "no open findings in what was checked (1 comparison)"),
         ([events.run(stats={}), events.finding()], 1, "1 open finding (1 comparison)"),
         ([events.finding(), events.finding(code="pad-supervised", level="warning")], 1, "2 open findings"),
-        ([events.finding(), events.finding(**GONE)], 0, "nothing is wrong"),
-        ([events.gap()], 0, "nothing is wrong"),
-        ([events.finding(), compared(attempt=2, step=130)], 0, "nothing is wrong (2 comparisons; the last"),
+        ([events.finding(), events.finding(**GONE)], 0, "no open findings in what was checked"),
+        ([events.gap()], 0, "no open findings in what was checked"),
+        (
+            [events.finding(), compared(attempt=2, step=130)],
+            0,
+            "no open findings in what was checked (2 comparisons; the last",
+        ),
     ],
 )
 def test_status(
@@ -97,29 +106,92 @@ def test_of_two_that_began_at_once_both_have_to_end(tmp_path: Path, capsys: pyte
     assert "5 dropped" in capsys.readouterr().out
 
 
+def last(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out.splitlines()[-1]
+
+
 def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run that was killed or goes on is reported to be so, and fails where that was asked for alone."""
     (folder := tmp_path / "exp1").mkdir()
     assert check(folder, *HEALTHY[:2]) == 0
-    said = "no last line: killed, or still running"
-    assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison; the last attempt has {said})\n"
+    said, none = "no last line: killed, or still running", "no open findings in what was checked"
+    assert last(capsys) == f"{folder}: {none} (1 comparison; the last attempt has {said})"
     assert check(folder, arguments=("--ended",)) == 1
-    assert capsys.readouterr().out == f"{folder}: the last attempt has {said} (1 comparison)\n"
+    assert last(capsys) == f"{folder}: the last attempt has {said} (1 comparison)"
     assert check(folder, events.run(stats={}), arguments=("--ended",)) == 0
-    assert capsys.readouterr().out == f"{folder}: nothing is wrong (1 comparison)\n"
+    assert last(capsys) == f"{folder}: {none} (1 comparison)"
 
 
-def test_streams_without_inputs_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nobody knew what the model read, a clean run says that shifted labels could have gone unnoticed."""
+def everything(step: int = 0, **fields: Any) -> dict[str, Any]:
+    """Return a comparison of which everything is known."""
+    token = {**events.token(8, input=4), "document": 0, "document_position": 8}
+    return events.comparison(**{"step": step, "tokens": [token], **fields})
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ([everything(step) for step in range(16)], []),
+        (
+            [everything(step) for step in range(15)],
+            ["what only many samples show (fewer than 16 samples: text)"],
+        ),
+        (  # samples are counted once, whatever the number of codebooks
+            [everything(step, codebook=codebook) for step in range(15) for codebook in range(4)],
+            ["what only many samples show (fewer than 16 samples: text)"],
+        ),
+        (
+            [everything(step, tokens=[events.token(8, input=4)]) for step in range(16)],
+            ["whether labels cross into another document (no positions: text)"],
+        ),
+        (
+            [everything(step, stream=f"s{n}", tokens=[events.token(8)]) for step in range(16) for n in range(6)],
+            [
+                "whether labels are shifted correctly (no inputs: s0, s1, s2, s3 and 2 more)",
+                "whether labels cross into another document (no positions: s0, s1, s2, s3 and 2 more)",
+            ],
+        ),
+        (
+            [
+                everything(step, tokens=[{**everything()["tokens"][0], "prediction_logprob": None}])
+                for step in range(16)
+            ],
+            ["what predictions and probabilities show (no probabilities: text)"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_could_not_be_checked_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], made: list[dict[str, Any]], said: list[str]
+) -> None:
+    """A run without findings is never called right: the check says what was looked at, and what could not be."""
+    assert check(tmp_path, events.run(), *made, events.run(stats={})) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix("not checked: ") for line in out if line.startswith("not checked")] == said
+    assert out[0].startswith("checked: ")
+    assert ("in what was checked" in out[-1]) == bool(said)
+    assert "nothing is wrong" not in out[-1]
+    assert check(tmp_path, arguments=("--json",)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["what"] for one in found["unchecked"]] == [one.partition(" (")[0] for one in said]
+    assert {one["stream"] for one in found["checked"]} == {one["stream"] for one in made}
+    assert not undocumented(found)
+
+
+def test_streams_are_named_with_their_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was checked is named by stream, with the number of samples; the rest is listed with its streams."""
     without = [events.comparison(stream=stream) for stream in ("audio", "eval")]
     assert check(tmp_path, *HEALTHY[:2], *without, events.run(stats={})) == 0
-    said = "(3 comparisons; without inputs, so whether labels are shifted correctly is not certain: audio, eval)"
-    assert f"nothing is wrong {said}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "checked: text (1 sample), audio (1 sample), eval (1 sample)\n" in out
+    assert "not checked: whether labels are shifted correctly (no inputs: audio, eval)\n" in out
     check(tmp_path, arguments=("--json",))
     assert json.loads(capsys.readouterr().out)["unaligned"] == ["audio", "eval"]
-    many = [events.comparison(stream=f"s{n}", attempt=2) for n in range(9)]
-    check(tmp_path / "many", *many)
-    assert "not certain: s0, s1, s2, s3 and 5 more" in capsys.readouterr().out
+
+
+def test_an_open_finding_that_is_ignored_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it the last line would say that no finding is open."""
+    assert check(tmp_path, *HEALTHY[:2], events.finding(), arguments=("--ignore", "labels-are-inputs")) == 0
+    assert "(1 comparison; 1 open finding ignored; " in last(capsys)
 
 
 def test_the_last_attempt_of_each_rank_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +215,7 @@ def test_a_narrow_terminal_has_the_whole_conclusion(
     for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "60"}.items():
         monkeypatch.setenv(name, value)
     check(tmp_path, *HEALTHY[:2])
-    said = capsys.readouterr().out
+    said = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
     assert max(map(len, said.splitlines())) <= 60
     assert "no last line: killed, or still running)" in " ".join(said.split())
 
@@ -178,7 +250,7 @@ def test_ranks_that_say_the_same_are_one_line(tmp_path: Path, capsys: pytest.Cap
     """A finding of four ranks is one finding, and names them."""
     made = [one for rank in range(4) for one in (compared(rank=rank), events.finding(rank=rank))]
     assert check(tmp_path, *made) == 1
-    first, last = capsys.readouterr().out.splitlines()
+    first, *_, last = capsys.readouterr().out.splitlines()
     assert "since step 120 (ranks 0 to 3): " in first
     assert last.endswith("1 open finding (4 comparisons; 4 of 4 processes have no last line: killed, or still running)")
 
@@ -211,7 +283,7 @@ def test_much_damage_is_told_in_few_lines(tmp_path: Path, capsys: pytest.Capture
     with (tmp_path / "predictions.jsonl").open("ab") as file:
         file.write(b"damaged\n" * 1500)
     assert command("check", folder) == 1
-    said = capsys.readouterr().out.splitlines()
+    said = [line for line in capsys.readouterr().out.splitlines() if "checked: " not in line]
     assert len(said) == 22
     assert said[20] == "damage: 1,480 places more"
 
@@ -251,7 +323,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
         "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "comparisons",
-        "unaligned", "unended", "shared",
+        "checked", "unchecked", "unaligned", "unended", "shared",
     ]  # fmt: skip
     assert found["status"] == 1
     assert not undocumented(found)
@@ -265,7 +337,7 @@ def test_hostile_messages_stay_text(tmp_path: Path, capsys: pytest.CaptureFixtur
     """Whatever a finding says is one line of visible characters."""
     assert check(tmp_path, *HEALTHY, events.finding(message="\x1b]0;x\x07 a\nfinding b [red]\u202e")) == 1
     said = capsys.readouterr().out
-    assert len(said.splitlines()) == 2
+    assert len([line for line in said.splitlines() if "checked: " not in line]) == 2
     assert "\\x1b]0;x\\x07 a\\nfinding b [red]\\u202e" in said
 
 

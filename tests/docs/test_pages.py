@@ -148,7 +148,7 @@ def test_the_watch_pages_examples(own_folder: Path, block: str) -> None:
 def test_each_finding_has_a_page_in_the_list(code: str) -> None:
     """Each code has a page, and a row with its level, its kind and its sentence in the overview."""
     overview = (ROOT / "docs" / "findings" / "index.md").read_text()
-    rule = next((rule for rule in catalog.RULES if rule.code == code), None)
+    rule = next((rule for rule in (*catalog.RULES, catalog.LOSS_RULE) if rule.code == code), None)
     level = "error" if rule is None else rule.level
     kind = "refused" if rule is None else "certain" if rule.is_certain else "statistical"
     assert f"| [{code}]({code}.md) | {level} | {kind} | {catalog.SENTENCES[code]} |" in overview
@@ -175,6 +175,32 @@ def test_a_frameworks_program_is_short_and_shown(program: Path) -> None:
         assert len(program.read_text().splitlines()) <= (90 if program.stem == "jax_rows" else 30)
         assert len(pages) == 1
     assert any(program.stem in test.read_text() for test in (ROOT / "tests" / "integrations").glob("test_*.py"))
+
+
+def test_the_pairs_pages_masks_and_losses(own_folder: Path) -> None:
+    """What docs/pairs.md passes beside a pair reaches the record, with the loss after the pair as well."""
+    whole, afterwards = (
+        block for block in blocks("docs/pairs.md") if "reported_loss" in block or "report_loss" in block
+    )
+    logits, labels = events.pair()
+    mask, ones = torch.ones(3, 20), torch.ones(3, 20, dtype=torch.long)
+    mask[:, 10:] = 0
+    weighed = labels.masked_fill(mask == 0, -100)
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), weighed[:, 1:].flatten())
+    names = {
+        "predlog": predlog, "logits": logits, "labels": labels, "input_ids": labels.clamp(0), "loss_mask": mask,
+        "position_ids": torch.arange(20), "attention_mask": ones, "loss": loss,
+        "loss_in_place": lambda logits, labels: loss,
+    }  # fmt: skip
+    with predlog.configure("runs/exp1", every=1, console=False, strict=True) as recorder:
+        exec(whole, {**names, "step": 0})
+        exec(afterwards, {**names, "step": 1})
+        recorder.flush()
+        assert "loss-differs-from-pair" not in recorder.undecided["text"]
+    found = [one for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)]
+    assert [one.supervised for one in found] == [6, 6, 16, 16]
+    assert [one.reported_loss for one in found] == [pytest.approx(float(loss))] * 2 + [None] * 2
+    assert [token.document_position for token in found[0].tokens] == [token.position for token in found[0].tokens]
 
 
 def test_the_pairs_pages_rows(own_folder: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predlog.findings import catalog
-from predlog.findings.evidence import Evidence, Shown, Sums
-from predlog.findings.rule import CLEAN, NO_BETTER, Fault, Past, Verdict
+from predlog.findings.evidence import Across, Evidence, Shown, Sums
+from predlog.findings.rule import CLEAN, NO_BETTER, Clean, Fault, Past, Verdict
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, shown
 
@@ -40,6 +40,12 @@ def over(records: int, tokens: Sequence[Shown], each: int = 20, **fields: Any) -
     ]
 
 
+def axes(counts: tuple[int, ...] | None, **fields: Any) -> list[Evidence]:
+    """Return a record whose labels follow the inputs from sample to sample, or that was not looked at."""
+    across = None if counts is None else Across(counts, "layout='t b v, t b'")
+    return [evidence(facts(**{"equal": (2, 3, 2), "compared": (100, 100, 99), **fields}), across=across)]
+
+
 def sure_and_wrong(label: int, **fields: Any) -> Shown:
     known = {"prediction": label + 100, "prediction_logprob": math.log(0.9), "label_logprob": -9.0}
     return shown(label, **{**known, **fields})
@@ -47,6 +53,8 @@ def sure_and_wrong(label: int, **fields: Any) -> Shown:
 
 # Each row: the code, the evidence that just suffices, the evidence that just does not, and what it is.
 OTHERS = SpecialTokens(every=frozenset({0, 1, 2, 9}))
+NONE_KNOWN = SpecialTokens()
+APPLIED = "attention mask applied"
 THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     (
         "nothing-supervised",
@@ -89,6 +97,18 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     ),
     ("labels-shifted-twice", one(equal=(0, 92, 98)), one(equal=(0, 93, 98)), FRESH),
     ("labels-shifted-twice", one(equal=(0, 9, 98), shift=1), one(equal=(0, 9, 98), shift=2), FRESH),
+    ("axes-swapped", axes((98, 100)), axes((97, 100)), FRESH),
+    ("axes-swapped", axes((0, 100, 98, 100)), axes((0, 100, 97, 100)), FRESH),
+    ("axes-swapped", axes((64, 64)), axes((63, 63)), FRESH),
+    ("axes-swapped", axes((98, 100), equal=(2, 50, 49)), axes((98, 100), equal=(2, 51, 2)), FRESH),
+    ("axes-swapped", axes((98, 100), equal=(2, 50, 49)), axes((98, 100), equal=(2, 2, 51)), FRESH),
+    (
+        "axes-swapped",
+        axes((98, 100), equal=(0, 0, 0), compared=(9, 8, 7)),
+        axes((98, 100), equal=(0, 0, 0), compared=(8, 7, 6)),
+        FRESH,
+    ),
+    ("axes-swapped", axes((98, 100)), [*axes((98, 100)), *axes(None)], FRESH),  # only the first records tell
     ("bos-doubled", one(start=(1, 1, 40)), one(start=(1, 40, 1)), FRESH),
     ("bos-doubled", one(start=(1, 1, 40)), one(start=(0, 0, 40)), FRESH),
     (
@@ -133,6 +153,35 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         "pad-supervised",
         one([shown(0), shown(0)], pad=2),
         one([shown(0), shown(0)], pad=2, specials=SpecialTokens(pad=(0,), eos=(0,), every=frozenset({0}))),
+        FRESH,
+    ),
+    ("pad-supervised", one(padding=1), one(padding=0), FRESH),
+    (  # what the attention mask says goes before what the labels look like
+        "pad-supervised",
+        one([shown(0), shown(0)], pad=2, padding=2),
+        one([shown(0), shown(0)], pad=2, padding=0),
+        FRESH,
+    ),
+    ("pad-supervised", one(padding=20), [evidence(facts(padding=20), loss=APPLIED)], FRESH),
+    ("label-crosses-boundary", one(crossing=1), one(crossing=0), FRESH),
+    ("label-crosses-boundary", one(from_padding=1), one(from_padding=0), FRESH),
+    ("label-crosses-boundary", one(from_padding=1), [evidence(facts(from_padding=1), loss=APPLIED)], FRESH),
+    (  # of labels that were shifted before, only those that are the next inputs say where they belong
+        "label-crosses-boundary",
+        one(crossing=3, shift=0, equal=(2, 98, 1)),
+        one(crossing=3, shift=0, equal=(2, 97, 1)),
+        FRESH,
+    ),
+    (  # without a known end token, one that all these rows read is likely to be it
+        "label-crosses-boundary",
+        one(crossing=3, separators=(40, 41), specials=NONE_KNOWN),
+        one(crossing=3, separators=(40, 40), specials=NONE_KNOWN),
+        FRESH,
+    ),
+    (
+        "label-crosses-boundary",
+        [evidence(facts(crossing=1, separators=(n, n), specials=NONE_KNOWN), step=n) for n in (40, 41)],
+        [evidence(facts(crossing=1, separators=(n, n), specials=NONE_KNOWN), step=n) for n in (40,)],
         FRESH,
     ),
     (
@@ -383,6 +432,51 @@ def test_few_symbols_are_never_at_chance() -> None:
     assert isinstance(judged("at-chance", over(16, varied(256, sure_and_wrong), 16, vocabulary=4)), Fault)
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"crossing": 3, "supervised": 384},
+            "labels belong to another document than the token that their row reads. Set the label of each document's",
+        ),
+        (
+            {"from_padding": 2, "supervised": 90},
+            "2 of 90 supervised labels have a row that reads padding. Set the label of the first token after padding",
+        ),
+    ],
+)
+def test_labels_that_cross_a_boundary_say_which_and_how_many(fields: dict[str, int], says: str) -> None:
+    """The message counts the labels of another document, and those of padding, and names what to ignore."""
+    found = judged("label-crosses-boundary", one(**fields))
+    assert isinstance(found, Fault)
+    assert says in f"{found.what}. {found.fix}"
+
+
+@pytest.mark.parametrize(
+    ("shift", "loss", "says"),
+    [
+        (0, None, "as they were passed to predlog. If the model or the loss shifts them by itself, pass shift=1;"),
+        (0, "one more shift", "shows that the model or the loss shifts them by itself. Pass shift=1 to predlog"),
+        (0, "fits", "so the model is asked to copy. The reported loss shows that nothing shifts them: shift"),
+        (1, None, "so the model is asked to copy. They lag behind what shift=1 assumes"),
+    ],
+)
+def test_labels_that_equal_the_inputs_accuse_only_where_the_loss_is_known(
+    shift: int, loss: str | None, says: str
+) -> None:
+    """Whether the call or the loss lacks the shift is known from the reported loss alone; without it both are named."""
+    found = judged("labels-are-inputs", [evidence(facts(equal=(98, 2, 0), shift=shift), loss=loss)])
+    assert isinstance(found, Fault)
+    assert says in f"{found.what}. {found.fix}"
+
+
+def test_rows_that_are_not_finite_name_the_mask_as_a_cause() -> None:
+    """A model may give NaN where its loss does not look: the message says how to pass the mask, and accuses nobody."""
+    found = judged("logits-not-finite", one([shown(prediction=None, prediction_logprob=None)], nonfinite=1, broken=1))
+    assert isinstance(found, Fault)
+    assert "If a mask of the loss leaves these rows out, pass it as loss_mask=." in found.fix
+
+
 def test_numbers_of_samples_are_the_same_in_every_batch() -> None:
     """Contrastive training asks for the position itself, so the same labels at each step are right."""
     tokens = [shown(n, position=n) for n in range(8)]
@@ -499,7 +593,7 @@ def test_no_rule_fails_on_anything(samples: list[Any], best: float | None) -> No
     ]
     for rule in catalog.RULES:
         verdict = rule.judge([evidence(one, step=step) for step, one in enumerate(samples)], Past(0, best))
-        assert verdict is None or verdict is CLEAN or isinstance(verdict, Fault)
+        assert verdict is None or isinstance(verdict, Clean | Fault)
         if isinstance(verdict, Fault):
             assert verdict.fix.endswith(".")
             assert not verdict.what.endswith(".")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,8 +23,11 @@ from tests import ROOT, events
 from tests.written import sealed
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1.jsonl"
+# Of lines with the keys that schema 1 has gained.
+LATER = GOLDEN.with_name("schema-1-later.jsonl")
 PUBLISHED = ROOT / "docs" / "records.schema.json"
 EVERY_KIND = [events.run(), events.comparison(), events.finding(), events.gap()]
+NOW = [events.now(event) for event in EVERY_KIND]
 
 # Everything that a tokenizer or a callable may give, and what breaks lines, terminals and encoders.
 HOSTILE = [
@@ -116,7 +120,26 @@ def test_every_key_is_always_there(event: dict[str, Any]) -> None:
     assert keys[-1] == "crc"
     assert set(keys) == {*event, "crc"}
     if event["event"] == "predlog.comparison":
-        assert list(json.loads(codec.to_line(event))["tokens"][0]) == list(records_schema.Token.__struct_fields__)
+        assert list(json.loads(codec.to_line(event))["tokens"][0]) == list(events.token(0))
+
+
+@pytest.mark.parametrize("event", NOW, ids=lambda event: event["event"])
+def test_new_lines_have_every_key_of_the_schema(event: dict[str, Any]) -> None:
+    """A line that is written now also has the keys that the schema has gained, in the schema's order."""
+    line = json.loads(codec.to_line(event))
+    assert list(line) == ["event", *type(codec.from_event(event)).__struct_fields__, "crc"]
+    for token in line.get("tokens", ()):
+        assert list(token) == list(records_schema.Token.__struct_fields__)
+    if event["event"] == "predlog.comparison":
+        with pytest.raises(RecordError, match="reported_loss"):
+            codec.to_line({name: value for name, value in event.items() if name != "reported_loss"})
+
+
+def test_a_name_that_the_schema_has_gained_elsewhere_is_kept() -> None:
+    """Of a processor's key, only a name that the same kind of event has is taken for predlog's own."""
+    for event in (events.comparison(), events.now(events.comparison())):
+        record = codec.from_line(codec.to_line({**event, "document": "a.txt"}))
+        assert record.context == {"epoch": 3, "document": "a.txt"}
 
 
 @pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
@@ -273,15 +296,29 @@ def test_the_golden_file_reads_as_ever() -> None:
     assert [codec.to_line(event) for event in EVERY_KIND] == lines
 
 
+def test_the_golden_file_of_later_keys_reads_as_ever() -> None:
+    """So are the lines of schema 1 with the keys that it has gained; only these are null in a line without them."""
+    lines = LATER.read_bytes().splitlines(keepends=True)
+    assert [codec.from_line(line) for line in lines] == [codec.from_event(event) for event in NOW]
+    assert [codec.to_line(event) for event in NOW] == lines
+    older, newer = codec.from_event(EVERY_KIND[1]), codec.from_line(lines[1])
+    assert isinstance(older, records_schema.Comparison)
+    assert isinstance(newer, records_schema.Comparison)
+    assert (older.reported_loss, newer.reported_loss) == (None, 2.75)
+    assert [(one.document, one.document_position) for one in older.tokens] == [(None, None)] * 2
+    assert [(one.document, one.document_position) for one in newer.tokens] == [(2, 5), (None, None)]
+
+
 @pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
 def test_a_line_may_name_its_recorder(event: dict[str, Any]) -> None:
     """A line with the recorder's name reads as one without does, but for the name; both fit the published schema."""
-    named = codec.to_line({**event, "recorder": "0a1b2c3d"})
+    later = {"reported_loss": None} if event["event"] == "predlog.comparison" else {}
+    named = codec.to_line({**event, **later, "recorder": "0a1b2c3d"})
     assert named.index(b'"run":"exp1","recorder":"0a1b2c3d","attempt":1') > 0
     record, before = codec.from_line(named), codec.from_event(event)
     assert (record.recorder, before.recorder) == ("0a1b2c3d", None)
-    assert codec.to_event(record) == {**codec.to_event(before), "recorder": "0a1b2c3d"}
-    assert codec.to_line(codec.to_event(record)) == named
+    assert msgspec.structs.replace(record, recorder=None) == before
+    assert codec.from_line(codec.to_line(codec.to_event(record))) == record
     for line in (named, codec.to_line({**event, "recorder": None})):
         jsonschema.validate(json.loads(line), json.loads(PUBLISHED.read_text()))
     assert b"recorder" not in codec.to_line({**event, "recorder": None})

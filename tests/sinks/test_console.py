@@ -333,6 +333,28 @@ def test_inputs_have_a_row_of_their_own() -> None:
     assert '5 inputs [" in0", " in1", " in2", " in3", " in4"]' in drawn(given, terminal=False)
 
 
+@pytest.mark.parametrize(("codebook", "terminal"), [(None, True), (2, True), (None, False), (2, False)])
+def test_the_first_heading_of_a_stream_says_that_inputs_are_not_known(codebook: int | None, terminal: bool) -> None:
+    """Once per stream and attempt, in the table and in the lines, and where the inputs are known never."""
+    raw = io.StringIO()
+    console = Console(RichConsole(file=raw, force_terminal=terminal, width=100))
+
+    def shown(given: dict[str, Any]) -> bool:
+        start = raw.tell()
+        console(None, "info", given)
+        return "inputs not known" in raw.getvalue()[start:]
+
+    known = event(WORDS, codebook=codebook, stream="known")
+    known["tokens"][0]["input"] = 7
+    empty = {**event(WORDS, codebook=codebook), "tokens": [], "supervised": 0}
+    given = [event(WORDS, codebook=codebook, step=step) for step in range(3)]
+    assert not shown(given[0])  # the beginning of the attempt was not seen
+    for attempt in (1, 2):
+        console(None, "info", events.run(attempt=attempt))
+        assert [shown(one) for one in (empty, *given, known)] == [False, True, False, False, False]
+        assert shown(event(WORDS, codebook=codebook, stream="eval/text"))
+
+
 @pytest.mark.parametrize(("level", "sign", "colour"), [("error", "✗", "1;31"), ("warning", "!", "33")])
 def test_a_finding_is_one_line_with_a_sign(level: str, sign: str, colour: str) -> None:
     """One coloured line: a sign that needs no colour, the code, the step, the message, and where to read more."""

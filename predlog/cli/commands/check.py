@@ -1,4 +1,4 @@
-"""`predlog check`: what is wrong with a run, and an exit status that says whether anything is."""
+"""`predlog check`: what is wrong with a run, what could be checked, and an exit status that says whether it failed."""
 
 import argparse
 import sys
@@ -7,18 +7,16 @@ from typing import Any
 
 from predlog.cli.io import look
 from predlog.cli.text import objects
-from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_open, add_shared, going_on
+from predlog.cli.text.findings import add_coverage, add_damage, add_ended, add_gaps, add_open, add_shared, going_on
 from predlog.cli.text.paper import Paper
 from predlog.findings.ledger import Found, across_ranks
+from predlog.reading.coverage import unchecked
 from predlog.reading.damage import Damages
 from predlog.reading.runs import latest
 from predlog.reading.summary import Attempt, Summary
 from predlog.reading.words import counted
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import ERROR, RIGHT
-
-# Of streams without inputs.
-_MOST_NAMED = 4
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,13 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         paper = Paper()
         _draw(paper, summary, (opened, ended), damage)
+        add_coverage(paper, summary.coverage)
         wrong = [
             counted(len(opened), "open finding") if opened else "",
             counted(damage.total, "damaged place") if damage else "",
         ]
-        notes = [counted(summary.comparisons, "comparison"), _unaligned(summary.unaligned)]
+        notes = [counted(summary.comparisons, "comparison")]
+        if left_out := sum(one.is_open for one in ignored):
+            notes.append(f"{counted(left_out, 'open finding')} ignored")
         (wrong if arguments.ended else notes).append(going_on(len(unended), len(last)))
-        _conclude(paper, arguments.path, wrong, notes)
+        none = "no open findings in what was checked" if any(unchecked(summary.coverage)) else "no open findings"
+        _conclude(paper, arguments.path, wrong if any(wrong) else [none], notes, is_wrong=any(wrong))
         paper.write()
     return status
 
@@ -63,6 +65,8 @@ def _object(
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
         "comparisons": summary.comparisons,
+        "checked": [objects.coverage(one) for one in summary.coverage],
+        "unchecked": [objects.unchecked(one) for one in unchecked(summary.coverage)],
         "unaligned": list(summary.unaligned),
         "unended": [objects.attempt(one) for one in unended],
         "shared": [objects.shared(one) for one in summary.shared],
@@ -80,16 +84,6 @@ def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Found], ...], da
     add_shared(paper, summary.shared)
 
 
-def _unaligned(streams: Sequence[str]) -> str:
-    """Return a note about the streams of which it is not certain how their labels are shifted."""
-    if not streams:
-        return ""
-    names = ", ".join(visible(one, " ") for one in streams[:_MOST_NAMED])
-    more = f" and {len(streams) - _MOST_NAMED} more" if len(streams) > _MOST_NAMED else ""
-    return f"without inputs, so whether labels are shifted correctly is not certain: {names}{more}"
-
-
-def _conclude(paper: Paper, path: str, wrong: Sequence[str], notes: Sequence[str]) -> None:
-    said = ", ".join(filter(None, wrong))
-    what = f"{said or 'nothing is wrong'} ({'; '.join(filter(None, notes))})"
-    paper.paragraph(f"{visible(path, ' ')}: {what}", ERROR if said else RIGHT)
+def _conclude(paper: Paper, path: str, found: Sequence[str], notes: Sequence[str], *, is_wrong: bool) -> None:
+    what = f"{', '.join(filter(None, found))} ({'; '.join(filter(None, notes))})"
+    paper.paragraph(f"{visible(path, ' ')}: {what}", ERROR if is_wrong else RIGHT)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from predlog.cli.text.paper import Paper
 from predlog.findings.catalog import CODES
 from predlog.findings.ledger import Found
+from predlog.reading.coverage import Coverage, unchecked
 from predlog.reading.damage import Damages
 from predlog.reading.runs import Start
 from predlog.reading.summary import Missing
@@ -17,6 +18,8 @@ from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING
 MOST_DAMAGE = 20
 _MOST_HOSTS = 4
 _MOST_SHARED = 3
+# Streams that are named.
+_MOST_NAMED = 4
 
 
 def add_open(paper: Paper, one: Found) -> None:
@@ -74,6 +77,20 @@ def add_shared(paper: Paper, shared: Sequence[Shared]) -> None:
     if len(shared) > _MOST_SHARED:
         more = counted(len(shared) - _MOST_SHARED, "pair")
         paper.paragraph(f"{_start(paper, 'shared')}{more} more of recorders wrote to one file", WARNING)
+
+
+def add_coverage(paper: Paper, streams: Sequence[Coverage]) -> None:
+    """Add what was checked: in which streams, of how many samples; and what could not be checked, and why."""
+    checked = [f"{visible(one.stream, ' ')} ({counted(one.samples, 'sample')})" for one in streams]
+    paper.paragraph(f"checked: {_some(checked) or 'nothing, because no comparison is recorded'}", NAME)
+    for one in unchecked(streams):
+        names = [visible(stream, " ") for stream in one.streams]
+        paper.paragraph(f"not checked: {one.what} ({one.why}: {_some(names)})", NAME)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def add_start(paper: Paper, one: Start, *, has_run: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from predlog.findings.ledger import Found
 from predlog.reading.contrast import KINDS, First, Misses, Row
+from predlog.reading.coverage import Coverage, Unchecked
 from predlog.reading.curves import Course, Curve
 from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
@@ -47,6 +48,16 @@ def finding(one: Found) -> dict[str, Any]:
         "ranks": list(one.ranks),
         **_fields(one.finding, "message", "evidence", "help"),
     }
+
+
+def coverage(one: Coverage) -> dict[str, Any]:
+    """Return how many samples of a stream were checked, and what is known of it."""
+    return _fields(one, "stream", "samples", "inputs", "positions", "probabilities")
+
+
+def unchecked(one: Unchecked) -> dict[str, Any]:
+    """Return what could not be checked, why, and in which streams."""
+    return {"what": one.what, "why": one.why, "streams": list(one.streams)}
 
 
 def gap(one: Missing) -> dict[str, Any]:

@@ -47,9 +47,13 @@ def glyphs_of(options: ConsoleOptions) -> Glyphs:
 
 
 def heading(
-    parts: Sequence[str], errors: Sequence[str], options: ConsoleOptions, glyphs: Glyphs, *, is_warning: bool = False
-) -> Iterator[Segment]:
-    """Yield the line over a table, with the codes of open errors; if they don't fit in one line, yield two."""
+    parts: Sequence[str], errors: Sequence[str], options: ConsoleOptions, glyphs: Glyphs, *,
+    note: str = "", is_warning: bool = False,
+) -> Iterator[Segment]:  # fmt: skip
+    """Yield the line over a table, with the codes of open errors; if they don't fit in one line, yield two.
+
+    A note has a line of its own.
+    """
     marked = [*parts[:3], *(f"{glyphs.error} {code}" for code in errors), *parts[3:]]
     lines = [_joined(marked, options, glyphs)]
     if errors and cell_len(lines[0]) > options.max_width:
@@ -58,6 +62,9 @@ def heading(
     style = ERROR if errors else WARNING if is_warning else HEADING
     for line in lines:
         yield Segment(shorten(line, options.max_width, glyphs.ellipsis), style)
+        yield END
+    if note:
+        yield Segment(shorten(f"  {note}", options.max_width, glyphs.ellipsis), NAME)
         yield END
 
 

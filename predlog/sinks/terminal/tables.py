@@ -36,6 +36,8 @@ from predlog.sinks.terminal.style import (
     where,
 )
 
+# In the first heading of a stream.
+NO_INPUTS = "inputs not known: whether labels are shifted correctly is not certain; pass inputs="
 _NAMES = ("position", "input", "label", "prediction", "p(label)", "rank")
 _NAMES_WIDTH = max(map(len, _NAMES)) + 2
 # No column is wider than the first, and none is made narrower than the second to save room.
@@ -64,15 +66,16 @@ class Drawn(NamedTuple):
         return self.draw(self.event, self.errors, options)
 
 
-def token_table(event: Event, errors: Sequence[str], options: ConsoleOptions) -> Iterator[Segment]:
+def token_table(event: Event, errors: Sequence[str], options: ConsoleOptions, *, note: str = "") -> Iterator[Segment]:
     """Draw the first and last supervised tokens, one column each, in as few bands as the width allows.
 
-    There is a heading line, then five lines per band, or six if the inputs are known. A correct prediction has a tick,
-    so it is seen without colour too. From 20 columns on, no line is wider than the console.
+    There is a heading line, with a note a second one, then five lines per band, or six if the inputs are known. A
+    correct prediction has a tick, so it is seen without colour too. From 20 columns on, no line is wider than the
+    console.
     """
     glyphs = glyphs_of(options)
     parts = [*where(event), *figures(event)]
-    yield from heading(parts, errors, options, glyphs, is_warning=not event["supervised"])
+    yield from heading(parts, errors, options, glyphs, note=note, is_warning=not event["supervised"])
     first, last = (
         [_column(token, glyphs, options.encoding) for token in event["tokens"] if token["slot"] == slot]
         for slot in ("first", "last")
@@ -164,7 +167,7 @@ _TEXT = 8
 
 
 def codebook_row(
-    event: Event, errors: Sequence[str], options: ConsoleOptions, *, has_heading: bool
+    event: Event, errors: Sequence[str], options: ConsoleOptions, *, has_heading: bool, note: str = ""
 ) -> Iterator[Segment]:
     """Draw the accuracy of one codebook and the tokens shown in one line, below a heading of two if it is wanted.
 
@@ -179,7 +182,7 @@ def codebook_row(
     is_wide = len(tokens) * (2 * width + 3) <= room
     cell = 2 * width + 2 if is_wide else width + 1
     if has_heading:
-        yield from heading(where(event, codebook=False), errors, options, glyphs)
+        yield from heading(where(event, codebook=False), errors, options, glyphs, note=note)
         how = f"label{glyphs.arrow}prediction" if is_wide else f"label, {glyphs.right} if predicted"
         names = f" {'correct':>10} {'of':>{of}}  {how}, one row per codebook"
         yield Segment(shorten(encodable(names, options.encoding), options.max_width, glyphs.ellipsis), NAME)
@@ -218,19 +221,19 @@ def _cells(
         yield Segment(_padded(encodable(text, encoding), width, glyphs), RIGHT if token["match"] else WRONG)
 
 
-def plain_lines(event: Event, errors: Sequence[str], options: ConsoleOptions) -> Iterator[Segment]:
+def plain_lines(event: Event, errors: Sequence[str], options: ConsoleOptions, *, note: str = "") -> Iterator[Segment]:
     """Yield the same in lines without drawing, each whole by itself: made for `grep`.
 
     There is one line about the sample and three per group of tokens, or, for a codebook, all in one.
     """
-    for line in _lines(event, errors):
+    for line in _lines(event, errors, note):
         yield Segment(encodable(line, options.encoding))
         yield END
 
 
-def _lines(event: Event, errors: Sequence[str]) -> Iterator[str]:
+def _lines(event: Event, errors: Sequence[str], note: str) -> Iterator[str]:
     named = f"predlog {' '.join(where(event))}:"
-    about = f"{named} {', '.join(filter(None, (*figures(event), *errors)))}"
+    about = f"{named} {', '.join(filter(None, (*figures(event), *errors, note)))}"
     if event["codebook"] is None:
         yield about
         for slot in ("first", "last"):

@@ -1,0 +1,100 @@
+"""What each rule needs to know of a pair, and why it can't decide where that is not known."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from predlog.findings.special_tokens import SpecialTokens
+
+_NO_SPECIALS: Final = SpecialTokens()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the latest pair of a stream, beside logits and labels.
+
+    `inputs`, `positions` (of documents) and `padding` are whether these were passed; `vocabulary` and `probabilities`
+    whether the logits tell them; `is_trained` whether the logits require gradients. `loss` is whether the trainer's
+    loss was reported, and is still checked.
+    """
+
+    inputs: bool = False
+    positions: bool = False
+    padding: bool = False
+    specials: SpecialTokens = _NO_SPECIALS
+    vocabulary: bool = True
+    probabilities: bool = True
+    is_trained: bool = True
+    loss: bool = False
+
+
+class Need(NamedTuple):
+    """Something that a rule needs: whether it is known, and what is said where it is not."""
+
+    is_met: Callable[[Known], bool]
+    why: str
+
+
+_INPUTS: Final = Need(lambda known: known.inputs, "the inputs are not known: pass inputs=, the ids that the model read")
+_BOUNDARIES: Final = Need(
+    lambda known: known.positions or known.padding,
+    "the boundaries of documents are not known: pass position_ids=, document_ids= or attention_mask=",
+)
+_PADDING: Final = Need(
+    lambda known: known.padding or bool({*known.specials.pad} - {*known.specials.eos, *known.specials.bos}),
+    "the padding is not known: pass attention_mask=, or special_tokens= with a padding token that is no other",
+)
+_SPECIALS: Final = Need(
+    lambda known: bool(known.specials.every), "the special tokens are not known: pass special_tokens= or decode="
+)
+_END: Final = Need(
+    lambda known: bool(known.specials.eos), "the end token is not known: pass special_tokens= or decode="
+)
+_VOCABULARY: Final = Need(
+    lambda known: known.vocabulary, "the vocabulary's size is not known: pass it to Rows as vocabulary="
+)
+_PROBABILITIES: Final = Need(
+    lambda known: known.probabilities, "the probabilities are not known: pass the head's scale to Projection"
+)
+_TRAINED: Final = Need(lambda known: known.is_trained, "the logits require no gradients, so nothing is trained here")
+_LOSS: Final = Need(
+    lambda known: known.loss,
+    "the trainer's loss is not known, or has other terms: pass reported_loss=, or call report_loss",
+)
+
+# Rules that are not listed need nothing but logits and labels.
+NEEDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType({
+    "axes-swapped": (_INPUTS,),
+    "labels-are-inputs": (_INPUTS,),
+    "labels-shifted-twice": (_INPUTS,),
+    "label-crosses-boundary": (_BOUNDARIES,),
+    "bos-doubled": (_INPUTS, _SPECIALS),
+    "pad-supervised": (_PADDING,),
+    "eos-never-supervised": (_INPUTS, _END),
+    "prediction-misaligned": (_PROBABILITIES,),
+    "copying-inputs": (_INPUTS, _PROBABILITIES),
+    "collapsed": (_PROBABILITIES,),
+    "at-chance": (_PROBABILITIES, _VOCABULARY),
+    "same-batch": (_TRAINED,),
+    "loss-differs-from-pair": (_LOSS,),
+})  # fmt: skip
+# The rules that tell whether labels are shifted correctly.
+ALIGNMENT: Final = tuple(code for code, needs in NEEDS.items() if _INPUTS in needs)
+
+
+def undecided(known: Known) -> dict[str, str]:
+    """Return the codes of the rules that can't decide, and why."""
+    reasons = {code: "; ".join(need.why for need in needs if not need.is_met(known)) for code, needs in NEEDS.items()}
+    return {code: why for code, why in reasons.items() if why}
+
+
+def without_inputs(ignored: frozenset[str]) -> str | None:
+    """Return a line about the rules that are off where inputs are unknown; None if all of them are ignored."""
+    off = [code for code in ALIGNMENT if code not in ignored]
+    if not off:
+        return None
+    return (
+        f"the inputs are not known, so nothing says for certain whether labels and logits are aligned ({', '.join(off)}"
+        " can't decide): pass inputs=, the ids that the model read"
+    )

@@ -1,0 +1,45 @@
+"""What of a run could be checked, and what could not, as far as its records tell."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+# Samples of a stream below which the rules about many samples say nothing.
+MANY_SAMPLES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the records of one stream show: how many samples, and whether ever what the rules need."""
+
+    stream: str
+    samples: int
+    inputs: bool
+    positions: bool
+    probabilities: bool
+
+
+class Unchecked(NamedTuple):
+    """Something that could not be checked, why, and in which streams."""
+
+    what: str
+    why: str
+    streams: tuple[str, ...]
+
+
+_NEEDS: Final[Sequence[tuple[str, str, Callable[[Coverage], bool]]]] = (
+    ("whether labels are shifted correctly", "no inputs", lambda one: one.inputs),
+    ("whether labels cross into another document", "no positions", lambda one: one.positions),
+    ("what predictions and probabilities show", "no probabilities", lambda one: one.probabilities),
+    (
+        "what only many samples show", f"fewer than {MANY_SAMPLES} samples",
+        lambda one: one.samples >= MANY_SAMPLES,
+    ),
+)  # fmt: skip
+
+
+def unchecked(streams: Sequence[Coverage]) -> Iterator[Unchecked]:
+    """Yield what could not be checked in some of the streams."""
+    for what, why, is_met in _NEEDS:
+        if without := tuple(one.stream for one in streams if not is_met(one)):
+            yield Unchecked(what, why, without)
