@@ -133,7 +133,7 @@ class Recorder:
         self._is_shown = bool(console or sinks) or not directory  # findings: without any sink they go to stderr
         self._window = Window(samples, first, last, codebooks, accuracy)
         self._notices = Notices(keep=strict)
-        self._specials = settings.special_tokens(special_tokens, decode, self._notices)
+        self.specials = settings.special_tokens(special_tokens, decode, self._notices)
         self._accounts = Accounts()
         missing = MissingCounts()
         self._judge = Judge(chosen.ignore)
@@ -347,7 +347,7 @@ class Recorder:
             return None
         layout = how["layout"]
         has_codebooks = type(layout) is str and "k" in layout
-        specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
+        specials = self.specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
         try:
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
             captured = capture(
