@@ -30,7 +30,7 @@ from predlog.findings.special_tokens import SpecialTokens
 # an accident of this probability.
 A_FEW: Final = 0.1
 NO_ACCIDENT: Final = 1e-4
-# Samples that are needed to see how the others look.
+# Samples that begin again, since one may be an accident.
 SOME: Final = 4
 # How far from the end of a text its last label may be: a template may end with a line feed that is masked.
 _NEAR_END: Final = 2
@@ -49,7 +49,7 @@ def answers_truncated(pool: Pool, past: Past) -> Verdict:
     if longest < 0 or any(text.used != longest or text.documents > 1 for text in empty):
         return NO_BETTER
     shorter = [text for supervised, text in samples if supervised and 0 <= text.used < longest]
-    if len(empty) < CLEARLY_MORE or len(shorter) < SOME:
+    if len(empty) < CLEARLY_MORE:
         return None
     full = sum([text.used == longest for _, text in samples])
     is_accident = (full / len(samples)) ** len(empty) > NO_ACCIDENT

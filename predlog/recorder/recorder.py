@@ -60,8 +60,8 @@ class Recorder:
         streams: Names of the streams to record; None records all.
         decode: A tokenizer, or a callable from one id to its text, or one of these for each stream:
             {"text": tokenizer}. One alone is used for streams without codebooks. Tokenizers are copied here and now.
-        special_tokens: Which ids pad, end and begin a text: a tokenizer, or {"pad": 0, "eos": 2, "bos": 1}, or one of
-            these for each stream. Left out, they are those of the tokenizer in `decode`.
+        special_tokens: Which ids pad, end and begin a text, and at which generation stops: a tokenizer, or {"pad": 0,
+            "eos": 2, "bos": 1, "stop": [2]}, or one of these for each stream. Left out, the tokenizer's in `decode`.
         codebooks: How many codebooks of a sample to show, counted from the first.
         accuracy: Count the matches over all supervised tokens of the samples shown, too.
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.

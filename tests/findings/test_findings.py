@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from predlog.findings import catalog
 from predlog.findings.evidence import Evidence, Shown, Sums
-from predlog.findings.rule import CLEAN, NO_BETTER, Fault, Past, Verdict
+from predlog.findings.rule import CLEAN, NO_BETTER, Clean, Fault, Past, Verdict
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, shown
+from tests.findings.ends import THRESHOLDS as ENDS
 
 FRESH = Past(0)
 # A model that was as good as that, and has nothing to say about chance: guessing among 512 costs 6.24.
@@ -229,6 +230,7 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         [*over(4, varied(40, shown), 8), evidence(facts(varied(8, shown), fingerprint=(7, 9)), step=4)],
         FRESH,
     ),
+    *ENDS,
 ]  # fmt: skip
 
 
@@ -499,7 +501,7 @@ def test_no_rule_fails_on_anything(samples: list[Any], best: float | None) -> No
     ]
     for rule in catalog.RULES:
         verdict = rule.judge([evidence(one, step=step) for step, one in enumerate(samples)], Past(0, best))
-        assert verdict is None or verdict is CLEAN or isinstance(verdict, Fault)
+        assert verdict is None or isinstance(verdict, Clean | Fault)
         if isinstance(verdict, Fault):
             assert verdict.fix.endswith(".")
             assert not verdict.what.endswith(".")
