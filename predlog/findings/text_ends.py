@@ -34,6 +34,8 @@ NO_ACCIDENT: Final = 1e-4
 SOME: Final = 4
 # How far from the end of a text its last label may be: a template may end with a line feed that is masked.
 _NEAR_END: Final = 2
+# Rows are often padded to a multiple of this: a text of the greatest length may be cut off for all that.
+_MULTIPLE: Final = 8
 
 
 def answers_truncated(pool: Pool, past: Past) -> Verdict:
@@ -125,7 +127,8 @@ def _ends_before_its_row(facts: Facts, text: Text, longest: int) -> bool:
     return (
         len(text.tail) > 2  # a one-token answer needs no end
         and facts.supervised > len(text.tail)
-        and 0 < text.used < min(facts.length, longest)
+        and 0 < text.used < facts.length
+        and (text.used < longest or text.used <= facts.length - _MULTIPLE)
         and -1 <= text.end - 1 - text.last <= _NEAR_END
         and facts.follower not in facts.specials.eos  # has a rule of its own
         and (facts.equal is not None or facts.shift > 0)

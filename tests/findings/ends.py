@@ -110,11 +110,17 @@ THRESHOLDS: list[Row] = [
         [evidence(*unended_texts(16, end=128, last=127))],
         Past(0, longest=999),
     ),
-    (  # texts of the greatest length may be cut off
+    (  # a text of the greatest length may be cut off, and its row padded to a multiple of 8
         "end-missing",
-        [evidence(*unended_texts(16, end=119, last=118))],
+        [evidence(*unended_texts(16, end=121, last=120))],
+        [evidence(*unended_texts(16, end=122, last=121))],
+        Past(0, longest=122),
+    ),
+    (
+        "end-missing",
         [evidence(*unended_texts(16))],
-        Past(0, longest=120),
+        [evidence(*unended_texts(16, end=121, last=120))],
+        FRESH,
     ),
     ("end-missing", [evidence(*unended_texts(16, last=117))], [evidence(*unended_texts(16, last=116))], LONGEST),
     ("end-missing", [evidence(*unended_texts(16, last=120))], [evidence(*unended_texts(16, last=121))], LONGEST),
