@@ -1,7 +1,7 @@
 """Where the text of a row begins and ends, and what stands there, from ids on the host.
 
 What pads is known from the attention mask, or else from a run of one input at an end of the row: of a padding token, or
-of any other id if it is repeated and none of its labels is supervised. All is found by searching bytes from both ends.
+of any id if none is known to pad and none of its labels is supervised. All is found by searching bytes from both ends.
 """
 
 import sys
@@ -91,7 +91,8 @@ def _is_padding(one: int, many: int, least: int, specials: SpecialTokens) -> boo
     """Return whether an id, repeated so often at an end of a row without a label, is padding."""
     if one in specials.pad and one not in specials.eos:
         return many >= least
-    return many >= _RUN and (least == 1 or not specials.pad or one in specials.pad)
+    # Where padding is known, a run of another token is something else, such as places for images or sound.
+    return many >= _RUN and (not specials.pad or one in specials.pad or one in specials.eos)
 
 
 def _inner_ends(labels: memoryview, row: memoryview | None, specials: SpecialTokens) -> tuple[int, int, int, int]:

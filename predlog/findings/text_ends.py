@@ -132,6 +132,7 @@ def _ends_before_its_row(facts: Facts, text: Text, longest: int) -> bool:
         and -1 <= text.end - 1 - text.last <= _NEAR_END
         and facts.follower not in facts.specials.eos  # has a rule of its own
         and (facts.equal is not None or facts.shift > 0)
+        and (facts.padding is not None or len(facts.specials.pad) > 0)  # otherwise what pads is a guess
     )
 
 

@@ -61,6 +61,8 @@ def one(inputs: list[int], supervised: range, specials: SpecialTokens = NOTHING,
         ([9, 9, 9, 5, 6, 7, 8], range(5, 7), NOTHING, (3, 7)),
         ([9, 9, 4, 5, 6, 7, 8], range(5, 7), NOTHING, (0, 7)),
         ([9, 9, 9, 5, 6, 7, 8], range(5, 7), KNOWN, (0, 7)),  # images: padding is known, and is another token
+        ([5, 6, 7, 8, 9, 9, 9], range(2, 4), KNOWN, (0, 7)),
+        ([5, 6, 7, EOS, EOS, EOS, EOS], range(2, 4), KNOWN, (0, 4)),
         ([PAD, PAD, 4, 5, 6, 7, 8], range(5, 7), KNOWN, (2, 7)),
         ([PAD, 4, 5, 6, 7, 8], range(4, 6), KNOWN, (0, 6)),  # what a decoder begins with
         ([5, 6, 7, 8, PAD], range(2, 4), KNOWN, (0, 4)),

@@ -154,6 +154,12 @@ THRESHOLDS: list[Row] = [
         [evidence(*unended_texts(16, special=SpecialTokens()))],
         LONGEST,
     ),
+    (  # without a mask, padding that is not known is a guess
+        "end-missing",
+        [evidence(*unended_texts(16, special=replace(SPECIAL, pad=()), known={"padding": 0}))],
+        [evidence(*unended_texts(16, special=replace(SPECIAL, pad=())))],
+        LONGEST,
+    ),
     (  # the end of a turn, where generation stops at another token
         "end-missing",
         [evidence(*unended_texts(15, 50, 9, 60, special=STOP), *unended_texts(1, special=STOP))],
