@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from predlog.findings.evidence import Evidence, Facts, Shown
+from predlog.findings.evidence import Evidence, Facts, Shown, Text
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.records.schema import Token
 
@@ -154,6 +154,15 @@ def shown(label: int = 3, prediction: int | None = 3, **fields: Any) -> Shown:
     return Shown(**{**known, **fields})
 
 
+def text(**fields: Any) -> Text:
+    """Return a healthy text: a prompt and an answer, which its end token ends before the row ends."""
+    known: dict[str, Any] = {
+        "begin": 0, "end": 120, "first": 20, "last": 119, "opening": 1, "head": 40, "inner": 0, "ended": -1,
+        "after": (-1, -1), "documents": -1, "tail": (50, 51, 2),
+    }  # fmt: skip
+    return Text(**{**known, **fields})
+
+
 def facts(tokens: Sequence[Shown] = (), **fields: Any) -> Facts:
     """Return the facts of a healthy sample: 100 supervised tokens of next-token training."""
     known: dict[str, Any] = {
@@ -161,7 +170,7 @@ def facts(tokens: Sequence[Shown] = (), **fields: Any) -> Facts:
         "specials": SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2})), "supervised": 100,
         "nonfinite": 0, "broken": 0, "out_of_range": 0, "lowest": 0, "highest": 500, "fingerprint": (7, 8),
         "copied": 1, "equal": (2, 100, 1), "compared": (100, 100, 99), "start": (1, 40, 41), "follower": None,
-        "pad": 0, "eos": 1, "bos": 0, "tokens": tuple(tokens),
+        "pad": 0, "eos": 1, "bos": 0, "tokens": tuple(tokens), "text": text(),
     }  # fmt: skip
     return Facts(**{**known, **fields})
 

@@ -15,8 +15,9 @@ from predlog.capture.documents import Documents, crossings, documents
 from predlog.capture.positions import Positions
 from predlog.capture.rows import Statistics
 from predlog.capture.snapshot import Counts, Numbers, Sizes
-from predlog.capture.window import Ends, as_bytes
-from predlog.findings.special_tokens import ROLES, SpecialTokens
+from predlog.capture.texts import texts
+from predlog.capture.window import Ends, words
+from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
 
 # A label is compared with the input at the position that its row reads, at the next, and at the one after.
 _OFFSETS = 3
@@ -51,13 +52,13 @@ def to_numbers(
     if any(counts["lowest"][0] < 0 or counts["highest"][0] >= sizes.limit for counts in sequences):
         outside = (((scored < 0) | (scored >= sizes.limit)) & supervised).sum(-1).flatten().tolist()
         sequences = [counts | {"out_of_range": (count,)} for counts, count in zip(sequences, outside, strict=True)]
-    ids, read = _words(labels), None if inputs is None else _words(inputs)
+    ids, read = words(labels), None if inputs is None else words(inputs)
     if known is not None or positions.attended is not None:
         beside = crossings(known, positions.attended, ids, read, sizes)
         sequences = [counts | more for counts, more in zip(sequences, beside, strict=True)]
     around, reads, homes = [], [], []
     last = sizes.length - 1
-    home = None if known is None else (_words(known.ids), _words(known.places))
+    home = None if known is None else (words(known.ids), words(known.places))
     for number, (both, counts) in enumerate(zip(shown, sequences, strict=True)):
         start = number * sizes.length
         counts["fingerprint"] = (zlib.crc32(ids[start + sizes.shift : start + sizes.length]),)
@@ -69,11 +70,9 @@ def to_numbers(
             around.append((ids[start + before], ids[start + at], ids[start + after], ids[start + after_next]))
             reads.append((None, None) if read is None else (read[start + row], read[start + min(row + 2, last)]))
             homes.append((None, None) if home is None else (home[0][start + at], home[1][start + at]))
+    for number, one in enumerate(texts(sizes, supervised, inputs, ids, read, positions.attended, known)):
+        sequences[number]["text"] = one
     return Numbers(shown, statistics, around, reads, homes, sequences)
-
-
-def _words(ids: Tensor) -> memoryview:
-    return memoryview(as_bytes(ids)).cast("q")
 
 
 def _by_sequence(columns: _Columns) -> Iterator[Counts]:
@@ -91,7 +90,7 @@ def _of_labels(labels: Tensor, supervised: Tensor) -> _Columns:
 
 def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> _Columns:
     """Count the labels [s, k, t] that pad, end or begin a text, each [s, k, 1], if such ids are known."""
-    known = {role: [one for one in getattr(specials, role) if one != ignore_index] for role in ROLES}
+    known = {role: [one for one in getattr(specials, role) if one != ignore_index] for role in OF_TOKENIZERS}
     return {
         role: torch.stack([(labels == one).sum(-1, keepdim=True) for one in ids]).sum(0)
         if len(ids) > 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from predlog.capture.snapshot import Counts, Sizes, Snapshot
 from predlog.capture.window import Ends
-from predlog.findings.evidence import Facts, Shown
+from predlog.findings.evidence import Facts, Shown, Text
 
 _UNKNOWN = (None,)
 
@@ -73,8 +73,16 @@ def _unpacked(
         eos=counts.get("eos", _UNKNOWN)[0],
         bos=counts.get("bos", _UNKNOWN)[0],
         tokens=shown,
+        text=_text(counts.get("text")),
     )
     return fields, facts
+
+
+def _text(counted: tuple[int, ...] | None) -> Text | None:
+    if counted is None:
+        return None
+    begin, end, first, last, opening, head, inner, ended, lowest, highest, documents, *tail = counted
+    return Text(begin, end, first, last, opening, head, inner, ended, (lowest, highest), documents, tuple(tail))
 
 
 def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) -> int | None:

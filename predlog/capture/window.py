@@ -38,6 +38,11 @@ def as_bytes(values: Tensor) -> bytes:
     return ctypes.string_at(values.data_ptr(), values.nbytes)
 
 
+def words(ids: Tensor) -> memoryview:
+    """Return a copy of 64-bit ids on the host as plain integers."""
+    return memoryview(as_bytes(ids)).cast("q")
+
+
 def _ends(mask: bytes, start: int, stop: int, window: Window) -> Ends:
     first: list[int] = []
     last: list[int] = []

@@ -24,6 +24,7 @@ from predlog.findings.statistical import (
     prediction_misaligned,
     same_batch,
 )
+from predlog.findings.text_ends import answers_truncated, bos_inside, end_missing, end_only_in_labels
 
 RULES: Final = (
     Rule("nothing-supervised", "error", True, False, "every label of the samples shown is ignored", nothing_supervised),
@@ -38,6 +39,10 @@ RULES: Final = (
     ),
     Rule("bos-doubled", "warning", True, False, "inputs begin with the same special token twice", bos_doubled),
     Rule("pad-supervised", "warning", True, False, "padding among the supervised labels", pad_supervised),
+    Rule("bos-inside", "warning", True, False, "labels begin with the begin token again", bos_inside),
+    Rule("end-only-in-labels", "warning", True, False, "packed rows don't read the end token", end_only_in_labels),
+    Rule("answers-truncated", "warning", False, False, "the longest samples have no labels left", answers_truncated),
+    Rule("end-missing", "warning", False, False, "texts end without what generation stops at", end_missing),
     Rule("eos-never-supervised", "warning", False, False, "the model never learns to stop", eos_never_supervised),
     Rule("prediction-misaligned", "error", False, True, "predictions fit another offset", prediction_misaligned),
     Rule("copying-inputs", "error", False, True, "the model has learnt to copy its input", copying_inputs),

@@ -9,6 +9,7 @@ from predlog.findings.rule import (
     ENOUGH,
     MANY_SAMPLES,
     NEARLY_ALL,
+    NO_BETTER,
     Fault,
     Past,
     Pool,
@@ -25,12 +26,13 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     shown = {(evidence.step, facts.sample) for evidence, facts in samples}
     empty = {(one.step, facts.sample) for one, facts in samples if not facts.supervised and not _is_delayed(facts, one)}
     if not empty:
-        return CLEAN
+        # Where samples without labels keep coming, a few with labels don't end it.
+        return CLEAN if past.labelled + len(shown) >= MANY_SAMPLES else NO_BETTER
     # If some had labels before, a sample or batch without any may be normal for the data: a short one in a masked
     # model, one without sound in a stream of sound.
     if past.supervised or len(empty) < len(shown):
         if len(empty) < NEARLY_ALL * len(shown):
-            return CLEAN
+            return NO_BETTER
         if len(shown) < MANY_SAMPLES:
             return None
     facts = pool[0].samples[0]

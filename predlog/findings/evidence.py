@@ -30,6 +30,34 @@ class Shown(NamedTuple):
     around: tuple[int | None, ...]
 
 
+class Text(NamedTuple):
+    """Where the text of a row begins and ends, and what stands there; -1 for what is not known.
+
+    The text is at the inputs from `begin` to before `end`: the others are padding. `first` and `last` are the positions
+    of the first and the last supervised label among the inputs, and `head` and `tail` these labels, `tail` with the two
+    before it if they are supervised as well. `opening` is the input at `begin`. `inner` labels end a text, though more
+    labels follow, and `ended` inputs do; `after` are the lowest and the highest input after such labels' rows. The
+    row has `documents`, if they are known.
+    """
+
+    begin: int
+    end: int
+    first: int
+    last: int
+    opening: int
+    head: int
+    inner: int
+    ended: int
+    after: tuple[int, int]
+    documents: int
+    tail: tuple[int, ...]
+
+    @property
+    def used(self) -> int:
+        """The number of positions that are no padding; -1 if it is not known."""
+        return -1 if self.end < 0 else self.end - self.begin
+
+
 @dataclass(slots=True, eq=False)  # a frozen one takes four times as long to make
 class Facts:
     """Counts over the supervised positions of one sample and codebook; None for what was not counted.
@@ -39,6 +67,7 @@ class Facts:
     input after the position of the last supervised label. `pad`, `eos` and `bos` count labels that are such tokens.
     `crossing` labels belong to another document than their row, whose lowest and highest inputs are `separators`;
     `from_padding` labels have a row that reads padding, and `padding` ones are padding by the attention mask.
+    `text` is where the text begins and ends, of streams without codebooks.
     Among the tokens shown, `nonfinite` log-probabilities and `broken` rows of logits are not finite.
     """
 
@@ -69,6 +98,7 @@ class Facts:
     from_padding: int | None = None
     padding: int | None = None
     separators: tuple[int, ...] | None = None
+    text: Text | None = None
 
 
 class Across(NamedTuple):

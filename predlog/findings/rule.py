@@ -53,7 +53,8 @@ class Past:
 
     `best` is the lowest mean loss (nats per token) of any 64 tokens or more, plus 1.5 standard errors; None before
     there were 64. `first` are the sums of the first 64. `supervised` counts the supervised positions of all samples,
-    `records` the logged steps, and `known` are the labels that were ever predicted correctly.
+    `records` the logged steps, and `known` are the labels that were ever predicted correctly. `labelled` samples in a
+    row had labels, up to the last, and `longest` is the greatest number of inputs of a sample that are no padding.
     """
 
     first_step: int
@@ -62,12 +63,18 @@ class Past:
     records: int = 0
     first: Sums | None = None
     known: set[int] = field(default_factory=set)
+    labelled: int = 0
+    longest: int = 0
     _lately: list[Sums] = field(default_factory=list)
 
     def learn(self, evidence: Evidence) -> None:
         """Add the evidence of a record, after the rules have judged it."""
         self.supervised += evidence.supervised
         self.records += 1
+        for one in evidence.samples:
+            self.labelled = self.labelled + 1 if one.supervised else 0
+            if one.text is not None and one.text.used > self.longest:
+                self.longest = one.text.used
         sums = evidence.sums
         if len(self.known) < _MOST_KNOWN:
             pairs = zip(sums.labels, sums.predictions, strict=True)

@@ -1,20 +1,23 @@
 """Which token ids pad, end and begin a text, for each stream, if that is known."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from predlog.errors import SettingError
 
 Thing = TypeVar("Thing")
-ROLES = ("pad", "eos", "bos")
+# What a tokenizer knows; at a `stop` token generation stops.
+OF_TOKENIZERS = ("pad", "eos", "bos")
+ROLES = (*OF_TOKENIZERS, "stop")
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
     """Ids by their role, and all ids that are special; empty if they are not known.
 
-    `size` is the number of ids that the tokenizer knows, 0 without a tokenizer.
+    `size` is the number of ids that the tokenizer knows, 0 without a tokenizer. At the ids in `stop` generation stops.
     """
 
     pad: tuple[int, ...] = ()
@@ -22,6 +25,11 @@ class SpecialTokens:
     bos: tuple[int, ...] = ()
     every: frozenset[int] = field(default_factory=frozenset)
     size: int = 0
+    stop: tuple[int, ...] = ()
+
+    def stopping_at(self, ids: Iterable[int]) -> "SpecialTokens":
+        """Return the same tokens, with the ids at which generation stops, unless these are known."""
+        return self if self.stop else replace(self, stop=tuple(ids), every=self.every.union(ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,10 @@ class PerStream(Generic[Thing]):
         """Return what belongs to the stream, or None."""
         alone = None if has_codebooks else self.alone
         return self.by_name.get(stream, self.by_name.get(stream.rpartition("/")[2], alone))
+
+    def changed(self, change: Callable[[Thing], Thing]) -> "PerStream[Thing]":
+        """Return the same with a change to what is given alone."""
+        return self if self.alone is None else replace(self, alone=change(self.alone))
 
 
 def per_stream(given: Any, made: Callable[[Any], Thing]) -> PerStream[Thing]:
@@ -58,14 +70,13 @@ def _is_of_roles(given: Mapping[Any, Any]) -> bool:
 
 
 def special_tokens(given: Any) -> SpecialTokens:
-    """Return the special tokens of a tokenizer, or of a mapping from pad, eos and bos to ids.
+    """Return the special tokens of a tokenizer, or of a mapping from pad, eos, bos and stop to ids.
 
     Raises SettingError if `given` is neither.
     """
     if isinstance(given, Mapping):
         ids = {role: _ids(role, value) for role, value in given.items()}
-        pad, eos, bos = (ids.get(role, ()) for role in ROLES)
-        return SpecialTokens(pad, eos, bos, frozenset((*pad, *eos, *bos)))
+        return SpecialTokens(**ids, every=frozenset(chain.from_iterable(ids.values())))
     found = of_tokenizer(given)
     if found is None:
         raise SettingError(
@@ -82,7 +93,7 @@ def of_tokenizer(tokenizer: Any) -> SpecialTokens | None:
     """
     owner = getattr(tokenizer, "__self__", tokenizer)  # of `tokenizer.decode`, the tokenizer
     if hasattr(owner, "all_special_ids"):
-        pad, eos, bos = (_ids(role, getattr(owner, f"{role}_token_id", None)) for role in ROLES)
+        pad, eos, bos = (_ids(role, getattr(owner, f"{role}_token_id", None)) for role in OF_TOKENIZERS)
         return SpecialTokens(pad, eos, bos, frozenset(owner.all_special_ids), len(owner))
     if hasattr(owner, "get_added_tokens_decoder"):
         added = owner.get_added_tokens_decoder()
@@ -93,7 +104,7 @@ def of_tokenizer(tokenizer: Any) -> SpecialTokens | None:
 
 def _ids(role: str, value: Any) -> tuple[int, ...]:
     if role not in ROLES:
-        raise SettingError(f"special_tokens has no role {role!r}: name pad, eos and bos")
+        raise SettingError(f"special_tokens has no role {role!r}: name pad, eos, bos and stop")
     if value is None:
         return ()
     listed = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)

@@ -19,7 +19,7 @@ from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, OldPackageError, PredlogError, located, own_failure
-from predlog.integrations._hf import hooks, label_shift
+from predlog.integrations._hf import generation, hooks, label_shift
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.integrations._hf.trainer import PredictionMixin, Training
@@ -152,6 +152,8 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._recorder = self._made(make, known.get("processing_class"))
         self._model, compiled = hooks.core(known["model"]), hooks.compiled_model(Trainer)
         self._called = self._model if compiled is None else compiled
+        if self._given is None:
+            generation.name_stop(self._recorder, self._model)
         self._is_early, self._evaluated = False, -1
         if args.eval_on_start:
             self._arm("eval")

@@ -57,7 +57,7 @@ class Intake:
         self._submitter = submitter
         self._losses = losses
         self._window = window
-        self._specials = specials
+        self.specials = specials
         self._notices = notices
         self._strict = strict
         self._is_shown = is_shown
@@ -101,7 +101,7 @@ class Intake:
             return None
         layout = how["layout"]
         has_codebooks = type(layout) is str and "k" in layout
-        specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
+        specials = self.specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
         try:
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
             captured = capture(

@@ -20,6 +20,7 @@ from predlog._runtime.torch_state import is_dynamo_compiling, is_traced
 from predlog.capture.window import Window
 from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
+from predlog.findings.special_tokens import SpecialTokens
 from predlog.recorder import copies, settings
 from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
@@ -50,8 +51,8 @@ class Recorder:
         streams: Names of the streams to record; None records all.
         decode: A tokenizer, or a callable from one id to its text, or one of these for each stream:
             {"text": tokenizer}. One alone is used for streams without codebooks. Tokenizers are copied here and now.
-        special_tokens: Which ids pad, end and begin a text: a tokenizer, or {"pad": 0, "eos": 2, "bos": 1}, or one of
-            these for each stream. Left out, they are those of the tokenizer in `decode`.
+        special_tokens: Which ids pad, end and begin a text, and at which generation stops: a tokenizer, or {"pad": 0,
+            "eos": 2, "bos": 1, "stop": [2]}, or one of these for each stream. Left out, the tokenizer's in `decode`.
         codebooks: How many codebooks of a sample to show, counted from the first.
         accuracy: Count the matches over all supervised tokens of the samples shown, too.
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
@@ -256,6 +257,10 @@ class Recorder:
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""
         self._intake.fail(step, stream, error)
+
+    def know_special_tokens(self, change: Callable[[SpecialTokens], SpecialTokens]) -> None:
+        """Change what is known of special tokens, for a callback that knows the model."""
+        self._intake.specials = self._intake.specials.changed(change)
 
     def report_once(self, kind: str, message: str, error: Exception | None = None) -> None:
         """Report what is no failure of predlog's, such as a call that can't be read; each kind once."""

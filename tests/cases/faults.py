@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from predlog import Recorder
 from predlog.records.schema import Finding
 from tests.cases import loops
-from tests.cases.loops import BOS, EOS, IGNORED, PAD, Batch, Mistake, Pair, Setup
+from tests.cases.loops import BOS, EOS, IGNORED, MASK, PAD, Batch, Mistake, Pair, Setup
 
 CAUSAL = ("llama", "gpt2", "higgs")
 DECODERS = ("t5", "whisper", "musicgen", "dia")
@@ -87,6 +87,49 @@ def ended_by_padding(batch: Batch) -> Batch:
     return {**batch, "ids": ids, "labels": batch["labels"].masked_fill(batch["labels"] == EOS, IGNORED)}
 
 
+def cut_off(batch: Batch) -> Batch:
+    """Fill every other row with a prompt, so that no answer is left."""
+    ids, labels = batch["ids"].clone(), batch["labels"].clone()
+    labels[:, :8] = IGNORED
+    for row in range(1, len(ids), 2):
+        text = ids[row][ids[row] > EOS]
+        ids[row] = text.repeat(ids.shape[1])[: ids.shape[1]]
+        labels[row] = IGNORED
+    return {**batch, "ids": ids, "labels": labels}
+
+
+def unended(batch: Batch) -> Batch:
+    """Leave the end token out of inputs and labels."""
+    batch = {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == EOS, IGNORED)}
+    return batch | {name: batch[name].masked_fill(batch[name] == EOS, PAD) for name in {"ids", "read"} & {*batch}}
+
+
+def packed_without_ends(batch: Batch) -> Batch:
+    """Pack texts that end with the end token among their labels only; the labels are shifted already."""
+    many = batch["ids"].shape[1] // 12
+    texts = batch["ids"][:, 1:13].clamp(min=MASK)
+    ended = torch.cat([texts[:, 1:], torch.full((len(texts), 1), EOS)], 1)
+    rows = [
+        torch.roll(side, -row, 0)[torch.arange(many) % len(side)]
+        for side in (texts, ended)
+        for row in range(len(texts))
+    ]
+    ids, labels = torch.stack([row.flatten() for row in rows]).chunk(2)
+    return {"ids": ids, "labels": labels}
+
+
+def begun_inside(batch: Batch) -> Batch:
+    """Tokenize prompt and answer one by one, each with the begin token."""
+    ids, labels = batch["ids"], batch["labels"].clone()
+    labels[:, :8] = IGNORED
+    begin = torch.full((len(ids), 1), BOS)
+    return {
+        **batch,
+        "ids": torch.cat([ids[:, :8], begin, ids[:, 8:-1]], 1),
+        "labels": torch.cat([labels[:, :8], begin, labels[:, 8:-1]], 1),
+    }
+
+
 def broken(model: nn.Module) -> None:
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
@@ -148,6 +191,13 @@ FAULTS = (
         "padded with the end token, which is masked", "eos-never-supervised", ("llama", "gpt2"),
         Mistake(batch=ended_by_padding), by=12, special_tokens={"pad": EOS, "eos": EOS, "bos": BOS},
     ),
+    Fault("answers cut off", "answers-truncated", ("llama", "gpt2"), Mistake(batch=cut_off), by=16),
+    Fault("no end token", "end-missing", TEXT, Mistake(batch=unended), by=16),
+    Fault(
+        "no end token among the inputs of packed rows", "end-only-in-labels", ("llama", "gpt2"),
+        Mistake(batch=packed_without_ends, pair=lambda pair: replace(pair, shift=0)), by=4,
+    ),
+    Fault("prompt and answer begun", "bos-inside", ("llama", "gpt2"), Mistake(batch=begun_inside), by=4),
     Fault("the same batch each step", "same-batch", EVERY, Mistake(reseeded=True), by=4),
     Fault("labels a position short", "length-mismatch", EVERY, Mistake(logged=shorter_labels)),
     Fault("logits transposed", "layout-mismatch", EVERY, Mistake(logged=transposed)),

@@ -252,6 +252,62 @@ def contrastive() -> Setup:
     return Setup(towers, batch, forward)
 
 
+def marked_in_words() -> Setup:
+    """End texts with a mark of ordinary tokens, as a chat template does for a tokenizer that does not know it."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = loops.padded_text(generator)
+        ids, labels = made["ids"], made["labels"]
+        for row in range(BATCH):
+            end = int((ids[row] == EOS).nonzero()[0])
+            ids[row, end : end + 4] = labels[row, end : end + 4] = torch.tensor([40, 41, 42, 43])
+        return made
+
+    return replace(loops.llama(), batch=batch)
+
+
+def cut_to_length() -> Setup:
+    """Cut documents at a length below the one that rows are padded to; none of them ends."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = loops.packed_text(generator)
+        made["ids"] = made["ids"].masked_fill(made["ids"] == EOS, 7)
+        return {
+            name: ids.masked_fill(torch.arange(LENGTH) >= LENGTH - 5, PAD if name == "ids" else IGNORED)
+            for name, ids in made.items()
+        }
+
+    return replace(loops.llama(), batch=batch)
+
+
+def few_cut_off() -> Setup:
+    """Lose the answers to a few long prompts."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = loops.padded_text(generator)
+        made["labels"][:, :8] = IGNORED
+        if torch.rand((), generator=generator) < 0.1:
+            made["ids"][1] = loops.packed_text(generator)["ids"][0]
+            made["labels"][1] = IGNORED
+        return made
+
+    return replace(loops.llama(), batch=batch)
+
+
+def packed_and_begun() -> Setup:
+    """Pack texts that begin with the begin token, and end with the end token among the labels only."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        made = faults.packed_without_ends(loops.padded_text(generator))
+        made["ids"][:, ::12] = loops.BOS
+        return made
+
+    def forward(model: nn.Module, batch: Batch) -> list[Pair]:
+        return [Pair(model(input_ids=batch["ids"]).logits, batch["labels"], batch["ids"])]
+
+    return replace(loops.llama(), batch=batch, forward=forward)
+
+
 def packed() -> Setup:
     """Rows cut from packed documents: end tokens are in the middle, if at all."""
     return replace(loops.llama(), batch=loops.packed_text)
@@ -285,6 +341,10 @@ HEALTHY: dict[str, Make] = {
     "silences": silences,
     "curriculum": curriculum,
     "contrastive": contrastive,
+    "ends marked in words": marked_in_words,
+    "cut to a length": cut_to_length,
+    "a few answers cut off": few_cut_off,
+    "packed and begun": packed_and_begun,
 }
 # Padded with the token that begins and ends: what GPT-2's tokenizer is given for want of a padding token.
 ENDS_PAD: dict[str, Make] = {"end token pads, on the left": partial(mostly_padding, left=True, end_pads=True)}

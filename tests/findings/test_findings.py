@@ -14,6 +14,7 @@ from predlog.findings.evidence import Across, Evidence, Shown, Sums
 from predlog.findings.rule import CLEAN, NO_BETTER, Clean, Fault, Past, Verdict
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, shown
+from tests.findings.ends import THRESHOLDS as ENDS
 
 FRESH = Past(0)
 # A model that was as good as that, and has nothing to say about chance: guessing among 512 costs 6.24.
@@ -278,6 +279,7 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         [*over(4, varied(40, shown), 8), evidence(facts(varied(8, shown), fingerprint=(7, 9)), step=4)],
         FRESH,
     ),
+    *ENDS,
 ]  # fmt: skip
 
 
