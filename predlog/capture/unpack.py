@@ -77,8 +77,20 @@ def _unpacked(
         eos=counts.get("eos", _UNKNOWN)[0],
         bos=counts.get("bos", _UNKNOWN)[0],
         tokens=shown,
+        unk=counts.get("unk", _UNKNOWN)[0],
+        span=_span(ends, fields["supervised"]),
+        is_weighed=sizes.has_weights,
+        special_run=counts.get("special_run"),
+        holes=counts.get("holes"),
+        answer=counts.get("answer"),
     )
     return fields, facts
+
+
+def _span(ends: Ends, supervised: int) -> tuple[int, int] | None:
+    """Return the first and the last row with a label; None if these are not shown."""
+    last = ends.last or (ends.first if len(ends.first) == supervised else ())
+    return (ends.first[0], last[-1]) if ends.first and last else None
 
 
 def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) -> int | None:

@@ -17,6 +17,7 @@ from predlog.findings.evidence import Evidence, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.reported_loss import LossCheck, Reported, Totals
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
+from predlog.findings.special_tokens import PerStream
 
 # If there are more streams and codebooks, those that were not seen for longest are forgotten.
 _MOST_LANES = 1024
@@ -51,6 +52,7 @@ class _Lane:
 
     past: Past
     opinions: dict[str, _Opinion]
+    rules: list[Rule]
     loss: LossCheck = field(default_factory=LossCheck)
 
 
@@ -66,9 +68,9 @@ class _Case(NamedTuple):
 class Judge:
     """Ask the rules about everything that was captured, and remember which findings are open."""
 
-    def __init__(self, ignore: Collection[str] = ()) -> None:
-        self._ignored = frozenset(ignore)
-        self._rules = [rule for rule in catalog.RULES if rule.code not in self._ignored]
+    def __init__(self, ignore: Collection[str] | PerStream[frozenset[str]] = ()) -> None:
+        self._ignored = ignore if isinstance(ignore, PerStream) else PerStream(alone=frozenset(ignore))
+        self._rules = [rule for rule in catalog.RULES if rule.code not in (self._ignored.alone or ())]
         self._lanes: OrderedDict[tuple[str, int | None], _Lane] = OrderedDict()
         self._open: list[FindingEvent] = []
         self._gone: dict[tuple[str, int | None, str], None] = {}
@@ -86,7 +88,10 @@ class Judge:
         self._leaving = [one for one in self._leaving if not one.is_reported]
         return [one for one in (*self._leaving, *self._open) if not one.is_reported]
 
-    def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
+    def judge(
+        self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool,
+        declared: frozenset[str] = frozenset(),
+    ) -> list[FindingEvent]:  # fmt: skip
         """Judge what was captured of a pair, and return what is found now and was not open before."""
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
@@ -96,7 +101,9 @@ class Judge:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
         for codebook, ones in groupby(captured, key=_codebook):
-            evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state)
+            evidence = Evidence(
+                step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state, declared=declared
+            )
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
@@ -104,7 +111,7 @@ class Judge:
     def judge_loss(self, step: int, stream: str, totals: Totals, reported: Reported) -> str | None:
         """Hold the loss that was reported for a pair against its sums; return why this is done no more, if so."""
         code = catalog.LOSS
-        if code in self._ignored:
+        if code in self._ignored_in(stream):
             return None
         lane = self._lane(stream, None, step)
         verdict = lane.loss.judge(totals, reported)
@@ -125,7 +132,7 @@ class Judge:
         opinion = self._lane(stream, None, step).opinions.setdefault(code, _Opinion())
         opinion.clean = 0
         self._refused += 1
-        if code in self._ignored or opinion.is_open:
+        if code in self._ignored_in(stream) or opinion.is_open:
             return []
         opinion.is_open = True
         found = FindingEvent(code, "error", step, stream, None, message, evidence, {None})
@@ -141,7 +148,7 @@ class Judge:
         past, opinions = lane.past, lane.opinions
         now: list[str] = []
         cases = []
-        for rule in self._rules:
+        for rule in lane.rules:
             opinion = opinions[rule.code]
             if now and any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool = []
@@ -160,11 +167,16 @@ class Judge:
         past.learn(evidence)
         return cases
 
+    def _ignored_in(self, stream: str) -> frozenset[str]:
+        return self._ignored.of(stream, has_codebooks=False) or frozenset()
+
     def _lane(self, stream: str, codebook: int | None, step: int) -> _Lane:
         key = stream, codebook
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(Past(step), {rule.code: _Opinion() for rule in self._rules})
+            ignored = self._ignored_in(stream)
+            rules = [rule for rule in self._rules if rule.code not in ignored]
+            lane = self._lanes[key] = _Lane(Past(step), {rule.code: _Opinion() for rule in rules}, rules)
         self._lanes.move_to_end(key)
         if len(self._lanes) > _MOST_LANES:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)

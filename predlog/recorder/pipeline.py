@@ -128,8 +128,8 @@ class Pipeline:
             self._notices.report("findings", f"{where}: not checked for findings: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
-        is_trained = submission.capture.sizes.is_trained
-        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
+        sizes, step, stream = submission.capture.sizes, submission.step, submission.stream
+        self._judge.judge(step, stream, facts, is_trained=sizes.is_trained, declared=sizes.declared)
 
     def _reported_loss(self, submission: Submission) -> float | None:
         """Return the loss that was reported with a pair, if it is finite; it is held against the pair's sums."""

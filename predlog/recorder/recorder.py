@@ -38,11 +38,12 @@ from predlog.records.schema import Comparison, Finding
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items` and
-# `accumulate` are known to callbacks.
+# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items`,
+# `accumulate` and `declared`, options of the run, are known to callbacks.
 _HOW: Final = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
     "document_ids": None, "attention_mask": None, "reported_loss": None, "items": None, "accumulate": None,
+    "declared": frozenset(),
 }  # fmt: skip
 
 
@@ -67,7 +68,7 @@ class Recorder:
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
-        ignore: Codes of findings to ignore.
+        ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
         queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
             have threads of their own; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
@@ -101,7 +102,7 @@ class Recorder:
         console: bool = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
-        ignore: Collection[str] = (),
+        ignore: Collection[str] | Mapping[str, Collection[str]] = (),
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,
@@ -121,7 +122,7 @@ class Recorder:
             streams=settings.names(streams),
             accuracy=accuracy,
             console=console,
-            ignore=settings.codes(ignore),
+            ignore=settings.ignored(ignore),
             queue=queue,
             strict=strict,
             durable_every=durable_every,
@@ -149,7 +150,8 @@ class Recorder:
             missing=missing,
             notices=self._notices,
         )
-        self._losses = LossSchedule(is_off=LOSS in chosen.ignore)
+        self._declared: dict[str, frozenset[str]] = {}
+        self._losses = LossSchedule(is_off=LOSS in (chosen.ignore.alone or ()))
         self._closing = Closing(self._pipeline, self._judge, self._accounts, self._notices)
         self._worker: Worker[Item] = Worker(
             self._pipeline.work, self._pipeline.settle, self._closing.finish, bound=queue, name="predlog",
@@ -269,6 +271,10 @@ class Recorder:
             problem = f"step {briefly(step)}, stream {briefly(stream)}: the loss is not checked: {located(error)}"
             self._notices.report_once(f"loss: {raised_at(error)}", problem, error)
 
+    def declare(self, options: Mapping[str, frozenset[str]]) -> None:
+        """Note what a run has declared, by stream, or of all streams under "", until it is declared anew."""
+        self._declared = dict(options)
+
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""
         if self._settings.strict:
@@ -350,9 +356,9 @@ class Recorder:
         specials = self._specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
         try:
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
-            captured = capture(
-                logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals
-            )  # fmt: skip
+            of_pair = [how.get("declared", frozenset()), *(self._declared.get(one, ()) for one in ("", stream))]
+            known = {**how, "declared": frozenset().union(*of_pair)}
+            captured = capture(logits, labels, **known, window=self._window, specials=specials, has_totals=has_totals)
         except PairError as error:
             if self._settings.strict:
                 raise
