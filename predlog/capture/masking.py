@@ -55,9 +55,8 @@ def _rows(found: Iterator[tuple[tuple[int, int], list[int]]], shape: torch.Size,
 
 @lru_cache(maxsize=64)
 def _special(specials: SpecialTokens) -> Tensor | None:
-    """Return the special ids whose runs are looked at; padding is not, unless it ends or begins texts as well."""
     every = specials.every if len(specials.every) <= _MOST_SPECIAL else frozenset()
-    wanted = {*every, *specials.eos, *specials.bos} - ({*specials.pad} - {*specials.eos, *specials.bos})
+    wanted = {*every, *specials.pad, *specials.eos, *specials.bos}
     return torch.tensor(sorted(wanted), dtype=torch.int64, device="cpu") if wanted else None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from predlog.findings.evidence import Evidence, Facts
+from predlog.findings.masking import fills_time
 from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
@@ -256,6 +257,8 @@ def pad_supervised(pool: Pool, _past: Past) -> Verdict:
         return _known_padding(everyone, pool)
     samples = [facts for facts in everyone if facts.pad is not None]
     if not any(map(_is_padded, samples)):
+        return CLEAN
+    if any(facts.special_run and fills_time(facts.special_run) for facts in samples):
         return CLEAN
     specials = samples[0].specials
     count, supervised = sum(facts.pad or 0 for facts in samples), sum(facts.supervised for facts in samples)

@@ -49,12 +49,15 @@ def special_run_supervised(pool: Pool, _past: Past) -> Verdict:
     if not runs or not _is_next_token(pool, runs):
         return CLEAN
     token = _commonest(facts.special_run[0] for facts in runs if facts.special_run)[0]
+    specials = runs[0].specials
+    if token in specials.pad and token not in specials.eos and token not in specials.bos:
+        return CLEAN  # that is `pad_supervised`
     least = _least_run(runs[0], token)
     found = [
         run for run, facts in ((facts.special_run, facts) for facts in runs)
         if run and run[0] == token and least <= run[1] < facts.supervised and not facts.padding
     ]  # fmt: skip
-    if not found or any(_is_by_time(run) for run in found):
+    if not found or any(map(fills_time, found)):
         return CLEAN
     padding = [run for run in found if run[4] > 2]
     share = _SOME if len(padding) > 0.5 * len(found) else _MOST
@@ -90,8 +93,8 @@ def _is_next_token(pool: Pool, runs: Sequence[Facts]) -> bool:
     return _shift(pool) == 1 and spans * _LONG_SPANS <= sum(facts.supervised for facts in runs)
 
 
-def _is_by_time(run: tuple[int, ...]) -> bool:
-    # Where text goes along with sound, a token fills the time between words: many runs of many lengths.
+def fills_time(run: tuple[int, ...]) -> bool:
+    """Return whether a token has many runs of many lengths, as what fills the time between words beside sound."""
     return run[3] > 2 and run[1] > run[2]
 
 
