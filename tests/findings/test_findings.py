@@ -14,6 +14,7 @@ from predlog.findings.evidence import Evidence, Shown, Sums
 from predlog.findings.rule import CLEAN, NO_BETTER, Fault, Past, Verdict
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, shown
+from tests.findings import test_masking
 
 FRESH = Past(0)
 # A model that was as good as that, and has nothing to say about chance: guessing among 512 costs 6.24.
@@ -230,6 +231,9 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         FRESH,
     ),
 ]  # fmt: skip
+
+
+THRESHOLDS += test_masking.THRESHOLDS
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Rules about masks speak where a mask is wrong, on every device, and not where it only looks so."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,10 @@ from predlog.capture.window import Window
 from predlog.findings import catalog
 from predlog.findings.evidence import PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE, Evidence, Facts
 from predlog.findings.judge import Judge
-from predlog.findings.rule import Fault, Past, Verdict
-from predlog.findings.special_tokens import SpecialTokens, of_tokenizer
+from predlog.findings.rule import Fault, Past
+from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer
 from tests.cases import material
-from tests.events import evidence, facts, shown
+from tests.events import evidence, facts
 
 VOCABULARY = 90
 PAD, BOS, EOS, IMAGE, HEADER, ROLE, NEWLINE = range(7)
@@ -278,3 +278,254 @@ def test_a_mask_that_only_looks_wrong_is_left_alone(name: str, way: Way) -> None
     assert found(make, 20, way=way) == set()
     if way is captured and make(0).get("shift") and make(0)["inputs"] is not None:
         assert found(lambda step: before_shifted(make(step)), 20) == set()
+
+
+# Each row: the code, the evidence that just suffices, the evidence that just does not, and what went before.
+def several(count: int, *others: Facts, **fields: Any) -> Evidence:
+    return evidence(*[facts(**fields)] * count, *others)
+
+
+RUN = {"special_run": (2, 2, 2, 1, 0, 1)}
+PADDING = {"special_run": (2, 9, 9, 1, 9, 1)}
+FEW = 4
+
+
+def holed(token: int, count: int, after: int, labels: int = 0, **fields: Any) -> Facts:
+    return facts(holes=(token, count, labels, after), **fields)
+
+
+def begun(where: int, first: int) -> Facts:
+    return facts(answer=(where, first))
+
+
+def answers(where: int, count: int = 8, varied: int = 8) -> Evidence:
+    return evidence(*(begun(where, 40 + number % varied) for number in range(count)))
+
+
+def asked(*samples: Facts, options: Sequence[str] = ("assistant_only_loss",)) -> Evidence:
+    return evidence(*samples, declared=frozenset(options))
+
+
+WHOLE = {"span": (0, 99), "supervised": 100}
+UNK = SpecialTokens((0,), (2,), (1,), frozenset({0, 1, 2, 3}), unk=(3,))
+ALSO = SpecialTokens((3,), (2,), (1,), frozenset({1, 2, 3}), unk=(3,))
+THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
+    ("special-run-supervised", [several(4, **RUN)], [several(3, **RUN)], Past(0)),
+    ("special-run-supervised", [several(8, *[facts()] * 8, **RUN)], [several(7, *[facts()] * 9, **RUN)], Past(0)),
+    (
+        "special-run-supervised",
+        [several(4, *[facts()] * 12, **PADDING)],
+        [several(4, *[facts()] * 13, **PADDING)],
+        Past(0),
+    ),
+    (  # one token that ends and begins
+        "special-run-supervised",
+        [several(FEW, special_run=(2, 3, 3, 1, 0, 1), specials=ONE_FOR_ALL)],
+        [several(FEW, special_run=(2, 2, 2, 1, 0, 1), specials=ONE_FOR_ALL)],
+        Past(0),
+    ),
+    (  # two runs of several lengths, or three
+        "special-run-supervised",
+        [several(FEW, special_run=(2, 5, 2, 2, 0, 1))],
+        [several(FEW, special_run=(2, 5, 2, 3, 0, 1))],
+        Past(0),
+    ),
+    (  # all that the sample has
+        "special-run-supervised",
+        [several(FEW, special_run=(2, 99, 99, 1, 99, 1))],
+        [several(FEW, special_run=(2, 100, 100, 1, 100, 1))],
+        Past(0),
+    ),
+    ("special-run-supervised", [several(FEW, **PADDING)], [several(FEW, **PADDING, padding=8)], Past(0)),
+    (  # labels that are not the next inputs
+        "special-run-supervised",
+        [several(FEW, **RUN, equal=(2, 98, 1))],
+        [several(FEW, **RUN, equal=(2, 97, 1))],
+        Past(0),
+    ),
+    (  # inputs unknown: long spans of labels are those of the next token
+        "special-run-supervised",
+        [several(FEW, special_run=(2, 2, 2, 1, 0, 12), equal=None)],
+        [several(FEW, special_run=(2, 2, 2, 1, 0, 13), equal=None)],
+        Past(0),
+    ),
+    (
+        "masked-by-id",
+        [evidence(*(holed(44, 2, after) for after in (50, 51, 50, 52)))],
+        [evidence(*(holed(44, 2, after) for after in (50, 51, 52)))],
+        Past(0),
+    ),
+    (
+        "masked-by-id",
+        [evidence(*(holed(44, 2, after) for after in (50, 51, 50, 52)))],
+        [evidence(*(holed(44, 2, after) for after in (50, 51, 50, 50)))],
+        Past(0),
+    ),
+    (
+        "masked-by-id",
+        [evidence(*(holed(44, 2, after) for after in range(50, 54)))],
+        [evidence(*(holed(44, 2 - (after == 50), after) for after in range(50, 54)))],
+        Past(0),
+    ),
+    (
+        "masked-by-id",
+        [evidence(*(holed(44, 2, after) for after in range(50, 54)))],
+        [evidence(*(holed(44, 2, after, labels=after == 50) for after in range(50, 54)))],
+        Past(0),
+    ),
+    *(  # the end token, but no other special one, nor one without a logit
+        (
+            "masked-by-id",
+            [evidence(*(holed(2, 2, after) for after in range(50, 54)))],
+            [evidence(*(holed(token, 2, after) for after in range(50, 54)))],
+            Past(0),
+        )
+        for token in (0, 1, 512, -200)
+    ),
+    (  # tokens unknown: the id that padding has where nobody has said which
+        "masked-by-id",
+        [evidence(*(holed(0, 4, after, specials=NONE) for after in range(50, 54)))],
+        [evidence(*(holed(9, 4, after, specials=NONE) for after in range(50, 54)))],
+        Past(0),
+    ),
+    (
+        "masked-by-id",
+        [evidence(*(holed(40, 2, after, start=(9 if after > 51 else 40, 3)) for after in range(50, 54)))],
+        [evidence(*(holed(40, 2, after, start=(9 if after > 52 else 40, 3)) for after in range(50, 54)))],
+        Past(0),
+    ),
+    ("answer-mask-off", [answers(PROMPT_BEFORE)], [answers(PROMPT_AT)], Past(0)),
+    ("answer-mask-off", [answers(PROMPT_AFTER)], [answers(PROMPT_AFTER, 7)], Past(0)),
+    ("answer-mask-off", [answers(PROMPT_BEFORE, 8, 4)], [answers(PROMPT_BEFORE, 8, 3)], Past(0)),
+    (
+        "answer-mask-off",
+        [evidence(*(begun(PROMPT_BEFORE, 40 + number) for number in range(9)), facts())],
+        [evidence(*(begun(PROMPT_BEFORE, 40 + number) for number in range(8)), facts())],
+        Past(0),
+    ),
+    (
+        "answer-mask-off",
+        [answers(PROMPT_BEFORE)],
+        [evidence(*answers(PROMPT_BEFORE).samples, begun(PROMPT_AT, 40))],
+        Past(0),
+    ),
+    ("prompt-supervised", [asked(*[facts(**WHOLE)] * 4)], [asked(*[facts(**WHOLE)] * 3)], Past(0)),
+    (
+        "prompt-supervised",
+        [asked(*[facts(**WHOLE)] * 4)],
+        [asked(*[facts(**WHOLE)] * 4, facts(span=(1, 99), supervised=99))],
+        Past(0),
+    ),
+    (
+        "prompt-supervised",
+        [asked(*[facts(span=(0, 99), supervised=90)] * 4)],
+        [asked(*[facts(span=(0, 99), supervised=89)] * 4)],
+        Past(0),
+    ),
+    (
+        "prompt-supervised",
+        [asked(*[facts(**WHOLE)] * 4, options=["prompt column"])],
+        [asked(*[facts(**WHOLE)] * 4, options=["num_iterations=2"])],
+        Past(0),
+    ),
+    ("unknown-supervised", [several(4, unk=5, specials=UNK)], [several(4, unk=4, specials=UNK)], Past(0)),
+    ("unknown-supervised", [several(4, unk=50, specials=UNK)], [several(3, unk=50, specials=UNK)], Past(0)),
+    ("unknown-supervised", [several(4, unk=50, specials=UNK)], [several(4, unk=50, specials=ALSO)], Past(0)),
+    (
+        "unknown-supervised",
+        [several(4, unk=50, pad=5, specials=UNK)],
+        [several(4, unk=50, pad=6, specials=UNK)],
+        Past(0),
+    ),
+    (
+        "unknown-supervised",
+        [several(4, unk=4, supervised=64, specials=UNK)],
+        [several(4, unk=4, supervised=63, specials=UNK)],
+        Past(0),
+    ),
+]  # fmt: skip
+
+
+def templated(template: str) -> tuple[str, ...]:
+    tokenizer = material.tokenizer().__class__(tokenizer_object=material.tokenizer()._tokenizer, bos_token="<s>")
+    tokenizer.chat_template = template
+    known = of_tokenizer(tokenizer)
+    assert known is not None
+    return tuple(tokenizer.convert_ids_to_tokens(list(known.prompt)))
+
+
+TURNS = "{% for one in messages %}<s>{{ one.role }}\n{{ one.content }}</s>\n{% endfor %}"
+BEGIN = "{% if add_generation_prompt %}<s>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        (TURNS + BEGIN + "{% endif %}", "<s>assistantĊ"),
+        (TURNS + BEGIN + "<think>\n{% endif %}", "<s>assistantĊ"),  # which an answer in a chat does not begin with
+        (TURNS, ""),
+        ("{{ raise_exception('roles must alternate') }}", ""),
+        (TURNS.replace("<s>", "{{ messages | length }}") + BEGIN + "{% endif %}", ""),
+        (TURNS + "{% if add_generation_prompt %}" + "long " * 40 + "{% endif %}", ""),
+    ],
+)
+def test_the_prompt_of_an_answer_is_that_of_the_chat_template(template: str, prompt: str) -> None:
+    """What the template adds to ask for an answer and an answer begins with; nothing if that can't be found out."""
+    assert "".join(templated(template)) == prompt
+
+
+def test_nothing_supervised_names_the_causes_of_codebooks_and_completions() -> None:
+    """Templates mask no codes and no completions; what does is named."""
+    (rule,) = (rule for rule in catalog.RULES if rule.code == "nothing-supervised")
+
+    def fix(declared: frozenset[str] = frozenset(), **fields: Any) -> str:
+        verdict = rule.judge([evidence(*[facts(supervised=0, **fields)] * 2, declared=declared)], Past(0))
+        assert isinstance(verdict, Fault)
+        return f"{verdict.what}: {verdict.fix}"
+
+    assert "template" in fix()
+    for text_of, cause in (
+        (fix(codebook=0), "delay"),
+        (fix(is_weighed=True), "loss mask of 0"),
+        (fix(is_weighed=True), "mask_truncated_completions"),
+        (fix(frozenset({"generated completions"})), "mask_truncated_completions"),
+    ):
+        assert cause in text_of
+        assert "template" not in text_of
+
+
+@pytest.mark.parametrize(
+    ("pad", "names", "does_not"),
+    [((0,), "ends one token early", "masking the padding"), ((2,), "masking the padding masks it too", "Otherwise"),
+     ((), "Otherwise the mask of the labels ends one token early", "is another")],
+)  # fmt: skip
+def test_a_mask_that_ends_one_early_is_told_from_one_by_id(pad: tuple[int, ...], names: str, does_not: str) -> None:
+    """If the padding is another token, masking by id can't be the cause."""
+    (rule,) = (rule for rule in catalog.RULES if rule.code == "eos-never-supervised")
+    specials = SpecialTokens(pad, (2,), (1,), frozenset({1, 2, *pad}))
+    verdict = rule.judge([several(16, eos=0, follower=2, specials=specials)], Past(0))
+    assert isinstance(verdict, Fault)
+    assert names in verdict.fix
+    assert does_not not in verdict.fix
+
+
+def test_updates_on_one_batch_are_no_fault_where_the_run_asks_for_them() -> None:
+    """GRPO's inner iterations repeat a batch; what else a run declares silences nothing."""
+
+    def codes(*declared: str) -> set[str]:
+        return found(lambda _step: {**padded(0), "declared": frozenset(declared)})
+
+    assert codes() == codes("num_generations=4") == {"same-batch"}
+    assert codes("num_iterations=8") == codes("num_ppo_epochs=4", "x") == set()
+
+
+def test_codes_are_ignored_per_stream() -> None:
+    """A stream's own codes, by its name or the last part of it, and no other's; also refusals and the loss."""
+    judge = Judge(PerStream(by_name={"audio": frozenset({"same-batch", "length-mismatch"}), "text": frozenset()}))
+    for stream in ("audio", "eval/audio", "text", "other"):
+        for step in range(6):
+            judge.judge(step, stream, captured(**padded(0)), is_trained=True)
+        judge.refuse(7, stream, "length-mismatch", "", {})
+    assert {(one.stream, one.code) for one in judge.open} == {
+        (stream, code) for stream in ("text", "other") for code in ("same-batch", "length-mismatch")
+    }
