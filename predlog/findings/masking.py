@@ -140,36 +140,38 @@ def _may_be_text(token: int, facts: Facts, count: int) -> bool:
 
 # --- answer-mask-off ----------------------------------------------------------------------------------------------
 def answer_mask_off(pool: Pool, _past: Past) -> Verdict:
-    """Check whether the prompt that begins an answer ends one token before or after what is masked, everywhere."""
+    """Check whether the prompt that begins an answer ends one token before the first label, or the mask is moved."""
     samples = _samples(pool)
-    found = [facts.answer for facts in samples if facts.answer and facts.answer[0]]
-    if not found or any(one[0] != found[0][0] or one[0] == PROMPT_AT for one in found):
+    found = [(facts.answer, facts) for facts in samples if facts.answer and facts.answer[0]]
+    if not found or any(one[0] != found[0][0][0] or one[0] == PROMPT_AT for one, _ in found):
         return CLEAN
     if len(found) < NEARLY_ALL * len(samples) or _nearly_all_equal(samples, 1) is None:
         return CLEAN
+    is_late = found[0][0][0] == PROMPT_BEFORE
+    if not is_late and not all(_lacks_end(facts) for _, facts in found):
+        return CLEAN  # templates may have the last token of the prompt be learnt, such as a line break
     if len(found) < CLEARLY_MORE:
         return None
     specials = samples[0].specials
-    firsts = [one[1] for one in found if one[1] not in specials.every and one[1] not in specials.added]
+    firsts = [one[1] for one, _ in found if one[1] not in specials.every and one[1] not in specials.added]
     if 2 * _commonest(firsts)[1] > len(firsts) or len(firsts) < CLEARLY_MORE or len(set(firsts)) < _FEW:
         return CLEAN if len(found) >= MANY_SAMPLES else None  # what is prefilled is the same everywhere
-    is_late = found[0][0] == PROMPT_BEFORE
+    prompt = f"the template's prompt ({_listed(specials.prompt)})"
     evidence = {"samples": len(found), "offset": 1 if is_late else -1, "prompt": list(specials.prompt)}
-    ends = sum(facts.follower in specials.eos for facts in samples)
-    end = " It leaves the end token out, too: move it by one." if 2 * ends > len(samples) and not is_late else ""
     if is_late:
-        return Fault(
-            f"in all {len(found)} samples the first token of the answer is masked: the template's prompt"
-            f" ({_listed(specials.prompt)}) ends one token before it",
-            "The mask of the prompt is one token too long: begin with the token after the prompt.",
-            evidence,
+        what = f"the first token of the answer is masked: {prompt} ends one token before it"
+        fix = "The mask of the prompt is one token too long: begin with the token after the prompt."
+    else:
+        what = f"the labels begin with the last token of {prompt}, and end before the end token"
+        fix = (
+            "The mask is one token too early at both ends: one that was made for labels is used for inputs, or the"
+            " other way round. Move it by one."
         )
-    return Fault(
-        f"in all {len(found)} samples the first label is the last token of the template's prompt"
-        f" ({_listed(specials.prompt)})",
-        f"The mask of the prompt is one token too short: begin with the token after the prompt.{end}",
-        evidence,
-    )
+    return Fault(f"in all {len(found)} samples {what}", fix, evidence)
+
+
+def _lacks_end(facts: Facts) -> bool:
+    return facts.follower in facts.specials.eos and not facts.eos
 
 
 # --- prompt-supervised --------------------------------------------------------------------------------------------

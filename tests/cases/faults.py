@@ -209,7 +209,7 @@ FAULTS = (
         by=12, special_tokens=material.chat_tokenizer(),
     ),
     Fault(
-        "the last token of the prompt not masked", "answer-mask-off", ("llama", "gpt2"), Mistake(batch=answered(-1)),
+        "the mask of answers moved by one", "answer-mask-off", ("llama", "gpt2"), Mistake(batch=answered(-1)),
         by=12, special_tokens=material.chat_tokenizer(),
     ),
     Fault(

@@ -148,7 +148,7 @@ def answered_text(
         if off > 0:
             labels[row, len(begin) : len(begin) + off] = IGNORED
         elif off < 0:
-            labels[row, len(begin) + off : len(begin)] = torch.tensor(begin[off:])
+            labels[row] = labels[row].roll(off).where(labels[row].roll(off) == IGNORED, ids[row])
     return {"ids": ids, "labels": labels}
 
 

@@ -215,7 +215,6 @@ FAULTS: dict[str, tuple[str, Callable[[int], Pair]]] = {
         "masked-by-id", partial(packed, masked=EOS, specials=PAD_IS_EOS),
     ),
     "the answer's first token masked": ("answer-mask-off", partial(answered, off=1)),
-    "the prompt's last token supervised": ("answer-mask-off", partial(answered, off=-1)),
     "the mask moved by one": ("answer-mask-off", partial(answered, off=-1, end_off=-1)),
     "the mask ends one early": ("eos-never-supervised", partial(answered, end_off=-1)),
     "a mask was asked for": (
@@ -249,6 +248,7 @@ HEALTHY: dict[str, Callable[[int], Pair]] = {
     "documents begin with what ends them": partial(documents, begin=EOS, specials=ONE_FOR_ALL),
     "names of speakers masked": turns,
     "answers": answered,
+    "answers from the template's last token on": partial(answered, off=-1),
     "prefilled <think>": partial(answered, prefix=(70,)),
     "prefilled answers of two tokens": partial(answered, prefix=(70, 71)),
     "nobody asked for a mask": lambda step: {**padded(step), "declared": frozenset({"num_iterations=4"})},
@@ -294,12 +294,12 @@ def holed(token: int, count: int, after: int, labels: int = 0, **fields: Any) ->
     return facts(holes=(token, count, labels, after), **fields)
 
 
-def begun(where: int, first: int) -> Facts:
-    return facts(answer=(where, first))
+def begun(where: int, first: int, **fields: Any) -> Facts:
+    return facts(answer=(where, first), **fields)
 
 
-def answers(where: int, count: int = 8, varied: int = 8) -> Evidence:
-    return evidence(*(begun(where, 40 + number % varied) for number in range(count)))
+def answers(where: int, count: int = 8, varied: int = 8, **fields: Any) -> Evidence:
+    return evidence(*(begun(where, 40 + number % varied, **fields) for number in range(count)))
 
 
 def asked(*samples: Facts, options: Sequence[str] = ("assistant_only_loss",)) -> Evidence:
@@ -395,7 +395,19 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         Past(0),
     ),
     ("answer-mask-off", [answers(PROMPT_BEFORE)], [answers(PROMPT_AT)], Past(0)),
-    ("answer-mask-off", [answers(PROMPT_AFTER)], [answers(PROMPT_AFTER, 7)], Past(0)),
+    ("answer-mask-off", [answers(PROMPT_BEFORE)], [answers(PROMPT_BEFORE, 7)], Past(0)),
+    (
+        "answer-mask-off",
+        [answers(PROMPT_AFTER, eos=0, follower=2)],
+        [evidence(*answers(PROMPT_AFTER, eos=0, follower=2).samples, begun(PROMPT_AFTER, 40, eos=1))],
+        Past(0),
+    ),
+    (
+        "answer-mask-off",
+        [answers(PROMPT_AFTER, eos=0, follower=2)],
+        [answers(PROMPT_AFTER, eos=0, follower=9)],
+        Past(0),
+    ),
     ("answer-mask-off", [answers(PROMPT_BEFORE, 8, 4)], [answers(PROMPT_BEFORE, 8, 3)], Past(0)),
     (
         "answer-mask-off",
