@@ -40,6 +40,7 @@ def capture(
     reported_loss: object = None,
     items: object = None,
     accumulate: int | None = None,
+    declared: frozenset[str] = frozenset(),
     window: Window,
     specials: SpecialTokens = _NONE_KNOWN,
     has_totals: bool = False,
@@ -50,10 +51,10 @@ def capture(
     `logits` are a tensor, a `Projection`, `Rows`, or a list of chunks along time; `labels` and `inputs` are integer
     ids. What has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits.
     `loss_mask`, `position_ids`, `document_ids` and `attention_mask` are what `to_positions` takes. `reported_loss` is
-    the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches. With
-    `has_totals` the losses of all rows are summed up, to be held against it; with `has_axes` it is looked at which axis
-    is time. `window` limits the tokens, samples and
-    codebooks shown. Raises PairError if they are no pair.
+    the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches.
+    `declared` are options of the run. With `has_totals` the losses of all rows are summed up, to be held against it;
+    with `has_axes` it is looked at which axis is time. `window` limits the tokens, samples and codebooks shown. Raises
+    PairError if they are no pair.
     """
     product = _autocast_type(logits)
     enter, leave = alone()
@@ -69,6 +70,8 @@ def capture(
         sizes = _sizes(pair, window, shift, ignore_index, specials)
         if layout is None and getattr(labels, "ndim", None) == 1 and pair.labels.shape[0] == 1:
             sizes = replace(sizes, is_flat=True)
+        if declared:
+            sizes = replace(sizes, declared=declared)
         reported = None
         if reported_loss is not None:
             try:
@@ -106,6 +109,7 @@ def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: 
         or pair.positions.documents is not None
         or pair.positions.ends is not None,
         knows_padding=pair.positions.attended is not None,
+        has_weights=pair.positions.weights is not None,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from predlog.capture.documents import Documents, crossings, documents
+from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
 from predlog.capture.rows import Statistics
 from predlog.capture.snapshot import Counts, Numbers, Sizes
@@ -44,6 +45,7 @@ def to_numbers(
     known = documents(positions, sizes.length)
     if inputs is not None:
         columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index, known)
+    columns |= masking(scored, supervised, inputs, known, sizes)
     if hits is not None:
         columns["hits"] = hits
     if unreduced is not None:

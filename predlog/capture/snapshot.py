@@ -19,7 +19,8 @@ class Sizes:
     """What is known of a pair without reading its values; `vocabulary` is None if it is not known.
 
     `is_flat` says that the labels had one axis, and nothing but the default says what it is. `unused` says what was
-    passed and is not used, and why.
+    passed and is not used, and why. `has_weights` is whether a mask of the loss was passed, and `declared` are options
+    of the run.
     """
 
     samples: int
@@ -37,6 +38,8 @@ class Sizes:
     knows_inputs: bool = False
     knows_documents: bool = False
     knows_padding: bool = False
+    has_weights: bool = False
+    declared: frozenset[str] = frozenset()
 
     @property
     def limit(self) -> int:

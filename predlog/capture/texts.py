@@ -36,7 +36,7 @@ def texts(
     mask, rows, lead = as_bytes(supervised), supervised.shape[-1], sizes.shift or 1
     used = None if attended is None else as_bytes(attended != 0)
     changes = None if inputs is None or used is not None else as_bytes(inputs[..., 1:] != inputs[..., :-1])
-    many = [_UNKNOWN] if known is None else (known.runs[..., -1] + 1).flatten().tolist()
+    many = [_UNKNOWN] if known is None else (known.begins.sum(-1) + 1).flatten().tolist()
     for number in range(sizes.samples):
         begin_of_row, start = number * length, number * rows
         row = None if read is None else read[begin_of_row : begin_of_row + length]

@@ -74,6 +74,12 @@ def _unpacked(
         bos=counts.get("bos", _UNKNOWN)[0],
         tokens=shown,
         text=_text(counts.get("text")),
+        unk=counts.get("unk", _UNKNOWN)[0],
+        span=_span(ends, fields["supervised"]),
+        is_weighed=sizes.has_weights,
+        special_run=counts.get("special_run"),
+        holes=counts.get("holes"),
+        answer=counts.get("answer"),
     )
     return fields, facts
 
@@ -83,6 +89,12 @@ def _text(counted: tuple[int, ...] | None) -> Text | None:
         return None
     begin, end, first, last, opening, head, inner, ended, lowest, highest, documents, *tail = counted
     return Text(begin, end, first, last, opening, head, inner, ended, (lowest, highest), documents, tuple(tail))
+
+
+def _span(ends: Ends, supervised: int) -> tuple[int, int] | None:
+    """Return the first and the last row with a label; None if these are not shown."""
+    last = ends.last or (ends.first if len(ends.first) == supervised else ())
+    return (ends.first[0], last[-1]) if ends.first and last else None
 
 
 def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) -> int | None:

@@ -14,6 +14,13 @@ from predlog.findings.certain import (
     nothing_supervised,
     pad_supervised,
 )
+from predlog.findings.masking import (
+    answer_mask_off,
+    masked_by_id,
+    prompt_supervised,
+    special_run_supervised,
+    unknown_supervised,
+)
 from predlog.findings.rule import Rule
 from predlog.findings.statistical import (
     SEVERAL,
@@ -43,6 +50,17 @@ RULES: Final = (
     Rule("end-only-in-labels", "warning", True, False, "packed rows don't read the end token", end_only_in_labels),
     Rule("answers-truncated", "warning", False, False, "the longest samples have no labels left", answers_truncated),
     Rule("end-missing", "warning", False, False, "texts end without what generation stops at", end_missing),
+    Rule("masked-by-id", "error", False, False, "a token of the texts is taken for padding", masked_by_id),
+    Rule(
+        "special-run-supervised", "warning", False, False, "a special token in a row among the labels",
+        special_run_supervised,
+    ),
+    Rule("answer-mask-off", "error", False, False, "the mask of the prompt is one token off", answer_mask_off),
+    Rule(
+        "prompt-supervised", "warning", False, False, "prompts are supervised though a mask was asked for",
+        prompt_supervised,
+    ),
+    Rule("unknown-supervised", "warning", False, False, "many labels are the unknown token", unknown_supervised),
     Rule("eos-never-supervised", "warning", False, False, "the model never learns to stop", eos_never_supervised),
     Rule("prediction-misaligned", "error", False, True, "predictions fit another offset", prediction_misaligned),
     Rule("copying-inputs", "error", False, True, "the model has learnt to copy its input", copying_inputs),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from predlog.findings.evidence import Evidence, Facts
+from predlog.findings.masking import fills_time
 from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
@@ -39,17 +40,32 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     if len(shown) * facts.length < ENOUGH:
         return None  # in a masked model a few short rows may have no masked position
     since = f" from position {facts.shift} on" if facts.shift else ""
+    is_generated = facts.is_weighed or GENERATES in pool[-1].declared
+    cause = _WHAT_MASKS["codebook" if facts.codebook is not None else "completions" if is_generated else "labels"]
     which = f"all {len(shown)} samples" if len(empty) == len(shown) else f"{len(empty)} of {len(shown)} samples"
     return Fault(
         f"every label of {which if len(shown) > 1 else 'the sample'} shown is {facts.ignore_index}{since}, which is "
-        "ignored, so there is nothing to learn from",
-        "Check what masks the labels: a template or response marker that is not found in the text masks all of it, "
-        "and so does a prompt that fills the row until the answer is cut off.",
+        f"ignored,{' or has a loss mask of 0,' if facts.is_weighed else ''} so there is nothing to learn from",
+        cause,
         {
             "samples": len(shown), "without": len(empty), "length": facts.length,
             "ignore_index": facts.ignore_index,
         },
     )  # fmt: skip
+
+
+# The option of a run that generates the texts which it learns from.
+GENERATES = "generated completions"
+# What to check if nothing is supervised.
+_WHAT_MASKS = {
+    "labels": "Check what masks the labels: a template or response marker that is not found in the text masks all of "
+    "it, and so does a prompt that fills the row until the answer is cut off.",
+    "completions": "Check what makes the loss mask: completions that were cut off at their greatest length have one"
+    " of 0 where that is asked for (`mask_truncated_completions` in TRL), as do turns of tools and environments; a mask"
+    " of attention or of padding may also be inverted, or belong to another batch.",
+    "codebook": "Check what masks the codes: a delay longer than the sample, a code that is real and also the padding"
+    " or ignore_index, a mask of sounding frames in silence, or codes that this codebook has none of.",
+}
 
 
 def _is_delayed(facts: Facts, evidence: Evidence) -> bool:
@@ -243,6 +259,8 @@ def pad_supervised(pool: Pool, _past: Past) -> Verdict:
         return _known_padding(everyone, pool)
     samples = [facts for facts in everyone if facts.pad is not None]
     if not any(map(_is_padded, samples)):
+        return CLEAN
+    if any(facts.special_run and fills_time(facts.special_run) for facts in samples):
         return CLEAN
     specials = samples[0].specials
     count, supervised = sum(facts.pad or 0 for facts in samples), sum(facts.supervised for facts in samples)

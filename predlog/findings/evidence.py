@@ -11,6 +11,8 @@ from predlog.findings.special_tokens import SpecialTokens
 
 # The offsets around a position whose labels a prediction is compared with: 1 before, 1 after and 2 after.
 AROUND = (-1, 1, 2)
+# Where the template's prompt that begins an answer ends: one token after the first label, at it, or one before.
+PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE = 1, 2, 3
 # A record needs this many tokens to show that they are all predicted the same.
 _SOME = 8
 
@@ -64,11 +66,12 @@ class Facts:
 
     `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read. `copied` counts
     the predictions that equal the input read where the label does not. `start` are the first inputs; `follower` is the
-    input after the position of the last supervised label. `pad`, `eos` and `bos` count labels that are such tokens.
+    input after the position of the last supervised label. `pad`, `eos`, `bos` and `unk` count such labels.
     `crossing` labels belong to another document than their row, whose lowest and highest inputs are `separators`;
     `from_padding` labels have a row that reads padding, and `padding` ones are padding by the attention mask.
-    `text` is where the text begins and ends, of streams without codebooks.
-    Among the tokens shown, `nonfinite` log-probabilities and `broken` rows of logits are not finite.
+    `text` is where the text begins and ends, of streams without codebooks. `span` are the first and the last row with a
+    label, and `is_weighed` is whether a mask of the loss was passed; see `capture.masking` for `special_run`, `holes`
+    and `answer`. Among the tokens shown, `nonfinite` log-probabilities and `broken` rows of logits are not finite.
     """
 
     sample: int
@@ -99,6 +102,12 @@ class Facts:
     padding: int | None = None
     separators: tuple[int, ...] | None = None
     text: Text | None = None
+    unk: int | None = None
+    span: tuple[int, int] | None = None
+    is_weighed: bool = False
+    special_run: tuple[int, ...] | None = None
+    holes: tuple[int, ...] | None = None
+    answer: tuple[int, ...] | None = None
 
 
 class Across(NamedTuple):
@@ -120,7 +129,8 @@ class Evidence:
     read where the label does not, and how many labels do not: among all supervised positions if they were counted, else
     among those shown. `loss` is "fits" if the reported loss is that of the pair, else the name of what explains it, and
     None if that is not known. `across` has the labels that equal the inputs of other samples, if these were counted.
-    `commonest` is how many predictions shown are the same token.
+    `declared` are options of the run, such as "num_iterations=4". `commonest` is how many predictions shown are the
+    same token.
     """
 
     step: int
@@ -129,6 +139,7 @@ class Evidence:
     widest: int = 0
     loss: str | None = None
     across: Across | None = None
+    declared: frozenset[str] = frozenset()
     supervised: int = field(init=False)
     equal: tuple[int, ...] | None = field(init=False)
     compared: tuple[int, ...] | None = field(init=False)
@@ -159,6 +170,7 @@ class Evidence:
                 widest=max(one.widest for one in ones),
                 loss=ones[0].loss,
                 across=ones[0].across,
+                declared=ones[0].declared,
             )
             for step, ones in sorted(steps.items())
         ]

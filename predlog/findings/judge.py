@@ -18,6 +18,7 @@ from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.needs import Known, undecided, without_inputs
 from predlog.findings.reported_loss import LossCheck, Reported, Totals
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
+from predlog.findings.special_tokens import PerStream
 
 # If there are more streams and codebooks, those that were not seen for longest are forgotten.
 _MOST_LANES = 1024
@@ -52,6 +53,7 @@ class _Lane:
 
     past: Past
     opinions: dict[str, _Opinion]
+    rules: list[Rule]
     loss: LossCheck = field(default_factory=LossCheck)
     known: Known | None = None
 
@@ -68,9 +70,9 @@ class _Case(NamedTuple):
 class Judge:
     """Ask the rules about everything that was captured, and remember which findings are open."""
 
-    def __init__(self, ignore: Collection[str] = ()) -> None:
-        self._ignored = frozenset(ignore)
-        self._rules = [rule for rule in catalog.RULES if rule.code not in self._ignored]
+    def __init__(self, ignore: Collection[str] | PerStream[frozenset[str]] = ()) -> None:
+        self._ignored = ignore if isinstance(ignore, PerStream) else PerStream(alone=frozenset(ignore))
+        self._rules = [rule for rule in catalog.RULES if rule.code not in (self._ignored.alone or ())]
         self._lanes: OrderedDict[tuple[str, int | None], _Lane] = OrderedDict()
         self._open: list[FindingEvent] = []
         self._gone: dict[tuple[str, int | None, str], None] = {}
@@ -107,8 +109,9 @@ class Judge:
         return without_inputs(self._ignored_in(stream)) if is_first and not known.inputs else None
 
     def judge(
-        self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None
-    ) -> list[FindingEvent]:
+        self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None,
+        declared: frozenset[str] = frozenset(),
+    ) -> list[FindingEvent]:  # fmt: skip
         """Judge what was captured of a pair, and return what is found now and was not open before."""
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
@@ -119,7 +122,13 @@ class Judge:
         cases: dict[str, list[_Case]] = {}
         for codebook, ones in groupby(captured, key=_codebook):
             evidence = Evidence(
-                step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state, across=across
+                step,
+                tuple(ones),
+                is_trained=is_trained,
+                widest=widest,
+                loss=lane.loss.state,
+                across=across,
+                declared=declared,
             )
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
@@ -128,7 +137,7 @@ class Judge:
     def judge_loss(self, step: int, stream: str, totals: Totals, reported: Reported) -> str | None:
         """Hold the loss that was reported for a pair against its sums; return why this is done no more, if so."""
         code = catalog.LOSS
-        if code in self._ignored:
+        if code in self._ignored_in(stream):
             return None
         lane = self._lane(stream, None, step)
         verdict = lane.loss.judge(totals, reported)
@@ -149,7 +158,7 @@ class Judge:
         opinion = self._lane(stream, None, step).opinions.setdefault(code, _Opinion())
         opinion.clean = 0
         self._refused += 1
-        if code in self._ignored or opinion.is_open:
+        if code in self._ignored_in(stream) or opinion.is_open:
             return []
         opinion.is_open = True
         found = FindingEvent(code, "error", step, stream, None, message, evidence, {None})
@@ -165,7 +174,7 @@ class Judge:
         past, opinions = lane.past, lane.opinions
         now: list[str] = []
         cases = []
-        for rule in self._rules:
+        for rule in lane.rules:
             opinion = opinions[rule.code]
             if now and any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool = []
@@ -184,14 +193,16 @@ class Judge:
         past.learn(evidence)
         return cases
 
-    def _ignored_in(self, _stream: str) -> frozenset[str]:
-        return self._ignored
+    def _ignored_in(self, stream: str) -> frozenset[str]:
+        return self._ignored.of(stream, has_codebooks=False) or frozenset()
 
     def _lane(self, stream: str, codebook: int | None, step: int) -> _Lane:
         key = stream, codebook
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(Past(step), {rule.code: _Opinion() for rule in self._rules})
+            ignored = self._ignored_in(stream)
+            rules = [rule for rule in self._rules if rule.code not in ignored]
+            lane = self._lanes[key] = _Lane(Past(step), {rule.code: _Opinion() for rule in rules}, rules)
         self._lanes.move_to_end(key)
         if len(self._lanes) > _MOST_LANES:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)

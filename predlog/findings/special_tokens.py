@@ -1,16 +1,19 @@
-"""Which token ids pad, end and begin a text, for each stream, if that is known."""
+"""Which token ids pad, end and begin a text or stand for what is unknown, for each stream, if that is known."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from os.path import commonprefix
 from typing import Any, Generic, TypeVar
 
 from predlog.errors import SettingError
 
 Thing = TypeVar("Thing")
 # What a tokenizer knows; at a `stop` token generation stops.
-OF_TOKENIZERS = ("pad", "eos", "bos")
+OF_TOKENIZERS = ("pad", "eos", "bos", "unk")
 ROLES = (*OF_TOKENIZERS, "stop")
+# A template's generation prompt that is longer is none.
+_LONGEST_PROMPT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class SpecialTokens:
     """Ids by their role, and all ids that are special; empty if they are not known.
 
     `size` is the number of ids that the tokenizer knows, 0 without a tokenizer. At the ids in `stop` generation stops.
+    `prompt` are the ids with which the chat template begins an answer, `added` those that no text is split into, such
+    as placeholders.
     """
 
     pad: tuple[int, ...] = ()
@@ -25,7 +30,10 @@ class SpecialTokens:
     bos: tuple[int, ...] = ()
     every: frozenset[int] = field(default_factory=frozenset)
     size: int = 0
+    unk: tuple[int, ...] = ()
     stop: tuple[int, ...] = ()
+    prompt: tuple[int, ...] = ()
+    added: frozenset[int] = field(default_factory=frozenset)
 
     def stopping_at(self, ids: Iterable[int]) -> "SpecialTokens":
         """Return the same tokens, with the ids at which generation stops, unless these are known."""
@@ -70,7 +78,7 @@ def _is_of_roles(given: Mapping[Any, Any]) -> bool:
 
 
 def special_tokens(given: Any) -> SpecialTokens:
-    """Return the special tokens of a tokenizer, or of a mapping from pad, eos, bos and stop to ids.
+    """Return the special tokens of a tokenizer, or of a mapping from pad, eos, bos, unk and stop to ids.
 
     Raises SettingError if `given` is neither.
     """
@@ -93,18 +101,51 @@ def of_tokenizer(tokenizer: Any) -> SpecialTokens | None:
     """
     owner = getattr(tokenizer, "__self__", tokenizer)  # of `tokenizer.decode`, the tokenizer
     if hasattr(owner, "all_special_ids"):
-        pad, eos, bos = (_ids(role, getattr(owner, f"{role}_token_id", None)) for role in OF_TOKENIZERS)
-        return SpecialTokens(pad, eos, bos, frozenset(owner.all_special_ids), len(owner))
+        pad, eos, bos, unk = (_ids(role, getattr(owner, f"{role}_token_id", None)) for role in OF_TOKENIZERS)
+        known = frozenset(owner.all_special_ids)
+        return SpecialTokens(
+            pad, eos, bos, known, len(owner), unk=unk, prompt=_prompt(owner), added=_added(owner)
+        )  # fmt: skip
     if hasattr(owner, "get_added_tokens_decoder"):
         added = owner.get_added_tokens_decoder()
         special = frozenset(number for number, token in added.items() if token.special)
-        return SpecialTokens(every=special, size=owner.get_vocab_size())
+        return SpecialTokens(every=special, size=owner.get_vocab_size(), added=frozenset(added))
     return None
+
+
+def _added(tokenizer: Any) -> frozenset[int]:
+    try:
+        return frozenset(map(int, tokenizer.get_added_vocab().values()))
+    except Exception:  # noqa: BLE001 - a foreign object's own code, which nobody asked for
+        return frozenset()
+
+
+def _prompt(tokenizer: Any) -> tuple[int, ...]:
+    """Return the ids with which the chat template begins an answer; none if that can't be found out.
+
+    They are those that the template adds to ask for an answer, without what it prefills, such as `<think>`: an answer
+    in a chat begins with them, too.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return ()
+    try:
+        chat = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
+        asked, asking, answered = (
+            str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=adds))
+            for messages, adds in ((chat[:1], False), (chat[:1], True), (chat, False))
+        )
+        begin = commonprefix([asking, answered])  # noqa: RUF071 - of texts
+        ids, before = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (begin, asked))
+        found = tuple(map(int, ids[len(before) :]))
+    except Exception:  # noqa: BLE001 - a foreign object's own code, which nobody asked for
+        return ()
+    is_known = begin.startswith(asked) and begin != answered and ids[: len(before)] == before
+    return found if is_known and len(found) <= _LONGEST_PROMPT else ()
 
 
 def _ids(role: str, value: Any) -> tuple[int, ...]:
     if role not in ROLES:
-        raise SettingError(f"special_tokens has no role {role!r}: name pad, eos, bos and stop")
+        raise SettingError(f"special_tokens has no role {role!r}: name pad, eos, bos, unk and stop")
     if value is None:
         return ()
     listed = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)

@@ -14,6 +14,7 @@ import math
 from collections import Counter
 
 from predlog.findings.evidence import AROUND, Evidence, Facts, Sums
+from predlog.findings.masking import answer_mask_off
 from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
@@ -46,11 +47,13 @@ MANY_RECORDS = 200
 # A mean loss of this many times ln V means untrained weights.
 UNTRAINED = 3.0
 SAME_BATCHES = 5
+# Options of a run with which several updates are made on one batch.
+REPEATS_BATCHES = frozenset({"num_iterations", "num_ppo_epochs", "ppo_epochs", "overfit_batches"})
 # Records needed to see whether something persists.
 SEVERAL = 8
 
 
-def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
+def eos_never_supervised(pool: Pool, past: Past) -> Verdict:
     """Check whether the inputs of many samples continue with an end token that is never a label."""
     samples = [facts for evidence in pool for facts in evidence.samples if facts.eos is not None]
     ends = samples[0].specials.eos if samples else ()
@@ -59,13 +62,25 @@ def eos_never_supervised(pool: Pool, _past: Past) -> Verdict:
         return CLEAN
     if _nearly_all_equal(samples, 1) is None:
         return CLEAN  # only labels that are the next inputs need an end token
+    if any(facts.holes and facts.holes[0] in ends and facts.holes[1] for facts in samples):
+        return CLEAN  # it is ignored between texts, too: that is `masked_by_id`
+    if isinstance(answer_mask_off(pool, past), Fault):
+        return CLEAN  # the mask is one off at both ends
     if len(ended) < MANY_SAMPLES:
         return None
+    pad = {*ended[0].specials.pad}
+    by_id = "masking the padding masks it too: mask by the attention mask, or pad with another token."
+    one_off = "the mask of the labels ends one token early: leave the token after the last label in, too."
+    if pad & {*ends}:
+        fix = f"The end token is also the padding token, so {by_id} If the labels are not masked by id, {one_off}"
+    elif pad:
+        fix = f"The padding token is another ({_listed(sorted(pad))}), so {one_off}"
+    else:
+        fix = f"If the end token is also the padding token, {by_id} Otherwise {one_off}"
     return Fault(
         f"the inputs of {len(ended)} samples continue with the end token ({_listed(ends)}), and it is never a "
         "label, so the model never learns to stop",
-        "If the end token is also the padding token, masking the padding masks it too: mask by the attention mask, or "
-        "pad with another token.",
+        fix,
         {"samples": len(ended), "eos": list(ends)},
     )
 
@@ -212,6 +227,8 @@ def same_batch(pool: Pool, _past: Past) -> Verdict:
     """Check for the same labels at every logged step of a training."""
     if not all(evidence.is_trained for evidence in pool):
         return CLEAN  # an evaluation uses the same batch every time
+    if any(option.partition("=")[0] in REPEATS_BATCHES for option in pool[-1].declared):
+        return CLEAN
     newest = pool[-1]
     fingerprints = {tuple(facts.fingerprint for facts in evidence.samples) for evidence in pool}
     if len(fingerprints) > 1 or not _tells(newest):

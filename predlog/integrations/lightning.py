@@ -3,7 +3,7 @@
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -65,7 +65,7 @@ class PredictionCallback(CopiedCallback, Callback):
         decode, special_tokens, text: How ids become text, and which are special, as in `Recorder`.
         accuracy: Also count the matches over all supervised tokens of the samples shown.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore: Codes of findings to ignore.
+        ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
         queue, strict, durable_every, mode: As in `Recorder`.
 
     The recorder is made when the training starts, and closed when it ends, even by an exception.
@@ -98,7 +98,7 @@ class PredictionCallback(CopiedCallback, Callback):
         console: bool = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
-        ignore: Collection[str] = (),
+        ignore: Collection[str] | Mapping[str, Collection[str]] = (),
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,

@@ -6,7 +6,7 @@ If a head is fused with the loss and makes no logits, the rows shown are project
 """
 
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,6 +20,7 @@ from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, OldPackageError, PredlogError, located, own_failure
 from predlog.integrations._hf import generation, hooks, label_shift
+from predlog.integrations._hf.declared import declared
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.integrations._hf.trainer import PredictionMixin, Training
@@ -67,7 +68,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             `decode="trainer"` it is the trainer's tokenizer.
         accuracy: Also count the matches over all supervised tokens of the samples shown.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore: Codes of findings to ignore.
+        ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
         queue, strict, durable_every, mode: As in `Recorder`.
 
     Raises:
@@ -95,7 +96,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         console: bool = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
-        ignore: Collection[str] = (),
+        ignore: Collection[str] | Mapping[str, Collection[str]] = (),
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,
@@ -155,6 +156,8 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         if self._given is None:
             generation.name_stop(self._recorder, self._model)
         self._is_early, self._evaluated = False, -1
+        if self._recorder is not None:
+            self._recorder.declare(declared(args, self._training.trainer()))
         if args.eval_on_start:
             self._arm("eval")
 

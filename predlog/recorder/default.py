@@ -1,7 +1,7 @@
 """The default recorder, used by `predlog.compare`, `configure`, `flush` and `close`."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal
 
@@ -142,7 +142,7 @@ def configure(
     console: bool = True,
     processors: Sequence[Processor] = (),
     sinks: Sequence[Processor] = (),
-    ignore: Collection[str] = (),
+    ignore: Collection[str] | Mapping[str, Collection[str]] = (),
     queue: int = 256,
     strict: bool = False,
     durable_every: float = 10.0,
@@ -166,7 +166,7 @@ def configure(
         console: Show tables or plain lines on stdout.
         processors: structlog processors that see every event before it is written.
         sinks: structlog processors that get every event in addition to the file and the console.
-        ignore: Codes of findings to ignore.
+        ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
         queue: How many pairs, and events per sink, may wait; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
         durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.

@@ -17,11 +17,12 @@ from predlog.recorder.loss_report import LossReports
 from predlog.recorder.submission import Submitter
 from predlog.records.schema import Comparison
 
-# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items` and
-# `accumulate` are known to callbacks.
+# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items`,
+# `accumulate` and `declared`, options of the run, are known to callbacks.
 HOW: Final = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
     "document_ids": None, "attention_mask": None, "reported_loss": None, "items": None, "accumulate": None,
+    "declared": frozenset(),
 }  # fmt: skip
 
 
@@ -62,6 +63,8 @@ class Intake:
         self._strict = strict
         self._is_shown = is_shown
         self._raise_failure = raise_failure
+        # What the run has declared, by stream, or of all streams under "".
+        self.declared: Mapping[str, frozenset[str]] = {}
 
     def take(
         self, logits: object, labels: object, step: object, stream: str, context: Mapping[str, object], every: int,
@@ -104,9 +107,10 @@ class Intake:
         specials = self.specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
         try:
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
+            options = [how.get("declared", ()), *(self.declared.get(one, ()) for one in ("", stream))]
             captured = capture(
-                logits, labels, **how, window=self._window, specials=specials, has_totals=has_totals,
-                has_axes=self._gate.is_early(stream),
+                logits, labels, **{**how, "declared": frozenset().union(*options)}, window=self._window,
+                specials=specials, has_totals=has_totals, has_axes=self._gate.is_early(stream),
             )  # fmt: skip
         except PairError as error:
             if self._strict:

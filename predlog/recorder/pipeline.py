@@ -129,7 +129,9 @@ class Pipeline:
         if off is not None:
             self._notices.report_once("no inputs", f"step {step}, stream {stream!r}: {off}")
         across = submission.capture.across and submission.capture.across()
-        self._judge.judge(step, stream, facts, is_trained=sizes.is_trained, across=across)
+        self._judge.judge(
+            step, stream, facts, is_trained=sizes.is_trained, across=across, declared=sizes.declared
+        )  # fmt: skip
 
     def _refuse(self, refusal: Refusal) -> None:
         self._start(refusal.at)

@@ -5,7 +5,7 @@ import os
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ class Recorder:
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
-        ignore: Codes of findings to ignore.
+        ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
         queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
             have threads of their own; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
@@ -92,7 +92,7 @@ class Recorder:
         console: bool = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
-        ignore: Collection[str] = (),
+        ignore: Collection[str] | Mapping[str, Collection[str]] = (),
         queue: int = 256,
         strict: bool = False,
         durable_every: float = 10.0,
@@ -112,7 +112,7 @@ class Recorder:
             streams=settings.names(streams),
             accuracy=accuracy,
             console=console,
-            ignore=settings.codes(ignore),
+            ignore=settings.ignored(ignore),
             queue=queue,
             strict=strict,
             durable_every=durable_every,
@@ -150,7 +150,9 @@ class Recorder:
             is_mine=self._worker.is_mine,
             notices=self._notices,
         )
-        self._losses = LossReports(self.gate, self._worker.submit, self._notices, is_off=LOSS in chosen.ignore)
+        self._losses = LossReports(
+            self.gate, self._worker.submit, self._notices, is_off=LOSS in (chosen.ignore.alone or ())
+        )
         self._intake = Intake(
             self.gate,
             Submitter(self._worker, self._accounts, missing, self._notices),
@@ -253,6 +255,10 @@ class Recorder:
         """Report a loss as `report_loss` does, whatever `every` says."""
         if not is_traced():
             self._losses.report(loss, step, stream, **how)
+
+    def declare(self, options: Mapping[str, frozenset[str]]) -> None:
+        """Note what a run has declared, by stream, or of all streams under "", until it is declared anew."""
+        self._intake.declared = dict(options)
 
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""

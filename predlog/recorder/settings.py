@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,7 @@ class Settings:
     streams: frozenset[str] | None
     accuracy: bool
     console: bool
-    ignore: frozenset[str]
+    ignore: PerStream[frozenset[str]]
     queue: int
     strict: bool
     durable_every: float
@@ -67,7 +67,8 @@ class Settings:
             **asdict(self),
             "directory": None if self.directory is None else str(self.directory),
             "streams": None if self.streams is None else sorted(self.streams),
-            "ignore": sorted(self.ignore),
+            "ignore": {name: sorted(ones) for name, ones in self.ignore.by_name.items()}
+            or sorted(self.ignore.alone or ()),
         }
 
 
@@ -92,6 +93,15 @@ def names(streams: Any) -> frozenset[str] | None:
     if not listed or not all(isinstance(name, str) for name in listed):
         raise SettingError(f"streams={streams!r} must be a collection of names, such as ['text', 'audio']")
     return frozenset(listed)
+
+
+def ignored(ignore: Any) -> PerStream[frozenset[str]]:
+    """Return the codes of findings to ignore, of all streams or of each that is named, as `codes` does."""
+    if not isinstance(ignore, Mapping):
+        return PerStream(alone=codes(ignore))
+    if not all(isinstance(name, str) for name in ignore):
+        raise SettingError(f"ignore: {next(iter(ignore))!r} must be the name of a stream, such as 'text' or 'audio'")
+    return PerStream(by_name={name: codes(ones) for name, ones in ignore.items()})
 
 
 def codes(ignore: Any) -> frozenset[str]:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from predlog import Recorder
 from predlog.records.schema import Finding
-from tests.cases import loops
-from tests.cases.loops import BOS, EOS, IGNORED, MASK, PAD, Batch, Mistake, Pair, Setup
+from tests.cases import loops, material
+from tests.cases.loops import BOS, EOS, IGNORED, MASK, PAD, Batch, Change, Mistake, Pair, Setup
 
 CAUSAL = ("llama", "gpt2", "higgs")
 DECODERS = ("t5", "whisper", "musicgen", "dia")
@@ -35,6 +35,7 @@ class Fault:
     little: bool = False
     watched: bool = False
     special_tokens: Any = None
+    declared: frozenset[str] = frozenset()
 
 
 def shifted_once_more(pair: Pair) -> Pair:
@@ -130,6 +131,52 @@ def begun_inside(batch: Batch) -> Batch:
     }
 
 
+def padded_by_ends(batch: Batch) -> Batch:
+    return {**batch, "ids": batch["ids"].masked_fill(batch["ids"] == PAD, EOS), "labels": _padded(batch["labels"], EOS)}
+
+
+def _padded(labels: Tensor, by: int) -> Tensor:
+    """Supervise what comes after each text, as if it were this token."""
+    is_after = (labels == EOS).cumsum(1) > 0
+    return labels.masked_fill(is_after & (labels == IGNORED), by)
+
+
+def ended_twice(batch: Batch) -> Batch:
+    """Write the end token again after each."""
+    labels = batch["labels"].clone()
+    labels[:, 1:][batch["labels"][:, :-1] == EOS] = EOS
+    if "read" in batch:
+        return {**batch, "labels": labels, "read": loops.shifted_right(labels, int(batch["read"][0, 0]))}
+    ids = batch["ids"].clone()
+    ids[:, 1:][batch["ids"][:, :-1] == EOS] = EOS
+    return {**batch, "ids": ids, "labels": labels}
+
+
+def padded_by_a_word(batch: Batch) -> Batch:
+    """Mask the padding by its id, which is also that of a letter."""
+    (word,) = material.tokenizer()(" a", add_special_tokens=False)["input_ids"]
+    return {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == word, IGNORED)}
+
+
+def answered(off: int) -> Change:
+    def batch(given: Batch) -> Batch:
+        generator = torch.Generator().manual_seed(int(given["ids"].sum()))
+        return loops.answered_text(generator, off=off)
+
+    return batch
+
+
+def prompted(batch: Batch) -> Batch:
+    """Supervise all that is read."""
+    return {**batch, "labels": batch["ids"].masked_fill(batch["ids"] == PAD, IGNORED)}
+
+
+def unknown(batch: Batch) -> Batch:
+    """Read and write every tenth token as one that the tokenizer does not know."""
+    is_unknown = (torch.arange(batch["ids"].shape[1]) % 10 == 7) & (batch["labels"] != IGNORED)
+    return {name: batch[name].masked_fill(is_unknown, loops.MASK) for name in ("ids", "labels")}
+
+
 def broken(model: nn.Module) -> None:
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
@@ -198,6 +245,31 @@ FAULTS = (
         Mistake(batch=packed_without_ends, pair=lambda pair: replace(pair, shift=0)), by=4,
     ),
     Fault("prompt and answer begun", "bos-inside", ("llama", "gpt2"), Mistake(batch=begun_inside), by=4),
+    Fault(
+        "padded with the end token, not masked", "special-run-supervised", ("llama", "gpt2"),
+        Mistake(batch=padded_by_ends), by=12, special_tokens={"pad": EOS, "eos": EOS, "bos": BOS},
+    ),
+    Fault(
+        "end token doubled", "special-run-supervised", ("llama", "gpt2", "t5", "whisper"), Mistake(batch=ended_twice),
+        by=12,
+    ),
+    Fault("a letter is the padding", "masked-by-id", ("llama", "gpt2"), Mistake(batch=padded_by_a_word), by=16),
+    Fault(
+        "the first token of answers masked", "answer-mask-off", ("llama", "gpt2"), Mistake(batch=answered(1)),
+        by=12, special_tokens=material.chat_tokenizer(),
+    ),
+    Fault(
+        "the mask of answers moved by one", "answer-mask-off", ("llama", "gpt2"), Mistake(batch=answered(-1)),
+        by=12, special_tokens=material.chat_tokenizer(),
+    ),
+    Fault(
+        "prompts not masked though that was asked for", "prompt-supervised", ("llama", "gpt2"),
+        Mistake(batch=prompted), by=4, declared=frozenset({"completion_only_loss"}),
+    ),
+    Fault(
+        "words that the tokenizer does not know", "unknown-supervised", ("llama", "gpt2"), Mistake(batch=unknown),
+        by=12, special_tokens={"pad": PAD, "eos": EOS, "bos": BOS, "unk": loops.MASK},
+    ),
     Fault("the same batch each step", "same-batch", EVERY, Mistake(reseeded=True), by=4),
     Fault("labels a position short", "length-mismatch", EVERY, Mistake(logged=shorter_labels)),
     Fault("logits transposed", "layout-mismatch", EVERY, Mistake(logged=transposed)),
@@ -258,6 +330,7 @@ def found(fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = ())
         ignore=ignore,
         sinks=[lambda _logger, _name, event: event],
     )
+    recorder.declare({"": fault.declared})
     before = range(fault.prepared)
     findings = [
         one

@@ -313,6 +313,58 @@ def packed() -> Setup:
     return replace(loops.llama(), batch=loops.packed_text)
 
 
+def denoised() -> Setup:
+    """Fill in what is masked, the end tokens that pad the row as well, as masked diffusion models learn answers."""
+    setup = loops.bert()
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = loops.padded_text(generator)["ids"]
+        ids = ids.masked_fill(ids == PAD, EOS)
+        chosen = torch.rand(ids.shape, generator=generator) < torch.rand(BATCH, 1, generator=generator)
+        attention = torch.ones_like(ids)
+        return {
+            "ids": ids.masked_fill(chosen, MASK), "labels": ids.masked_fill(~chosen, IGNORED), "attention": attention
+        }  # fmt: skip
+
+    return replace(setup, batch=batch)
+
+
+def beside_sound() -> Setup:
+    """Write words along the time of a sound: a token fills the time between them, as in Moshi."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        words = loops.packed_text(generator)["ids"]
+        fills = torch.rand(words.shape, generator=generator) < 0.7
+        ids = words.masked_fill(fills, MASK)
+        return {"ids": ids, "labels": ids.clone()}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def answers(*prefix: int) -> Setup:
+    """Answer after a prompt that is masked, with what is prefilled."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        return loops.answered_text(generator, prefix=prefix)
+
+    return replace(loops.llama(), batch=batch, decode=material.chat_tokenizer())
+
+
+def documents_of_their_own() -> Setup:
+    """Packed documents between begin and end tokens, without a label where one begins."""
+
+    def batch(generator: torch.Generator) -> Batch:
+        ids = torch.stack([torch.cat(_documents(generator))[:LENGTH] for _ in range(BATCH)])
+        return {"ids": ids, "labels": ids.masked_fill(ids == loops.BOS, IGNORED)}
+
+    return replace(loops.llama(), batch=batch)
+
+
+def _documents(generator: torch.Generator) -> list[torch.Tensor]:
+    chosen = torch.randint(len(material.documents()), (4,), generator=generator).tolist()
+    return [torch.tensor([loops.BOS, *material.documents()[one][:14], EOS]) for one in chosen]
+
+
 Make = Callable[[], Setup]
 HEALTHY: dict[str, Make] = {
     **loops.MODELS,
@@ -345,6 +397,11 @@ HEALTHY: dict[str, Make] = {
     "cut to a length": cut_to_length,
     "a few answers cut off": few_cut_off,
     "packed and begun": packed_and_begun,
+    "masked diffusion": denoised,
+    "text beside sound": beside_sound,
+    "answers": answers,
+    "answers that are prefilled": partial(answers, 77),
+    "packed documents without their first label": documents_of_their_own,
 }
 # Padded with the token that begins and ends: what GPT-2's tokenizer is given for want of a padding token.
 ENDS_PAD: dict[str, Make] = {"end token pads, on the left": partial(mostly_padding, left=True, end_pads=True)}

@@ -133,6 +133,25 @@ def padded_text(generator: torch.Generator, length: int = LENGTH, batch: int = B
     return {"ids": ids, "labels": labels}
 
 
+def answered_text(
+    generator: torch.Generator, length: int = LENGTH, batch: int = BATCH, prefix: tuple[int, ...] = (), off: int = 0
+) -> Batch:
+    """Write a prompt, the begin of an answer as the chat template has it, perhaps prefilled, and an answer to learn."""
+    documents = material.documents()
+    ids = torch.full((batch, length), PAD)
+    labels = torch.full((batch, length), IGNORED)
+    for row, one in enumerate(torch.randint(len(documents), (batch,), generator=generator).tolist()):
+        begin = [BOS, *documents[one][:8], *material.answer_begins(), *prefix]
+        answer = [*documents[one][8 : length - len(begin)], EOS]
+        ids[row, : len(begin) + len(answer)] = torch.tensor([*begin, *answer])
+        labels[row, len(begin) : len(begin) + len(answer)] = torch.tensor(answer)
+        if off > 0:
+            labels[row, len(begin) : len(begin) + off] = IGNORED
+        elif off < 0:
+            labels[row] = labels[row].roll(off).where(labels[row].roll(off) == IGNORED, ids[row])
+    return {"ids": ids, "labels": labels}
+
+
 def _need(model: str) -> None:
     if not hasattr(transformers, model):
         pytest.skip(f"transformers {transformers.__version__} has no {model}")

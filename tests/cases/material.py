@@ -32,6 +32,27 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @cache
+def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the same tokenizer with a chat template."""
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer().backend_tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
+        mask_token="<mask>",
+    )  # fmt: skip
+    made.chat_template = (
+        "{% for one in messages %}<mask>{{ one.role }}\n{{ one.content }}</s>\n{% endfor %}"
+        "{% if add_generation_prompt %}<mask>assistant\n{% endif %}"
+    )
+    return made
+
+
+@cache
+def answer_begins() -> list[int]:
+    """Return the ids with which the chat template begins an answer."""
+    ids: list[int] = tokenizer()("<mask>assistant\n", add_special_tokens=False)["input_ids"]
+    return ids
+
+
+@cache
 def documents() -> list[list[int]]:
     """Return the ids of the paragraphs of the reference, without special tokens."""
     paragraphs = [part for text in topics.values() for part in text.split("\n\n") if len(part) > 40]

@@ -14,6 +14,7 @@ from predlog.findings.evidence import Across, Evidence, Shown, Sums
 from predlog.findings.rule import CLEAN, NO_BETTER, Clean, Fault, Past, Verdict
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, shown
+from tests.findings import test_masking
 from tests.findings.ends import THRESHOLDS as ENDS
 
 FRESH = Past(0)
@@ -281,6 +282,9 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     ),
     *ENDS,
 ]  # fmt: skip
+
+
+THRESHOLDS += test_masking.THRESHOLDS
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,26 @@ def test_what_is_ignored_is_not_found(tmp_path: Path, ignore: Any) -> None:
     assert ["labels-are-inputs" in run.settings["ignore"] for run in runs] == [True, True]
 
 
-@pytest.mark.parametrize("ignore", [("labels-are-input",), "collapse", 7, [None]])
+def test_what_is_ignored_in_one_stream_is_found_in_others(tmp_path: Path) -> None:
+    """A mapping from streams to codes; the run's first and last line hold it."""
+    ignore = {"audio": "labels-are-inputs", "text": ["same-batch"]}
+    with Recorder(tmp_path, every=1, console=False, ignore=ignore) as recorder:
+        for stream in ("text", "audio", "eval/audio"):
+            recorder.compare(step=0, **{**unshifted(), "stream": stream})
+        recorder.flush()
+    assert [one.stream for one in found(tmp_path, Finding)] == ["text"]
+    runs = found(tmp_path, predlog.records.Run)
+    expected = {"audio": ["labels-are-inputs"], "text": ["same-batch"]}
+    assert [run.settings["ignore"] for run in runs] == [expected, expected]
+
+
+def test_streams_to_ignore_codes_in_are_named() -> None:
+    """Anything else is refused when the recorder is made."""
+    with pytest.raises(SettingError, match="3 must be the name of a stream"):
+        Recorder(ignore={3: ("same-batch",)})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("ignore", [("labels-are-input",), "collapse", 7, [None], {"text": ["collapse"]}])
 def test_an_unknown_code_is_an_error_that_lists_the_known(ignore: Any) -> None:
     """A misspelt code would silence nothing, so it is refused."""
     with pytest.raises(
