@@ -416,7 +416,7 @@ def test_the_end_of_the_program_loses_nothing(tmp_path: Path, ending: str) -> No
 def test_the_environment_configures_the_default(tmp_path: Path) -> None:
     """Without `configure`, PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE say what is recorded and where."""
     done = program(
-        tmp_path, "for step in range(7): predlog.compare(*pair, step)",
+        tmp_path, "for step in range(7): predlog.compare(*pair, step, inputs=pair[1].roll(3, 1))",
         PREDLOG_DIR=str(tmp_path / "run"), PREDLOG_EVERY="3", PREDLOG_CONSOLE="0",
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("", "")
