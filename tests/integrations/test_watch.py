@@ -31,6 +31,7 @@ from predlog import Recorder
 from predlog._runtime import torch_state
 from predlog.errors import PredlogError, SettingError
 from predlog.integrations._watch import autograd_rows
+from tests.events import told
 from tests.installed import release
 
 V = 30
@@ -297,7 +298,7 @@ def test_what_cannot_be_shown_is_said_once(
         for _ in range(5):
             model()
     assert not kept.comparisons
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert said in line
     # What compare does not take either is not to be passed to it.
     assert ("call predlog.compare(logits, labels, step)" in line) == ("probabilities" not in said)
@@ -311,7 +312,7 @@ def test_probabilities_of_any_shape_are_one_cause(capfd: pytest.CaptureFixture[s
     with keeping(strict=False) as (recorder, _), predlog.watch(model, recorder=recorder):
         for _ in range(5):
             model()
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert "probabilities as labels are not recorded" in line
 
 
@@ -332,7 +333,7 @@ def test_a_step_that_never_moves_is_reported(capfd: pytest.CaptureFixture[str]) 
         for _ in range(250):
             model()
     assert kept.seen == [(4, "text")]
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert "step() returned 4 at 100 calls" in line
 
 
@@ -439,7 +440,7 @@ def test_however_many_losses_there_are_the_work_is_bounded(capfd: pytest.Capture
         with predlog.watch(model, recorder=recorder):
             model()
     assert len(kept.seen) == 64
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert len(told(capfd)) == 1
 
 
 @pytest.mark.parametrize(
@@ -486,7 +487,7 @@ def test_inputs_by_a_wrong_name_are_said_once(capfd: pytest.CaptureFixture[str])
         model(batch())
         model(batch())
     assert len(kept.seen) == 2
-    assert capfd.readouterr().err.splitlines() == ["predlog: inputs='ids' is no argument of Small as it is called: idx"]
+    assert told(capfd) == ["predlog: inputs='ids' is no argument of Small as it is called: idx"]
 
 
 def test_the_default_recorder(capfd: pytest.CaptureFixture[str]) -> None:
@@ -861,7 +862,7 @@ def test_torch_func_and_tracing_go_on(capfd: pytest.CaptureFixture[str]) -> None
             found = gradients()
     assert all(torch.equal(found[name], without[name]) for name in weights)
     assert not kept.comparisons
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert len(told(capfd)) == 1
 
 
 # --- compiled -----------------------------------------------------------------------------------------------------
@@ -925,7 +926,7 @@ def test_what_is_compiled_is_left_alone(capfd: pytest.CaptureFixture[str], kind:
     assert found == without
     assert found["graphs"] == 1
     assert not kept.comparisons
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert "compile" in line
     assert "call predlog.compare" in line
 
@@ -942,7 +943,7 @@ def test_a_compiled_function_inside_is_compiled_once_more(capfd: pytest.CaptureF
     compiled = 1 if MODES_ARE_NO_REASON else 2
     assert found == {**without, "frames": compiled, "graphs": compiled}
     assert kept.seen == [(0, "text")]
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert "calls functions that torch.compile compiles" in line
 
 
@@ -951,7 +952,7 @@ def test_what_is_compiled_elsewhere_is_nothing_to_it(capfd: pytest.CaptureFixtur
     found, kept = compiled_training("elsewhere", watched=True)
     assert found["graphs"] == 1
     assert [step for step, _ in kept.seen] == list(range(0, 20, 2))
-    assert not capfd.readouterr().err
+    assert not told(capfd)
 
 
 def test_the_count_of_graphs_is_there() -> None:

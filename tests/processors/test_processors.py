@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from predlog import Recorder
 from predlog.processors.decode import MOST_BYTES, Decode
 from tests import events
+from tests.events import told
 from tests.sizes import sizes
 
 
@@ -79,14 +80,14 @@ def test_ids_beyond_the_tokenizer_are_reported_once(tokenizer: Tokenizer, capfd:
     size = tokenizer.get_vocab_size()
     texts = [decode._text(decode._texts.alone, token) for token in range(size, size + 30)]  # type: ignore[arg-type]
     assert set(texts) == {None}
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert f"id {size} is beyond the tokenizer, which has texts for {size} ids: it is shown as an id" in line
 
 
 def test_any_callable(capfd: pytest.CaptureFixture[str]) -> None:
     """A callable from one id to its text will do."""
     assert text_of({7: " seven"}.__getitem__, 7) == " seven"
-    assert capfd.readouterr().err == ""
+    assert not told(capfd)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_any_callable(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_decoder_that_fails_leaves_ids(capfd: pytest.CaptureFixture[str], decoder: Any, reason: str) -> None:
     """The text is null, and stderr reports it once."""
     assert text_of(decoder, 7) is None
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert f"decode(7) {reason}" in line
 
 

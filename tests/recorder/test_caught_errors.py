@@ -18,6 +18,7 @@ from predlog.integrations._watch import autograd_rows, loss_call
 from predlog.processors import Decode
 from predlog.recorder import default
 from tests import events
+from tests.events import told
 
 V = 10
 
@@ -74,7 +75,7 @@ def test_special_tokens_that_raise_are_reported_once(
     with Recorder(tmp_path, every=1, console=False, decode=decode, special_tokens=given) as recorder:
         for step in range(3):
             recorder.compare(*events.pair(), step)
-    (line,) = (line for line in capfd.readouterr().err.splitlines() if "Tokenizer" in line)
+    (line,) = (line for line in told(capfd) if "Tokenizer" in line)
     assert f"LookupError: no file of special tokens ({__file__}:" in line
     shown = [one for one in read(tmp_path) if isinstance(one, Comparison)]
     assert {one.step for one in shown} == {0, 1, 2}
@@ -85,7 +86,7 @@ def test_decode_alone_reports_it_too(capfd: pytest.CaptureFixture[str]) -> None:
     """In a chain of the host's own, `Decode` reports what it could not ask its tokenizer."""
     event = Decode(Tokenizer())(None, "info", events.comparison())
     assert event["tokens"][0]["label_text"] == "token 3"
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert line.startswith("predlog: the number of ids of the Tokenizer can't be read")
     assert f"LookupError: no file of special tokens ({__file__}:" in line
 
@@ -95,7 +96,7 @@ def test_compare_without_a_recorder_goes_on(capfd: pytest.CaptureFixture[str]) -
     """Where the default recorder can't be made, `compare` returns None, and one line says why."""
     for step in range(3):
         assert predlog.compare(*events.pair(), step) is None
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert "nothing is recorded, because the default recorder can't be made: FileNotFoundError: " in line
 
 
@@ -107,7 +108,7 @@ def test_watch_without_a_recorder_goes_on(capfd: pytest.CaptureFixture[str], cal
     with predlog.watch(model):
         for _ in range(calls):
             model(ids()).backward()
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert "nothing is recorded, because the default recorder can't be made: FileNotFoundError: " in line
 
 
@@ -125,7 +126,7 @@ def test_a_graph_that_cannot_be_read_is_reported_once(
     with Recorder(tmp_path, every=1, console=False) as recorder, predlog.watch(model, recorder=recorder):
         for _ in range(3):
             model(ids()).backward()
-    (line,) = (line for line in capfd.readouterr().err.splitlines() if "graph" in line)
+    (line,) = (line for line in told(capfd) if "graph" in line)
     assert "recorded as one sample" in line
     assert f"AttributeError: no _saved_self_sym_sizes ({__file__}:" in line
     shown = [one for one in read(tmp_path) if isinstance(one, Comparison)]
@@ -149,7 +150,7 @@ def test_parameters_that_cannot_be_read_are_reported_once(tmp_path: Path, capfd:
     with Recorder(tmp_path, every=1, console=False) as recorder, predlog.watch(model, recorder=recorder, inputs="ids"):
         for _ in range(3):
             model(ids()).backward()
-    (line,) = (line for line in capfd.readouterr().err.splitlines() if "can't be read" in line)
+    (line,) = (line for line in told(capfd) if "can't be read" in line)
     assert "the names of the parameters of Model.forward can't be read" in line
     assert "TypeError: " in line
     assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == [0, 0, 1, 1, 2, 2]
@@ -287,7 +288,7 @@ def test_tracebacks_are_written_if_asked_for(
     """With PREDLOG_TRACEBACK=1 the error's whole traceback follows, after that of the error that led to it, once."""
     monkeypatch.setenv("PREDLOG_TRACEBACK", "1")
     CAUGHT[who]()
-    lines = capfd.readouterr().err.splitlines()
+    lines = told(capfd)
     assert all(line.startswith("predlog: ") for line in lines)
     text = "\n".join(lines)
     assert text.count("KeyError: 'the cause'\n") == 1

@@ -12,6 +12,7 @@ from predlog import Recorder
 from predlog.recorder.context import MOST_VALUES, plain_context
 from predlog.records import codec
 from tests import events
+from tests.events import told
 
 
 @example({"…": None})
@@ -73,7 +74,7 @@ def test_a_wide_context_is_cut(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         for step in range(3):
             (record,) = recorder.compare(*events.pair(), step, **context).result(10)  # type: ignore[union-attr]
     assert Counting.taken <= 3 * (MOST_VALUES + 8)
-    (line,) = capfd.readouterr().err.splitlines()[:1]
+    (line,) = told(capfd)[:1]
     assert line.startswith("predlog: step 0, stream 'text': the context has over 500 values")
     assert MOST_VALUES <= count(record.context) <= MOST_VALUES + 10
     assert "more" in str(record.context)

@@ -21,6 +21,7 @@ import predlog
 from predlog import Recorder
 from predlog.processors import Redact
 from tests import ROOT
+from tests.events import told
 
 LABELS = torch.arange(8).view(1, 8)
 
@@ -86,7 +87,7 @@ def test_a_copy_in_the_same_process_records_nothing(
         model(4)
         assert recorder.stats()["submitted"] == 2
     assert steps(tmp_path) == [0, 4]
-    lines = [line for line in capfd.readouterr().err.splitlines() if "copy of a recorder" in line]
+    lines = [line for line in told(capfd) if "copy of a recorder" in line]
     assert len(lines) == 1
     assert other.recorder.stats()["submitted"] == 0
     assert other.recorder.close()

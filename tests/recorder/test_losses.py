@@ -12,6 +12,7 @@ import predlog
 from predlog import Finding, Gap, Recorder
 from predlog.errors import PredlogError
 from tests import events, fresh
+from tests.events import told
 
 PAIR = events.pair()
 
@@ -48,7 +49,7 @@ def test_each_lost_pair_is_counted(tmp_path: Path, capfd: pytest.CaptureFixture[
     findings, (gap,) = found(tmp_path)
     assert [one.level for one in findings if one.code == "capture-failed"] == ["error", "info"]
     assert (gap.count, gap.reason, gap.first_step, gap.last_step) == (5, "capture failed: OSError", 0, 4)
-    (line,) = (line for line in capfd.readouterr().err.splitlines() if "not recorded" in line)
+    (line,) = (line for line in told(capfd) if "not recorded" in line)
     assert line.startswith("predlog: step 0, stream 'text': not recorded: OSError: [Errno 24] Too many open files (")
 
 

@@ -18,6 +18,7 @@ from predlog.records import codec, schema
 from predlog.records.schema import Gap
 from predlog.sinks import JSONL
 from tests import events
+from tests.events import told
 
 
 class Moody:
@@ -80,7 +81,7 @@ def test_a_sink_that_fails_rests_and_comes_back(clock: list[float], capfd: pytes
     assert gap["reason"] == "Moody failed: No space left on device"
     assert [one["seq"] for one in sink.taken] == [0, 1, 2, 3]
     assert (outlet.written, outlet.failed) == (3, 100)
-    lines = capfd.readouterr().err.splitlines()
+    lines = told(capfd)
     assert [line.partition(" failed: ")[0] for line in lines[:1]] == ["predlog: Moody"]
     assert lines[1:] == ["predlog: Moody works again, after 8 failures"]
 

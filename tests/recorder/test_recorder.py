@@ -28,6 +28,7 @@ from predlog.errors import SettingError
 from predlog.recorder.worker import Worker
 from predlog.records.schema import Gap, Run
 from tests import events, fresh
+from tests.events import told
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_what_a_processor_adds_costs_no_other_event(tmp_path: Path, capfd: pytes
     assert stats["written"] == stats["submitted"]
     records = [one for one in read(tmp_path) if isinstance(one, Comparison)]
     assert {one.stream: one.context for one in records} == {"audio": {"snr": 1.5, "loss": 2.0, "o": None}, "text": {}}
-    lines = capfd.readouterr().err.splitlines()
+    lines = told(capfd)
     assert "context.o=<set> is no plain value and is recorded as null" in lines[0]
 
 
@@ -415,7 +416,7 @@ def test_the_end_of_the_program_loses_nothing(tmp_path: Path, ending: str) -> No
 def test_the_environment_configures_the_default(tmp_path: Path) -> None:
     """Without `configure`, PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE say what is recorded and where."""
     done = program(
-        tmp_path, "for step in range(7): predlog.compare(*pair, step)",
+        tmp_path, "for step in range(7): predlog.compare(*pair, step, inputs=pair[1].roll(3, 1))",
         PREDLOG_DIR=str(tmp_path / "run"), PREDLOG_EVERY="3", PREDLOG_CONSOLE="0",
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("", "")
@@ -508,7 +509,7 @@ def test_a_misspelled_argument_is_asked_about(tmp_path: Path, capfd: pytest.Capt
     with Recorder(tmp_path, every=1, console=False) as recorder:
         for step in range(3):
             recorder.compare(*events.pair(), step, **{"epoch": 3, name: 1})  # type: ignore[arg-type]
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert f"{name}= is kept as context; was " in line
 
 
@@ -532,7 +533,7 @@ def test_each_cause_of_a_refusal_is_said(tmp_path: Path, capfd: pytest.CaptureFi
         ("text", "length-mismatch", 0),
         ("audio", "unreadable-pair", 0),
     ]
-    first, second, summary = capfd.readouterr().err.splitlines()
+    first, second, summary = told(capfd)
     assert first.startswith("predlog: step 0, stream 'text': not recorded: logits [")
     assert second.startswith("predlog: step 0, stream 'audio': not recorded: labels [")
     assert summary == (
@@ -643,7 +644,7 @@ def test_what_was_lost_is_said_where_closing_takes_too_long(tmp_path: Path, capf
     for step in range(5):
         recorder.compare(*events.pair(), step)
     assert not recorder.close(0.5)
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = told(capfd)
     assert line == "predlog: closing took over 0.5 s: of 10 comparisons 10 did not reach hanging"
     release.set()
     assert recorder.close(30)
