@@ -17,7 +17,7 @@ from tests.integrations.test_trainer import trained  # noqa: E402
 from tests.integrations.witness import codes  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
-END, PAD, TURN = 1, 2, 4
+TURN, END, PAD = range(3)  # the begin token stands for one that ends turns: it is special, too
 
 
 def stop_of(model: Any, special: Any) -> tuple[int, ...] | None:
@@ -53,7 +53,6 @@ def small() -> Any:
 @pytest.mark.parametrize("ends", [False, True])
 def test_texts_that_end_where_generation_does_not_stop_are_named(tmp_path: Path, ends: bool) -> None:
     """The callback knows where the model's generation stops, and what the labels end with."""
-
     end = END if ends else TURN
 
     def ended(sample: dict[str, list[int]], length: int) -> dict[str, list[int]]:
