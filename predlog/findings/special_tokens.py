@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from os.path import commonprefix
 from typing import Any, Generic, TypeVar
 
@@ -84,7 +83,8 @@ def special_tokens(given: Any) -> SpecialTokens:
     """
     if isinstance(given, Mapping):
         ids = {role: _ids(role, value) for role, value in given.items()}
-        return SpecialTokens(**ids, every=frozenset(chain.from_iterable(ids.values())))
+        pad, eos, bos, stop = (ids.get(role, ()) for role in ROLES)
+        return SpecialTokens(pad, eos, bos, frozenset((*pad, *eos, *bos, *stop)), stop=stop)
     found = of_tokenizer(given)
     if found is None:
         raise SettingError(

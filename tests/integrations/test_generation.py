@@ -17,7 +17,7 @@ from tests.integrations.test_trainer import trained  # noqa: E402
 from tests.integrations.witness import codes  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
-END, PAD, TURN = 1, 2, 4
+TURN, END, PAD = range(3)  # the begin token stands for one that ends turns: it is special, too
 
 
 def stop_of(model: Any, special: Any) -> tuple[int, ...] | None:
