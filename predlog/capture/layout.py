@@ -195,8 +195,9 @@ def _lengths(rows: int, labels: int, shift: int) -> tuple[str, str]:
             return found, f"if the model returned its last rows only, {of_the_last}; else pass as many rows as labels"
         return found, f"if the last {rest} were cut off, pass shift={missing}; if the first {rest} were, {of_the_last}"
     prefix = (
-        f"if a prefix was added (soft prompt), cut its {rest} off the logits; if placeholders inside the row were"
-        " expanded (image, audio), pass labels that are expanded likewise, ignored there, as the model's loss sees them"
+        "if placeholders inside the row were expanded (image, audio), pass labels that are expanded likewise and"
+        f" ignored there, as the model's loss sees them; if a soft prompt comes before the row, pad the labels in front"
+        f" with {_many(-missing, 'ignored one')}"
     )
     if -missing <= _LARGEST_SHIFT:
         return found, f"if the labels were shifted, cut the last {rest} off the logits; {prefix}"

@@ -19,7 +19,7 @@ from predlog.records.schema import Comparison
 
 # How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items`,
 # `accumulate` and `declared`, options of the run, are known to callbacks.
-HOW: Final = {
+HOW: Final[dict[str, Any]] = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
     "document_ids": None, "attention_mask": None, "reported_loss": None, "items": None, "accumulate": None,
     "declared": frozenset(),

@@ -14,6 +14,7 @@ from predlog.capture.pair import to_pair
 from predlog.capture.snapshot import Snapshot
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
+from predlog.errors import PairError
 from predlog.findings import catalog
 from predlog.findings.evidence import PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE, Evidence, Facts
 from predlog.findings.judge import Judge
@@ -541,3 +542,11 @@ def test_codes_are_ignored_per_stream() -> None:
     assert {(one.stream, one.code) for one in judge.open} == {
         (stream, code) for stream in ("text", "other") for code in ("same-batch", "length-mismatch")
     }
+
+
+def test_rows_that_placeholders_add_are_not_cut_off_as_a_prefix() -> None:
+    """Where one image token becomes many rows inside the row, labels that are expanded likewise are asked for."""
+    with pytest.raises(PairError) as raised:
+        capture(torch.zeros(2, 604, VOCABULARY), text(0, 2, 29), window=Window(), shift=1)
+    assert "placeholders inside the row" in str(raised.value)
+    assert "cut" not in str(raised.value)
