@@ -39,10 +39,12 @@ def to_numbers(
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
     columns = _of_labels(scored, supervised)
+    if sizes.has_codebooks:
+        columns["varied"] = ((scored != columns["highest"]) & supervised).sum(-1, keepdim=True)
     columns |= _of_specials(scored, sizes.specials, sizes.ignore_index)
     known = documents(positions, sizes.length)
     if inputs is not None:
-        columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index, known)
+        columns |= _of_inputs(scored, inputs, supervised, sizes, known)
     if known is not None or positions.attended is not None:
         columns |= crossings(known, positions.attended, labels, inputs, sizes)
     if hits is not None:
@@ -101,22 +103,41 @@ def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> 
 
 
 def _of_inputs(
-    labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int, known: Documents | None
+    labels: Tensor, inputs: Tensor, supervised: Tensor, sizes: Sizes, known: Documents | None
 ) -> _Columns:
     """Compare the labels [s, k, rows] with the inputs [s, k, t] that their rows read, and with the two after each.
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
-    many have such an input. If documents are known, an input of another one, or after a jump, is none.
+    many have such an input. If documents are known, an input of another one, or after a jump, is none. Where most labels
+    equal an input, an end token that is no input anywhere is not compared.
     """
     rows, length = labels.shape[-1], inputs.shape[-1]
     # Past the end is the ignored label, which equals no supervised one.
-    windows = pad(inputs, (0, _OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
+    windows = pad(inputs, (0, _OFFSETS - 1), value=sizes.ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
     hits = (labels.unsqueeze(-2) == windows) & supervised.unsqueeze(-2)
     ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]
+    near = None
     if known is None:
         compared = torch.cat([supervised[..., :end].sum(-1, keepdim=True) for end in ends], -1)
     else:
         near = torch.stack([pad(known.are_neighbours(n), (0, n))[..., :rows] for n in range(_OFFSETS)], -2)
         hits, compared = hits & near, (supervised.unsqueeze(-2) & near).sum(-1)
     equal = hits.sum(-1)
+    if bool(((equal < compared) & (2 * equal >= compared))[..., ::2].any()):
+        if near is None:
+            near = torch.arange(rows) < torch.tensor(ends).unsqueeze(-1)
+        compared = compared - (_lone_ends(labels, inputs, supervised, sizes.specials).unsqueeze(-2) & near).sum(-1)
     return {"start": inputs[..., :3], "equal": equal, "compared": compared}
+
+
+def _lone_ends(labels: Tensor, inputs: Tensor, supervised: Tensor, specials: SpecialTokens) -> Tensor:
+    """Return where the labels [s, k, rows] are an end token that is no input anywhere; nowhere if that is not sure.
+
+    Such labels are all the same id, and each is known to end a text or is the last before ignored ones.
+    """
+    lone = supervised & ~torch.isin(labels, inputs)
+    ids = labels[lone].unique().tolist()
+    is_last = torch.ones_like(supervised)
+    is_last[..., :-1] = ~supervised[..., 1:]
+    is_end = len(ids) == 1 and (ids[0] in specials.eos or not bool((lone & ~is_last).any()))
+    return lone if is_end else torch.zeros_like(lone)

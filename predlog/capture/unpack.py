@@ -72,6 +72,7 @@ def _unpacked(
         from_padding=counts.get("from_padding", _UNKNOWN)[0],
         padding=counts.get("padding", _UNKNOWN)[0],
         separators=counts.get("separators"),
+        varied=counts.get("varied", _UNKNOWN)[0],
         follower=_follower(sizes, ends, rows, fields["supervised"]) if is_whole else None,
         pad=counts.get("pad", _UNKNOWN)[0],
         eos=counts.get("eos", _UNKNOWN)[0],

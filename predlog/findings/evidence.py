@@ -39,6 +39,7 @@ class Facts:
     input after the position of the last supervised label. `pad`, `eos` and `bos` count labels that are such tokens.
     `crossing` labels belong to another document than their row, whose lowest and highest inputs are `separators`;
     `from_padding` labels have a row that reads padding, and `padding` ones are padding by the attention mask.
+    In a codebook `varied` labels differ from the highest.
     Among the tokens shown, `nonfinite` log-probabilities and `broken` rows of logits are not finite.
     """
 
@@ -69,6 +70,7 @@ class Facts:
     from_padding: int | None = None
     padding: int | None = None
     separators: tuple[int, ...] | None = None
+    varied: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +81,9 @@ class Evidence:
     sample in any codebook. `equal` and `compared` are as in `Facts`. `copies` are how many predictions equal the input
     read where the label does not, and how many labels do not: among all supervised positions if they were counted, else
     among those shown. `loss` is "fits" if the reported loss is that of the pair, else the name of what explains it, and
-    None if that is not known. `commonest` is how many predictions shown are the same token.
+    None if that is not known. `commonest` is how many predictions shown are the same token. `is_idle` is whether the
+    learning rate is known to be 0. `marks` has one number per sample, which changes with any of its log-probabilities;
+    empty if the logits don't require gradients. `others` has, in a codebook, what the others of the pair are like.
     """
 
     step: int
@@ -87,12 +91,15 @@ class Evidence:
     is_trained: bool = True
     widest: int = 0
     loss: str | None = None
+    is_idle: bool = False
+    others: "Others | None" = None
     supervised: int = field(init=False)
     equal: tuple[int, ...] | None = field(init=False)
     compared: tuple[int, ...] | None = field(init=False)
     copies: tuple[int, int] = field(init=False)
     sums: "Sums" = field(init=False)
     commonest: int = field(init=False)
+    marks: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.supervised = sum([one.supervised for one in self.samples])
@@ -102,6 +109,7 @@ class Evidence:
         self.sums = sums = Sums.of([token for one in self.samples for token in one.tokens])
         # A single prediction is always the commonest.
         self.commonest = max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0
+        self.marks = tuple(map(_mark, self.samples)) if self.is_trained else ()
 
     @staticmethod
     def together(pools: "Iterable[Sequence[Evidence]]") -> "list[Evidence]":
@@ -116,9 +124,32 @@ class Evidence:
                 is_trained=all(one.is_trained for one in ones),
                 widest=max(one.widest for one in ones),
                 loss=ones[0].loss,
+                is_idle=ones[0].is_idle,
+                others=ones[0].others,
             )
             for step, ones in sorted(steps.items())
         ]
+
+
+class Others(NamedTuple):
+    """The codebooks of a pair: how many are shown, which of them vary, and a number that differs from pair to pair."""
+
+    shown: int
+    varying: frozenset[int | None]
+    pair: int
+
+    @staticmethod
+    def of(captured: Sequence[Facts]) -> "Others | None":
+        """Return what the codebooks of a pair are like; None if it has none."""
+        if not captured or captured[0].codebook is None:
+            return None
+        varying = frozenset([one.codebook for one in captured if one.varied])
+        shown = len({one.codebook for one in captured})
+        return Others(shown, varying, hash(tuple([one.fingerprint for one in captured])))
+
+
+def _mark(facts: Facts) -> int:
+    return hash(tuple([(token.label_logprob, token.prediction_logprob) for token in facts.tokens]))
 
 
 def _copies(samples: Sequence[Facts]) -> tuple[int, int]:
@@ -140,8 +171,8 @@ class Sums(NamedTuple):
     `expected` adds up the probabilities that the model gave its predictions: a model that was trained on such pairs is
     correct about that often, and `variance` is then the variance of that number. `informative`, `hits` and
     `correct_there` are for each offset in `AROUND`, over the tokens whose label at that offset is known and differs
-    from their own: how many there are, how many predictions equal that label, and how many the token's own. `loss` and
-    `squares` are sums of the labels' losses in nats and of their squares.
+    from their own: how many there are, how many predictions equal that label, and how many the token's own. `losses`
+    are the labels' in nats, `loss` and `squares` the sums of them and of their squares.
     """
 
     tokens: int
@@ -155,6 +186,7 @@ class Sums(NamedTuple):
     correct_there: tuple[int, ...]
     labels: tuple[int, ...]
     predictions: tuple[int, ...]
+    losses: tuple[float, ...]
 
     @staticmethod
     def of(tokens: Sequence[Shown]) -> "Sums":
@@ -164,6 +196,7 @@ class Sums(NamedTuple):
         informative, hits, correct_there = [0, 0, 0], [0, 0, 0], [0, 0, 0]
         labels: list[int] = []
         predictions: list[int] = []
+        losses: list[float] = []
         for _, label, prediction, _, label_logprob, prediction_logprob, around in tokens:
             if prediction is None or label_logprob is None or prediction_logprob is None:
                 continue
@@ -175,6 +208,7 @@ class Sums(NamedTuple):
             expected += probability
             variance += probability * (1 - probability)
             loss -= label_logprob
+            losses.append(-label_logprob)
             squares += label_logprob * label_logprob
             for place, other in enumerate(around):
                 if other is not None and other != label:
@@ -184,6 +218,7 @@ class Sums(NamedTuple):
         return Sums(
             len(labels), correct, expected, variance, loss, squares,
             tuple(informative), tuple(hits), tuple(correct_there), tuple(labels), tuple(predictions),
+            tuple(losses),
         )  # fmt: skip
 
     @property
@@ -200,10 +235,11 @@ class Sums(NamedTuple):
     @staticmethod
     def together(parts: "Sequence[Sums]") -> "Sums":
         """Return the sums over all parts."""
-        *numbers, informative, hits, correct_there, labels, predictions = zip(*parts, strict=True)
+        *numbers, informative, hits, correct_there, labels, predictions, losses = zip(*parts, strict=True)
         return Sums._make([
             *map(sum, numbers), added(informative), added(hits), added(correct_there),
             tuple(chain.from_iterable(labels)), tuple(chain.from_iterable(predictions)),
+            tuple(chain.from_iterable(losses)),
         ])  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from predlog.findings import catalog
-from predlog.findings.evidence import Evidence, Facts
+from predlog.findings.evidence import Evidence, Facts, Others
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.reported_loss import LossCheck, Reported, Totals
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
@@ -86,8 +86,13 @@ class Judge:
         self._leaving = [one for one in self._leaving if not one.is_reported]
         return [one for one in (*self._leaving, *self._open) if not one.is_reported]
 
-    def judge(self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool) -> list[FindingEvent]:
-        """Judge what was captured of a pair, and return what is found now and was not open before."""
+    def judge(
+        self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, is_idle: bool = False
+    ) -> list[FindingEvent]:
+        """Judge what was captured of a pair, and return what is found now and was not open before.
+
+        `is_trained` is whether its logits require gradients, `is_idle` whether the learning rate is known to be 0.
+        """
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
         lane = self._lane(stream, None, step)
@@ -95,8 +100,9 @@ class Judge:
             if code in lane.opinions:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
+        others = Others.of(captured)
         for codebook, ones in groupby(captured, key=_codebook):
-            evidence = Evidence(step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state)
+            evidence = Evidence(step, tuple(ones), is_trained, widest, lane.loss.state, is_idle, others)
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
@@ -164,7 +170,7 @@ class Judge:
         key = stream, codebook
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(Past(step), {rule.code: _Opinion() for rule in self._rules})
+            lane = self._lanes[key] = _Lane(Past(step, stream=stream), {rule.code: _Opinion() for rule in self._rules})
         self._lanes.move_to_end(key)
         if len(self._lanes) > _MOST_LANES:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)

@@ -35,6 +35,9 @@ from predlog.records.schema import Checked, Event, Finding
 # What a processor was to change in the first and last line, but failed.
 _WITHHELD: Final[dict[str, Any]] = {"host": "", "settings": {}, "context": {}}
 
+# Values of the context that say whether anything can be learnt.
+_RATES: Final = ("lr", "learning_rate")
+
 
 class Pipeline:
     """Turn submissions into events and write them; only the worker thread calls it, and it never raises.
@@ -129,7 +132,8 @@ class Pipeline:
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
         is_trained = submission.capture.sizes.is_trained
-        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained)
+        is_idle = any(submission.context.get(name) == 0 for name in _RATES)
+        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained, is_idle=is_idle)
 
     def _reported_loss(self, submission: Submission) -> float | None:
         """Return the loss that was reported with a pair, if it is finite; it is held against the pair's sums."""

@@ -1,0 +1,129 @@
+"""What is remembered of earlier records: samples that came again, and labels that stay improbable; both bounded."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from predlog.findings.evidence import Evidence, Sums
+
+# How many samples, and how many labels, are remembered.
+_MOST_SAMPLES = 512
+_MOST_LABELS = 256
+# Labels are looked at in portions of so many tokens. One that occurs once in a portion is too rare to be followed.
+PORTION = 256
+_TWICE = 2
+# A label whose log-probability has risen by this much, in nats, is being learnt.
+TREND = 0.5
+
+
+class Encounters(NamedTuple):
+    """What the log-probabilities of a sample are, since which step, and at how many steps."""
+
+    mark: int
+    since: int
+    last: int
+    count: int
+
+
+@dataclass(slots=True)
+class Samples:
+    """The samples that were shown since one had other log-probabilities than before; the first of them are kept.
+
+    `has_changed` is whether any ever had others than before.
+    """
+
+    known: dict[tuple[int, ...], Encounters] = field(default_factory=dict)
+    has_changed: bool = False
+
+    def add(self, evidence: Evidence) -> None:
+        """Add the samples of a record."""
+        if evidence.is_idle:
+            self.known.clear()  # nothing can change there
+            return
+        marks = [(one.fingerprint, mark) for one, mark in zip(evidence.samples, evidence.marks, strict=True)]
+        if self.differ(evidence):
+            self.known.clear()
+            self.has_changed = True
+        for fingerprint, mark in marks:
+            before = self.known.get(fingerprint)
+            if before is None:
+                if len(self.known) < _MOST_SAMPLES:
+                    self.known[fingerprint] = Encounters(mark, evidence.step, evidence.step, 1)
+            elif evidence.step > before.last:
+                self.known[fingerprint] = before._replace(last=evidence.step, count=before.count + 1)
+
+    def differ(self, evidence: Evidence) -> bool:
+        """Return whether a sample of a record is known with other log-probabilities."""
+        known = [self.known.get(one.fingerprint) for one in evidence.samples]
+        return any(
+            before is not None and before.mark != mark for before, mark in zip(known, evidence.marks, strict=True)
+        )
+
+
+@dataclass(slots=True)
+class Improbable:
+    """A label that has had too low a probability in each portion since the `first`.
+
+    `count` is how often it occurred, `probability` the sum there. `began` is its mean log-probability in the first of
+    the portions, `now` in the latest, and `others` the mean loss of the other labels in the first.
+    """
+
+    first: int
+    began: float
+    others: float
+    count: int = 0
+    probability: float = 0.0
+    now: float = 0.0
+    gain: float = 0.0
+
+
+@dataclass(slots=True)
+class Labels:
+    """Labels that stay improbable, portion by portion; those that are learnt are forgotten."""
+
+    portions: int = 0
+    known: dict[int, Improbable] = field(default_factory=dict)
+    _labels: list[int] = field(default_factory=list)
+    _losses: list[float] = field(default_factory=list)
+
+    def add(self, sums: Sums) -> None:
+        """Add the tokens of a record."""
+        self._labels += sums.labels
+        self._losses += sums.losses
+        if len(self._labels) >= PORTION:
+            self._look()
+            self._labels, self._losses = [], []
+
+    def _look(self) -> None:
+        total, tokens = sum(self._losses), len(self._labels)
+        counts = Counter(self._labels)
+        followed = {label: [] for label, count in counts.items() if count >= _TWICE or label in self.known}
+        for label, loss in zip(self._labels, self._losses, strict=True):
+            if label in followed:
+                followed[label].append(loss)
+        self.portions += 1
+        for label, losses in followed.items():
+            self._follow(label, losses, total, tokens)
+
+    def _follow(self, label: int, losses: Sequence[float], total: float, tokens: int) -> None:
+        count, loss = len(losses), sum(losses)
+        probability = _probability(losses)
+        before = self.known.get(label)
+        if 10 * probability >= count * count / tokens:  # ten times the mean is at least the frequency
+            self.known.pop(label, None)
+            return
+        now = -loss / count
+        others = (total - loss) / max(tokens - count, 1)
+        if before is None or now > before.began + TREND:
+            if before is None and len(self.known) >= _MOST_LABELS:
+                return
+            before = self.known[label] = Improbable(self.portions, now, others)
+        before.count += count
+        before.probability += probability
+        before.now = now
+        before.gain = before.others - others
+
+
+def _probability(losses: Sequence[float]) -> float:
+    return sum([2.718281828459045**-loss for loss in losses])
