@@ -1,5 +1,6 @@
 """What is remembered of earlier records: samples that came again, and labels that stay improbable; both bounded."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ PORTION = 256
 _TWICE = 2
 # A label whose log-probability has risen by this much, in nats, is being learnt.
 TREND = 0.5
+# How often a label must occur, in which share of the tokens, and by how much the loss of the others must have fallen.
+SIGHTINGS = 16
+RARE = 0.005
+OTHERS_GAIN = 0.7
 
 
 class Encounters(NamedTuple):
@@ -66,7 +71,7 @@ class Improbable:
     """A label that has had too low a probability in each portion since the `first`.
 
     `count` is how often it occurred, `probability` the sum there. `began` is its mean log-probability in the first of
-    the portions, `now` in the latest, and `others` the mean loss of the other labels in the first.
+    the portions, and `others` the mean loss of the other labels there; `gain` is by how much that has fallen since.
     """
 
     first: int
@@ -74,16 +79,31 @@ class Improbable:
     others: float
     count: int = 0
     probability: float = 0.0
-    now: float = 0.0
     gain: float = 0.0
+
+    def tokens(self, portions: int) -> int:
+        """Return how many tokens there were since the first portion."""
+        return PORTION * (portions - self.first + 1)
+
+    def is_behind(self, portions: int) -> bool:
+        """Return whether others were learnt meanwhile, and it occurs often enough to be learnt as well."""
+        return (
+            portions > self.first
+            and self.count >= max(SIGHTINGS, RARE * self.tokens(portions))
+            and self.gain >= OTHERS_GAIN
+        )
 
 
 @dataclass(slots=True)
 class Labels:
-    """Labels that stay improbable, portion by portion; those that are learnt are forgotten."""
+    """Labels that stay improbable, portion by portion; those that are learnt are forgotten.
+
+    `behind` are those of them that should have been learnt by now.
+    """
 
     portions: int = 0
     known: dict[int, Improbable] = field(default_factory=dict)
+    behind: dict[int, Improbable] = field(default_factory=dict)
     _labels: list[int] = field(default_factory=list)
     _losses: list[float] = field(default_factory=list)
 
@@ -98,13 +118,19 @@ class Labels:
     def _look(self) -> None:
         total, tokens = sum(self._losses), len(self._labels)
         counts = Counter(self._labels)
-        followed = {label: [] for label, count in counts.items() if count >= _TWICE or label in self.known}
+        followed: dict[int, list[float]] = {
+            label: [] for label, count in counts.items() if count >= _TWICE or label in self.known
+        }
         for label, loss in zip(self._labels, self._losses, strict=True):
             if label in followed:
                 followed[label].append(loss)
         self.portions += 1
         for label, losses in followed.items():
             self._follow(label, losses, total, tokens)
+        if len(self.known) >= _MOST_LABELS:
+            for label in [one for one, it in self.known.items() if it.count < RARE * it.tokens(self.portions)]:
+                del self.known[label]
+        self.behind = {label: one for label, one in self.known.items() if one.is_behind(self.portions)}
 
     def _follow(self, label: int, losses: Sequence[float], total: float, tokens: int) -> None:
         count, loss = len(losses), sum(losses)
@@ -121,9 +147,8 @@ class Labels:
             before = self.known[label] = Improbable(self.portions, now, others)
         before.count += count
         before.probability += probability
-        before.now = now
         before.gain = before.others - others
 
 
 def _probability(losses: Sequence[float]) -> float:
-    return sum([2.718281828459045**-loss for loss in losses])
+    return sum([math.exp(-loss) for loss in losses])

@@ -7,7 +7,6 @@ while the learning rate is 0. What a run doesn't train by likelihood, or not at 
 import re
 
 from predlog.findings.evidence import Evidence, Facts, Sums
-from predlog.findings.history import PORTION, TREND, Improbable
 from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
@@ -34,10 +33,6 @@ SAME_RECORDS = 3
 SAME_STEPS = 100
 # How many tokens must have a log-probability that a change would show in, and how low that is.
 TELLING, CERTAIN = 4, -0.01
-# How often a label must occur, in which share of the tokens, and by how much the loss of the others must have fallen.
-SIGHTINGS = 16
-RARE = 0.005
-OTHERS_GAIN = 0.7
 # Labels of a codebook, all the same, that are no accident.
 MANY_LABELS = 256
 # Streams of these names are not trained, or are trained to be less probable.
@@ -107,16 +102,13 @@ def _is_falling(pool: Pool) -> bool:
     return later.loss / max(later.tokens, 1) < IMPROVED * earlier.loss / max(earlier.tokens, 1)
 
 
-def label_never_learnt(pool: Pool, past: Past) -> Verdict:
+def label_never_learnt(_pool: Pool, past: Past) -> Verdict:
     """Check for a label that stays far less probable than it is frequent, while the others are learnt."""
-    if not past.labels.known:
+    behind, portions = past.labels.behind, past.labels.portions
+    if not behind or _is_named(past, HELD_OUT | UNLIKELY):
         return CLEAN
-    behind = {label: one for label, one in past.labels.known.items() if _is_behind(one, past.labels.portions)}
-    vocabulary = pool[0].samples[0].vocabulary
-    if not behind or not vocabulary or _is_named(past, HELD_OUT | UNLIKELY):
-        return NO_BETTER if past.labels.known else CLEAN
     label, worst = max(behind.items(), key=lambda one: one[1].count)
-    tokens = PORTION * (past.labels.portions - worst.first + 1)
+    tokens = worst.tokens(portions)
     probability = worst.probability / worst.count
     more = f", and likewise {len(behind) - 1} more" if len(behind) > 1 else ""
     return Fault(
@@ -129,17 +121,6 @@ def label_never_learnt(pool: Pool, past: Past) -> Verdict:
             "labels": sorted(behind)[:CLEARLY_MORE],
         },
     )  # fmt: skip
-
-
-def _is_behind(one: Improbable, portions: int) -> bool:
-    tokens = PORTION * (portions - one.first + 1)
-    return (
-        portions > one.first
-        and one.count >= max(SIGHTINGS, RARE * tokens)
-        and 10 * one.probability * tokens < one.count * one.count
-        and one.now <= one.began + TREND
-        and one.gain >= OTHERS_GAIN
-    )
 
 
 def nothing_trained(pool: Pool, past: Past) -> Verdict:
