@@ -102,14 +102,12 @@ def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> 
     }
 
 
-def _of_inputs(
-    labels: Tensor, inputs: Tensor, supervised: Tensor, sizes: Sizes, known: Documents | None
-) -> _Columns:
+def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, sizes: Sizes, known: Documents | None) -> _Columns:
     """Compare the labels [s, k, rows] with the inputs [s, k, t] that their rows read, and with the two after each.
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
-    many have such an input. If documents are known, an input of another one, or after a jump, is none. Where most labels
-    equal an input, an end token that is no input anywhere is not compared.
+    many have such an input. If documents are known, an input of another one, or after a jump, is none. Where most
+    labels equal an input, an end token that is no input anywhere is not compared.
     """
     rows, length = labels.shape[-1], inputs.shape[-1]
     # Past the end is the ignored label, which equals no supervised one.

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from predlog.findings.evidence import Evidence, Sums
+from predlog.findings.evidence import Evidence, Facts, Sums
 
 # How many samples, and how many labels, are remembered.
 _MOST_SAMPLES = 512
 _MOST_LABELS = 256
-# Labels are looked at in portions of so many tokens. One that occurs once in a portion is too rare to be followed.
+# Labels are looked at in portions of so many tokens. One that occurs less often in each is too rare.
 PORTION = 256
-_TWICE = 2
+_SOMETIMES = 3
 # A label whose log-probability has risen by this much, in nats, is being learnt.
 TREND = 0.5
 # How often a label must occur, in which share of the tokens, and by how much the loss of the others must have fallen.
@@ -46,24 +46,27 @@ class Samples:
         if evidence.is_idle:
             self.known.clear()  # nothing can change there
             return
-        marks = [(one.fingerprint, mark) for one, mark in zip(evidence.samples, evidence.marks, strict=True)]
-        if self.differ(evidence):
-            self.known.clear()
-            self.has_changed = True
-        for fingerprint, mark in marks:
-            before = self.known.get(fingerprint)
+        known, step = self.known, evidence.step
+        for one, mark in zip(evidence.samples, evidence.marks, strict=True):
+            before = known.get(one.fingerprint)
+            if before is not None and before.mark != mark:
+                known.clear()
+                self.has_changed = True
+                before = None
             if before is None:
-                if len(self.known) < _MOST_SAMPLES:
-                    self.known[fingerprint] = Encounters(mark, evidence.step, evidence.step, 1)
-            elif evidence.step > before.last:
-                self.known[fingerprint] = before._replace(last=evidence.step, count=before.count + 1)
+                if len(known) < _MOST_SAMPLES:
+                    known[one.fingerprint] = Encounters(mark, step, step, 1)
+            elif step > before.last:
+                known[one.fingerprint] = before._replace(last=step, count=before.count + 1)
 
-    def differ(self, evidence: Evidence) -> bool:
-        """Return whether a sample of a record is known with other log-probabilities."""
-        known = [self.known.get(one.fingerprint) for one in evidence.samples]
-        return any(
-            before is not None and before.mark != mark for before, mark in zip(known, evidence.marks, strict=True)
-        )
+    def again(self, evidence: Evidence) -> list[tuple[Encounters, Facts, bool]]:
+        """Return what is known of samples of a record from earlier steps, and whether each is the same."""
+        known = self.known
+        return [
+            (before, one, before.mark == mark)
+            for one, mark in zip(evidence.samples, evidence.marks, strict=True)
+            if (before := known.get(one.fingerprint)) is not None
+        ]
 
 
 @dataclass(slots=True)
@@ -119,7 +122,7 @@ class Labels:
         total, tokens = sum(self._losses), len(self._labels)
         counts = Counter(self._labels)
         followed: dict[int, list[float]] = {
-            label: [] for label, count in counts.items() if count >= _TWICE or label in self.known
+            label: [] for label, count in counts.items() if count >= _SOMETIMES or label in self.known
         }
         for label, loss in zip(self._labels, self._losses, strict=True):
             if label in followed:
@@ -133,12 +136,16 @@ class Labels:
         self.behind = {label: one for label, one in self.known.items() if one.is_behind(self.portions)}
 
     def _follow(self, label: int, losses: Sequence[float], total: float, tokens: int) -> None:
-        count, loss = len(losses), sum(losses)
-        probability = _probability(losses)
-        before = self.known.get(label)
-        if 10 * probability >= count * count / tokens:  # ten times the mean is at least the frequency
+        count, before = len(losses), self.known.get(label)
+        least = 0.1 * count * count / tokens  # of a sum whose mean is a tenth of the frequency
+        # The most probable one alone often shows that it is learnt.
+        probability = math.exp(-min(losses))
+        if probability < least:
+            probability = sum([math.exp(-one) for one in losses])
+        if probability >= least:
             self.known.pop(label, None)
             return
+        loss = sum(losses)
         now = -loss / count
         others = (total - loss) / max(tokens - count, 1)
         if before is None or now > before.began + TREND:
@@ -148,7 +155,3 @@ class Labels:
         before.count += count
         before.probability += probability
         before.gain = before.others - others
-
-
-def _probability(losses: Sequence[float]) -> float:
-    return sum([math.exp(-loss) for loss in losses])

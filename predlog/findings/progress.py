@@ -4,6 +4,7 @@ They look at many records, because a healthy model may look like that for a whil
 while the learning rate is 0. What a run doesn't train by likelihood, or not at all, is known by the name of its stream.
 """
 
+import math
 import re
 
 from predlog.findings.evidence import Evidence, Facts, Sums
@@ -60,17 +61,12 @@ def sure_and_wrong(pool: Pool, past: Past) -> Verdict:
     ):
         return CLEAN
     loss, chance = sums.loss / sums.tokens, _chance(pool)
-    best = min([one for one in (past.best, past.calm) if one is not None], default=None)
-    if best is not None and best <= 1.1 * chance:
-        if loss < best + HAS_LOST:
-            return CLEAN
-        than = f"and was {best:.2f} before"
-    else:
-        if not 0 < chance < loss:
-            return CLEAN
-        than = f"and guessing costs {chance:.2f}"
-    if _is_falling(pool):
+    best = min([one for one in (past.best, past.calm) if one is not None], default=math.inf)
+    was_good = best <= 1.1 * chance
+    is_high = loss >= best + HAS_LOST if was_good else 0 < chance < loss
+    if not is_high or _is_falling(pool):
         return CLEAN
+    than = f"and was {best:.2f} before" if was_good else f"and guessing costs {chance:.2f}"
     return Fault(
         f"predictions have a probability of {sums.expected / sums.tokens:.2f} on average, and {sums.correct} of "
         f"{sums.tokens} are correct; the loss is {loss:.2f} {than}",
@@ -128,16 +124,17 @@ def nothing_trained(pool: Pool, past: Past) -> Verdict:
     newest, samples = pool[-1], past.samples
     if not newest.is_trained or newest.is_idle:
         return NO_BETTER
-    if samples.differ(newest):
+    again = samples.again(newest)
+    if not all(is_same for _, _, is_same in again):
         return CLEAN
-    again = [
-        (before, facts)
-        for facts in newest.samples
-        if (before := samples.known.get(facts.fingerprint)) is not None and before.last < newest.step
-    ]
-    for before, facts in again:
+    for before, facts, _ in again:
         steps = newest.step - before.since
-        if before.count + 1 < SAME_RECORDS or steps < SAME_STEPS or not _shows_changes(facts):
+        if (
+            before.last == newest.step
+            or before.count + 1 < SAME_RECORDS
+            or steps < SAME_STEPS
+            or not _shows_changes(facts)
+        ):
             continue
         # What was trained and is no longer: at the end of a schedule nothing may change for a while.
         if samples.has_changed and not _has_stopped(newest, past, steps):
