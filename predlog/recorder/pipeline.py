@@ -35,9 +35,6 @@ from predlog.records.schema import Checked, Event, Finding
 # What a processor was to change in the first and last line, but failed.
 _WITHHELD: Final[dict[str, Any]] = {"host": "", "settings": {}, "context": {}}
 
-# Values of the context that say whether anything can be learnt.
-_RATES: Final = ("lr", "learning_rate")
-
 
 class Pipeline:
     """Turn submissions into events and write them; only the worker thread calls it, and it never raises.
@@ -131,9 +128,8 @@ class Pipeline:
             self._notices.report("findings", f"{where}: not checked for findings: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
-        is_trained = submission.capture.sizes.is_trained
-        is_idle = any(submission.context.get(name) == 0 for name in _RATES)
-        self._judge.judge(submission.step, submission.stream, facts, is_trained=is_trained, is_idle=is_idle)
+        sizes, step, stream = submission.capture.sizes, submission.step, submission.stream
+        self._judge.judge(step, stream, facts, is_trained=sizes.is_trained, is_idle=submission.is_idle)
 
     def _reported_loss(self, submission: Submission) -> float | None:
         """Return the loss that was reported with a pair, if it is finite; it is held against the pair's sums."""
