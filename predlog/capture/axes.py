@@ -11,7 +11,7 @@ from predlog.capture.pair import Pair
 from predlog.capture.positions import supervised_only
 from predlog.capture.scalar import on_its_way
 from predlog.capture.tensors import as_signed
-from predlog.findings.evidence import Across
+from predlog.findings.facts import Across
 
 # A label that was shifted twice is the input two positions on.
 _FURTHEST = 2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from predlog.capture.documents import Documents, crossings, documents
+from predlog.capture.documents import Documents, Words, crossings, documents
 from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
 from predlog.capture.rows import Statistics
@@ -41,10 +41,12 @@ def to_numbers(
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
     columns = _of_labels(scored, supervised)
+    if sizes.has_codebooks:
+        columns["varied"] = ((scored != columns["highest"]) & supervised).sum(-1, keepdim=True)
     columns |= _of_specials(scored, sizes.specials, sizes.ignore_index)
     known = documents(positions, sizes.length)
     if inputs is not None:
-        columns |= _of_inputs(scored, inputs, supervised, sizes.ignore_index, known)
+        columns |= _of_inputs(scored, inputs, supervised, sizes, known)
     columns |= masking(scored, supervised, inputs, known, sizes)
     if hits is not None:
         columns["hits"] = hits
@@ -58,23 +60,32 @@ def to_numbers(
     if known is not None or positions.attended is not None:
         beside = crossings(known, positions.attended, ids, read, sizes)
         sequences = [counts | more for counts, more in zip(sequences, beside, strict=True)]
-    around, reads, homes = [], [], []
-    last = sizes.length - 1
-    home = None if known is None else (words(known.ids), words(known.places))
-    for number, (both, counts) in enumerate(zip(shown, sequences, strict=True)):
+    for number, counts in enumerate(sequences):
         start = number * sizes.length
         counts["fingerprint"] = (zlib.crc32(ids[start + sizes.shift : start + sizes.length]),)
         if read is not None:
             counts["fingerprint"] += (zlib.crc32(read[start : start + sizes.length]),)
+    for number, one in enumerate(texts(sizes, supervised, inputs, ids, read, positions.attended, known)):
+        sequences[number]["text"] = one
+    return Numbers(shown, statistics, *_beside(shown, sizes, ids, read, known), sequences)
+
+
+def _beside(
+    shown: Sequence[Ends], sizes: Sizes, ids: Words, read: Words | None, known: Documents | None
+) -> tuple[list[tuple[int, int, int, int]], list[tuple[int | None, int | None]], list[tuple[int | None, int | None]]]:
+    """Return what is around each row shown, what it reads, and where its label is, as `Numbers` has them."""
+    around, reads, homes = [], [], []
+    last = sizes.length - 1
+    home = None if known is None else (words(known.ids), words(known.places))
+    for number, both in enumerate(shown):
+        start = number * sizes.length
         for row in itertools.chain(*both):
             at = row + sizes.shift
             before, after, after_next = max(at - 1, 0), min(at + 1, last), min(at + 2, last)
             around.append((ids[start + before], ids[start + at], ids[start + after], ids[start + after_next]))
             reads.append((None, None) if read is None else (read[start + row], read[start + min(row + 2, last)]))
             homes.append((None, None) if home is None else (home[0][start + at], home[1][start + at]))
-    for number, one in enumerate(texts(sizes, supervised, inputs, ids, read, positions.attended, known)):
-        sequences[number]["text"] = one
-    return Numbers(shown, statistics, around, reads, homes, sequences)
+    return around, reads, homes
 
 
 def _by_sequence(columns: _Columns) -> Iterator[Counts]:
@@ -102,23 +113,38 @@ def _of_specials(labels: Tensor, specials: SpecialTokens, ignore_index: int) -> 
     }
 
 
-def _of_inputs(
-    labels: Tensor, inputs: Tensor, supervised: Tensor, ignore_index: int, known: Documents | None
-) -> _Columns:
+def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, sizes: Sizes, known: Documents | None) -> _Columns:
     """Compare the labels [s, k, rows] with the inputs [s, k, t] that their rows read, and with the two after each.
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
-    many have such an input. If documents are known, an input of another one, or after a jump, is none.
+    many have such an input. If documents are known, an input of another one, or after a jump, is none. Where most
+    labels equal an input, an end token that is no input anywhere is not compared.
     """
     rows, length = labels.shape[-1], inputs.shape[-1]
     # Past the end is the ignored label, which equals no supervised one.
-    windows = pad(inputs, (0, _OFFSETS - 1), value=ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
+    windows = pad(inputs, (0, _OFFSETS - 1), value=sizes.ignore_index).unfold(-1, rows, 1)[..., :_OFFSETS, :]
     asked = supervised.unsqueeze(-2)
+    ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]
     if known is None:
-        ends = [max(min(rows, length - offset), 0) for offset in range(_OFFSETS)]
         compared = torch.cat([supervised[..., :end].sum(-1, keepdim=True) for end in ends], -1)
     else:
         asked = asked & known.follow(rows)
         compared = asked.sum(-1)
     equal = ((labels.unsqueeze(-2) == windows) & asked).sum(-1)
+    if bool(((equal < compared) & (2 * equal >= compared))[..., ::2].any()):
+        near = torch.arange(rows) < torch.tensor(ends).unsqueeze(-1) if known is None else known.follow(rows)
+        compared = compared - (_lone_ends(labels, inputs, supervised, sizes.specials).unsqueeze(-2) & near).sum(-1)
     return {"start": inputs[..., :3], "equal": equal, "compared": compared}
+
+
+def _lone_ends(labels: Tensor, inputs: Tensor, supervised: Tensor, specials: SpecialTokens) -> Tensor:
+    """Return where the labels [s, k, rows] are an end token that is no input anywhere; nowhere if that is not sure.
+
+    Such labels are all the same id, and each is known to end a text or is the last before ignored ones.
+    """
+    lone = supervised & ~torch.isin(labels, inputs)
+    ids = labels[lone].unique().tolist()
+    is_last = torch.ones_like(supervised)
+    is_last[..., :-1] = ~supervised[..., 1:]
+    is_end = len(ids) == 1 and (ids[0] in specials.eos or not bool((lone & ~is_last).any()))
+    return lone if is_end else torch.zeros_like(lone)

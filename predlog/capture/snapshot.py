@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from predlog.capture.rows import Statistics
 from predlog.capture.window import Ends
-from predlog.findings.evidence import Across
+from predlog.findings.facts import Across
 from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens

@@ -7,7 +7,8 @@ from typing import Any
 
 from predlog.capture.snapshot import Counts, Sizes, Snapshot
 from predlog.capture.window import Ends
-from predlog.findings.evidence import Facts, Shown, Text
+from predlog.findings.evidence import Facts, Shown
+from predlog.findings.facts import Text
 
 _UNKNOWN = (None,)
 
@@ -68,6 +69,7 @@ def _unpacked(
         from_padding=counts.get("from_padding", _UNKNOWN)[0],
         padding=counts.get("padding", _UNKNOWN)[0],
         separators=counts.get("separators"),
+        varied=counts.get("varied", _UNKNOWN)[0],
         follower=_follower(sizes, ends, rows, fields["supervised"]) if is_whole else None,
         pad=counts.get("pad", _UNKNOWN)[0],
         eos=counts.get("eos", _UNKNOWN)[0],

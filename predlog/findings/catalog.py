@@ -21,6 +21,12 @@ from predlog.findings.masking import (
     special_run_supervised,
     unknown_supervised,
 )
+from predlog.findings.progress import (
+    constant_codebook,
+    label_never_learnt,
+    nothing_trained,
+    sure_and_wrong,
+)
 from predlog.findings.rule import Rule
 from predlog.findings.statistical import (
     SEVERAL,
@@ -66,6 +72,10 @@ RULES: Final = (
     Rule("copying-inputs", "error", False, True, "the model has learnt to copy its input", copying_inputs),
     Rule("collapsed", "warning", False, True, "one token is predicted nearly everywhere", collapsed, SEVERAL),
     Rule("at-chance", "warning", False, True, "the loss stays at chance", at_chance),
+    Rule("sure-and-wrong", "error", False, True, "sure predictions are nearly never correct", sure_and_wrong),
+    Rule("label-never-learnt", "warning", False, True, "a frequent label stays improbable", label_never_learnt),
+    Rule("nothing-trained", "error", False, False, "a sample's log-probabilities never change", nothing_trained),
+    Rule("constant-codebook", "warning", False, False, "a codebook has one value throughout", constant_codebook),
     Rule("same-batch", "warning", False, False, "the same labels come back at every logged step", same_batch, 2),
 )  # fmt: skip
 # Judged of a whole stream, by `reported_loss`.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from predlog.findings.special_tokens import SpecialTokens
+from predlog.findings.facts import Across, Facts, Shown
 
 # The offsets around a position whose labels a prediction is compared with: 1 before, 1 after and 2 after.
 AROUND = (-1, 1, 2)
@@ -15,109 +15,6 @@ AROUND = (-1, 1, 2)
 PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE = 1, 2, 3
 # A record needs this many tokens to show that they are all predicted the same.
 _SOME = 8
-
-
-class Shown(NamedTuple):
-    """One token shown, with the labels around it; None for what is not known, not finite or ignored.
-
-    `around` are the labels at the offsets `AROUND`.
-    """
-
-    position: int
-    label: int
-    prediction: int | None
-    read: int | None
-    label_logprob: float | None
-    prediction_logprob: float | None
-    around: tuple[int | None, ...]
-
-
-class Text(NamedTuple):
-    """Where the text of a row begins and ends, and what stands there; -1 for what is not known.
-
-    The text is at the inputs from `begin` to before `end`: the others are padding. `first` and `last` are the positions
-    of the first and the last supervised label among the inputs, and `head` and `tail` these labels, `tail` with the two
-    before it if they are supervised as well. `opening` is the input at `begin`. `inner` labels end a text, though more
-    labels follow, and `ended` inputs do; `after` are the lowest and the highest input after such labels' rows. The
-    row has `documents`, if they are known.
-    """
-
-    begin: int
-    end: int
-    first: int
-    last: int
-    opening: int
-    head: int
-    inner: int
-    ended: int
-    after: tuple[int, int]
-    documents: int
-    tail: tuple[int, ...]
-
-    @property
-    def used(self) -> int:
-        """The number of positions that are no padding; -1 if it is not known."""
-        return -1 if self.end < 0 else self.end - self.begin
-
-
-@dataclass(slots=True, eq=False)  # a frozen one takes four times as long to make
-class Facts:
-    """Counts over the supervised positions of one sample and codebook; None for what was not counted.
-
-    `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read. `copied` counts
-    the predictions that equal the input read where the label does not. `start` are the first inputs; `follower` is the
-    input after the position of the last supervised label. `pad`, `eos`, `bos` and `unk` count such labels.
-    `crossing` labels belong to another document than their row, whose lowest and highest inputs are `separators`;
-    `from_padding` labels have a row that reads padding, and `padding` ones are padding by the attention mask.
-    `text` is where the text begins and ends, of streams without codebooks. `span` are the first and the last row with a
-    label, and `is_weighed` is whether a mask of the loss was passed; see `capture.masking` for `special_run`, `holes`
-    and `answer`. Among the tokens shown, `nonfinite` log-probabilities and `broken` rows of logits are not finite.
-    """
-
-    sample: int
-    codebook: int | None
-    length: int
-    vocabulary: int | None
-    shift: int
-    ignore_index: int
-    specials: SpecialTokens
-    supervised: int
-    nonfinite: int
-    broken: int
-    out_of_range: int
-    lowest: int
-    highest: int
-    fingerprint: tuple[int, ...]
-    copied: int | None
-    equal: tuple[int, ...] | None
-    compared: tuple[int, ...] | None
-    start: tuple[int, ...]
-    follower: int | None
-    pad: int | None
-    eos: int | None
-    bos: int | None
-    tokens: tuple[Shown, ...]
-    crossing: int | None = None
-    from_padding: int | None = None
-    padding: int | None = None
-    separators: tuple[int, ...] | None = None
-    text: Text | None = None
-    unk: int | None = None
-    span: tuple[int, int] | None = None
-    is_weighed: bool = False
-    special_run: tuple[int, ...] | None = None
-    holes: tuple[int, ...] | None = None
-    answer: tuple[int, ...] | None = None
-
-
-class Across(NamedTuple):
-    """How many labels equal the input one sample on, and of how many; the same of two samples on, if that was counted.
-
-    `advice` are the arguments with which samples and time are the other way round.
-    """
-
-    counts: tuple[int, ...]
-    advice: str
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +27,9 @@ class Evidence:
     among those shown. `loss` is "fits" if the reported loss is that of the pair, else the name of what explains it, and
     None if that is not known. `across` has the labels that equal the inputs of other samples, if these were counted.
     `declared` are options of the run, such as "num_iterations=4". `commonest` is how many predictions shown are the
-    same token.
+    same token. `is_idle` is whether the learning rate is known to be 0. `marks` has one number per sample, which
+    changes with any of its log-probabilities; empty if the logits don't require gradients. `others` has, in a codebook,
+    what the others of the pair are like.
     """
 
     step: int
@@ -140,12 +39,15 @@ class Evidence:
     loss: str | None = None
     across: Across | None = None
     declared: frozenset[str] = frozenset()
+    is_idle: bool = False
+    others: "Others | None" = None
     supervised: int = field(init=False)
     equal: tuple[int, ...] | None = field(init=False)
     compared: tuple[int, ...] | None = field(init=False)
     copies: tuple[int, int] = field(init=False)
     sums: "Sums" = field(init=False)
     commonest: int = field(init=False)
+    marks: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.supervised = sum([one.supervised for one in self.samples])
@@ -155,6 +57,7 @@ class Evidence:
         self.sums = sums = Sums.of([token for one in self.samples for token in one.tokens])
         # A single prediction is always the commonest.
         self.commonest = max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0
+        self.marks = tuple(map(_mark, self.samples)) if self.is_trained else ()
 
     @staticmethod
     def together(pools: "Iterable[Sequence[Evidence]]") -> "list[Evidence]":
@@ -171,9 +74,32 @@ class Evidence:
                 loss=ones[0].loss,
                 across=ones[0].across,
                 declared=ones[0].declared,
+                is_idle=ones[0].is_idle,
+                others=ones[0].others,
             )
             for step, ones in sorted(steps.items())
         ]
+
+
+class Others(NamedTuple):
+    """The codebooks of a pair: how many are shown, which of them vary, and a number that differs from pair to pair."""
+
+    shown: int
+    varying: frozenset[int | None]
+    pair: int
+
+    @staticmethod
+    def of(captured: Sequence[Facts]) -> "Others | None":
+        """Return what the codebooks of a pair are like; None if it has none."""
+        if not captured or captured[0].codebook is None:
+            return None
+        varying = frozenset([one.codebook for one in captured if one.varied])
+        shown = len({one.codebook for one in captured})
+        return Others(shown, varying, hash(tuple([one.fingerprint for one in captured])))
+
+
+def _mark(facts: Facts) -> int:
+    return hash(tuple([(token.label_logprob, token.prediction_logprob) for token in facts.tokens]))
 
 
 def _copies(samples: Sequence[Facts]) -> tuple[int, int]:
@@ -195,8 +121,8 @@ class Sums(NamedTuple):
     `expected` adds up the probabilities that the model gave its predictions: a model that was trained on such pairs is
     correct about that often, and `variance` is then the variance of that number. `informative`, `hits` and
     `correct_there` are for each offset in `AROUND`, over the tokens whose label at that offset is known and differs
-    from their own: how many there are, how many predictions equal that label, and how many the token's own. `loss` and
-    `squares` are sums of the labels' losses in nats and of their squares.
+    from their own: how many there are, how many predictions equal that label, and how many the token's own. `losses`
+    are the labels' in nats, `loss` and `squares` the sums of them and of their squares.
     """
 
     tokens: int
@@ -210,6 +136,7 @@ class Sums(NamedTuple):
     correct_there: tuple[int, ...]
     labels: tuple[int, ...]
     predictions: tuple[int, ...]
+    losses: tuple[float, ...]
 
     @staticmethod
     def of(tokens: Sequence[Shown]) -> "Sums":
@@ -219,6 +146,7 @@ class Sums(NamedTuple):
         informative, hits, correct_there = [0, 0, 0], [0, 0, 0], [0, 0, 0]
         labels: list[int] = []
         predictions: list[int] = []
+        losses: list[float] = []
         for _, label, prediction, _, label_logprob, prediction_logprob, around in tokens:
             if prediction is None or label_logprob is None or prediction_logprob is None:
                 continue
@@ -230,6 +158,7 @@ class Sums(NamedTuple):
             expected += probability
             variance += probability * (1 - probability)
             loss -= label_logprob
+            losses.append(-label_logprob)
             squares += label_logprob * label_logprob
             for place, other in enumerate(around):
                 if other is not None and other != label:
@@ -239,6 +168,7 @@ class Sums(NamedTuple):
         return Sums(
             len(labels), correct, expected, variance, loss, squares,
             tuple(informative), tuple(hits), tuple(correct_there), tuple(labels), tuple(predictions),
+            tuple(losses),
         )  # fmt: skip
 
     @property
@@ -255,10 +185,11 @@ class Sums(NamedTuple):
     @staticmethod
     def together(parts: "Sequence[Sums]") -> "Sums":
         """Return the sums over all parts."""
-        *numbers, informative, hits, correct_there, labels, predictions = zip(*parts, strict=True)
+        *numbers, informative, hits, correct_there, labels, predictions, losses = zip(*parts, strict=True)
         return Sums._make([
             *map(sum, numbers), added(informative), added(hits), added(correct_there),
             tuple(chain.from_iterable(labels)), tuple(chain.from_iterable(predictions)),
+            tuple(chain.from_iterable(losses)),
         ])  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from predlog.findings import catalog
-from predlog.findings.evidence import Across, Evidence, Facts
+from predlog.findings.evidence import Evidence, Facts, Others
+from predlog.findings.facts import Across
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.needs import Known, undecided, without_inputs
 from predlog.findings.reported_loss import LossCheck, Reported, Totals
@@ -110,9 +111,12 @@ class Judge:
 
     def judge(
         self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None,
-        declared: frozenset[str] = frozenset(),
+        declared: frozenset[str] = frozenset(), is_idle: bool = False,
     ) -> list[FindingEvent]:  # fmt: skip
-        """Judge what was captured of a pair, and return what is found now and was not open before."""
+        """Judge what was captured of a pair, and return what is found now and was not open before.
+
+        `is_trained` is whether its logits require gradients, `is_idle` whether the learning rate is known to be 0.
+        """
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
         lane = self._lane(stream, None, step)
@@ -120,16 +124,12 @@ class Judge:
             if code in lane.opinions:
                 self._found_nothing(stream, None, code, step)
         cases: dict[str, list[_Case]] = {}
+        others = Others.of(captured)
         for codebook, ones in groupby(captured, key=_codebook):
             evidence = Evidence(
-                step,
-                tuple(ones),
-                is_trained=is_trained,
-                widest=widest,
-                loss=lane.loss.state,
-                across=across,
-                declared=declared,
-            )
+                step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state, across=across,
+                declared=declared, is_idle=is_idle, others=others,
+            )  # fmt: skip
             for case in self._ask(stream, codebook, evidence):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
@@ -202,7 +202,7 @@ class Judge:
         if lane is None:
             ignored = self._ignored_in(stream)
             rules = [rule for rule in self._rules if rule.code not in ignored]
-            lane = self._lanes[key] = _Lane(Past(step), {rule.code: _Opinion() for rule in rules}, rules)
+            lane = self._lanes[key] = _Lane(Past(step, stream=stream), {rule.code: _Opinion() for rule in rules}, rules)
         self._lanes.move_to_end(key)
         if len(self._lanes) > _MOST_LANES:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)

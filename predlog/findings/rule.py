@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
 from predlog.findings.evidence import Evidence, Facts, Sums
+from predlog.findings.history import Labels, Samples
 
 # --- how sure is sure ---------------------------------------------------------------------------------------------
 
@@ -22,6 +23,10 @@ ENOUGH = 64
 LONGEST_POOL = 64
 # Of one stream and codebook, how many labels are remembered as correctly predicted once.
 _MOST_KNOWN = 100_000
+# Few tokens show that a model has no preference: all of them have nearly the same loss.
+_FEW = 8
+# A model that gives its predictions less than this is not sure of anything.
+_CALM = 0.1
 
 
 # --- what a rule answers ------------------------------------------------------------------------------------------
@@ -53,8 +58,10 @@ class Past:
 
     `best` is the lowest mean loss (nats per token) of any 64 tokens or more, plus 1.5 standard errors; None before
     there were 64. `first` are the sums of the first 64. `supervised` counts the supervised positions of all samples,
-    `records` the logged steps, and `known` are the labels that were ever predicted correctly. `labelled` samples in a
-    row had labels, up to the last, and `longest` is the greatest number of inputs of a sample that are no padding.
+    `records` the logged steps, and `known` are the labels that were ever predicted correctly. `calm` is the lowest mean
+    loss of a record whose predictions were all improbable, plus 1.5 standard errors. `samples` are those that were
+    shown, and `labels` those that stay improbable. `stream` is its name. `labelled` samples in a row had labels, up to
+    the last, and `longest` is the greatest number of inputs of a sample that are no padding.
     """
 
     first_step: int
@@ -65,6 +72,10 @@ class Past:
     known: set[int] = field(default_factory=set)
     labelled: int = 0
     longest: int = 0
+    calm: float | None = None
+    samples: Samples = field(default_factory=Samples)
+    labels: Labels = field(default_factory=Labels)
+    stream: str = ""
     _lately: list[Sums] = field(default_factory=list)
 
     def learn(self, evidence: Evidence) -> None:
@@ -79,6 +90,11 @@ class Past:
         if len(self.known) < _MOST_KNOWN:
             pairs = zip(sums.labels, sums.predictions, strict=True)
             self.known.update([label for label, prediction in pairs if label == prediction])
+        if evidence.is_trained:
+            self.samples.add(evidence)
+        self.labels.add(sums)
+        if sums.tokens >= _FEW and sums.expected <= _CALM * sums.tokens:
+            self.calm = sums.at_most if self.calm is None else min(self.calm, sums.at_most)
         # A constant label, such as silence, is learnt at once: its low loss is no standard for others.
         if sums.labels_vary:
             self._lately.append(sums)

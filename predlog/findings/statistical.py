@@ -266,8 +266,9 @@ def _is_sure_and_wrong(sums: Sums) -> bool:
 
 
 def _has_lost(sums: Sums, past: Past, chance: float) -> bool:
-    # A model that never was better than guessing has nothing to lose.
-    return past.best is not None and past.best <= 1.1 * chance and sums.loss / sums.tokens > past.best + HAS_LOST
+    # A model that never was better than guessing has nothing to lose. One that was calm knew that it was guessing.
+    best = min([one for one in (past.best, past.calm) if one is not None], default=None)
+    return best is not None and best <= 1.1 * chance and sums.loss / sums.tokens > best + HAS_LOST
 
 
 def _chance(pool: Pool) -> float:

@@ -130,7 +130,8 @@ class Pipeline:
             self._notices.report_once("no inputs", f"step {step}, stream {stream!r}: {off}")
         across = submission.capture.across and submission.capture.across()
         self._judge.judge(
-            step, stream, facts, is_trained=sizes.is_trained, across=across, declared=sizes.declared
+            step, stream, facts, is_trained=sizes.is_trained, across=across, declared=sizes.declared,
+            is_idle=submission.is_idle,
         )  # fmt: skip
 
     def _refuse(self, refusal: Refusal) -> None:

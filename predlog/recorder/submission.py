@@ -26,6 +26,8 @@ _ARGUMENTS = (
 )  # fmt: skip
 # Names that are new in one call and are compared with the arguments' names: each takes tens of microseconds.
 _MOST_NEW = 8
+# Values of the context that say whether anything can be learnt.
+_RATES = ("lr", "learning_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Submission:
     context: dict[str, Any]
     at: float
     future: "Recorded"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the context says that the learning rate is 0."""
+        return any(self.context.get(name) == 0 for name in _RATES)
 
 
 class Recorded(Future[tuple[Comparison, ...]]):

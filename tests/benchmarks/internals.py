@@ -117,7 +117,10 @@ def rules(_options: Options) -> Iterator[Row]:
 
         def judged(judge: Judge = judge, steps: Any = steps, turns: Any = turns) -> None:
             for _ in range(20):
-                judge.judge(next(steps), "text", next(turns), is_trained=True)
+                step, record = next(steps), next(turns)
+                for one in record:
+                    one.fingerprint = (step, one.sample)  # a sample that came again unchanged would be a fault
+                judge.judge(step, "text", record, is_trained=True)
 
         times = interleaved({"judged": Contender(judged, 20 * samples)}, rounds=100)["judged"].times
         yield Row(

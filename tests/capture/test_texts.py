@@ -14,7 +14,7 @@ from predlog.capture.pair import to_pair
 from predlog.capture.snapshot import Snapshot
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
-from predlog.findings.evidence import Text
+from predlog.findings.facts import Text
 from predlog.findings.special_tokens import SpecialTokens
 
 WINDOW = Window(samples=4)

@@ -11,6 +11,7 @@ from predlog import Recorder
 from predlog.records.schema import Finding
 from tests.cases import loops, material
 from tests.cases.loops import BOS, EOS, IGNORED, MASK, PAD, Batch, Change, Mistake, Pair, Setup
+from tests.cases.material import CODES
 
 CAUSAL = ("llama", "gpt2", "higgs")
 DECODERS = ("t5", "whisper", "musicgen", "dia")
@@ -204,6 +205,26 @@ def other_ids(labels: Tensor) -> Tensor:
     return torch.where(labels == IGNORED, labels, (labels * 7 + 77) % many + 4)
 
 
+def never_written(batch: Batch) -> Batch:
+    """Leave one codebook at its first value."""
+    wrong = {name: batch[name].clone() for name in ("ids", "labels", "read", "frames", "audio_labels") if name in batch}
+    for ids in wrong.values():
+        if ids.ndim == 3:
+            ids[..., 2] = torch.where((ids[..., 2] == IGNORED) | (ids[..., 2] >= CODES), ids[..., 2], 5)
+    return {**batch, **wrong}
+
+
+def heads_off_by_one(pair: Pair) -> Pair:
+    return replace(pair, labels=pair.labels.roll(1, -1), inputs=None)
+
+
+def end_suppressed(pair: Pair) -> Pair:
+    """Keep the end token's logit low, as a row of the head that is not trained would."""
+    logits = pair.logits.clone()
+    logits[..., EOS] = pair.logits[..., EOS].detach() - 8
+    return replace(pair, logits=logits)
+
+
 def one_more(labels: Tensor) -> Tensor:
     """Use an id that was added to the tokenizer after the model was made."""
     labels = labels.clone()
@@ -313,6 +334,22 @@ FAULTS = (
     Fault(
         "labels of another tokenizer", "at-chance", EVERY,
         Mistake(pair=relabelled(other_ids), learns=False), by=120, prepared=400, little=True,
+    ),
+    Fault(
+        "a codebook that was never written", "constant-codebook", ("musicgen", "dia"),
+        Mistake(batch=never_written), by=8,
+    ),
+    Fault(
+        "an optimizer without the model's parameters", "nothing-trained", ("llama",), Mistake(learns=False),
+        by=140, little=True,
+    ),
+    Fault(
+        "heads off by one codebook in the log", "sure-and-wrong", ("musicgen",), Mistake(logged=heads_off_by_one),
+        by=399, little=True,
+    ),
+    Fault(
+        "a row of the head that is not trained", "label-never-learnt", ("llama", "gpt2"),
+        Mistake(pair=end_suppressed), by=160,
     ),
 )  # fmt: skip
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predlog.findings import catalog
-from predlog.findings.evidence import Across, Evidence, Shown, Sums
+from predlog.findings import catalog, progress
+from predlog.findings.evidence import Evidence, Shown, Sums
+from predlog.findings.facts import Across
 from predlog.findings.rule import CLEAN, NO_BETTER, Clean, Fault, Past, Verdict
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, shown
@@ -298,8 +299,9 @@ def test_both_sides_of_a_threshold(code: str, enough: list[Evidence], too_little
 
 
 def test_every_rule_has_its_thresholds() -> None:
-    """No rule is left out of the table above."""
-    assert {code for code, *_ in THRESHOLDS} == {rule.code for rule in catalog.RULES}
+    """No rule is left out of the table above, but for those that test_progress is about."""
+    remember = {rule.code for rule in catalog.RULES if rule.judge.__module__ == progress.__name__}
+    assert {code for code, *_ in THRESHOLDS} == {rule.code for rule in catalog.RULES} - remember
 
 
 @pytest.mark.parametrize("code", [rule.code for rule in catalog.RULES])
