@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from predlog.findings.evidence import Evidence, Facts, Shown
-from predlog.findings.facts import Text
+from predlog.findings.evidence import Evidence
+from predlog.findings.facts import Facts, Shown, Text
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.records.schema import Token
 

@@ -74,7 +74,9 @@ def _beside(
     shown: Sequence[Ends], sizes: Sizes, ids: Words, read: Words | None, known: Documents | None
 ) -> tuple[list[tuple[int, int, int, int]], list[tuple[int | None, int | None]], list[tuple[int | None, int | None]]]:
     """Return what is around each row shown, what it reads, and where its label is, as `Numbers` has them."""
-    around, reads, homes = [], [], []
+    around: list[tuple[int, int, int, int]] = []
+    reads: list[tuple[int | None, int | None]] = []
+    homes: list[tuple[int | None, int | None]] = []
     last = sizes.length - 1
     home = None if known is None else (words(known.ids), words(known.places))
     for number, both in enumerate(shown):

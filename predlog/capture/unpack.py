@@ -7,8 +7,7 @@ from typing import Any
 
 from predlog.capture.snapshot import Counts, Sizes, Snapshot
 from predlog.capture.window import Ends
-from predlog.findings.evidence import Facts, Shown
-from predlog.findings.facts import Text
+from predlog.findings.facts import Facts, Shown, Text
 
 _UNKNOWN = (None,)
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from predlog.findings.evidence import Evidence, Facts
+from predlog.findings.evidence import Evidence
+from predlog.findings.facts import Facts
 from predlog.findings.masking import fills_time
 from predlog.findings.rule import (
     CLEAN,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from predlog.findings.evidence import Evidence, Facts, Sums
+from predlog.findings.evidence import Evidence, Sums
+from predlog.findings.facts import Facts
 
 # How many samples, and how many labels, are remembered.
 _MOST_SAMPLES = 512

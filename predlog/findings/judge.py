@@ -13,8 +13,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from predlog.findings import catalog
-from predlog.findings.evidence import Evidence, Facts, Others
-from predlog.findings.facts import Across
+from predlog.findings.evidence import Evidence, Others
+from predlog.findings.facts import Across, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.needs import Known, undecided, without_inputs
 from predlog.findings.reported_loss import LossCheck, Reported, Totals

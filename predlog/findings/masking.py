@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from predlog.findings.evidence import PROMPT_AT, PROMPT_BEFORE, Facts
+from predlog.findings.evidence import PROMPT_AT, PROMPT_BEFORE
+from predlog.findings.facts import Facts
 from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,

@@ -7,7 +7,8 @@ while the learning rate is 0. What a run doesn't train by likelihood, or not at 
 import math
 import re
 
-from predlog.findings.evidence import Evidence, Facts, Sums
+from predlog.findings.evidence import Evidence, Sums
+from predlog.findings.facts import Facts
 from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,

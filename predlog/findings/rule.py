@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
-from predlog.findings.evidence import Evidence, Facts, Sums
+from predlog.findings.evidence import Evidence, Sums
+from predlog.findings.facts import Facts
 from predlog.findings.history import Labels, Samples
 
 # --- how sure is sure ---------------------------------------------------------------------------------------------

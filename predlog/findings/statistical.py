@@ -13,7 +13,8 @@ correct predictions than the probabilities promise.
 import math
 from collections import Counter
 
-from predlog.findings.evidence import AROUND, Evidence, Facts, Sums
+from predlog.findings.evidence import AROUND, Evidence, Sums
+from predlog.findings.facts import Facts
 from predlog.findings.masking import answer_mask_off
 from predlog.findings.rule import (
     CLEAN,

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from predlog.findings.evidence import Facts
-from predlog.findings.facts import Text
+from predlog.findings.facts import Facts, Text
 from predlog.findings.rule import (
     ALL_BUT_FEW,
     CLEAN,

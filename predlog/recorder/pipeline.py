@@ -15,7 +15,7 @@ from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
 from predlog.errors import PairError, located, raised_at
-from predlog.findings.evidence import Facts
+from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode

@@ -18,7 +18,7 @@ from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
 from predlog.errors import PairError
-from predlog.findings.evidence import Facts
+from predlog.findings.facts import Facts
 from predlog.findings.special_tokens import SpecialTokens
 from tests import reference
 from tests.dispatched import Dispatched

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predlog.findings import catalog, progress
-from predlog.findings.evidence import Evidence, Shown, Sums
-from predlog.findings.facts import Across
+from predlog.findings.evidence import Evidence, Sums
+from predlog.findings.facts import Across, Shown
 from predlog.findings.rule import CLEAN, NO_BETTER, Clean, Fault, Past, Verdict
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, shown

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predlog.findings import catalog
-from predlog.findings.evidence import Facts
+from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import Ledger
 from predlog.findings.rule import CLEAN, Fault, Past, Pool, Rule, Verdict

@@ -16,7 +16,8 @@ from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings import catalog
-from predlog.findings.evidence import PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE, Evidence, Facts
+from predlog.findings.evidence import PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE, Evidence
+from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.rule import Fault, Past
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer

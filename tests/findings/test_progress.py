@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from predlog.findings import history
-from predlog.findings.evidence import Facts, Shown
+from predlog.findings.facts import Facts, Shown
 from predlog.findings.judge import Judge
 from tests.events import evidence, facts, shown
 
