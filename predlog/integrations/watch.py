@@ -1,10 +1,10 @@
 """Watch a module: on due steps, the arguments of `cross_entropy` in its forward are compared. Experimental."""
 
-import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from torch.utils.hooks import RemovableHandle
 
 from predlog._runtime import torch_state
 from predlog._runtime.torch_state import is_in_backward, is_traced
-from predlog.errors import located, own_failure
-from predlog.integrations._watch import listening_forward
+from predlog.errors import own_failure
+from predlog.integrations._watch import call_arguments, listening_forward
+from predlog.integrations._watch.chunks import Chunks, Part, part_of
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
 from predlog.integrations._watch.step_counter import StepCounter
 from predlog.integrations.callback import DueSteps
@@ -87,31 +88,62 @@ class _Listener(TorchFunctionMode):
         self.has_begun = False
         self._steps = steps
         self._place = place
-        self.ids: Tensor | None = None
+        self._chunks: Chunks | None = None
+        self._is_left_out = False
+        self.known: Mapping[str, Tensor] = {}
 
     def end(self) -> None:
-        """Stop listening, and keep nothing of the call."""
+        """Stop listening, and keep nothing of the call but chunks that are not recorded yet."""
         torch_state.remove_mode(self)
-        self.ids = None
+        self.known = {}
+
+    def finish(self, name: str) -> None:
+        """Record the chunks that came last, and report losses that are not recorded though nobody named streams."""
+        self._record_chunks()
+        if self._is_left_out:
+            _report_once(
+                self.recorder, "left out", f"step {self.number}: {name} calls cross_entropy several times, and only the"
+                f" first is recorded: if these are chunks of a sequence, they can't be joined; {_FIX}, or pass streams="
+            )  # fmt: skip
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not is_dynamo_compiling() and func in LOSSES:
-            self._read(func, args, kwargs)
-        return func(*args, **kwargs)
+        if is_dynamo_compiling() or func not in LOSSES:
+            return func(*args, **kwargs)
+        name = self._read(func, args, kwargs)
+        loss = func(*args, **kwargs)
+        if name is not None:
+            self.recorder.report_due_loss(loss, self.number, stream=name)
+        return loss
 
-    def _read(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        place = self._place + self.seen
-        self.seen += 1
+    def _read(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """Record what a loss is called with, and return its stream if the loss is the mean over it, and is due."""
+        place, chunks = self._place + self.seen, self._chunks
         name = self._steps.name(place)
-        if name is None:
-            return
         try:
-            self._record(name, place, pair_of_call(loss, args, kwargs, self.ids if place == 0 else None))
+            of_first = place == 0 or (chunks is not None and chunks.place == 0)
+            pair = pair_of_call(loss, args, kwargs, self.known if of_first else {})
+            part = _part(pair, args, kwargs) if self._steps.may_join else None
+            if chunks is not None and isinstance(pair, LossPair) and chunks.add(pair, part):
+                return None
+            self._record_chunks()
+            self.seen += 1
+            if name is None:
+                self._is_left_out |= not self._steps.is_named
+            elif part is not None and part.is_chunk and isinstance(pair, LossPair):
+                self._chunks = Chunks(name, place, [pair], part)
+            else:
+                return self._record(name, place, pair if place == 0 or isinstance(pair, str) else pair.without_more())
         except own_failure(Exception) as error:  # a run must not die of its log
-            self.recorder.report_failure(self.number, name, error)
+            self.recorder.report_failure(self.number, name or "text", error)
+        return None
 
-    def _record(self, name: str, place: int, pair: LossPair | str) -> None:
+    def _record_chunks(self) -> None:
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            self._record(chunks.name, chunks.place, chunks.joined())
+
+    def _record(self, name: str, place: int, pair: LossPair | str) -> str | None:
         where = f"step {self.number}, stream {name!r}"
         if isinstance(pair, str):
             _report_once(self.recorder, pair.partition("]")[2], f"{where}: {pair}")  # whatever the shape
@@ -119,10 +151,14 @@ class _Listener(TorchFunctionMode):
             many = f"only {_MOST_CALLS} losses of one step are recorded: pass streams= to name those you want"
             _report_once(self.recorder, many, f"{where}: {many}")
         else:
+            if pair.is_mean:
+                self.recorder.expect_loss(name)
             self.recorder.compare_due(  # the steps may jump
                 pair.logits, pair.labels, self.number,
-                stream=name, layout=pair.layout, inputs=pair.inputs, ignore_index=pair.ignore_index,
+                stream=name, layout=pair.layout, ignore_index=pair.ignore_index, **pair.more,
             )  # fmt: skip
+            return name if pair.is_mean else None
+        return None
 
 
 class _Watcher:
@@ -157,7 +193,8 @@ class _Watcher:
             return None
         call.has_begun = True
         try:
-            call.ids = self._ids(call.recorder, args, kwargs)
+            report = partial(_report_once, call.recorder)
+            call.known = call_arguments.known(self._module, args, kwargs, self._inputs, report)
         except own_failure(Exception) as error:  # a run must not die of its log
             call.recorder.report_failure(call.number, "text", error)
         return call
@@ -202,9 +239,12 @@ class _Watcher:
         """Stop listening, and report it if no loss was called."""
         if is_dynamo_compiling() or (call := self._stop_listening()) is None:
             return
+        has_failed = sys.exc_info()[1] is not None
+        if not has_failed:
+            call.finish(self._name)
         if call.compiled != torch_state.count_graphs():
             self._give_up(call.recorder, "calls functions that torch.compile compiles")
-        elif not call.seen and sys.exc_info()[1] is None:
+        elif not call.seen and not has_failed:
             _report_once(
                 call.recorder,
                 "no loss",
@@ -254,45 +294,23 @@ class _Watcher:
             call.end()
         return call
 
-    def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-        """Return the token ids that the model is called with; None if they are not known, or are no ids."""
-        name = _usual_inputs(self._module) if self._inputs is None else self._inputs
-        if name is None:
-            return None
-        call = {**dict(zip(self._parameters(recorder), args, strict=False)), **kwargs}
-        if self._inputs is not None and name not in call:
-            _report_once(
-                recorder, "inputs", f"inputs={name!r} is no argument of {self._name} as it is called: {', '.join(call)}"
-            )
-        found = call.get(name)
-        is_ids = isinstance(found, Tensor) and not found.is_floating_point() and not found.is_complex()
-        return found if is_ids and found.ndim == 2 else None  # type: ignore[union-attr]
-
-    def _parameters(self, recorder: Recorder) -> list[str]:
-        try:
-            return list(inspect.signature(self._module.forward).parameters)
-        except own_failure(Exception, self._module) as error:  # a foreign object's own code
-            _report_once(
-                recorder,
-                "parameters",
-                f"the names of the parameters of {self._name}.forward can't be read, so inputs that are passed without"
-                f" a name are not recorded: {located(error)}; pass them by name",
-                error,
-            )
-            return []
-
 
 def _inactive() -> _Watcher:
     empty = nn.Module()
     return _Watcher(empty, StepCounter(empty, 0, 1, None), None, None)
 
 
-def _usual_inputs(module: nn.Module) -> str | None:
-    """Return the parameter that takes the ids, if the model's own configuration shows it."""
-    while isinstance(inner := getattr(module, "module", None), nn.Module):  # of a wrapper such as DDP
-        module = inner
-    config = getattr(module, "config", None)
-    return "input_ids" if getattr(config, "is_encoder_decoder", None) is False else None
+def _part(pair: LossPair | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Part | None:
+    """Return which part of all rows a loss is called with; None if these are all, or if that is not known."""
+    rows = args[0] if args else kwargs.get("input")
+    if isinstance(pair, str) or not isinstance(pair.logits, Tensor) or not isinstance(rows, Tensor):
+        return None
+    try:
+        part = part_of(rows)
+    except own_failure(Exception):  # torch may change its graph at any time
+        return None
+    # Rows in the order [t, b] are one sample, and chunks of them are no parts of it.
+    return None if part is None or (part.samples is not None and pair.labels.ndim != 2) else part
 
 
 def _report_once(recorder: Recorder, kind: str, message: str, error: Exception | None = None) -> None:

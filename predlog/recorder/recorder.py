@@ -247,6 +247,10 @@ class Recorder:
             return
         self.report_due_loss(loss, step, stream=stream, items=items, accumulate=accumulate)
 
+    def expect_loss(self, stream: str) -> None:
+        """Sum up the loss of the next pair of a stream, too: its loss is reported after the pair was captured."""
+        self._losses.expect(stream)
+
     def report_due_loss(
         self, loss: object, step: object, *, stream: str, items: object = None, accumulate: int | None = None
     ) -> None:
