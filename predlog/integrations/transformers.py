@@ -16,7 +16,7 @@ from structlog.typing import Processor
 
 from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
-from predlog.errors import MissingExtraError, OldPackageError, PredlogError, located, own_failure
+from predlog.errors import MissingExtraError, OldPackageError, PairError, PredlogError, located, own_failure
 from predlog.integrations._hf import hooks, model_loss
 from predlog.integrations._hf.forward_pair import NOTHING_TO_DO, ForwardPair, NoPair, PairReader
 from predlog.integrations._hf.hooks import Forward, Hooks
@@ -252,8 +252,10 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         pair = self._reader.read(forward)
         if pair is NoPair.NO_LABELS and forward.output is not None:
             self._reason = self._training.why_no_labels()
+        if isinstance(pair, PairError):
+            self._recorder.report_fault(pair, self._state.global_step, self._stream)
         if not isinstance(pair, ForwardPair):
-            return pair is NoPair.NEVER
+            return pair is not NoPair.NOT_YET and pair is not NoPair.NO_LABELS
         epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
         # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
         is_due = self._given is None or self._state.global_step % self._given.gate.every == 0

@@ -8,26 +8,20 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.compiler import is_dynamo_compiling
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from predlog._runtime import torch_state
 from predlog._runtime.torch_state import is_in_backward, is_traced
 from predlog.errors import own_failure
 from predlog.integrations._watch import call_arguments, listening_forward
-from predlog.integrations._watch.chunks import Chunks, Part, part_of
-from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
+from predlog.integrations._watch.listener import FIX, Listener, report_once
 from predlog.integrations._watch.step_counter import StepCounter
 from predlog.integrations.callback import DueSteps
 from predlog.recorder import default
 from predlog.recorder.gate import PATIENCE
 from predlog.recorder.recorder import Recorder
-
-# Losses of one step; further ones are probably no streams.
-_MOST_CALLS = 64
-_FIX = "call predlog.compare(logits, labels, step) where you have both"
 
 
 @contextmanager
@@ -76,91 +70,6 @@ def watch(
         watcher.close()
 
 
-class _Listener(TorchFunctionMode):
-    """One call of the module on a step that is due: it passes on the arguments of losses, and changes nothing."""
-
-    def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int) -> None:
-        super().__init__()
-        self.recorder = recorder
-        self.number = number
-        self.compiled = torch_state.count_graphs()
-        self.seen = 0
-        self.has_begun = False
-        self._steps = steps
-        self._place = place
-        self._chunks: Chunks | None = None
-        self._is_left_out = False
-        self.known: Mapping[str, Tensor] = {}
-
-    def end(self) -> None:
-        """Stop listening, and keep nothing of the call but chunks that are not recorded yet."""
-        torch_state.remove_mode(self)
-        self.known = {}
-
-    def finish(self, name: str) -> None:
-        """Record the chunks that came last, and report losses that are not recorded though nobody named streams."""
-        self._record_chunks()
-        if self._is_left_out:
-            _report_once(
-                self.recorder, "left out", f"step {self.number}: {name} calls cross_entropy several times, and only the"
-                f" first is recorded: if these are chunks of a sequence, they can't be joined; {_FIX}, or pass streams="
-            )  # fmt: skip
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if is_dynamo_compiling() or func not in LOSSES:
-            return func(*args, **kwargs)
-        name = self._read(func, args, kwargs)
-        loss = func(*args, **kwargs)
-        if name is not None:
-            self.recorder.report_due_loss(loss, self.number, stream=name)
-        return loss
-
-    def _read(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-        """Record what a loss is called with, and return its stream if the loss is the mean over it, and is due."""
-        place, chunks = self._place + self.seen, self._chunks
-        name = self._steps.name(place)
-        try:
-            of_first = place == 0 or (chunks is not None and chunks.place == 0)
-            pair = pair_of_call(loss, args, kwargs, self.known if of_first else {})
-            part = _part(pair, args, kwargs) if self._steps.may_join else None
-            if chunks is not None and isinstance(pair, LossPair) and chunks.add(pair, part):
-                return None
-            self._record_chunks()
-            self.seen += 1
-            if name is None:
-                self._is_left_out |= not self._steps.is_named
-            elif part is not None and part.is_chunk and isinstance(pair, LossPair):
-                self._chunks = Chunks(name, place, [pair], part)
-            else:
-                return self._record(name, place, pair if place == 0 or isinstance(pair, str) else pair.without_more())
-        except own_failure(Exception) as error:  # a run must not die of its log
-            self.recorder.report_failure(self.number, name or "text", error)
-        return None
-
-    def _record_chunks(self) -> None:
-        chunks, self._chunks = self._chunks, None
-        if chunks is not None:
-            self._record(chunks.name, chunks.place, chunks.joined())
-
-    def _record(self, name: str, place: int, pair: LossPair | str) -> str | None:
-        where = f"step {self.number}, stream {name!r}"
-        if isinstance(pair, str):
-            _report_once(self.recorder, pair.partition("]")[2], f"{where}: {pair}")  # whatever the shape
-        elif place >= _MOST_CALLS:
-            many = f"only {_MOST_CALLS} losses of one step are recorded: pass streams= to name those you want"
-            _report_once(self.recorder, many, f"{where}: {many}")
-        else:
-            if pair.is_mean:
-                self.recorder.expect_loss(name)
-            self.recorder.compare_due(  # the steps may jump
-                pair.logits, pair.labels, self.number,
-                stream=name, layout=pair.layout, ignore_index=pair.ignore_index, **pair.more,
-            )  # fmt: skip
-            return name if pair.is_mean else None
-        return None
-
-
 class _Watcher:
     """The hooks of a watched module: before a call, and after it."""
 
@@ -169,7 +78,7 @@ class _Watcher:
         self._steps = steps
         self._inputs = inputs
         self._recorder = recorder
-        self._active: dict[int, _Listener] = {}  # by thread
+        self._active: dict[int, Listener] = {}  # by thread
         self._due = DueSteps(1)
         self._was_called = False
         self._gave_up = False
@@ -186,14 +95,14 @@ class _Watcher:
             self._module.register_forward_hook(self.leave, prepend=True, **how),
         ]
 
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Listener | None:
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Listener | None:
         """Return the listener of the call that begins in this thread, once; None if nobody listens to it."""
         call = self._active.get(threading.get_ident()) if self._active else None
         if call is None or call.has_begun:
             return None
         call.has_begun = True
         try:
-            report = partial(_report_once, call.recorder)
+            report = partial(report_once, call.recorder)
             call.known = call_arguments.known(self._module, args, kwargs, self._inputs, report)
         except own_failure(Exception) as error:  # a run must not die of its log
             call.recorder.report_failure(call.number, "text", error)
@@ -221,7 +130,7 @@ class _Watcher:
             if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
-                self._active[threading.get_ident()] = _Listener(recorder, self._steps, number, place)
+                self._active[threading.get_ident()] = Listener(recorder, self._steps, number, place)
                 if not self._is_asked and (call := self.begin(args, kwargs or {})) is not None:
                     call.__enter__()  # type: ignore[no-untyped-call]
         except own_failure(Exception) as error:  # a run must not die of its log
@@ -232,7 +141,7 @@ class _Watcher:
             self._due = DueSteps(recorder.gate.every)
         if self._steps.stays == PATIENCE:
             many = f"step() returned {number} at {PATIENCE} calls of {self._name}: does it count? The first is recorded"
-            _report_once(recorder, "still", f"predlog.watch: {many}")
+            report_once(recorder, "still", f"predlog.watch: {many}")
         return self._due.is_due(number)
 
     def leave(self, *_call: Any) -> None:
@@ -245,11 +154,11 @@ class _Watcher:
         if call.compiled != torch_state.count_graphs():
             self._give_up(call.recorder, "calls functions that torch.compile compiles")
         elif not call.seen and not has_failed:
-            _report_once(
+            report_once(
                 call.recorder,
                 "no loss",
                 f"step {call.number}: {self._name} called no cross_entropy that predlog.watch can see: its loss is "
-                f"compiled, fused, written by hand, or made elsewhere; {_FIX}, or watch the module that makes it",
+                f"compiled, fused, written by hand, or made elsewhere; {FIX}, or watch the module that makes it",
             )
 
     def report_missed_calls(self) -> None:
@@ -258,11 +167,11 @@ class _Watcher:
             return
         recorder = default.current_or_none() if self._recorder is None else self._recorder
         if recorder is not None and recorder.gate.is_recording():  # other ranks report nothing
-            _report_once(
+            report_once(
                 recorder,
                 "never called",
                 f"predlog.watch saw no call of {self._name} in training mode: was another module called, or one "
-                f"that was compiled with this one inside? {_FIX}",
+                f"that was compiled with this one inside? {FIX}",
             )
 
     def close(self) -> None:
@@ -282,13 +191,13 @@ class _Watcher:
 
     def _give_up(self, recorder: Recorder, why: str) -> None:
         self._gave_up = True
-        _report_once(
+        report_once(
             recorder,
             why,
-            f"{self._name} {why}, so predlog.watch records nothing more of it; {_FIX}, or watch the loss",
+            f"{self._name} {why}, so predlog.watch records nothing more of it; {FIX}, or watch the loss",
         )
 
-    def _stop_listening(self) -> _Listener | None:
+    def _stop_listening(self) -> Listener | None:
         call = self._active.pop(threading.get_ident(), None) if self._active else None
         if call is not None:
             call.end()
@@ -298,20 +207,3 @@ class _Watcher:
 def _inactive() -> _Watcher:
     empty = nn.Module()
     return _Watcher(empty, StepCounter(empty, 0, 1, None), None, None)
-
-
-def _part(pair: LossPair | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Part | None:
-    """Return which part of all rows a loss is called with; None if these are all, or if that is not known."""
-    rows = args[0] if args else kwargs.get("input")
-    if isinstance(pair, str) or not isinstance(pair.logits, Tensor) or not isinstance(rows, Tensor):
-        return None
-    try:
-        part = part_of(rows)
-    except own_failure(Exception):  # torch may change its graph at any time
-        return None
-    # Rows in the order [t, b] are one sample, and chunks of them are no parts of it.
-    return None if part is None or (part.samples is not None and pair.labels.ndim != 2) else part
-
-
-def _report_once(recorder: Recorder, kind: str, message: str, error: Exception | None = None) -> None:
-    recorder.report_once(f"watch: {kind}", message, error)

@@ -273,6 +273,11 @@ class Recorder:
             problem = f"step {briefly(step)}, stream {briefly(stream)}: the loss is not checked: {located(error)}"
             self._notices.report_once(f"loss: {raised_at(error)}", problem, error)
 
+    def report_fault(self, error: PairError, step: int, stream: str) -> None:
+        """Report what is wrong with a pair that was not passed, since the program raised before it had one."""
+        if self.gate.takes(stream, step, 1):
+            self._submitter.refuse(error, step, stream, time.time(), is_shown=self._is_shown)
+
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""
         if self._settings.strict:

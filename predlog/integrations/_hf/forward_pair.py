@@ -4,11 +4,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from predlog.capture.projection import Projection
-from predlog.capture.reduction import Rows
+from predlog.errors import PairError
 from predlog.integrations._hf import hooks, label_shift, model_loss
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward
@@ -65,13 +64,13 @@ class PairReader:
         self._is_early = False
         self.labels: Any = None
 
-    def read(self, forward: Forward) -> ForwardPair | NoPair:
-        """Return the pair of a forward, or why there is none."""
+    def read(self, forward: Forward) -> ForwardPair | NoPair | PairError:
+        """Return the pair of a forward, or why there is none; of one that raised, what is wrong with its labels."""
         labels = self._labels(forward)
         if labels is None:
             return NoPair.NO_LABELS
         if forward.has_failed:
-            return self._out_of_range(labels)
+            return self._out_of_range(labels.ids)
         if forward.output is None and not (self._is_early or forward.arguments.get("fused_lm_head")):
             return NoPair.NOT_YET
         return self._pair(forward, labels) or NoPair.NEVER
@@ -132,25 +131,30 @@ class PairReader:
             self._mask = label_shift.mask(self._model)
         return self._mask if isinstance(self._mask, str) else None
 
-    def _out_of_range(self, found: _Labels) -> ForwardPair | NoPair:
-        """Return the samples with labels that have no logit, if the model raised because of such labels.
+    def _out_of_range(self, labels: Tensor) -> PairError | NoPair:
+        """Return that labels have no logit, if the model raised and there are such labels.
 
         On other devices than the CPU the error comes later, and nothing can be read after it.
         """
-        labels = found.ids
         head = self._model.get_output_embeddings() if hasattr(self._model, "get_output_embeddings") else None
         size = getattr(getattr(head, "weight", None), "shape", (None,))[0]
-        vocabulary = size or getattr(getattr(self._model, "config", None), "vocab_size", None)
-        if labels.device.type != "cpu" or labels.ndim != 2 or labels.is_floating_point() or vocabulary is None:
+        size = size or getattr(getattr(self._model, "config", None), "vocab_size", None)
+        if labels.device.type != "cpu" or labels.is_floating_point() or size is None:
             return NoPair.NEVER
-        outside = (labels != self._ignore_index) & ((labels < 0) | (labels >= vocabulary))
-        if not (samples := outside.any(1)).any():
+        supervised = labels[labels != self._ignore_index]
+        count = int(((supervised < 0) | (supervised >= size)).sum())
+        if not count:
             return NoPair.NEVER
-        labels = labels[samples]
-        none = torch.full(labels.shape, torch.nan)
-        rows = Rows(torch.full_like(labels, -1), none, none, vocabulary=int(vocabulary))
-        shift = 0 if found.is_shifted else label_shift.shift(self._model) or 0
-        return ForwardPair(rows, labels, {"ignore_index": self._ignore_index, "shift": shift}, has_loss=True)
+        lowest, highest = int(supervised.min()), int(supervised.max())
+        worst = lowest if lowest < 0 else highest
+        return PairError(
+            f"{type(self._model).__name__} raised, and {count} of {len(supervised)} supervised labels lie outside 0 to"
+            f" {size - 1} (lowest {lowest}, highest {highest}): mask with {self._ignore_index} what is not to be"
+            f" learned, instead of {worst}, or, if tokens were added to the tokenizer, resize the model's embeddings",
+            "label-out-of-range",
+            out_of_range=count, supervised=len(supervised), vocabulary=int(size), lowest=lowest, highest=highest,
+            ignore_index=self._ignore_index,
+        )  # fmt: skip
 
     def _projected(self, forward: Forward) -> Projection | None:
         """Return a projection in place of logits that were not made; None, which is reported, if there can be none."""

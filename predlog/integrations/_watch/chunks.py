@@ -124,7 +124,7 @@ def _flat_part(node: Any, number: int, length: int) -> Part | None:
                 return None
             node, number, weight = head
             continue
-        elif name not in COPIES:
+        elif name not in COPIES and not (name in VIEWS and _sizes(node)[:1] == (whole,) and len(_sizes(node)) == 2):
             break
         node, number = before(node)
     return Part(node, weight, None, start, length, whole) if node is not None and length < whole else None
