@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from predlog._runtime import torch_state
 from predlog.errors import own_failure
 from predlog.integrations._watch.chunks import Chunks, Part, part_of
-from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
+from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call, with_positions
 from predlog.integrations._watch.step_counter import StepCounter
 from predlog.recorder.recorder import Recorder
 
@@ -68,6 +68,14 @@ class Listener(TorchFunctionMode):
             of_first = place == 0 or (chunks is not None and chunks.place == 0)
             pair = pair_of_call(loss, args, kwargs, self.known if of_first else {})
             part = _part(pair, args, kwargs) if self._steps.may_join else None
+            if (
+                of_first
+                and part is not None
+                and part.samples is not None
+                and isinstance(pair, LossPair)
+                and not pair.more
+            ):
+                pair = with_positions(pair, self.known, part)
             if chunks is not None and isinstance(pair, LossPair) and chunks.add(pair, part):
                 return None
             if name is None and chunks is not None and len(chunks.pairs) == 1:

@@ -138,7 +138,17 @@ def _origin(rows: Tensor) -> autograd_rows.Origin | None:
         return None
 
 
-def _of_rows(known: Mapping[str, Tensor], came_from: autograd_rows.Origin | None) -> dict[str, Tensor]:
+def with_positions(pair: LossPair, known: Mapping[str, Tensor], part: Any) -> LossPair:
+    """Return the pair of a chunk with what is known of its positions, of which the autograd graph shows the part."""
+    enter, leave = alone()
+    try:
+        enter()
+        return replace(pair, more={**_of_rows(known, part), **pair.more})
+    finally:
+        leave()
+
+
+def _of_rows(known: Mapping[str, Tensor], came_from: Any) -> dict[str, Tensor]:
     """Return what is known of the positions of the rows; nothing if these are unknown or others."""
     if came_from is None or (start := came_from.start) is None:
         return {}
