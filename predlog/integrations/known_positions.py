@@ -34,6 +34,12 @@ def fitting(
     return kept
 
 
+def begins_with_padding(config: Any) -> bool:
+    """Return whether a decoder's first input is the token that also pads, as T5's: its mask may be 0 there."""
+    start = getattr(config, "decoder_start_token_id", None)
+    return start is not None and start == getattr(config, "pad_token_id", None)
+
+
 def scalar(value: object) -> Any:
     """Return a loss or a count that is one number; None for anything else."""
     if isinstance(value, Tensor):

@@ -15,7 +15,7 @@ from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, SettingError
 from predlog.integrations import step_output
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
-from predlog.integrations.known_positions import NAMES, fitting, scalar
+from predlog.integrations.known_positions import NAMES, begins_with_padding, fitting, scalar
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 try:
@@ -151,6 +151,8 @@ class PredictionCallback(CopiedCallback, Callback):
             usual = {"inputs": "input_ids", "attention_mask": "attention_mask", "position_ids": "position_ids"}
             of_encoder = {argument for argument, name in usual.items() if self._named[argument] == name}
             self._names.names |= {argument: f"decoder_{usual[argument]}" for argument in of_encoder}
+            if any(begins_with_padding(getattr(one, "config", None)) for one in pl_module.modules()):
+                self._names.names["attention_mask"] = None
         if self._given is None:
             logged: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
             every = (logged or _EVERY) if self._every is None else self._every

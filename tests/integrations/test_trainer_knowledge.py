@@ -125,6 +125,18 @@ def test_qwen2_audio(tmp_path: Path) -> None:
     assert "pad-supervised" not in named(tmp_path)
 
 
+def test_a_decoder_that_starts_with_padding(tmp_path: Path) -> None:
+    """T5's first decoder input is its padding, so a mask of what is no padding leaves it out: that is no fault."""
+    config = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 2}
+    model = tiny.llama(transformers.T5ForConditionalGeneration, transformers.T5Config, **config)
+    samples = [
+        {"input_ids": ids[:20], "labels": ids[1:20], "decoder_attention_mask": [0, *[1] * 18]}
+        for ids in (one["input_ids"] for one in tiny.samples())
+    ]
+    assert train(tmp_path, model, samples) == "fits"
+    assert named(tmp_path) == set()
+
+
 @pytest.mark.parametrize(
     ("text", "is_masked"),
     [

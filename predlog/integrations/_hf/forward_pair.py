@@ -11,7 +11,7 @@ from predlog.errors import PairError
 from predlog.integrations._hf import hooks, label_shift, model_loss
 from predlog.integrations._hf.head import head_of
 from predlog.integrations._hf.hooks import Forward
-from predlog.integrations.known_positions import fitting
+from predlog.integrations.known_positions import begins_with_padding, fitting
 from predlog.integrations.step_output import described
 
 NOTHING_TO_DO = "call predlog.compare where you have the pair"
@@ -114,6 +114,8 @@ class PairReader:
         given = forward.arguments
         if hooks.is_encoder_decoder(self._model):
             found = {name: given.get(f"decoder_{name}") for name in ("attention_mask", "position_ids")}
+            if begins_with_padding(self._model.config):
+                del found["attention_mask"]
         else:
             documents = next((given[name] for name in _DOCUMENTS if given.get(name) is not None), None)
             places = given.get("position_ids")

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from predlog.errors import located, own_failure
+from predlog.integrations.known_positions import begins_with_padding
 
 # By the names of `compare`'s arguments, those that modules take them by; the first that is there is used.
 _NAMES = {
@@ -33,6 +34,8 @@ def known(
         report("inputs", what, None)
     names = _OF_DECODERS if _has_encoder(module, call) else _NAMES
     found = {key: next((call[one] for one in some if call.get(one) is not None), None) for key, some in names.items()}
+    if names is _OF_DECODERS and begins_with_padding(_config(module)):
+        del found["attention_mask"]
     kept = {
         key: one for key, one in found.items() if isinstance(one, Tensor) and (key.endswith("mask") or _is_ids(one))
     }
