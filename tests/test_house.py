@@ -65,6 +65,7 @@ HOMES = {
 LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 170
 LONGER = {
     "recorder.recorder": "a third of it spells out and explains the arguments",
+    "integrations.lightning": "a fifth of it spells out and explains the arguments",
     "integrations.transformers": "a fifth of it spells out and explains the arguments",
 }
 SHORTER = {

@@ -147,6 +147,8 @@ def _healthy(totals: Totals, reported: Reported) -> Iterator[float]:
         if name in totals.ways:
             expected = _expected(totals.ways[name], reported)
             yield expected
+            if reported.items and reported.accumulate == 1:
+                yield totals.ways[name].mean  # of one micro-batch; its items may count labels that have no row
             if reported.accumulate:
                 yield expected / reported.accumulate
             elif reported.loss and 1.5 < (parts := expected / reported.loss) < _MOST_PARTS + 0.5:

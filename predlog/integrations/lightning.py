@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, SettingError
 from predlog.integrations import step_output
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
+from predlog.integrations.known_positions import NAMES, begins_with_padding, fitting, scalar
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 try:
@@ -58,6 +58,9 @@ class PredictionCallback(CopiedCallback, Callback):
         labels: Their key, or the path of the attribute.
         inputs: The same for the token ids that the model read; None records none. With an encoder-decoder model,
             "input_ids" means "decoder_input_ids".
+        loss_mask, position_ids, document_ids, attention_mask: The same for what `compare` takes by these names, as far
+            as it is laid out as the labels; None leaves one out. With an encoder-decoder model they are the decoder's.
+        loss: The same for the loss, which is checked against the pair; None leaves it unchecked.
         recorder: Record with this one, at the steps that its own `every` divides, and leave it open.
         samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
             codebooks to show.
@@ -85,6 +88,11 @@ class PredictionCallback(CopiedCallback, Callback):
         logits: str = "logits",
         labels: str = "labels",
         inputs: str | None = "input_ids",
+        loss_mask: str | None = "loss_mask",
+        position_ids: str | None = "position_ids",
+        document_ids: str | None = "document_ids",
+        attention_mask: str | None = "attention_mask",
+        loss: str | None = "loss",
         recorder: Recorder | None = None,
         samples: int = 2,
         first: int = 5,
@@ -114,17 +122,20 @@ class PredictionCallback(CopiedCallback, Callback):
         self._directory = directory
         self._every = every
         self._how: dict[str, Any] = {"shift": shift, "layout": layout, "ignore_index": ignore_index}
-        self._logits, self._labels, self._inputs = logits, labels, inputs
+        self._named = {
+            "logits": logits, "labels": labels, "inputs": inputs, "loss_mask": loss_mask, "position_ids": position_ids,
+            "document_ids": document_ids, "attention_mask": attention_mask, "loss": loss,
+        }  # fmt: skip
         self.__dict__.update(self._untrained())
         self._begin()
 
     # What belongs to one training.
     _of_training: ClassVar[dict[str, Callable[[], Any]]] = {
-        "recorder": lambda: None, "_due": lambda: DueSteps(1), "_inputs_name": lambda: None, "_step": int,
-        "_before": dict, "_notices": Notices, "_batches": int, "_moved": bool, "_outer": list,
+        "recorder": lambda: None, "_due": lambda: DueSteps(1), "_names": step_output.Names, "_step": int,
+        "_notices": Notices, "_batches": int, "_moved": bool, "_outer": list,
     }  # fmt: skip
     recorder: Recorder | None
-    _before: "dict[str, weakref.ref[Any] | None]"
+    _names: step_output.Names
     _step: int
 
     def _begin(self) -> None:
@@ -135,11 +146,16 @@ class PredictionCallback(CopiedCallback, Callback):
         if self._given is None and self.recorder is not None and not self.recorder.gate.is_closed:
             self._begin_inner()  # a fit within a fit
         self._notices, self._batches, self._moved = Notices(), 0, False
-        is_of_encoder = self._inputs == "input_ids" and _is_encoder_decoder(pl_module)
-        self._inputs_name = "decoder_input_ids" if is_of_encoder else self._inputs
+        self._names = step_output.Names(**self._named)
+        if _is_encoder_decoder(pl_module):
+            usual = {"inputs": "input_ids", "attention_mask": "attention_mask", "position_ids": "position_ids"}
+            of_encoder = {argument for argument, name in usual.items() if self._named[argument] == name}
+            self._names.names |= {argument: f"decoder_{usual[argument]}" for argument in of_encoder}
+            if any(begins_with_padding(getattr(one, "config", None)) for one in pl_module.modules()):
+                self._names.names["attention_mask"] = None
         if self._given is None:
-            usual: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
-            every = (usual or _EVERY) if self._every is None else self._every
+            logged: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
+            every = (logged or _EVERY) if self._every is None else self._every
             directory = self._folder(trainer) if self._directory is None else self._directory
             self.recorder = self._make(directory=directory, every=every)
         if self.recorder is not None:
@@ -165,7 +181,7 @@ class PredictionCallback(CopiedCallback, Callback):
         self._batches += 1
         self._step = trainer.global_step
         if self._due.is_due(self._step):
-            self._mark_attributes(pl_module)
+            self._names.mark(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -180,7 +196,7 @@ class PredictionCallback(CopiedCallback, Callback):
         """Remember the step."""
         if batch_idx == 0 and _is_fitting(trainer):
             self._step = trainer.global_step
-            self._mark_attributes(pl_module)
+            self._names.mark(pl_module)
 
     def on_validation_batch_end(
         self,
@@ -195,46 +211,49 @@ class PredictionCallback(CopiedCallback, Callback):
         if batch_idx == 0 and _is_fitting(trainer):
             self._record(f"eval/{dataloader_idx}" if dataloader_idx else "eval", outputs, batch, trainer, pl_module)
 
-    def _mark_attributes(self, module: LightningModule) -> None:
-        """Mark the attributes' values before the step: a value that is the same after it is of an earlier step."""
-        names = filter(None, (self._logits, self._labels, self._inputs_name))
-        self._before = {name: step_output.mark(step_output.attribute(module, name)) for name in names}
-
     def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
         if self.recorder is None:
             return
-        logits = self._find(self._logits, (returned,), module)
-        labels = self._find(self._labels, (returned, batch), module)
+        logits = self._names.find("logits", (returned,), module)
+        labels = self._names.find("labels", (returned, batch), module)
         if logits is None or labels is None:
-            missing = [name for name, value in ((self._logits, logits), (self._labels, labels)) if value is None]
+            pair = {"logits": logits, "labels": labels}
+            missing = [str(self._named[argument]) for argument, value in pair.items() if value is None]
             self._report_missing(stream, missing, returned, batch, module)
         elif stream == "train" and isinstance(logits, Projection):
             self._report_once("projection", f"{stream!r} is not recorded: {_TOO_LATE}")
         else:
+            more = self._reported(stream, returned, trainer, module)
             if self._how["layout"] is None and step_output.is_of_samples(logits, labels, batch):
                 logits, labels = logits[:, None], labels[:, None]
-            inputs = self._find_inputs(stream, returned, batch, labels, module)
+                more["inputs"] = self._find_inputs(stream, returned, batch, labels, module)
+            else:
+                more["inputs"] = inputs = self._find_inputs(stream, returned, batch, labels, module)
+                found = {name: self._names.find(name, (returned, batch), module) for name in NAMES}
+                more |= fitting(labels, found, layout=self._how["layout"], inputs=inputs)
             # It is due: the steps may jump. A validation run is recorded at any step, but a recorder of the user's own
             # has its own `every`.
-            is_due = self._given is None or stream == "train"
-            record = self.recorder.compare_due if is_due else self.recorder.compare
-            record(logits, labels, self._step, stream=stream, inputs=inputs, epoch=trainer.current_epoch, **self._how)
+            if self._given is None or stream == "train" or self._step % self._given.gate.every == 0:
+                self.recorder.compare_due(
+                    logits, labels, self._step, stream=stream, epoch=trainer.current_epoch, **self._how, **more
+                )
 
-    def _find(self, name: str, places: tuple[object, ...], module: LightningModule) -> Any:
-        for place in places:
-            if (value := step_output.item(place, name)) is not None:
-                return value
-        value = step_output.attribute(module, name)
-        return None if step_output.is_marked(value, self._before.get(name)) else value
+    def _reported(self, stream: str, returned: object, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+        """Return the loss of the step, which Lightning has divided by the number of micro-batches."""
+        found = self._names.find("loss", (returned,), module)
+        if found is None and self._named["loss"] == "loss":
+            found = returned  # a step may return its loss alone
+        parts = trainer.accumulate_grad_batches if stream == "train" else 1
+        return {"reported_loss": scalar(found), "accumulate": parts}
 
     def _find_inputs(
         self, stream: str, returned: object, batch: object, labels: object, module: LightningModule
     ) -> Any:
-        if (name := self._inputs_name) is None:
+        if (name := self._names.names["inputs"]) is None:
             return None
         given = step_output.item(batch, name)
         fits = step_output.shape(given) == step_output.shape(labels)
-        value = self._find(name, (returned, {name: given if fits else None}), module)
+        value = self._names.find("inputs", (returned, {name: given if fits else None}), module)
         if value is None and given is not None:
             self._report_once(
                 "inputs",

@@ -8,6 +8,32 @@ from typing import Any
 from predlog.errors import own_failure
 
 
+class Names:
+    """The names under which a step leaves its pair, and what else is known of it, by the arguments of `compare`.
+
+    A name is a key of what the step returned or of its batch, or the path of an attribute of its module. The values of
+    attributes are marked before a step: a value that is the same after it is of an earlier step.
+    """
+
+    def __init__(self, **names: str | None) -> None:
+        self.names = names
+        self._before: dict[str, weakref.ref[Any] | None] = {}
+
+    def mark(self, module: object) -> None:
+        """Mark the attributes' values before a step."""
+        self._before = {name: mark(attribute(module, name)) for name in self.names.values() if name is not None}
+
+    def find(self, argument: str, places: Sequence[object], module: object) -> Any:
+        """Return the value of an argument that is found first; None if there is none."""
+        if (name := self.names[argument]) is None:
+            return None
+        for place in places:
+            if (value := item(place, name)) is not None:
+                return value
+        value = attribute(module, name)
+        return None if is_marked(value, self._before.get(name)) else value
+
+
 def item(place: object, name: str) -> Any:
     """Return the value of a name in a mapping; None if it is no mapping, or has no value of that name."""
     return _value(place.get(name)) if isinstance(place, Mapping) else None

@@ -13,19 +13,16 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from structlog.typing import Processor
-from torch import Tensor
 
 from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
-from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, OldPackageError, PredlogError, located, own_failure
-from predlog.integrations._hf import generation, hooks, label_shift
+from predlog.errors import MissingExtraError, OldPackageError, PairError, PredlogError, located, own_failure
+from predlog.integrations._hf import generation, hooks, model_loss
 from predlog.integrations._hf.declared import declared
-from predlog.integrations._hf.head import head_of
+from predlog.integrations._hf.forward_pair import NOTHING_TO_DO, ForwardPair, NoPair, PairReader
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.integrations._hf.trainer import PredictionMixin, Training
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
-from predlog.integrations.step_output import described
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 # As in pyproject.toml.
@@ -39,9 +36,8 @@ except ImportError as error:
 if Version(__version__).release < Version(LOWEST).release:
     raise OldPackageError("transformers", LOWEST, __version__)
 __all__ = ["PredictionCallback", "PredictionMixin"]
-_NOTHING_TO_DO = "call predlog.compare where you have the pair"
 _NO_GRADIENTS = (
-    f"the model gets the labels only in forwards without gradients, from which nothing is learned: {_NOTHING_TO_DO}"
+    f"the model gets the labels only in forwards without gradients, from which nothing is learned: {NOTHING_TO_DO}"
 )
 
 
@@ -123,10 +119,11 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
     _of_training: ClassVar[dict[str, Callable[[], Any]]] = {
         "_recorder": lambda: None, "_due": lambda: DueSteps(1), "_notices": Notices, "_hooks": lambda: None,
         "_model": lambda: None, "_called": lambda: None, "_stream": lambda: "train", "_state": lambda: None,
-        "_labels": lambda: None, "_reason": str, "_is_early": bool, "_evaluated": lambda: -1, "_outer": list,
-        "_training": Training,
+        "_reader": lambda: None, "_reason": str, "_evaluated": lambda: -1, "_outer": list, "_training": Training,
+        "_accumulate": lambda: 1, "_awaits_loss": bool,
     }  # fmt: skip
     _training: Training
+    _reader: PairReader | None
     _reason: str
     _stream: str
 
@@ -155,9 +152,10 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         self._called = self._model if compiled is None else compiled
         if self._given is None:
             generation.name_stop(self._recorder, self._model)
-        self._is_early, self._evaluated = False, -1
         if self._recorder is not None:
             self._recorder.declare(declared(args, self._training.trainer()))
+        self._reader = PairReader(self._model, self._shift, self._layout, self._ignore_index, self._report_once)
+        self._evaluated, self._accumulate = -1, args.gradient_accumulation_steps
         if args.eval_on_start:
             self._arm("eval")
 
@@ -202,7 +200,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         """End the attempt."""
         self._disarm()
         self._training.ended()
-        self._model = self._called = self._labels = None
+        self._model = self._called = self._reader = None
         if self._given is None:
             self._end()
         self._end_inner()
@@ -210,7 +208,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
     def on_interruption(self) -> None:
         """Close the recorder of a training that raised; the user is to see its error, not one from closing."""
         self._hooks.remove_after_error()
-        self._model = self._called = self._labels = None
+        self._model = self._called = self._reader = None
         if self._given is None and self._recorder is not None:
             self._recorder.__exit__(Exception, Exception(), None)
         self._end_inner()
@@ -218,9 +216,23 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
     # --- what the mixin calls -------------------------------------------------------------------------------------
 
     def on_batch(self, inputs: Any) -> None:
-        """Keep the labels of a batch for the next forward: the model does not get them."""
-        if self._hooks.are_attached:
-            self._labels = inputs.get("labels")
+        """Keep the labels of a batch for the next forward: the model may not get them."""
+        self._awaits_loss = False
+        if self._hooks.are_attached and self._reader is not None and self._recorder is not None:
+            self._reader.labels = inputs.get("labels")
+            if self._reader.labels is not None and model_loss.is_known(self._training.trainer()):
+                self._recorder.expect_loss(self._stream)
+
+    def on_loss(self, loss: Any, items: Any) -> None:
+        """Report the trainer's loss of the batch, if its pair was recorded and the model has computed none."""
+        if not self._awaits_loss or self._recorder is None:
+            return
+        self._awaits_loss = False
+        found = model_loss.of_trainer(self._training.trainer(), loss, items, self._report_once)
+        if found:
+            self._recorder.report_due_loss(
+                step=self._state.global_step, stream=self._stream, accumulate=self._parts, **found
+            )
 
     # --- what the hooks call --------------------------------------------------------------------------------------
 
@@ -229,77 +241,42 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         try:
             return self._record(forward)
         except PredlogError:
+            if forward.has_failed:
+                return True  # the user is to see what the forward raised
             raise  # of a strict recorder
         except own_failure(Exception) as error:  # a run must not die of its log
             self.report_failure(f"step {self._state.global_step}", error)
             return True
 
     def _record(self, forward: Forward) -> bool:
-        given, is_done = forward.arguments, forward.output is not None
+        if self._reader is None or self._recorder is None:
+            return True
         if self._stream == "train" and not torch.is_grad_enabled():
             self._reason = self._reason or _NO_GRADIENTS
             return False  # the forward of a reference model, or of a policy before it is trained
-        is_shifted = given.get("shift_labels") is not None
-        labels = given.get("shift_labels" if is_shifted else "labels")
-        has_loss = labels is not None
-        labels = labels if has_loss else self._labels
-        if not isinstance(labels, Tensor):
-            self._reason = self._training.why_no_labels() if is_done else self._reason
-            return False
-        if not is_done and not (self._is_early or given.get("fused_lm_head")):
-            return False  # there may still be logits
-        logits: Any = hooks.logits(forward.output, has_loss=has_loss) if is_done else None
-        shift: int | None
-        inputs = hooks.inputs(self._model, given, labels)
-        if labels.is_floating_point():
-            none = "" if logits is not None else f"{type(self._model).__name__} gives no logits, and "
-            shown = f"{labels.dtype} {list(labels.shape)}"
-            self._report_once(f"{none}labels are floats: nothing to compare ({shown})", "floats")
-            return True
-        if logits is None or hooks.is_loss_replaced():
-            logits = self._projected(forward)
-        if logits is None or self._recorder is None:
-            return True
-        if self._layout is None and labels.ndim == 1 and getattr(logits, "ndim", None) == 2:
-            # A classifier: samples of one label each.
-            logits, labels, inputs, shift = logits[:, None], labels[:, None], None, 0
-        else:
-            read = 0 if is_shifted else 1 if given.get("fused_lm_head") else label_shift.shift(self._model)
-            shift = label_shift.chosen(self._model, self._shift, read, self._report_once, has_loss=has_loss)
-        if shift is not None:
-            epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
-            # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
-            record = self._recorder.compare_due if self._given is None else self._recorder.compare
+        pair = self._reader.read(forward)
+        if pair is NoPair.NO_LABELS and forward.output is not None:
+            self._reason = self._training.why_no_labels()
+        if isinstance(pair, PairError):
+            self._recorder.report_fault(pair, self._state.global_step, self._stream)
+        if not isinstance(pair, ForwardPair):
+            return pair is not NoPair.NOT_YET and pair is not NoPair.NO_LABELS
+        epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
+        # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
+        is_due = self._given is None or self._state.global_step % self._given.gate.every == 0
+        if is_due:
             with hooks.as_projected(forward):
-                record(
-                    logits, labels, self._state.global_step, stream=self._stream, shift=shift, layout=self._layout,
-                    ignore_index=self._ignore_index, inputs=inputs, **epoch,
+                self._recorder.compare_due(
+                    pair.logits, pair.labels, self._state.global_step, stream=self._stream, accumulate=self._parts,
+                    **pair.more, **epoch,
                 )  # fmt: skip
+            self._awaits_loss = not pair.has_loss
         return True
 
-    def _projected(self, forward: Forward) -> Projection | None:
-        """Return a projection in place of logits that were not made; None, which is reported, if there can be none."""
-        hidden, name = forward.hidden, type(self._model).__name__
-        if not hasattr(self._model, "get_output_embeddings"):
-            self._report_once(
-                f"{name} gives no logits: its forward returned {described(forward.output)}. Return them as 'logits'"
-                f" beside 'loss', or {_NOTHING_TO_DO}"
-            )
-            return None
-        head = head_of(self._model)
-        if isinstance(head, str) or hidden is None:
-            why = head if isinstance(head, str) else "its hidden states are not available"
-            self._report_once(f"{name} makes no logits, and {why}: {_NOTHING_TO_DO}")
-            return None
-        if hooks.is_sharded(head.linear.weight) and not self._is_early:
-            self._is_early = True  # next time during the forward, when the whole weight is here
-            return None
-        if head.unknown:
-            self._report_once(
-                f"{name} makes no logits, and how it would scale or cap them isn't known "
-                f"({head.unknown}): predictions and ranks are those of its head, and probabilities are left out"
-            )
-        return head.project(hidden)
+    @property
+    def _parts(self) -> int:
+        """How many micro-batches make a step."""
+        return self._accumulate if self._stream == "train" else 1
 
     # --- on and off -----------------------------------------------------------------------------------------------
 
@@ -307,22 +284,28 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         recorder = self._recorder
         if self._model is None or recorder is None or not recorder.gate.is_wanted(stream):
             return
-        self._stream, self._labels, self._reason = stream, None, ""
+        self._stream, self._reason = stream, ""
+        if self._reader is not None:
+            self._reader.labels = None
         called = self._called if stream == "train" else self._model
         if torch_state.is_compiled_in_place(called):
             self._report_once(
-                f"the model was compiled by its `compile()`, so its outputs are not available: {_NOTHING_TO_DO}"
+                f"the model was compiled by its `compile()`, so its outputs are not available: {NOTHING_TO_DO}"
             )
             return
         backbone = getattr(self._model, "base_model", None)
         is_seen = backbone is not self._model and called is self._model
-        self._hooks.attach(called, backbone if is_seen else None, getattr(self._model, "main_input_name", "input_ids"))
+        self._hooks.attach(
+            called, backbone if is_seen else None, getattr(self._model, "main_input_name", "input_ids"),
+            hooks.decoder(self._model) if called is self._model else None,
+        )  # fmt: skip
 
     def _disarm(self) -> None:
         if self._hooks.are_attached and self._reason:
             self._report_once(self._reason)
         self._hooks.remove()
-        self._labels = None
+        if self._reader is not None:
+            self._reader.labels = None
 
     def _made(self, make: Callable[..., Recorder], processing: Any) -> Recorder | None:
         """Return a recorder; it has no texts if the trainer's tokenizer, which nobody asked for, can't be used."""

@@ -1,32 +1,27 @@
 """Watch a module: on due steps, the arguments of `cross_entropy` in its forward are compared. Experimental."""
 
-import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.compiler import is_dynamo_compiling
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from predlog._runtime import torch_state
 from predlog._runtime.torch_state import is_in_backward, is_traced
 from predlog.errors import located, own_failure
-from predlog.integrations._watch import ended_call, listening_forward
-from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
+from predlog.integrations._watch import call_arguments, ended_call, listening_forward
+from predlog.integrations._watch.listener import FIX, Listener, report_once
 from predlog.integrations._watch.step_counter import StepCounter
 from predlog.integrations.callback import DueSteps
 from predlog.recorder import default
 from predlog.recorder.gate import PATIENCE
 from predlog.recorder.recorder import Recorder
-
-# Losses of one step; further ones are probably no streams.
-_MOST_CALLS = 64
-_FIX = "call predlog.compare(logits, labels, step) where you have both"
 
 
 @contextmanager
@@ -75,56 +70,6 @@ def watch(
         watcher.close()
 
 
-class _Listener(TorchFunctionMode):
-    """One call of the module on a step that is due: it passes on the arguments of losses, and changes nothing."""
-
-    def __init__(self, recorder: Recorder, steps: StepCounter, number: int, place: int) -> None:
-        super().__init__()
-        self.recorder = recorder
-        self.number = number
-        self.compiled = torch_state.count_graphs()
-        self.seen = 0
-        self.has_begun = False
-        self._steps = steps
-        self._place = place
-        self.ids: Tensor | None = None
-
-    def end(self) -> None:
-        """Stop listening, and keep nothing of the call."""
-        torch_state.removing([self])()
-        self.ids = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if not is_dynamo_compiling() and func in LOSSES:
-            self._read(func, args, kwargs)
-        return func(*args, **kwargs)
-
-    def _read(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        place = self._place + self.seen
-        self.seen += 1
-        name = self._steps.name(place)
-        if name is None:
-            return
-        try:
-            self._record(name, place, pair_of_call(loss, args, kwargs, self.ids if place == 0 else None))
-        except own_failure(Exception) as error:  # a run must not die of its log
-            self.recorder.report_failure(self.number, name, error)
-
-    def _record(self, name: str, place: int, pair: LossPair | str) -> None:
-        where = f"step {self.number}, stream {name!r}"
-        if isinstance(pair, str):
-            _report_once(self.recorder, pair.partition("]")[2], f"{where}: {pair}")  # whatever the shape
-        elif place >= _MOST_CALLS:
-            many = f"only {_MOST_CALLS} losses of one step are recorded: pass streams= to name those you want"
-            _report_once(self.recorder, many, f"{where}: {many}")
-        else:
-            self.recorder.compare_due(  # the steps may jump
-                pair.logits, pair.labels, self.number,
-                stream=name, layout=pair.layout, inputs=pair.inputs, ignore_index=pair.ignore_index,
-            )  # fmt: skip
-
-
 class _Watcher:
     """The hooks of a watched module: before a call, and after it."""
 
@@ -133,11 +78,14 @@ class _Watcher:
         self._steps = steps
         self._inputs = inputs
         self._recorder = recorder
-        self._active: dict[int, _Listener] = {}  # by thread
+        self._active: dict[int, Listener] = {}  # by thread
         self._due = DueSteps(1)
         self._was_called = False
         self._gave_up = False
         self._is_asked = False
+        # Of a call that raised: torch takes a mode off its stack while that is asked, and a signal's handler that raises
+        # there has torch put it back when the error is dropped, which is later than the end of the call.
+        self._raised: list[Listener] = []
 
     def attach(self) -> list[RemovableHandle]:
         """Attach the hooks, and have the module's forward ask which call is listened to."""
@@ -151,16 +99,17 @@ class _Watcher:
             self._module.register_forward_hook(self.leave, prepend=True, always_call=not self._is_asked),
         ]
 
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Listener | None:
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Listener | None:
         """Return the listener of the call that begins in this thread, once; None if nobody listens to it."""
         call = self._active.get(threading.get_ident()) if self._active else None
         if call is None or call.has_begun:
             return None
         call.has_begun = True
         try:
-            call.ids = self._ids(call.recorder, args, kwargs)
+            report = partial(report_once, call.recorder)
+            call.known = call_arguments.known(self._module, args, kwargs, self._inputs, report)
         except own_failure(Exception, self._module) as error:  # a foreign object's own code
-            _report_once(call.recorder, "ids", f"the inputs of {self._name} can't be read: {located(error)}", error)
+            report_once(call.recorder, "ids", f"the inputs of {self._name} can't be read: {located(error)}", error)
         return call
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -177,6 +126,7 @@ class _Watcher:
             return
         self._was_called = True
         self._stop_listening()  # of a call that was interrupted
+        self._remove_what_came_back()
         recorder = default.current_or_none() if self._recorder is None else self._recorder
         if recorder is None:
             return
@@ -185,7 +135,7 @@ class _Watcher:
             if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
-                self._active[threading.get_ident()] = _Listener(recorder, self._steps, number, place)
+                self._active[threading.get_ident()] = Listener(recorder, self._steps, number, place)
                 if not self._is_asked and (call := self.begin(args, kwargs or {})) is not None:
                     call.__enter__()  # type: ignore[no-untyped-call]
         except own_failure(Exception) as error:  # a run must not die of its log
@@ -196,21 +146,26 @@ class _Watcher:
             self._due = DueSteps(recorder.gate.every)
         if self._steps.stays == PATIENCE:
             many = f"step() returned {number} at {PATIENCE} calls of {self._name}: does it count? The first is recorded"
-            _report_once(recorder, "still", f"predlog.watch: {many}")
+            report_once(recorder, "still", f"predlog.watch: {many}")
         return self._due.is_due(number)
 
     def leave(self, *_call: Any) -> None:
         """Stop listening, and report it if no loss was called."""
         if is_dynamo_compiling() or (call := self._stop_listening()) is None:
             return
+        has_failed = sys.exc_info()[1] is not None
+        if has_failed:
+            self._raised.append(call)
+        if not has_failed:
+            call.finish(self._name)
         if call.compiled != torch_state.count_graphs():
             self._give_up(call.recorder, "calls functions that torch.compile compiles")
-        elif not call.seen and sys.exc_info()[1] is None:
-            _report_once(
+        elif not call.seen and not has_failed:
+            report_once(
                 call.recorder,
                 "no loss",
                 f"step {call.number}: {self._name} called no cross_entropy that predlog.watch can see: its loss is "
-                f"compiled, fused, written by hand, or made elsewhere; {_FIX}, or watch the module that makes it",
+                f"compiled, fused, written by hand, or made elsewhere; {FIX}, or watch the module that makes it",
             )
 
     def report_missed_calls(self) -> None:
@@ -219,16 +174,17 @@ class _Watcher:
             return
         recorder = default.current_or_none() if self._recorder is None else self._recorder
         if recorder is not None and recorder.gate.is_recording():  # other ranks report nothing
-            _report_once(
+            report_once(
                 recorder,
                 "never called",
                 f"predlog.watch saw no call of {self._name} in training mode: was another module called, or one "
-                f"that was compiled with this one inside? {_FIX}",
+                f"that was compiled with this one inside? {FIX}",
             )
 
     def close(self) -> None:
         """Stop listening to a call that was interrupted in this thread, and to the module."""
         self._stop_listening()
+        self._remove_what_came_back()
         listening_forward.detach(self._module, self.begin)
         ended_call.detach(self._module, self.leave)
 
@@ -244,56 +200,22 @@ class _Watcher:
 
     def _give_up(self, recorder: Recorder, why: str) -> None:
         self._gave_up = True
-        message = f"{self._name} {why}, so predlog.watch records nothing more of it; {_FIX}, or watch the loss"
-        _report_once(recorder, why, message)
+        message = f"{self._name} {why}, so predlog.watch records nothing more of it; {FIX}, or watch the loss"
+        report_once(recorder, why, message)
 
-    def _stop_listening(self) -> _Listener | None:
+    def _remove_what_came_back(self) -> None:
+        if self._raised:
+            gone, self._raised = self._raised, []
+            torch_state.removing(gone)()
+
+    def _stop_listening(self) -> Listener | None:
         call = self._active.get(threading.get_ident()) if self._active else None
         if call is not None:
             call.end()  # first, since a signal's handler may raise after it
             self._active.pop(threading.get_ident(), None)
         return call
 
-    def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-        """Return the token ids that the model is called with; None if they are not known, or are no ids."""
-        name = _usual_inputs(self._module) if self._inputs is None else self._inputs
-        if name is None:
-            return None
-        call = {**dict(zip(self._parameters(recorder), args, strict=False)), **kwargs}
-        if self._inputs is not None and name not in call:
-            _report_once(
-                recorder, "inputs", f"inputs={name!r} is no argument of {self._name} as it is called: {', '.join(call)}"
-            )
-        found = call.get(name)
-        is_ids = isinstance(found, Tensor) and not found.is_floating_point() and not found.is_complex()
-        return found if is_ids and found.ndim == 2 else None  # type: ignore[union-attr]
-
-    def _parameters(self, recorder: Recorder) -> list[str]:
-        try:
-            return list(inspect.signature(self._module.forward).parameters)
-        except own_failure(Exception, self._module) as error:  # a foreign object's own code
-            _report_once(
-                recorder,
-                "parameters",
-                f"the names of the parameters of {self._name}.forward can't be read, so inputs that are passed without"
-                f" a name are not recorded: {located(error)}; pass them by name",
-                error,
-            )
-            return []
-
 
 def _inactive() -> _Watcher:
     empty = nn.Module()
     return _Watcher(empty, StepCounter(empty, 0, 1, None), None, None)
-
-
-def _usual_inputs(module: nn.Module) -> str | None:
-    """Return the parameter that takes the ids, if the model's own configuration shows it."""
-    while isinstance(inner := getattr(module, "module", None), nn.Module):  # of a wrapper such as DDP
-        module = inner
-    config = getattr(module, "config", None)
-    return "input_ids" if getattr(config, "is_encoder_decoder", None) is False else None
-
-
-def _report_once(recorder: Recorder, kind: str, message: str, error: Exception | None = None) -> None:
-    recorder.report_once(f"watch: {kind}", message, error)

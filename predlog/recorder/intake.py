@@ -95,6 +95,10 @@ class Intake:
             raise PredlogError(described(error)) from error
         self._submitter.fail(error, step, stream)
 
+    def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
+        """Have the finding reported that says what is wrong with a pair."""
+        self._submitter.refuse(error, step, stream, at, is_shown=self._is_shown)
+
     def _capture(
         self, logits: object, labels: object, step: int, stream: str, context: Mapping[str, object], at: float,
         how: Mapping[str, Any],
@@ -115,7 +119,7 @@ class Intake:
         except PairError as error:
             if self._strict:
                 raise
-            self._submitter.refuse(error, step, stream, at, is_shown=self._is_shown)
+            self.refuse(error, step, stream, at)
             return None
         self._gate.recorded(stream, step)
         return self._submitter.submit(captured, step, stream, context, at)

@@ -40,6 +40,11 @@ class LossReports:
         self._is_off = is_off
         self._pairs: dict[str, int] = {}
 
+    def expect(self, stream: str) -> None:
+        """Sum up the next pair of a stream: its loss is reported after the pair was captured."""
+        self._pairs.setdefault(stream, 0)
+        forget_oldest(self._pairs)
+
     def is_summed_up(self, stream: str, *, has_loss: bool) -> bool:
         """Return whether the pair of a stream that is captured now is summed up; `has_loss` is whether it has one."""
         if self._is_off or not (has_loss or stream in self._pairs):
@@ -55,8 +60,7 @@ class LossReports:
             number = whole_step(step)
             if self._is_off or not self._gate.is_wanted(stream) or obstacle() is not None:
                 return
-            self._pairs.setdefault(stream, 0)
-            forget_oldest(self._pairs)
+            self.expect(stream)
             if self._gate.is_recorded(stream, number) and (found := scalar.reported(loss, items, accumulate)):
                 self._submit(LossReport(found, number, stream, time.time()))
         except own_failure(Exception, loss) as error:  # a run must not die of its log

@@ -18,6 +18,7 @@ from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced
 from predlog.capture.window import Window
+from predlog.errors import PairError
 from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
@@ -251,6 +252,10 @@ class Recorder:
             return
         self.report_due_loss(loss, step, stream=stream, items=items, accumulate=accumulate)
 
+    def expect_loss(self, stream: str) -> None:
+        """Sum up the loss of the next pair of a stream, too: its loss is reported after the pair was captured."""
+        self._losses.expect(stream)
+
     def report_due_loss(self, loss: object, step: object, *, stream: str, **how: Any) -> None:
         """Report a loss as `report_loss` does, whatever `every` says."""
         if not is_traced():
@@ -259,6 +264,11 @@ class Recorder:
     def declare(self, options: Mapping[str, frozenset[str]]) -> None:
         """Note what a run has declared, by stream, or of all streams under "", until it is declared anew."""
         self._intake.declared = dict(options)
+
+    def report_fault(self, error: PairError, step: int, stream: str) -> None:
+        """Report what is wrong with a pair that was not passed, since the program raised before it had one."""
+        if self.gate.takes(stream, step, 1):
+            self._intake.refuse(error, step, stream, time.time())
 
     def report_failure(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead if `strict` was asked for."""

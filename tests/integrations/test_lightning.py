@@ -93,7 +93,7 @@ def test_faults_are_named(tmp_path: Path, labels: Tensor, code: str) -> None:
 def test_the_wrong_shift_is_named(tmp_path: Path) -> None:
     """Without a word about the shift a pair is taken as `cross_entropy` would, and the raw one is found to be none."""
     trainer(PredictionCallback(tmp_path, every=4, console=False)).fit(Writer(), loader())
-    assert findings(tmp_path) == {("train", "labels-are-inputs")}
+    assert findings(tmp_path) == {("train", "labels-are-inputs"), ("train", "loss-differs-from-pair")}
 
 
 def test_manual_optimization(tmp_path: Path) -> None:

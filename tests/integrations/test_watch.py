@@ -965,7 +965,7 @@ def test_the_count_of_graphs_is_there() -> None:
 
 def test_a_graph_of_another_kind_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a torch keeps other names in its graph, samples are not recovered, and the pair is recorded as one."""
-    monkeypatch.setattr(autograd_rows, "_saved", lambda node, name: getattr(node, f"_gone_{name}"))
+    monkeypatch.setattr(autograd_rows, "saved", lambda node, name: getattr(node, f"_gone_{name}"))
     model = Small()
     with keeping() as (recorder, kept), predlog.watch(model, recorder=recorder, inputs="idx"):
         model(batch())

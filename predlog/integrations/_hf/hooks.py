@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import get_ident
 from types import FrameType
 from typing import Any
@@ -20,21 +21,25 @@ from predlog._runtime import torch_state
 class Forward:
     """One forward: its arguments by name, its output (None while it is running), and its hidden states.
 
-    `autocast` is the dtype in which what follows the hidden states is computed; None if autocast is off.
+    `autocast` is the dtype in which what follows the hidden states is computed; None if autocast is off. `decoded` is
+    what an encoder-decoder model's decoder was called with. A forward that raised has no output, and `has_failed`.
     """
 
     arguments: Mapping[str, Any]
     output: Any
     hidden: Tensor | None
     autocast: torch.dtype | None
+    decoded: Tensor | None = None
+    has_failed: bool = False
 
 
 class Hooks:
     """Hooks on a model, from `attach` until `remove` or until `receive` accepts a forward.
 
     `receive` is called with each forward of `model` when it is done, and, if `backbone` is given, also when that is
-    done: then its hidden states are there, and the weights of the head are gathered as the model needs them. A forward
-    that raises is not passed, and removes the hooks as well; one that Ctrl-C ended does so when the next begins.
+    done: then its hidden states are there, and the weights of the head are gathered as the model needs them. What the
+    `decoder` of an encoder-decoder model is called with is passed on as well. A forward that raises is passed as one
+    that has failed, and removes the hooks; one that Ctrl-C ended does so when the next begins.
     """
 
     def __init__(self, receive: Callable[[Forward], bool]) -> None:
@@ -43,44 +48,59 @@ class Hooks:
         # What each thread's forward was called with, and its hidden states: replicas have threads of their own.
         self._arguments: dict[int, Mapping[str, Any]] = {}
         self._hidden: dict[int, tuple[Tensor | None, torch.dtype | None]] = {}
+        self._decoded: dict[int, Tensor] = {}
 
     @property
     def are_attached(self) -> bool:
         """Whether the hooks wait for a forward."""
         return bool(self._handles)
 
-    def attach(self, model: nn.Module, backbone: nn.Module | None, first: str) -> None:
+    def attach(
+        self, model: nn.Module, backbone: nn.Module | None, first: str, decoder: nn.Module | None = None
+    ) -> None:
         """Attach the hooks; `first` is the name of the argument that may be passed to a model without its name."""
-
-        # While one replica removes a hook, another may call it without the named arguments.
-        def before(_module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any] | None = None) -> None:
-            if get_ident() in self._arguments:
-                self.remove()  # the forward before did not end
-            else:
-                self._arguments[get_ident()] = {**dict(zip([first], arguments[:1], strict=False)), **(named or {})}
-
-        def after_backbone(_module: nn.Module, _arguments: object, output: Any) -> None:
-            hidden = _hidden(output)
-            autocast = _autocast(hidden)
-            self._hidden[get_ident()] = hidden, autocast
-            if self._receive(Forward(self._arguments.get(get_ident(), {}), None, hidden, autocast)):
-                self.remove()
-
-        def after(_module: nn.Module, _arguments: object, *named_and_output: Any) -> None:
-            arguments = self._arguments.pop(get_ident(), None)
-            hidden, autocast = self._hidden.pop(get_ident(), (None, None))
-            output = named_and_output[-1]
-            if output is None:
-                self._remove_during_call()
-            elif arguments is None or self._receive(Forward(arguments, output, hidden, autocast)):
-                self.remove()
-
         self.remove()
-        self._handles.append(model.register_forward_pre_hook(_Hook(before), with_kwargs=True))
+        self._handles.append(model.register_forward_pre_hook(_Hook(partial(self._before, first)), with_kwargs=True))
         if backbone is not None:
-            self._handles.append(backbone.register_forward_hook(_Hook(after_backbone)))
+            self._handles.append(backbone.register_forward_hook(_Hook(self._after_backbone)))
+        if decoder is not None:
+            self._handles.append(decoder.register_forward_pre_hook(_Hook(self._before_decoder), with_kwargs=True))
         # Also called after a forward that raises, which has no output.
-        self._handles.append(model.register_forward_hook(_Hook(after), with_kwargs=True, always_call=True))
+        self._handles.append(model.register_forward_hook(_Hook(self._after), with_kwargs=True, always_call=True))
+
+    # While one replica removes a hook, another may call it without the named arguments.
+    def _before(
+        self, first: str, _module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any] | None = None
+    ) -> None:
+        if get_ident() in self._arguments:
+            self.remove()  # the forward before did not end
+        else:
+            self._arguments[get_ident()] = {**dict(zip([first], arguments[:1], strict=False)), **(named or {})}
+
+    def _before_decoder(
+        self, _module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any] | None = None
+    ) -> None:
+        ids = (named or {}).get("input_ids", arguments[0] if arguments else None)
+        if get_ident() in self._arguments and isinstance(ids, Tensor) and not ids.is_floating_point():
+            self._decoded[get_ident()] = ids
+
+    def _after_backbone(self, _module: nn.Module, _arguments: object, output: Any) -> None:
+        hidden = _hidden(output)
+        autocast = _autocast(hidden)
+        self._hidden[get_ident()] = hidden, autocast
+        if self._receive(Forward(self._arguments.get(get_ident(), {}), None, hidden, autocast)):
+            self.remove()
+
+    def _after(self, _module: nn.Module, _arguments: object, *named_and_output: Any) -> None:
+        arguments = self._arguments.pop(get_ident(), None)
+        hidden, autocast = self._hidden.pop(get_ident(), (None, None))
+        output, decoded = named_and_output[-1], self._decoded.pop(get_ident(), None)
+        if output is None:
+            if arguments is not None:
+                self._receive(Forward(arguments, None, hidden, autocast, decoded, has_failed=True))
+            self._remove_during_call()
+        elif arguments is None or self._receive(Forward(arguments, output, hidden, autocast, decoded)):
+            self.remove()
 
     def remove(self) -> None:
         """Remove the hooks; nothing of a forward is kept."""
@@ -107,7 +127,7 @@ class Hooks:
         for handle in gone:
             with suppress(KeyError):  # another thread has removed it
                 handle.remove()
-        self._arguments, self._hidden = {}, {}
+        self._arguments, self._hidden, self._decoded = {}, {}, {}
 
 
 class _Hook:
@@ -140,18 +160,41 @@ def core(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def inputs(model: Any, given: Any, labels: Tensor) -> Tensor | None:
+def decoder(model: Any) -> nn.Module | None:
+    """Return the decoder of an encoder-decoder model; None if it has none that is a part of it."""
+    get = getattr(model, "get_decoder", None)
+    if not is_encoder_decoder(model) or get is None:
+        return None
+    found = get()
+    # Some models return themselves, or the part that has both encoder and decoder.
+    is_part = isinstance(found, nn.Module) and found is not model and not hasattr(found, "encoder")
+    return found if is_part else None
+
+
+def is_encoder_decoder(model: Any) -> bool:
+    """Return whether a model has an encoder, which reads what is passed as `input_ids`."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def inputs(model: Any, forward: Forward, labels: Tensor) -> Tensor | None:
     """Return the ids that the model read, if they have the shape of the labels; otherwise None."""
-    is_decoded = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-    inputs = given.get("decoder_input_ids" if is_decoded else "input_ids")
-    return inputs if isinstance(inputs, Tensor) and inputs.shape == labels.shape else None
+    name = "decoder_input_ids" if is_encoder_decoder(model) else "input_ids"
+    for found in (forward.arguments.get(name), forward.decoded):
+        if isinstance(found, Tensor) and found.shape == labels.shape:
+            return found
+    return None
 
 
 def logits(output: Any, *, has_loss: bool) -> Any:
     """Return the logits in the output of a model; None if there are none."""
     if isinstance(output, tuple):
         return output[has_loss] if len(output) > has_loss else None  # after the loss
-    return output.get("logits") if hasattr(output, "get") else getattr(output, "logits", None)
+    return item(output, "logits")
+
+
+def item(output: Any, name: str) -> Any:
+    """Return a value of a model's output by its name; None if there is none."""
+    return output.get(name) if hasattr(output, "get") else getattr(output, name, None)
 
 
 def is_loss_replaced() -> bool:

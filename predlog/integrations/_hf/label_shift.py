@@ -1,4 +1,4 @@
-"""By how many positions the labels lead the logits in the loss of a Hugging Face model, read from its source.
+"""How the loss of a Hugging Face model takes its labels, read from its source: shifted or not, masked or not.
 
 The name of a class does not show it: BART's causal model takes labels that are shifted, and so may the user's model.
 """
@@ -18,18 +18,52 @@ _AS_GIVEN = re.compile(r"\blabels\.(?:view|reshape|flatten)\(")
 _LATER = re.compile(r"\w:-1\b")
 _OTHERWISE = re.compile(r":-1\b|\broll\(|\bpad\(|\bshift\w*\(|^\s*labels = (?!labels\.to\()", re.MULTILINE)
 
+# What may be made of a mask, and where a label at which it is 0 is taken out, replaced, or given no weight.
+_MADE = re.compile(r"^[ ]*(\w*(?:mask|active|keep|valid|pad|weight)\w*) = (.*)", re.MULTILINE)
+_SAME_LABELS = r"\b\w*labels(?:\[[.:, 1-]*\]|\.(?:view|reshape|to|flatten|contiguous)\([^()]*\))*"
+_LEFT_OUT = re.compile(
+    rf"{_SAME_LABELS}\[([^\n=]*\w[^\n]*?)\](?:\.|\)|,|\s|$)|{_SAME_LABELS}\.masked_fill_?\(([^,]*),"
+    rf"|torch\.where\(([^,]*),\s*{_SAME_LABELS}|\bloss(?:es)?(?:\.\w+\([^()]*\))* \*=? ([^\n]*)"
+)
+
 
 def shift(model: Any) -> int | None:
     """Return by how many positions the labels lead the logits; None if the model's loss does not show it."""
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return 0
+    text = _of_loss(model)
+    return None if text is None else _read(model, text)
+
+
+def mask(model: Any) -> str | None:
+    """Return the argument whose zeros the model's own loss leaves out, as LLaVA's and Qwen2-Audio's; None without."""
+    text = _of_loss(model) or ""
+    is_decoded = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return _read_mask(text, "decoder_attention_mask" if is_decoded else "attention_mask")
+
+
+def _read_mask(text: str, name: str) -> str | None:
+    names = {name}
+    for made, of in _MADE.findall(text):
+        if _names_any(names, of):
+            names.add(made)
+    found = _LEFT_OUT.finditer(text)
+    return name if any(_names_any(names, "".join(filter(None, one.groups()))) for one in found) else None
+
+
+def _names_any(names: set[str], text: str) -> bool:
+    return any(re.search(rf"(?<![\w.]){name}\b(?!=)", text) is not None for name in names)
+
+
+def _of_loss(model: Any) -> str | None:
+    """Return the text of the `forward` that computes the model's loss; None if it can't be found."""
     for kind in source.classes(type(model)):
         found = source.forwards(kind)
         if not found:
             return None  # its source is not available
         for text in found:
             if _ITS_OWN.search(text) is not None or ("loss" in text and "super().forward(" not in text):
-                return _read(model, text)
+                return text
     return None
 
 

@@ -100,7 +100,7 @@ def _has_labels(trainer: Any) -> bool:
 
 
 class PredictionMixin:
-    """Pass the labels to the callback, for a trainer that does not pass them to its model.
+    """Pass the labels and the loss to the callback, for a trainer that does not pass its labels to the model.
 
     Label smoothing and `compute_loss_func` have that effect: `class MyTrainer(PredictionMixin, Trainer): ...`.
     """
@@ -109,8 +109,15 @@ class PredictionMixin:
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
         """Return the trainer's own loss."""
-        for callback in self.callback_handler.callbacks:
-            # The Trainer's and Lightning's are told apart by what they take.
-            if isinstance(callback, CopiedCallback) and hasattr(callback, "on_batch"):
-                callback.on_batch(inputs)
-        return super().compute_loss(model, inputs, *arguments, **named)  # type: ignore[misc]
+        for callback in self._predlog_callbacks():
+            callback.on_batch(inputs)
+        found = super().compute_loss(model, inputs, *arguments, **named)  # type: ignore[misc]
+        items = named.get("num_items_in_batch", arguments[1] if len(arguments) > 1 else None)
+        for callback in self._predlog_callbacks():
+            callback.on_loss(found[0] if isinstance(found, tuple) else found, items)
+        return found
+
+    def _predlog_callbacks(self) -> list[Any]:
+        # The Trainer's and Lightning's are told apart by what they take.
+        found = self.callback_handler.callbacks
+        return [one for one in found if isinstance(one, CopiedCallback) and hasattr(one, "on_loss")]

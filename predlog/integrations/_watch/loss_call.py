@@ -1,6 +1,7 @@
 """A call of `cross_entropy` or `linear_cross_entropy` → the pair that `compare` takes."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,25 +20,36 @@ _notices = Notices()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossPair:
-    """The arguments of `compare`, at shift 0, for what a loss was called with."""
+    """The arguments of `compare`, at shift 0, for what a loss was called with.
+
+    `more` are the inputs, masks and positions. `is_mean` is whether the loss is the plain mean over the labels.
+    """
 
     logits: object
     labels: object
     ignore_index: Any
     layout: str | None = None
-    inputs: object = None
+    more: Mapping[str, Tensor] = field(default_factory=dict)
+    is_mean: bool = False
+
+    def without_more(self) -> "LossPair":
+        """Return the pair alone: what is known of positions is that of the first loss of a call."""
+        return replace(self, more={})
 
 
 def _of_cross_entropy(
     input: object,  # noqa: A002 - torch's names
     target: object,
-    weight: object = None,  # noqa: ARG001 - it may come before ignore_index
-    size_average: object = None,  # noqa: ARG001
+    weight: object = None,
+    size_average: object = None,
     ignore_index: object = -100,
-    *_rest: object,
+    reduce: object = None,
+    reduction: object = "mean",
+    label_smoothing: object = 0.0,
     **_more: object,
 ) -> LossPair:
-    return LossPair(input, target, ignore_index)
+    is_plain = weight is None and size_average is None and reduce is None
+    return LossPair(input, target, ignore_index, is_mean=is_plain and reduction == "mean" and label_smoothing == 0)
 
 
 def _of_linear_cross_entropy(
@@ -60,11 +72,13 @@ if hasattr(functional, "linear_cross_entropy"):
 LOSSES = tuple(_READERS)
 
 
-def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: Tensor | None) -> LossPair | str:
+def pair_of_call(
+    loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], known: Mapping[str, Tensor]
+) -> LossPair | str:
     """Return the pair that a loss was called with, or the reason why there is none to show.
 
-    `ids` are what the model read, [b, t], if that is known. They are used as inputs only if the rows are known to be of
-    the same positions.
+    `known` are the arguments of the module's forward that `compare` takes, too, such as `inputs`, the ids [b, t] that
+    the model read. They are used only if the rows are known to be of the same positions.
     """
     as_it_is: LossPair = _READERS[loss](*args, **kwargs)
     logits = as_it_is.logits
@@ -87,7 +101,7 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
     enter, leave = alone()
     try:
         enter()
-        inputs, layout = _inputs(ids, came_from), None
+        more, layout, ids = _of_rows(known, came_from), None, known.get("inputs")
         rows = rows.detach()
         if rows.ndim == 3:
             layout = "b v t, b t"
@@ -97,7 +111,9 @@ def pair_of_call(loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ids: 
             shape = (came_from.samples, came_from.length)
             rows, labels = rows.unflatten(0, shape), labels.unflatten(0, shape)
         made = rows if head is None else replace(head, hidden=rows)
-        return LossPair(made, labels, as_it_is.ignore_index, layout, inputs)
+        if (mask := known.get("loss_mask")) is not None and mask.shape == labels.shape:
+            more["loss_mask"] = mask.detach()
+        return replace(as_it_is, logits=made, labels=labels, layout=layout, more=more)
     finally:
         leave()
 
@@ -122,10 +138,26 @@ def _origin(rows: Tensor) -> autograd_rows.Origin | None:
         return None
 
 
-def _inputs(ids: Tensor | None, came_from: autograd_rows.Origin | None) -> Tensor | None:
-    """Return the ids that were read at the positions of the rows; None if these are unknown or others."""
-    if ids is None or came_from is None or (start := came_from.start) is None:
-        return None
-    if tuple(ids.shape) != (came_from.samples, came_from.whole):
-        return None
-    return ids.detach()[:, start : start + came_from.length]
+def with_positions(pair: LossPair, known: Mapping[str, Tensor], part: Any) -> LossPair:
+    """Return the pair of a chunk with what is known of its positions, of which the autograd graph shows the part."""
+    enter, leave = alone()
+    try:
+        enter()
+        return replace(pair, more={**_of_rows(known, part), **pair.more})
+    finally:
+        leave()
+
+
+def _of_rows(known: Mapping[str, Tensor], came_from: Any) -> dict[str, Tensor]:
+    """Return what is known of the positions of the rows; nothing if these are unknown or others."""
+    if came_from is None or (start := came_from.start) is None:
+        return {}
+    whole, more = [came_from.samples, came_from.whole], {}
+    for name, value in known.items():
+        if list(value.shape) == whole and name != "loss_mask":
+            more[name] = value.detach()[:, start : start + came_from.length]
+        elif name == "position_ids" and list(value.shape) in (whole[1:], [1, whole[1]]):
+            more[name] = value.detach()[..., start : start + came_from.length]
+        elif name == "document_ids" and value.ndim == 1 and came_from.samples == 1 and not start:
+            more[name] = value.detach()  # cumulative lengths
+    return more

@@ -28,6 +28,9 @@ class StepCounter:
             raise SettingError(f"streams={streams!r} must be names, such as ('text', 'audio 0')")
         is_loss = next(module.parameters(), None) is None
         self._names = ("text",) if streams is None and is_loss else None if streams is None else tuple(streams)
+        self.is_named = streams is not None
+        # Of several streams it is not known whether a loss is the next one, or of the next chunk.
+        self.may_join = self._names is None or len(self._names) == 1
         # The calls of the module that are recorded in one step.
         self.recorded_calls = len(self._names) if is_loss and self._names else 1
         self._of_one_step = self.recorded_calls * accumulate

@@ -1,0 +1,183 @@
+"""One forward of a model → the pair that its loss gets, with its inputs, masks and positions, and the loss itself."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from predlog.capture.projection import Projection
+from predlog.errors import PairError
+from predlog.integrations._hf import hooks, label_shift, model_loss
+from predlog.integrations._hf.head import head_of
+from predlog.integrations._hf.hooks import Forward
+from predlog.integrations.known_positions import begins_with_padding, fitting
+from predlog.integrations.step_output import described
+
+NOTHING_TO_DO = "call predlog.compare where you have the pair"
+# The cumulative lengths of padding-free batches, and the number of each position's document.
+_DOCUMENTS = ("cu_seq_lens_q", "seq_idx", "document_ids")
+
+
+class NoPair(Enum):
+    """Why a forward gives no pair."""
+
+    NO_LABELS = "the model was given no labels"
+    NOT_YET = "it is running, and may still make logits"
+    NEVER = "what it has is not recorded"
+
+
+class _Labels(NamedTuple):
+    """The labels of a batch, whether they were shifted before, and whether the model computes its own loss of them."""
+
+    ids: Tensor
+    is_shifted: bool
+    has_loss: bool
+
+
+class ForwardPair(NamedTuple):
+    """What `compare_due` takes; `has_loss` is whether the model computes a loss of these labels."""
+
+    logits: object
+    labels: Tensor
+    more: dict[str, Any]
+    has_loss: bool
+
+
+class PairReader:
+    """Reads the forwards of one model in one training.
+
+    `labels` are those of the batch, for a trainer that does not pass them to the model. `report` reports a line once,
+    by its text or by a kind that is passed with it.
+    """
+
+    def __init__(
+        self, model: Any, shift: int | None, layout: str | None, ignore_index: int, report: Callable[..., None]
+    ) -> None:
+        self._model = model
+        self._shift = shift
+        self._layout = layout
+        self._ignore_index = ignore_index
+        self._report = report
+        self._mask: str | bool | None = False  # not read yet
+        # Whether rows are projected during the forward, when the whole weight of the head is here.
+        self._is_early = False
+        self.labels: Any = None
+
+    def read(self, forward: Forward) -> ForwardPair | NoPair | PairError:
+        """Return the pair of a forward, or why there is none; of one that raised, what is wrong with its labels."""
+        labels = self._labels(forward)
+        if labels is None:
+            return NoPair.NO_LABELS
+        if forward.has_failed:
+            return self._out_of_range(labels.ids)
+        if forward.output is None and not (self._is_early or forward.arguments.get("fused_lm_head")):
+            return NoPair.NOT_YET
+        return self._pair(forward, labels) or NoPair.NEVER
+
+    def _pair(self, forward: Forward, found: _Labels) -> ForwardPair | None:
+        labels, is_shifted, has_loss = found
+        is_done = forward.output is not None
+        logits: Any = hooks.logits(forward.output, has_loss=has_loss) if is_done else None
+        if labels.is_floating_point():
+            none = "" if logits is not None else f"{type(self._model).__name__} gives no logits, and "
+            shown = f"{labels.dtype} {list(labels.shape)}"
+            self._report(f"{none}labels are floats: nothing to compare ({shown})", "floats")
+            return None
+        if logits is None or hooks.is_loss_replaced():
+            logits = self._projected(forward)
+        if logits is None:
+            return None
+        more: dict[str, Any] = {"layout": self._layout, "ignore_index": self._ignore_index}
+        if has_loss and is_done:
+            more |= model_loss.of_output(self._model, forward.arguments, forward.output, self._report)
+        if self._layout is None and labels.ndim == 1 and getattr(logits, "ndim", None) == 2:
+            # A classifier: samples of one label each.
+            return ForwardPair(logits[:, None], labels[:, None], more | {"shift": 0}, has_loss)
+        is_fused = forward.arguments.get("fused_lm_head")
+        read = 0 if is_shifted else 1 if is_fused else label_shift.shift(self._model)
+        shift = label_shift.chosen(self._model, self._shift, read, self._report, has_loss=has_loss)
+        if shift is None:
+            return None
+        inputs = hooks.inputs(self._model, forward, labels)
+        known = self._known(forward, labels, inputs, has_loss=has_loss)
+        return ForwardPair(logits, labels, more | known | {"shift": shift, "inputs": inputs}, has_loss)
+
+    def _labels(self, forward: Forward) -> _Labels | None:
+        is_shifted = forward.arguments.get("shift_labels") is not None
+        given = forward.arguments.get("shift_labels" if is_shifted else "labels")
+        ids = self.labels if given is None else given
+        return _Labels(ids, is_shifted, given is not None) if isinstance(ids, Tensor) else None
+
+    def _known(self, forward: Forward, labels: Tensor, inputs: Tensor | None, *, has_loss: bool) -> dict[str, Tensor]:
+        """Return what is known of the labels' positions; of an encoder-decoder model, of its decoder's."""
+        given = forward.arguments
+        if hooks.is_encoder_decoder(self._model):
+            found = {name: given.get(f"decoder_{name}") for name in ("attention_mask", "position_ids")}
+            if begins_with_padding(self._model.config):
+                del found["attention_mask"]
+        else:
+            documents = next((given[name] for name in _DOCUMENTS if given.get(name) is not None), None)
+            places = given.get("position_ids")
+            if getattr(places, "ndim", 0) > labels.ndim:
+                places = None  # of several axes, as in M-RoPE
+            found = {
+                "attention_mask": given.get("attention_mask"), "position_ids": places, "document_ids": documents,
+            }  # fmt: skip
+        if has_loss and (mask := self._mask_of_loss()) is not None and getattr(given.get(mask), "ndim", 0) == 2:
+            found["loss_mask"] = given[mask]
+        return fitting(labels, found, layout=self._layout, inputs=inputs)
+
+    def _mask_of_loss(self) -> str | None:
+        if self._mask is False:
+            self._mask = label_shift.mask(self._model)
+        return self._mask if isinstance(self._mask, str) else None
+
+    def _out_of_range(self, labels: Tensor) -> PairError | NoPair:
+        """Return that labels have no logit, if the model raised and there are such labels.
+
+        On other devices than the CPU the error comes later, and nothing can be read after it.
+        """
+        head = self._model.get_output_embeddings() if hasattr(self._model, "get_output_embeddings") else None
+        size = getattr(getattr(head, "weight", None), "shape", (None,))[0]
+        size = size or getattr(getattr(self._model, "config", None), "vocab_size", None)
+        if labels.device.type != "cpu" or labels.is_floating_point() or size is None:
+            return NoPair.NEVER
+        supervised = labels[labels != self._ignore_index]
+        count = int(((supervised < 0) | (supervised >= size)).sum())
+        if not count:
+            return NoPair.NEVER
+        lowest, highest = int(supervised.min()), int(supervised.max())
+        worst = lowest if lowest < 0 else highest
+        return PairError(
+            f"{type(self._model).__name__} raised, and {count} of {len(supervised)} supervised labels lie outside 0 to"
+            f" {size - 1} (lowest {lowest}, highest {highest}): mask with {self._ignore_index} what is not to be"
+            f" learned, instead of {worst}, or, if tokens were added to the tokenizer, resize the model's embeddings",
+            "label-out-of-range",
+            out_of_range=count, supervised=len(supervised), vocabulary=int(size), lowest=lowest, highest=highest,
+            ignore_index=self._ignore_index,
+        )  # fmt: skip
+
+    def _projected(self, forward: Forward) -> Projection | None:
+        """Return a projection in place of logits that were not made; None, which is reported, if there can be none."""
+        hidden, name = forward.hidden, type(self._model).__name__
+        if not hasattr(self._model, "get_output_embeddings"):
+            self._report(
+                f"{name} gives no logits: its forward returned {described(forward.output)}. Return them as 'logits'"
+                f" beside 'loss', or {NOTHING_TO_DO}"
+            )
+            return None
+        head = head_of(self._model)
+        if isinstance(head, str) or hidden is None:
+            why = head if isinstance(head, str) else "its hidden states are not available"
+            self._report(f"{name} makes no logits, and {why}: {NOTHING_TO_DO}")
+            return None
+        if hooks.is_sharded(head.linear.weight) and not self._is_early:
+            self._is_early = True  # next time during the forward, when the whole weight is here
+            return None
+        if head.unknown:
+            self._report(
+                f"{name} makes no logits, and how it would scale or cap them isn't known "
+                f"({head.unknown}): predictions and ranks are those of its head, and probabilities are left out"
+            )
+        return head.project(hidden)

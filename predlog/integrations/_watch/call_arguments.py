@@ -1,0 +1,75 @@
+"""The arguments that a watched module is called with → those that `compare` takes, too: inputs, masks and positions."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from predlog.errors import located, own_failure
+from predlog.integrations.known_positions import begins_with_padding
+
+# By the names of `compare`'s arguments, those that modules take them by; the first that is there is used.
+_NAMES = {
+    "loss_mask": ("loss_mask",),
+    "attention_mask": ("attention_mask",),
+    "position_ids": ("position_ids",),
+    "document_ids": ("document_ids", "cu_seq_lens_q", "seq_idx"),
+}
+_OF_DECODERS = {"attention_mask": ("decoder_attention_mask",), "position_ids": ("decoder_position_ids",)}
+Report = Callable[[str, str, Exception | None], None]
+
+
+def known(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: str | None, report: Report
+) -> dict[str, Tensor]:
+    """Return what a call of a module shows of each position, by the names of `compare`'s arguments.
+
+    `inputs` is the parameter that takes the token ids; None takes that of Hugging Face's models.
+    """
+    call = {**dict(zip(_parameters(module, report) if args else (), args, strict=False)), **kwargs}
+    name = _usual_inputs(module) if inputs is None else inputs
+    if inputs is not None and inputs not in call:
+        what = f"inputs={inputs!r} is no argument of {type(module).__name__} as it is called: {', '.join(call)}"
+        report("inputs", what, None)
+    names = _OF_DECODERS if _has_encoder(module, call) else _NAMES
+    found = {key: next((call[one] for one in some if call.get(one) is not None), None) for key, some in names.items()}
+    if names is _OF_DECODERS and begins_with_padding(_config(module)):
+        del found["attention_mask"]
+    kept = {
+        key: one for key, one in found.items() if isinstance(one, Tensor) and (key.endswith("mask") or _is_ids(one))
+    }
+    ids = call.get(name) if name is not None else None
+    return {"inputs": ids, **kept} if isinstance(ids, Tensor) and _is_ids(ids) and ids.ndim == 2 else kept
+
+
+def _is_ids(value: Tensor) -> bool:
+    return not value.is_floating_point() and not value.is_complex() and value.dtype.itemsize > 1
+
+
+def _has_encoder(module: nn.Module, call: Mapping[str, Any]) -> bool:
+    of_decoder = any(name.startswith("decoder_") for name in call)
+    return of_decoder or getattr(_config(module), "is_encoder_decoder", False) is True
+
+
+def _usual_inputs(module: nn.Module) -> str | None:
+    """Return the parameter that takes the ids, if the model's own configuration shows it."""
+    return "input_ids" if getattr(_config(module), "is_encoder_decoder", None) is False else None
+
+
+def _config(module: nn.Module) -> Any:
+    while isinstance(inner := getattr(module, "module", None), nn.Module):  # of a wrapper such as DDP
+        module = inner
+    return getattr(module, "config", None)
+
+
+def _parameters(module: nn.Module, report: Report) -> list[str]:
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except own_failure(Exception, module) as error:  # a foreign object's own code
+        what = (
+            f"the names of the parameters of {type(module).__name__}.forward can't be read, so inputs that are passed"
+            f" without a name are not recorded: {located(error)}; pass them by name"
+        )
+        report("parameters", what, error)
+        return []
