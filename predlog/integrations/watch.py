@@ -83,8 +83,8 @@ class _Watcher:
         self._was_called = False
         self._gave_up = False
         self._is_asked = False
-        # Of a call that raised: torch takes a mode off its stack while that is asked, and a signal's handler that raises
-        # there has torch put it back when the error is dropped, which is later than the end of the call.
+        # Of calls that raised. Torch takes a mode off its stack while that is asked; if a signal's handler raises there,
+        # torch puts it back when the error is dropped, which is later than the end of the call.
         self._raised: list[Listener] = []
 
     def attach(self) -> list[RemovableHandle]:
