@@ -239,7 +239,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         has_loss = labels is not None
         labels = labels if has_loss else self._labels
         if not isinstance(labels, Tensor):
-            self._reason = self._training.why_no_labels() if is_done else self._reason
+            self._reason = self._training.why_no_labels(labels) if is_done else self._reason
             return False
         if not is_done and not (self._is_early or given.get("fused_lm_head")):
             return False  # there may still be logits
@@ -252,15 +252,15 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._report_once(f"{none}labels are floats: nothing to compare ({shown})", "floats")
             return True
         if logits is None or hooks.is_loss_replaced():
-            logits = self._projected(forward)
+            logits = self._projected(forward, is_overwritten=logits is not None)
         if logits is None or self._recorder is None:
             return True
-        if self._layout is None and labels.ndim == 1 and getattr(logits, "ndim", None) == 2:
-            # A classifier: samples of one label each.
-            logits, labels, inputs, shift = logits[:, None], labels[:, None], None, 0
+        if self._layout is None and (pair := label_shift.of_samples(logits, labels)) is not None:
+            (logits, labels), inputs, shift = pair, None, 0
         else:
             read = 0 if is_shifted else 1 if given.get("fused_lm_head") else label_shift.shift(self._model)
-            shift = label_shift.chosen(self._model, self._shift, read, self._report_once, has_loss=has_loss)
+            pair = (logits, labels) if self._layout is None else None
+            shift = label_shift.chosen(self._model, self._shift, read, pair, self._report_once, has_loss=has_loss)
         if shift is not None:
             epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
             # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
@@ -272,19 +272,18 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
                 )  # fmt: skip
         return True
 
-    def _projected(self, forward: Forward) -> Projection | None:
+    def _projected(self, forward: Forward, *, is_overwritten: bool) -> Projection | None:
         """Return a projection in place of logits that were not made; None, which is reported, if there can be none."""
         hidden, name = forward.hidden, type(self._model).__name__
+        gives_none = f"{name} gives no 'logits': its forward returned {described(forward.output)}"
         if not hasattr(self._model, "get_output_embeddings"):
-            self._report_once(
-                f"{name} gives no logits: its forward returned {described(forward.output)}. Return them as 'logits'"
-                f" beside 'loss', or {_NOTHING_TO_DO}"
-            )
+            self._report_once(f"{gives_none}. Return them as 'logits' beside 'loss', or {_NOTHING_TO_DO}")
             return None
         head = head_of(self._model)
         if isinstance(head, str) or hidden is None:
             why = head if isinstance(head, str) else "its hidden states are not available"
-            self._report_once(f"{name} makes no logits, and {why}: {_NOTHING_TO_DO}")
+            what = f"the loss of {name} overwrites its logits" if is_overwritten else gives_none
+            self._report_once(f"{what}, and {why}: {_NOTHING_TO_DO}")
             return None
         if hooks.is_sharded(head.linear.weight) and not self._is_early:
             self._is_early = True  # next time during the forward, when the whole weight is here
