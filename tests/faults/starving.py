@@ -110,7 +110,7 @@ def _recorded(
             recorder.compare(*text, step, stream="text")
             if shift:
                 recorder.flush()  # what a sink has missed is tried again
-        recorder.close(60)
+        recorder.close(600)  # lines of many megabytes take their time
         lines, stats = Lines.of(Path(folder, "predictions.jsonl")), recorder.stats()
     streams = [line["stream"] for line in lines.all_of("comparison")]
     lost = stats["submitted"] - stats["filtered"] - len(streams)
