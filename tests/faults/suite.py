@@ -13,6 +13,7 @@ from tests.faults import (
     hopeless,
     interruption,
     kill,
+    limits,
     losses,
     memory,
     reentry,
@@ -24,6 +25,7 @@ from tests.faults import (
     surroundings,
     text,
     torchrun,
+    trainings,
     writers,
 )  # fmt: skip
 from tests.faults.experiment import Experiment
@@ -40,6 +42,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "reentry": reentry.run,
     "interruption": interruption.run,
     "released": released.run,
+    "trainings": trainings.run,
     "torchrun": torchrun.run,
     "writers": writers.run,
     "sharing": sharing.run,
@@ -47,6 +50,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "starving": starving.run,
     "losses": losses.run,
     "memory": memory.run,
+    "limits": limits.run,
     "surroundings": surroundings.run,
     "text": text.run,
     "fuzz": fuzz.run,
