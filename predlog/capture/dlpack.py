@@ -76,16 +76,17 @@ def _check(array: _Array) -> None:
     strides = array.strides[: array.ndim] if array.strides else []
     if min(shape, default=0) < 0:
         raise ValueError(f"its DLPack capsule has the shape {shape}")
-    if min(strides, default=0) < 0:
-        raise NegativeStridesError(f"its DLPack capsule has the strides {strides}")
     if not array.data and 0 not in shape:
         raise ValueError(f"its DLPack capsule has the shape {shape}, and no memory")
     if 0 not in shape and _elements(shape, strides) * max(array.bits, 8) // 8 >= _MOST_BYTES:
         raise ValueError(f"its DLPack capsule has the shape {shape} and the strides {strides}: no memory is so large")
+    # Last, because what is reversed is read by NumPy, which checks as little.
+    if min(strides, default=0) < 0:
+        raise NegativeStridesError(f"its DLPack capsule has the strides {strides}")
 
 
 def _elements(shape: list[int], strides: list[int]) -> int:
     """Return over how many elements an array extends in memory."""
     if not strides:
         return math.prod(shape)
-    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    return 1 + sum((size - 1) * abs(stride) for size, stride in zip(shape, strides, strict=True))

@@ -16,7 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from structlog.typing import EventDict
+from structlog.typing import EventDict, Processor
 
 from predlog import Recorder
 from predlog.cli import main
@@ -97,7 +97,7 @@ def _revealed(many: int) -> tuple[int, int]:
         return {**event, "added": _wrapped(chance)} if event["event"] == "predlog.comparison" else event
 
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
-        processors = [add, Redact(r"\d{8}")]
+        processors: list[Processor] = [add, Redact(r"\d{8}")]
         with Recorder(folder, every=1, samples=1, console=False, processors=processors, queue=many) as recorder:
             for step in range(many):
                 recorder.compare(*events.pair(samples=1), step, note=_wrapped(chance))

@@ -102,12 +102,20 @@ def _raising(error: Callable[[], Exception]) -> Processor:
     return fail
 
 
+def _emptying(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    event.clear()
+    return event
+
+
 _FAILING: tuple[Processor, ...] = (
-    *map(_raising, (ValueError, MemoryError, RecursionError, lambda: OSError(28, "No space left on device"))),
+    _raising(ValueError),
+    _raising(MemoryError),
+    _raising(RecursionError),
+    _raising(lambda: OSError(28, "No space left on device")),
     lambda _logger, _name, _event: None,  # type: ignore[arg-type, return-value]
     lambda _logger, _name, _event: "a line",
     lambda _logger, _name, _event: {},
-    lambda _logger, _name, event: event.clear() or event,  # type: ignore[attr-defined, func-returns-value]
+    _emptying,
     lambda _logger, _name, event: {key: object() for key in event},
 )
 

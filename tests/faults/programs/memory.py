@@ -54,7 +54,7 @@ def storages() -> Iterator[tuple[str, Callable[[], Any], bool | None]]:
         for name, view in _VIEWS.items():
             whole = view(tensor)
             last = sum((many - 1) * stride for many, stride in zip(whole.shape, whole.stride(), strict=True))
-            needed = (whole.storage_offset() + last + 1) * whole.itemsize
+            needed = int(whole.storage_offset() + last + 1) * whole.itemsize
             for left in (0, 1, needed // 2, needed - 1, needed, None):
                 yield f"{place}, {name}, {left} of {needed}", _cut(tensor, pair, view, left), left in {needed, None}
 
@@ -116,8 +116,8 @@ def _compare(cases: list[tuple[str, Callable[[], Any], bool | None]], writer: in
     sys.stderr = StringIO()
     recorder = Recorder(every=1, console=False, sinks=[lambda *given: given[2]])
     for step, (_, make, _) in enumerate(cases):
-        pair, how = make()
-        future = recorder.compare(*pair, step, **how)
+        (logits, labels), how = make()
+        future = recorder.compare(logits, labels, step, **how)
         recorder._worker.flush(30)
         is_recorded = future is not None and future.exception(30) is None and len(future.result(0)) > 0
         os.write(writer, bytes([is_recorded]))
