@@ -41,7 +41,7 @@ def run(size: Size) -> Iterator[Figure]:
     what = f"{walks} walks of {steps} steps"
     yield equals(f"{what}: steps due and not recorded, or recorded and not due", wrong, 0, f"of {due:,}")
     silent, doubled, recorded = 0, 0, 0
-    for every in (cases := range(2, size.of(200, 30))):
+    for every in (cases := range(2, size.of(200, 12))):
         lines, count = _never_due(pair, every, chance)
         silent, doubled, recorded = silent + (not lines), doubled + (len(lines) > 1), recorded + count
     yield equals(f"{len(cases)} loops whose steps are never due: of which no line tells", silent, 0)

@@ -25,7 +25,7 @@ _KINDS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int6
 
 def run(size: Size) -> Iterator[Figure]:
     """Compare each pair in a process that it may end; then ids of all kinds, at the ends of their ranges."""
-    with started("memory", many=size.of(100_000, 2_000)) as child:
+    with started("memory", many=size.of(100_000, 500)) as child:
         done = child.told("done", size.of(3000, 100))
         if done is None:
             yield equals("hangs or died", 1, 0, f"{child.stuck()} {child.stderr()[-300:]}")

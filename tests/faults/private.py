@@ -50,7 +50,7 @@ def run(size: Size) -> Iterator[Figure]:
     formulas, changed = _formulas(texts)
     yield equals("cells that are formulas, with --safe-csv", len(formulas), 0, f"of {len(texts)}")
     yield equals("cells that are not exact, without", changed, 0)
-    many = size.of(2000, 100)
+    many = size.of(2000, 50)
     found, hidden = _revealed(many)
     yield equals(f"{many} values with a secret in them: secrets in the file", found, 0)
     yield at_least(f"{many} values with a secret in them: places that were redacted", hidden, many)

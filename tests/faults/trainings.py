@@ -24,7 +24,7 @@ def run(size: Size) -> Iterator[Figure]:
         yield told("not done", 1, note="transformers or accelerate is not installed")
         return
     steps, many = size.of(300, 4), size.of(200, 2)
-    kinds = size.of(_HOPELESS + _HEALTHY, _HOPELESS[:3] + _HEALTHY[:2])
+    kinds = size.of(_HOPELESS + _HEALTHY, _HOPELESS[:2] + _HEALTHY[:2])
     with started("trainings", kinds=kinds, steps=steps, many=many) as child:
         done = child.told("done", size.of(3000, 200))
         if done is None:
