@@ -61,11 +61,12 @@ def append(file: int, line: bytes) -> None:
     while rest:
         try:
             written = os.write(file, rest)
+            rest = rest[written:]
+            is_torn = bool(rest) and not (written and _is_last(file))
         except OSError:
             _remove_half(file, len(line) - len(rest))
             raise
-        rest = rest[written:]
-        if rest and (not written or not _is_last(file)):
+        if is_torn:
             # The rest would not follow its beginning. The other process's line has an end: a whole line fits after it.
             if not written or tries == _TRIES:
                 _remove_half(file, len(line) - len(rest))
@@ -100,13 +101,20 @@ def _remove_half(file: int, written: int) -> None:
     """Remove half a line, because the next one would merge with it, unless another process has written after it."""
     with suppress(OSError):
         if written and _is_last(file):
-            os.ftruncate(file, position(file) - written)
+            os.ftruncate(file, _position(file) - written)
 
 
 def _is_last(file: int) -> bool:
-    return os.fstat(file).st_size == position(file)
+    return os.fstat(file).st_size == _position(file)
 
 
-def position(file: int) -> int:
-    """Return the offset after what was written last."""
+def _position(file: int) -> int:
     return os.lseek(file, 0, os.SEEK_CUR)
+
+
+def end(file: int) -> int:
+    """Return the offset after what was written last; 0 for a device, which has none, or if it can't be told."""
+    try:
+        return _position(file)
+    except OSError:  # what is written is written
+        return 0

@@ -7,11 +7,11 @@ per process, with what is lost, and predlog works on without it.
 import pkgutil
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from functools import cache, partial
-from itertools import chain, tee
-from operator import itemgetter, methodcaller
+from itertools import chain, filterfalse, repeat, starmap, tee
+from operator import contains, itemgetter, methodcaller
 from typing import Any
 
 import torch
@@ -39,6 +39,9 @@ _OPTIMIZED_MODULE = "torch._dynamo.eval_frame.OptimizedModule"
 _COUNTERS = "torch._dynamo.utils.counters"
 _COMPILED_CALL = "torch.nn.Module._compiled_call_impl"
 _ORIGINAL = "torch._dynamo.eval_frame.OptimizedModule._orig_mod"
+# The method in which torch calls a module's hooks and its forward.
+CALL = "_call_impl"
+_CALL = f"torch.nn.Module.{CALL}"
 
 # The private names of torch's that predlog uses, and what is lost without each of them.
 PRIVATE_NAMES = {
@@ -57,6 +60,8 @@ PRIVATE_NAMES = {
     ),
     _OPTIMIZED_MODULE: "predlog.watch does not see compiled modules, and may have them compiled again",
     _COUNTERS: "predlog.watch does not see compiled functions, and may have them compiled again",
+    _CALL: "with torch before 2.6, or a module with a `forward` of its own, a torch function mode of yours may stay on"
+    " if Ctrl-C ends a watched call",
     _COMPILED_CALL: "modules compiled in place, by their `compile()`, are not recognized",
     _ORIGINAL: "models of which only regions are compiled are not recognized, and the Trainer's callback misses them",
 }
@@ -148,21 +153,43 @@ def _scope(makers: Sequence["partial[Any]"]) -> tuple[Callable[[], object], Call
     return enter, partial(deque, map(_LEAVE, newest_first), 0)
 
 
-def remove_mode(mode: TorchFunctionMode) -> None:
-    """Take a mode off torch's stack, wherever on it that is."""
+def pushing(modes: Sequence[TorchFunctionMode]) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what pushes modes on torch's stack, and what takes them off it; both are used as `_scope` explains."""
+    push = _find(_STACK[-1])
+    if push is None:
+        return partial(_enter_all, modes), removing(modes)
+    return partial(deque, map(push, modes), 0), removing(modes)
+
+
+def removing(*groups: Collection[TorchFunctionMode]) -> Callable[[], object]:
+    """Return what takes modes off torch's stack, once, wherever on it they are; a group may still change until then.
+
+    It is one call of C code: no signal's handler runs while modes of others are off the stack.
+    """
     length, pop, push = (_find(name) for name in _STACK)
     if length is None or pop is None or push is None:
+        return partial(_leave_all, groups)
+    times = chain.from_iterable(map(partial(repeat, ()), starmap(length, ((),))))
+    others: Iterator[Any] = chain.from_iterable(map(reversed, map(list, (starmap(pop, times),))))
+    for modes in groups:
+        others = filterfalse(partial(contains, modes), others)
+    return partial(deque, map(push, others), 0)
+
+
+def _enter_all(modes: Sequence[TorchFunctionMode]) -> None:
+    for mode in modes:
+        mode.__enter__()
+
+
+def _leave_all(groups: Sequence[Collection[TorchFunctionMode]]) -> None:
+    for mode in chain.from_iterable(groups):
         with suppress(RuntimeError):  # the stack is empty
             mode.__exit__(None, None, None)
-        return
-    others = []
-    for _ in range(length()):
-        top = pop()
-        if top is mode:
-            break
-        others.append(top)
-    for other in reversed(others):
-        push(other)
+
+
+def call_of(module: nn.Module) -> Any:
+    """Return the method of a module's class that calls its hooks and its forward; None if this torch has none."""
+    return None if _find(_CALL) is None else getattr(type(module), CALL)
 
 
 def has_compiled_parts(module: nn.Module) -> bool:

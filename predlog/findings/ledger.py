@@ -108,7 +108,7 @@ def _where(stream: str, codebooks: Collection[int | None]) -> str:
         return stream
     if len(known) == 1:
         return f"{stream} codebook {known[0]}"
-    if known == list(range(known[0], known[-1] + 1)):
+    if known[-1] - known[0] == len(known) - 1:
         return f"{stream} codebooks {known[0]} to {known[-1]}"
     return f"{stream} codebooks {', '.join(map(str, known))}"
 

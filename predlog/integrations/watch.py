@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from predlog._runtime import torch_state
 from predlog._runtime.torch_state import is_in_backward, is_traced
 from predlog.errors import located, own_failure
-from predlog.integrations._watch import listening_forward
+from predlog.integrations._watch import ended_call, listening_forward
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call
 from predlog.integrations._watch.step_counter import StepCounter
 from predlog.integrations.callback import DueSteps
@@ -91,7 +91,7 @@ class _Listener(TorchFunctionMode):
 
     def end(self) -> None:
         """Stop listening, and keep nothing of the call."""
-        torch_state.remove_mode(self)
+        torch_state.removing([self])()
         self.ids = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -143,11 +143,12 @@ class _Watcher:
         """Attach the hooks, and have the module's forward ask which call is listened to."""
         # A compiled model around the module is compiled anew only for hooks that torch knows by number: those below.
         self._is_asked = listening_forward.attach(self._module, self.begin)
-        how: dict[str, Any] = {} if self._is_asked else {"always_call": True}
+        if not self._is_asked:
+            ended_call.attach(self._module, self._active.values(), self.leave)
         return [
             self._module.register_forward_pre_hook(self.enter, with_kwargs=not self._is_asked),
             # Called before the hooks of contexts that were entered earlier: the last one entered is left first.
-            self._module.register_forward_hook(self.leave, prepend=True, **how),
+            self._module.register_forward_hook(self.leave, prepend=True, always_call=not self._is_asked),
         ]
 
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Listener | None:
@@ -158,8 +159,8 @@ class _Watcher:
         call.has_begun = True
         try:
             call.ids = self._ids(call.recorder, args, kwargs)
-        except own_failure(Exception) as error:  # a run must not die of its log
-            call.recorder.report_failure(call.number, "text", error)
+        except own_failure(Exception, self._module) as error:  # a foreign object's own code
+            _report_once(call.recorder, "ids", f"the inputs of {self._name} can't be read: {located(error)}", error)
         return call
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -229,6 +230,7 @@ class _Watcher:
         """Stop listening to a call that was interrupted in this thread, and to the module."""
         self._stop_listening()
         listening_forward.detach(self._module, self.begin)
+        ended_call.detach(self._module, self.leave)
 
     @property
     def _name(self) -> str:
@@ -242,16 +244,14 @@ class _Watcher:
 
     def _give_up(self, recorder: Recorder, why: str) -> None:
         self._gave_up = True
-        _report_once(
-            recorder,
-            why,
-            f"{self._name} {why}, so predlog.watch records nothing more of it; {_FIX}, or watch the loss",
-        )
+        message = f"{self._name} {why}, so predlog.watch records nothing more of it; {_FIX}, or watch the loss"
+        _report_once(recorder, why, message)
 
     def _stop_listening(self) -> _Listener | None:
-        call = self._active.pop(threading.get_ident(), None) if self._active else None
+        call = self._active.get(threading.get_ident()) if self._active else None
         if call is not None:
-            call.end()
+            call.end()  # first, since a signal's handler may raise after it
+            self._active.pop(threading.get_ident(), None)
         return call
 
     def _ids(self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:

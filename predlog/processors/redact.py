@@ -7,8 +7,10 @@ from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
+from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError, SettingError, raised_at
 from predlog.records.codec import keys
+from predlog.records.plain import Conversion
 from predlog.records.schema import Event
 
 # What readers rely on; only predlog writes these, and the caller the name of a stream.
@@ -35,8 +37,9 @@ class Redact:
     The name of a stream stays, and so do ids: whoever has the tokenizer can read them. If that is too much, let a
     processor raise `structlog.DropEvent`.
 
-    If `what` raises, or another processor has added something that is no plain value, the event is not recorded: it is
-    never written as it was, and neither is the text of the error.
+    If `what` raises, the event is not recorded: it is never written as it was, and neither is the text of the error.
+    What another processor has added, and is no plain value, is made one first, as all that is recorded is. If it has no
+    plain form, it can't be searched, so it becomes null, and one line on stderr says so.
 
     Raises:
         SettingError: `what` is neither a pattern nor a callable.
@@ -44,6 +47,7 @@ class Redact:
 
     def __init__(self, what: str | re.Pattern[str] | Callable[[str], str], *, replacement: str = "[redacted]") -> None:
         self._replacement = replacement
+        self._notices = Notices()
         self._pattern = pattern = re.compile(what) if isinstance(what, str | re.Pattern) else None
         if pattern is not None:
             # As a function, because a backslash in the replacement would be an escape.
@@ -71,21 +75,36 @@ class Redact:
         raise PredlogError(what)
 
     def _redact_event(self, event: Event) -> Event:
+        known = keys(event.get("event", ""))
+        if not known:
+            return event  # it is not one of predlog's
+        event = self._plain(event)
         if event.get("event") == "predlog.comparison":
             for field in _TEXTS:
                 for neighbours in _runs(event["tokens"], field):
                     self._redact_together(neighbours, field)
                 for token in event["tokens"]:
                     token[field] = self._redacted(token[field])
-        known = keys(event.get("event", ""))
-        if not known:
-            return event  # it is not one of predlog's
         # What processors have added goes to the context, and is redacted with it.
         added = {key: value for key, value in event.items() if key not in known}
         free = {key: self._redacted_within(event[key]) for key in ("evidence", "settings") if key in event}
         as_is = _KEPT | free.keys()
         event = {key: value if key in as_is else self._redacted(value) for key, value in event.items() if key in known}
         return {**event, **free, "context": self._redacted_free({**event["context"], **added})}
+
+    def _plain(self, event: Event) -> Event:
+        """Return an event of plain values only: nothing else can be searched, and JSON might write what it contains."""
+        conversion = Conversion()
+        event = {key: value if key in _KEPT else conversion.of(value, "") for key, value in event.items()}
+        for token in event.get("tokens", ()):
+            token |= {field: conversion.of(token[field], "") for field in _TEXTS}
+        if conversion.refused:  # their names may be what must not be seen
+            kinds = ", ".join(sorted({one.rpartition("=")[2] for one in conversion.refused}))
+            self._notices.report(
+                "values",
+                f"what is no plain value can't be redacted and is recorded as null: {kinds}; pass numbers and texts",
+            )
+        return event
 
     def _redacted_within(self, values: dict[str, Any]) -> dict[str, Any]:
         return {key: value if key in _LINKS else self._redacted_free(value) for key, value in values.items()}
@@ -100,7 +119,7 @@ class Redact:
                     name = f"{name} {len(seen)}"
                 seen[name] = self._redacted_free(item)
             return seen
-        if isinstance(value, list | tuple):
+        if isinstance(value, list):
             return [self._redacted_free(item) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
             digits = str(int(value))
@@ -140,8 +159,6 @@ class Redact:
         return any(self._redacted(joined) != joined for joined, _ in _joined(texts))
 
     def _redacted(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float):
-            return value
         if isinstance(value, str):
             seen = value if value == self._replacement else self._seen(value)
             if not isinstance(seen, str):
@@ -149,9 +166,9 @@ class Redact:
             return seen
         if isinstance(value, dict):
             return {key: self._redacted(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
+        if isinstance(value, list):
             return [self._redacted(item) for item in value]
-        raise PredlogError(f"an error: {type(value).__name__} is no plain value, so it can't be redacted")
+        return value
 
 
 def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 from predlog.errors import required
 from predlog.reading.paths import PACKED, STDIN_FILE
 from predlog.records.backwards import read_at
-from predlog.records.codec import LONGEST
+from predlog.records.bounds import LONGEST
 
 # Bytes read at once; the sum for many files, and the least per file. No file stays open between reads: a job of
 # 4096 ranks has as many.

@@ -53,7 +53,9 @@ def is_stream(place: Path) -> bool:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    return _once(file for name in _NAMES for file in folder.glob(name))
+    """Return the files of a folder, without pipes and devices, which might never end, and folders of such a name."""
+    found = (file for name in _NAMES for file in folder.glob(name))
+    return _once(file for file in found if not is_stream(file) and not file.is_dir())
 
 
 def _once(found: Iterable[Path]) -> list[Path]:

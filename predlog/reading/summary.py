@@ -159,7 +159,7 @@ class Summary:
         """Return how many the last lines count as dropped, failed, filtered, pending and refused, over all attempts."""
         lost = Counter[str](dict.fromkeys(_LOST, 0))
         for end in self.ends:
-            lost.update({name: number for name in _LOST if isinstance(number := (end.stats or {}).get(name), int)})
+            lost.update({name: number for name in _LOST if _is_count(number := (end.stats or {}).get(name))})
         return dict(lost)
 
     def _miss(self, gap: Gap) -> None:
@@ -171,3 +171,8 @@ class Summary:
             min(one.first_step, gap.first_step),
             max(one.last_step, gap.last_step),
         )
+
+
+def _is_count(value: object) -> bool:
+    """Return whether a value of the stats, which the schema leaves open, is one that a recorder may have counted."""
+    return type(value) is int and 0 <= value < 2**63

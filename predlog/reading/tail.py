@@ -12,8 +12,10 @@ from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
 from predlog.reading.lines import REMEMBERED, Lines
 from predlog.reading.paths import PACKED
+from predlog.reading.repeated import Repeated
 from predlog.records.backwards import backwards, read_at
-from predlog.records.codec import BINARY, LONGEST, from_line
+from predlog.records.bounds import LONGEST
+from predlog.records.codec import BINARY, from_line
 from predlog.records.schema import Record
 
 _BLOCK = 1 << 18
@@ -124,9 +126,7 @@ class Follower:
         self._file: int | None = None
         self._generation = -1
         self._restart(offset)
-        # For each run and rank: what was reached of each attempt and recorder, and the first line of each attempt.
-        self._reached: dict[tuple[str | None, int], dict[tuple[int, str], tuple[int, str]]] = {}
-        self._first: dict[tuple[str | None, int], dict[int, bytes]] = {}
+        self._repeated = Repeated()
 
     def poll(self) -> Iterator[Read]:
         """Yield the records that were added since; those of a block are yielded before the next one is read."""
@@ -180,7 +180,7 @@ class Follower:
         # The file's first line shows whether another file is a copy of it, or of a run that was started anew.
         first = read_at(file, min(self._offset, _BLOCK), 0).split(b"\n")[:-1][:1]
         for read in reads(first):
-            self._is_new_start(read)
+            self._repeated.remember_first(*read)
         for read in reversed(before):
             self._is_repeated(read)
 
@@ -253,37 +253,7 @@ class Follower:
         return number
 
     def _is_repeated(self, read: Read) -> bool:
-        """Return whether a record of a file that took another's place was in that one, too.
-
-        If its `seq` was there before and its time was not, it is of a new run with the same name, which counts from 0
-        again. So is one whose first line is another: its clock may be slow. Of an attempt before those remembered, only
-        the time is compared.
-        """
-        record = read.record
-        attempts = self._reached.setdefault((record.run, record.rank), {})
-        if self._is_new_start(read):
-            attempts.clear()
-        key = record.attempt, record.recorder or ""
-        seq, at = attempts.get(key, (-1, ""))
-        if self._generation and attempts:
-            is_earlier = key not in attempts and record.attempt < max(attempts)[0]
-            until = max(at for _, at in attempts.values()) if is_earlier else at
-            if record.timestamp <= until and (is_earlier or record.seq <= seq):
-                return True
-        attempts[key] = (record.seq, max(at, record.timestamp))
-        return False
-
-    def _is_new_start(self, read: Read) -> bool:
-        """Return whether an attempt that was followed begins with another line now; remember how it begins."""
-        record, crc = read.record, read.line[-10:-2]
-        if record.seq:
-            return False
-        starts = self._first.setdefault((record.run, record.rank), {})
-        is_other = self._generation > 0 and starts.get(record.attempt, crc) != crc
-        if is_other:
-            starts.clear()
-        starts[record.attempt] = crc
-        return is_other
+        return self._repeated(read.record, read.line, self._generation)
 
     def _is_replaced(self, file: int) -> bool:
         try:

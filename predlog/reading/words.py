@@ -82,8 +82,8 @@ def between(values: Iterable[str]) -> str:
 
 def listed(numbers: Collection[int]) -> str:
     """Return whole numbers in short form: 0 to 7, or 0, 2, 5."""
-    known = sorted(numbers)
-    if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
+    known = sorted({*numbers})
+    if len(known) > 2 and known[-1] - known[0] == len(known) - 1:
         return f"{known[0]} to {known[-1]}"
     more = f" and {len(known) - 8} more" if len(known) > 8 else ""
     return ", ".join(map(str, known[:8])) + more

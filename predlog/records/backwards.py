@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from predlog.records.codec import LONGEST
+from predlog.records.bounds import LONGEST
 
 _BLOCK = 1 << 18
 

@@ -14,15 +14,11 @@ import orjson
 
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.records import text
-from predlog.records.plain import Conversion, is_deeper
+from predlog.records.bounds import DEEPEST, FEW, LONGEST, excess, is_deeper
+from predlog.records.plain import Conversion
 from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
 from predlog.records.text import _INVISIBLE
 
-# Bytes of a line. A longer one would fill the memory of whoever reads it, so it is neither written nor read.
-LONGEST: Final = 1 << 24
-# Levels of nested lists and objects in a line, as many as orjson writes. More would exceed Python's recursion limit
-# wherever a record is written as JSON or drawn.
-_DEEPEST: Final = 254
 # A flag for `os.open`. Without it, Windows writes and reads other bytes than these, so offsets would not fit.
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
@@ -127,6 +123,8 @@ def to_line(event: Mapping[str, Any]) -> bytes:
         raise RecordError(
             f"a {name} of {len(body):,} bytes is longer than a line may be, {LONGEST:,}: show fewer tokens"
         )
+    if too_many := excess(body):
+        raise RecordError(f"a {event['event']} event has {too_many}, more than a line may have")
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
@@ -149,6 +147,8 @@ def from_line(line: bytes) -> Record:
     body = line[:-18]
     if line[-18:] != b',"crc":"%08x"}' % zlib.crc32(body):
         raise RecordError("the checksum does not fit the line: it is torn or damaged")
+    if len(line) > FEW and (too_many := excess(line)):
+        raise RecordError(f"no record: it has {too_many}")
     line = body + b"}"
     if MARK_LEAD in line and is_marked(line):
         return _from_json(line, reveal)
@@ -202,8 +202,8 @@ def _from_json(line: bytes, change: Callable[[str], str] | None = None) -> Recor
 
 def _check_depth(record: Record) -> None:
     """Raise RecordError if a record is nested deeper than any that is written."""
-    if is_deeper([getattr(record, name) for name in _FREE[type(record)]], _DEEPEST):
-        raise RecordError(f"no record: its lists and objects are nested deeper than {_DEEPEST} levels")
+    if is_deeper([getattr(record, name) for name in _FREE[type(record)]]):
+        raise RecordError(f"no record: its lists and objects are nested deeper than {DEEPEST} levels")
 
 
 def _no_record(why: str) -> RecordError:

@@ -14,7 +14,7 @@ _SIMPLE: Final = frozenset({type(None), bool, int, float, str})
 # Levels of lists and mappings, and how many of these altogether.
 _DEEPEST: Final = 32
 _MOST: Final = 100_000
-# The methods of the built-in types: a subclass may have others.
+# The methods of the built-in types: a subclass may have others, and lists that never end.
 _METHODS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
     (str, str.__str__),
     (float, float.__float__),
@@ -54,7 +54,8 @@ class Conversion:
         self._around.add(id(value))
         try:
             if isinstance(value, list | tuple):
-                return [self.of(item, name) for item in value]
+                items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+                return [self.of(item, name) for item in items]
             if not isinstance(value, Mapping):
                 return {one.name: self.of(getattr(value, one.name), f"{name}.{one.name}") for one in fields(value)}
             return {_key(key): self.of(item, f"{name}.{_key(key)}") for key, item in value.items()}
@@ -102,6 +103,10 @@ def _number(value: Any) -> Any:
     """Return what a scalar of NumPy or a CPU tensor without dimensions holds; any other value as it is."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray) and value.ndim == 0:
+        if value.dtype.kind == "M":
+            return None if numpy.isnat(value) else str(value)  # its item may be a bare number of nanoseconds
+        if value.dtype.kind == "m":
+            return value  # a number alone would have no unit
         number = value.item()
         return float(number) if isinstance(number, numpy.floating) else number  # a long double is its own item
     # Only of torch's own classes: the code of another may wait for a device, or for other processes.
@@ -119,14 +124,3 @@ def _is_dataclass(value: Any) -> bool:
 def _key(key: Any) -> str:
     text = key if type(key) is str else scalar(key)
     return text if isinstance(text, str) else str(text)
-
-
-def is_deeper(values: list[Any], levels: int) -> bool:
-    """Return whether lists and mappings of plain values, itself one, are nested deeper than so many levels."""
-    level: list[Any] = [values]
-    for _ in range(levels):
-        inside = (outer.values() if isinstance(outer, dict) else outer for outer in level)
-        level = [inner for items in inside for inner in items if isinstance(inner, dict | list)]
-        if not level:
-            return False
-    return True

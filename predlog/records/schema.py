@@ -15,18 +15,23 @@ from predlog.records import html
 SCHEMA: Final = 1
 # Keys that version 1 has gained: a line may lack them.
 LATER_KEYS: Final = frozenset({"recorder"})
-_Count = Annotated[int, Meta(ge=0)]
-_Positive = Annotated[int, Meta(ge=1)]
-_Id = Annotated[int, Meta(description="A token id as the tokenizer and the loss know it.")]
+# What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
+_MOST: Final = 2**63 - 1
+_Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
+_Count = Annotated[int, Meta(ge=0, le=_MOST)]
+_Positive = Annotated[int, Meta(ge=1, le=_MOST)]
+_Id = Annotated[_Integer, Meta(description="A token id as the tokenizer and the loss know it.")]
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What the model predicted at one supervised position, beside what it was asked to predict."""
 
     slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
-    position: Annotated[int, Meta(ge=0, description="Index into the labels as they were passed.")]
+    position: Annotated[_Count, Meta(description="Index into the labels as they were passed.")]
     label: _Id
-    prediction: Annotated[int | None, Meta(description="Index of the largest logit; null if the row contains a NaN.")]
+    prediction: Annotated[
+        _Integer | None, Meta(description="Index of the largest logit; null if the row contains a NaN.")
+    ]
     match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
     label_logprob: Annotated[
         float | None,
@@ -41,7 +46,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         _Positive | None,
         Meta(description="1 + how many raw logits exceed the label's; ties share the better rank; null if not known."),
     ]
-    input: Annotated[int | None, Meta(description="The id that the model read at this row of logits, if known.")]
+    input: Annotated[_Integer | None, Meta(description="The id that the model read at this row of logits, if known.")]
     input_text: Annotated[str | None, Meta(description="The input as text, if a decoder was given.")]
     label_text: Annotated[str | None, Meta(description="The label as text, if a decoder was given.")]
     prediction_text: Annotated[str | None, Meta(description="The prediction as text, if a decoder was given.")]
@@ -51,15 +56,15 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event"):
     level: Annotated[str, Meta(description="info, warning or error.")]
     timestamp: Annotated[str, Meta(description="ISO 8601 in UTC: when the pair was passed.")]
-    schema: Annotated[int, Meta(ge=1, description="Version of this schema.")]
+    schema: Annotated[_Positive, Meta(description="Version of this schema.")]
     run: Annotated[str | None, Meta(description="Name of the run's folder; null without one.")]
     recorder: Annotated[
         str | None,
         Meta(description="Which recorder wrote the line: several may write to one file; absent from older files."),
     ] = None
-    attempt: Annotated[int, Meta(ge=1, description="1 for the first start on this file, then 2, …")]
-    rank: Annotated[int, Meta(ge=0, description="Global rank of the process that wrote the line.")]
-    seq: Annotated[int, Meta(ge=0, description="Counts the lines of one attempt from 0, without gaps.")]
+    attempt: Annotated[_Positive, Meta(description="1 for the first start on this file, then 2, …")]
+    rank: Annotated[_Count, Meta(description="Global rank of the process that wrote the line.")]
+    seq: Annotated[_Count, Meta(description="Counts the lines of one attempt from 0, without gaps.")]
 
 
 class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
@@ -68,7 +73,7 @@ class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
     event: ClassVar[str] = "predlog.run"
 
     host: str
-    pid: int
+    pid: _Integer
     world_size: _Positive
     versions: dict[str, str]
     settings: dict[str, Any]
@@ -87,20 +92,20 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     step: _Count
     stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
     codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null if there are none.")]
-    sample: Annotated[int, Meta(ge=0, description="Index in the batch.")]
-    length: Annotated[int, Meta(ge=1, description="Number of label positions of the sample, as passed.")]
+    sample: Annotated[_Count, Meta(description="Index in the batch.")]
+    length: Annotated[_Positive, Meta(description="Number of label positions of the sample, as passed.")]
     vocabulary: Annotated[_Positive | None, Meta(description="Number of logits in a row; null if it is not known.")]
-    shift: Annotated[int, Meta(ge=0, description="By how many positions the labels are ahead of the logits.")]
+    shift: Annotated[_Count, Meta(description="By how many positions the labels are ahead of the logits.")]
     supervised: Annotated[
-        int,
-        Meta(ge=0, description="Positions that have a row of logits and a label other than ignore_index."),
+        _Count,
+        Meta(description="Positions that have a row of logits and a label other than ignore_index."),
     ]
     matched: Annotated[
         _Count | None,
         Meta(description="Supervised positions where the prediction equals the label; null if not counted."),
     ]
     nonfinite: Annotated[
-        int, Meta(ge=0, description="How many log-probabilities in `tokens` are null because they were not finite.")
+        _Count, Meta(description="How many log-probabilities in `tokens` are null because they were not finite.")
     ]
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: tuple[Token, ...]
@@ -113,7 +118,7 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
 
     event: ClassVar[str] = "predlog.finding"
 
-    step: Annotated[int, Meta(ge=0, description="The step at which it was found.")]
+    step: Annotated[_Count, Meta(description="The step at which it was found.")]
     stream: str
     codebook: Annotated[_Count | None, Meta(description="Null if there are none, or if `evidence` lists several.")]
     sample: Annotated[_Count | None, Meta(description="Index in the batch, if it is about one sample.")]
@@ -139,7 +144,7 @@ class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
 
     event: ClassVar[str] = "predlog.gap"
 
-    count: Annotated[int, Meta(ge=1, description="How many comparisons are missing.")]
+    count: Annotated[_Positive, Meta(description="How many comparisons are missing.")]
     reason: str
     first_step: _Count
     last_step: _Count

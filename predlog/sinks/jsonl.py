@@ -20,6 +20,8 @@ _NO_FOLLOW, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBL
 # Bytes at a file's end in which the last attempt is searched, and those after its last undamaged line's beginning:
 # lines of several recorders may alternate, and the last one need not be of the newest attempt.
 _FURTHEST, _TAIL = 1 << 28, 1 << 20
+# The identity of no file.
+_UNKNOWN = (-1, -1)
 
 
 class JSONL:
@@ -112,7 +114,7 @@ class JSONL:
             if not status.st_size or self._identity not in {None, identity}:
                 line = self._header + line  # a new file begins with the attempt's first line, too
             files.append(self._file, line)
-            self._identity, self._end = identity, files.position(self._file) if stat.S_ISREG(status.st_mode) else 0
+            self._identity, self._end = identity, files.end(self._file) if stat.S_ISREG(status.st_mode) else 0
         except OSError:
             self._close()
             raise
@@ -137,6 +139,7 @@ class JSONL:
                 f"{self.path} was cut off by another program: its last {lost:,} bytes are gone; rotate it with"
                 " rename and create instead, or not at all while it is written"
             )
+            self._identity = _UNKNOWN  # the attempt's first line may be among what is gone
         else:
             return None
         self._close()  # opening it again makes a line that was cut off one of its own

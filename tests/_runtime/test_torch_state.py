@@ -598,9 +598,9 @@ def stay_without_gradients(_monkeypatch: pytest.MonkeyPatch) -> None:
 def remove_the_last_mode(_monkeypatch: pytest.MonkeyPatch) -> None:
     mode = TorchFunctionMode()
     mode.__enter__()
-    torch_state.remove_mode(mode)
+    torch_state.removing([mode])()
     assert _get_current_function_mode() is None
-    torch_state.remove_mode(mode)  # which is gone
+    torch_state.removing([mode])()  # which is gone
 
 
 def find_nothing_compiled(_monkeypatch: pytest.MonkeyPatch) -> None:
@@ -612,6 +612,10 @@ def find_nothing_compiled(_monkeypatch: pytest.MonkeyPatch) -> None:
 
 def count_no_graphs(_monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch_state.count_graphs() == 0
+
+
+def find_no_call(_monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch_state.call_of(torch.nn.Linear(2, 2)) is None
 
 
 class Renamed(torch.nn.Module):
@@ -640,6 +644,7 @@ WORKING: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "_push_on_torch_function_stack": remove_the_last_mode,
     "OptimizedModule": find_nothing_compiled,
     "counters": count_no_graphs,
+    "_call_impl": find_no_call,
     "_compiled_call_impl": find_nothing_compiled,
     "_orig_mod": recognize_a_compiled_module,
 }

@@ -1,11 +1,15 @@
 """What the commands do with lines that no recorder has written, and whose checksums fit."""
 
 import json
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from predlog.errors import RecordError
 from predlog.records import codec
 from tests import events
 from tests.faults.hostile import harmful
@@ -65,10 +69,13 @@ def test_an_error_of_predlog_itself_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever goes wrong in a command is status 2 and one line; PREDLOG_TRACEBACK=1 shows where."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("no such thing")
+
     file = tmp_path / "predictions.jsonl"
-    line = changed(events.gap(), "count", b"9" * 4300)
-    # Their sum has one digit more than Python writes.
-    file.write_bytes(codec.to_line(events.comparison(seq=0)) + line * 2)
+    file.write_bytes(codec.to_line(events.comparison(seq=0)))
+    monkeypatch.setattr("predlog.cli.commands.check.latest", fail)
     monkeypatch.delenv("PREDLOG_TRACEBACK", raising=False)
     assert command("check", str(file)) == 2
     said = capsys.readouterr().err
@@ -76,6 +83,49 @@ def test_an_error_of_predlog_itself_is_one_line(
     monkeypatch.setenv("PREDLOG_TRACEBACK", "1")
     assert command("check", str(file)) == 2
     assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+LARGEST = 2**63 - 1
+SUMMED = {
+    "gaps": [events.gap(count=LARGEST, last_step=LARGEST)] * 2,
+    "counts": [events.comparison(length=LARGEST, supervised=LARGEST, matched=LARGEST)] * 2,
+    "stats": [events.run(stats={"dropped": LARGEST, "failed": -1, "refused": True, "pending": "9"})] * 2,
+    "stats beyond 64 bits": [events.run(stats={"dropped": 10**4299}, recorder=name) for name in "abcdefghijk"],
+    "codebooks far apart": [events.finding(evidence={"codebooks": [0, 1, LARGEST]})] * 2,
+    "codebooks beyond 64 bits": [events.finding(evidence={"codebooks": [0, 1, 10**4299]})] * 2,
+    "ranks far apart": [events.comparison(rank=rank) for rank in (0, 1, LARGEST)],
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("what", SUMMED)
+def test_sums_and_ranges_of_crafted_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, name: str
+) -> None:
+    """Numbers as large as the schema and Python take are added up and listed without an error of predlog's own."""
+    file = tmp_path / "predictions.jsonl"
+    lines = [sealed(json.dumps(one, separators=(",", ":")).encode()) for one in SUMMED[what]]
+    file.write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()) + b"".join(lines))
+    for more in [["--json"], []] if name in {"tail", "summary", "check", "diff"} else [[]]:
+        assert command(*asked(name, file), *more) in {0, 1}
+    assert "internal" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (made, key)
+        for made in (events.run, events.comparison, events.finding, events.gap)
+        for key, value in {**made(), "codebook": 0, "sample": 0, "vocabulary": 1}.items()
+        if type(value) is int and key in made() and key != "schema"
+    ],
+)
+def test_a_number_of_more_than_64_bits_damages_its_line(kind: Callable[..., dict[str, Any]], key: str) -> None:
+    """No number of a record exceeds 64 bits: sums, tables, Parquet and JavaScript hold each of them."""
+    assert getattr(codec.from_line(changed(kind(), key, b"%d" % LARGEST)), key) == LARGEST
+    for beyond in (2**63, 2**64, 10**400):
+        with pytest.raises(RecordError, match=r"Expected `int|no JSON: number"):
+            codec.from_line(changed(kind(), key, b"%d" % beyond))
 
 
 def test_headings_list_no_more_codes_than_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,3 +156,15 @@ def test_json_lines_steer_no_terminal(tmp_path: Path, capfdbinary: pytest.Captur
         assert (first + b"\n", end) == (codec.to_line(events.run()), b"")
         assert not harmful(last.decode())
         assert json.loads(last) == json.loads(line)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_files_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, name: str) -> None:
+    """A pipe that nobody writes to, a device without end or a folder, named as a run's file, is passed over."""
+    odd = tmp_path / "predictions-rank1.jsonl"
+    {"pipe": os.mkfifo, "device": lambda place: place.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](odd)
+    assert command(*asked(name, tmp_path)) == 2
+    assert "holds no predictions*.jsonl" in capsys.readouterr().err
+    (tmp_path / "predictions.jsonl").write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()))
+    assert command(*asked(name, tmp_path)) in {0, 1}

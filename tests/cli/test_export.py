@@ -27,12 +27,12 @@ from hypothesis import strategies as st
 from predlog.cli.commands import export as exporting
 from predlog.cli.commands.export import export, schema
 from predlog.cli.io import replacing
-from predlog.errors import ExportError, RecordError
+from predlog.errors import ExportError
 from predlog.records import codec
 from predlog.records import schema as records_schema
 from tests import ROOT, events
 from tests.records.test_records import HOSTILE, comparisons, ids, text
-from tests.written import command, written
+from tests.written import command, sealed, written
 
 FORMATS = ["parquet", "csv", "arrow"]
 Row = dict[str, Any]
@@ -207,11 +207,15 @@ def test_times(tmp_path: Path, elsewhere: None, written: str, read: datetime | N
     assert pyarrow.parquet.read_table(tmp_path / "out.parquet")["timestamp"].to_pylist() == [read] * 2
 
 
-def test_an_id_that_no_column_holds(tmp_path: Path) -> None:
-    """A number of more than 64 bits, which no tensor holds, is refused by name, and nothing is left."""
-    with pytest.raises(RecordError, match=r"label 18446744073709551615 has more than 64 bits"):
-        export(recorded(events.comparison(tokens=[events.token(1, label=2**64 - 1)])), tmp_path / "out.parquet")
-    assert not list(tmp_path.iterdir())
+def test_an_id_that_no_column_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number of more than 64 bits, which no tensor holds, damages its line alone: the others are exported."""
+    ones = [events.comparison(tokens=[events.token(1, label=label)]) for label in (2**63 - 1, 2**63, -(2**63))]
+    file = tmp_path / "predictions.jsonl"
+    file.write_bytes(b"".join(sealed(json.dumps(one, separators=(",", ":")).encode()) for one in ones))
+    assert command("export", str(file), "-o", str(tmp_path / "out.parquet")) == 0
+    assert pyarrow.parquet.read_table(tmp_path / "out.parquet")["label"].to_pylist() == [2**63 - 1, -(2**63)]
+    assert "not exported: " in (said := capsys.readouterr().err)
+    assert "line 2: not a record of schema 1: Expected `int` <= 9223372036854775807" in said
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -264,7 +268,7 @@ def test_the_file_is_as_others_make_it(tmp_path: Path) -> None:
 
 
 FORMULAS = ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\tx", "\r=1", "\n", "\uff1d1"]
-HARMLESS = ["", "a=1", "1-1", "'=1", "#", "\u202d=", "ab\n=1", '"=']
+HARMLESS = ["", "a=1", "1-1", "'=1", "#", "\u202d=", '"=', "a; b", "a;1", "a;;"]
 
 
 def test_a_spreadsheet_sees_no_formula(tmp_path: Path) -> None:
@@ -280,12 +284,42 @@ def test_a_spreadsheet_sees_no_formula(tmp_path: Path) -> None:
 
     exact, safe = cells(), cells("--safe-csv")
     assert [row["label_text"] for row in exact] == texts
-    assert [row["label_text"] for row in safe] == [f"'{text}" if text in FORMULAS else text for text in texts]
+    safe_texts = [f"'{text}".replace("\t=", "\t'=").replace("\r=", "\r'=") for text in FORMULAS]
+    assert [row["label_text"] for row in safe] == [*safe_texts, *HARMLESS]
     assert {row["stream"] for row in exact} == {"=audio"}
     assert {row["stream"] for row in safe} == {"'=audio"}
     changed = {"label_text", "stream"}
     assert [{**row, **dict.fromkeys(changed)} for row in exact] == [{**row, **dict.fromkeys(changed)} for row in safe]
     assert {row["label_logprob"] for row in safe} == {"-0.25"}
+
+
+INNER = (
+    "a;=cmd",
+    "a;+1",
+    "a; \t=1",
+    "a\t@x",
+    "a\n=1",
+    "a\r\n-1",
+    'a;"=1',
+    'a;" "=1',
+    ";=;=",
+    "a;;=1",
+    "a;\uff1d1",
+    "=1;=2",
+)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+@pytest.mark.parametrize("text", INNER)
+def test_no_separator_begins_a_formula(tmp_path: Path, text: str, separator: str) -> None:
+    """With --safe-csv, a spreadsheet that splits lines at semicolons or tabs sees no formula either."""
+    token = events.token(0, label_text=text, label_logprob=None, prediction_logprob=None)
+    source = written(tmp_path / "exp1", events.comparison(stream=text, tokens=[token], context={"a": text}))
+    assert command("export", source, "-o", str(tmp_path / "out.csv"), "--safe-csv") == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        cells = [cell.lstrip(" \t\r\n\0") for row in csv.reader(file, delimiter=separator) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\uff1d"))]
+    assert any("'" in cell for cell in cells)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])

@@ -21,6 +21,7 @@ from predlog.cli import main
 from predlog.reading import tail as following
 from predlog.reading.tail import Follower, last
 from predlog.records import codec, schema
+from predlog.sinks import JSONL
 from tests import ROOT, events
 
 PREDLOG = [sys.executable, "-m", "predlog"]
@@ -200,6 +201,35 @@ class TestFollower:
         file.unlink()
         file.write_bytes(copy + comparisons(range(8, 9))[0])
         assert seqs(follower) == [8]
+
+    @pytest.mark.parametrize("start", ["beginning", "end"])
+    @pytest.mark.parametrize("how", ["renamed", "copied"])
+    def test_recorders_of_one_attempt(self, tmp_path: Path, how: str, start: str) -> None:
+        """If two recorders began at once, each begins a successor with its first line: neither is shown again."""
+        file = tmp_path / "x.jsonl"
+        sinks = {name: JSONL(file) for name in "ab"}
+
+        def write(step: int) -> None:
+            for name, sink in sinks.items():
+                more = {"recorder": name, "seq": step, "timestamp": f"2026-01-02T03:04:05.{step:06}Z"}
+                sink(None, "info", events.comparison(step=step, **more) if step else events.run(**more))
+
+        def new() -> list[tuple[str | None, int]]:
+            return [(read.record.recorder, read.record.seq) for read in follower.poll()]
+
+        for step in range(3):
+            write(step)
+        follower = Follower(file, file.stat().st_size if start == "end" else 0)
+        assert new() == ([] if start == "end" else [(name, step) for step in range(3) for name in "ab"])
+        if how == "copied":
+            shutil.copy(file, tmp_path / "copy")
+            (tmp_path / "copy").rename(file)
+        else:
+            file.rename(tmp_path / "old")
+            file.touch()
+        write(3)
+        write(4)
+        assert new() == [(name, step) for step in (3, 4) for name in "ab"]
 
     def test_another_run_from_before(self, file: Path) -> None:
         """A file of another run may take the name, and be older: none of it was there before."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -225,20 +226,40 @@ def test_no_name_of_the_callers_own_is_kept(tmp_path: Path) -> None:
     assert one.context["nested"] == {"[redacted]": ["[redacted]", 1]}
 
 
-def test_what_is_no_plain_value_is_not_passed_on(tmp_path: Path) -> None:
-    """What a processor adds and can't be redacted is not written: JSON would write what it contains."""
+def test_what_is_no_plain_value_is_made_one_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What a processor adds is searched in the form that is written; what has none becomes null and is reported."""
 
     @dataclass
     class User:
         mail: str
 
+    class Quoting:
+        def __repr__(self) -> str:
+            return "alice"
+
+    values = {
+        "user": User("alice@home.org"), "name": np.str_("alice"), "path": Path("home/alice"), "loss": np.float32(0.5),
+        "count": np.int64(3), "norm": torch.tensor(1.5), "raw": b"alice", "alice": Quoting(),
+    }  # fmt: skip
+
     def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
-        return {**event, "user": User("alice@home.org")} if event["event"] == "predlog.comparison" else event
+        if event["event"] != "predlog.comparison":
+            return event
+        event["tokens"][0]["input_text"] = np.str_("alice")
+        return {**event, **values, "step": np.int64(event["step"])}
 
     with Recorder(tmp_path, every=1, samples=1, console=False, processors=[add, Redact("alice")]) as recorder:
         recorder.compare(*events.pair(), 0)
-    assert recorder.stats()["failed"] == 1
+    (one,) = (one for one in read(tmp_path) if isinstance(one, Comparison))
+    assert one.context == {
+        "user": {"mail": "[redacted]@home.org"}, "name": "[redacted]", "path": "home/[redacted]", "loss": 0.5,
+        "count": 3, "norm": 1.5, "raw": None, "[redacted]": None,
+    }  # fmt: skip
+    assert (one.step, one.tokens[0].input_text) == (0, "[redacted]")
     assert "alice" not in (tmp_path / "predictions.jsonl").read_text()
+    error = capfd.readouterr().err
+    assert "can't be redacted and is recorded as null: <Quoting>, <bytes>;" in error
+    assert "alice" not in error
 
 
 def test_a_finding_that_cannot_be_redacted_keeps_its_words_for_itself(tmp_path: Path) -> None:

@@ -34,13 +34,17 @@ def test_context_is_always_plain(context: dict[str, Any]) -> None:
 
 
 class Counting(list[Any]):
-    """A list that counts what is taken from it and from those inside of it."""
+    """A list that counts what is taken from it and from those inside of it, and gives no more than a test allows.
+
+    Without a bound, there would be a hundred million: the test would not fail, but hang.
+    """
 
     taken = 0
 
     def __iter__(self) -> Iterator[Any]:
         for item in super().__iter__():
             Counting.taken += 1
+            assert Counting.taken < 100 * MOST_VALUES, "there is no bound"
             yield item
 
 

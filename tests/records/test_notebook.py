@@ -70,7 +70,7 @@ def test_what_is_unknown_is_a_dash() -> None:
 
 def test_a_probability_is_at_most_one() -> None:
     """Whatever a processor has put in place of a log-probability, or of a count, the table is shown."""
-    record = compared(tokens=[events.token(5, label_logprob=1000.0)], matched=10**400)
+    record = compared(tokens=[events.token(5, label_logprob=1000.0)], matched=2**63 - 1)
     assert "p(label)1.000" in Parsed(record._repr_html_()).text
 
 

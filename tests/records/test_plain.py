@@ -1,6 +1,7 @@
 """What is no plain value is made one, or null; nothing else is lost with it."""
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,8 @@ class Point:
     [
         (np.float32(0.5), 0.5), (np.float64(0.5), 0.5), (np.longdouble(0.5), 0.5), (np.int64(-3), -3),
         (np.bool_(True), True), (np.str_("a"), "a"), (np.array(7), 7), (np.datetime64("2020-01-02"), "2020-01-02"),
+        (np.datetime64("2020-01-02T03:04:05.678", "ns"), "2020-01-02T03:04:05.678000000"), (np.datetime64("NaT"), None),
+        (np.array("2020-01-02", "M8[us]"), "2020-01-02T00:00:00.000000"),
         (torch.tensor(2.5), 2.5), (torch.tensor(True), True), (torch.nn.Parameter(torch.tensor(1.0)), 1.0),
         (torch.tensor(3, dtype=torch.uint8), 3), (torch.arange(4)[3], 3), (torch.tensor(1.5).bfloat16(), 1.5),
         (Path("a") / "b", str(Path("a/b"))), (PurePosixPath("/x"), "/x"), (Color.RED, "red"), (Level.LOW, 1),
@@ -58,7 +61,7 @@ def test_single_values(value: object, plain: object) -> None:
     "value",
     [
         object(), 2**64, b"bytes", 1j, np.complex64(1), torch.ones(2), torch.ones((), device="meta"), {1}, np.ones(1),
-        np.timedelta64(1, "s"), int,
+        np.timedelta64(1, "s"), np.timedelta64(1, "ns"), np.array(1, "m8[ns]"), int,
     ],
 )  # fmt: skip
 def test_what_is_no_single_value(value: object) -> None:
@@ -91,6 +94,16 @@ def test_what_contains_itself_ends(many: int) -> None:
     conversion = Conversion()
     orjson.dumps(conversion.of(value, "context"))
     assert conversion.refused
+
+
+def test_a_list_that_says_that_it_holds_more() -> None:
+    """What a subclass of a list yields is not believed, as that may never end: its items are those that it holds."""
+
+    class Longer(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            return iter(range(1000))
+
+    assert Conversion().of(Longer([1, 2]), "context") == [1, 2]
 
 
 _SINGLE = (

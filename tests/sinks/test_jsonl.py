@@ -1,6 +1,7 @@
 """The file: one write a line, attempts, torn lines, full disks."""
 
 import errno
+import json
 import os
 import re
 import resource
@@ -520,6 +521,22 @@ def test_what_was_cut_off_is_reported(tmp_path: Path, left: int) -> None:
     assert found.damage
 
 
+def test_each_recorder_begins_anew_what_was_cut_off(tmp_path: Path) -> None:
+    """Whichever of two recorders writes first after a truncation, both have their first line in the file again."""
+    sinks = [begun(tmp_path, name) for name in "ab"]
+    os.truncate(sinks[0].path, 0)
+    for step in (2, 3):
+        for name, sink in zip("ab", sinks, strict=True):
+            with pytest.raises(TruncatedError) if step == 2 else nullcontext():
+                append(sink, step, seq=step, recorder=name)
+    for sink in sinks:
+        sink.close()
+    lines = [json.loads(line) for line in sinks[0].path.read_bytes().splitlines()]
+    assert [(line["event"].removeprefix("predlog."), line["recorder"]) for line in lines] == [
+        ("run", "a"), ("comparison", "a"), ("run", "b"), *(("comparison", name) for name in "bab")
+    ]  # fmt: skip
+
+
 def test_a_short_write_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `write` that takes a part of a line is followed by one of the rest: the line is there once, whole."""
     write, taken = os.write, iter([10, 1, 100])
@@ -528,6 +545,44 @@ def test_a_short_write_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     append(sink, 1, 2)
     sink.close()
     assert steps(sink.path) == [1, 2]
+
+
+def failing(*_: object) -> None:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+def test_a_line_that_is_whole_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails after the `write` that took a whole line: the line is in the file, so it is not reported lost."""
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lseek", failing)
+        append(sink, 2)
+    append(sink, 3)
+    sink.close()
+    assert steps(sink.path) == [1, 2, 3]
+
+
+def test_a_part_of_a_line_is_removed_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it can't be told what follows a part of a line, the part is removed, and the error is reported."""
+    write, fstat, looks = os.write, os.fstat, iter(["before the write"])
+
+    def stale(file: int) -> os.stat_result:
+        if next(looks, None) is None:
+            patched.undo()
+            failing()
+        return fstat(file)
+
+    sink = JSONL(tmp_path / "predictions.jsonl")
+    append(sink, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda file, data: write(file, data[:10]))
+        patched.setattr(os, "fstat", stale)
+        with pytest.raises(OSError, match="Stale"):
+            append(sink, 2)
+    append(sink, 3)
+    sink.close()
+    assert steps(sink.path) == [1, 3]
 
 
 def test_a_short_write_and_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

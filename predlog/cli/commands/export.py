@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args, get_origin,
 
 from predlog.cli import say, tell
 from predlog.cli.io import replacing, target, waiting
-from predlog.errors import ExportError, RecordError, required
+from predlog.errors import ExportError, required
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted
@@ -83,7 +83,6 @@ def export(records: Iterable[Record], output: str | os.PathLike[str], *, is_safe
     Raises:
         ExportError: The ending is none of these, or not `.csv` with `is_safe`, there is no such folder, or the file
             can't be written.
-        RecordError: A record holds a number that 64 bits do not.
     """
     file = target(output, records)
     if file.suffix.lower() not in _WRITERS:
@@ -181,9 +180,6 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
         return pa.array(values, field.type)
     except UnicodeEncodeError:
         return pa.array([value if value is None else _HALF.sub("\ufffd", value) for value in values], field.type)
-    except OverflowError:
-        too_large = next(value for value in values if value is not None and not -(2**63) <= value < 2**63)
-        raise RecordError(f"{field.name} {too_large} has more than 64 bits: a processor has put it there") from None
 
 
 def _json(context: dict[str, Any]) -> str:
@@ -214,19 +210,22 @@ def _safe_csv(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:
 
 
 # What spreadsheets take as the beginning of a formula, or remove before they look for one.
-_FORMULA: Final = r"^[\s\x00]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|^[\t\r\n]"
+_SIGN: Final = r"[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
+_FORMULA: Final = rf"^[\s\x00]*{_SIGN}|^[\t\r\n]"
+# The same where a spreadsheet that splits lines elsewhere than at commas, so that quotation marks keep nothing
+# together, begins another cell.
+_INNER: Final = rf"([;\t\r\n][\s\x00\"]*)({_SIGN})"
 
 
 def _without_formulas(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [
-        compute.if_else(
-            compute.match_substring_regex(column, _FORMULA), compute.binary_join_element_wise("'", column, ""), column
-        )
-        if pa.types.is_string(column.type)
-        else column
-        for column in batch.columns
-    ]
+    columns = [_harmless(column) if pa.types.is_string(column.type) else column for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _harmless(column: pa.Array) -> pa.Array:
+    inner = compute.replace_substring_regex(column, _INNER, r"\1'\2")
+    begins = compute.match_substring_regex(column, _FORMULA)
+    return compute.if_else(begins, compute.binary_join_element_wise("'", inner, ""), inner)
 
 
 def _arrow(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:

@@ -8,30 +8,23 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import FunctionType, MethodType
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
 from torch.compiler import is_dynamo_compiling
+from torch.overrides import TorchFunctionMode
+
+from predlog._runtime import torch_state
 
 # Where a module keeps what is asked, at each of its calls, for the modes that listen to it.
 _LISTENERS = "_predlog_listeners"
 _OURS = "_predlog_listens"
 
 
-class Listener(Protocol):
-    """A mode, which is pushed before one call and ended after it."""
-
-    def __enter__(self) -> Any:
-        """Push it."""
-
-    def end(self) -> None:
-        """Remove it, wherever on torch's stack it is."""
-
-
-# torch 2.4 would compile a model around the module anew at each watch: there, hooks alone do not make it do so.
+# torch 2.4 would compile a model around the module anew at each watch, for the numbers of the hooks.
 _IS_POSSIBLE = torch.__version__ >= "2.6"
-Listening = Callable[[tuple[Any, ...], Mapping[str, Any]], "Listener | None"]
+Listening = Callable[[tuple[Any, ...], Mapping[str, Any]], "TorchFunctionMode | None"]
 
 
 class _Listeners(list[Listening]):
@@ -76,18 +69,17 @@ def _listening(own: Any) -> Any:
     def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         if is_dynamo_compiling():
             return own(module, *args, **kwargs)
-        called = _called(module)
+        called = called_module(module, "forward")
         asked = tuple(called.__dict__.get(_LISTENERS, ())) if called is module else ()
         modes = [mode for listening in asked if (mode := listening(args, kwargs)) is not None]
         if not modes:
             return own(called, *args, **kwargs)
+        push, remove = torch_state.pushing(modes)
         try:
-            for mode in modes:
-                mode.__enter__()
+            push()
             return own(module, *args, **kwargs)
         finally:
-            for mode in reversed(modes):
-                mode.end()
+            remove()
 
     # A bound method is pickled by this name; unpickled, it is that of the class.
     forward.__name__ = "forward"
@@ -95,16 +87,16 @@ def _listening(own: Any) -> Any:
     return forward
 
 
-def _is_ours(forward: object) -> TypeGuard[MethodType]:
-    return isinstance(forward, MethodType) and hasattr(forward.__func__, _OURS)
+def _is_ours(method: object) -> TypeGuard[MethodType]:
+    return isinstance(method, MethodType) and hasattr(method.__func__, _OURS)
 
 
-def _called(module: nn.Module) -> nn.Module:
+def called_module(module: nn.Module, name: str) -> nn.Module:
     """Return the module that is called: a replica or a shallow copy has the method of the module it was made of."""
-    frame = sys._getframe(2)  # noqa: SLF001 - torch's own call of the forward
+    frame = sys._getframe(2)  # noqa: SLF001 - torch's own call of the method
     # The locals of other frames are left alone: asking for them keeps them until the frame ends.
     caller = frame.f_locals.get("self") if frame.f_globals.get("__name__") == nn.Module.__module__ else module
     if caller is module or not isinstance(caller, nn.Module):
         return module
-    forward = caller.__dict__.get("forward")
-    return caller if _is_ours(forward) and forward.__self__ is module else module
+    method = caller.__dict__.get(name)
+    return caller if isinstance(method, MethodType) and method.__self__ is module else module
