@@ -262,4 +262,6 @@ def _code(handler: Any) -> CodeType | None:
 
 
 def _package(module: object) -> str:
-    return str(module).partition(".")[0]
+    name = str(module).partition(".")[0]
+    # The constructor of a named tuple is code that `collections` makes, in a module of its own.
+    return "collections" if name.startswith("namedtuple_") else name

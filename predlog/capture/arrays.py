@@ -19,6 +19,8 @@ _AS_INTEGERS = {"bfloat16": "int16"} | dict.fromkeys(
 )
 # What says that there is nothing at a position, for the parts of a pair that have such a value.
 _FILLED = {"labels": "-100", "predictions of Rows": "-1"}
+# What no other array would change: the pair is lost, and nothing is wrong with it.
+_NOT_OF_THE_ARRAY = (MemoryError, OSError, torch.cuda.OutOfMemoryError)
 
 
 def to_tensor(name: str, value: object) -> Tensor:
@@ -116,6 +118,8 @@ def _imported(name: str, value: object) -> Tensor:
             return _through_dlpack(_writable(value))
         array = value.__array__() if hasattr(value, "__array__") else None
     except own_failure(Exception, value) as error:  # any producer may raise anything
+        if isinstance(error, _NOT_OF_THE_ARRAY):
+            raise
         raise _unreadable(name, value, error) from None
     if hasattr(array, "__dlpack__"):
         return _imported(name, array)

@@ -4,10 +4,12 @@ The layout is that of https://github.com/dmlc/dlpack/blob/main/include/dlpack/dl
 """
 
 import ctypes
+import math
 from typing import Any
 
 # How many axes torch has room for.
 _MOST_AXES = 64
+_MOST_BYTES = 1 << 63
 # Prototypes of one's own: setting types on `ctypes.pythonapi` would change them for the whole process.
 _is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_IsValid", ctypes.pythonapi)
@@ -74,7 +76,17 @@ def _check(array: _Array) -> None:
     strides = array.strides[: array.ndim] if array.strides else []
     if min(shape, default=0) < 0:
         raise ValueError(f"its DLPack capsule has the shape {shape}")
-    if min(strides, default=0) < 0:
-        raise NegativeStridesError(f"its DLPack capsule has the strides {strides}")
     if not array.data and 0 not in shape:
         raise ValueError(f"its DLPack capsule has the shape {shape}, and no memory")
+    if 0 not in shape and _elements(shape, strides) * max(array.bits, 8) // 8 >= _MOST_BYTES:
+        raise ValueError(f"its DLPack capsule has the shape {shape} and the strides {strides}: no memory is so large")
+    # Last, because what is reversed is read by NumPy, which checks as little.
+    if min(strides, default=0) < 0:
+        raise NegativeStridesError(f"its DLPack capsule has the strides {strides}")
+
+
+def _elements(shape: list[int], strides: list[int]) -> int:
+    """Return over how many elements an array extends in memory."""
+    if not strides:
+        return math.prod(shape)
+    return 1 + sum((size - 1) * abs(stride) for size, stride in zip(shape, strides, strict=True))

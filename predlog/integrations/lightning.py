@@ -132,9 +132,10 @@ class PredictionCallback(CopiedCallback, Callback):
     # What belongs to one training.
     _of_training: ClassVar[dict[str, Callable[[], Any]]] = {
         "recorder": lambda: None, "_due": lambda: DueSteps(1), "_names": step_output.Names, "_step": int,
-        "_notices": Notices, "_batches": int, "_moved": bool, "_outer": list,
+        "_notices": Notices, "_batches": int, "_began": int, "_outer": list,
     }  # fmt: skip
     recorder: Recorder | None
+    _began: int
     _names: step_output.Names
     _step: int
 
@@ -145,7 +146,7 @@ class PredictionCallback(CopiedCallback, Callback):
         """Make the recorder."""
         if self._given is None and self.recorder is not None and not self.recorder.gate.is_closed:
             self._begin_inner()  # a fit within a fit
-        self._notices, self._batches, self._moved = Notices(), 0, False
+        self._notices, self._batches = Notices(), 0
         self._names = step_output.Names(**self._named)
         if _is_encoder_decoder(pl_module):
             usual = {"inputs": "input_ids", "attention_mask": "attention_mask", "position_ids": "position_ids"}
@@ -163,8 +164,8 @@ class PredictionCallback(CopiedCallback, Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the recorder."""
-        if not self._moved and self._batches > trainer.accumulate_grad_batches:
-            self._report_still(self._batches)
+        if trainer.global_step == self._began and self._batches > trainer.accumulate_grad_batches:
+            self._report_still()
         if self._given is None and self.recorder is not None:
             self.recorder.close()
         self._end_inner()
@@ -177,7 +178,7 @@ class PredictionCallback(CopiedCallback, Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the step: when the batch ends, the trainer may count the next."""
-        self._moved |= self._batches > 0 and trainer.global_step != self._step
+        self._began = self._began if self._batches else trainer.global_step
         self._batches += 1
         self._step = trainer.global_step
         if self._due.is_due(self._step):
@@ -270,12 +271,11 @@ class PredictionCallback(CopiedCallback, Callback):
         why = step_output.why_missing(missing, step, returned, batch, module)
         self._report_once("missing", f"{stream!r} is not recorded, since {why}. {_WAYS}")
 
-    def _report_still(self, batches: int) -> None:
+    def _report_still(self) -> None:
         self._report_once(
             "still",
-            f"global_step stayed {self._step} for all {batches} batches, so only the first was recorded: Lightning does"
-            " not count the steps of raw optimizers (use_pl_optimizer=False); step those of self.optimizers(), or call"
-            " predlog.compare with a step of your own",
+            f"global_step stayed {self._began} for all {self._batches} batches, so only the first was due: Lightning"
+            " counts the steps of self.optimizers() alone: step those, or call predlog.compare with a step of your own",
         )
 
     def _report_once(self, kind: str, message: str) -> None:

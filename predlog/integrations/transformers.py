@@ -256,7 +256,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             return False  # the forward of a reference model, or of a policy before it is trained
         pair = self._reader.read(forward)
         if pair is NoPair.NO_LABELS and forward.output is not None:
-            self._reason = self._training.why_no_labels()
+            self._reason = self._training.why_no_labels(self._reader.given_labels(forward))
         if isinstance(pair, PairError):
             self._recorder.report_fault(pair, self._state.global_step, self._stream)
         if not isinstance(pair, ForwardPair):

@@ -83,7 +83,7 @@ class _Watcher:
         self._was_called = False
         self._gave_up = False
         self._is_asked = False
-        # Of calls that raised. Torch takes a mode off its stack while that is asked; if a signal's handler raises there,
+        # Of calls that raised. Torch takes a mode off its stack while that is asked: if a signal raises just there,
         # torch puts it back when the error is dropped, which is later than the end of the call.
         self._raised: list[Listener] = []
 

@@ -18,7 +18,9 @@ from tests.faults.lines import Lines
 from tests.faults.outages import OUTAGES
 from tests.faults.training import Training, fingerprints_without_predlog
 
-_NO_GAPS = {"folder removed", "failing fdatasync", "unsupported fdatasync", "server hangs", "second sink full"}
+_NO_GAPS = {
+    "folder removed", "failing fdatasync", "unsupported fdatasync", "server hangs", "short writes", "second sink full",
+}  # fmt: skip
 # Seconds that a step may take, also on a busy machine; those outside of predlog take milliseconds.
 _SLOWEST = 0.5
 

@@ -157,6 +157,12 @@ class ServerHangs(FailingCalls):
     fault = "0 write,sync,open,stat"
 
 
+class ShortWrites(FailingCalls):
+    """Writes come back with half of the line written, and so does what completes it."""
+
+    fault = "1 half"
+
+
 class UnsupportedSync(FailingCalls):
     """A file system has no fdatasync."""
 
@@ -238,6 +244,7 @@ OUTAGES: dict[str, type[Outage]] = {
     "server gone": ServerGone,
     "ESTALE from stat": StaleStatus,
     "server hangs": ServerHangs,
+    "short writes": ShortWrites,
     "failing fdatasync": FailingSync,
     "unsupported fdatasync": UnsupportedSync,
     "read-only": ReadOnly,

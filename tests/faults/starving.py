@@ -58,6 +58,7 @@ def run(size: Size) -> Iterator[Figure]:
             lost = len(_CONVERTED) * steps * _SAMPLES - kept
             yield equals(f"{len(_CONVERTED)} values that have a plain form: records missing", lost, 0)
     yield from _in_a_sink(steps)
+    yield from _in_a_processor(steps)
     there, bad = _recorded(steps, shift=10**30)
     yield equals("a finding that can't be written as it is: healthy records missing", steps - there["text"], 0)
     yield equals("a finding that can't be written as it is: comparisons without a fate or a gap", bad, 0)
@@ -76,6 +77,48 @@ def _in_a_sink(steps: int) -> Iterator[Figure]:
     yield equals("a sink that can't take one stream: healthy records missing in it", steps - taken.count("text"), 0)
     lacking = steps * (1 + _SAMPLES) - sum(there.values())
     yield equals("a sink that can't take one stream: records missing in the file", lacking, 0)
+
+
+def _in_a_processor(steps: int) -> Iterator[Figure]:
+    """Let a processor fail always: each file begins with the attempt's first line, and has a gap."""
+    headless, bad = 0, 0
+    for fail in _FAILING:
+        with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
+            recorder = Recorder(folder, every=1, samples=1, console=False, processors=[fail], queue=4 * steps)
+            for step in range(steps):
+                recorder.compare(*events.pair(samples=1), step)
+            recorder.close(60)
+            lines, stats = Lines.of(Path(folder, "predictions.jsonl")), recorder.stats()
+        headless += not lines.whole or lines.whole[0]["event"] != "predlog.run"
+        bad += unaccounted(stats) + abs(steps - len(lines.all_of("comparison")) - lines.missing) + len(lines.damaged)
+    yield equals(f"{len(_FAILING)} processors that always fail: files without a first line", headless, 0)
+    yield equals(f"{len(_FAILING)} processors that always fail: comparisons without a fate or a gap", bad, 0)
+
+
+def _raising(error: Callable[[], Exception]) -> Processor:
+    def fail(_logger: Any, _name: str, _event: EventDict) -> EventDict:
+        raise error()
+
+    return fail
+
+
+def _emptying(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    event.clear()
+    return event
+
+
+# Those that return what is no event are no processors by their types.
+_FAILING: tuple[Any, ...] = (
+    _raising(ValueError),
+    _raising(MemoryError),
+    _raising(RecursionError),
+    _raising(lambda: OSError(28, "No space left on device")),
+    lambda _logger, _name, _event: None,
+    lambda _logger, _name, _event: "a line",
+    lambda _logger, _name, _event: {},
+    _emptying,
+    lambda _logger, _name, event: {key: object() for key in event},
+)
 
 
 def _adding(value: Any, place: str) -> Callable[[Any, str, EventDict], EventDict]:
@@ -110,7 +153,7 @@ def _recorded(
             recorder.compare(*text, step, stream="text")
             if shift:
                 recorder.flush()  # what a sink has missed is tried again
-        recorder.close(60)
+        recorder.close(600)  # lines of many megabytes take their time
         lines, stats = Lines.of(Path(folder, "predictions.jsonl")), recorder.stats()
     streams = [line["stream"] for line in lines.all_of("comparison")]
     lost = stats["submitted"] - stats["filtered"] - len(streams)

@@ -12,7 +12,7 @@ from tests.integrations.needed import needed
 needed("accelerate")
 transformers = needed("transformers")
 
-from transformers import Trainer  # noqa: E402
+from transformers import LlamaForTokenClassification, Trainer  # noqa: E402
 from transformers.modeling_outputs import CausalLMOutput  # noqa: E402
 from transformers.models.auto import modeling_auto  # noqa: E402
 
@@ -113,6 +113,11 @@ def test_a_forward_without_a_source_is_not_guessed() -> None:
 def test_how_a_loss_is_read(text: str, known: int | None) -> None:
     """A shift is reported where the text leaves no doubt, and not otherwise."""
     assert label_shift._read(None, text) == known
+
+
+def test_a_token_classifier() -> None:
+    """Its labels are of the tokens that it reads, so they don't lead: no shift is asked for."""
+    assert label_shift.shift(tiny.llama(LlamaForTokenClassification)) == 0
 
 
 # Which losses of transformers' causal models are not those of `self.loss_function`, and do not shift.

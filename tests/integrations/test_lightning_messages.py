@@ -51,6 +51,22 @@ class Model(LightningModule):
         return made if self.count > 1 else made[0]
 
 
+class Accumulating(Model):
+    """Steps its optimizer once, after the last batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
+        logits = self.layer(batch["x"])
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
+        self.manual_backward(loss)
+        if batch_idx + 1 == self.trainer.num_training_batches:
+            self.optimizers().step()  # type: ignore[union-attr]
+        return {"loss": loss, "logits": logits.detach()}
+
+
 def loader(count: int = 20, dtype: torch.dtype = torch.int64) -> DataLoader[Any]:
     made = torch.Generator().manual_seed(0)
     rows = [{"x": torch.randn(4, 3, generator=made), "labels": torch.arange(4).to(dtype)} for _ in range(2 * count)]
@@ -93,6 +109,16 @@ def test_a_step_that_never_moves_is_reported(tmp_path: Path, capfd: pytest.Captu
     assert steps(tmp_path) == [0]
     (line,) = lines(capfd)
     assert "global_step stayed 0 for all 20 batches" in line
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_step_that_moves_is_not_reported(epochs: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A validation after each batch, or accumulation by hand over all batches, is not a step that stays."""
+    trainer(PredictionCallback(tmp_path, every=10, console=False), max_epochs=epochs, limit_train_batches=1).fit(
+        Model(), loader(), loader(2)
+    )
+    trainer(PredictionCallback(tmp_path / "accumulated", every=10, console=False)).fit(Accumulating(), loader(epochs))
+    assert lines(capfd) == []
 
 
 @pytest.mark.parametrize("returned", [{"logits": "abc"}, {"logits": None}, {"labels": "abc"}])

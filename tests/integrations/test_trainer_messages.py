@@ -17,7 +17,13 @@ needed("accelerate")
 needed("transformers")
 needed("peft")
 
-from transformers import BertConfig, BertForQuestionAnswering, Trainer, TrainerCallback  # noqa: E402 - after what is needed
+from transformers import (  # noqa: E402 - after what is needed
+    BertConfig,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    Trainer,
+    TrainerCallback,
+)  # fmt: skip
 
 from predlog import Comparison, Recorder, read  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
@@ -67,7 +73,7 @@ def test_a_model_that_gives_no_logits(tmp_path: Path, capfd: pytest.CaptureFixtu
     train(tmp_path, Classifier("output"), rows())
     (line,) = lines(capfd)
     assert line == (
-        "predlog: Classifier gives no logits: its forward returned a dict with 'loss', 'output'. Return them as"
+        "predlog: Classifier gives no 'logits': its forward returned a dict with 'loss', 'output'. Return them as"
         " 'logits' beside 'loss', or call predlog.compare where you have the pair"
     )
     assert not (tmp_path / "predictions.jsonl").exists()
@@ -90,6 +96,68 @@ def test_a_classifier_has_samples_of_one_label(tmp_path: Path, capfd: pytest.Cap
     found = [one for one in read(tmp_path) if isinstance(one, Comparison)]
     assert {(one.step, one.sample, one.length) for one in found} == {(s, b, 1) for s in range(4) for b in range(2)}
     assert lines(capfd) == []
+
+
+class Shaped(nn.Module):
+    """Gives logits of a shape, and a loss that is its own."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape, self.weight = shape, nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor, labels: Any) -> dict[str, Tensor]:
+        return {"loss": self.weight * 2, "logits": self.weight * torch.ones(len(x), *self.shape)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "says"),
+    [
+        ((4,), [1, 0, 0, 1], "several labels of each sample: nothing to compare"),
+        ((5, 8, 8), [[1] * 8] * 8, "further axes isn't known; pass layout=, if they are of tokens"),
+        ((3, 7, 9), [[1] * 7] * 3, "further axes isn't known; pass layout=, such as 'b t k v, b t k'"),
+        ((9, 5), [1, 2, 3], "as for a CTC loss: nothing to compare"),
+        ((9, 5), [1] * 9, "pass shift="),
+        ((9, 5), {"boxes": 1}, "labels are a list, no tensor"),
+    ],
+)
+def test_labels_that_are_not_of_tokens(
+    shape: Any, labels: Any, says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and no finding, for several labels of a sample, images, characters of speech and boxes.
+
+    A shift is asked for only where one would help.
+    """
+    data = [{"x": torch.ones(3), "labels": labels}] * 12
+    trainer = Trainer(
+        model=Shaped(*shape), args=arguments(tmp_path, max_steps=4, logging_steps=1), train_dataset=data,
+        callbacks=[PredictionCallback(console=False)], data_collator=boxes if isinstance(labels, dict) else None,
+    )  # fmt: skip
+    trainer.train()
+    (line,) = lines(capfd)
+    assert says in line
+    assert ("shift=" in line) == (says == "pass shift=")
+    assert not (tmp_path / "predictions.jsonl").exists()
+
+
+def boxes(rows: list[Any]) -> dict[str, Any]:
+    return {"x": torch.stack([row["x"] for row in rows]), "labels": [row["labels"] for row in rows]}
+
+
+def test_a_classifier_with_a_column_of_labels(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """[b, 1] labels of [b, c] logits are b samples of one label each, as [b] labels are."""
+    train(tmp_path, Shaped(4), [{"x": torch.ones(3), "labels": [1]}] * 12)
+    found = [one for one in read(tmp_path) if isinstance(one, Comparison)]
+    assert {(one.step, one.sample, one.length) for one in found} == {(s, b, 1) for s in range(4) for b in range(2)}
+    assert [line for line in lines(capfd) if "same-batch" not in line] == []
+
+
+def test_a_model_that_names_its_logits_otherwise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The line shows what the forward returned, and does not claim that there are no logits at all."""
+    config = BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    data = [{"input_ids": [1, 2, 3, 4], "labels": [1, 2, 3, 4], "next_sentence_label": 1}] * 12
+    train(tmp_path, BertForPreTraining(config), data)
+    (line,) = lines(capfd)
+    assert "gives no 'logits': its forward returned a dict with 'loss', 'prediction_logits'" in line
 
 
 class Answering(PredictionMixin, Trainer):

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 import predlog
 from predlog import Comparison, Projection, Recorder, Rows
+from predlog.capture import cpu, rows
 from predlog.capture.ring import Ring
 from predlog.recorder.worker import Worker
 from tests import events, fresh
@@ -288,6 +289,17 @@ def test_what_another_thread_raises_passes(tmp_path: Path, error: type[Exception
         assert stats["pending"] == 0
         assert recorder._worker.pending == 0
         assert stats["submitted"] == stats["written"] + stats["dropped"]
+
+
+def test_a_named_tuple_is_not_code_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another thread raises passes while a named tuple is made, whose constructor says it is of another module."""
+    known = {"__name__": rows.Statistics.__new__.__globals__["__name__"], "error": Preempted()}
+    exec("def constructor(**_values): raise error", known)
+    monkeypatch.setattr(cpu, "Statistics", known["constructor"])
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        with pytest.raises(Preempted):
+            recorder.compare(*PAIR, 0)
+        assert recorder.stats()["refused"] == 0
 
 
 class Model(nn.Module):

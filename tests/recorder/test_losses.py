@@ -92,6 +92,31 @@ print(recorder.stats()["refused"], [one.code for one in recorder.findings], reco
     assert (gap.count, gap.first_step, gap.last_step) == (3, 1, 3)
 
 
+class Lacking:
+    """A foreign array that can't be passed on, for want of something that the array is not to blame for."""
+
+    shape, dtype = PAIR[1].shape, PAIR[1].dtype
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __dlpack__(self, **_how: Any) -> Any:
+        raise self._error
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "I/O"), torch.cuda.OutOfMemoryError("20 GiB")])
+def test_an_array_that_is_not_to_blame(tmp_path: Path, error: Exception) -> None:
+    """What an array's producer lacks, such as memory, is a lost pair and no mistake in the pair."""
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        assert recorder.compare(PAIR[0], Lacking(error), 0) is None
+    (finding,), (gap,) = found(tmp_path)
+    assert finding.code == "capture-failed"
+    assert (gap.count, gap.reason) == (1, f"capture failed: {type(error).__name__}")
+
+
 def test_a_failure_in_watch_is_counted(tmp_path: Path) -> None:
     """What fails before `compare` is called is a lost pair, too."""
     module = torch.nn.Linear(4, 4)

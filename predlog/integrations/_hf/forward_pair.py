@@ -85,29 +85,35 @@ class PairReader:
             self._report(f"{none}labels are floats: nothing to compare ({shown})", "floats")
             return None
         if logits is None or hooks.is_loss_replaced():
-            logits = self._projected(forward)
+            logits = self._projected(forward, is_overwritten=logits is not None)
         if logits is None:
             return None
         more: dict[str, Any] = {"layout": self._layout, "ignore_index": self._ignore_index}
         if has_loss and is_done:
             more |= model_loss.of_output(self._model, forward.arguments, forward.output, self._report)
-        if self._layout is None and labels.ndim == 1 and getattr(logits, "ndim", None) == 2:
-            # A classifier: samples of one label each.
-            return ForwardPair(logits[:, None], labels[:, None], more | {"shift": 0}, has_loss)
+        if self._layout is None and (pair := label_shift.of_samples(logits, labels)) is not None:
+            return ForwardPair(*pair, more | {"shift": 0}, has_loss)
         is_fused = forward.arguments.get("fused_lm_head")
         read = 0 if is_shifted else 1 if is_fused else label_shift.shift(self._model)
-        shift = label_shift.chosen(self._model, self._shift, read, self._report, has_loss=has_loss)
+        unknown = (logits, labels) if self._layout is None else None
+        shift = label_shift.chosen(self._model, self._shift, read, unknown, self._report, has_loss=has_loss)
         if shift is None:
             return None
         inputs = hooks.inputs(self._model, forward, labels)
         known = self._known(forward, labels, inputs, has_loss=has_loss)
         return ForwardPair(logits, labels, more | known | {"shift": shift, "inputs": inputs}, has_loss)
 
+    def given_labels(self, forward: Forward) -> Any:
+        """Return what was given as labels, to the model or to the trainer."""
+        given = forward.arguments.get("shift_labels")
+        given = forward.arguments.get("labels") if given is None else given
+        return self.labels if given is None else given
+
     def _labels(self, forward: Forward) -> _Labels | None:
         is_shifted = forward.arguments.get("shift_labels") is not None
-        given = forward.arguments.get("shift_labels" if is_shifted else "labels")
-        ids = self.labels if given is None else given
-        return _Labels(ids, is_shifted, given is not None) if isinstance(ids, Tensor) else None
+        is_given = is_shifted or forward.arguments.get("labels") is not None
+        ids = self.given_labels(forward)
+        return _Labels(ids, is_shifted, is_given) if isinstance(ids, Tensor) else None
 
     def _known(self, forward: Forward, labels: Tensor, inputs: Tensor | None, *, has_loss: bool) -> dict[str, Tensor]:
         """Return what is known of the labels' positions; of an encoder-decoder model, of its decoder's."""
@@ -158,19 +164,18 @@ class PairReader:
             ignore_index=self._ignore_index,
         )  # fmt: skip
 
-    def _projected(self, forward: Forward) -> Projection | None:
+    def _projected(self, forward: Forward, *, is_overwritten: bool) -> Projection | None:
         """Return a projection in place of logits that were not made; None, which is reported, if there can be none."""
         hidden, name = forward.hidden, type(self._model).__name__
+        gives_none = f"{name} gives no 'logits': its forward returned {described(forward.output)}"
         if not hasattr(self._model, "get_output_embeddings"):
-            self._report(
-                f"{name} gives no logits: its forward returned {described(forward.output)}. Return them as 'logits'"
-                f" beside 'loss', or {NOTHING_TO_DO}"
-            )
+            self._report(f"{gives_none}. Return them as 'logits' beside 'loss', or {NOTHING_TO_DO}")
             return None
         head = head_of(self._model)
         if isinstance(head, str) or hidden is None:
             why = head if isinstance(head, str) else "its hidden states are not available"
-            self._report(f"{name} makes no logits, and {why}: {NOTHING_TO_DO}")
+            what = f"the loss of {name} overwrites its logits" if is_overwritten else gives_none
+            self._report(f"{what}, and {why}: {NOTHING_TO_DO}")
             return None
         if hooks.is_sharded(head.linear.weight) and not self._is_early:
             self._is_early = True  # next time during the forward, when the whole weight is here

@@ -1,5 +1,7 @@
 """How the loss of a Hugging Face model takes its labels, read from its source: shifted or not, masked or not.
 
+Where the shapes of a pair fit no shift, none is asked for.
+
 The name of a class does not show it: BART's causal model takes labels that are shifted, and so may the user's model.
 """
 
@@ -7,10 +9,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
+from predlog.capture.layout import fitting_layouts
 from predlog.integrations._hf import source
 
 # The shift of the losses that transformers gives its models.
-_LOSSES = {"ForCausalLMLoss": 1, "ForMaskedLMLoss": 0}
+_LOSSES = {"ForCausalLMLoss": 1, "ForMaskedLMLoss": 0, "ForTokenClassification": 0}
 _ITS_OWN = re.compile(r"self\.loss_function\(|cross_entropy|CrossEntropy|nll_loss|NLLLoss")
 _SHIFTED = re.compile(r"\blabels\[(?:\.\.\.|:), 1:\]")
 _AS_GIVEN = re.compile(r"\blabels\.(?:view|reshape|flatten)\(")
@@ -77,21 +82,56 @@ def _read(model: Any, text: str) -> int | None:
     return 0 if _AS_GIVEN.search(text) is not None and _OTHERWISE.search(text) is None else None
 
 
+def of_samples(logits: Any, labels: Tensor) -> tuple[Any, Tensor] | None:
+    """Return a classifier's pair, [b, c] and [b] or [b, 1], as b samples of one position; None if it is none."""
+    if getattr(logits, "ndim", None) != 2:
+        return None
+    if labels.ndim == 1:
+        return logits[:, None], labels[:, None]
+    return (logits[:, None], labels) if tuple(labels.shape) == (logits.shape[0], 1) else None
+
+
 def chosen(
-    model: Any, passed: int | None, read: int | None, report: Callable[[str], None], *, has_loss: bool
-) -> int | None:
+    model: Any, passed: int | None, read: int | None, pair: tuple[Any, Tensor] | None,
+    report: Callable[[str, str], None], *, has_loss: bool,
+) -> int | None:  # fmt: skip
     """Return the shift that was passed, or else the one that was read; None, which is reported, if neither was.
 
-    `has_loss` is whether the model computes its own loss, which a shift that was passed may contradict.
+    `has_loss` is whether the model computes its own loss, which a shift that was passed may contradict. `pair` is
+    logits and labels of which no layout is known: None is also returned if they fit no shift.
     """
     name = type(model).__name__
-    if passed is not None:
-        if has_loss and read not in {None, passed}:
-            report(
-                f"shift={passed} was passed, and the loss of {name} shifts by {read}: what is recorded is not what that"
-                " loss gets, so findings about it can't be trusted"
-            )
-        return passed
-    if read is None:
-        report(f"how the loss of {name} shifts its labels isn't known: pass shift=")
-    return read
+    known = read if passed is None else passed
+    if pair is not None and (why := _why_not_of_tokens(*pair, known)) is not None:
+        report(f"{name} has {why}", "not of tokens")
+        return None
+    if passed is not None and has_loss and read not in {None, passed}:
+        report(
+            f"shift={passed} was passed, and the loss of {name} shifts by {read}: what is recorded is not what that"
+            " loss gets, so findings about it can't be trusted",
+            "contradicted shift",
+        )
+    if known is None:
+        report(f"how the loss of {name} shifts its labels isn't known: pass shift=", "unknown shift")
+    return known
+
+
+def _why_not_of_tokens(logits: Any, labels: Tensor, shift: int | None) -> str | None:
+    """Return why logits and labels are no pair of tokens without a layout; None if they may be one."""
+    shape = getattr(logits, "shape", None)  # of a Projection, too
+    if shape is None:
+        return None
+    found = f"logits {list(shape)} for labels {list(labels.shape)}"
+    if shape == labels.shape:
+        return f"{found}, as for several labels of each sample: nothing to compare"
+    if len(shape) > 3 or labels.ndim > 2:
+        fitting = " or ".join(map(repr, fitting_layouts(shape, labels.shape, shift or 0)))
+        return f"{found}: not recorded, since the meaning of further axes isn't known; pass layout=" + (
+            f", such as {fitting}" if fitting else ", if they are of tokens"
+        )
+    if shift is None and len(shape) == 3 and labels.ndim == 2 and shape[1] != labels.shape[1]:
+        return (
+            f"{found}, which are not of the same positions, as for a CTC loss: nothing to compare; if a pair of tokens"
+            " is elsewhere, call predlog.compare where you have it"
+        )
+    return None

@@ -63,8 +63,10 @@ class Training:
         found = [id(frame) for frame in _callers() if frame.f_code.co_name == "train"]
         return self._frame in found[1:]
 
-    def why_no_labels(self) -> str:
-        """Return why the model was given no labels, and what to do; called in the trainer's step."""
+    def why_no_labels(self, given: object) -> str:
+        """Return why the model was given no tensor of labels, and what to do; called in the trainer's step."""
+        if given is not None:
+            return f"labels are a {type(given).__name__}, no tensor, as for boxes of objects: nothing to compare"
         trainer = self.trainer()
         smooths = getattr(getattr(trainer, "args", None), "label_smoothing_factor", 0)
         is_kept = smooths or getattr(trainer, "compute_loss_func", None) is not None or _has_labels(trainer)
