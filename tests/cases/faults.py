@@ -2,28 +2,38 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from predlog import Recorder
+from predlog.findings.catalog import LOSS
 from predlog.records.schema import Finding
-from tests.cases import loops
+from tests.cases import loops, packed
 from tests.cases.loops import BOS, EOS, IGNORED, PAD, Batch, Mistake, Pair, Setup
+from tests.cases.passed import EVERYTHING, Passed, Witness
 
 CAUSAL = ("llama", "gpt2", "higgs")
 DECODERS = ("t5", "whisper", "musicgen", "dia")
 TEXT = ("llama", "gpt2", "t5", "whisper")
 EVERY = tuple(loops.MODELS)
+# What a code is found by, beside logits and labels.
+NEEDS = {
+    "labels-are-inputs": ("inputs",), "labels-shifted-twice": ("inputs",), "bos-doubled": ("inputs",),
+    "eos-never-supervised": ("inputs",), "copying-inputs": ("inputs",), "label-crosses-boundary": ("positions",),
+    LOSS: ("positions",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Fault:
     """A mistake, the code that must name it and no other, and the logged step by which it must be there.
 
-    With `prepared`, the model first learns that many steps without the mistake, from little data that it can learn by
-    heart, and is not logged unless `watched`: it comes pretrained.
+    It can only be named where what it `needs` is passed; left out, that is what its code needs. With `differs`, the log
+    shows another pair than the loss sees, so where the reported loss is known that names it, too. `setup` makes its
+    model if it is none of `loops.MODELS`. With `prepared`, the model first learns that many steps without the mistake,
+    from little data that it can learn by heart, and is not logged unless `watched`: it comes pretrained.
     """
 
     name: str
@@ -35,6 +45,22 @@ class Fault:
     little: bool = False
     watched: bool = False
     special_tokens: Any = None
+    needs: tuple[str, ...] | None = None
+    differs: bool = False
+    setup: Callable[[], Setup] | None = None
+
+    def can_be_named(self, passed: Passed) -> bool:
+        """Whether what it needs is passed."""
+        return passed.has(NEEDS.get(self.code, ()) if self.needs is None else self.needs)
+
+    def codes(self, passed: Passed) -> set[str]:
+        """Return the codes that may name it."""
+        return {self.code, LOSS} if self.differs and passed.positions else {self.code}
+
+    def is_named(self, found: Collection[Finding], passed: Passed = EVERYTHING) -> bool:
+        """Whether it is named, and nothing else is said."""
+        codes = {one.code for one in found}
+        return bool(codes) and codes <= self.codes(passed)
 
 
 def shifted_once_more(pair: Pair) -> Pair:
@@ -79,6 +105,7 @@ def begun_twice(batch: Batch) -> Batch:
         **batch,
         "ids": torch.cat([start, batch["ids"][:, :-1]], 1),
         "labels": torch.cat([start.clone(), batch["labels"][:, :-1]], 1),
+        "attention": torch.cat([torch.ones_like(start), batch["attention"][:, :-1]], 1),
     }
 
 
@@ -120,6 +147,29 @@ def one_more(labels: Tensor) -> Tensor:
     labels[:, -12:-8] = 9999
     return labels
 
+
+def _total(pair: Pair) -> Tensor:
+    many = (pair.labels[:, pair.shift :] != IGNORED).sum()
+    return pair.loss().detach() * many
+
+
+def attended_loss(pair: Pair) -> Tensor:
+    labels = pair.labels.masked_fill(pair.known["attention_mask"] == 0, IGNORED)
+    return replace(pair, labels=labels).loss().detach()
+
+
+def multiplied_by_the_mask(pair: Pair) -> Tensor:
+    return pair.loss().detach() + (pair.logits.detach() * 0).sum()
+
+
+# Losses that are not that of the pair: what a model or a trainer does with the right labels.
+REPORTS: dict[str, loops.Reports] = {
+    "shifted once more": lambda pair: shifted_once_more(pair).loss().detach(),
+    "times the accumulation steps": lambda pair: pair.loss().detach() * 4,
+    "the sum": _total,
+    "the sum by the number of samples": lambda pair: _total(pair) / len(pair.labels),
+    "the sum by the number of positions": lambda pair: _total(pair) / pair.labels.numel(),
+}
 
 FAULTS = (
     Fault("labels not shifted", "labels-are-inputs", CAUSAL, Mistake(pair=lambda pair: replace(pair, shift=0))),
@@ -174,11 +224,12 @@ FAULTS = (
     Fault(
         "the loss shifts twice, the log shows the right pair", "prediction-misaligned", CAUSAL,
         Mistake(pair=shifted_once_more, logged=lambda pair: replace(pair, labels=pair.labels.roll(1, 1))),
-        by=399, little=True,
+        by=399, little=True, differs=True,
     ),
     Fault(
         "the loss does not shift, the log shows the right pair", "copying-inputs", CAUSAL,
         Mistake(pair=lambda pair: replace(pair, shift=0), logged=lambda pair: replace(pair, shift=1)), by=399,
+        differs=True,
     ),
     Fault(
         "a learning rate a thousand times too high", "collapsed", ("llama", "gpt2"), Mistake(rate=1000.0),
@@ -192,42 +243,58 @@ FAULTS = (
         "labels of another tokenizer", "at-chance", EVERY,
         Mistake(pair=relabelled(other_ids), learns=False), by=120, prepared=400, little=True,
     ),
+    *(
+        Fault(f"the reported loss: {name}", LOSS, CAUSAL[:2], Mistake(reports=reports), by=2)
+        for name, reports in REPORTS.items()
+    ),
+    Fault(
+        "the reported loss: the attention mask is applied, and the labels are not masked", LOSS, ("llama",),
+        Mistake(reports=attended_loss), setup=partial(packed.nothing_masked, pad=PAD), by=2,
+    ),
+    Fault(
+        "the reported loss: 0 × NaN", LOSS, ("musicgen",),
+        Mistake(reports=multiplied_by_the_mask), setup=packed.delayed, by=2,
+    ),
+    Fault(
+        "the reported loss: the mask is left out", LOSS, ("llama",),
+        Mistake(reports=lambda pair: replace(pair, known={}).loss().detach()), setup=packed.weighted, by=2,
+    ),
+    Fault(
+        "packed without end tokens, the first of each document supervised", "label-crosses-boundary", ("llama",),
+        Mistake(), setup=partial(packed.flattened, is_masked=False), by=4,
+    ),
+    Fault(
+        "packed by cumulative lengths, the first of each document supervised", "label-crosses-boundary", ("llama",),
+        Mistake(), setup=partial(packed.flattened, is_masked=False, lengths=True), by=4,
+    ),
+    Fault(
+        "padded on the left, the first token supervised", "label-crosses-boundary", ("llama",),
+        Mistake(), setup=partial(packed.on_the_left, is_first_masked=False), by=4,
+    ),
+    Fault(
+        "padded with the end token, which is supervised", "pad-supervised", ("llama",), Mistake(),
+        setup=packed.nothing_masked, by=4, special_tokens={"pad": EOS, "eos": EOS, "bos": BOS}, needs=("positions",),
+    ),
 )  # fmt: skip
 
 
-def found(fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = ()) -> tuple[list[Finding], int]:
-    """Run one fault in one model, and give the findings in the order found, and the number of records judged."""
-    setup = loops.made(model, seed)
+def found(
+    fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = (), passed: Passed = EVERYTHING
+) -> tuple[list[Finding], int]:
+    """Run one fault in one model, and return the findings in the order found, and the number of records judged."""
+    torch.manual_seed(seed)
+    setup = loops.made(model, seed) if fault.setup is None else fault.setup()
     if fault.little:
-        setup = little(setup)
-    recorder = Recorder(
-        every=1,
-        console=False,
-        decode=setup.decode,
-        special_tokens=fault.special_tokens,
-        ignore=ignore,
-        sinks=[lambda _logger, _name, event: event],
-    )
+        setup = loops.little(setup)
+    recorder = Witness(passed, decode=setup.decode, special_tokens=fault.special_tokens, ignore=ignore)
     before = range(fault.prepared)
-    findings = [
-        one
-        for _, standing in loops.train(setup, recorder if fault.watched else None, before, seed=seed)
-        for one in standing
-    ]
-    after = range(fault.prepared, fault.prepared + fault.by + 12)
-    for step, standing in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
-        findings += [one for one in standing if one not in findings]
-        if findings and step > findings[0].step + 10:
+    for _ in loops.train(setup, recorder if fault.watched else None, before, seed=seed):
+        pass
+    # What is not learned from is a matter of records, not of steps.
+    steps = (fault.by + 12) * (1 if fault.mistake.learns else passed.every)
+    after = range(fault.prepared, fault.prepared + steps)
+    for step, _ in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
+        if recorder.found and step > recorder.found[0].step + 10 * passed.every:
             break  # what else would be said has had its chance
     recorder.close()
-    return findings, recorder.stats()["written"]
-
-
-def little(setup: Setup) -> Setup:
-    """Draw all batches from eight, so that a tiny model can learn them by heart."""
-    made = [setup.batch(torch.Generator().manual_seed(number)) for number in range(8)]
-
-    def batch(generator: torch.Generator) -> Batch:
-        return made[int(torch.randint(len(made), (), generator=generator))]
-
-    return replace(setup, batch=batch)
+    return recorder.found, recorder.stats()["written"]
