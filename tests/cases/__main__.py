@@ -10,11 +10,10 @@ import argparse
 import itertools
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 
 import torch
 
-from tests.cases import faults, healthy, loops, trl
+from tests.cases import faults, healthy, loops
 from tests.cases.passed import ALL, Passed
 
 
@@ -114,16 +113,15 @@ def false_alarms(ways: list[Passed], seeds: int, steps: int, only: str, tally: T
 
 def alarms_of_trainers(ways: list[Passed], seeds: int, only: str, tally: Tally) -> None:
     """Run TRL's trainers, whose callback passes what it knows."""
-    for name, way, seed in _of_each(only, ways, seeds):
+    from tests.cases import trl  # noqa: PLC0415 - takes long, and need not be installed
+
+    names = [name for name in trl.TRAINERS if only in name]
+    for name, way, seed in itertools.product(names, ways, range(seeds)):
         found, judged = trl.found(trl.TRAINERS[name], seed=seed, passed=way)
         tally.add(way, len(found), judged)
         for one in found:
             print(f"ALARM   {name}, seed {seed}, {way}, step {one.step}: {one.message}")
         print(f"{name:<48}{way!s:<60}{len(found)} / {judged}", flush=True)
-
-
-def _of_each(only: str, ways: list[Passed], seeds: int) -> Iterator[tuple[str, Passed, int]]:
-    return itertools.product([name for name in trl.TRAINERS if only in name], ways, range(seeds))
 
 
 if __name__ == "__main__":

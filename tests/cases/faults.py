@@ -18,6 +18,7 @@ CAUSAL = ("llama", "gpt2", "higgs")
 DECODERS = ("t5", "whisper", "musicgen", "dia")
 TEXT = ("llama", "gpt2", "t5", "whisper")
 EVERY = tuple(loops.MODELS)
+LONG = 100
 # What a code is found by, beside logits and labels.
 NEEDS = {
     "labels-are-inputs": ("inputs",), "labels-shifted-twice": ("inputs",), "bos-doubled": ("inputs",),
@@ -290,8 +291,9 @@ def found(
     before = range(fault.prepared)
     for _ in loops.train(setup, recorder if fault.watched else None, before, seed=seed):
         pass
-    # What is not learned from is a matter of records, not of steps.
-    steps = (fault.by + 12) * (1 if fault.mistake.learns else passed.every)
+    # What must be learnt is a matter of steps, the rest of records.
+    is_learnt = fault.mistake.learns and fault.by >= LONG
+    steps = (fault.by + 12) * (1 if is_learnt else passed.every)
     after = range(fault.prepared, fault.prepared + steps)
     for step, _ in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
         if recorder.found and step > recorder.found[0].step + 10 * passed.every:
