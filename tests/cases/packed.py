@@ -1,5 +1,6 @@
 """Rows of several documents, and rows that are padded, with what a trainer knows of each position."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from tests.cases import loops, material
 from tests.cases.loops import BATCH, BOS, EOS, IGNORED, LENGTH, MASK, PAD, Batch, Pair, Setup
+from tests.integrations.needed import needed
 
 
 def drawn(generator: torch.Generator, number: int, *, shortest: int = 8, longest: int = 40) -> list[list[int]]:
@@ -297,13 +299,14 @@ def delayed() -> Setup:
 
 def adapted() -> Setup:
     """Train an adapter of PEFT's on a model that is good already."""
-    import peft  # noqa: PLC0415 - takes seconds, and nothing else here needs it
-
+    peft = needed("peft")
     setup = loops.little(loops.llama())
     for _ in loops.train(setup, None, range(200)):
         pass
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
-    setup.model = peft.get_peft_model(setup.model, config)  # type: ignore[arg-type,assignment]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it reads names that transformers has deprecated
+        setup.model = peft.get_peft_model(setup.model, config)  # type: ignore[arg-type,assignment]
     return replace(setup, rate=1e-3)
 
 
