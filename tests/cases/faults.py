@@ -33,8 +33,9 @@ class Fault:
 
     It can only be named where what it `needs` is passed; left out, that is what its code needs. With `differs`, the log
     shows another pair than the loss sees, so where the reported loss is known that names it, too. What `also` names is
-    true as well, where masks and positions are known. `setup` makes its model if it is none of `loops.MODELS`. With `prepared`, the model first learns that many steps without the mistake,
-    from little data that it can learn by heart, and is not logged unless `watched`: it comes pretrained.
+    true as well, where masks and positions are known. `setup` makes its model if it is none of `loops.MODELS`. With
+    `prepared`, the model first learns that many steps without the mistake, from little data that it can learn by heart,
+    and is not logged unless `watched`: it comes pretrained.
     """
 
     name: str
