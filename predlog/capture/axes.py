@@ -43,7 +43,8 @@ def _advice(labels: object, inputs: object, layout: str | None) -> str | None:
 
     Flattened labels are read in the shape of the inputs.
     """
-    axes, shape = getattr(labels, "ndim", 0), getattr(inputs, "shape", ())
+    axes: int = getattr(labels, "ndim", 0)
+    shape: tuple[int, ...] = tuple(getattr(inputs, "shape", ()))
     is_flattened = layout is None and axes == 1 and len(shape) == 2
     known = layout or ("(b t) v, b t" if is_flattened else "b t v, b t" if axes == 2 else "t v, t")
     if not {"b", "t"} <= set(known.partition(",")[2].split()):

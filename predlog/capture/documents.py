@@ -129,7 +129,7 @@ class _Row:
             # Of labels that were shifted before, the label of a position is the next input.
             label = self.labels[at] if shift else self.labels[at - 1]
             is_next = shift or (self.inputs is not None and label == self.inputs[at])
-            is_counted = label != self.sizes.ignore_index and is_next and label not in specials.bos
+            is_counted = self._is_token(label) and is_next and label not in specials.bos
             if is_counted and self.read(at) not in specials.eos:
                 found.append(at)
         return found
@@ -137,9 +137,13 @@ class _Row:
     def is_padding(self, at: int) -> bool:
         """Return whether the label of a position that is padding is supervised."""
         labels, inputs, shift = self.labels, self.inputs, self.sizes.shift
-        if at < shift or labels[at] == self.sizes.ignore_index:
+        if at < shift or not self._is_token(labels[at]):
             return False
         # Of labels that were shifted before, the last one before a text is the text's first, unless all is padding.
         if shift or inputs is None or at + 1 == len(labels) or labels[at] != inputs[at + 1]:
             return True
         return labels[at] == inputs[at]
+
+    def _is_token(self, label: int) -> bool:
+        """Return whether a label is supervised and has a logit: what has none is a finding of its own."""
+        return label != self.sizes.ignore_index and 0 <= label < self.sizes.limit

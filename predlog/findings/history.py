@@ -29,7 +29,7 @@ class Encounters(NamedTuple):
     mark: int
     since: int
     last: int
-    count: int
+    times: int
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Samples:
                 if len(known) < _MOST_SAMPLES:
                     known[one.fingerprint] = Encounters(mark, step, step, 1)
             elif step > before.last:
-                known[one.fingerprint] = before._replace(last=step, count=before.count + 1)
+                known[one.fingerprint] = before._replace(last=step, times=before.times + 1)
 
     def again(self, evidence: Evidence) -> list[tuple[Encounters, Facts, bool]]:
         """Return what is known of samples of a record from earlier steps, and whether each is the same."""

@@ -132,7 +132,7 @@ def nothing_trained(pool: Pool, past: Past) -> Verdict:
         steps = newest.step - before.since
         if (
             before.last == newest.step
-            or before.count + 1 < SAME_RECORDS
+            or before.times + 1 < SAME_RECORDS
             or steps < SAME_STEPS
             or not _shows_changes(facts)
         ):
@@ -143,11 +143,11 @@ def nothing_trained(pool: Pool, past: Past) -> Verdict:
         if _is_named(past, FROZEN | HELD_OUT):
             continue
         return Fault(
-            f"the same sample has the same log-probabilities to the last digit at {before.count + 1} logged steps from "
+            f"the same sample has the same log-probabilities to the last digit at {before.times + 1} logged steps from "
             f"{before.since} on, so nothing is trained",
             "Check whether the optimizer has the parameters of this model, whether its steps are taken and not skipped,"
             " and the learning rate. If the model is meant to stay as it is, compute its logits under torch.no_grad().",
-            {"since": before.since, "records": before.count + 1, "steps": steps, "tokens": len(facts.tokens)},
+            {"since": before.since, "records": before.times + 1, "steps": steps, "tokens": len(facts.tokens)},
         )
     return NO_BETTER
 

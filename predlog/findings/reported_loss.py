@@ -104,7 +104,10 @@ class LossCheck:
         self.is_asked = True
         if self.is_off or not totals.recorded.weight:
             return None
-        if any(_fits(one, reported) for one in _healthy(totals, reported)):
+        distances = [abs(one - reported.loss) for one in _healthy(totals, reported) if _fits(one, reported)]
+        if distances:
+            if _nearest(totals, reported) < min(distances):
+                return None  # of an untrained model all ways give nearly the same, and another one fits better
             self.explanation, self.has_fitted = None, True
             return CLEAN
         one = next(_explanations(totals, reported), None)
@@ -200,6 +203,12 @@ _WHAT: Final = {
         "Mask the labels wherever the attention mask is 0.",
     ),
 }  # fmt: skip
+
+
+def _nearest(totals: Totals, reported: Reported) -> float:
+    """Return how far the reported loss is from the nearest sum over other labels than those recorded."""
+    others = [_expected(total, reported) for name, total in totals.ways.items() if name in _WHAT]
+    return min((abs(one - reported.loss) for one in others), default=math.inf)
 
 
 def _explanations(totals: Totals, reported: Reported) -> Iterator[Explanation]:

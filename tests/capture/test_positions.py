@@ -204,6 +204,23 @@ def test_padding_is_known_by_the_attention_mask() -> None:
     assert (right.padding, right.from_padding) == (0, 0)
 
 
+@pytest.mark.parametrize("wrong", [-1, 90, 9999])
+def test_a_label_without_a_logit_is_neither_padding_nor_crosses_a_boundary(wrong: int) -> None:
+    """Labels masked with -1 are out of range, which has a finding of its own."""
+    x = ids(1, T)
+    attended = torch.ones(1, T, dtype=torch.long)
+    attended[:, -6:] = 0
+    labels = torch.where(attended == 0, wrong, x)
+    labels[:, [5, 14, 16]] = wrong
+    how: dict[str, Any] = {"attention_mask": attended, "document_ids": packed_ids()[None], "shift": 1, "inputs": x}
+    for found in (captured, on_a_device):
+        ((_, facts),) = found(logits(1, T), labels, **how)
+        assert (facts.padding, facts.crossing) == (0, 0)
+        assert facts.out_of_range == 9
+    ((_, facts),) = captured(logits(1, T), x, **how)
+    assert (facts.padding, facts.crossing) == (6, 3)
+
+
 def test_labels_flattened_beside_inputs_that_are_not_are_read_as_the_inputs_samples() -> None:
     """Flat logits and labels are as many samples as the inputs have rows."""
     inputs = ids(3, 8)

@@ -2,29 +2,43 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from predlog import Recorder
+from predlog.findings.catalog import LOSS
 from predlog.records.schema import Finding
-from tests.cases import loops, material
+from tests.cases import loops, material, packed
 from tests.cases.loops import BOS, EOS, IGNORED, MASK, PAD, Batch, Change, Mistake, Pair, Setup
 from tests.cases.material import CODES
+from tests.cases.passed import EVERYTHING, Passed, Witness
 
 CAUSAL = ("llama", "gpt2", "higgs")
 DECODERS = ("t5", "whisper", "musicgen", "dia")
 TEXT = ("llama", "gpt2", "t5", "whisper")
 EVERY = tuple(loops.MODELS)
+LONG = 100
+# What a code is found by, beside logits and labels.
+NEEDS = {
+    "labels-are-inputs": ("inputs",), "labels-shifted-twice": ("inputs",), "bos-doubled": ("inputs",),
+    "eos-never-supervised": ("inputs",), "copying-inputs": ("inputs",), "label-crosses-boundary": ("positions",),
+    "answers-truncated": ("inputs",), "end-missing": ("inputs",), "end-only-in-labels": ("inputs",),
+    "bos-inside": ("inputs",), "masked-by-id": ("inputs",), "answer-mask-off": ("inputs",),
+    "prompt-supervised": ("inputs",), LOSS: ("positions",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Fault:
     """A mistake, the code that must name it and no other, and the logged step by which it must be there.
 
-    With `prepared`, the model first learns that many steps without the mistake, from little data that it can learn by
-    heart, and is not logged unless `watched`: it comes pretrained.
+    It can only be named where what it `needs` is passed; left out, that is what its code needs. With `differs`, the log
+    shows another pair than the loss sees, so where the reported loss is known that names it, too. What `also` names is
+    true as well, where masks and positions are known. `setup` makes its model if it is none of `loops.MODELS`. With
+    `prepared`, the model first learns that many steps without the mistake, from little data that it can learn by heart,
+    and is not logged unless `watched`: it comes pretrained.
     """
 
     name: str
@@ -37,6 +51,23 @@ class Fault:
     watched: bool = False
     special_tokens: Any = None
     declared: frozenset[str] = frozenset()
+    needs: tuple[str, ...] | None = None
+    differs: bool = False
+    also: tuple[str, ...] = ()
+    setup: Callable[[], Setup] | None = None
+
+    def can_be_named(self, passed: Passed) -> bool:
+        """Whether what it needs is passed."""
+        return passed.has(NEEDS.get(self.code, ()) if self.needs is None else self.needs)
+
+    def codes(self, passed: Passed) -> set[str]:
+        """Return the codes that may name it."""
+        return {self.code, LOSS} if self.differs and passed.positions else {self.code}
+
+    def is_named(self, found: Collection[Finding], passed: Passed = EVERYTHING) -> bool:
+        """Whether it is named, and nothing else is said."""
+        codes, names = {one.code for one in found}, self.codes(passed)
+        return bool(codes & names) and codes <= names | {*(self.also if passed.positions else ())}
 
 
 def shifted_once_more(pair: Pair) -> Pair:
@@ -81,6 +112,7 @@ def begun_twice(batch: Batch) -> Batch:
         **batch,
         "ids": torch.cat([start, batch["ids"][:, :-1]], 1),
         "labels": torch.cat([start.clone(), batch["labels"][:, :-1]], 1),
+        "attention": torch.cat([torch.ones_like(start), batch["attention"][:, :-1]], 1),
     }
 
 
@@ -232,6 +264,29 @@ def one_more(labels: Tensor) -> Tensor:
     return labels
 
 
+def _total(pair: Pair) -> Tensor:
+    many = (pair.labels[:, pair.shift :] != IGNORED).sum()
+    return pair.loss().detach() * many
+
+
+def attended_loss(pair: Pair) -> Tensor:
+    labels = pair.labels.masked_fill(pair.known["attention_mask"] == 0, IGNORED)
+    return replace(pair, labels=labels).loss().detach()
+
+
+def multiplied_by_the_mask(pair: Pair) -> Tensor:
+    return pair.loss().detach() + (pair.logits.detach() * 0).sum()
+
+
+# Losses that are not that of the pair: what a model or a trainer does with the right labels.
+REPORTS: dict[str, loops.Reports] = {
+    "shifted once more": lambda pair: shifted_once_more(pair).loss().detach(),
+    "times the accumulation steps": lambda pair: pair.loss().detach() * 4,
+    "the sum": _total,
+    "the sum by the number of samples": lambda pair: _total(pair) / len(pair.labels),
+    "the sum by the number of positions": lambda pair: _total(pair) / pair.labels.numel(),
+}
+
 FAULTS = (
     Fault("labels not shifted", "labels-are-inputs", CAUSAL, Mistake(pair=lambda pair: replace(pair, shift=0))),
     Fault("the decoder reads its own labels", "labels-are-inputs", DECODERS, Mistake(batch=reads_its_labels)),
@@ -317,11 +372,12 @@ FAULTS = (
     Fault(
         "the loss shifts twice, the log shows the right pair", "prediction-misaligned", CAUSAL,
         Mistake(pair=shifted_once_more, logged=lambda pair: replace(pair, labels=pair.labels.roll(1, 1))),
-        by=399, little=True,
+        by=399, little=True, differs=True,
     ),
     Fault(
         "the loss does not shift, the log shows the right pair", "copying-inputs", CAUSAL,
         Mistake(pair=lambda pair: replace(pair, shift=0), logged=lambda pair: replace(pair, shift=1)), by=399,
+        differs=True,
     ),
     Fault(
         "a learning rate a thousand times too high", "collapsed", ("llama", "gpt2"), Mistake(rate=1000.0),
@@ -329,7 +385,7 @@ FAULTS = (
     ),
     Fault(
         "labels of another sample", "at-chance", ("llama", "gpt2", "t5", "whisper", "musicgen"),
-        Mistake(pair=of_the_neighbour, learns=False), by=120, prepared=400, little=True,
+        Mistake(pair=of_the_neighbour, learns=False), by=120, prepared=400, little=True, also=("pad-supervised",),
     ),
     Fault(
         "labels of another tokenizer", "at-chance", EVERY,
@@ -351,43 +407,61 @@ FAULTS = (
         "a row of the head that is not trained", "label-never-learnt", ("llama", "gpt2"),
         Mistake(pair=end_suppressed), by=160,
     ),
+    *(
+        Fault(f"the reported loss: {name}", LOSS, CAUSAL[:2], Mistake(reports=reports), by=2)
+        for name, reports in REPORTS.items()
+    ),
+    Fault(
+        "the reported loss: the attention mask is applied, and the labels are not masked", LOSS, ("llama",),
+        Mistake(reports=attended_loss), setup=partial(packed.nothing_masked, pad=PAD), by=2,
+    ),
+    Fault(
+        "the reported loss: 0 × NaN", LOSS, ("musicgen",),
+        Mistake(reports=multiplied_by_the_mask), setup=packed.delayed, by=2,
+    ),
+    Fault(
+        "the reported loss: the mask is left out", LOSS, ("llama",),
+        Mistake(reports=lambda pair: replace(pair, known={}).loss().detach()), setup=packed.weighted, by=2,
+    ),
+    Fault(
+        "packed without end tokens, the first of each document supervised", "label-crosses-boundary", ("llama",),
+        Mistake(), setup=partial(packed.flattened, is_masked=False), by=4,
+    ),
+    Fault(
+        "packed by cumulative lengths, the first of each document supervised", "label-crosses-boundary", ("llama",),
+        Mistake(), setup=partial(packed.flattened, is_masked=False, lengths=True), by=4,
+    ),
+    Fault(
+        "padded on the left, the first token supervised", "label-crosses-boundary", ("llama",),
+        Mistake(), setup=partial(packed.on_the_left, is_first_masked=False), by=4,
+    ),
+    Fault(
+        "padded with the end token, which is supervised", "pad-supervised", ("llama",), Mistake(),
+        setup=packed.nothing_masked, by=4, special_tokens={"pad": EOS, "eos": EOS, "bos": BOS}, needs=("positions",),
+    ),
 )  # fmt: skip
 
 
-def found(fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = ()) -> tuple[list[Finding], int]:
-    """Run one fault in one model, and give the findings in the order found, and the number of records judged."""
-    setup = loops.made(model, seed)
+def found(
+    fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = (), passed: Passed = EVERYTHING
+) -> tuple[list[Finding], int]:
+    """Run one fault in one model, and return the findings in the order found, and the number of records judged."""
+    torch.manual_seed(seed)
+    setup = loops.made(model, seed) if fault.setup is None else fault.setup()
     if fault.little:
-        setup = little(setup)
-    recorder = Recorder(
-        every=1,
-        console=False,
-        decode=setup.decode,
-        special_tokens=fault.special_tokens,
-        ignore=ignore,
-        sinks=[lambda _logger, _name, event: event],
-    )
+        setup = loops.little(setup)
+    recorder = Witness(passed, decode=setup.decode, special_tokens=fault.special_tokens, ignore=ignore)
     recorder.declare({"": fault.declared})
     before = range(fault.prepared)
-    findings = [
-        one
-        for _, standing in loops.train(setup, recorder if fault.watched else None, before, seed=seed)
-        for one in standing
-    ]
-    after = range(fault.prepared, fault.prepared + fault.by + 12)
-    for step, standing in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
-        findings += [one for one in standing if one not in findings]
-        if findings and step > findings[0].step + 10:
+    for _ in loops.train(setup, recorder if fault.watched else None, before, seed=seed):
+        pass
+    # What must be learnt is a matter of steps, the rest of records.
+    is_learnt = fault.mistake.learns and fault.by >= LONG
+    steps = (fault.by + 12) * (1 if is_learnt else passed.every)
+    after = range(fault.prepared, fault.prepared + steps)
+    for step, _ in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
+        first = next((one.step for one in recorder.found if one.code not in fault.also), step)
+        if step > first + 10 * passed.every:
             break  # what else would be said has had its chance
     recorder.close()
-    return findings, recorder.stats()["written"]
-
-
-def little(setup: Setup) -> Setup:
-    """Draw all batches from eight, so that a tiny model can learn them by heart."""
-    made = [setup.batch(torch.Generator().manual_seed(number)) for number in range(8)]
-
-    def batch(generator: torch.Generator) -> Batch:
-        return made[int(torch.randint(len(made), (), generator=generator))]
-
-    return replace(setup, batch=batch)
+    return recorder.found, recorder.stats()["written"]

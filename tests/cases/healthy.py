@@ -9,10 +9,10 @@ import torch
 import transformers
 from torch import nn
 
-from predlog import Recorder
 from predlog.records.schema import Finding
-from tests.cases import faults, loops, material
+from tests.cases import faults, loops, material, packed
 from tests.cases.loops import BATCH, EOS, IGNORED, LENGTH, MASK, PAD, Batch, Pair, Setup
+from tests.cases.passed import EVERYTHING, Passed, Witness
 
 
 def repetitive() -> Setup:
@@ -50,10 +50,15 @@ def mostly_padding(*, left: bool = False, end_pads: bool = False) -> Setup:
 
     def batch(generator: torch.Generator) -> Batch:
         made = loops.padded_text(generator, 16)
-        more = {"ids": torch.full((BATCH, 64), PAD), "labels": torch.full((BATCH, 64), IGNORED)}
+        more = {
+            "ids": torch.full((BATCH, 64), PAD), "labels": torch.full((BATCH, 64), IGNORED),
+            "attention": torch.zeros(BATCH, 64, dtype=torch.long),
+        }  # fmt: skip
         parts = (more, made) if left else (made, more)
-        ids, labels = (torch.cat([part[name] for part in parts], 1) for name in ("ids", "labels"))
-        return {"ids": ids.masked_fill(ids == PAD, EOS) if end_pads else ids, "labels": labels}
+        whole = {name: torch.cat([part[name] for part in parts], 1) for name in made}
+        if left:  # as generation and TRL count
+            whole["places"] = (whole["attention"].cumsum(1) - 1).masked_fill(whole["attention"] == 0, 1)
+        return {**whole, "ids": whole["ids"].masked_fill(whole["ids"] == PAD, EOS)} if end_pads else whole
 
     return replace(loops.llama(), batch=batch)
 
@@ -182,7 +187,7 @@ def half_precision() -> Setup:
 
 def by_heart() -> Setup:
     """Know the data nearly by heart, as a pretrained model may."""
-    return faults.little(loops.llama())
+    return loops.little(loops.llama())
 
 
 def chat() -> Setup:
@@ -191,7 +196,7 @@ def chat() -> Setup:
     def batch(generator: torch.Generator) -> Batch:
         made = loops.padded_text(generator)
         ids, labels = (made[name].masked_fill(made[name] == EOS, MASK) for name in ("ids", "labels"))
-        return {"ids": ids.masked_fill(ids == PAD, EOS), "labels": labels}
+        return {**made, "ids": ids.masked_fill(ids == PAD, EOS), "labels": labels}
 
     return replace(loops.llama(), batch=batch)
 
@@ -308,7 +313,7 @@ def packed_and_begun() -> Setup:
     return replace(loops.llama(), batch=batch, forward=forward)
 
 
-def packed() -> Setup:
+def packed_documents() -> Setup:
     """Rows cut from packed documents: end tokens are in the middle, if at all."""
     return replace(loops.llama(), batch=loops.packed_text)
 
@@ -368,7 +373,7 @@ def _documents(generator: torch.Generator) -> list[torch.Tensor]:
 Make = Callable[[], Setup]
 HEALTHY: dict[str, Make] = {
     **loops.MODELS,
-    "packed documents": packed,
+    "packed documents": packed_documents,
     "repetitive": repetitive,
     "periodic": periodic,
     "one token alone": one_token_alone,
@@ -402,22 +407,21 @@ HEALTHY: dict[str, Make] = {
     "answers": answers,
     "answers that are prefilled": partial(answers, 77),
     "packed documents without their first label": documents_of_their_own,
+    **packed.HEALTHY,
 }
 # Padded with the token that begins and ends: what GPT-2's tokenizer is given for want of a padding token.
 ENDS_PAD: dict[str, Make] = {"end token pads, on the left": partial(mostly_padding, left=True, end_pads=True)}
 
 
 def found(
-    make: Make, *, seed: int, steps: int, inputs: bool, rate: float = 1.0, **how: Any
+    make: Make, *, seed: int, steps: int, passed: Passed = EVERYTHING, rate: float = 1.0, **how: Any
 ) -> tuple[list[Finding], int]:
-    """Train, log every step, and give whatever was found, and the number of records judged."""
+    """Train, log what is due, and return whatever was found, and the number of records judged."""
     torch.manual_seed(seed)
     setup = make()
     setup.rate *= rate
-    recorder = Recorder(every=1, console=False, decode=setup.decode, sinks=[lambda _l, _n, event: event], **how)
-    mistake = loops.RIGHT if inputs else loops.Mistake(logged=faults.without_inputs)
-    findings: list[Finding] = []
-    for _, standing in loops.train(setup, recorder, range(steps), seed=seed, mistake=mistake):
-        findings += [one for one in standing if one not in findings]
+    recorder = Witness(passed, decode=setup.decode, **how)
+    for _ in loops.train(setup, recorder, range(steps), seed=seed):
+        pass
     recorder.close()
-    return findings, recorder.stats()["written"]
+    return recorder.found, recorder.stats()["written"]

@@ -1,7 +1,7 @@
 """Tiny random configurations of real models, how each makes its pairs, and a training loop around them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -20,6 +20,8 @@ BATCH, LENGTH, WIDTH = 4, 48, 64
 PAD, BOS, EOS, MASK = range(4)
 IGNORED = -100
 Batch = dict[str, Tensor]
+# What a batch may have beside ids and labels, and how `compare` calls it.
+KNOWN = {"attention": "attention_mask", "places": "position_ids", "weights": "loss_mask"}
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,28 @@ class Pair:
     stream: str = "text"
     ignore_index: int = IGNORED
     smoothing: float = 0.0
+    known: Mapping[str, Tensor] = field(default_factory=dict)  # masks and positions, by the names that `compare` has
 
     def loss(self) -> Tensor:
-        """Return the mean loss, by the layout and the shift that the pair is handed with."""
+        """Return the mean loss, by the layout, the shift and the loss mask that the pair is passed with."""
         logits, labels = (side.strip() for side in self.layout.split(","))
         axes = dict(zip(labels.split(), self.labels.shape, strict=True))
         axes.pop("t")
         rows = rearrange(self.logits, f"{logits} -> {labels} v", **axes).movedim(labels.split().index("t"), 0)
-        ids = self.labels.movedim(labels.split().index("t"), 0)[self.shift :]
+        wanted = self.labels
+        if "loss_mask" in self.known:
+            wanted = wanted.masked_fill(self.known["loss_mask"] == 0, self.ignore_index)
+        ids = wanted.movedim(labels.split().index("t"), 0)[self.shift :]
         rows = rows[: len(ids)]
         return F.cross_entropy(
             rows.flatten(0, -2), ids.flatten(), ignore_index=self.ignore_index, label_smoothing=self.smoothing
         )
+
+    def has_loss(self) -> bool:
+        """Whether each label that is not ignored has a logit: `cross_entropy` refuses others."""
+        labels = self.labels[self.labels != self.ignore_index]
+        vocabulary = self.logits.shape[-1] // (self.labels.shape[-1] if "(k v)" in self.layout else 1)
+        return bool(((labels >= 0) & (labels < vocabulary)).all())
 
 
 @dataclass
@@ -60,19 +72,29 @@ class Setup:
 
 
 Change = Callable[[Any], Any]
+Reports = Callable[[Pair], Tensor | None]
 
 
 def unchanged(thing: Any) -> Any:
     return thing
 
 
+def its_loss(pair: Pair) -> Tensor | None:
+    """Return the loss of a pair; None where there can be none."""
+    return pair.loss().detach() if pair.has_loss() else None
+
+
 @dataclass(frozen=True)
 class Mistake:
-    """What is done wrong: to the batch, to the pair that loss and log see, or to the one that the log alone sees."""
+    """What is done wrong: to the batch, to the pair that loss and log see, or to the one that the log alone sees.
+
+    `reports` is the loss of the pair that the loss sees, as the trainer reports it.
+    """
 
     batch: Change = unchanged
     pair: Change = unchanged
     logged: Change = unchanged
+    reports: Reports = its_loss
     learns: bool = True
     rate: float = 1.0
     reseeded: bool = False
@@ -85,21 +107,25 @@ RIGHT = Mistake()
 def train(
     setup: Setup, recorder: Recorder | None, steps: range, *, seed: int = 0, mistake: Mistake = RIGHT
 ) -> Iterator[tuple[int, tuple[Finding, ...]]]:
-    """Train, log every step, and yield what stands after each; a mistake may stop the learning, not the logging."""
+    """Train, log what is due, and yield what is open after each step; a mistake may stop the learning."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(setup.model.parameters(), lr=setup.rate * mistake.rate)
     mistake.weights(setup.model)
+    every = getattr(getattr(recorder, "passed", None), "every", 1)
     for step in steps:
         if mistake.reseeded:
             generator.manual_seed(seed)
+        if step % every and not mistake.learns:
+            continue
         batch = mistake.batch(setup.batch(generator))
         pairs = [mistake.pair(pair) for pair in setup.forward(setup.model, batch)]
-        if recorder is not None:
-            for pair in map(mistake.logged, pairs):
+        if recorder is not None and step % every == 0:
+            reported = [mistake.reports(pair) for pair in pairs]
+            for pair, loss in zip(map(mistake.logged, pairs), reported, strict=True):
                 recorder.compare(
                     pair.logits, pair.labels, step,
                     stream=pair.stream, layout=pair.layout, shift=pair.shift, inputs=pair.inputs,
-                    ignore_index=pair.ignore_index,
+                    ignore_index=pair.ignore_index, reported_loss=loss, **pair.known,
                 )  # fmt: skip
             recorder.flush(60)
         if mistake.learns:
@@ -130,7 +156,7 @@ def padded_text(generator: torch.Generator, length: int = LENGTH, batch: int = B
         document = [BOS, *documents[one][: length - 12], EOS]
         ids[row, : len(document)] = torch.tensor(document)
         labels[row, 1 : len(document)] = torch.tensor(document[1:])
-    return {"ids": ids, "labels": labels}
+    return {"ids": ids, "labels": labels, "attention": (ids != PAD).long()}
 
 
 def answered_text(
@@ -201,8 +227,12 @@ def gpt2() -> Setup:
 
 
 def _causal(model: nn.Module, batch: Batch) -> list[Pair]:
-    logits = model(input_ids=batch["ids"]).logits
-    return [Pair(logits, batch["labels"], batch["ids"], shift=1)]
+    # What the model is called with is known of the pair, too.
+    known = {name: batch[key] for key, name in KNOWN.items() if key in batch and name != "loss_mask"}
+    logits = model(input_ids=batch["ids"], **known).logits
+    if "weights" in batch:
+        known["loss_mask"] = batch["weights"]
+    return [Pair(logits, batch["labels"], batch["ids"], shift=1, known=known)]
 
 
 def bert() -> Setup:
@@ -226,7 +256,7 @@ def bert() -> Setup:
 
     def forward(model: nn.Module, batch: Batch) -> list[Pair]:
         logits = model(input_ids=batch["ids"], attention_mask=batch["attention"]).logits
-        return [Pair(logits, batch["labels"], batch["ids"])]
+        return [Pair(logits, batch["labels"], batch["ids"], known={"attention_mask": batch["attention"]})]
 
     return Setup(model, batch, forward, decode=material.tokenizer())
 
@@ -372,3 +402,13 @@ MODELS: dict[str, Callable[[], Setup]] = {
 def made(name: str, seed: int = 0) -> Setup:
     torch.manual_seed(seed)
     return MODELS[name]()
+
+
+def little(setup: Setup) -> Setup:
+    """Draw all batches from eight, so that a tiny model can learn them by heart."""
+    made = [setup.batch(torch.Generator().manual_seed(number)) for number in range(8)]
+
+    def batch(generator: torch.Generator) -> Batch:
+        return made[int(torch.randint(len(made), (), generator=generator))]
+
+    return replace(setup, batch=batch)

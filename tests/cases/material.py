@@ -13,9 +13,21 @@ SPECIAL = ["<pad>", "<s>", "</s>", "<mask>"]
 CODEBOOKS, CODES = 8, 64
 
 
+def fresh_tokenizer() -> Tokenizer:
+    """Return a byte-level BPE of 512 tokens, trained on the Python language reference; always a new one."""
+    return Tokenizer.from_str(_trained())
+
+
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE of 512 tokens, trained on the Python language reference."""
+    """Return that tokenizer as transformers has it."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=fresh_tokenizer(), pad_token="<pad>", bos_token="<s>", eos_token="</s>", mask_token="<mask>"
+    )
+
+
+@cache
+def _trained() -> str:
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -26,9 +38,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     made.train_from_iterator(topics.values(), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>", mask_token="<mask>"
-    )
+    return made.to_str()
 
 
 @cache

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 import predlog
+from predlog.findings.reported_loss import LossCheck, Reported, Total, Totals
+from predlog.findings.rule import CLEAN
 
 B, T, V = 4, 24, 60
 
@@ -102,6 +104,22 @@ def test_what_explains_the_loss_is_named_with_both_numbers(name: str) -> None:
     assert [one.evidence["explanation"] for one in findings] == [explanation]
     assert f"{findings[0].evidence['reported']:.6g}" in findings[0].message
     assert f"{findings[0].evidence['expected']:.6g}" in findings[0].message
+
+
+def test_of_an_untrained_model_the_way_that_fits_better_counts() -> None:
+    """Where two ways differ by less than the tolerance, the record neither clears the loss nor accuses it."""
+
+    def of(recorded: float, one_more: float, reported: float) -> tuple[LossCheck, Any]:
+        check = LossCheck()
+        totals = Totals({"as recorded": Total(recorded, 1, recorded, 1), "one more": Total(one_more, 1, 0, 1)}, 0, {})
+        return check, check.judge(totals, Reported(reported, 1e-7))
+
+    check, verdict = of(5.564, 5.569, 5.569)
+    assert (verdict, check.state) == (None, None)
+    check, verdict = of(5.564, 5.569, 5.564)
+    assert (verdict, check.state) == (CLEAN, "fits")
+    check, verdict = of(5.564, 5.564, 5.564)  # such as a batch without padding, whose attention mask changes nothing
+    assert (verdict, check.state) == (CLEAN, "fits")
 
 
 def test_zero_times_nan_is_named() -> None:

@@ -15,7 +15,8 @@ def name_stop(recorder: Recorder | None, model: Any) -> None:
 
 def _stop(model: Any) -> tuple[int, ...]:
     """Return the ids at which generation stops; () if they are not known, or nobody has chosen them."""
-    generation, config = getattr(model, "generation_config", None), getattr(model, "config", None)
+    generation: Any = getattr(model, "generation_config", None)
+    config: Any = getattr(model, "config", None)
     stop = getattr(generation, "eos_token_id", None)
     if getattr(generation, "_from_model_config", False):
         with suppress(Exception):  # a foreign class's own code

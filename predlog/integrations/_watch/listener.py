@@ -125,7 +125,7 @@ def _part(pair: LossPair | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     except own_failure(Exception):  # torch may change its graph at any time
         return None
     # Rows in the order [t, b] are one sample, and chunks of them are no parts of it.
-    return None if part is None or (part.samples is not None and pair.labels.ndim != 2) else part
+    return None if part is None or (part.samples is not None and getattr(pair.labels, "ndim", 0) != 2) else part
 
 
 def report_once(recorder: Recorder, kind: str, message: str, error: Exception | None = None) -> None:
