@@ -158,7 +158,7 @@ def _shows_changes(facts: Facts) -> bool:
 
 
 def _has_stopped(newest: Evidence, past: Past, steps: int) -> bool:
-    same = [one for one in past.samples.known.values() if one.count > 1]
+    same = [one for one in past.samples.known.values() if one.times > 1]
     return len(same) >= CLEARLY_MORE and 2 * steps >= newest.step - past.first_step
 
 

@@ -83,8 +83,9 @@ def special_tokens(given: Any) -> SpecialTokens:
     """
     if isinstance(given, Mapping):
         ids = {role: _ids(role, value) for role, value in given.items()}
-        pad, eos, bos, stop = (ids.get(role, ()) for role in ROLES)
-        return SpecialTokens(pad, eos, bos, frozenset((*pad, *eos, *bos, *stop)), stop=stop)
+        pad, eos, bos, unk, stop = (ids.get(role, ()) for role in ROLES)
+        every = frozenset((*pad, *eos, *bos, *unk, *stop))
+        return SpecialTokens(pad, eos, bos, every, unk=unk, stop=stop)
     found = of_tokenizer(given)
     if found is None:
         raise SettingError(
