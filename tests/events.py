@@ -129,9 +129,15 @@ def _ordered(token: dict[str, Any]) -> dict[str, Any]:
     return {key: token[key] for key in Token.__struct_fields__}
 
 
-def told(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """Return the lines on stderr, but for the one that says that inputs are not known: few tests pass any."""
-    return [line for line in capfd.readouterr().err.splitlines() if "the inputs are not known" not in line]
+def said(captured: pytest.CaptureFixture[str]) -> str:
+    """Return what is on stderr, but for the line that says that inputs are not known: few tests pass any."""
+    lines = captured.readouterr().err.splitlines(keepends=True)
+    return "".join(line for line in lines if "the inputs are not known" not in line)
+
+
+def told(captured: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines of `said`."""
+    return said(captured).splitlines()
 
 
 def counts(stats: Any) -> dict[str, int]:

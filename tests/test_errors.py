@@ -6,6 +6,7 @@ import pytest
 
 from predlog.cli.main import main
 from predlog.errors import PredlogError, located, traceback_of
+from tests import events
 
 
 class OddError(Exception):
@@ -72,7 +73,7 @@ def test_the_command_writes_the_traceback_if_asked_for(
     """What the command can't do is one line, and with PREDLOG_TRACEBACK=1 the traceback follows."""
     monkeypatch.setenv("PREDLOG_TRACEBACK", asked)
     assert main(["summary", str(tmp_path / "nowhere")]) == 2
-    line, *trace = capsys.readouterr().err.splitlines()
+    line, *trace = events.said(capsys).splitlines()
     assert "nowhere" in line
     assert bool(trace) == (asked == "1")
     if trace:

@@ -120,7 +120,7 @@ def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, sizes: Sizes,
 
     `equal` and `compared` are [s, k, 3]: how many supervised labels equal the input 0, 1 and 2 positions on, and how
     many have such an input. If documents are known, an input of another one, or after a jump, is none. Where most
-    labels equal an input, an end token that is no input anywhere is not compared.
+    labels equal an input, `lone` are how many of the compared are an end token that is no input anywhere.
     """
     rows, length = labels.shape[-1], inputs.shape[-1]
     # Past the end is the ignored label, which equals no supervised one.
@@ -133,10 +133,12 @@ def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, sizes: Sizes,
         asked = asked & known.follow(rows)
         compared = asked.sum(-1)
     equal = ((labels.unsqueeze(-2) == windows) & asked).sum(-1)
+    columns = {"start": inputs[..., :3], "equal": equal, "compared": compared}
     if bool(((equal < compared) & (2 * equal >= compared))[..., ::2].any()):
         near = torch.arange(rows) < torch.tensor(ends).unsqueeze(-1) if known is None else known.follow(rows)
-        compared = compared - (_lone_ends(labels, inputs, supervised, sizes.specials).unsqueeze(-2) & near).sum(-1)
-    return {"start": inputs[..., :3], "equal": equal, "compared": compared}
+        lone = _lone_ends(labels, inputs, supervised, sizes.specials).unsqueeze(-2) & near
+        columns["lone"] = lone.sum(-1)
+    return columns
 
 
 def _lone_ends(labels: Tensor, inputs: Tensor, supervised: Tensor, specials: SpecialTokens) -> Tensor:

@@ -63,6 +63,7 @@ def _unpacked(
         copied=hits[1] if len(hits) > 1 else None,
         equal=counts.get("equal"),
         compared=counts.get("compared"),
+        lone=counts.get("lone"),
         start=counts.get("start", ()),
         crossing=counts.get("crossing", _UNKNOWN)[0],
         from_padding=counts.get("from_padding", _UNKNOWN)[0],

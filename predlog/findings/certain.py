@@ -175,14 +175,12 @@ def _equal_inputs(pool: Pool, offset: int, where: str, asked: str, fix: str) -> 
     if found is None:
         return CLEAN
     # If neighbouring inputs are equal, a label equals both and proves nothing: enough must differ from the next.
-    if sum(one.compared[1] - one.equal[1] for one in pool if one.equal and one.compared) < CLEARLY_MORE:
+    lone = sum(one.lone[1] for one in pool if one.lone)
+    if sum(one.compared[1] - one.equal[1] for one in pool if one.equal and one.compared) - lone < CLEARLY_MORE:
         return None
     equal, compared = found
-    return Fault(
-        f"labels equal the inputs {where} ({equal} of {compared} supervised tokens), {asked}",
-        fix,
-        {"equal": equal, "compared": compared, "shift": _shift(pool)},
-    )
+    what = f"labels equal the inputs {where} ({equal} of {compared} supervised tokens), {asked}"
+    return Fault(what, fix, {"equal": equal, "compared": compared, "shift": _shift(pool)})
 
 
 def label_crosses_boundary(pool: Pool, _past: Past) -> Verdict:

@@ -22,14 +22,14 @@ class Evidence:
     """The facts of one stream and codebook at one step, one for each sample, and their sums.
 
     `is_trained` is whether the logits require gradients; `widest` is the largest number of supervised positions of a
-    sample in any codebook. `equal` and `compared` are as in `Facts`. `copies` are how many predictions equal the input
-    read where the label does not, and how many labels do not: among all supervised positions if they were counted, else
-    among those shown. `loss` is "fits" if the reported loss is that of the pair, else the name of what explains it, and
-    None if that is not known. `across` has the labels that equal the inputs of other samples, if these were counted.
-    `declared` are options of the run, such as "num_iterations=4". `commonest` is how many predictions shown are the
-    same token. `is_idle` is whether the learning rate is known to be 0. `marks` has one number per sample, which
-    changes with any of its log-probabilities; empty if the logits don't require gradients. `others` has, in a codebook,
-    what the others of the pair are like.
+    sample in any codebook. `equal`, `compared` and `lone` are as in `Facts`. `copies` are how many predictions equal
+    the input read where the label does not, and how many labels do not: among all supervised positions if they were
+    counted, else among those shown. `loss` is "fits" if the reported loss is that of the pair, else the name of what
+    explains it, and None if that is not known. `across` has the labels that equal the inputs of other samples, if these
+    were counted. `declared` are options of the run, such as "num_iterations=4". `commonest` is how many predictions
+    shown are the same token. `is_idle` is whether the learning rate is known to be 0. `marks` has one number per
+    sample, which changes with any of its log-probabilities; empty if the logits don't require gradients. `others` has,
+    in a codebook, what the others of the pair are like.
     """
 
     step: int
@@ -44,6 +44,7 @@ class Evidence:
     supervised: int = field(init=False)
     equal: tuple[int, ...] | None = field(init=False)
     compared: tuple[int, ...] | None = field(init=False)
+    lone: tuple[int, ...] | None = field(init=False)
     copies: tuple[int, int] = field(init=False)
     sums: "Sums" = field(init=False)
     commonest: int = field(init=False)
@@ -53,6 +54,7 @@ class Evidence:
         self.supervised = sum([one.supervised for one in self.samples])
         self.equal = added(one.equal for one in self.samples)
         self.compared = added(one.compared for one in self.samples)
+        self.lone = added(one.lone for one in self.samples)
         self.copies = _copies(self.samples)
         self.sums = sums = Sums.of([token for one in self.samples for token in one.tokens])
         # A single prediction is always the commonest.

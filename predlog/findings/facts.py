@@ -53,7 +53,8 @@ class Text(NamedTuple):
 class Facts:
     """Counts over the supervised positions of one sample and codebook; None for what was not counted.
 
-    `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read. `copied` counts
+    `equal[n]` of `compared[n]` labels equal the input n positions after the one that their row read, and
+    `lone[n]` of these are an end token that is no input anywhere; None if it was not looked for. `copied` counts
     the predictions that equal the input read where the label does not. `start` are the first inputs; `follower` is the
     input after the position of the last supervised label. `pad`, `eos`, `bos` and `unk` count such labels.
     `crossing` labels belong to another document than their row, whose lowest and highest inputs are `separators`;
@@ -87,6 +88,7 @@ class Facts:
     eos: int | None
     bos: int | None
     tokens: tuple[Shown, ...]
+    lone: tuple[int, ...] | None = None
     crossing: int | None = None
     from_padding: int | None = None
     padding: int | None = None

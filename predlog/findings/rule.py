@@ -140,4 +140,5 @@ def _nearly_all_equal(ones: Sequence[Evidence | Facts], offset: int) -> tuple[in
     """Return how many labels equal the inputs at an offset, of how many, if nearly all do; else None."""
     equal = sum([one.equal[offset] for one in ones if one.equal])
     compared = sum([one.compared[offset] for one in ones if one.compared])
+    compared -= sum([one.lone[offset] for one in ones if one.lone])
     return (equal, compared) if equal >= ALL_BUT_FEW * compared > 0 else None

@@ -126,7 +126,7 @@ class Pipeline:
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
         sizes, step, stream = submission.capture.sizes, submission.step, submission.stream
         off = self._judge.learn(step, stream, sizes.known)
-        if off is not None:
+        if off is not None and sizes.length > 1:  # one label per sample, as a classifier's, is aligned
             self._notices.report_once("no inputs", f"step {step}, stream {stream!r}: {off}")
         across = submission.capture.across and submission.capture.across()
         self._judge.judge(

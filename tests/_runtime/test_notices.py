@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from predlog._runtime.notices import Notices
+from tests import events
 
 
 class TestNotices:
@@ -18,7 +19,7 @@ class TestNotices:
             now[0] = float(second)
             notices.report("a", f"a at {second}")
         notices.report("b", "b")
-        assert capfd.readouterr().err.splitlines() == [
+        assert events.said(capfd).splitlines() == [
             "predlog: a at 0",
             "predlog: a at 60 (5 more like this since the last line)",
             "predlog: a at 120 (5 more like this since the last line)",
@@ -29,7 +30,7 @@ class TestNotices:
         notices.report("b", "b")
         notices.report_held_back()
         notices.report_held_back()
-        assert capfd.readouterr().err == "predlog: 4 more lines were held back: 3 of 'a', 1 of 'b'\n"
+        assert events.said(capfd) == "predlog: 4 more lines were held back: 3 of 'a', 1 of 'b'\n"
 
     def test_kept_for_those_who_raise(self, capfd: pytest.CaptureFixture[str]) -> None:
         """With `keep` nothing is written, and the first message can be taken, once."""
@@ -37,7 +38,7 @@ class TestNotices:
         notices.report("a", "first")
         notices.report("b", "second")
         assert (notices.take(), notices.take()) == ("first", None)
-        assert capfd.readouterr().err == ""
+        assert events.said(capfd) == ""
 
     @pytest.mark.parametrize("asked", ["", "1"])
     def test_a_traceback_of_what_is_reported_elsewhere(
@@ -49,12 +50,12 @@ class TestNotices:
         for kind in ("a", "a", "b"):
             notices.trace(kind, ValueError("bad"))
         Notices(keep=True).trace("a", ValueError("bad"))
-        assert capfd.readouterr().err == ("predlog: ValueError: bad\n" * 2 if asked else "")
+        assert events.said(capfd) == ("predlog: ValueError: bad\n" * 2 if asked else "")
 
     def test_one_plain_line_whatever_the_message(self, capfd: pytest.CaptureFixture[str]) -> None:
         """A message with newlines and odd characters is still one line of ASCII."""
         Notices().report("a", "two\nlines \ud800 \x1b[31m 表")
-        assert capfd.readouterr().err == "predlog: two lines \\ud800 \\x1b[31m \\u8868\n"
+        assert events.said(capfd) == "predlog: two lines \\ud800 \\x1b[31m \\u8868\n"
 
     @pytest.mark.parametrize("stream", [None, "closed"])
     def test_without_a_stderr_nothing_happens(

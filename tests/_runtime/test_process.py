@@ -50,5 +50,5 @@ def test_lines_of_a_world_that_cannot_be_are_whole(
     found = read(tmp_path)
     assert [one.world_size for one in found if isinstance(one, Run)] == [1, 1]
     assert not found.damage
-    (said,) = capfd.readouterr().err.splitlines()
+    (said,) = events.told(capfd)
     assert said.startswith(f"predlog: WORLD_SIZE={value[:20]} in the environment is not from 1 to 2147483647")

@@ -131,7 +131,7 @@ def test_a_compiled_caller_is_compiled_as_without(
     expected = trained(nothing, backend)
     assert found == expected
     assert found["compiled"][0] == found["graphs"] == 1
-    assert_said_once(capfd.readouterr().err)
+    assert_said_once(events.said(capfd))
 
 
 @pytest.mark.parametrize("how", ["recorder", "predlog"])
@@ -163,7 +163,7 @@ def test_inductor_compiles_a_caller_as_without(capfd: pytest.CaptureFixture[str]
     with options, comparing("recorder", 10) as (compare, recorder):
         assert trained(compare, "inductor") == trained(nothing, "inductor")
         assert recorder.stats()["submitted"] == 0
-    assert_said_once(capfd.readouterr().err)
+    assert_said_once(events.said(capfd))
 
 
 def test_an_exported_caller_is_exported_as_without() -> None:
@@ -500,7 +500,7 @@ def test_a_transform_is_left_alone(capfd: pytest.CaptureFixture[str], transform:
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
         assert recorder.flush()
         assert recorder.stats()["submitted"] == 0
-        assert_said_once(capfd.readouterr().err)
+        assert_said_once(events.said(capfd))
         # Outside, the next step is recorded as ever.
         logits = logits_of(weight, labels.clamp(0))
         assert shown(recorder.compare(logits, labels, 9, shift=1)) == by_itself(logits, labels, shift=1)
@@ -548,7 +548,7 @@ def test_under_fake_tensors_there_are_no_values(capfd: pytest.CaptureFixture[str
                 assert recorder.compare(logits, labels, step, shift=1) is None
         assert recorder.flush()
         assert recorder.stats()["submitted"] == 0
-        assert_said_once(capfd.readouterr().err)
+        assert_said_once(events.said(capfd))
         assert shown(recorder.compare(*real, 9, shift=1)) == by_itself(*real, shift=1)
 
 
@@ -565,7 +565,7 @@ def test_a_trace_of_make_fx_is_as_without(capfd: pytest.CaptureFixture[str], mod
             assert graphs[0] == graphs[1]
         assert recorder.flush()
         assert recorder.stats()["submitted"] == 0
-        assert_said_once(capfd.readouterr().err)
+        assert_said_once(events.said(capfd))
 
 
 # A torch without one of its private names
@@ -680,7 +680,7 @@ def test_a_private_name_that_is_gone_is_reported_once(
         with Recorder(every=1, console=False, strict=True) as recorder:
             for step in range(2):
                 assert shown(recorder.compare(logits, labels, step, shift=1)) == expected
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = events.said(capfd).splitlines()
     assert line == f"predlog: torch {torch.__version__} has no {name}: {torch_state.PRIVATE_NAMES[name]}"
 
 
@@ -697,7 +697,7 @@ def test_no_private_name_is_missed_here(capfd: pytest.CaptureFixture[str]) -> No
     assert torch_state.is_compiled_around(compiled)
     assert torch_state.is_compiled_in_place(in_place[0])
     assert not torch_state.is_compiled_around(in_place)
-    assert not capfd.readouterr().err
+    assert not events.said(capfd)
 
 
 def test_private_names_are_looked_up_when_they_are_needed() -> None:

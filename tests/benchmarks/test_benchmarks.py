@@ -175,7 +175,7 @@ def test_a_benchmark_that_lacks_a_library_is_no_success(
     """It is reported what to install, and the exit code is 1."""
     monkeypatch.setitem(sys.modules, "loguru", None)
     assert ended(["--only", "writing"]) == 1
-    assert "pip install '.[benchmarks]'" in capsys.readouterr().err
+    assert "pip install '.[benchmarks]'" in events.said(capsys)
 
 
 def ended(arguments: list[str]) -> int:
@@ -205,7 +205,7 @@ def test_what_cannot_be_run_is_said(arguments: str, said: str, capsys: pytest.Ca
     with pytest.raises(SystemExit) as left:
         main(arguments.split())
     assert left.value.code == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert said in events.said(capsys).splitlines()[-1]
 
 
 def test_predlogs_way_of_writing_writes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -215,4 +215,4 @@ def test_predlogs_way_of_writing_writes(tmp_path: Path, capfd: pytest.CaptureFix
             write(comparison())
     kinds = [record.event.removeprefix("predlog.") for record in read(tmp_path / "own")]
     assert Counter(kinds) == {"run": 2, "comparison": 3}  # the comparisons are no recorder's
-    assert not capfd.readouterr().err
+    assert not events.said(capfd)

@@ -173,7 +173,7 @@ def test_a_graph_that_is_being_captured_is_left_alone(capfd: pytest.CaptureFixtu
         torch.cuda.synchronize()
         assert torch.equal(out, logits * 3)
         assert recorder.compare(out, labels, 3) is not None
-    assert capfd.readouterr().err.count("a CUDA graph is being captured") == 1
+    assert events.said(capfd).count("a CUDA graph is being captured") == 1
 
 
 def test_the_worker_disturbs_no_graph_capture(busy: Any) -> None:

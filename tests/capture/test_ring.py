@@ -258,7 +258,6 @@ def test_what_finds_no_slot_is_dropped_and_counted(tmp_path: Path, capfd: pytest
     assert stats["submitted"] == stats["written"] + stats["dropped"]
     gaps = [line for line in lines(tmp_path) if line["event"] == "predlog.gap"]
     assert [(gap["count"], gap["reason"]) for gap in gaps] == [(lost, "no slot free")]
-    assert (
-        "all slots for copies to the host are in use, because the device or the worker is too slow"
-        in capfd.readouterr().err
+    assert "all slots for copies to the host are in use, because the device or the worker is too slow" in events.said(
+        capfd
     )

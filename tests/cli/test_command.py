@@ -161,7 +161,7 @@ def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         main.main(asked)
     assert ended.value.code == 2
-    line = capsys.readouterr().err.splitlines()[-1]
+    line = events.said(capsys).splitlines()[-1]
     assert said in line
     assert len(line) < 140
 
@@ -200,7 +200,7 @@ def test_nothing_in_a_file_steers_a_terminal(tmp_path: Path, capsys: pytest.Capt
     file.write_bytes(sealed(json.dumps(event).encode()))
     for command in ("summary", "tail", "check"):
         assert main.main([command, str(file)]) == 2
-        said = capsys.readouterr().err
+        said = events.said(capsys)
         assert said.count("\n") == 1
         assert said[:-1].isprintable()
 
@@ -269,7 +269,7 @@ def test_whatever_fits_the_schema_is_shown(
             assert main.main([*command, str(file)]) in {0, 1}
         monkeypatch.delenv(colours)
     assert main.main(["report", str(file), "-o", str(tmp_path / "report.html")]) == 0
-    assert "Traceback" not in capsys.readouterr().err
+    assert "Traceback" not in events.said(capsys)
 
 
 WRITES = [("report", "html"), ("export", "csv")]
@@ -308,7 +308,7 @@ def test_what_is_not_to_be_replaced(
     there = {file.name: file.lstat() for file in tmp_path.iterdir()}
     monkeypatch.delattr(Reading, "__iter__")
     assert main.main([command, str(own), "-o", name]) == 2
-    assert capsys.readouterr().err == f"predlog: {says.format(name)}\n"
+    assert events.said(capsys) == f"predlog: {says.format(name)}\n"
     assert {file.name: (file.lstat().st_ino, file.lstat().st_mode) for file in tmp_path.iterdir()} == {
         file: (status.st_ino, status.st_mode) for file, status in there.items()
     }

@@ -48,7 +48,7 @@ def test_no_line_crashes_a_command(tmp_path: Path, capsys: pytest.CaptureFixture
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()) + line)
     assert command(*asked(name, file)) in {0, 1}
-    assert "internal" not in capsys.readouterr().err
+    assert "internal" not in events.said(capsys)
     assert command("check", str(file)) == 1
     assert "line 3: " in capsys.readouterr().out
 
@@ -78,11 +78,11 @@ def test_an_error_of_predlog_itself_is_one_line(
     monkeypatch.setattr("predlog.cli.commands.check.latest", fail)
     monkeypatch.delenv("PREDLOG_TRACEBACK", raising=False)
     assert command("check", str(file)) == 2
-    said = capsys.readouterr().err
+    said = events.said(capsys)
     assert re.fullmatch(r"predlog: internal error: ValueError: .*\.py:\d+\); PREDLOG_TRACEBACK=1 .*\n", said)
     monkeypatch.setenv("PREDLOG_TRACEBACK", "1")
     assert command("check", str(file)) == 2
-    assert "Traceback (most recent call last)" in capsys.readouterr().err
+    assert "Traceback (most recent call last)" in events.said(capsys)
 
 
 LARGEST = 2**63 - 1
@@ -108,7 +108,7 @@ def test_sums_and_ranges_of_crafted_numbers(
     file.write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()) + b"".join(lines))
     for more in [["--json"], []] if name in {"tail", "summary", "check", "diff"} else [[]]:
         assert command(*asked(name, file), *more) in {0, 1}
-    assert "internal" not in capsys.readouterr().err
+    assert "internal" not in events.said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,6 @@ def test_only_files_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str
     odd = tmp_path / "predictions-rank1.jsonl"
     {"pipe": os.mkfifo, "device": lambda place: place.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](odd)
     assert command(*asked(name, tmp_path)) == 2
-    assert "holds no predictions*.jsonl" in capsys.readouterr().err
+    assert "holds no predictions*.jsonl" in events.said(capsys)
     (tmp_path / "predictions.jsonl").write_bytes(codec.to_line(events.run()) + codec.to_line(events.comparison()))
     assert command(*asked(name, tmp_path)) in {0, 1}

@@ -214,7 +214,7 @@ def test_an_id_that_no_column_holds(tmp_path: Path, capsys: pytest.CaptureFixtur
     file.write_bytes(b"".join(sealed(json.dumps(one, separators=(",", ":")).encode()) for one in ones))
     assert command("export", str(file), "-o", str(tmp_path / "out.parquet")) == 0
     assert pyarrow.parquet.read_table(tmp_path / "out.parquet")["label"].to_pylist() == [2**63 - 1, -(2**63)]
-    assert "not exported: " in (said := capsys.readouterr().err)
+    assert "not exported: " in (said := events.said(capsys))
     assert "line 2: not a record of schema 1: Expected `int` <= 9223372036854775807" in said
 
 
@@ -327,7 +327,7 @@ def test_only_spreadsheets_have_formulas(tmp_path: Path, capsys: pytest.CaptureF
     """--safe-csv for another format is a mistake, and nothing is written."""
     source = written(tmp_path / "exp1", events.comparison())
     assert command("export", source, "--safe-csv", "-o", str(tmp_path / f"out.{ending}")) == 2
-    assert capsys.readouterr().err.startswith(f"predlog: out.{ending} is no .csv: --safe-csv ")
+    assert events.said(capsys).startswith(f"predlog: out.{ending} is no .csv: --safe-csv ")
     assert [one.name for one in tmp_path.iterdir()] == ["exp1"]
 
 

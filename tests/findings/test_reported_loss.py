@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users
 import predlog
 from predlog.findings.reported_loss import LossCheck, Reported, Total, Totals
 from predlog.findings.rule import CLEAN
+from tests import events
 
 B, T, V = 4, 24, 60
 
@@ -137,7 +138,7 @@ def test_a_loss_that_nothing_explains_is_not_accused(capsys: pytest.CaptureFixtu
     """With terms that predlog does not know the check is off, which one line reports: no finding guesses."""
     findings, _ = found(lambda logits, labels, _: loss(logits, labels) + 0.0137, 6)
     assert findings == []
-    assert capsys.readouterr().err.count("not checked any more") == 1
+    assert events.said(capsys).count("not checked any more") == 1
 
 
 def test_a_loss_may_be_reported_after_the_pair(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +151,7 @@ def test_a_loss_may_be_reported_after_the_pair(capsys: pytest.CaptureFixture[str
             recorder.report_loss(value, step)
         recorder.flush()
         assert [one.code for one in recorder.findings] == ["loss-differs-from-pair"]
-    assert "loss is not checked" not in capsys.readouterr().err
+    assert "loss is not checked" not in events.said(capsys)
 
 
 def test_the_default_recorder_takes_a_loss_too(tmp_path: Any) -> None:
@@ -175,4 +176,4 @@ def test_what_is_no_number_is_refused(wrong: object, capsys: pytest.CaptureFixtu
         recorder.flush()
         assert recorder.stats()["written"] == 4
         assert recorder.findings == ()
-    assert capsys.readouterr().err.count("pass a number, or a tensor of one") == 2
+    assert events.said(capsys).count("pass a number, or a tensor of one") == 2

@@ -23,7 +23,7 @@ TURN, END, PAD = range(3)  # the begin token stands for one that ends turns: it 
 def stop_of(model: Any, special: Any) -> tuple[int, ...] | None:
     with Recorder(console=False, special_tokens=special) as recorder:
         name_stop(recorder, model)
-        known = recorder.specials.of("train", has_codebooks=False)
+        known = recorder._intake.specials.of("train", has_codebooks=False)
     return None if known is None else known.stop
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests import ROOT
+from tests import ROOT, events
 from tests.integrations.needed import needed
 
 needed("accelerate")
@@ -127,7 +127,7 @@ def test_what_is_not_understood_is_said(tmp_path: Path, capfd: pytest.CaptureFix
             assert token.label_logprob is None
             assert token.prediction_logprob is None
         assert one.nonfinite == 0
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    told = [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
     assert len(told) == 1
     assert "logits = logits.asinh() * 7" in told[0]
     assert "probabilities are left out" in told[0]

@@ -21,6 +21,7 @@ from transformers import Trainer, TrainerCallback  # noqa: E402
 from predlog import Recorder  # noqa: E402
 from predlog.integrations._hf.hooks import Forward, Hooks  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
+from tests import events
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_head import fused  # noqa: E402
 from tests.integrations.test_trainer import Witnessed, arguments, trained  # noqa: E402
@@ -210,7 +211,7 @@ def test_what_has_no_gradients_is_said(tmp_path: Path, capfd: pytest.CaptureFixt
     """Where no forward of a training has gradients, none is recorded, and one line says so."""
     trained(tmp_path, [PredictionCallback(console=False)], kind=Blind)
     assert not (tmp_path / "predictions.jsonl").exists()
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    told = [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
     assert len(told) == 1
     assert "without gradients" in told[0]
 

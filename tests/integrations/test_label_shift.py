@@ -18,6 +18,7 @@ from transformers.models.auto import modeling_auto  # noqa: E402
 
 from predlog.integrations._hf import label_shift  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
+from tests import events
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_trainer import trained  # noqa: E402
 from tests.integrations.witness import check, codes, comparisons  # noqa: E402
@@ -64,7 +65,7 @@ def test_a_loss_function_that_nobody_knows(
     monkeypatch.setattr(type(model), "loss_function", staticmethod(unlike_any))
     trained(tmp_path, [PredictionCallback(console=False)], model)
     assert not (tmp_path / "predictions.jsonl").exists()
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    told = [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
     assert len(told) == 1
     assert "pass shift=" in told[0]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import predlog
 from predlog.errors import SettingError
-from tests import ROOT
+from tests import ROOT, events
 from tests.integrations.held import assert_held, same
 from tests.integrations.launching import EXAMPLES, Edits, launched
 from tests.integrations.needed import needed
@@ -186,7 +186,7 @@ def test_validating_alone_records_nothing(tmp_path: Path, capfd: pytest.CaptureF
     mine.validate(model, loader(IDS[:4]), verbose=False)
     assert comparisons(tmp_path) == before
     assert comparisons(tmp_path, "eval") == []
-    assert "predlog" not in capfd.readouterr().err
+    assert "predlog" not in events.said(capfd)
 
 
 def test_without_lightning_the_import_says_what_to_install() -> None:

@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402 -
 
 from predlog import Recorder  # noqa: E402
 from predlog.integrations.lightning import PredictionCallback  # noqa: E402
+from tests import events
 from tests.integrations import writers  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{message}") for message in (*writers.MESSAGES, "You defined a")]
@@ -88,7 +89,7 @@ def steps(folder: Path, stream: str = "train") -> list[int]:
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    return [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
 
 
 @pytest.mark.parametrize("is_own", [False, True])

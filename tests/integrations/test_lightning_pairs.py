@@ -21,6 +21,7 @@ from predlog import Recorder  # noqa: E402
 from predlog.integrations import transformers as trainers  # noqa: E402
 from predlog.integrations.lightning import PredictionCallback  # noqa: E402
 from predlog.recorder.recorder import PASSED_ON  # noqa: E402
+from tests import events
 from tests.integrations import writers  # noqa: E402
 from tests.integrations.writers import IDS, STEPS, Writer, comparisons, findings, loader, trainer  # noqa: E402
 
@@ -59,7 +60,7 @@ def test_a_pair_from_attributes(tmp_path: Path, capfd: pytest.CaptureFixture[str
     trainer(callback).fit(model, loader())
     assert_held(comparisons(tmp_path), {step: model.seen[step] for step in (0, 5, 10)})
     assert findings(tmp_path) == set()
-    assert "PredictionCallback" not in capfd.readouterr().err
+    assert "PredictionCallback" not in events.said(capfd)
 
 
 def test_what_is_left_from_the_training_is_no_pair_of_the_validations(
@@ -78,7 +79,7 @@ def test_what_is_left_from_the_training_is_no_pair_of_the_validations(
 
 
 def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: PredictionCallback")]
+    return [line for line in events.said(capfd).splitlines() if line.startswith("predlog: PredictionCallback")]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ peft = needed("peft")
 transformers = needed("transformers")
 
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
+from tests import events
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.old_names import named  # noqa: E402
 from tests.integrations.test_trainer import CHECKPOINTING  # noqa: E402
@@ -156,6 +157,6 @@ def test_a_smoothed_loss(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
         max_steps=1,
     )  # fmt: skip
     assert not (tmp_path / "not" / "predictions.jsonl").exists()
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    told = [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
     assert len(told) == 1
     assert "PredictionMixin" in told[0]

@@ -24,6 +24,7 @@ from transformers import Trainer, TrainingArguments  # noqa: E402 - what is need
 from predlog import Comparison, Recorder, read  # noqa: E402
 from predlog.errors import SettingError  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
+from tests import events
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.witness import Witness, check, codes, comparisons  # noqa: E402
 from tests.versions.environments import lower_bounds  # noqa: E402
@@ -143,7 +144,7 @@ def test_labels_that_the_model_is_not_given(
     capfd.readouterr()
     trained(tmp_path / "unmixed", [PredictionCallback(console=False)], kind=unmixed, **smoothing)
     assert not (tmp_path / "unmixed" / "predictions.jsonl").exists()
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    told = [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
     assert len(told) == 1
     assert "PredictionMixin" in told[0]
 
@@ -251,10 +252,10 @@ def test_after_an_exception_no_hook_stays(tmp_path: Path, where: str) -> None:
 def test_a_shift_that_the_model_contradicts_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Whoever passes a shift that is not that of the model's own loss is reported so, once."""
     trained(tmp_path / "other", [PredictionCallback(shift=0, console=False)])
-    (told,) = (line for line in capfd.readouterr().err.splitlines() if "was passed" in line)
+    (told,) = (line for line in events.said(capfd).splitlines() if "was passed" in line)
     assert told.startswith("predlog: shift=0 was passed, and the loss of LlamaForCausalLM shifts by 1: ")
     trained(tmp_path / "same", [PredictionCallback(shift=1, console=False)])
-    assert "was passed" not in capfd.readouterr().err
+    assert "was passed" not in events.said(capfd)
 
 
 def test_an_own_recorder_is_used_and_left_open(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from transformers.modeling_outputs import CausalLMOutput  # noqa: E402
 from predlog import Finding, Recorder, read  # noqa: E402
 from predlog.integrations._hf import label_shift  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
+from tests import events
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_trainer import arguments, loss_of  # noqa: E402
 from tests.integrations.witness import codes, comparisons  # noqa: E402
@@ -223,7 +224,7 @@ def test_a_loss_of_the_users_own(tmp_path: Path, loss: Any, state: str) -> None:
 def test_smoothed_labels_are_not_checked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """One line says that label smoothing makes another loss."""
     assert train(tmp_path, tiny.llama(), tiny.samples(), Mixed, label_smoothing_factor=0.1) is None
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    told = [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
     assert told == ["predlog: the reported loss is not checked: label_smoothing_factor=0.1 changes it"]
 
 

@@ -27,6 +27,7 @@ from transformers import (  # noqa: E402 - after what is needed
 
 from predlog import Comparison, Recorder, read  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
+from tests import events
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_trainer import arguments  # noqa: E402
 
@@ -65,7 +66,7 @@ def train(folder: Path, model: Any, data: Any, kind: Any = Trainer, **more: Any)
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capfd.readouterr().err.splitlines() if line.startswith("predlog: ")]
+    return [line for line in events.said(capfd).splitlines() if line.startswith("predlog: ")]
 
 
 def test_a_model_that_gives_no_logits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

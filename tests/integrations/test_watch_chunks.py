@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import predlog
+from tests import events
 from tests.integrations.test_watch import Model, batch, keeping, plain
 
 V = 30
@@ -132,7 +133,7 @@ def test_chunks_that_leave_a_gap(capfd: pytest.CaptureFixture[str]) -> None:
             loss().backward()
     assert kept.comparisons == []
     assert kept.codes == set()
-    (line,) = (one for one in capfd.readouterr().err.splitlines() if "several times" in one)
+    (line,) = (one for one in events.said(capfd).splitlines() if "several times" in one)
     assert line.startswith("predlog: step 0: Gap calls cross_entropy several times")
 
 

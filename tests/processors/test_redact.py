@@ -160,7 +160,7 @@ def test_what_cannot_be_redacted_is_not_written(
     assert recorder.stats()["failed"] == 2
     assert [one.step for one in read(tmp_path) if isinstance(one, Comparison)] == [0, 3]
     assert sum(one.count for one in read(tmp_path) if isinstance(one, Gap)) == 2
-    error = capfd.readouterr().err
+    error = events.said(capfd)
     assert "processor Redact raised " in error
     # A traceback shows this file's lines, which have the word, and must not have a text.
     assert not re.search(r"secret\d", error)
@@ -257,7 +257,7 @@ def test_what_is_no_plain_value_is_made_one_first(tmp_path: Path, capfd: pytest.
     }  # fmt: skip
     assert (one.step, one.tokens[0].input_text) == (0, "[redacted]")
     assert "alice" not in (tmp_path / "predictions.jsonl").read_text()
-    error = capfd.readouterr().err
+    error = events.said(capfd)
     assert "can't be redacted and is recorded as null: <Quoting>, <bytes>;" in error
     assert "alice" not in error
 

@@ -169,7 +169,7 @@ def test_a_pair_that_is_not_recorded_names_file_and_line(tmp_path: Path, capfd: 
     ):
         model(ids()).backward()
     line = step.__code__.co_firstlineno + 1
-    assert f"not recorded: AssertionError: no step yet ({__file__}:{line})" in capfd.readouterr().err
+    assert f"not recorded: AssertionError: no step yet ({__file__}:{line})" in events.said(capfd)
 
 
 def test_a_context_that_raises_names_file_and_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +181,7 @@ def test_a_context_that_raises_names_file_and_line(tmp_path: Path, capfd: pytest
 
     with Recorder(tmp_path, every=1, samples=1, console=False) as recorder:
         recorder.compare(*events.pair(), 0, lr=Odd())
-    assert f"lr=<Odd, which raised ValueError: odd ({__file__}:" in capfd.readouterr().err
+    assert f"lr=<Odd, which raised ValueError: odd ({__file__}:" in events.said(capfd)
 
 
 # --- PREDLOG_TRACEBACK=1 ------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_no_traceback_is_written_unasked(
     """Without it there is one line, which names the file and line that raised."""
     monkeypatch.delenv("PREDLOG_TRACEBACK", raising=False)
     CAUGHT[who]()
-    error = capfd.readouterr().err
+    error = events.said(capfd)
     assert "Traceback" not in error
     if who == "pair":  # it is a finding, which the sinks have
         assert "the effect" not in error

@@ -89,7 +89,7 @@ def test_a_list_of_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
         (record,) = recorder.compare(*events.pair(), 0, a=looped).result(10)  # type: ignore[union-attr]
     assert record.context == {"a": None}
     assert Counting.taken <= MOST_VALUES
-    assert "a=<Counting> in the context is no plain value" in capfd.readouterr().err
+    assert "a=<Counting> in the context is no plain value" in events.said(capfd)
 
 
 def test_a_context_at_the_bound_is_whole() -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import predlog
 from predlog import Recorder
 from predlog.processors import Redact
-from tests import ROOT
+from tests import ROOT, events
 from tests.events import told
 
 LABELS = torch.arange(8).view(1, 8)
@@ -158,7 +158,7 @@ def test_a_recorder_that_nobody_refers_to_closes_itself(tmp_path: Path, capfd: p
         assert isinstance(last, predlog.Run)
         assert last.stats is not None
         assert last.stats["submitted"] == last.stats["written"] == 1
-    assert capfd.readouterr().err.count("length-mismatch") == 20
+    assert events.said(capfd).count("length-mismatch") == 20
 
 
 def test_a_program_that_ends_waits_for_one_that_is_gone(tmp_path: Path) -> None:

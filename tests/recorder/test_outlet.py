@@ -236,7 +236,7 @@ def test_where_no_thread_can_be_had_a_sink_gets_nothing_and_is_told(
     assert [one["event"].removeprefix("predlog.") for one in taken] == ["run", "comparison", "gap", "run"]
     assert (taken[2]["count"], taken[2]["reason"]) == (3, "no thread for own")
     assert recorder.stats()["sinks"]["own"]["dropped"] == 3
-    assert "own gets nothing: predlog can't start its thread: can't start new thread" in capfd.readouterr().err
+    assert "own gets nothing: predlog can't start its thread: can't start new thread" in events.said(capfd)
 
 
 def test_sinks_have_their_threads_before_the_first_pair_is_worked_on(tmp_path: Path) -> None:

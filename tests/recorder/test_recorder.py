@@ -124,7 +124,7 @@ def test_context_that_is_no_plain_value(tmp_path: Path, capfd: pytest.CaptureFix
         assert future.result(5)[0].context == {
             "rows": None, "meta": None, "loss": 2.0, "lr": 0.5, "nan": None, "many": [1, {"a": None}], "at": "a/b"
         }  # fmt: skip
-    assert "rows=<Tensor>" in capfd.readouterr().err
+    assert "rows=<Tensor>" in events.said(capfd)
 
 
 def test_what_a_processor_adds_costs_no_other_event(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -309,7 +309,7 @@ def test_a_full_queue_drops_the_newest(tmp_path: Path, capfd: pytest.CaptureFixt
     }
     (gap,) = (one for one in read(tmp_path) if isinstance(one, predlog.records.Gap))
     assert (gap.count, gap.reason, gap.first_step, gap.last_step) == (4, "queue full", 2, 5)
-    assert capfd.readouterr().err.count("queue of 2 pairs is full") == 1
+    assert events.said(capfd).count("queue of 2 pairs is full") == 1
 
 
 def test_strict_raises_the_first_failure_later(tmp_path: Path) -> None:
@@ -563,7 +563,7 @@ def test_errors_that_cannot_be_printed(tmp_path: Path, capfd: pytest.CaptureFixt
         assert recorder.compare(Broken(), Broken(), 0) is None
         assert recorder.compare(*events.pair(), 0) is not None
     assert recorder.stats()["failed"] == 2
-    assert capfd.readouterr().err.count("UnspeakableError") == 4
+    assert events.said(capfd).count("UnspeakableError") == 4
 
 
 def test_a_callback_that_exits_does_not_end_the_worker(tmp_path: Path) -> None:
@@ -588,7 +588,7 @@ def test_compare_after_close_says_so(tmp_path: Path, capfd: pytest.CaptureFixtur
     recorder = Recorder(tmp_path, every=1, console=False)
     recorder.close()
     assert recorder.compare(*events.pair(), 0) is None
-    assert "compare was called after close" in capfd.readouterr().err
+    assert "compare was called after close" in events.said(capfd)
 
 
 def test_children_of_multiprocessing_lose_nothing(tmp_path: Path) -> None:
@@ -755,6 +755,6 @@ def test_who_does_not_want_to_wait_for_the_end_need_not(
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "close", interrupted)
         at_exit._close_all()
-    assert "closing was interrupted: of 1 comparisons 1 did not reach" in capfd.readouterr().err
+    assert "closing was interrupted: of 1 comparisons 1 did not reach" in events.said(capfd)
     release.set()
     assert recorder.close(30)

@@ -14,6 +14,7 @@ from predlog import Comparison, Finding, Recorder
 from predlog.errors import SettingError
 from predlog.findings import special_tokens as specials
 from predlog.findings.special_tokens import SpecialTokens, per_stream, special_tokens
+from tests import events
 from tests.cases import material
 from tests.events import told
 
@@ -255,7 +256,7 @@ def test_findings_are_summed_up_at_close(tmp_path: Path, capfd: pytest.CaptureFi
         recorder.compare(step=1, **text())
         assert recorder.close()
         assert recorder.close()
-    assert capfd.readouterr().err == (
+    assert events.said(capfd) == (
         "predlog: 1 open finding: labels-are-inputs (eval/text, since step 0); "
         "found earlier and gone: labels-are-inputs (text)\n"
     )
@@ -297,7 +298,7 @@ def test_a_finding_that_a_processor_stops_comes_again(tmp_path: Path, capfd: pyt
         for step in range(3):
             recorder.compare(step=step, **pair)
     assert sorted(one.code for one in found(tmp_path, Finding)) == ["bos-doubled", "labels-are-inputs"]
-    assert capfd.readouterr().err.count("not now") == 1
+    assert events.said(capfd).count("not now") == 1
 
 
 def test_a_finding_that_the_file_did_not_take_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +397,7 @@ def test_a_rule_that_fails_costs_its_finding_alone(
         recorder.compare(step=0, **text())
         assert recorder.flush()
         assert recorder.stats()["written"] == 2
-    assert "not checked for findings: ZeroDivisionError: a rule" in capfd.readouterr().err
+    assert "not checked for findings: ZeroDivisionError: a rule" in events.said(capfd)
 
 
 def test_nothing_of_the_pair_is_kept_by_findings(tmp_path: Path) -> None:

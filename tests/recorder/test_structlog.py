@@ -185,7 +185,7 @@ def test_a_failing_processor_costs_that_event(
             recorder.compare(*events.pair(step), step)
     *_, written = record_kinds = list(read(tmp_path))
     assert [one.step for one in record_kinds if isinstance(one, Comparison)] == [0, 2]
-    assert says in capfd.readouterr().err
+    assert says in events.said(capfd)
     assert recorder.stats()["failed"] == 1
     (gap,) = (one for one in record_kinds if isinstance(one, Gap))
     assert (gap.count, gap.reason, gap.first_step, gap.last_step) == (1, who, 1, 1)
@@ -208,7 +208,7 @@ def test_a_failing_sink_leaves_the_others(tmp_path: Path, capfd: pytest.CaptureF
         "exploding": {**all_of_it, "written": 0, "failed": 3},
     }
     assert events.counts(stats) == stats["sinks"]["JSONL"]
-    assert capfd.readouterr().err.count("exploding failed: SystemExit") == 1
+    assert events.said(capfd).count("exploding failed: SystemExit") == 1
 
 
 def test_what_a_sink_changes_no_other_gets(tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ def test_nobody_sees_half_a_page(run: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An output that can't be written is an error of one line."""
     assert main.main(["report", str(run), "-o", str(tmp_path / "nowhere" / "report.html")]) == 2
-    assert "nowhere" in capsys.readouterr().err
+    assert "nowhere" in events.said(capsys)
 
 
 @pytest.mark.parametrize("package", ["bokeh", "jinja2"])

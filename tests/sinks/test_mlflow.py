@@ -111,7 +111,7 @@ def test_a_run_that_is_gone_costs_only_itself(tmp_path: Path, run: Any, capfd: p
     mlflow.MlflowClient().restore_run(run.info.run_id)
     assert stats["failed"] == 0
     assert stats["sinks"]["MLflow"]["failed"] > 0
-    assert "MLflow failed: MlflowException" in capfd.readouterr().err
+    assert "MLflow failed: MlflowException" in events.said(capfd)
     assert {one.step for one in read(tmp_path / "run") if isinstance(one, Comparison)} == {7, 8, 9}
 
 

@@ -170,7 +170,7 @@ def test_a_run_that_is_over_costs_only_itself(tmp_path: Path, run: Any, capfd: p
         stats = recorder.stats()
     assert stats["failed"] == 0
     assert stats["sinks"]["WandB"]["failed"] > 0
-    assert "WandB failed: UsageError: Run" in capfd.readouterr().err
+    assert "WandB failed: UsageError: Run" in events.said(capfd)
     assert {one.step for one in read(tmp_path / "run") if isinstance(one, Comparison)} == {7, 8, 9}
 
 
