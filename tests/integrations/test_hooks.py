@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback  # noqa: E402
 from predlog import Recorder  # noqa: E402
 from predlog.integrations._hf.hooks import Forward, Hooks  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_head import fused  # noqa: E402
 from tests.integrations.test_trainer import Witnessed, arguments, trained  # noqa: E402

@@ -18,7 +18,7 @@ from transformers.models.auto import modeling_auto  # noqa: E402
 
 from predlog.integrations._hf import label_shift  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_trainer import trained  # noqa: E402
 from tests.integrations.witness import check, codes, comparisons  # noqa: E402

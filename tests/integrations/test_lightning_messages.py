@@ -20,7 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402 -
 
 from predlog import Recorder  # noqa: E402
 from predlog.integrations.lightning import PredictionCallback  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import writers  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{message}") for message in (*writers.MESSAGES, "You defined a")]

@@ -21,7 +21,7 @@ from predlog import Recorder  # noqa: E402
 from predlog.integrations import transformers as trainers  # noqa: E402
 from predlog.integrations.lightning import PredictionCallback  # noqa: E402
 from predlog.recorder.recorder import PASSED_ON  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import writers  # noqa: E402
 from tests.integrations.writers import IDS, STEPS, Writer, comparisons, findings, loader, trainer  # noqa: E402
 

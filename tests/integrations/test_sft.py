@@ -14,7 +14,7 @@ peft = needed("peft")
 transformers = needed("transformers")
 
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.old_names import named  # noqa: E402
 from tests.integrations.test_trainer import CHECKPOINTING  # noqa: E402

@@ -24,7 +24,7 @@ from transformers import Trainer, TrainingArguments  # noqa: E402 - what is need
 from predlog import Comparison, Recorder, read  # noqa: E402
 from predlog.errors import SettingError  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.witness import Witness, check, codes, comparisons  # noqa: E402
 from tests.versions.environments import lower_bounds  # noqa: E402

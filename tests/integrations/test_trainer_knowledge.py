@@ -20,7 +20,7 @@ from transformers.modeling_outputs import CausalLMOutput  # noqa: E402
 from predlog import Finding, Recorder, read  # noqa: E402
 from predlog.integrations._hf import label_shift  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_trainer import arguments, loss_of  # noqa: E402
 from tests.integrations.witness import codes, comparisons  # noqa: E402

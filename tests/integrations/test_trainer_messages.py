@@ -27,7 +27,7 @@ from transformers import (  # noqa: E402 - after what is needed
 
 from predlog import Comparison, Recorder, read  # noqa: E402
 from predlog.integrations.transformers import PredictionCallback, PredictionMixin  # noqa: E402
-from tests import events
+from tests import events  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
 from tests.integrations.test_trainer import arguments  # noqa: E402
 
