@@ -28,7 +28,7 @@ class _Model(nn.Module):
 
 def run(size: Size) -> Iterator[Figure]:
     """Walk at random with each `every`; then call `compare` with steps that are never due."""
-    walks, steps, chance = size.of(300, 10), 150, random.Random(1)
+    walks, steps, chance = size.of(300, 4), 150, random.Random(1)
     logits, labels = events.pair(samples=1, length=6, vocabulary=9)
     pair, wrong, due = (logits.requires_grad_(), labels), 0, 0
     for _ in range(walks):
@@ -92,6 +92,6 @@ def _standing(pair: tuple[Tensor, Tensor]) -> list[str]:
         _recorder(10, kept) as recorder,
         predlog.watch(model, step=lambda: 0, recorder=recorder),
     ):
-        for _ in range(300):
+        for _ in range(150):
             model(*pair)
     return [line for line in said.getvalue().splitlines() if "step()" in line]
