@@ -146,7 +146,8 @@ def _lone_ends(labels: Tensor, inputs: Tensor, supervised: Tensor, specials: Spe
 
     Such labels are all the same id, and each is known to end a text or is the last before ignored ones.
     """
-    lone = supervised & ~torch.isin(labels, inputs)
+    # torch.isin takes views of its arguments.
+    lone = supervised & ~torch.isin(labels.contiguous(), inputs.contiguous())
     ids = labels[lone].unique().tolist()
     is_last = torch.ones_like(supervised)
     is_last[..., :-1] = ~supervised[..., 1:]

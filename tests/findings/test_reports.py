@@ -85,7 +85,8 @@ def test_an_end_token_that_is_no_input_is_not_compared_on_any_device() -> None:
         for _, facts in unpack(snapshot):
             assert facts.equal is not None
             assert facts.compared is not None
-            assert (facts.equal[2], facts.compared[2]) == (28, 28)
+            assert facts.lone is not None
+            assert (facts.equal[2], facts.compared[2] - facts.lone[2]) == (28, 28)
 
 
 @pytest.mark.parametrize("eos", [(), (64,)])
@@ -97,7 +98,11 @@ def test_what_is_left_out_is_only_an_end_token(eos: tuple[int, ...]) -> None:
 
     def found(labels: Tensor) -> tuple[int, ...]:
         facts = [one for _, one in unpack(capture(logits, labels, inputs=inputs, window=WINDOW, specials=specials))]
-        return tuple(one.compared[2] - one.equal[2] for one in facts if one.compared and one.equal)
+        return tuple(
+            one.compared[2] - one.equal[2] - (one.lone[2] if one.lone else 0)
+            for one in facts
+            if one.compared and one.equal
+        )
 
     assert found(labels) == ((0, 0) if eos else (2, 2))
     labels[:, 10] = 63
