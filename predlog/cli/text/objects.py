@@ -14,7 +14,7 @@ from predlog.reading.diff import Difference
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Missing
 from predlog.reading.writers import Shared
-from predlog.records.schema import Token
+from predlog.records.schema import LATER_KEYS, Token
 
 _FIGURES = ("accuracy", "logprob", "rank")
 
@@ -143,7 +143,10 @@ def _first(one: First) -> dict[str, Any]:
 
 
 def _token(token: Token | None) -> dict[str, Any] | None:
-    return None if token is None else _fields(token, *token.__struct_fields__)
+    if token is None:
+        return None
+    known = _fields(token, *token.__struct_fields__)
+    return {name: value for name, value in known.items() if value is not None or name not in LATER_KEYS}
 
 
 def _missed(row: Row, one: Misses) -> dict[str, Any]:
