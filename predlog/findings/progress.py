@@ -99,11 +99,14 @@ def _is_falling(pool: Pool) -> bool:
     return later.loss / max(later.tokens, 1) < IMPROVED * earlier.loss / max(earlier.tokens, 1)
 
 
-def label_never_learnt(_pool: Pool, past: Past) -> Verdict:
+def label_never_learnt(pool: Pool, past: Past) -> Verdict:
     """Check for a label that stays far less probable than it is frequent, while the others are learnt."""
     behind, portions = past.labels.behind, past.labels.portions
     if not behind or _is_named(past, HELD_OUT | UNLIKELY):
         return CLEAN
+    sums = _sums(pool)
+    if past.best is not None and sums.loss > (past.best + HAS_LOST) * max(sums.tokens, 1):
+        return NO_BETTER  # a model that has lost what it knew is worse at all labels
     label, worst = max(behind.items(), key=lambda one: one[1].count)
     tokens = worst.tokens(portions)
     probability = worst.probability / worst.count

@@ -17,13 +17,13 @@ from predlog.recorder.loss_report import LossReports
 from predlog.recorder.submission import Submitter
 from predlog.records.schema import Comparison
 
-# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise. `items`,
-# `accumulate` and `declared`, options of the run, are known to callbacks.
+# How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise.
 HOW: Final[dict[str, Any]] = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
-    "document_ids": None, "attention_mask": None, "reported_loss": None, "items": None, "accumulate": None,
-    "declared": frozenset(),
+    "document_ids": None, "attention_mask": None, "reported_loss": None,
 }  # fmt: skip
+# What callbacks know: how the loss came about, and options of the run.
+OF_CALLBACKS: Final[dict[str, Any]] = {"items": None, "accumulate": None, "declared": frozenset()}
 
 
 class Intake:

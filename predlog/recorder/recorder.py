@@ -26,7 +26,8 @@ from predlog.recorder import copies, settings
 from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import Gate
-from predlog.recorder.intake import HOW, Intake
+from predlog.recorder.intake import HOW as _HOW
+from predlog.recorder.intake import OF_CALLBACKS, Intake
 from predlog.recorder.loss_report import LossReports
 from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, Stats
@@ -228,7 +229,7 @@ class Recorder:
             if self.gate.is_waiting:
                 self.gate.skip(step)
             return None
-        how = {name: value for name, value in locals().items() if name in HOW}
+        how = {name: value for name, value in locals().items() if name in _HOW}
         return self._intake.take(logits, labels, step, stream, context, self._every, how)
 
     def compare_due(
@@ -238,7 +239,7 @@ class Recorder:
 
         Callbacks use it, since an evaluation is recorded at whatever step it runs. `more` is as in `compare`.
         """
-        how = {name: more.pop(name, usual) for name, usual in HOW.items()}
+        how = {name: more.pop(name, usual) for name, usual in {**_HOW, **OF_CALLBACKS}.items()}
         return self._intake.take(logits, labels, step, stream, more, 1, how)
 
     def report_loss(

@@ -129,13 +129,19 @@ def cut_off(batch: Batch) -> Batch:
         text = ids[row][ids[row] > EOS]
         ids[row] = text.repeat(ids.shape[1])[: ids.shape[1]]
         labels[row] = IGNORED
-    return {**batch, "ids": ids, "labels": labels}
+    return attended({**batch, "ids": ids, "labels": labels})
+
+
+def attended(batch: Batch) -> Batch:
+    """Return a batch whose attention mask is that of its ids."""
+    return batch | {name: (batch["ids"] != PAD).long() for name in {"attention"} & {*batch}}
 
 
 def unended(batch: Batch) -> Batch:
     """Leave the end token out of inputs and labels."""
     batch = {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == EOS, IGNORED)}
-    return batch | {name: batch[name].masked_fill(batch[name] == EOS, PAD) for name in {"ids", "read"} & {*batch}}
+    names = {"ids", "read"} & {*batch}
+    return attended(batch | {name: batch[name].masked_fill(batch[name] == EOS, PAD) for name in names})
 
 
 def packed_without_ends(batch: Batch) -> Batch:
@@ -157,14 +163,17 @@ def begun_inside(batch: Batch) -> Batch:
     ids, labels = batch["ids"], batch["labels"].clone()
     labels[:, :8] = IGNORED
     begin = torch.full((len(ids), 1), BOS)
-    return {
-        **batch,
-        "ids": torch.cat([ids[:, :8], begin, ids[:, 8:-1]], 1),
-        "labels": torch.cat([labels[:, :8], begin, labels[:, 8:-1]], 1),
-    }
+    return attended(
+        {
+            **batch,
+            "ids": torch.cat([ids[:, :8], begin, ids[:, 8:-1]], 1),
+            "labels": torch.cat([labels[:, :8], begin, labels[:, 8:-1]], 1),
+        }
+    )
 
 
 def padded_by_ends(batch: Batch) -> Batch:
+    batch = {name: value for name, value in batch.items() if name != "attention"}  # else the mask tells the padding
     return {**batch, "ids": batch["ids"].masked_fill(batch["ids"] == PAD, EOS), "labels": _padded(batch["labels"], EOS)}
 
 
@@ -182,7 +191,7 @@ def ended_twice(batch: Batch) -> Batch:
         return {**batch, "labels": labels, "read": loops.shifted_right(labels, int(batch["read"][0, 0]))}
     ids = batch["ids"].clone()
     ids[:, 1:][batch["ids"][:, :-1] == EOS] = EOS
-    return {**batch, "ids": ids, "labels": labels}
+    return attended({**batch, "ids": ids, "labels": labels})
 
 
 def padded_by_a_word(batch: Batch) -> Batch:
@@ -315,7 +324,7 @@ FAULTS = (
         Mistake(batch=ended_by_padding), by=12, special_tokens={"pad": EOS, "eos": EOS, "bos": BOS},
     ),
     Fault("answers cut off", "answers-truncated", ("llama", "gpt2"), Mistake(batch=cut_off), by=16),
-    Fault("no end token", "end-missing", TEXT, Mistake(batch=unended), by=16),
+    Fault("no end token", "end-missing", ("llama", "gpt2", "t5"), Mistake(batch=unended), by=16),
     Fault(
         "no end token among the inputs of packed rows", "end-only-in-labels", ("llama", "gpt2"),
         Mistake(batch=packed_without_ends, pair=lambda pair: replace(pair, shift=0)), by=4,
