@@ -32,6 +32,7 @@ _FREE: Final[dict[type[Any], tuple[str, ...]]] = {
     for kind in _TYPES.values()
 }
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+_OLD_KEYS: Final = {name: tuple(key for key in keys if key not in LATER_KEYS) for name, keys in _KEYS.items()}
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(Record).decode
 _VERSION: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
@@ -52,7 +53,7 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     Raises RecordError if a key of the kind is missing.
     """
     name = event["event"]
-    keys = [key for key in _KEYS[name] if key in event or key not in LATER_KEYS]
+    keys = (_OLD_KEYS if event.get("recorder") is None else _KEYS)[name]
     try:
         conformed = {key: event[key] for key in keys}
     except KeyError as missing:
@@ -85,7 +86,8 @@ def moment(timestamp: str) -> datetime | None:
 def gap(like: Mapping[str, Any], at: float, **fields: Any) -> Checked:
     """Return the event that reports what is missing, of the same run and attempt as `like`."""
     known = {"event": "predlog.gap", "level": "warning", "timestamp": timestamp(at), "context": {}, **fields}
-    return Checked({key: known.get(key, like.get(key)) for key in _KEYS["predlog.gap"] if key in known or key in like})
+    keys = (_OLD_KEYS if like.get("recorder") is None else _KEYS)["predlog.gap"]
+    return Checked({key: known[key] if key in known else like[key] for key in keys})
 
 
 def from_event(event: Mapping[str, Any]) -> Record:
@@ -97,12 +99,11 @@ def from_event(event: Mapping[str, Any]) -> Record:
 
 
 def to_event(record: Record) -> dict[str, Any]:
-    """Return a record as the event that it was; the inverse of `from_event`."""
+    """Return a record as the event that it was, without keys that an older line lacks; the inverse of `from_event`."""
     event = cast(dict[str, Any], msgspec.to_builtins(record))
-    if record.recorder is None:  # the line is older than the keys that the schema has gained
-        for one in (event, *event.get("tokens", ())):
-            for key in LATER_KEYS & one.keys():
-                del one[key]
+    for one in (event, *event.get("tokens", ())) if record.recorder is None else ():
+        for key in LATER_KEYS & one.keys():
+            del one[key]
     return event
 
 

@@ -172,6 +172,15 @@ def begun_inside(batch: Batch) -> Batch:
     )
 
 
+def time_major(pair: Pair) -> Pair:
+    """Pass a pair whose first axis is the time as if that were the samples."""
+    logits, labels, inputs = pair.logits[:, :-1], pair.labels[:, 1:], pair.inputs
+    assert inputs is not None
+    return replace(
+        pair, logits=logits.transpose(0, 1), labels=labels.T, inputs=inputs[:, :-1].T, shift=0, known={}
+    )  # fmt: skip
+
+
 def padded_by_ends(batch: Batch) -> Batch:
     batch = {name: value for name, value in batch.items() if name != "attention"}  # else the mask tells the padding
     return {**batch, "ids": batch["ids"].masked_fill(batch["ids"] == PAD, EOS), "labels": _padded(batch["labels"], EOS)}
@@ -322,6 +331,10 @@ FAULTS = (
     Fault(
         "padded with the end token, which is masked", "eos-never-supervised", ("llama", "gpt2"),
         Mistake(batch=ended_by_padding), by=12, special_tokens={"pad": EOS, "eos": EOS, "bos": BOS},
+    ),
+    Fault(
+        "time-major, passed as samples", "axes-swapped", ("llama", "gpt2"), Mistake(logged=time_major, learns=False),
+        by=2, needs=("inputs",),
     ),
     Fault("answers cut off", "answers-truncated", ("llama", "gpt2"), Mistake(batch=cut_off), by=16),
     Fault("no end token", "end-missing", ("llama", "gpt2", "t5"), Mistake(batch=unended), by=16),

@@ -42,7 +42,8 @@ from tests import events
 pair = events.pair()
 def spin():
     torch.randn(200, 200) @ torch.randn(200, 200)
-predlog.configure(every=5, samples=1)
+from predlog.findings.needs import ALIGNMENT
+predlog.configure(every=5, samples=1, ignore=ALIGNMENT)
 """
 
 
