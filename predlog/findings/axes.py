@@ -19,8 +19,9 @@ def axes_swapped(pool: Pool, _past: Past) -> Verdict:
             continue
         if compared < ENOUGH:
             return None
-        if not _differ_along_time(pool):
-            return CLEAN
+        differ = _differ_along_time(pool)
+        if not differ:
+            return None if differ is None else CLEAN
         return Fault(
             f"labels equal the inputs {_HOW_FAR[offset]} sample{'s' * offset} on ({equal} of {compared} supervised"
             " tokens) and not those of the next position, so what is read as samples is time",
@@ -30,8 +31,13 @@ def axes_swapped(pool: Pool, _past: Past) -> Verdict:
     return CLEAN
 
 
-def _differ_along_time(pool: Pool) -> bool:
-    """Return whether most labels differ from the inputs at their position, at the next, and at the one after."""
+def _differ_along_time(pool: Pool) -> bool | None:
+    """Return whether most labels differ from the inputs at their position, at the next, and at the one after.
+
+    Returns None if there are too few to tell.
+    """
     pairs = [zip(one.equal, one.compared, strict=True) for one in pool if one.equal and one.compared]
     sums = [tuple(map(sum, zip(*column, strict=True))) for column in zip(*pairs, strict=True)]
-    return len(sums) > 1 and sums[1][1] >= CLEARLY_MORE and all(same <= _FEW * of for same, of in sums)
+    if len(sums) < 2 or sums[1][1] < CLEARLY_MORE:
+        return None
+    return all(same <= _FEW * of for same, of in sums)

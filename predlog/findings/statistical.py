@@ -150,7 +150,7 @@ def copying_inputs(pool: Pool, past: Past) -> Verdict:
     supervised = sum(evidence.supervised for evidence in pool)
     if copied < SUSPICIOUS_COPIES * copyable or repeated > COMMON_REPEATS * supervised or not _is_sure_and_wrong(sums):
         return CLEAN
-    if not _has_lost(sums, past, _chance(pool)):
+    if not _has_lost(sums, past, _chance(pool), calm=past.calm):
         return CLEAN  # an untrained model whose head is its embedding predicts its input
     return Fault(
         f"predictions equal the inputs where the labels don't ({copied} of {copyable} tokens), so the model has learnt "
@@ -266,9 +266,9 @@ def _is_sure_and_wrong(sums: Sums) -> bool:
     return missing > SIGMAS * math.sqrt(sums.variance + 1) and sums.expected > 3 * sums.correct
 
 
-def _has_lost(sums: Sums, past: Past, chance: float) -> bool:
+def _has_lost(sums: Sums, past: Past, chance: float, *, calm: float | None = None) -> bool:
     # A model that never was better than guessing has nothing to lose. One that was calm knew that it was guessing.
-    best = min([one for one in (past.best, past.calm) if one is not None], default=None)
+    best = min([one for one in (past.best, calm) if one is not None], default=None)
     return best is not None and best <= 1.1 * chance and sums.loss / sums.tokens > best + HAS_LOST
 
 

@@ -266,7 +266,7 @@ def marked_in_words() -> Setup:
         for row in range(BATCH):
             end = int((ids[row] == EOS).nonzero()[0])
             ids[row, end : end + 4] = labels[row, end : end + 4] = torch.tensor([40, 41, 42, 43])
-        return made
+        return faults.attended(made)
 
     return replace(loops.llama(), batch=batch)
 
@@ -294,7 +294,7 @@ def few_cut_off() -> Setup:
         if torch.rand((), generator=generator) < 0.1:
             made["ids"][1] = loops.packed_text(generator)["ids"][0]
             made["labels"][1] = IGNORED
-        return made
+        return faults.attended(made)
 
     return replace(loops.llama(), batch=batch)
 
