@@ -67,7 +67,7 @@ def _with_and_without(turns: Iterator[tuple[Tensor, Tensor]], window: Window) ->
     def with_all() -> None:
         logits, labels = next(turns)
         captures["with all"] = capture(
-            logits, labels, shift=1, inputs=labels, window=window, specials=_SPECIAL, **_positions(labels.device)
+            logits, labels, shift=1, inputs=labels, window=window, specials=_SPECIAL, **_positions(labels.device)  # type: ignore[arg-type]
         )  # fmt: skip
 
     # Each capture comes after an unpacking, so that both find the caches alike.

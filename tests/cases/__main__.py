@@ -73,7 +73,7 @@ def _is_wanted(way: Passed, without: list[str] | None) -> bool:
 
 def faults_named(ways: list[Passed], seeds: int, only: str, tally: Tally) -> None:
     """Run each mistake in each model that can have it."""
-    of_code = defaultdict(Tally)
+    of_code = defaultdict(Tally)  # type: ignore[var-annotated]
     for fault in faults.FAULTS:
         if only not in fault.name and only != fault.code:
             continue

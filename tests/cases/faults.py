@@ -261,7 +261,7 @@ def never_written(batch: Batch) -> Batch:
     for ids in wrong.values():
         if ids.ndim == 3:
             ids[..., 2] = torch.where((ids[..., 2] == IGNORED) | (ids[..., 2] >= CODES), ids[..., 2], 5)
-    return {**batch, **wrong}
+    return {**batch, **wrong}  # type: ignore[dict-item]
 
 
 def heads_off_by_one(pair: Pair) -> Pair:
@@ -402,8 +402,12 @@ FAULTS = (
         differs=True,
     ),
     Fault(
-        "a learning rate a thousand times too high", "collapsed", ("llama", "gpt2"), Mistake(rate=1000.0),
+        "a learning rate a thousand times too high", "collapsed", ("gpt2",), Mistake(rate=1000.0),
         by=400, prepared=300, little=True, watched=True,
+    ),
+    Fault(
+        "a learning rate a thousand times too high, of a model that goes on guessing wildly", "sure-and-wrong",
+        ("llama",), Mistake(rate=1000.0), by=400, prepared=300, little=True, watched=True,
     ),
     Fault(
         "labels of another sample", "at-chance", ("llama", "gpt2", "t5", "whisper", "musicgen"),

@@ -306,7 +306,7 @@ def adapted() -> Setup:
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it reads names that transformers has deprecated
-        setup.model = peft.get_peft_model(setup.model, config)  # type: ignore[arg-type,assignment]
+        setup.model = peft.get_peft_model(setup.model, config)
     return replace(setup, rate=1e-3)
 
 

@@ -45,17 +45,17 @@ class Witness(Recorder):
 
     def compare(
         self, /, logits: object, labels: object, step: int, **how: Any
-    ) -> Future[tuple[Comparison, ...]] | None:  # type: ignore[override]
+    ) -> Future[tuple[Comparison, ...]] | None:
         """Record a pair with less, and wait."""
         if step % self.passed.every:
             return None
-        return self._waited(super().compare(logits, self._less(labels, how), step, **how))
+        return self._waited(super().compare(logits, self._less(labels, how), step, **how))  # type: ignore[no-any-return]
 
     def compare_due(
         self, /, logits: object, labels: object, step: int, **how: Any
-    ) -> Future[tuple[Comparison, ...]] | None:  # type: ignore[override]
+    ) -> Future[tuple[Comparison, ...]] | None:
         """Record a pair with less, and wait."""
-        return self._waited(super().compare_due(logits, self._less(labels, how), step, **how))
+        return self._waited(super().compare_due(logits, self._less(labels, how), step, **how))  # type: ignore[no-any-return]
 
     def report_due_loss(self, loss: object, step: object, **how: Any) -> None:
         """Report a loss, unless that is not known, and wait."""

@@ -455,7 +455,7 @@ def test_few_symbols_are_never_at_chance() -> None:
 )
 def test_labels_that_cross_a_boundary_say_which_and_how_many(fields: dict[str, int], says: str) -> None:
     """The message counts the labels of another document, and those of padding, and names what to ignore."""
-    found = judged("label-crosses-boundary", one(**fields))
+    found = judged("label-crosses-boundary", one(**fields))  # type: ignore[arg-type]
     assert isinstance(found, Fault)
     assert says in f"{found.what}. {found.fix}"
 

@@ -177,7 +177,7 @@ def documents(step: int, **more: Any) -> Pair:
     labels = ids.clone()
     labels[:, [0, 12 + step % 4, 30 + step % 3]] = IGNORED
     places = torch.cat([torch.arange(n) for n in (12 + step % 4, 18 + step % 3 - step % 4, 18 - step % 3)])
-    return next_token(ids, labels, **({"position_ids": places} if more.pop("knows", False) else {}), **more)
+    return next_token(ids, labels, **({"position_ids": places} if more.pop("knows", False) else {}), **more)  # type: ignore[arg-type]
 
 
 def turns(step: int) -> Pair:
@@ -423,11 +423,11 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         [evidence(*answers(PROMPT_BEFORE).samples, begun(PROMPT_AT, 40))],
         Past(0),
     ),
-    ("prompt-supervised", [asked(*[facts(**WHOLE)] * 4)], [asked(*[facts(**WHOLE)] * 3)], Past(0)),
+    ("prompt-supervised", [asked(*[facts(**WHOLE)] * 4)], [asked(*[facts(**WHOLE)] * 3)], Past(0)),  # type: ignore[arg-type]
     (
         "prompt-supervised",
-        [asked(*[facts(**WHOLE)] * 4)],
-        [asked(*[facts(**WHOLE)] * 4, facts(span=(1, 99), supervised=99))],
+        [asked(*[facts(**WHOLE)] * 4)],  # type: ignore[arg-type]
+        [asked(*[facts(**WHOLE)] * 4, facts(span=(1, 99), supervised=99))],  # type: ignore[arg-type]
         Past(0),
     ),
     (
@@ -438,8 +438,8 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
     ),
     (
         "prompt-supervised",
-        [asked(*[facts(**WHOLE)] * 4, options=["prompt column"])],
-        [asked(*[facts(**WHOLE)] * 4, options=["num_iterations=2"])],
+        [asked(*[facts(**WHOLE)] * 4, options=["prompt column"])],  # type: ignore[arg-type]
+        [asked(*[facts(**WHOLE)] * 4, options=["num_iterations=2"])],  # type: ignore[arg-type]
         Past(0),
     ),
     ("unknown-supervised", [several(4, unk=5, specials=UNK)], [several(4, unk=4, specials=UNK)], Past(0)),

@@ -83,8 +83,8 @@ def test_one_line_says_that_inputs_are_unknown(capfd: pytest.CaptureFixture[str]
     for how, lines in (({}, 1), ({"inputs": labels}, 0)):
         with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
             for step in range(3):
-                recorder.compare(logits, labels, step, **how)
-                recorder.compare(logits, labels, step, stream="eval/text", **how)
+                recorder.compare(logits, labels, step, **how)  # type: ignore[arg-type]
+                recorder.compare(logits, labels, step, stream="eval/text", **how)  # type: ignore[arg-type]
         said = [line for line in capfd.readouterr().err.splitlines() if "inputs are not known" in line]
         assert len(said) == lines
         assert all("pass inputs=" in line and "labels-are-inputs" in line for line in said)

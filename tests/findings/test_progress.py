@@ -42,7 +42,7 @@ SURE = {"prediction_logprob": math.log(0.9), "label_logprob": -9.0}
 def becomes_sure(records: int, **fields: Any) -> list[Record]:
     """Begin calm, and be sure and wrong for so many records."""
     calm = [[sample(n, alike(8, n, **CALM))] for n in range(8)]
-    return calm + [[sample(8 + n, alike(8, n, **{**SURE, **fields}))] for n in range(records)]
+    return calm + [[sample(8 + n, alike(8, n, **{**SURE, **fields}))] for n in range(records)]  # type: ignore[return-value]
 
 
 def test_who_becomes_sure_and_wrong_is_reported_after_32_records() -> None:
@@ -158,7 +158,7 @@ def test_what_was_trained_and_is_no_longer_takes_half_of_the_run() -> None:
 
     def record(step: int, trained: bool, many: int) -> tuple[int, Record]:
         number = step // 10 % many
-        return step, [sample(number, alike(8, **{**CALM, "label_logprob": -5 - (1e-3 * step if trained else 0)}))]
+        return step, [sample(number, alike(8, **{**CALM, "label_logprob": -5 - (1e-3 * step if trained else 0)}))]  # type: ignore[arg-type]
 
     def run(until: int, many: int = 8) -> list[tuple[str, int]]:
         return found_at([record(step, step < 1000, many) for step in range(0, until, 10)])

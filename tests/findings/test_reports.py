@@ -18,7 +18,7 @@ WINDOW = Window()
 
 
 def judged(judge: Judge, step: int, logits: Tensor, labels: Tensor, **how: object) -> list[str]:
-    facts = [one for _, one in unpack(capture(logits, labels, window=WINDOW, **how))]
+    facts = [one for _, one in unpack(capture(logits, labels, window=WINDOW, **how))]  # type: ignore[arg-type]
     return [one.code for one in judge.judge(step, "audio", facts, is_trained=False)]
 
 

@@ -43,7 +43,7 @@ def rows(
     """Yield batches of a prompt, which is masked, and an answer that ends as asked for, padded to a length."""
     generator = torch.Generator().manual_seed(5)
     for _ in range(steps):
-        ids, labels, mask = [], [], []
+        ids, labels, mask = [], [], []  # type: ignore[var-annotated]
         for _ in range(2):
             asked = [*begin, *text(generator, prompt)]
             own = [*between_both, *text(generator, between(generator, *answer)), *end][: length - len(asked)]

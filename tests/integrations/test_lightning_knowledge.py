@@ -46,7 +46,7 @@ def padded(**more: Any) -> DataLoader[dict[str, Tensor]]:
     rows = texts.rows(24, writers.LENGTH)
     mask = torch.ones(writers.LENGTH).long()
     mask[READ:] = 0
-    return DataLoader([{"input_ids": row * mask, "attention_mask": mask, **more} for row in rows], batch_size=4)
+    return DataLoader([{"input_ids": row * mask, "attention_mask": mask, **more} for row in rows], batch_size=4)  # type: ignore[arg-type]
 
 
 def fitted(folder: Path, module: Any, loader: Any, accumulate: int = 1, **how: Any) -> str | None:
@@ -88,6 +88,6 @@ def test_what_does_not_fit_is_left_out(tmp_path: Path) -> None:
 
     module.training_step = training_step  # type: ignore[method-assign]
     rows = [{"input_ids": row, "labels": row, **other} for row in texts.rows(24, writers.LENGTH)]
-    assert fitted(tmp_path, module, DataLoader(rows, batch_size=4), shift=1) == "fits"
+    assert fitted(tmp_path, module, DataLoader(rows, batch_size=4), shift=1) == "fits"  # type: ignore[arg-type]
     assert {one.step for one in comparisons(tmp_path)} == {0, 1, 2}
     assert findings(tmp_path) == set()

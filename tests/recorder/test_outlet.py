@@ -465,7 +465,7 @@ def test_a_first_line_that_fits_no_sink_blocks_nothing(tmp_path: Path) -> None:
 def test_a_gap_that_cannot_be_written_blocks_no_other(tmp_path: Path) -> None:
     """A reason that is too long for a line is left out; the counts of all reasons are in the file."""
     outlet = Outlet(JSONL(tmp_path / "predictions.jsonl"), Notices(keep=True))
-    outlet.add_missing(Missing(3, "x" * (codec.LONGEST + 1), 2, 4))
+    outlet.add_missing(Missing(3, "x" * (codec.LONGEST + 1), 2, 4))  # type: ignore[attr-defined]
     outlet.add_missing(Missing(4, "no slot free", 5, 6))
     assert send(outlet, 7, 8) == [True, True]
     outlet.finish()
