@@ -185,9 +185,8 @@ def _chat(tokenizer: Any, prompt: str, answer: str, *, answers_only: bool) -> Se
     words = _words()
 
     def text(generator: torch.Generator, longest: int) -> str:
-        start, length = (
-            int(torch.randint(*one, (), generator=generator)) for one in ((len(words) - 30,), (3, longest))
-        )
+        start = int(torch.randint(len(words) - 30, (), generator=generator))
+        length = int(torch.randint(3, longest, (), generator=generator))
         return " ".join(words[start : start + length])
 
     def batch(generator: torch.Generator) -> Batch:
