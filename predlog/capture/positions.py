@@ -5,6 +5,7 @@ All of it is optional, small beside the logits, and laid out as the labels are. 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ def to_positions(
             )
         return found
 
-    weights = None if loss_mask is None else view("loss_mask", as_tensor("loss_mask", loss_mask))
+    weights = None if loss_mask is None else view("loss_mask", as_tensor("loss_mask", _numbers(loss_mask)))
     places = ends = documents = attended = None
     if position_ids is not None:
         places = as_ids("position_ids", position_ids)
@@ -115,13 +116,19 @@ def _attended(
     found = view(mask) if isinstance(mask, Tensor) and mask.ndim < 4 else None
     if found is None and not isinstance(mask, Tensor):
         try:
-            found = view(as_tensor("attention_mask", mask))
+            found = view(as_tensor("attention_mask", _numbers(mask)))
         except PairError:
             shape = getattr(mask, "shape", None)
             return None, [_MASK_SHAPES.format(shape or f"none ({type(mask).__name__})", [size[0], size[2]])]
     if found is None:
         return None, [_MASK_SHAPES.format(list(getattr(mask, "shape", ())), [size[0], size[2]])]
     return as_tensor("attention_mask", found), []
+
+
+def _numbers(mask: Any) -> object:
+    """Return a mask of booleans as numbers over the same memory, since old NumPy exports no booleans."""
+    is_foreign = not isinstance(mask, Tensor) and str(getattr(mask, "dtype", "")) == "bool"
+    return mask.view("uint8") if is_foreign and hasattr(mask, "ctypes") else mask
 
 
 def supervised_only(labels: Tensor, weights: Tensor | None, ignore_index: int) -> Tensor:
