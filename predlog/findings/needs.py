@@ -30,7 +30,7 @@ class Known:
 
 
 class Need(NamedTuple):
-    """Something that a rule needs: whether it is known, and what is said where it is not."""
+    """Something that a rule needs: whether it is known, and what is reported if it is not."""
 
     is_met: Callable[[Known], bool]
     why: str

@@ -61,7 +61,7 @@ def test_without_its_rule_a_mistake_is_not_named(code: str) -> None:
 
 @pytest.mark.parametrize("passed", [Passed(10), Passed(10, inputs=False, positions=False)], ids=str)
 @pytest.mark.parametrize(
-    "code", [pytest.param(code, marks=() if is_short(fault) else pytest.mark.full) for code, fault in SOONEST.items()]
+    "code", [pytest.param(code, marks=() if is_short(fault) else pytest.mark.slow) for code, fault in SOONEST.items()]
 )
 def test_a_mistake_is_named_whatever_is_passed(code: str, passed: Passed) -> None:
     """Also every tenth step alone names it, without what it does not need."""
