@@ -37,7 +37,7 @@ from predlog.sinks.terminal.style import (
 )
 
 # In the first heading of a stream.
-NO_INPUTS = "inputs not known: whether labels are shifted correctly is not certain; pass inputs="
+NO_INPUTS = "inputs not known: the alignment is not checked; pass inputs="
 _NAMES = ("position", "input", "label", "prediction", "p(label)", "rank")
 _NAMES_WIDTH = max(map(len, _NAMES)) + 2
 # No column is wider than the first, and none is made narrower than the second to save room.
