@@ -31,6 +31,14 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Draw the same random tensors in every run, in whichever order and worker the tests come."""
+    import torch  # not before the number of threads is set above
+
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Start each test without a launcher's or a user's settings, and without those that frameworks make for all."""
     before = dict(os.environ)
