@@ -22,6 +22,7 @@ class Closable(Protocol):
 
 
 _open: weakref.WeakSet[Closable] = weakref.WeakSet()
+_kept: list[Closable] = []
 _finalized_in: set[int] = set()
 _deadlines: dict[int, float] = {}
 
@@ -36,6 +37,11 @@ def close_at_exit(closable: Closable) -> None:
     if multiprocessing is not None and os.getpid() not in _finalized_in:
         _finalized_in.add(os.getpid())
         multiprocessing.Finalize(None, _close_all, exitpriority=100)
+
+
+def keep_until_exit(closable: Closable) -> None:
+    """Keep what is to be closed at the end of the process, though nothing else refers to it. Takes no lock."""
+    _kept.append(closable)
 
 
 def _close_all() -> None:

@@ -41,6 +41,7 @@ def capture(
     items: object = None,
     accumulate: int | None = None,
     declared: frozenset[str] = frozenset(),
+    autocast: torch.dtype | None = None,
     window: Window,
     specials: SpecialTokens = _NONE_KNOWN,
     has_totals: bool = False,
@@ -52,11 +53,12 @@ def capture(
     ids. What has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits.
     `loss_mask`, `position_ids`, `document_ids` and `attention_mask` are what `to_positions` takes. `reported_loss` is
     the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches.
-    `declared` are options of the run. With `has_totals` the losses of all rows are summed up, to be held against it;
+    `declared` are options of the run. A projection is computed in the type `autocast`, or in that of the caller's
+    autocast. With `has_totals` the losses of all rows are summed up, to be held against it;
     with `has_axes` it is looked at which axis is time. `window` limits the tokens, samples and codebooks shown. Raises
     PairError if they are no pair.
     """
-    product = _autocast_type(logits)
+    product = _autocast_type(logits, autocast)
     enter, leave = alone()
     try:
         enter()
@@ -113,10 +115,12 @@ def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: 
     )
 
 
-def _autocast_type(logits: object) -> torch.dtype | None:
-    """Return the type in which the caller's autocast would project; None if autocast would not change it."""
+def _autocast_type(logits: object, known: torch.dtype | None) -> torch.dtype | None:
+    """Return the type in which autocast projects, known or the caller's; None if autocast would not change it."""
     weight = logits.weight if isinstance(logits, Projection) else None
     if not isinstance(weight, Tensor) or weight.dtype == torch.float64:  # which autocast leaves as it is
         return None
+    if known is not None:
+        return known
     kind = weight.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None

@@ -12,7 +12,7 @@ from structlog.typing import Processor
 from predlog._runtime import process
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, SettingError
+from predlog.errors import MissingExtraError, PredlogError, SettingError, own_failure
 from predlog.integrations import step_output
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.integrations.known_positions import NAMES, begins_with_padding, fitting, scalar
@@ -213,8 +213,17 @@ class PredictionCallback(CopiedCallback, Callback):
             self._record(f"eval/{dataloader_idx}" if dataloader_idx else "eval", outputs, batch, trainer, pl_module)
 
     def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
-        if self.recorder is None:
-            return
+        if self.recorder is not None:
+            try:
+                self._record_with(self.recorder, stream, returned, batch, trainer, module)
+            except PredlogError:
+                raise  # of a strict recorder
+            except own_failure(Exception, batch, returned) as error:  # a run must not die of its log
+                self.recorder.report_failure(self._step, stream, error)
+
+    def _record_with(
+        self, recorder: Recorder, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule
+    ) -> None:
         logits = self._names.find("logits", (returned,), module)
         labels = self._names.find("labels", (returned, batch), module)
         if logits is None or labels is None:
@@ -235,7 +244,7 @@ class PredictionCallback(CopiedCallback, Callback):
             # It is due: the steps may jump. A validation run is recorded at any step, but a recorder of the user's own
             # has its own `every`.
             if self._given is None or stream == "train" or self._step % self._given.gate.every == 0:
-                self.recorder.compare_due(
+                recorder.compare_due(
                     logits, labels, self._step, stream=stream, epoch=trainer.current_epoch, **self._how, **more
                 )
 

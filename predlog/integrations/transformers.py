@@ -245,7 +245,8 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
                 return True  # the user is to see what the forward raised
             raise  # of a strict recorder
         except own_failure(Exception) as error:  # a run must not die of its log
-            self.report_failure(f"step {self._state.global_step}", error)
+            if self._recorder is not None and not forward.has_failed:
+                self._recorder.report_failure(self._state.global_step, self._stream, error)
             return True
 
     def _record(self, forward: Forward) -> bool:
@@ -265,11 +266,10 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
         is_due = self._given is None or self._state.global_step % self._given.gate.every == 0
         if is_due:
-            with hooks.as_projected(forward):
-                self._recorder.compare_due(
-                    pair.logits, pair.labels, self._state.global_step, stream=self._stream, accumulate=self._parts,
-                    **pair.more, **epoch,
-                )  # fmt: skip
+            self._recorder.compare_due(
+                pair.logits, pair.labels, self._state.global_step, stream=self._stream, accumulate=self._parts,
+                autocast=forward.autocast, **pair.more, **epoch,
+            )  # fmt: skip
             self._awaits_loss = not pair.has_loss
         return True
 

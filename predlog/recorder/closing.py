@@ -3,7 +3,7 @@
 import time
 
 from predlog._runtime import process
-from predlog._runtime.exit import DEADLINE
+from predlog._runtime.exit import DEADLINE, keep_until_exit
 from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError, located, own_failure
 from predlog.findings.judge import Judge
@@ -62,6 +62,9 @@ class Closing:
         Called when objects are freed, in any thread and between any two statements, so it takes no lock.
         """
         if self.gate.is_closed or not self.worker.is_mine():
+            return
+        if not self.gate.has_offers and process.world_size() > 1:
+            keep_until_exit(self)  # nothing is open; that this rank had no pair is reported and written at the exit
             return
         self.gate.is_closed = self._is_abandoned = True
         self.worker.close(0.0)

@@ -22,8 +22,8 @@ HOW: Final[dict[str, Any]] = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
     "document_ids": None, "attention_mask": None, "reported_loss": None,
 }  # fmt: skip
-# What callbacks know: how the loss came about, and options of the run.
-OF_CALLBACKS: Final[dict[str, Any]] = {"items": None, "accumulate": None, "declared": frozenset()}
+# What callbacks know: how the loss came about, options of the run, and the type in which the model projects.
+OF_CALLBACKS: Final[dict[str, Any]] = {"items": None, "accumulate": None, "declared": frozenset(), "autocast": None}
 
 
 class Intake:

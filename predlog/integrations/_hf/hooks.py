@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
@@ -213,13 +213,6 @@ def tokenizer(processing: Any) -> Any:
         if hasattr(one, "decode") and hasattr(one, "convert_ids_to_tokens"):
             return one
     return None
-
-
-def as_projected(forward: Forward) -> AbstractContextManager[Any]:
-    """Return the autocast context in which the model projects its hidden states; the model's own may have ended."""
-    if forward.hidden is None or forward.autocast is None:
-        return nullcontext()
-    return torch.autocast(forward.hidden.device.type, forward.autocast)
 
 
 def compiled_model(trainer_class: type) -> Any:
