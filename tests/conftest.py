@@ -33,7 +33,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def same_numbers() -> None:
     """Draw the same random tensors in every run, in whichever order and worker the tests come."""
-    import torch  # not before the number of threads is set above
+    import torch  # noqa: PLC0415 - not before the number of threads is set above
 
     torch.manual_seed(0)
 

@@ -7,8 +7,8 @@ import time
 import weakref
 from typing import Protocol
 
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
-from predlog.errors import located, own_failure
 
 # Seconds. The whole exit is to take five: the interpreter needs the rest.
 DEADLINE = 4.0

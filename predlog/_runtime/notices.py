@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from predlog._runtime import writable
-from predlog.errors import own_failure, traceback_of
+from predlog._runtime.failure import own_failure, traceback_of
 
 # Characters. A stream that is writable has room for a line of this length; the message of an error may be longer.
 _LONGEST = 2000

@@ -12,7 +12,7 @@ import struct
 import time
 from typing import Any
 
-from predlog.errors import own_failure
+from predlog._runtime.failure import own_failure
 
 try:
     import fcntl

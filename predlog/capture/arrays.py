@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from predlog._runtime.failure import described, own_failure
 from predlog.capture.dlpack import Checked, NegativeStridesError
-from predlog.errors import PairError, described, own_failure
+from predlog.errors import PairError
 
 # Types that NumPy knows from ml_dtypes alone, such as those of arrays that `jax.device_get` returns. NumPy exports none
 # of them through DLPack, so their bytes are exported as integers of this type.

@@ -5,8 +5,9 @@ import sys
 import torch
 from torch import Tensor
 
+from predlog._runtime.failure import own_failure
 from predlog.capture import arrays
-from predlog.errors import PairError, own_failure
+from predlog.errors import PairError
 
 
 def as_tensor(name: str, value: object) -> Tensor:

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from predlog._runtime.failure import described, located, traceback_of
 from predlog.cli import options, say
-from predlog.errors import PredlogError, described, located, required, traceback_of
+from predlog.errors import PredlogError, required
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 

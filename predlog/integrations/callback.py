@@ -5,8 +5,9 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, ClassVar, TypeVar
 
+from predlog._runtime.failure import located, own_failure, raised_at
 from predlog._runtime.notices import Notices
-from predlog.errors import PredlogError, located, own_failure, raised_at
+from predlog.errors import PredlogError
 from predlog.recorder import copies
 
 Kind = TypeVar("Kind", bound=type)

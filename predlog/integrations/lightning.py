@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal
 from structlog.typing import Processor
 
 from predlog._runtime import process
+from predlog._runtime.failure import own_failure
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
-from predlog.errors import MissingExtraError, PredlogError, SettingError, own_failure
+from predlog.errors import MissingExtraError, PredlogError, SettingError
 from predlog.integrations import step_output
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.integrations.known_positions import NAMES, begins_with_padding, fitting, scalar

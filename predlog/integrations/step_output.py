@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from predlog.errors import own_failure
+from predlog._runtime.failure import own_failure
 
 
 class Names:

@@ -15,8 +15,9 @@ import torch
 from structlog.typing import Processor
 
 from predlog._runtime import torch_state
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
-from predlog.errors import MissingExtraError, OldPackageError, PairError, PredlogError, located, own_failure
+from predlog.errors import MissingExtraError, OldPackageError, PairError, PredlogError
 from predlog.integrations._hf import generation, hooks, model_loss
 from predlog.integrations._hf.declared import declared
 from predlog.integrations._hf.forward_pair import NOTHING_TO_DO, ForwardPair, NoPair, PairReader

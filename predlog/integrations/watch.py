@@ -13,8 +13,8 @@ from torch.compiler import is_dynamo_compiling
 from torch.utils.hooks import RemovableHandle
 
 from predlog._runtime import torch_state
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.torch_state import is_in_backward, is_traced
-from predlog.errors import located, own_failure
 from predlog.integrations._watch import call_arguments, ended_call, listening_forward
 from predlog.integrations._watch.listener import FIX, Listener, report_once
 from predlog.integrations._watch.step_counter import StepCounter

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
-from predlog.errors import located, own_failure
 from predlog.findings.special_tokens import of_tokenizer, per_stream
 from predlog.records.schema import Event
 

@@ -7,8 +7,9 @@ from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
+from predlog._runtime.failure import raised_at
 from predlog._runtime.notices import Notices
-from predlog.errors import PredlogError, SettingError, raised_at
+from predlog.errors import PredlogError, SettingError
 from predlog.records.codec import keys
 from predlog.records.plain import Conversion
 from predlog.records.schema import Event

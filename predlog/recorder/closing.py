@@ -4,8 +4,9 @@ import time
 
 from predlog._runtime import process
 from predlog._runtime.exit import DEADLINE, keep_until_exit
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
-from predlog.errors import PredlogError, located, own_failure
+from predlog.errors import PredlogError
 from predlog.findings.judge import Judge
 from predlog.recorder.gate import Gate
 from predlog.recorder.pipeline import Pipeline

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from predlog.errors import located, own_failure
+from predlog._runtime.failure import located, own_failure
 from predlog.records.plain import NotPlainError, scalar
 
 # Levels of lists and mappings.

@@ -13,8 +13,8 @@ from typing import Any
 
 from structlog import DropEvent
 
+from predlog._runtime.failure import described, own_failure
 from predlog._runtime.notices import Notices
-from predlog.errors import described, own_failure
 
 # A forked child has the name of its parent's process, and another number.
 _PROCESS = uuid.uuid4().hex

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from structlog.typing import Processor
 from torch.compiler import is_dynamo_compiling
 
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.fork import ForkSafeLock
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced
-from predlog.errors import located, own_failure
 from predlog.recorder import settings
 from predlog.recorder.recorder import Recorder
 from predlog.records.schema import Comparison

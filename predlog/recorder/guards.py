@@ -6,8 +6,9 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from predlog._runtime.failure import located
 from predlog._runtime.notices import Notices
-from predlog.errors import PredlogError, RecordError, located
+from predlog.errors import PredlogError, RecordError
 from predlog.records import codec
 from predlog.records.plain import Conversion
 from predlog.records.schema import Checked

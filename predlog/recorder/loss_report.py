@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from predlog._runtime.failure import briefly, located, own_failure, raised_at
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import obstacle
 from predlog.capture import scalar
 from predlog.capture.snapshot import Snapshot
-from predlog.errors import briefly, located, own_failure, raised_at
 from predlog.findings.judge import Judge
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.recorder.gate import Gate, forget_oldest, whole_step

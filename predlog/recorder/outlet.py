@@ -14,8 +14,9 @@ from typing import Any, Final
 import structlog
 from structlog.typing import Processor
 
+from predlog._runtime.failure import described, raised_at
 from predlog._runtime.notices import Notices
-from predlog.errors import NotDurableError, RecordError, described, raised_at
+from predlog.errors import NotDurableError, RecordError
 from predlog.recorder.backoff import Backoff
 from predlog.recorder.gaps import Missing, MissingCounts, gap_event
 from predlog.recorder.guards import name_of

@@ -12,9 +12,10 @@ import structlog
 from structlog.typing import Processor
 
 from predlog._runtime import process
+from predlog._runtime.failure import located, raised_at
 from predlog._runtime.notices import Notices
 from predlog.capture.unpack import unpack
-from predlog.errors import PairError, located, raised_at
+from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from structlog.typing import Processor
 
 from predlog._runtime import process
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
-from predlog.errors import SettingError, located, own_failure
+from predlog.errors import SettingError
 from predlog.findings.catalog import CODES
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.findings.special_tokens import special_tokens as read_special_tokens

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
+from predlog._runtime.failure import own_failure
 from predlog._runtime.fork import ForkSafeLock
-from predlog.errors import NoThreadError, own_failure
+from predlog.errors import NoThreadError
 
 Item = TypeVar("Item")
 _PAUSE = 100e-6

@@ -6,7 +6,7 @@ They are read by name, from `TrainingArguments` and their subclasses such as TRL
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from predlog.errors import own_failure
+from predlog._runtime.failure import own_failure
 
 # Options of the arguments with which several updates are made on one batch, if they are above 1.
 _REPEATS = ("num_iterations", "num_ppo_epochs", "ppo_epochs")

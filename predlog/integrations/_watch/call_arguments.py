@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from predlog.errors import located, own_failure
+from predlog._runtime.failure import located, own_failure
 from predlog.integrations.known_positions import begins_with_padding
 
 # By the names of `compare`'s arguments, those that modules take them by; the first that is there is used.

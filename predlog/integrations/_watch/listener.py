@@ -8,7 +8,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
 
 from predlog._runtime import torch_state
-from predlog.errors import own_failure
+from predlog._runtime.failure import own_failure
 from predlog.integrations._watch.chunks import Chunks, Part, part_of
 from predlog.integrations._watch.loss_call import LOSSES, LossPair, pair_of_call, with_positions
 from predlog.integrations._watch.step_counter import StepCounter

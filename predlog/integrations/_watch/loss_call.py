@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import alone, obstacle
 from predlog.capture.projection import Projection
 from predlog.capture.tensors import as_tensor
-from predlog.errors import PairError, located, own_failure
+from predlog.errors import PairError
 from predlog.integrations._watch import autograd_rows
 
 _notices = Notices()

@@ -1,11 +1,12 @@
-"""How errors are put into words, and their tracebacks."""
+"""How a caught error is put into words, and its traceback."""
 
 from pathlib import Path
 
 import pytest
 
+from predlog._runtime.failure import located, traceback_of
 from predlog.cli.main import main
-from predlog.errors import PredlogError, located, traceback_of
+from predlog.errors import PredlogError
 from tests import events
 
 
