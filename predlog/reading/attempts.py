@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from predlog.errors import RecordError
-from predlog.reading.paths import PACKED
+from predlog.reading.paths import PACKED, opened
 from predlog.records.backwards import read_at
 from predlog.records.codec import from_line, is_whole
 from predlog.records.schema import Comparison, Finding, Gap, Record
@@ -122,13 +122,13 @@ def has_one(file: Path) -> bool:
     """
     if file.suffix in PACKED:
         return False
-    with file.open("rb", buffering=0) as opened:
-        size = os.fstat(opened.fileno()).st_size
+    with os.fdopen(opened(file), "rb", buffering=0) as looked_at:
+        size = os.fstat(looked_at.fileno()).st_size
         places = {(max(size - _END, 0), _END), *((size * number // _SAMPLES, _SAMPLE) for number in range(_SAMPLES))}
         heads = {
             head.group(1, 2)
             for start, length in places
-            for head in _HEAD.finditer(read_at(opened.fileno(), length, start))
+            for head in _HEAD.finditer(read_at(looked_at.fileno(), length, start))
             if not start or head.start() > _CUT
         }
     return len(heads) == 1 and heads.pop()[1] == b"1"

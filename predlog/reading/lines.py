@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from predlog.errors import required
-from predlog.reading.paths import PACKED, STDIN_FILE
+from predlog.reading.paths import PACKED, STDIN_FILE, opened
 from predlog.records.backwards import read_at
 from predlog.records.bounds import LONGEST
 
@@ -62,7 +62,7 @@ class Lines:
     def _plain(self, position: int) -> Iterator[bytes]:
         identity, last = None, b""
         while True:
-            with self._file.open("rb", buffering=0) as file:
+            with os.fdopen(opened(self._file), "rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
                 if (status.st_dev, status.st_ino) != (identity or (status.st_dev, status.st_ino)):
                     self.broken = "another file took its place while it was read"

@@ -1,16 +1,21 @@
 """A path → the files with records at it."""
 
+import errno
 import glob
 import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from predlog.errors import NoRecordsError
+from predlog.records.codec import BINARY
 
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")
 PACKED = (".gz", ".zst")
+# Without this, opening a pipe waits until somebody writes to it; Windows has no such pipes.
+_AT_ONCE: Final[int] = getattr(os, "O_NONBLOCK", 0)
 _NAMES = [f"predictions*.jsonl{suffix}" for suffix in ("", *PACKED)]
 
 
@@ -50,6 +55,18 @@ def is_stream(place: Path) -> bool:
     except (OSError, ValueError):
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def opened(file: Path) -> int:
+    """Open a file to read it, and return its descriptor.
+
+    A pipe or a device that has taken its place since it was looked for is not waited for: that raises OSError.
+    """
+    found = os.open(file, os.O_RDONLY | BINARY | _AT_ONCE)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise OSError(errno.EINVAL, "a pipe, a device or a folder has taken the place of the file", os.fspath(file))
+    return found
 
 
 def _in_folder(folder: Path) -> list[Path]:

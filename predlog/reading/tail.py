@@ -11,11 +11,11 @@ from typing import NamedTuple, cast
 from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.reading.damage import Damage
 from predlog.reading.lines import REMEMBERED, Lines
-from predlog.reading.paths import PACKED
+from predlog.reading.paths import PACKED, opened
 from predlog.reading.repeated import Repeated
 from predlog.records.backwards import backwards, read_at
 from predlog.records.bounds import LONGEST
-from predlog.records.codec import BINARY, from_line
+from predlog.records.codec import from_line
 from predlog.records.schema import Record
 
 _BLOCK = 1 << 18
@@ -41,11 +41,11 @@ def last(file: Path, many: int, wanted: Wanted, also: tuple[bytes, ...] = ()) ->
     """
     if file.suffix in PACKED:
         return latest(reads(Lines(file)), many, wanted, also), 0
-    with file.open("rb", buffering=0) as opened:
-        end = _end(opened.fileno(), os.fstat(opened.fileno()).st_size)
+    with os.fdopen(opened(file), "rb", buffering=0) as ended:
+        end = _end(ended.fileno(), os.fstat(ended.fileno()).st_size)
         found: deque[Read] = deque()
         left, budget = many, _FURTHER
-        for line in backwards(opened.fileno(), end) if many or also else ():
+        for line in backwards(ended.fileno(), end) if many or also else ():
             if left or line.startswith(also):
                 for read in reads([line]):
                     is_wanted = left > 0 and wanted(read.record)
@@ -154,7 +154,7 @@ class Follower:
 
     def _open(self) -> bool:
         try:
-            self._file = os.open(self.path, os.O_RDONLY | BINARY)
+            self._file = opened(self.path)
         except FileNotFoundError:
             return False
         before, self._identity = self._identity, _identity(os.fstat(self._file))

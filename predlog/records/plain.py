@@ -58,9 +58,19 @@ class Conversion:
                 return [self.of(item, name) for item in items]
             if not isinstance(value, Mapping):
                 return {one.name: self.of(getattr(value, one.name), f"{name}.{one.name}") for one in fields(value)}
-            return {_key(key): self.of(item, f"{name}.{_key(key)}") for key, item in value.items()}
+            return self._mapping(value, name)
         finally:
             self._around.discard(id(value))
+
+    def _mapping(self, value: Mapping[Any, Any], name: str) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key, item in value.items():
+            text = _key(key)
+            if text in made:
+                self.refused.append(f"{name}.{text}=<a second value, since {key!r} is the same key as a text>")
+            else:
+                made[text] = self.of(item, f"{name}.{text}")
+        return made
 
 
 def scalar(value: Any) -> Any:

@@ -9,6 +9,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 import predlog
 from predlog.errors import NoRecordsError, RecordError, SchemaError
+from predlog.reading import tail
 from predlog.reading.lines import Lines
 from predlog.reading.writers import shared
 from predlog.records import codec
@@ -126,6 +128,19 @@ class TestPlaces:
             with pytest.raises(NoRecordsError, match="is no file: pipe it in and read -"):
                 predlog.read(path)
         assert len(predlog.read(f"{run}/predictions*").files) == 12
+
+    def test_a_pipe_takes_the_place_of_a_file(self, run: Path) -> None:
+        """It would never open, and is not waited for: reading, searching from the end and following raise OSError."""
+        reader, file = predlog.read(run), run / "predictions.jsonl"
+        file.unlink()
+        os.mkfifo(file)
+        for look in (
+            partial(list, reader),
+            partial(tail.last, file, 1, bool),
+            lambda: list(tail.Follower(file).poll()),
+        ):
+            with pytest.raises(OSError, match="a pipe, a device or a folder has taken the place of the file"):
+                look()
 
     def test_a_packed_file_that_is_cut_or_damaged(self, tmp_path: Path) -> None:
         """What could be unpacked is read; what is not packed is named, an end that is missing is not there yet."""

@@ -86,6 +86,13 @@ def test_only_what_cannot_be_converted_is_lost() -> None:
     assert conversion.refused == ["context.a=<object>", "context.3.x=<bytes>", "context.big=<int of 100 bits>"]
 
 
+def test_keys_that_are_the_same_text() -> None:
+    """Of a number and its text the first one's value stays, and the second is named."""
+    conversion = Conversion()
+    assert conversion.of({1: "a", "1": "b", 2: "c"}, "context") == {"1": "a", "2": "c"}
+    assert conversion.refused == ["context.1=<a second value, since '1' is the same key as a text>"]
+
+
 @pytest.mark.parametrize("many", [1, 2])
 def test_what_contains_itself_ends(many: int) -> None:
     """However often a list contains itself, its conversion ends."""
