@@ -3,6 +3,7 @@
 import heapq
 import os
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -83,12 +84,12 @@ class Part:
         return self.own is None or line < self.line + self.own
 
 
-def parts(lines: Iterable[bytes]) -> list[Part]:
-    """Return a file's attempts, oldest first, each with its range of lines."""
+def parts(lines: Iterable[bytes], most: int = sys.maxsize) -> list[Part]:
+    """Return a file's attempts, oldest first, each with its range of lines; of at most so many, and streams in them."""
     found: dict[tuple[int, str | None], Part] = {}
     streams: dict[bytes, str] = {}
     recorders: dict[bytes, str | None] = {}
-    offset = 0
+    offset = kept = 0
     for number, line in enumerate(lines, 1):
         head = _HEAD.search(line)
         if head and is_whole(line) and (attempt := _number(head[2])) is not None:
@@ -96,12 +97,15 @@ def parts(lines: Iterable[bytes]) -> list[Part]:
             part = found.get((attempt, recorder))
             if part is None:
                 part = found[attempt, recorder] = Part(attempt, recorder, _number(head[3]) or 0, offset, number)
+                kept += 1
             is_comparison = head[4] is not None and line.startswith(_COMPARISON)
             if is_comparison and (step := _number(head[4])) is not None:
-                _extend(part, _stream(line, head[5], streams), step)
+                kept += _extend(part, _stream(line, head[5], streams), step)
                 part.span = _wider(part.span, number, number)
             part.last = number
         offset += len(line) + 1
+        if kept > most:
+            break
     return _joined(found)
 
 
@@ -142,10 +146,13 @@ def _number(digits: bytes) -> int | None:
         return None
 
 
-def _extend(part: Part, stream: str, step: int) -> None:
+def _extend(part: Part, stream: str, step: int) -> bool:
+    """Note that a part has a step of a stream, and return whether the stream is new in it."""
     if not part.steps:
         part.begins = step
-    part.steps[stream] = _wider(part.steps.get(stream), step, step)
+    known = part.steps.get(stream)
+    part.steps[stream] = _wider(known, step, step)
+    return known is None
 
 
 def _wider(known: tuple[int, int] | None, first: int, last: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The records of two runs, side by side at the same streams and steps: where and how they differ."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush, nsmallest
 from itertools import groupby
@@ -145,9 +145,12 @@ class Difference:
         self._recorded: tuple[_Recorded, _Recorded] = ({}, {})
         self._shifts: tuple[dict[str, int], dict[str, int]] = ({}, {})
         for stream, step, ones, others in aligned(self._comparisons(a, 0), self._comparisons(b, 1)):
-            for codebook in sorted({one.codebook for one in (*ones, *others)}, key=none_first):
-                mine, theirs = ([one for one in group if one.codebook == codebook] for group in (ones, others))
-                self._row(stream, codebook).meet(step, mine, theirs)
+            by_codebook = defaultdict[int | None, tuple[list[Comparison], list[Comparison]]](lambda: ([], []))
+            for place, group in enumerate((ones, others)):
+                for one in group:
+                    by_codebook[one.codebook][place].append(one)
+            for codebook in sorted(by_codebook, key=none_first):
+                self._row(stream, codebook).meet(step, *by_codebook[codebook])
 
     @property
     def settings(self) -> dict[str, tuple[Any, Any]]:

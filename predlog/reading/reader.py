@@ -1,6 +1,7 @@
 """Files → typed records, in any process, while the run continues; torch is never imported."""
 
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -16,6 +17,7 @@ from predlog.reading.attempts import Part, Source, merged
 from predlog.reading.damage import Damage, Damages, Sequence
 from predlog.reading.lines import Lines, block, blocks_of_stdin
 from predlog.reading.replaced import Replaced
+from predlog.reading.room import FULL, MOST_ATTEMPTS, Room
 from predlog.reading.tail import last
 from predlog.reading.writers import Turns, Writer
 from predlog.records import html
@@ -73,6 +75,7 @@ class Reading:
         self._warns = warns
         self._broken: set[tuple[Path, str]] = set()
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self._room: Room | None = None
         self.damage = Damages()
         self.replaced = Counter[tuple[str | None, int, int]]()
         self.writers: list[Writer] = []
@@ -105,6 +108,8 @@ class Reading:
         self.replaced = Counter()
         self.writers = []
         self._broken.clear()
+        packed = [file for file in self.files if file.suffix in paths.PACKED]
+        self._room = Room(sum(file.stat().st_size for file in packed)) if packed else None
         parts = [(file, *part) for file in self.files or [self._stdin()] for part in self._parts(file)]
         sources = [
             Source(self._records(file, part, replaced, block(len(parts))), part.begins)
@@ -116,14 +121,16 @@ class Reading:
         """Return what of a file is read by itself, each with what tells which of its records are replaced."""
         if self._all_attempts or attempts.has_one(file):
             return [(Part(), None)]
-        lines = Lines(file)
-        found = attempts.parts(lines)
-        if lines.broken and file.suffix not in paths.PACKED:  # what is packed is as broken when it is read again
+        lines, is_packed = Lines(file), file.suffix in paths.PACKED
+        found = attempts.parts(lines, MOST_ATTEMPTS if is_packed else sys.maxsize)
+        if lines.broken and not is_packed:  # what is packed is as broken when it is read again
             self._note_broken(file, file, 1, lines.broken)
+        if is_packed and sum(1 + len(part.steps) for part in found) > MOST_ATTEMPTS:
+            self._note_broken(file, file, max(part.last for part in found), FULL)
         if not found:
             return [(Part(), None)]
         replaced = Replaced(found)
-        if attempts.is_costly(found, is_packed=file.suffix in paths.PACKED):
+        if attempts.is_costly(found, is_packed=is_packed):
             return [(Part(), replaced)]
         return [*((part, replaced) for part in found[:-1]), (found[-1], None)]
 
@@ -138,7 +145,7 @@ class Reading:
         return Path(self._spool.name)
 
     def _records(self, file: Path, part: Part, replaced: Replaced | None, block: int) -> Iterator[Record]:
-        lines = Lines(file, part.start, self.told, block)
+        lines, room = Lines(file, part.start, self.told, block), self._room if file.suffix in paths.PACKED else None
         sequence = Sequence(self.damage)
         is_whole = part.attempt is None
         name = file if self.files else Path(paths.STDIN)
@@ -149,13 +156,13 @@ class Reading:
                 continue
             try:
                 record = from_line(line)
-            except SchemaError as error:
-                raise SchemaError(error.written, error.known, error.version, f"{name} line {number}: ") from None
             except RecordError as error:
                 sequence.explained += 1
-                if part.owns(number) and not isinstance(error, UnknownKindError):
-                    self._note_damage(name, number, str(error))
+                self._note_line(error, part, name, number)
                 continue
+            if room is not None and not room.takes(record, len(line)):
+                lines.broken = FULL
+                break
             if is_whole or part.holds(record):
                 if record.seq != expected or record.attempt != sequence.attempt or record.recorder != sequence.recorder:
                     expected = sequence.jump(record, expected, name, number)
@@ -180,6 +187,13 @@ class Reading:
             self._note_broken(file, name, number, lines.broken)
         elif lines.rest and (not self.files or time.time() - file.stat().st_mtime > _FRESH):
             self.damage.note(Damage(name, number, "it is incomplete: its writer was killed"))
+
+    def _note_line(self, error: RecordError, part: Part, name: Path, number: int) -> None:
+        """Note a line that gives no record, unless another part does; raise SchemaError if its schema is newer."""
+        if isinstance(error, SchemaError):
+            raise SchemaError(error.written, error.known, error.version, f"{name} line {number}: ") from None
+        if part.owns(number) and not isinstance(error, UnknownKindError):
+            self._note_damage(name, number, str(error))
 
     def _note_broken(self, file: Path, name: Path, number: int, reason: str) -> None:
         if (file, reason) not in self._broken:  # of several attempts, the first that meets it reports it

@@ -34,7 +34,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("seeds", sizes(core=range(1), slow=range(1, 4), full=range(4, 40)))
-@pytest.mark.parametrize("way", READERS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=() if number < 3 else pytest.mark.slow) for number, way in enumerate(READERS)]
+)
 def test_readers_leave_random_states_as_they_are(tmp_path: Path, runs: Path, way: str, seeds: range) -> None:
     """Reading, and each command called as a function, move no random state of a process that has recorded nothing."""
     for seed in seeds:
@@ -118,7 +120,7 @@ assert torch.equal(torch.compile(around, backend="eager")(labels), labels + 1)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("ways", sizes(core=["a recorder", "watch"], slow=[*PROGRAMS]))
+@pytest.mark.parametrize("ways", sizes(core=["watch"], slow=[*PROGRAMS]))
 def test_the_caller_can_compile(tmp_path: Path, ways: list[str], when: str) -> None:
     """What the caller compiles before or after the first call works, and so does the first call."""
     for way in ways:
@@ -127,7 +129,7 @@ def test_the_caller_can_compile(tmp_path: Path, ways: list[str], when: str) -> N
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("way", ["compare", "a layout"])
+@pytest.mark.parametrize("way", ["a layout", pytest.param("compare", marks=pytest.mark.slow)])
 def test_the_first_call_inside_of_a_compiled_caller(tmp_path: Path, way: str) -> None:
     """The first call of a process may be made while the caller is compiled, where predlog records nothing."""
     record = "def record():\n" + "".join(f"    {line}\n" for line in PROGRAMS[way].splitlines())

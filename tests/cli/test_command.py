@@ -339,7 +339,7 @@ PRIVATE = [
 
 @pytest.mark.parametrize(("command", "ending"), WRITES)
 @pytest.mark.parametrize(("sources", "there", "expected"), PRIVATE)
-@pytest.mark.parametrize("through", ["folder", "stdin"])
+@pytest.mark.parametrize("through", ["folder", pytest.param("stdin", marks=pytest.mark.slow)])
 def test_what_is_written_is_as_private_as_what_was_read(
     tmp_path: Path, command: str, ending: str, sources: tuple[int, ...], there: int | None, expected: int, through: str
 ) -> None:
@@ -377,7 +377,7 @@ def test_the_group_of_a_file_is_not_that_of_its_export(tmp_path: Path) -> None:
     [
         (b"\xff.", "utf-8:strict", r"\udcff."),
         ("é.".encode(), "ascii", r"\xe9."),
-        (b"a\x1b[31m\n.", "utf-8", r"a\x1b[31m\n."),
+        pytest.param(b"a\x1b[31m\n.", "utf-8", r"a\x1b[31m\n.", marks=pytest.mark.slow),
         (b"n" * 240 + b".", "utf-8", "n" * 240 + "."),
     ],
 )
@@ -429,6 +429,7 @@ def test_all_commands_have_a_module() -> None:
         assert find_spec(parsed.module) is not None
 
 
+@pytest.mark.slow
 def test_a_bar_for_large_files(run: Path, tmp_path: Path) -> None:
     """Whoever waits in a terminal sees how far a large file has been read, and not a trace of it afterwards."""
     code = (

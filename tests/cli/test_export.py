@@ -124,7 +124,7 @@ def any_comparison(draw: st.DrawFn) -> Row:
     }
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(shown=st.lists(any_comparison(), max_size=3))
 def test_what_was_recorded_comes_back(tmp_path_factory: pytest.TempPathFactory, shown: list[Row]) -> None:
     """Whatever a record holds is in its rows, null apart from empty; of half a surrogate pair, U+FFFD is left."""

@@ -67,6 +67,23 @@ def _files(size: Size) -> dict[str, Callable[[Path], None]]:
                 (events.finding(seq=seq + 1, step=seq, codebook=seq) for seq in range(many)),
             ),
         ),
+        "zstd of streams": lambda place: _packed(
+            place, (events.comparison(stream=f"s{seq}", seq=seq, tokens=_TOKENS) for seq in range(4 * many))
+        ),
+        "zstd of findings": lambda place: _packed(
+            place,
+            chain(
+                [events.comparison(seq=0, tokens=_TOKENS)],
+                (events.finding(seq=seq + 1, step=seq, stream=f"s{seq}") for seq in range(4 * many)),
+            ),
+        ),
+        "zstd of starts": lambda place: _packed(place, (events.run(attempt=seq + 1) for seq in range(4 * many))),
+        "zstd of one step": lambda place: _packed(
+            place, (events.comparison(sample=seq, seq=seq, tokens=_TOKENS) for seq in range(4 * many))
+        ),
+        "codebooks": lambda place: _plain(
+            place, (events.comparison(codebook=seq, seq=seq, tokens=_TOKENS) for seq in range(many))
+        ),
         "ranks": lambda place: _ranks(place, size.of(1100, 100)),
     }
 
@@ -97,6 +114,12 @@ def _plain(place: Path, made: Iterable[dict[str, Any]], rank: int = 0) -> None:
 def _ranks(place: Path, number: int) -> None:
     for rank in range(number):
         _plain(place, (events.comparison(rank=rank, seq=seq, step=seq, tokens=_TOKENS) for seq in range(3)), rank)
+
+
+def _packed(place: Path, made: Iterable[dict[str, Any]]) -> None:
+    with (place / "predictions.jsonl.zst").open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as packed:
+        for event in made:
+            packed.write(codec.to_line(event))
 
 
 def _zstd(place: Path, head: bytes, block: bytes, times: int) -> None:

@@ -1,7 +1,7 @@
 """Real models with one known mistake each are named rightly, and healthy trainings are left alone.
 
-Each mistake is made in one of its models and each healthy training done once and shortly, with `-m slow` longer;
-`python -m tests.cases` runs all.
+Each short mistake is made in one of its models, and each healthy training done once and shortly. With `-m slow` come
+other models, long mistakes, longer trainings, and recorders that are passed less; `python -m tests.cases` runs all.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,15 @@ def is_short(fault: Fault) -> bool:
 
 
 # Short ones in every model, long ones in the first.
-CASES = [(fault, model) for fault in FAULTS for model in (fault.models if is_short(fault) else fault.models[:1])]
+CASES = [
+    pytest.param(
+        fault, model,
+        id=f"{fault.name}: {model}",
+        marks=() if is_short(fault) and model == fault.models[0] else pytest.mark.slow,
+    )
+    for fault in FAULTS
+    for model in (fault.models if is_short(fault) else fault.models[:1])
+]  # fmt: skip
 # The mistake that shows each code soonest.
 SOONEST = {
     code: min((fault for fault in FAULTS if fault.code == code), key=lambda fault: fault.by + fault.prepared)
@@ -42,7 +50,7 @@ SOONEST = {
 }
 
 
-@pytest.mark.parametrize(("fault", "model"), CASES, ids=[f"{fault.name}: {model}" for fault, model in CASES])
+@pytest.mark.parametrize(("fault", "model"), CASES)
 def test_a_mistake_is_named_rightly(fault: Fault, model: str) -> None:
     """The code that fits is found by the first record that can decide it, and no other code."""
     found, _ = faults.found(fault, model)
@@ -59,10 +67,9 @@ def test_without_its_rule_a_mistake_is_not_named(code: str) -> None:
     assert code not in {one.code for one in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passed", [Passed(10), Passed(10, inputs=False, positions=False)], ids=str)
-@pytest.mark.parametrize(
-    "code", [pytest.param(code, marks=() if is_short(fault) else pytest.mark.slow) for code, fault in SOONEST.items()]
-)
+@pytest.mark.parametrize("code", SOONEST)
 def test_a_mistake_is_named_whatever_is_passed(code: str, passed: Passed) -> None:
     """Also every tenth step alone names it, without what it does not need."""
     case = SOONEST[code]
@@ -80,8 +87,8 @@ def test_each_code_has_a_case() -> None:
 @pytest.mark.parametrize(
     ("passed", "steps"),
     [
-        *sizes(core=(EVERYTHING, 24), slow=(EVERYTHING, 60), of="everything"),
-        *sizes(core=(LITTLE, 16), slow=(LITTLE, 40), of="logits and labels"),
+        *sizes(core=(EVERYTHING, 16), slow=(EVERYTHING, 60), of="everything"),
+        *sizes(core=None, slow=(LITTLE, 40), of="logits and labels"),
     ],
 )
 @pytest.mark.parametrize("name", healthy.HEALTHY)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import predlog
 from predlog.errors import NoRecordsError, RecordError, SchemaError
-from predlog.reading import tail
+from predlog.reading import room, tail
 from predlog.reading.lines import Lines
 from predlog.reading.writers import shared
 from predlog.records import codec
@@ -128,6 +128,25 @@ class TestPlaces:
             with pytest.raises(NoRecordsError, match="is no file: pipe it in and read -"):
                 predlog.read(path)
         assert len(predlog.read(f"{run}/predictions*").files) == 12
+
+    @pytest.mark.parametrize("kind", ["streams", "findings", "samples", "starts"])
+    def test_a_packed_file_of_more_than_a_run_has(self, tmp_path: Path, kind: str, monkeypatch: Any) -> None:
+        """What readers keep of it is bounded; where the bound is reached is damage, and unpacked it is read whole."""
+        monkeypatch.setattr(room, "_MOST", 20_000)
+        monkeypatch.setattr(predlog.reading.reader, "MOST_ATTEMPTS", 20)
+        make: Callable[[int], dict[str, Any]] = {
+            "streams": lambda seq: events.comparison(seq=seq, step=seq, stream=f"s{seq}"),
+            "findings": lambda seq: events.finding(seq=seq, step=seq),
+            "samples": lambda seq: events.comparison(seq=seq, sample=seq),
+            "starts": lambda seq: events.run(attempt=seq + 1),
+        }[kind]
+        lines = b"".join(codec.to_line(make(seq)) for seq in range(200))
+        packed, plain = tmp_path / "x.zst", tmp_path / "x.jsonl"
+        packed.write_bytes(zstandard.ZstdCompressor().compress(lines))
+        plain.write_bytes(lines)
+        with pytest.warns(UserWarning, match="it unpacks to more streams, findings and starts than a run has"):
+            assert 10 < len(list(predlog.read(packed))) < 200
+        assert len(list(predlog.read(plain))) == 200
 
     def test_a_pipe_takes_the_place_of_a_file(self, run: Path) -> None:
         """It would never open, and is not waited for: reading, searching from the end and following raise OSError."""

@@ -72,6 +72,7 @@ def page_of(told: Callable[[], Iterator[dict[str, Any]]]) -> str:
     return page(told())
 
 
+@pytest.mark.slow
 def test_any_number_of_streams_makes_a_page() -> None:
     """At most 100 lines of curves are drawn, and the page tells how many are left out; so do all tables."""
     tokens = [events.token(1, 2, 3)]

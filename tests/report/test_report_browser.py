@@ -140,7 +140,7 @@ def walk(browser: Chrome) -> None:
     at(browser, "#scheme").click()
 
 
-@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
 def test_nothing_hostile_runs(chromium: Chrome, hostile: Path, width: int) -> None:
     """Whatever texts a run holds, wherever they are: no script of theirs runs, nothing is asked for or fails."""
     browser = opened(chromium, hostile, width=width)
@@ -563,7 +563,7 @@ def rows_are_even(browser: Chrome) -> None:
     assert [row for row in rows if row["height"] != height or row["out"] or row["cut"]] == []
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width", [1400, 390])
 def test_no_text_makes_a_row_higher(chromium: Chrome, right: Path, width: int, dark: bool) -> None:
     """Rows lie one below the other, equally high, and share, step and codebook are whole, however long they are."""
@@ -583,7 +583,7 @@ def test_no_text_makes_a_row_higher(chromium: Chrome, right: Path, width: int, d
     assert name.split() == ["1000000", "audio", "cb3", "s1", "r1"]
 
 
-@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
 def test_no_hostile_text_makes_a_row_higher(chromium: Chrome, hostile: Path, width: int) -> None:
     """Nor does a text of thousands of characters, or one that stacks marks, or a prediction below it."""
     browser = opened(chromium, hostile, "#stream=all&codebook=all&sample=all&rank=all", width=width)

@@ -86,6 +86,7 @@ def test_what_is_not_run_is_said() -> None:
     assert "not run: no Python 3.99" in table([Outcome(row, {}, why="no Python 3.99")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "fails"), [("--editable", True), ("torch==2.4.1", False)])
 def test_what_can_not_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, fails: bool) -> None:
     """A torch that can't be had leaves a row out; a row whose torch is there but not predlog's requirements fails."""
