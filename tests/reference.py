@@ -40,7 +40,37 @@ def comparison(
         "matched": sum(prediction(logits[p - shift]) == labels[p] for p in supervised),
         "nonfinite": sum(one.pop("nonfinite") for one in tokens),
         "tokens": tokens,
+        **scores([(logits[p - shift], labels[p]) for p in supervised]),
+        "losses": {p: loss(logits[p - shift], labels[p]) for p in supervised},
     }
+
+
+def scores(rows: list[tuple[list[float], int]]) -> dict[str, float | None]:
+    """Return the mean loss and entropy of rows with their labels; None where they are not finite."""
+    losses = [loss(*one) for one in rows]
+    entropies = [entropy(row) for row, _ in rows]
+    return {
+        name: math.fsum(ones) / len(ones) if ones and all(map(math.isfinite, ones)) else None
+        for name, ones in (("loss", losses), ("entropy", entropies))
+    }
+
+
+def loss(row: list[float], label: int) -> float:
+    """Return -log p(label): infinite where the probability is 0, and NaN where it is not known."""
+    peak = max(row)
+    if any(map(math.isnan, row)) or math.isinf(peak) or not 0 <= label < len(row):
+        return math.nan
+    return peak - row[label] + math.log(math.fsum(math.exp(x - peak) for x in row))
+
+
+def entropy(row: list[float]) -> float:
+    """Return -Σ p log p, to which a logit of -inf adds nothing; NaN where it is not known."""
+    peak = max(row)
+    if any(map(math.isnan, row)) or math.isinf(peak):
+        return math.nan
+    total = math.fsum(math.exp(x - peak) for x in row)
+    logs = [x - peak - math.log(total) for x in row if x > -math.inf]
+    return -math.fsum(math.exp(one) * one for one in logs)
 
 
 def prediction(row: list[float]) -> int | None:

@@ -1,7 +1,7 @@
 """A pair → a snapshot: the few numbers of it that the host needs.
 
 Only the labels of the samples shown and the logit rows of the tokens shown are read. There are two exceptions: the
-`accuracy` takes the argmax of all rows of the samples shown, and the check of the reported loss reads all rows, at the
+`score` reads all supervised rows of the samples shown, and the check of the reported loss reads all rows, at the
 first records of a stream and rarely afterwards. Nothing that is kept is a view, so the batch's logits and their
 graph can be freed as soon as `capture` returns.
 """
@@ -67,8 +67,8 @@ def capture(
             layout=layout, shift=shift, ignore_index=ignore_index, product=product, loss_mask=loss_mask,
             position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
         )  # fmt: skip
-        if pair.source is not None and window.accuracy:
-            window = replace(window, accuracy=False)  # it would make all rows
+        if pair.source is not None and pair.source.head is not None and window.score:
+            window = replace(window, score=False)  # it would make all rows
         sizes = _sizes(pair, window, shift, ignore_index, specials)
         if layout is None and getattr(labels, "ndim", None) == 1 and pair.labels.shape[0] == 1:
             sizes = replace(sizes, is_flat=True)

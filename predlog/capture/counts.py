@@ -14,10 +14,12 @@ from torch.nn.functional import pad
 from predlog.capture.documents import Documents, Words, crossings, documents
 from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
-from predlog.capture.rows import Statistics
+from predlog.capture.rows import Statistics, hits, wanted_ids
+from predlog.capture.score import Scores
+from predlog.capture.scored import of_samples
 from predlog.capture.snapshot import Counts, Numbers, Sizes
 from predlog.capture.texts import texts
-from predlog.capture.window import Ends, words
+from predlog.capture.window import Chosen, Window, words
 from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
 
 # A label is compared with the input at the position that its row reads, at the next, and at the one after.
@@ -26,14 +28,14 @@ _Columns = dict[str, Tensor]
 
 
 def to_numbers(
-    sizes: Sizes, labels: Tensor, inputs: Tensor | None, positions: Positions, shown: Sequence[Ends],
-    statistics: Statistics, hits: Tensor | None, unreduced: Tensor | None = None,
+    sizes: Sizes, labels: Tensor, inputs: Tensor | None, positions: Positions, shown: Sequence[Chosen],
+    statistics: Statistics, scores: Scores | None, window: Window, unreduced: Tensor | None = None,
 ) -> Numbers:  # fmt: skip
-    """Return the numbers of ids [sample, codebook, time] on the host, and of hits [sample, codebook, 1 or 2].
+    """Return the numbers of ids [sample, codebook, time] on the host, and of the scores of all rows.
 
     Labels of positions without weight are `ignore_index` already; the other positions are of the same sequences.
 
-    The hits count the predictions that equal the label, and those that equal the input and not the label. `unreduced`
+    "hits" count the predictions that equal the label, and those that equal the input and not the label. `unreduced`
     [sample, codebook, 1] counts the supervised positions that have no row. No tensor is kept. For pairs on the CPU this
     runs in the training thread: if the worker called torch, the two threads would take turns holding the interpreter,
     which costs more than the calls.
@@ -48,8 +50,9 @@ def to_numbers(
     if inputs is not None:
         columns |= _of_inputs(scored, inputs, supervised, sizes, known)
     columns |= masking(scored, supervised, inputs, known, sizes)
-    if hits is not None:
-        columns["hits"] = hits
+    if scores is not None:
+        predicted = supervised & (scores.prediction >= 0)
+        columns["hits"] = hits(scores.prediction, wanted_ids(scored, inputs), predicted).sum(-2)
     if unreduced is not None:
         columns["unreduced"] = unreduced
     sequences = list(_by_sequence(columns))
@@ -67,11 +70,12 @@ def to_numbers(
             counts["fingerprint"] += (zlib.crc32(read[start : start + sizes.length]),)
     for number, one in enumerate(texts(sizes, supervised, inputs, ids, read, positions.attended, known)):
         sequences[number]["text"] = one
-    return Numbers(shown, statistics, *_beside(shown, sizes, ids, read, known), sequences)
+    whole = None if scores is None else of_samples(scores, scored, supervised, positions.weights, sizes, window)
+    return Numbers(shown, statistics, *_beside(shown, sizes, ids, read, known), sequences, whole)
 
 
 def _beside(
-    shown: Sequence[Ends], sizes: Sizes, ids: Words, read: Words | None, known: Documents | None
+    shown: Sequence[Chosen], sizes: Sizes, ids: Words, read: Words | None, known: Documents | None
 ) -> tuple[list[tuple[int, int, int, int]], list[tuple[int | None, int | None]], list[tuple[int | None, int | None]]]:
     """Return what is around each row shown, what it reads, and where its label is, as `Numbers` has them."""
     around: list[tuple[int, int, int, int]] = []
@@ -79,9 +83,9 @@ def _beside(
     homes: list[tuple[int | None, int | None]] = []
     last = sizes.length - 1
     home = None if known is None else (words(known.ids), words(known.places))
-    for number, both in enumerate(shown):
+    for number, every in enumerate(shown):
         start = number * sizes.length
-        for row in itertools.chain(*both):
+        for row in itertools.chain(*every):
             at = row + sizes.shift
             before, after, after_next = max(at - 1, 0), min(at + 1, last), min(at + 2, last)
             around.append((ids[start + before], ids[start + at], ids[start + after], ids[start + after_next]))

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from predlog.capture import counts, reduction
+from predlog.capture import counts, reduction, score
 from predlog.capture.pair import Pair
 from predlog.capture.positions import Positions, supervised_only
 from predlog.capture.ring import ring_of
-from predlog.capture.rows import Statistics, exact, gathered, hits, is_number, wanted_ids
+from predlog.capture.rows import Statistics, gathered
+from predlog.capture.score import Scores
 from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_signed
-from predlog.capture.window import Window
-from predlog.capture.window import ends as ends_of
+from predlog.capture.window import Window, chosen, with_worst
 
 _WORD = 8
 # The last word of each sequence: a ring needs one that is not 0 at the end.
@@ -83,11 +83,17 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
         return Packing((*parts, *((name, rows, reduction.column_type(one)) for name, one in pair.columns.named())))
     dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
     shown, numbers = 2 * _rows(rows, window), torch.float64 if dtype == torch.float64 else torch.float32
+    if window.score:
+        shown += (worst := min(window.worst, rows))
+        if pair.positions.weights is not None:
+            parts.append(("weights", length, torch.float32))
+        parts += [("worst", worst, torch.int64), ("are_worst", worst, torch.bool)]
+        parts += [("predictions", rows, torch.int64), ("losses", rows, numbers), ("entropies", rows, numbers)]
+        parts += [("ranks", rows, torch.int64)] * (window.all_tokens > 0)
     parts += [("prediction", shown, torch.int64), ("above", shown, torch.int64)]
     parts += [(name, shown, numbers) for name in ("peak", "label_logit", "prediction_logprob")]
-    if window.accuracy:
-        peaks = torch.float32 if dtype.itemsize == 1 else dtype
-        parts += [("predictions", rows, torch.int64), ("peaks", rows, peaks)]
+    if many := min(window.alternatives, sizes.limit):
+        parts += [("best", shown * many, torch.int64), ("best_logits", shown * many, numbers)]
     return Packing(tuple(parts))
 
 
@@ -111,6 +117,8 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
         return packed
     labels = part["labels"][..., sizes.shift :]
     where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
+    if window.score:
+        where = torch.cat([where, _score(pair, part, labels, where, sizes, window)], -1)
     # Clamped, because a label without a logit would raise an assertion on the device.
     label = labels.gather(-1, where).clamp_(0, sizes.limit - 1).unsqueeze(-1)
     if pair.source is None:
@@ -124,9 +132,30 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     torch.sum(rows > part["label_logit"].unsqueeze(-1), -1, out=part["above"])
     best = part["prediction"].unsqueeze(-1)
     torch.gather(rows.log_softmax(-1), -1, best, out=part["prediction_logprob"].unsqueeze(-1))
-    if window.accuracy:
-        torch.max(exact(logits), -1, out=(part["peaks"], part["predictions"]))
+    if "best" in part:
+        values, ids = rows.topk(part["best"].shape[-1] // where.shape[-1])
+        part["best"].copy_(ids.flatten(-2))
+        part["best_logits"].copy_(values.flatten(-2))
     return packed
+
+
+def _score(
+    pair: Pair, part: Mapping[str, Tensor], labels: Tensor, where: Tensor, sizes: Sizes, window: Window
+) -> Tensor:
+    """Score all rows, and return those with the largest losses beside the rows shown, [s, k, n]."""
+    if "weights" in part and pair.positions.weights is not None:
+        part["weights"].copy_(pair.positions.weights[: sizes.samples, : sizes.codebooks])
+    scores = Scores(part["predictions"], part["losses"], part["entropies"], part.get("ranks"))
+    size = sizes.samples, sizes.codebooks, labels.shape[-1]
+    logits = pair.logits[: size[0], : size[1], : size[2]]
+    score.elsewhere([logits] if pair.source is None else pair.source.rows(*size), labels, scores)
+    many = where.shape[-1] // 2
+    shown = torch.cat([where[..., : window.first], where[..., many : many + window.last]], -1)
+    left_out = (labels == sizes.ignore_index).scatter(-1, shown, True)
+    places, are_there = score.worst(scores.loss, left_out, part["worst"].shape[-1])
+    part["worst"].copy_(places)
+    part["are_worst"].copy_(are_there)
+    return places
 
 
 def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numbers:
@@ -134,33 +163,45 @@ def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numb
     labels, inputs = part["labels"], part.get("inputs")
     ends = part.get("ends")
     known = Positions(
-        None, part.get("places"), part.get("documents"), None if ends is None else ends[0, 0], part.get("attended")
+        part.get("weights"),
+        part.get("places"),
+        part.get("documents"),
+        None if ends is None else ends[0, 0],
+        part.get("attended"),
     )
     if "label_logprob" in part:
         columns = reduction.Columns(
-            part["prediction"], part["prediction_logprob"], part["label_logprob"], part.get("label_rank")
-        )
+            part["prediction"], part["prediction_logprob"], part["label_logprob"], part.get("label_rank"),
+            entropy=part.get("entropy"),
+        )  # fmt: skip
         return reduction.to_numbers(columns, sizes, window, labels, inputs, known)
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
-    shown = ends_of(supervised, window)
-    many = part["prediction"].shape[-1] // 2
+    shown = chosen(supervised, window)
+    if "worst" in part:
+        shown = with_worst(shown, part["worst"], part["are_worst"])
+    width, many = part["prediction"].shape[-1], _rows(scored.shape[-1], window)
     index: list[int] = []
-    for number, both in enumerate(shown):
-        begin = 2 * many * number
-        index += range(begin, begin + len(both.first))
-        index += reversed(range(begin + many, begin + many + len(both.last)))
+    for number, every in enumerate(shown):
+        begin = width * number
+        index += range(begin, begin + len(every.first))
+        index += reversed(range(begin + many, begin + many + len(every.last)))
+        index += range(begin + 2 * many, begin + 2 * many + len(every.worst))
     rows = torch.tensor(index, dtype=torch.int64, device="cpu")
     prediction, above, peak, label_logit, logprob = (
         part[name].flatten().index_select(0, rows).tolist()
         for name in ("prediction", "above", "peak", "label_logit", "prediction_logprob")
     )
-    statistics = Statistics(prediction, above, peak, label_logit, [-one for one in logprob])
-    found = None
-    if window.accuracy:
-        wanted = wanted_ids(scored, inputs)
-        found = hits(part["predictions"], wanted, is_number(part["peaks"]) & supervised).sum(-2)
-    return counts.to_numbers(sizes, labels, inputs, known, shown, statistics, found)
+    best: list[list[tuple[int, float]]] = []
+    if "best" in part:
+        ids, logits = (part[name].unflatten(-1, (width, -1)).flatten(0, 2) for name in ("best", "best_logits"))
+        chosen_ids, chosen_logits = (one.index_select(0, rows).tolist() for one in (ids, logits))
+        best = [[*zip(*ones, strict=True)] for ones in zip(chosen_ids, chosen_logits, strict=True)]
+    statistics = Statistics(prediction, above, peak, label_logit, [-one for one in logprob], best)
+    scores = None
+    if "losses" in part:
+        scores = Scores(part["predictions"], part["losses"], part["entropies"], part.get("ranks"))
+    return counts.to_numbers(sizes, labels, inputs, known, shown, statistics, scores, window)
 
 
 def _rows(rows: int, window: Window) -> int:

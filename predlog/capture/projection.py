@@ -1,5 +1,6 @@
 """The source of rows of logits that are not there as one tensor: hidden states and a head, or chunks along time."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +72,12 @@ class Source:
 
     chunks: tuple[Tensor, ...]
     head: Head | None
+
+    def rows(self, samples: int, codebooks: int, length: int) -> Iterator[Tensor]:
+        """Yield the rows of the first sequences as chunks [s, k, t, v], in order, of so many rows altogether."""
+        for chunk in self.chunks:
+            yield chunk[:samples, :codebooks, : max(length, 0)]
+            length -= chunk.shape[2]
 
     @property
     def vocabulary(self) -> int:

@@ -4,23 +4,26 @@ The log-probabilities of a row are logits of the same distribution, whose expone
 of a row of logits are known without the row: its peak is the prediction's log-probability, and so on.
 """
 
+import math
 import numbers
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, compress
 from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
 
-from predlog.capture import counts
+from predlog.capture import counts, score
 from predlog.capture.arrays import article
 from predlog.capture.contradictions import NO_ROW, Row, check_predictions, check_rows
 from predlog.capture.positions import Positions
-from predlog.capture.rows import Statistics, hits, is_number, wanted_ids
+from predlog.capture.rows import Statistics, is_number
+from predlog.capture.score import Scores
 from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_ids, as_signed, as_tensor
-from predlog.capture.window import Ends, Window, ends
+from predlog.capture.window import Chosen, Window, chosen, with_worst
 from predlog.errors import PairError
 
 # Of a column: its name in `Rows`, and what it is called in messages.
@@ -29,7 +32,10 @@ _COLUMNS = {
     "prediction_logprob": "log-probabilities of Rows' predictions",
     "label_logprob": "log-probabilities of Rows' labels",
     "label_rank": "label ranks of Rows",
+    "entropy": "entropies of Rows",
 }
+# Which of them have no name where they are passed.
+_IN_ORDER = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +55,7 @@ class Rows:
         label_rank: 1 + how many logits of the row exceed the label's, as integers. None leaves the ranks out.
         vocabulary: How many logits a row had. Without it, labels that are too large are not noticed, and neither is a
             loss that stays at that of guessing.
+        entropy: The entropy of each row in nats; NaN if it is not known. None leaves the entropies out.
     """
 
     prediction: object
@@ -56,17 +63,19 @@ class Rows:
     label_logprob: object
     label_rank: object = None
     vocabulary: SupportsIndex | None = field(default=None, kw_only=True)
+    entropy: object = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Tensors of the same shape, one per number of a row; there may be no ranks."""
+    """Tensors of the same shape, one per number of a row; there may be no ranks and no entropies."""
 
     prediction: Tensor
     prediction_logprob: Tensor
     label_logprob: Tensor
     label_rank: Tensor | None
     vocabulary: int | None = None
+    entropy: Tensor | None = None
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the tensors by name."""
@@ -81,9 +90,9 @@ class Columns:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Columns":
         """Return the columns after a change of each."""
-        rank = None if self.label_rank is None else change(self.label_rank)
+        rank, entropy = (None if one is None else change(one) for one in (self.label_rank, self.entropy))
         numbers = change(self.prediction), change(self.prediction_logprob), change(self.label_logprob)
-        return Columns(*numbers, rank, self.vocabulary)
+        return Columns(*numbers, rank, self.vocabulary, entropy)
 
 
 def _kept(column: Tensor) -> Tensor:
@@ -105,6 +114,7 @@ def to_columns(rows: Rows) -> Columns:
         _logprobs("label_logprob", rows.label_logprob),
         None if rows.label_rank is None else as_ids(_COLUMNS["label_rank"], rows.label_rank, "ranks"),
         _vocabulary(rows.vocabulary),
+        None if rows.entropy is None else _logprobs("entropy", rows.entropy),
     )
     shapes = {name: list(column.shape) for name, column in columns.named()}
     if any(shape != shapes["prediction"] for shape in shapes.values()):
@@ -127,7 +137,7 @@ def check_container(value: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> None
         return
     if isinstance(value[0], Rows):
         raise PairError(f"logits are {article(kind)} of Rows: concatenate their arrays along time, and pass one")
-    if len(value) in {len(_COLUMNS) - 1, len(_COLUMNS)}:
+    if len(value) in {_IN_ORDER - 1, _IN_ORDER}:
         # The types in words, since these may be arrays of any kind.
         integers = ["int" in str(getattr(one, "dtype", "")) for one in value]
         if integers in ([True, False, False], [True, False, False, True]):
@@ -174,7 +184,7 @@ def to_numbers(
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
     has_row = columns.prediction != NO_ROW
-    shown = ends(supervised & has_row, window)
+    shown = chosen(supervised & has_row, window)
     unreduced = (supervised & ~has_row).sum(-1, keepdim=True)
     if unreduced.any() and not (supervised & has_row).any():
         raise PairError(
@@ -183,16 +193,23 @@ def to_numbers(
         )
     counted = supervised & has_row & is_number(columns.prediction_logprob)
     check_predictions(columns.prediction, counted, sizes)
+    scores = None
+    if window.score:
+        loss = torch.where(columns.label_logprob > 0, 0.0, -columns.label_logprob)
+        above = None if columns.label_rank is None else columns.label_rank - 1
+        entropy = torch.full_like(loss, math.nan) if columns.entropy is None else columns.entropy
+        scores = Scores(torch.where(counted, columns.prediction, NO_ROW), loss, entropy, above)
+        left_out = ~(supervised & has_row)
+        for number, every in enumerate(shown):
+            left_out.flatten(0, 1)[number, [*chain(*every)]] = True
+        shown = with_worst(shown, *score.worst(loss, left_out, window.worst))
     statistics = _statistics(columns, sizes, shown, scored)
-    found = None
-    if window.accuracy:
-        found = hits(columns.prediction, wanted_ids(scored, inputs), counted).sum(-2)
-    return counts.to_numbers(sizes, labels, inputs, positions, shown, statistics, found, unreduced)
+    return counts.to_numbers(sizes, labels, inputs, positions, shown, statistics, scores, window, unreduced)
 
 
-def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: Tensor) -> Statistics:
+def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Chosen], scored: Tensor) -> Statistics:
     """Return the reductions of the rows shown, as if the log-probabilities of each row had been its logits."""
-    places = [(number, row) for number, both in enumerate(shown) for rows in both for row in rows]
+    places = [(number, row) for number, every in enumerate(shown) for row in chain(*every)]
     index = torch.tensor([number * scored.shape[-1] + row for number, row in places], dtype=torch.int64, device="cpu")
     prediction, logprob, label_logprob, label = (
         column.flatten().index_select(0, index).tolist()
@@ -201,7 +218,9 @@ def _statistics(columns: Columns, sizes: Sizes, shown: Sequence[Ends], scored: T
     ranks: list[int | None] = [None] * len(places)
     if columns.label_rank is not None:
         ranks = columns.label_rank.flatten().index_select(0, index).tolist()
-    check_rows(map(Row, places, prediction, logprob, label_logprob, ranks, label), sizes)
+    # The worst would contradict first, and are no fair part of all.
+    are_ends = [row not in shown[number].worst for number, row in places]
+    check_rows(compress(map(Row, places, prediction, logprob, label_logprob, ranks, label), are_ends), sizes)
     return Statistics(
         prediction=prediction,
         above=[None if rank is None else rank - 1 for rank in ranks],

@@ -1,5 +1,6 @@
 """What the reductions of logit rows on the CPU and on other devices share."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,11 +8,12 @@ from torch import Tensor
 
 
 class Statistics(NamedTuple):
-    """What is kept of the rows shown, on the host: five numbers per row.
+    """What is kept of the rows shown, on the host: five numbers per row, and more if asked for.
 
     log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
     Σ exp(row - peak) in float32. The differences are taken in float64, so they are exact to a few float32
     roundings however large the logits are. `above` is how many logits exceed the label's; None if it is not known.
+    `best` are the ids and logits of the largest logits of each row, if they are asked for.
     """
 
     prediction: list[int]
@@ -19,6 +21,7 @@ class Statistics(NamedTuple):
     peak: list[float]
     label_logit: list[float]
     log_sum: list[float]
+    best: Sequence[Sequence[tuple[int, float]]] = ()
 
 
 def wanted_ids(labels: Tensor, inputs: Tensor | None) -> Tensor:
@@ -32,6 +35,16 @@ def hits(prediction: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
     if wanted.shape[-1] > 1:
         found[..., 1] &= ~found[..., 0]
     return found
+
+
+def best_of(rows: Iterable[Tensor], many: int) -> list[list[tuple[int, float]]]:
+    """Return the ids and values of so many largest logits of each row of several [n, v]; nothing for none."""
+    found = [exact(one).topk(min(many, one.shape[-1])) for one in rows] if many else []
+    return [
+        [*zip(ids, values, strict=True)]
+        for one in found
+        for ids, values in zip(one.indices.tolist(), one.values.tolist(), strict=True)
+    ]
 
 
 def gathered(values: Tensor, index: Tensor, dim: int = -1) -> Tensor:

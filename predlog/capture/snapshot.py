@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from predlog.capture.rows import Statistics
-from predlog.capture.window import Ends
+from predlog.capture.window import Chosen
 from predlog.findings.facts import Across
 from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
@@ -60,6 +61,17 @@ class Sizes:
         return self.samples * self.codebooks
 
 
+class Whole(NamedTuple):
+    """What all supervised rows of one sequence have given: mean loss and entropy in nats, NaN if they are not known.
+
+    `tokens` are columns of the first tokens, if they are asked for.
+    """
+
+    loss: float
+    entropy: float
+    tokens: dict[str, Any] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """Plain numbers of all sequences in order; there is one sequence per sample and codebook.
@@ -68,14 +80,16 @@ class Numbers:
     sequences one after the other. `around` are four labels: the one before the row's own, its own, and the two after.
     `reads` are the input at the row and the one two positions later. Past an end the nearest id is repeated. `homes`
     are the label's document and its position there. `counts` has the counts of each sequence by name, each a tuple.
+    `whole` is what all rows have given, if they were scored.
     """
 
-    shown: Sequence[Ends]
+    shown: Sequence[Chosen]
     statistics: Statistics
     around: Sequence[tuple[int, int, int, int]]
     reads: Sequence[tuple[int | None, int | None]]
     homes: Sequence[tuple[int | None, int | None]]
     counts: Sequence[Counts]
+    whole: Sequence[Whole] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """A snapshot → the fields of its comparisons, and the facts that findings need in addition."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
-from predlog.capture.snapshot import Counts, Sizes, Snapshot
-from predlog.capture.window import Ends
+from predlog.capture.snapshot import Counts, Sizes, Snapshot, Whole
+from predlog.capture.window import Chosen
 from predlog.findings.facts import Facts, Shown, Text
 
 _UNKNOWN = (None,)
@@ -17,20 +17,33 @@ def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
     if snapshot.numbers is None:
         return
     numbers, sizes = snapshot.numbers(), snapshot.sizes
-    rows = zip(*numbers.statistics, numbers.around, numbers.reads, numbers.homes, strict=True)
+    best = numbers.statistics.best or itertools.repeat(())
+    columns: list[Iterable[Any]] = [*numbers.statistics[:-1], best, numbers.around, numbers.reads, numbers.homes]
+    rows = zip(*columns, strict=False)
     sequences = itertools.product(range(sizes.samples), range(sizes.codebooks))
-    for (sample, codebook), ends, counts in zip(sequences, numbers.shown, numbers.counts, strict=True):
-        shown = list(itertools.islice(rows, len(ends.first) + len(ends.last)))
-        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, ends, shown, counts)
+    whole = itertools.repeat(None) if numbers.whole is None else numbers.whole
+    for (sample, codebook), shown, counts, scored in zip(sequences, numbers.shown, numbers.counts, whole, strict=False):
+        chosen = list(itertools.islice(rows, sum(map(len, shown))))
+        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, shown, chosen, counts, scored)
 
 
 def _unpacked(
-    sizes: Sizes, sample: int, codebook: int | None, ends: Ends, rows: Sequence[Any], counts: Counts
+    sizes: Sizes,
+    sample: int,
+    codebook: int | None,
+    ends: Chosen,
+    rows: Sequence[Any],
+    counts: Counts,
+    whole: Whole | None,
 ) -> tuple[dict[str, Any], Facts]:
-    slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
-    places = zip(slots, itertools.chain(*ends), rows, strict=True)
-    made = [_token(slot, row + sizes.shift, numbers, sizes) for slot, row, numbers in places]
+    made = [
+        _token(row + sizes.shift, numbers, sizes) for row, numbers in zip(itertools.chain(*ends), rows, strict=True)
+    ]
+    worst = [token for token, *_ in made[len(made) - len(ends.worst) :]]
+    # What the worst tokens show is no evidence: they are the exceptions.
+    rows, made = rows[: len(rows) - len(worst)], made[: len(made) - len(worst)]
     tokens, shown, broken, missing = zip(*made, strict=True) if made else ((), (), (), ())
+    slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
     # If rows are missing, the predictions were not all counted.
     is_whole = not any(counts.get("unreduced", ()))
     hits = counts.get("hits", ()) if is_whole else ()
@@ -42,8 +55,12 @@ def _unpacked(
         "shift": sizes.shift,
         "supervised": counts["supervised"][0],
         "matched": hits[0] if hits else None,
+        "loss": _mean(whole.loss) if whole is not None and is_whole and sizes.has_probabilities else None,
+        "entropy": _mean(whole.entropy) if whole is not None and is_whole and sizes.has_probabilities else None,
         "nonfinite": sum(missing),
-        "tokens": list(tokens),
+        "tokens": [{"slot": slot, **token} for slot, token in zip(slots, tokens, strict=True)],
+        "worst": worst,
+        "all_tokens": None if whole is None else whole.tokens,
     }
     facts = Facts(
         sample=sample,
@@ -93,13 +110,13 @@ def _text(counted: tuple[int, ...] | None) -> Text | None:
     return Text(begin, end, first, last, opening, head, inner, ended, (lowest, highest), documents, tuple(tail))
 
 
-def _span(ends: Ends, supervised: int) -> tuple[int, int] | None:
+def _span(ends: Chosen, supervised: int) -> tuple[int, int] | None:
     """Return the first and the last row with a label; None if these are not shown."""
     last = ends.last or (ends.first if len(ends.first) == supervised else ())
     return (ends.first[0], last[-1]) if ends.first and last else None
 
 
-def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) -> int | None:
+def _follower(sizes: Sizes, ends: Chosen, rows: Sequence[Any], supervised: int) -> int | None:
     """Return the input that follows the last label; None if that label is not shown, or the sequence ends there."""
     if not rows or (not ends.last and len(ends.first) < supervised):
         return None
@@ -107,16 +124,15 @@ def _follower(sizes: Sizes, ends: Ends, rows: Sequence[Any], supervised: int) ->
     return follower if (ends.last or ends.first)[-1] + 2 < sizes.length else None
 
 
-def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], Shown, bool, int]:
+def _token(position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], Shown, bool, int]:
     """Return a token's fields, what findings are judged by, and what is not finite.
 
     That is whether the row is not, and how many log-probabilities are not.
 
     To findings, neighbouring labels that are ignored or past an end are None.
     """
-    prediction, above, peak, label_logit, log_sum, (before, label, after, after_next), (read, _), (document, place) = (
-        numbers
-    )
+    prediction, above, peak, label_logit, log_sum, best, around_it, (read, _), (document, place) = numbers
+    before, label, after, after_next = around_it
     ignored, length = sizes.ignore_index, sizes.length
     has_nan = peak != peak  # noqa: PLR0124 - a call of isnan costs three times as much
     # In a row without NaN, a label's logit that is NaN was not known to whoever reduced the row.
@@ -130,7 +146,6 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
     if has_nan:
         prediction = None
     token = {
-        "slot": slot,
         "position": position,
         "document": document,
         "document_position": place,
@@ -140,6 +155,16 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
         "label_logprob": label_logprob,
         "prediction_logprob": prediction_logprob,
         "label_rank": above + 1 if has_label and not has_nan and above is not None else None,
+        "alternatives": [
+            {
+                "prediction": one,
+                "logprob": _finite(logit - peak - log_sum) if sizes.has_probabilities else None,
+                "text": None,
+            }
+            for one, logit in best
+        ]
+        if not has_nan
+        else [],
         "input": read,
         "input_text": None,
         "label_text": None,
@@ -152,6 +177,10 @@ def _token(slot: str, position: int, numbers: Any, sizes: Sizes) -> tuple[dict[s
     )
     shown = Shown(position, label, prediction, read, label_logprob, prediction_logprob, around)
     return token, shown, is_broken, missing
+
+
+def _mean(number: float) -> float | None:
+    return round(number, 6) + 0.0 if isfinite(number) else None
 
 
 def _finite(logprob: float) -> float | None:

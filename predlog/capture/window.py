@@ -1,7 +1,9 @@
-"""Which tokens of a sample are shown: the first and the last supervised ones."""
+"""Which tokens of a sample are shown: the first and the last supervised ones, and those with the largest loss."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 from torch import Tensor
@@ -9,27 +11,41 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of a pair is shown, and whether all matches are counted."""
+    """Which part of a pair is shown, and whether all rows of the samples shown are scored.
+
+    `worst` is how many tokens of the largest loss are shown, `alternatives` how many predictions of each token. Of
+    `all_tokens` supervised tokens the labels, predictions and ranks are kept. None of these is there without a score.
+    """
 
     samples: int = 2
     first: int = 5
     last: int = 5
     codebooks: int = 8
-    accuracy: bool = True
+    score: bool = True
+    worst: int = 5
+    alternatives: int = 0
+    all_tokens: int = 0
 
 
-class Ends(NamedTuple):
-    """The rows shown of one sample and codebook, in order. If there are few, none appears at both ends."""
+class Chosen(NamedTuple):
+    """The rows shown of one sample and codebook, each once: of both ends in order, of the worst the worst first."""
 
     first: list[int]
     last: list[int]
+    worst: list[int]
 
 
-def ends(supervised: Tensor, window: Window) -> list[Ends]:
-    """Return the ends of each sequence of a mask [sample, codebook, row] on the host, in order."""
+def chosen(supervised: Tensor, window: Window) -> list[Chosen]:
+    """Return the rows at both ends of each sequence of a mask [sample, codebook, row] on the host, in order."""
     # As bytes a mask can be searched from both ends; operations of torch's would visit all of it.
     mask, rows = as_bytes(supervised), supervised.shape[-1]
     return [_ends(mask, start, start + rows, window) for start in range(0, len(mask), rows)]
+
+
+def with_worst(ends: Sequence[Chosen], places: Tensor, are_there: Tensor) -> list[Chosen]:
+    """Return the rows shown with the worst of each sequence, which are at `places` [s, k, n] where there are any."""
+    rows = zip(places.flatten(0, 1).tolist(), are_there.flatten(0, 1).tolist(), strict=True)
+    return [both._replace(worst=[*compress(*ones)]) for both, ones in zip(ends, rows, strict=True)]
 
 
 def as_bytes(values: Tensor) -> bytes:
@@ -43,7 +59,7 @@ def words(ids: Tensor) -> memoryview:
     return memoryview(as_bytes(ids)).cast("q")
 
 
-def _ends(mask: bytes, start: int, stop: int, window: Window) -> Ends:
+def _ends(mask: bytes, start: int, stop: int, window: Window) -> Chosen:
     first: list[int] = []
     last: list[int] = []
     low, high = start, stop
@@ -53,4 +69,4 @@ def _ends(mask: bytes, start: int, stop: int, window: Window) -> Ends:
     while len(last) < window.last and (found := mask.rfind(1, low, high)) >= 0:
         last.append(found - start)
         high = found
-    return Ends(first, last[::-1])
+    return Chosen(first, last[::-1], [])

@@ -67,7 +67,7 @@ class PredictionCallback(CopiedCallback, Callback):
             codebooks to show.
         ranks, streams: Which processes and which streams record, as in `Recorder`.
         decode, special_tokens, text: How ids become text, and which are special, as in `Recorder`.
-        accuracy: Also count the matches over all supervised tokens of the samples shown.
+        score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
         queue, strict, durable_every, mode: As in `Recorder`.
@@ -103,7 +103,10 @@ class PredictionCallback(CopiedCallback, Callback):
         codebooks: int = 8,
         decode: Any = None,
         special_tokens: Any = None,
-        accuracy: bool = True,
+        score: bool = True,
+        worst: int = 5,
+        alternatives: int = 0,
+        all_tokens: bool | int = False,
         console: bool = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),

@@ -44,9 +44,11 @@ class Decode:
             texts = self._texts.of(event["stream"], has_codebooks=event["codebook"] is not None)
             vocabulary = event["vocabulary"]
             if texts is not None and (vocabulary is None or 2 * vocabulary >= texts.size):
-                for token in event["tokens"]:
+                for token in (*event["tokens"], *event.get("worst", ())):
                     for which in ("input", "label", "prediction"):
                         token[f"{which}_text"] = self._text(texts, token[which])
+                    for one in token.get("alternatives", ()):
+                        one["text"] = self._text(texts, one["prediction"])
         return event
 
     def _text(self, texts: "_Texts", token: int | None) -> str | None:

@@ -4,7 +4,8 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, chain, groupby, pairwise
+from operator import itemgetter
 from typing import Any
 
 from predlog._runtime.failure import raised_at
@@ -15,7 +16,9 @@ from predlog.records.plain import Conversion
 from predlog.records.schema import Event
 
 # What readers rely on; only predlog writes these, and the caller the name of a stream.
-_KEPT = frozenset({"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens"})
+_KEPT = frozenset(
+    {"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens", "worst", "all_tokens"}
+)
 # Of evidence, these show which finding a line is about.
 _LINKS = frozenset({"since", "codebooks"})
 _TEXTS = ("input_text", "label_text", "prediction_text")
@@ -81,11 +84,14 @@ class Redact:
             return event  # it is not one of predlog's
         event = self._plain(event)
         if event.get("event") == "predlog.comparison":
+            tokens = _tokens_of(event)
             for field in _TEXTS:
-                for neighbours in _runs(event["tokens"], field):
+                for neighbours in _runs(tokens, field):
                     self._redact_together(neighbours, field)
-                for token in event["tokens"]:
+                for token in tokens:
                     token[field] = self._redacted(token[field])
+            for one in _alternatives_of(tokens):
+                one["text"] = self._redacted(one["text"])
         # What processors have added goes to the context, and is redacted with it.
         added = {key: value for key, value in event.items() if key not in known}
         free = {key: self._redacted_within(event[key]) for key in ("evidence", "settings") if key in event}
@@ -97,8 +103,11 @@ class Redact:
         """Return an event of plain values only: nothing else can be searched, and JSON might write what it contains."""
         conversion = Conversion()
         event = {key: value if key in _KEPT else conversion.of(value, "") for key, value in event.items()}
-        for token in event.get("tokens", ()):
+        tokens = _tokens_of(event)
+        for token in tokens:
             token |= {field: conversion.of(token[field], "") for field in _TEXTS}
+        for one in _alternatives_of(tokens):
+            one["text"] = conversion.of(one["text"], "")
         if conversion.refused:  # their names may be what must not be seen
             kinds = ", ".join(sorted({one.rpartition("=")[2] for one in conversion.refused}))
             self._notices.report(
@@ -170,6 +179,15 @@ class Redact:
         if isinstance(value, list):
             return [self._redacted(item) for item in value]
         return value
+
+
+def _tokens_of(event: Event) -> list[dict[str, Any]]:
+    """Return all tokens of a comparison, those shown and the worst, by their positions; none of another event."""
+    return sorted((*event.get("tokens", ()), *event.get("worst", ())), key=itemgetter("position"))
+
+
+def _alternatives_of(tokens: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return chain.from_iterable(token.get("alternatives", ()) for token in tokens)
 
 
 def _runs(tokens: Sequence[dict[str, Any]], field: str) -> Iterator[list[dict[str, Any]]]:

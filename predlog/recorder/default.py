@@ -138,7 +138,10 @@ def configure(
     codebooks: int = 8,
     decode: Any = None,
     special_tokens: Any = None,
-    accuracy: bool = True,
+    score: bool = True,
+    worst: int = 5,
+    alternatives: int = 0,
+    all_tokens: bool | int = False,
     console: bool = True,
     processors: Sequence[Processor] = (),
     sinks: Sequence[Processor] = (),
@@ -162,7 +165,7 @@ def configure(
         codebooks: How many codebooks of a sample to show.
         decode: A tokenizer, a callable from one id to its text, or one of these for each stream.
         special_tokens: A tokenizer, {"pad": 0, "eos": 2, "bos": 1}, or one of these for each stream.
-        accuracy: Also count the matches over all supervised tokens of the samples shown.
+        score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console: Show tables or plain lines on stdout.
         processors: structlog processors that see every event before it is written.
         sinks: structlog processors that get every event in addition to the file and the console.

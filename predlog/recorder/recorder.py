@@ -17,7 +17,6 @@ from structlog.typing import Processor
 from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced
-from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
@@ -56,7 +55,10 @@ class Recorder:
         special_tokens: Which ids pad, end and begin a text, and at which generation stops: a tokenizer, or {"pad": 0,
             "eos": 2, "bos": 1, "stop": [2]}, or one of these for each stream. Left out, the tokenizer's in `decode`.
         codebooks: How many codebooks of a sample to show, counted from the first.
-        accuracy: Count the matches over all supervised tokens of the samples shown, too.
+        score: Read all supervised rows of the samples shown: their loss, entropy and matches.
+        worst: Of these, how many tokens with the lowest label probability to keep beside those shown.
+        alternatives: How many of the best predictions to keep of each token shown.
+        all_tokens: How many of the first supervised tokens to keep as columns; True keeps all, up to 150,000.
         console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
@@ -90,7 +92,10 @@ class Recorder:
         codebooks: int = 8,
         decode: Any = None,
         special_tokens: Any = None,
-        accuracy: bool = True,
+        score: bool = True,
+        worst: int = 5,
+        alternatives: int = 0,
+        all_tokens: bool | int = False,
         console: bool = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
@@ -112,7 +117,10 @@ class Recorder:
             codebooks=codebooks,
             ranks=ranks,
             streams=settings.names(streams),
-            accuracy=accuracy,
+            score=score,
+            worst=worst,
+            alternatives=alternatives,
+            all_tokens=settings.count_of_all(all_tokens),
             console=console,
             ignore=settings.ignored(ignore),
             queue=queue,
@@ -159,7 +167,7 @@ class Recorder:
             self.gate,
             Submitter(self._worker, self._accounts, missing, self._notices),
             self._losses,
-            window=Window(samples, first, last, codebooks, accuracy),
+            window=chosen.window,
             specials=settings.special_tokens(special_tokens, decode, self._notices),
             notices=self._notices,
             strict=strict,

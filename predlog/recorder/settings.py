@@ -12,12 +12,19 @@ from structlog.typing import Processor
 from predlog._runtime import process
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
+from predlog.capture.scored import MOST_TOKENS
+from predlog.capture.window import Window
 from predlog.errors import SettingError
 from predlog.findings.catalog import CODES
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
 from predlog.processors.decode import Decode
 from predlog.sinks import JSONL, Console
+
+_LEAST = {
+    "every": 1, "samples": 1, "first": 0, "last": 0, "codebooks": 1, "queue": 1, "worst": 0, "alternatives": 0,
+    "all_tokens": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +39,10 @@ class Settings:
     codebooks: int
     ranks: Literal[0, "local", "all"]
     streams: frozenset[str] | None
-    accuracy: bool
+    score: bool
+    worst: int
+    alternatives: int
+    all_tokens: int
     console: bool
     ignore: PerStream[frozenset[str]]
     queue: int
@@ -43,7 +53,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, least in (("every", 1), ("samples", 1), ("first", 0), ("last", 0), ("codebooks", 1), ("queue", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
@@ -62,6 +72,14 @@ class Settings:
                 f"mode={self.mode!r} must be permissions that let the owner read and write, such as 0o600"
             )
 
+    @property
+    def window(self) -> Window:
+        """Which part of a pair is shown."""
+        return Window(
+            self.samples, self.first, self.last, self.codebooks, self.score, self.worst, self.alternatives,
+            self.all_tokens,
+        )  # fmt: skip
+
     def shown(self) -> dict[str, Any]:
         """Return the settings as plain values, as the first line of an attempt holds them."""
         return {
@@ -71,6 +89,13 @@ class Settings:
             "ignore": {name: sorted(ones) for name, ones in self.ignore.by_name.items()}
             or sorted(self.ignore.alone or ()),
         }
+
+
+def count_of_all(tokens: Any) -> Any:
+    """Return how many tokens are kept as columns: all, none, or a number of them."""
+    if type(tokens) is bool:
+        return MOST_TOKENS if tokens else 0
+    return min(tokens, MOST_TOKENS) if type(tokens) is int else tokens
 
 
 def folder(directory: str | os.PathLike[str] | None) -> Path | None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA",
+    "AllTokens",
+    "Alternative",
     "Comparison",
     "Event",
     "Finding",
@@ -19,6 +21,7 @@ __all__ = [
     "Record",
     "Run",
     "Token",
+    "WorstToken",
     "conform",
     "from_event",
     "from_line",

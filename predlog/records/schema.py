@@ -14,7 +14,12 @@ from predlog.records import html
 
 SCHEMA: Final = 1
 # Keys that version 1 has gained: a line may lack them.
-LATER_KEYS: Final = frozenset({"recorder", "document", "document_position", "reported_loss"})
+LATER_KEYS: Final = frozenset(
+    {
+        "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
+        "all_tokens",
+    }
+)  # fmt: skip
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
 _MOST: Final = 2**63 - 1
 _Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
@@ -23,10 +28,17 @@ _Positive = Annotated[int, Meta(ge=1, le=_MOST)]
 _Id = Annotated[_Integer, Meta(description="A token id as the tokenizer and the loss know it.")]
 
 
-class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """What the model predicted at one supervised position, beside what it was asked to predict."""
+class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One of the best predictions at a position."""
 
-    slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
+    prediction: _Id
+    logprob: Annotated[
+        float | None, Meta(description="Natural log of its probability; null if not finite or not known.")
+    ]
+    text: Annotated[str | None, Meta(description="It as text, if a decoder was given.")] = None
+
+
+class _Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     position: Annotated[_Count, Meta(description="Index into the labels as they were passed.")]
     document: Annotated[
         _Integer | None,
@@ -57,6 +69,35 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     input_text: Annotated[str | None, Meta(description="The input as text, if a decoder was given.")]
     label_text: Annotated[str | None, Meta(description="The label as text, if a decoder was given.")]
     prediction_text: Annotated[str | None, Meta(description="The prediction as text, if a decoder was given.")]
+    alternatives: Annotated[
+        tuple[Alternative, ...], Meta(description="The best predictions, the likeliest first, if they were asked for.")
+    ] = ()
+
+
+class Token(_Token, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """What the model predicted at one of the first or last supervised positions, beside what it was asked to."""
+
+    slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
+
+
+class WorstToken(_Token, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """The same of one of the supervised positions whose labels have the lowest probability."""
+
+
+class AllTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """The first supervised tokens of a sample, as columns of equal length."""
+
+    positions: tuple[_Count, ...]
+    labels: tuple[_Integer, ...]
+    predictions: tuple[_Integer | None, ...]
+    label_logprobs: tuple[float | None, ...]
+    label_ranks: tuple[_Positive | None, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a column is longer or shorter than the others."""
+        lengths = {name: len(getattr(self, name)) for name in self.__struct_fields__}
+        if len({*lengths.values()}) > 1:
+            raise ValueError(f"the columns of all_tokens differ in length: {lengths}")
 
 
 # The decoder forbids unknown keys, so that a line that has one is noticed, and the key is kept.
@@ -114,11 +155,29 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     reported_loss: Annotated[
         float | None, Meta(description="The loss that the trainer reported for the whole pair, if it was passed.")
     ] = None
+    loss: Annotated[
+        float | None,
+        Meta(
+            description="Mean loss of all supervised tokens in nats, weighted by the loss mask if one was passed;"
+            " null if not finite or not scored."
+        ),
+    ] = None
+    entropy: Annotated[
+        float | None,
+        Meta(description="Mean entropy of all supervised rows in nats; null if not finite or not scored."),
+    ] = None
     nonfinite: Annotated[
         _Count, Meta(description="How many log-probabilities in `tokens` are null because they were not finite.")
     ]
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: tuple[Token, ...]
+    worst: Annotated[
+        tuple[WorstToken, ...],
+        Meta(description="Of the supervised tokens that are not in `tokens`, those with the lowest label probability."),
+    ] = ()
+    all_tokens: Annotated[
+        AllTokens | None, Meta(description="The first supervised tokens as columns, if they were asked for.")
+    ] = None
 
     _repr_html_ = html.comparison  # what a notebook shows
 
@@ -172,9 +231,9 @@ class Checked(dict[str, Any]):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of one line, generated from the types of this module."""
     schema = msgspec.json.schema(Record)
-    for name, definition in schema["$defs"].items():
+    for definition in schema["$defs"].values():
         del definition["additionalProperties"]  # a later predlog may add keys
-        if name != "Token":
+        if "event" in definition["properties"]:
             definition["properties"]["crc"] = {
                 "type": "string",
                 "pattern": "^[0-9a-f]{8}$",

@@ -18,7 +18,7 @@ def capturing(options: Options) -> Iterator[Row]:
 
 
 def _against_argmax(options: Options, shape: Shape, name: str, *, at_least: float, rounds: int) -> Row:
-    turns, window = pairs(shape, options.device), Window(accuracy=False)
+    turns, window = pairs(shape, options.device), Window(score=False)
 
     def captured() -> object:
         logits, labels = next(turns)

@@ -24,9 +24,9 @@ _TIMES = 60
 def cuda(options: Options) -> Iterator[Row]:
     """Watch a thousand logging steps, the host's time, the kernels, and a graph captured meanwhile."""
     yield synchronising(options.device)
-    for accuracy, with_inputs in ((False, False), (True, False), (True, True)):
-        yield host_time(options.device, accuracy=accuracy, with_inputs=with_inputs)
-        yield from kernels(options.device, accuracy=accuracy, with_inputs=with_inputs)
+    for score, with_inputs in ((False, False), (True, False), (True, True)):
+        yield host_time(options.device, score=score, with_inputs=with_inputs)
+        yield from kernels(options.device, score=score, with_inputs=with_inputs)
     yield graphs(options.device)
 
 
@@ -48,12 +48,12 @@ def synchronising(device: torch.device, steps: int = 1000) -> Row:
     )
 
 
-def host_time(device: torch.device, *, accuracy: bool, with_inputs: bool) -> Row:
+def host_time(device: torch.device, *, score: bool, with_inputs: bool) -> Row:
     """Time a logging `compare` on the host while the device is busy with what came before."""
     logits, labels = _pair(device, (4, 2048, 32000))
     inputs, cycles = labels if with_inputs else None, _cycles_of(_BUSY_MS)
     times = []
-    with tempfile.TemporaryDirectory() as directory, _recorder(directory, accuracy=accuracy) as recorder:
+    with tempfile.TemporaryDirectory() as directory, _recorder(directory, score=score) as recorder:
         for step in range(_TIMES + 3):
             begin, end = _busy(cycles)
             start = time.perf_counter()
@@ -63,7 +63,7 @@ def host_time(device: torch.device, *, accuracy: bool, with_inputs: bool) -> Row
             assert future is not None, "nothing was captured"
             future.result(60)
             assert begin.elapsed_time(end) >= _AT_LEAST_MS
-    how = _how(accuracy=accuracy, with_inputs=with_inputs)
+    how = _how(score=score, with_inputs=with_inputs)
     return Row(
         name=f"cuda-host-{how}".replace(", ", "-").replace(" ", "-"),
         title=f"host time of a logging step, over {_AT_LEAST_MS} ms of work pending, (4, 2048, 32000) bfloat16, {how}",
@@ -74,11 +74,11 @@ def host_time(device: torch.device, *, accuracy: bool, with_inputs: bool) -> Row
     )
 
 
-def kernels(device: torch.device, *, accuracy: bool, with_inputs: bool, steps: int = 10) -> Iterator[Row]:
+def kernels(device: torch.device, *, score: bool, with_inputs: bool, steps: int = 10) -> Iterator[Row]:
     """Count what a logging step starts on the device."""
     logits, labels = _pair(device, (4, 2048, 32000))
     inputs = labels if with_inputs else None
-    with _recorder(None, accuracy=accuracy) as recorder:
+    with _recorder(None, score=score) as recorder:
         for step in range(steps + 1):
             if step == 1:
                 # The first step makes what is kept.
@@ -96,7 +96,7 @@ def kernels(device: torch.device, *, accuracy: bool, with_inputs: bool, steps: i
     ]
     copies = sum(name.startswith("Memcpy") for name in names)
     fills = sum(name.startswith("Memset") for name in names)
-    how = _how(accuracy=accuracy, with_inputs=with_inputs)
+    how = _how(score=score, with_inputs=with_inputs)
     for what, count in (("kernels", len(names) - copies - fills), ("memcpys", copies), ("memsets", fills)):
         yield Row(
             name=f"cuda-{what}-{how}".replace(", ", "-").replace(" ", "-"),
@@ -110,7 +110,7 @@ def graphs(device: torch.device, times: int = 20) -> Row:
     failures: list[str] = []
     logits, labels = _pair(device, (2, 64, 512))
     cycles = _cycles_of(_BUSY_MS)
-    with tempfile.TemporaryDirectory() as directory, _recorder(directory, accuracy=True) as recorder:
+    with tempfile.TemporaryDirectory() as directory, _recorder(directory, score=True) as recorder:
         # What is used for the first time is loaded, and that may wait for the device.
         _capture_graph(device, lambda: False, failures)
         for step in range(times):
@@ -156,12 +156,12 @@ def _refusing_to_wait() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def _recorder(directory: str | None, *, accuracy: bool) -> Recorder:
-    return Recorder(directory, every=1, accuracy=accuracy, console=False)
+def _recorder(directory: str | None, *, score: bool) -> Recorder:
+    return Recorder(directory, every=1, score=score, console=False)
 
 
-def _how(*, accuracy: bool, with_inputs: bool) -> str:
-    return f"accuracy {'on' if accuracy else 'off'}{', with inputs' if with_inputs else ''}"
+def _how(*, score: bool, with_inputs: bool) -> str:
+    return f"accuracy {'on' if score else 'off'}{', with inputs' if with_inputs else ''}"
 
 
 def _pair(device: torch.device, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ def instead(options: Options) -> Iterator[Row]:
     """Measure the naive way to the same content, torchmetrics' accuracy, and the copy that transformers makes."""
     turns = pairs(SMALL, options.device)
     accuracy = torchmetrics_accuracy(SMALL.vocabulary)
-    with WholeStep.of(turns, accuracy=False) as without, WholeStep.of(turns, accuracy=True) as with_accuracy:
+    with WholeStep.of(turns, score=False) as without, WholeStep.of(turns, score=True) as with_accuracy:
         times = interleaved(
             {
                 "naive way": Contender(lambda: naive_way(*next(turns))),

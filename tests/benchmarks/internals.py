@@ -30,8 +30,8 @@ _SPECIAL = SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2}
 def inputs_and_counts(options: Options) -> Iterator[Row]:
     """Set captures with inputs and special tokens against some without, and what the worker then unpacks and counts."""
     turns = pairs(_SHAPE, options.device)
-    for accuracy in (False, True):
-        window, state = Window(accuracy=accuracy), "on" if accuracy else "off"
+    for score in (False, True):
+        window, state = Window(score=score), "on" if score else "off"
         times = _with_and_without(turns, window)
         yield ratio(
             times, "with", "without", name=f"counts-{state}",

@@ -27,7 +27,7 @@ def memory(options: Options) -> Iterator[Row]:
     for name, shape in _SHAPES.items():
         logits = torch.randn(shape[:3], dtype=shape.dtype, device=options.device)
         labels = torch.randint(shape.vocabulary, shape[:2], device=options.device)
-        window, row = Window(accuracy=False), 4 * shape.vocabulary
+        window, row = Window(score=False), 4 * shape.vocabulary
 
         def captured(logits: torch.Tensor = logits, labels: torch.Tensor = labels, window: Window = window) -> object:
             return capture(logits, labels, window=window)

@@ -40,7 +40,7 @@ def _times(options: Options, sizes: list[tuple[int, int]]) -> dict[str, Measurem
     block = torch.randn(2**10, _VOCABULARY, dtype=torch.bfloat16, device=options.device)
     # All batches are cut from one stretch of rows that repeats, so that making it is quick.
     rows = block.repeat(max(samples * length for samples, length in sizes) // len(block), 1)
-    window = Window(accuracy=False)
+    window = Window(score=False)
     contenders: dict[str, Contender] = {}
     for size in sizes:
         logits = rows[: size[0] * size[1]].view(*size, _VOCABULARY)

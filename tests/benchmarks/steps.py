@@ -21,18 +21,18 @@ from tests.benchmarks.whole import WholeStep
 
 def steps(options: Options) -> Iterator[Row]:
     """Measure whole steps without and with the accuracy, for models that are bad, half right and right."""
-    yield from _against_helper(options, SMALL, "random", accuracy=False, at_least=25)
-    yield from _against_helper(options, SMALL, "random", accuracy=True, at_least=6)
-    yield from _against_helper(options, SMALL, "half masked", accuracy=True, at_least=6)
-    yield from _against_helper(options, SMALL, "half right", accuracy=True)
-    yield from _against_helper(options, SMALL, "all right", accuracy=True)
-    yield from _against_helper(options, LARGE, "random", accuracy=False, at_least=150)
-    yield from _against_helper(options, LARGE, "random", accuracy=True)
-    yield from _against_helper(options, LARGE, "half right", accuracy=True)
+    yield from _against_helper(options, SMALL, "random", score=False, at_least=25)
+    yield from _against_helper(options, SMALL, "random", score=True, at_least=6)
+    yield from _against_helper(options, SMALL, "half masked", score=True, at_least=6)
+    yield from _against_helper(options, SMALL, "half right", score=True)
+    yield from _against_helper(options, SMALL, "all right", score=True)
+    yield from _against_helper(options, LARGE, "random", score=False, at_least=150)
+    yield from _against_helper(options, LARGE, "random", score=True)
+    yield from _against_helper(options, LARGE, "half right", score=True)
 
 
 def _against_helper(
-    options: Options, shape: Shape, kind: str, *, accuracy: bool, at_least: float | None = None
+    options: Options, shape: Shape, kind: str, *, score: bool, at_least: float | None = None
 ) -> Iterator[Row]:
     # So few steps that on a device, too, all of them may be on their way at once.
     rounds, many = (15, 30) if shape.dtype == torch.float32 else (5, 10)
@@ -40,7 +40,7 @@ def _against_helper(
     with (
         tempfile.TemporaryDirectory() as directory,
         pasted_helper(Path(directory)) as log,
-        WholeStep.of(turns, accuracy=accuracy) as ours,
+        WholeStep.of(turns, score=score) as ours,
     ):
         helper = Contender(lambda: log(*next(turns), next(numbers)))
         # The helper stands before each of the two, so that both find the caches as a training step leaves them.
@@ -48,8 +48,8 @@ def _against_helper(
             {"helper": helper, "alone": ours.alone(), "helper again": helper, "in a loop": ours.in_a_loop(many)},
             rounds=rounds,
         )
-    name = "-".join(["step", str(shape).split()[-1], "accuracy" if accuracy else "off", *kind.split()])
-    title = f"helper's step / predlog's, {shape}, accuracy {'on' if accuracy else 'off'}, labels {kind}"
+    name = "-".join(["step", str(shape).split()[-1], "accuracy" if score else "off", *kind.split()])
+    title = f"helper's step / predlog's, {shape}, accuracy {'on' if score else 'off'}, labels {kind}"
     yield ratio(
         times, "helper again", "in a loop", name=name, title=f"{title}, in a loop",
         at_least=None if at_least is None else options.stated(at_least), note=duration(times["in a loop"].median),

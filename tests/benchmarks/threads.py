@@ -16,20 +16,20 @@ from tests.benchmarks.whole import WholeStep
 def threads(options: Options) -> Iterator[Row]:
     """Measure both without and with the accuracy; torch is left with the number of threads that it had."""
     try:
-        for accuracy in (False, True):
-            yield from _one_and_two(options, accuracy=accuracy)
+        for score in (False, True):
+            yield from _one_and_two(options, score=score)
     finally:
         torch.set_num_threads(options.threads)
 
 
-def _one_and_two(options: Options, *, accuracy: bool) -> Iterator[Row]:
-    turns, window = pairs(SMALL, options.device), Window(accuracy=accuracy)
+def _one_and_two(options: Options, *, score: bool) -> Iterator[Row]:
+    turns, window = pairs(SMALL, options.device), Window(score=score)
 
     def captured() -> object:
         logits, labels = next(turns)
         return capture(logits, labels, window=window)
 
-    with WholeStep.of(turns, accuracy=accuracy) as whole:
+    with WholeStep.of(turns, score=score) as whole:
         contenders: dict[str, Contender] = {}
         for many in (1, 2):
             contenders |= {
@@ -38,7 +38,7 @@ def _one_and_two(options: Options, *, accuracy: bool) -> Iterator[Row]:
                 f"step, {many}": whole.in_a_loop(20),
             }
         times = interleaved(contenders, rounds=20)
-    state = "on" if accuracy else "off"
+    state = "on" if score else "off"
     for what in ("capture", "step"):
         one, two = f"{what}, 1", f"{what}, 2"
         yield ratio(

@@ -22,12 +22,12 @@ class WholeStep:
 
     @classmethod
     @contextmanager
-    def of(cls, pairs: Iterator[tuple[Tensor, Tensor]], *, accuracy: bool) -> Iterator["WholeStep"]:
+    def of(cls, pairs: Iterator[tuple[Tensor, Tensor]], *, score: bool) -> Iterator["WholeStep"]:
         """Make one, and see at the end that it wrote all that it compared."""
         with (
             tempfile.TemporaryDirectory() as directory,
             Recorder(
-                directory, every=1, accuracy=accuracy, decode=str, console=False, sinks=[sinks.Console(terminal())]
+                directory, every=1, score=score, decode=str, console=False, sinks=[sinks.Console(terminal())]
             ) as recorder,
         ):
             step = cls(recorder, pairs)

@@ -1,5 +1,6 @@
 """Capture shows the right tokens with the right numbers, and reads nothing else."""
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from predlog.capture import device
+from predlog.capture import device, score
 from predlog.capture.capture import capture
 from predlog.capture.pair import Pair
 from predlog.capture.snapshot import Sizes
@@ -37,12 +38,17 @@ def plain(logits: Tensor) -> list[Any]:
 
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
-    assert {key: found[key] for key in expected if key != "tokens"} == {
-        key: value for key, value in expected.items() if key != "tokens"
-    }
+    others = expected.keys() - {"tokens", "worst", "loss", "entropy", "losses", "all_tokens"}
+    assert {key: found[key] for key in others} == {key: expected[key] for key in others}
+    for key in ("loss", "entropy"):
+        assert found[key] == (
+            expected[key] if expected[key] is None else pytest.approx(expected[key], rel=1e-5, abs=1e-5)
+        )
     assert len(found["tokens"]) == len(expected["tokens"])
     for one, other in zip(found["tokens"], expected["tokens"], strict=True):
         for key, value in other.items():
+            if key == "alternatives":
+                continue
             if key.endswith("logprob") and value is not None:
                 assert one[key] == pytest.approx(value, abs=tolerance), (key, one, other)
             else:
@@ -81,7 +87,14 @@ def pairs(draw: st.DrawFn) -> dict[str, Any]:
         "labels": labels.to(label_dtype),
         "shift": draw(st.integers(0, length - 1)),
         "ignore_index": ignore_index,
-        "window": Window(draw(st.integers(1, 3)), draw(st.integers(1, 6)), draw(st.integers(0, 6))),
+        "window": Window(
+            draw(st.integers(1, 3)),
+            draw(st.integers(1, 6)),
+            draw(st.integers(0, 6)),
+            worst=draw(st.integers(0, 5)),
+            alternatives=draw(st.sampled_from([0, 0, 2])),
+            all_tokens=draw(st.sampled_from([0, 0, 3, 20])),
+        ),
         "inputs": torch.randint(99, (samples, length), generator=generator) if draw(st.booleans()) else None,
     }
 
@@ -111,6 +124,66 @@ def test_capture_equals_the_reference(pair: dict[str, Any]) -> None:
             inputs=None if inputs is None else inputs[sample].tolist(),
         )
         assert_same(fields, expected, tolerance)
+        assert_worst(fields, expected["losses"], window.worst)
+        assert_columns(fields, expected["losses"], window.all_tokens)
+        for token in fields["tokens"]:
+            assert_best(
+                token["alternatives"], pair["logits"][sample, token["position"] - pair["shift"]], window.alternatives
+            )
+
+
+def close(value: Any) -> Any:
+    """Return plain values whose floats compare as equal to what is nearly the same."""
+    if isinstance(value, dict):
+        return {key: close(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [close(item) for item in value]
+    return pytest.approx(value, abs=2e-6, rel=1e-6) if isinstance(value, float) else value
+
+
+def assert_worst(fields: dict[str, Any], losses: dict[int, float], many: int) -> None:
+    """Assert that of the tokens not shown, none that is left out has a larger loss than one of the worst."""
+    shown = {token["position"] for token in fields["tokens"]}
+    candidates = {position: loss for position, loss in losses.items() if position not in shown and not math.isnan(loss)}
+    found = [token["position"] for token in fields["worst"]]
+    assert len(found) == len({*found}) == min(many, len(candidates))
+    assert {*found} <= candidates.keys()
+    given = [candidates.pop(position) for position in found]
+    for one, other in itertools.pairwise(given):
+        assert one >= other - 1e-4
+    if given and candidates:
+        assert max(candidates.values()) <= min(given) + 1e-4
+    for token, loss in zip(fields["worst"], given, strict=True):
+        assert token["label_logprob"] == (None if math.isinf(loss) else pytest.approx(-loss, abs=1e-4, rel=1e-5))
+
+
+def assert_columns(fields: dict[str, Any], losses: dict[int, float], many: int) -> None:
+    """Assert that the first supervised tokens are there, in order, with the numbers that tokens shown have."""
+    columns = fields["all_tokens"]
+    assert (columns is None) == (many == 0)
+    if columns is None:
+        return
+    assert columns["positions"] == list(losses)[:many]
+    for position, logprob in zip(columns["positions"], columns["label_logprobs"], strict=True):
+        loss = losses[position]
+        assert logprob == (pytest.approx(-loss, abs=1e-4, rel=1e-5) if math.isfinite(loss) else None)
+    rows = {one[0]: one[1:] for one in zip(*columns.values(), strict=True)}
+    for token in (*fields["tokens"], *fields["worst"]):
+        if token["position"] in rows:
+            label, prediction, _, rank = rows[token["position"]]
+            assert (label, prediction, rank) == (token["label"], token["prediction"], token["label_rank"])
+
+
+def assert_best(alternatives: list[dict[str, Any]], row: Tensor, many: int) -> None:
+    """Assert that the best predictions have the largest values of the row; a row that holds NaN has none."""
+    row = row.to(torch.float64)
+    assert len(alternatives) == (0 if row.isnan().any() else min(many, len(row)))
+    ids = [one["prediction"] for one in alternatives]
+    assert len({*ids}) == len(ids)
+    assert row[ids].tolist() == row.sort(descending=True).values[: len(ids)].tolist()
+    for one in alternatives:
+        expected = reference.logprob(row.tolist(), one["prediction"])
+        assert one["logprob"] == (None if expected is None else pytest.approx(expected, abs=1e-4))
 
 
 def captured_as_on_a_device(
@@ -143,6 +216,10 @@ def test_the_cpu_and_the_other_devices_give_the_same(pair: dict[str, Any]) -> No
     assert len(here) == len(there)
     for (fields, facts), (other_fields, other_facts) in zip(here, there, strict=True):
         assert_same(other_fields, fields, tolerance=2e-6)
+        assert_same({**other_fields, "tokens": other_fields["worst"]}, {**fields, "tokens": fields["worst"]}, 2e-6)
+        for one, other in zip(fields["tokens"], other_fields["tokens"], strict=True):
+            assert close(other["alternatives"]) == close(one["alternatives"])
+        assert close(other_fields["all_tokens"]) == close(fields["all_tokens"])
         for name in facts.__slots__:
             if name != "tokens":
                 assert getattr(facts, name) == getattr(other_facts, name), name
@@ -260,12 +337,12 @@ def test_arrays_of_other_libraries(source: str) -> None:
 
 
 def operations_on_meta(
-    samples: int, length: int, *, accuracy: bool = False, inputs: bool = False, dtype: torch.dtype = torch.bfloat16
+    samples: int, length: int, *, score: bool = False, inputs: bool = False, dtype: torch.dtype = torch.bfloat16
 ) -> list[tuple[str, int]]:
     labels = torch.empty(samples, 1, length, dtype=torch.int64, device="meta")
     logits = torch.empty(samples, 1, length, 1000, dtype=dtype, device="meta")
     pair = Pair(logits, labels, labels if inputs else None, has_codebooks=False)
-    window = Window(accuracy=accuracy)
+    window = Window(score=score)
     sizes = Sizes(2, 1, length, 1000, 1, -100, SpecialTokens(), has_codebooks=False, is_trained=True)
     with torch.no_grad(), Dispatched() as dispatched:  # under inference_mode, composites would be listed whole
         device.pack(pair, device.packing(pair, sizes, window), sizes, window)
@@ -273,30 +350,41 @@ def operations_on_meta(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "accuracy", "inputs", "most"),
+    ("dtype", "score", "inputs", "most"),
     [
         (torch.float32, False, False, 15),
         (torch.float64, False, False, 15),
         (torch.bfloat16, False, False, 16),
         (torch.float16, False, False, 16),
         (torch.bfloat16, False, True, 17),
-        (torch.bfloat16, True, False, 17),
-        (torch.bfloat16, True, True, 18),
+        (torch.bfloat16, True, False, 54),
+        (torch.bfloat16, True, True, 55),
     ],
 )
-def test_a_capture_is_so_many_operations(dtype: torch.dtype, accuracy: bool, inputs: bool, most: int) -> None:
-    """At most 16 operations, and one more each for inputs and for the accuracy; meta has nothing to wait for."""
-    assert len(operations_on_meta(2, 64, dtype=dtype, accuracy=accuracy, inputs=inputs)) <= most
+def test_a_capture_is_so_many_operations(dtype: torch.dtype, score: bool, inputs: bool, most: int) -> None:
+    """At most 16 operations, one more for inputs and 38 for the score; meta has nothing to wait for."""
+    assert len(operations_on_meta(2, 64, dtype=dtype, score=score, inputs=inputs)) <= most
 
 
 @pytest.mark.parametrize("inputs", [False, True])
-@pytest.mark.parametrize("accuracy", [False, True])
-def test_what_is_read_depends_on_neither_batch_nor_mask(inputs: bool, accuracy: bool) -> None:
+@pytest.mark.parametrize("score", [False, True])
+def test_what_is_read_depends_on_neither_batch_nor_mask(inputs: bool, score: bool) -> None:
     """On a device the operations are the same for 2 and 64 samples; on meta tensors there is no mask to look at."""
-    few, many = (operations_on_meta(samples, 64, inputs=inputs, accuracy=accuracy) for samples in (2, 64))
+    few, many = (operations_on_meta(samples, 64, inputs=inputs, score=score) for samples in (2, 64))
     assert few == many
-    shown = 2 * 10 * 1000
-    assert max(elements for _, elements in few) == shown
+    rows = 63 if score else 10
+    assert max(elements for _, elements in few) == 2 * rows * 1000
+
+
+def test_a_chunk_of_rows_is_so_many_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further chunk of the rows scored adds the same operations, and none is larger than a chunk."""
+    counts = []
+    for chunks in (1, 2, 3):
+        monkeypatch.setattr(score, "_CHUNK_ELSEWHERE", 2 * 1000 * -(-63 // chunks))
+        operations = operations_on_meta(2, 64, score=True)
+        assert max(elements for _, elements in operations) == 2 * 1000 * max(-(-63 // chunks), 15)
+        counts.append(len(operations))
+    assert counts[2] - counts[1] == counts[1] - counts[0] <= 25
 
 
 @pytest.mark.parametrize("inputs", [False, True])
@@ -314,7 +402,7 @@ def test_what_is_read_grows_with_the_length_by_the_labels_alone(inputs: bool) ->
 
 def test_the_accuracy_reads_more_and_is_seen_to() -> None:
     """The one exception: it takes the maximum of every row of the samples shown, and the count above sees it."""
-    short, long = operations_on_meta(2, 65, accuracy=True), operations_on_meta(2, 4097, accuracy=True)
+    short, long = operations_on_meta(2, 65, score=True), operations_on_meta(2, 4097, score=True)
     assert ("max", 2 * 4096) in long
     assert ("max", 2 * 64) in short
 
@@ -322,11 +410,11 @@ def test_the_accuracy_reads_more_and_is_seen_to() -> None:
 def test_on_the_cpu_only_the_rows_shown_are_touched() -> None:
     """Poisoned rows that are not shown change nothing: without accuracy they are never read."""
     logits, labels = torch.randn(3, 40, 50), torch.randint(50, (3, 40))
-    before = captured(logits, labels, Window(accuracy=False))
+    before = captured(logits, labels, Window(score=False))
     shown = [*range(5), *range(35, 40)]
     poisoned = torch.full_like(logits, math.nan)
     poisoned[:2, shown] = logits[:2, shown]
-    assert captured(poisoned, labels, Window(accuracy=False)) == before
+    assert captured(poisoned, labels, Window(score=False)) == before
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -340,7 +428,7 @@ def test_inputs_and_specials_change_no_token(pair: dict[str, Any]) -> None:
     more = captured(pair["logits"], pair["labels"], **how, inputs=inputs, specials=SpecialTokens(pad=(0, 1), eos=(2,)))
     assert torch.equal(state, torch.get_rng_state())
     for fields in more:
-        for token in fields["tokens"]:
+        for token in (*fields["tokens"], *fields["worst"]):
             assert token["input"] is not None
             token["input"] = None
     assert repr(more) == repr(plain_fields)
@@ -378,7 +466,7 @@ def test_counts_equal_the_reference(pair: dict[str, Any], pad: int) -> None:
         ends = {1, 2} - {ignored}
         assert facts.eos == sum(ids[p] in ends for p in seen)
         assert facts.start == tuple(read[:3])
-        if pair["window"].accuracy:
+        if pair["window"].score:
             rows = [reference.prediction(plain(logits[sample, p - shift])) for p in seen]
             copies = [row is not None and row == read[p - shift] != ids[p] for row, p in zip(rows, seen, strict=True)]
             assert facts.copied == sum(copies)

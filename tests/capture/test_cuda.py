@@ -123,7 +123,7 @@ def test_a_projection_waits_for_nothing_and_gives_the_cpus_records() -> None:
     labels = torch.randint(1000, (2, 40), generator=generator)
     far = [tensor.to("cuda") for tensor in (hidden, weight, labels)]
     for dtype in (None, torch.bfloat16):
-        with Recorder(every=1, console=False, accuracy=False, strict=True) as recorder:
+        with Recorder(every=1, console=False, score=False, strict=True) as recorder:
             futures = []
             for step, (read, head, asked) in enumerate(((hidden, weight, labels), far)):
                 with torch.autocast(read.device.type, dtype, enabled=dtype is not None):
@@ -208,7 +208,7 @@ def test_device_memory_grows_by_the_rows_shown_alone(samples: int) -> None:
     """Beyond 20 rows, of bfloat16, of float32 twice and of booleans, a capture takes next to nothing."""
     logits = torch.randn(samples, 256, 32000, device="cuda", dtype=torch.bfloat16)
     labels = torch.randint(32000, (samples, 256), device="cuda")
-    window = Window(accuracy=False)
+    window = Window(score=False)
     capture(logits, labels, window=window)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()

@@ -29,8 +29,8 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def recorded(logits: object, labels: Tensor, **how: Any) -> tuple[Comparison, ...]:
-    window = {name: how.pop(name) for name in ("samples", "accuracy") if name in how}
-    with Recorder(every=1, console=False, strict=True, **{"accuracy": False, **window}) as recorder:
+    window = {name: how.pop(name) for name in ("samples", "score") if name in how}
+    with Recorder(every=1, console=False, strict=True, **{"score": False, **window}) as recorder:
         future = recorder.compare(logits, labels, 0, **how)
         assert future is not None, recorder.findings
         return tuple(msgspec.structs.replace(one, recorder=None, timestamp="", seq=0) for one in future.result(10))
@@ -40,11 +40,15 @@ def assert_same(found: tuple[Comparison, ...], wanted: tuple[Comparison, ...]) -
     """All is equal, but for the last bits of sums that were taken over rows that lie elsewhere."""
     assert [bare(one) for one in found] == [bare(one) for one in wanted]
     assert logprobs(found) == pytest.approx(logprobs(wanted), abs=1e-5)
+    for one, other in zip(found, wanted, strict=True):
+        assert [token.position for token in one.worst] == [token.position for token in other.worst]
+        for name in ("loss", "entropy"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-5, abs=1e-5), name
 
 
 def bare(one: Comparison) -> Comparison:
     tokens = [msgspec.structs.replace(token, label_logprob=0, prediction_logprob=0) for token in one.tokens]
-    return msgspec.structs.replace(one, tokens=tuple(tokens))
+    return msgspec.structs.replace(one, tokens=tuple(tokens), worst=(), loss=None, entropy=None)
 
 
 def logprobs(found: tuple[Comparison, ...]) -> list[float | None]:
@@ -107,7 +111,7 @@ def test_what_is_overwritten_afterwards_is_not_seen(path: str) -> None:
     hidden, weight, labels = small(2, 12, 8), small(50, 8), torch.randint(50, (2, 12))
     logits = hidden @ weight.T
     wanted = recorded(logits.clone(), labels)
-    with Recorder(every=1, console=False, strict=True, accuracy=False) as recorder:
+    with Recorder(every=1, console=False, strict=True, score=False) as recorder:
         futures = [
             recorder.compare(given, labels, 0, stream=str(number))
             for number, given in enumerate([logits, Projection(hidden, weight), list(logits.split(5, 1))])

@@ -39,12 +39,13 @@ def reduced(logits: Tensor, labels: Tensor, *, dim: int = -1, shift: int = 0, **
         "label_logprob": logprobs.gather(-1, label).squeeze(-1),
         "label_rank": 1 + (rows > rows.gather(-1, label)).sum(-1),
         "vocabulary": rows.shape[-1],
+        "entropy": torch.special.entr(logprobs.exp()).sum(-1),
     }
     return Rows(**{**fields, **more})
 
 
 def changed(rows: Rows, **fields: Any) -> Rows:
-    names = ("prediction", "prediction_logprob", "label_logprob", "label_rank", "vocabulary")
+    names = ("prediction", "prediction_logprob", "label_logprob", "label_rank", "vocabulary", "entropy")
     return Rows(**{**{name: getattr(rows, name) for name in names}, **fields})
 
 
@@ -114,9 +115,10 @@ def test_rows_give_what_their_logits_give(
             for name in ("prediction", "prediction_logprob", "label_logprob", "label_rank")
         ),
         vocabulary=vocabulary,
+        entropy=lay_rows(rows.entropy),
     )
     ids = lay_labels(labels)
-    how: dict[str, Any] = {"layout": layout, "shift": shift, "accuracy": True, "samples": 2}
+    how: dict[str, Any] = {"layout": layout, "shift": shift, "score": True, "samples": 2}
     how["inputs"] = ids.clamp(0, vocabulary - 1).flip(-1) if has_inputs else None
     with pytest.MonkeyPatch.context() as patched:
         if far:
@@ -243,11 +245,11 @@ def test_tokens_without_a_row_are_not_shown(path: str) -> None:
     chosen[1] = True
     for name, mark in (("prediction", -1), ("prediction_logprob", 99.0), ("label_logprob", 99.0), ("label_rank", -5)):
         getattr(rows, name)[~chosen] = mark  # what is not read may be anything
-    found, wanted = recorded(rows, labels, accuracy=True), recorded(logits, labels, accuracy=True)
+    found, wanted = recorded(rows, labels, score=True), recorded(logits, labels, score=True)
     assert [token.position for token in found[0].tokens] == [*range(4, 24, 2)]
     assert (found[0].matched, found[0].supervised) == (None, 28)
     assert_same(found[1:], wanted[1:])
-    full = recorded(logits, torch.where(chosen, labels, -100), accuracy=True)[0]
+    full = recorded(logits, torch.where(chosen, labels, -100), score=True)[0]
     assert_same(
         (msgspec.structs.replace(found[0], matched=0, supervised=0),),
         (msgspec.structs.replace(full, matched=0, supervised=0),),
@@ -260,7 +262,7 @@ def test_a_label_of_minus_one_is_no_match(path: str) -> None:
     labels[:, 5] = -1
     rows = reduced(logits, labels)
     rows.prediction[:, 5] = -1  # type: ignore[index]
-    found = recorded(rows, labels, accuracy=True)
+    found = recorded(rows, labels, score=True)
     assert {one.matched for one in found} == {None}
     assert not any(token.label == -1 for one in found for token in one.tokens)
 
@@ -530,7 +532,7 @@ def test_nothing_is_kept_or_changed(path: str) -> None:
     wanted = recorded(logits, labels)
     rows = reduced(logits.clone().requires_grad_(), labels)
     arrays = [rows.prediction, rows.prediction_logprob, rows.label_logprob, rows.label_rank]
-    with Recorder(every=1, console=False, strict=True, accuracy=False) as recorder:
+    with Recorder(every=1, console=False, strict=True, score=False) as recorder:
         future = recorder.compare(rows, labels, 0)
         assert future is not None
         with torch.no_grad():

@@ -72,7 +72,7 @@ def _recorder(every: int, kept: list[int]) -> Recorder:
             kept.append(event["step"])
         return event
 
-    return Recorder(every=every, samples=1, accuracy=False, console=False, sinks=[keep], queue=4096)
+    return Recorder(every=every, samples=1, score=False, console=False, sinks=[keep], queue=4096)
 
 
 def _watched(pair: tuple[Tensor, Tensor], walk: list[int], every: int) -> list[int]:

@@ -106,7 +106,7 @@ def _through_sinks(process: int, directory: str, many: int, together: Barrier, a
 def _through_recorders(process: int, directory: str, many: int, together: Barrier, answer: Connection) -> None:
     torch.set_num_threads(1)
     before = _descriptors()
-    recorder = Recorder(directory, every=1, console=False, accuracy=False, queue=many * _THREADS)
+    recorder = Recorder(directory, every=1, console=False, score=False, queue=many * _THREADS)
 
     def compare(thread: int) -> None:
         logits, labels = events.pair(thread, samples=_SAMPLES)

@@ -324,7 +324,7 @@ def test_more_codebooks_than_are_remembered(tmp_path: Path) -> None:
     """However many lanes one pair has, its findings are reported."""
     labels = torch.randint(30, (1, 12, 1100))
     logits = torch.randn(1, 12, 1100, 30)
-    with Recorder(tmp_path, every=1, console=False, codebooks=2000, accuracy=False) as recorder:
+    with Recorder(tmp_path, every=1, console=False, codebooks=2000, score=False) as recorder:
         recorder.compare(logits, labels, 0, inputs=labels, layout="b t k v, b t k")
     assert "labels-are-inputs" in {one.code for one in found(tmp_path, Finding)}
 

@@ -43,10 +43,10 @@ def tables(run: Any) -> list[list[dict[str, str]]]:
     return [list(csv.DictReader(io.StringIO(Path(file).read_bytes().decode(), newline=""))) for file in files]
 
 
-@pytest.mark.parametrize("accuracy", [True, False])
-def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, accuracy: bool) -> None:
+@pytest.mark.parametrize("score", [True, False])
+def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, score: bool) -> None:
     """Each metric has a value for each step at which something is known, of all samples together, and no other."""
-    recorded = tracked.run(tmp_path / "run", MLflow(), accuracy=accuracy)
+    recorded = tracked.run(tmp_path / "run", MLflow(), score=score)
     shown = curves(run)
     assert dict(shown) == pytest.approx(tracked.curves(recorded))
     assert len(dict(shown)) == len(shown)

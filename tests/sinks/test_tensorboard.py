@@ -51,10 +51,10 @@ def cells(table: str) -> list[list[str]]:
     return [[html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in shown[1:]]
 
 
-@pytest.mark.parametrize("accuracy", [True, False])
-def test_curves_are_those_of_the_file(tmp_path: Path, writer: SummaryWriter, accuracy: bool) -> None:
+@pytest.mark.parametrize("score", [True, False])
+def test_curves_are_those_of_the_file(tmp_path: Path, writer: SummaryWriter, score: bool) -> None:
     """Each curve has a point for each step at which something is known, of all samples together, and no other."""
-    recorded = tracked.run(tmp_path / "run", TensorBoard(writer), accuracy=accuracy)
+    recorded = tracked.run(tmp_path / "run", TensorBoard(writer), score=score)
     board = read_back(tmp_path / "board")
     shown = {(name, one.step): one.value for name in board.Tags()["scalars"] for one in board.Scalars(name)}
     assert shown == pytest.approx(tracked.curves(recorded), rel=1e-6)

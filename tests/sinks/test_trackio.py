@@ -38,10 +38,10 @@ def logs() -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("accuracy", [True, False])
-def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, accuracy: bool) -> None:
+@pytest.mark.parametrize("score", [True, False])
+def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, score: bool) -> None:
     """Each metric has a value for each step at which something is known, of all samples together, and no other."""
-    recorded = tracked.run(tmp_path / "run", Trackio(), accuracy=accuracy)
+    recorded = tracked.run(tmp_path / "run", Trackio(), score=score)
     shown = [((name, one["step"]), value) for one in logs() for name, value in one.items() if isinstance(value, float)]
     assert dict(shown) == pytest.approx(tracked.curves(recorded))
     assert len(dict(shown)) == len(shown)

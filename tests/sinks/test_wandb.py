@@ -77,10 +77,10 @@ def tables(run: Any) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], row, strict=True)) for table in found for row in table["data"]]
 
 
-@pytest.mark.parametrize("accuracy", [True, False])
-def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, accuracy: bool) -> None:
+@pytest.mark.parametrize("score", [True, False])
+def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, score: bool) -> None:
     """With rows of its own, each curve has each point, of all samples together, on an axis of its own."""
-    recorded = tracked.run(tmp_path / "run", WandB(commit=True), accuracy=accuracy)
+    recorded = tracked.run(tmp_path / "run", WandB(commit=True), score=score)
     rows = history(run)
     assert points(rows) == pytest.approx(tracked.curves(recorded))
     assert [row["predlog/text/step"] for row in rows if "predlog/text/step" in row] == [*tracked.STEPS]

@@ -15,9 +15,9 @@ STEP = 0.005
 
 def main(directory: str, beside: str, steps: int) -> None:
     """Do the same loop twice, into two folders."""
-    without = _train(Recorder(beside, every=1, samples=1, accuracy=False, console=False), steps)
+    without = _train(Recorder(beside, every=1, samples=1, score=False, console=False), steps)
     tell("without", seconds=without)
-    recorder = Recorder(directory, every=1, samples=1, accuracy=False)
+    recorder = Recorder(directory, every=1, samples=1, score=False)
     seconds = _train(recorder, steps)
     tell("done", seconds=seconds, stats=recorder.stats())
 

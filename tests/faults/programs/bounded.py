@@ -78,7 +78,7 @@ def main(directory: str, calls: int, queue: int, slow: Literal["sink", "processo
     """Warm up and find the producer's period, slow down, submit, close, and tell."""
     thing, passed = Slow(), Slow()
     recorder = Recorder(
-        directory, every=1, samples=1, accuracy=False, console=False, queue=queue,
+        directory, every=1, samples=1, score=False, console=False, queue=queue,
         processors=[thing] if slow == "processor" else [passed], sinks=[thing] if slow == "sink" else [],
     )  # fmt: skip
     period = _warm_up(recorder)

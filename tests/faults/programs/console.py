@@ -19,7 +19,7 @@ PAIR = events.pair(samples=1, length=12, vocabulary=16)
 def main(directory: str, case: str, pairs: int, elsewhere: str) -> None:
     """Record half of the pairs, bring the fault about where it is not there yet, and record the others."""
     before = _identity(1)
-    recorder = Recorder(directory, every=1, samples=1, accuracy=False)
+    recorder = Recorder(directory, every=1, samples=1, score=False)
     _record(recorder, range(pairs // 2))
     printed = io.StringIO()
     with contextlib.ExitStack() as until_the_end:

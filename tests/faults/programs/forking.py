@@ -85,7 +85,7 @@ def main(directory: str, forks: int, processes: int, spawned: int, epochs: int, 
     """Fork in each of the ways, and tell after each."""
     logging.basicConfig(stream=sys.stdout)
     tqdm.monitor_interval = 0  # its thread may hold the lock, too, and is not predlog's
-    parent = Parent(predlog.configure(directory, every=1, samples=1, accuracy=False))
+    parent = Parent(predlog.configure(directory, every=1, samples=1, score=False))
     _fork(parent, forks, patience, random.Random(seed))
     _start(parent, "fork", processes, patience)
     _start(parent, "spawn", spawned, 3 * patience)
@@ -173,7 +173,7 @@ def _fork_beside_what_hangs(directory: str, patience: float) -> None:
         threading.Event().wait()
         return event
 
-    recorder = predlog.Recorder(directory, every=1, samples=1, accuracy=False, console=False, sinks=[hangs])
+    recorder = predlog.Recorder(directory, every=1, samples=1, score=False, console=False, sinks=[hangs])
     recorder.compare(*PAIR, 0)
     reached.wait(10)
     nursery, start = Nursery(4, patience), time.monotonic()

@@ -52,7 +52,7 @@ def main(how: str, directories: list[str], place: str, manner: str, before: int,
     obstacles = [Obstacle(manner, before) for _ in directories]
     recorders = [
         Recorder(
-            directory, every=1, samples=1, accuracy=False, console=False,
+            directory, every=1, samples=1, score=False, console=False,
             sinks=[obstacle] * (place == "sinks"), processors=[obstacle] * (place == "processors"),
         )
         for directory, obstacle in zip(directories, obstacles, strict=True)

@@ -150,7 +150,7 @@ def main(directory: str, case: str, many: int) -> None:
     """Do one of the cases, close, and tell."""
     ledger = Ledger()
     ledger.recorder = Recorder(
-        directory, every=1, accuracy=False, console=False, processors=[Echo(ledger)] if case == "processor" else []
+        directory, every=1, score=False, console=False, processors=[Echo(ledger)] if case == "processor" else []
     )
     CASES[case](ledger, many)
     in_time = ledger.recorder.close(20)
