@@ -14,6 +14,10 @@ from predlog.findings.special_tokens import SpecialTokens
 from predlog.records.schema import Token
 
 
+# Keys that comparisons have gained, as they are without a value.
+LATER: dict[str, Any] = {"reported_loss": None, "loss": None, "entropy": None, "worst": [], "all_tokens": None}
+
+
 def token(position: int, label: int | None = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:
     return {
         "slot": "first",
@@ -51,7 +55,7 @@ def comparison(**fields: Any) -> dict[str, Any]:
         "shift": 1,
         "supervised": 388,
         "matched": 160,
-        **({"reported_loss": None} if fields.get("recorder") else {}),  # lines that name their recorder have it
+        **(LATER if fields.get("recorder") else {}),  # lines that name their recorder have them
         "nonfinite": 0,
         "context": {"epoch": 3},
         "tokens": [token(63), token(64, 4, 9, label_logprob=-2.5, label_rank=17)],
@@ -117,12 +121,27 @@ def now(event: dict[str, Any]) -> dict[str, Any]:
     later = {**event, "recorder": "0a1b2c3d"}
     if event["event"] == "predlog.comparison":
         first, second = event["tokens"]
-        tokens = [{**first, "document": 2, "document_position": 5}, {**second, **_NO_DOCUMENT}]
-        later |= {"reported_loss": 2.75, "tokens": [_ordered(one) for one in tokens]}
+        best = {"alternatives": [{"prediction": 3, "logprob": -0.25, "text": None}]}
+        tokens = [{**first, "document": 2, "document_position": 5, **best}, {**second, **_NO_DOCUMENT}]
+        worst = token(70, 7, 9, slot=None, label_logprob=-8.5, label_rank=30, **_NO_DOCUMENT)
+        later |= {
+            "reported_loss": 2.75,
+            "loss": 2.3,
+            "entropy": 1.9,
+            "tokens": [_ordered(one) for one in tokens],
+            "worst": [_ordered(worst)],
+            "all_tokens": {
+                "positions": [63, 64],
+                "labels": [3, 4],
+                "predictions": [3, None],
+                "label_logprobs": [-0.25, None],
+                "label_ranks": [1, None],
+            },
+        }
     return later
 
 
-_NO_DOCUMENT = {"document": None, "document_position": None}
+_NO_DOCUMENT: dict[str, Any] = {"document": None, "document_position": None, "alternatives": []}
 
 
 def _ordered(token: dict[str, Any]) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def to_numbers(
     scores = None
     if window.score:
         loss = torch.where(columns.label_logprob > 0, 0.0, -columns.label_logprob)
+        loss.masked_fill_((scored < 0) | (scored >= sizes.limit), math.nan)
         above = None if columns.label_rank is None else columns.label_rank - 1
         entropy = torch.full_like(loss, math.nan) if columns.entropy is None else columns.entropy
         scores = Scores(torch.where(counted, columns.prediction, NO_ROW), loss, entropy, above)

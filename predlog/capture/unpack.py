@@ -39,7 +39,7 @@ def _unpacked(
     made = [
         _token(row + sizes.shift, numbers, sizes) for row, numbers in zip(itertools.chain(*ends), rows, strict=True)
     ]
-    worst = [token for token, *_ in made[len(made) - len(ends.worst) :]]
+    worst = [{"slot": None, **token} for token, *_ in made[len(made) - len(ends.worst) :]]
     # What the worst tokens show is no evidence: they are the exceptions.
     rows, made = rows[: len(rows) - len(worst)], made[: len(made) - len(worst)]
     tokens, shown, broken, missing = zip(*made, strict=True) if made else ((), (), (), ())

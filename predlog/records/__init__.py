@@ -21,7 +21,6 @@ __all__ = [
     "Record",
     "Run",
     "Token",
-    "WorstToken",
     "conform",
     "from_event",
     "from_line",

@@ -59,7 +59,9 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     except KeyError as missing:
         raise RecordError(f"a {name} event lacks {missing}: a processor must not remove keys") from None
     if len(event) > len(keys):
-        foreign = {key: value for key, value in event.items() if key not in conformed and key not in _KEYS[name]}
+        # Of a line without a recorder's name, a key that the schema has gained is a processor's, if it has a value.
+        own = _KEYS[name]
+        foreign = {key: value for key, value in event.items() if key not in conformed and (value or key not in own)}
         conformed["context"] = {**conformed["context"], **foreign}
     return conformed
 

@@ -38,7 +38,13 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     text: Annotated[str | None, Meta(description="It as text, if a decoder was given.")] = None
 
 
-class _Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """What the model predicted at one supervised position, beside what it was asked to predict."""
+
+    slot: Annotated[
+        Literal["first", "last"] | None,
+        Meta(description="Which end of the sample it was taken from; null for one of the worst."),
+    ]
     position: Annotated[_Count, Meta(description="Index into the labels as they were passed.")]
     document: Annotated[
         _Integer | None,
@@ -72,16 +78,6 @@ class _Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     alternatives: Annotated[
         tuple[Alternative, ...], Meta(description="The best predictions, the likeliest first, if they were asked for.")
     ] = ()
-
-
-class Token(_Token, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """What the model predicted at one of the first or last supervised positions, beside what it was asked to."""
-
-    slot: Annotated[Literal["first", "last"], Meta(description="Which end of the sample it was taken from.")]
-
-
-class WorstToken(_Token, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """The same of one of the supervised positions whose labels have the lowest probability."""
 
 
 class AllTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -172,7 +168,7 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: tuple[Token, ...]
     worst: Annotated[
-        tuple[WorstToken, ...],
+        tuple[Token, ...],
         Meta(description="Of the supervised tokens that are not in `tokens`, those with the lowest label probability."),
     ] = ()
     all_tokens: Annotated[

@@ -194,7 +194,7 @@ def test_without_a_vocabulary_it_is_null(path: str, tmp_path: Path, capsys: pyte
     assert found.vocabulary is None
     assert bare(found) == msgspec.structs.replace(bare(wanted), vocabulary=None)
     codes = changed(rows, **{name: getattr(rows, name)[..., None] for name in (
-        "prediction", "prediction_logprob", "label_logprob", "label_rank",
+        "prediction", "prediction_logprob", "label_logprob", "label_rank", "entropy",
     )})  # fmt: skip
     with Recorder(tmp_path, every=1, strict=True, decode=lambda token: chr(40 + token)) as recorder:
         recorder.compare(rows, labels, 0)
@@ -236,7 +236,7 @@ def test_of_a_row_that_is_not_finite_nothing_is_shown(path: str) -> None:
 
 
 def test_tokens_without_a_row_are_not_shown(path: str) -> None:
-    """The first and last tokens that have a row are shown; the accuracy is null, because it is not that of all."""
+    """The first and last tokens that have a row are shown; accuracy and loss are null, as they would not be of all."""
     logits, labels = pair(3, 30)
     labels[:, :2] = -100
     rows = reduced(logits, labels)
@@ -252,7 +252,7 @@ def test_tokens_without_a_row_are_not_shown(path: str) -> None:
     full = recorded(logits, torch.where(chosen, labels, -100), score=True)[0]
     assert_same(
         (msgspec.structs.replace(found[0], matched=0, supervised=0),),
-        (msgspec.structs.replace(full, matched=0, supervised=0),),
+        (msgspec.structs.replace(full, matched=0, supervised=0, loss=None, entropy=None),),
     )
 
 

@@ -307,12 +307,27 @@ def test_the_golden_file_of_later_keys_reads_as_ever() -> None:
     assert (older.reported_loss, newer.reported_loss) == (None, 2.75)
     assert [(one.document, one.document_position) for one in older.tokens] == [(None, None)] * 2
     assert [(one.document, one.document_position) for one in newer.tokens] == [(2, 5), (None, None)]
+    assert (older.loss, older.entropy, older.worst, older.all_tokens) == (None, None, (), None)
+    assert (newer.loss, newer.entropy, newer.worst[0].position) == (2.3, 1.9, 70)
+    assert newer.all_tokens is not None
+    assert newer.all_tokens.predictions == (3, None)
+    assert [len(one.alternatives) for one in newer.tokens] == [1, 0]
+
+
+def test_columns_of_different_lengths_are_damage() -> None:
+    """All tokens are aligned by construction, and a line in which they are not is no record."""
+    event = events.now(events.comparison())
+    event["all_tokens"] = {**event["all_tokens"], "labels": [3]}
+    with pytest.raises(RecordError, match="differ in length"):
+        codec.to_line(event)
+    with pytest.raises(RecordError, match="differ in length"):
+        codec.from_line(sealed(json.dumps(event, separators=(",", ":")).encode()))
 
 
 @pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: event["event"])
 def test_a_line_may_name_its_recorder(event: dict[str, Any]) -> None:
     """A line with the recorder's name reads as one without does, but for the name; both fit the published schema."""
-    later = {"reported_loss": None} if event["event"] == "predlog.comparison" else {}
+    later = events.LATER if event["event"] == "predlog.comparison" else {}
     named = codec.to_line({**event, **later, "recorder": "0a1b2c3d"})
     assert named.index(b'"run":"exp1","recorder":"0a1b2c3d","attempt":1') > 0
     record, before = codec.from_line(named), codec.from_event(event)
