@@ -150,7 +150,12 @@ def test_the_source_distribution_is_whole(clone: Path, tmp_path: Path) -> None:
 
     with tarfile.open(source) as packed:
         packed.extractall(tmp_path, filter="data")
-    tests = ["tests/test_house.py", "tests/_runtime/test_failure.py", "tests/cli/test_check.py", "tests/docs/test_pages.py"]
+    tests = [
+        "tests/test_house.py",
+        "tests/_runtime/test_failure.py",
+        "tests/cli/test_check.py",
+        "tests/docs/test_pages.py",
+    ]
     subprocess.run(
         [sys.executable, "-m", "pytest", "-n0", "-q", *tests, "tests/release"], check=True,
         cwd=tmp_path / f"predlog-{VERSION}", env={**os.environ, "PYTHONPATH": ""},
