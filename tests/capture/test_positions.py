@@ -141,6 +141,9 @@ def test_position_ids_of_several_axes_are_not_used() -> None:
         {"position_ids": packed_places()}, {"document_ids": packed_ids()}, {"document_ids": packed_ids() % 2},
         {"document_ids": torch.tensor([0, 5, 14, 16, 24])}, {"document_ids": torch.tensor([5, 14, 16, 24])},
         {"document_ids": packed_ids(), "position_ids": packed_places()},
+        {"document_ids": packed_ids().int(), "position_ids": packed_places().to(torch.uint8)},
+        {"position_ids": packed_places().int()[None]}, {"document_ids": packed_ids().to(torch.int16)},
+        {"document_ids": torch.tensor([[0, 5, 14, 16, 24, -1, -1]], dtype=torch.int32)},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("shift", [1, 0])
@@ -155,6 +158,28 @@ def test_labels_of_another_document_are_counted(known: dict[str, Tensor], shift:
         assert facts.equal[1] == facts.compared[1] == T - len(LENGTHS)  # type: ignore[index]
         places = [token["document_position"] for token in fields["tokens"]]
         assert places == [packed_places()[token["position"]] for token in fields["tokens"]]
+
+
+@pytest.mark.parametrize("ends", [[0, 20, 48], [0, 0, 0, 1, 1, 2], [0, 16, 9, 24], list(range(3)) * 7])
+def test_lengths_that_are_not_of_this_row_say_nothing(ends: list[int]) -> None:
+    """Lengths of a longer row, of which a process has a part, and numbers that are no lengths name no document."""
+    x = ids(1, T)
+    for ways in (captured, on_a_device):
+        ((_, facts),) = ways(logits(1, T), x, shift=1, inputs=x, document_ids=torch.tensor(ends))
+        assert facts.crossing is None
+
+
+def test_padding_with_positions_of_its_own_is_padding_and_no_document() -> None:
+    """Generation's position ids are 1 at padding: its labels, and the one after it, are counted once, as padding."""
+    x, attended = ids(2, 12), torch.ones(2, 12).long()
+    attended[0, :4] = attended[1, 9:] = 0
+    places = (attended.cumsum(-1) - 1).masked_fill(attended == 0, 1)
+    for ways in (captured, on_a_device):
+        (_, left), (_, right) = ways(
+            logits(2, 12), x, shift=1, inputs=x, attention_mask=attended, position_ids=places
+        )  # fmt: skip
+        assert (left.crossing, left.padding, left.from_padding) == (0, 3, 1)
+        assert (right.crossing, right.padding, right.from_padding) == (0, 3, 0)
 
 
 def test_labels_that_are_ignored_where_a_document_begins_cross_nothing() -> None:
