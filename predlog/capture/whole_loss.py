@@ -64,6 +64,7 @@ def start(pair: Pair, shift: int, ignore_index: int) -> Callable[[], Totals] | N
     counts: dict[str, float] = {
         "positions": pair.labels.numel(),
         "rows": samples * codebooks * rows,
+        "rows that may have a label": samples * codebooks * min(rows, pair.labels.shape[2] - shift),
         "samples": samples,
     }
     return lambda: _on_the_host([way.name for way in ways], wait(), counts)
@@ -79,7 +80,7 @@ def _ways(pair: Pair, shift: int, ignore_index: int) -> list[_Way]:
         ways.append(_Way("one less", labels, shift - 1, supervised))
     if weights is not None:
         ways.append(_Way("unmasked", labels, shift, has_label))
-        if weights.dtype.is_floating_point:
+        if weights.dtype != torch.bool:
             ways.append(_Way("weighted", labels, shift, torch.where(supervised, weights, 0)))
     if known.attended is not None:
         ways.append(_Way("attended", labels, shift, supervised & (known.attended != 0)))

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 import predlog
-from predlog.findings.reported_loss import LossCheck, Reported, Total, Totals
+from predlog.findings.loss_check import LossCheck
+from predlog.findings.reported_loss import Reported, Total, Totals
 from predlog.findings.rule import CLEAN
 from tests import events
 
@@ -54,6 +55,38 @@ HEALTHY: dict[str, Any] = {
 }
 
 
+def weighted(logits: Tensor, labels: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the losses of all labels with a row, multiplied by weights from 0 to 3, and the weights."""
+    weights = weights_of(logits, labels, attended)[:, 1:]
+    losses = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="none")
+    return losses.view(B, T - 1) * weights, weights
+
+
+def weights_of(_logits: Tensor, labels: Tensor, _attended: Tensor) -> Tensor:
+    return labels % 4
+
+
+WEIGHTS = {"loss_mask": weights_of}
+
+
+@pytest.mark.parametrize("divisor", ["their sum", "the labels"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.bfloat16])
+def test_a_weighted_loss_is_silent_in_both_usual_means(divisor: str, dtype: torch.dtype) -> None:
+    """A weighted sum is divided by the sum of the weights or by the number of labels, whatever their type is."""
+
+    def report(*pair: Tensor) -> Tensor:
+        losses, weights = weighted(*pair)
+        return losses.sum() / (weights.sum() if divisor == "their sum" else (weights > 0).sum())
+
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        for step, pair in enumerate(pairs(3)):
+            mask = weights_of(*pair).to(dtype)
+            recorder.compare(*pair[:2], step, shift=1, loss_mask=mask, reported_loss=report(*pair))
+        recorder.flush()
+        assert recorder.findings == ()
+        assert "loss-differs-from-pair" not in recorder.undecided["text"]
+
+
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_loss_that_is_that_of_the_pair_is_silent(name: str) -> None:
     """The mean over the supervised positions fits, in any type, and divided for accumulation."""
@@ -83,6 +116,15 @@ FAULTS: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "attention mask applied", lambda logits, labels, attended: loss(logits, masked(labels, attended)),
         {"attention_mask": lambda _logits, _labels, attended: attended},
     ),
+    "the masked mean over all rows that have a label": (
+        "divided by another count",
+        lambda logits, labels, attended: loss(logits, masked(labels, attended), 1, "sum") / (B * (T - 1)),
+        {"loss_mask": lambda _logits, _labels, attended: attended},
+    ),
+    "the weighted mean over all positions": (
+        "divided by another count", lambda *pair: weighted(*pair)[0].sum() / (B * T), WEIGHTS,
+    ),
+    "the weighted sum": ("the sum", lambda *pair: weighted(*pair)[0].sum(), WEIGHTS),
     "the mask left out": (
         "loss mask left out", lambda logits, labels, _: loss(logits, labels),
         {"loss_mask": lambda _logits, _labels, attended: attended},
@@ -121,6 +163,45 @@ def test_of_an_untrained_model_the_way_that_fits_better_counts() -> None:
     assert (verdict, check.state) == (CLEAN, "fits")
     check, verdict = of(5.564, 5.564, 5.564)  # such as a batch without padding, whose attention mask changes nothing
     assert (verdict, check.state) == (CLEAN, "fits")
+
+
+def test_one_record_is_enough_only_where_an_explanation_fits_closely() -> None:
+    """A loss with unknown terms may be within the tolerance of some sum by accident: one record does not accuse it."""
+
+    def of(reported: float, precision: float = 1e-7) -> Any:
+        totals = Totals({"as recorded": Total(30.0, 10, 30.0, 2), "one more": Total(50.0, 10, 0, 2)}, 0, {})
+        return LossCheck().judge(totals, Reported(reported, precision))
+
+    assert of(5.00001).evidence["explanation"] == "one more shift"
+    assert of(5.003) is None
+    assert of(5.00001, precision=2**-8) is None
+
+
+def test_of_several_explanations_none_is_named() -> None:
+    """Samples of four labels each: the sum divided by the samples is also four times the mean."""
+
+    def explained(labels: int, samples: int, loss: float, **known: Any) -> Any:
+        check, sums = LossCheck(), Total(2.5 * labels, labels, 2.5 * samples, samples)
+        verdict = check.judge(Totals({"as recorded": sums}, 0, {"samples": samples}), Reported(loss, 1e-7, **known))
+        return verdict and verdict.evidence["explanation"]  # type: ignore[union-attr]
+
+    assert explained(32, 8, 10.0) is None
+    assert explained(32, 7, 10.0) == "multiplied by the accumulation steps"
+    assert explained(32, 8, 10.0, accumulate=2) == "divided by another count"
+    assert explained(800, 8, 250.0) == "divided by another count"
+    # Micro-batches of the same size: their mean is four times what the sum over all of them would be.
+    assert explained(32, 7, 2.5, items=128, accumulate=4) == "mean over the micro-batch"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_does_not_end_the_check(value: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """One overflow is reported in one line that accuses no label smoothing; the next losses are checked as before."""
+    losses = iter([value])
+    findings, _ = found(lambda logits, labels, _: next(losses, 4 * loss(logits, labels)), 3)
+    assert [one.evidence["explanation"] for one in findings] == ["multiplied by the accumulation steps"]
+    said = events.said(capsys)
+    assert f"the reported loss is {value}" in said
+    assert "not checked any more" not in said
 
 
 def test_zero_times_nan_is_named() -> None:
