@@ -73,7 +73,7 @@ class LossCheck:
         one = found[0]
         self._times = self._times + 1 if one.name == self.explanation else 1
         self.explanation = one.name
-        mean = expected(totals.recorded, reported)
+        mean = expected(totals.recorded, reported) / one.parts
         is_large = not abs(reported.loss - mean) < _LARGE * abs(reported.loss)  # NaN is large
         is_sure = self._times >= _RECORDS or (is_large and close and reported.precision < _CLOSE)
         return _fault(one, totals, reported.loss, mean) if is_sure else None

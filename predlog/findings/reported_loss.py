@@ -65,16 +65,27 @@ class Reported:
 
 
 class Explanation(NamedTuple):
-    """What the loss sees that the pair does not show, and what to do."""
+    """What the loss sees that the pair does not show, and what to do; `parts` is by what it was divided before."""
 
     name: str
     what: str
     fix: str
+    parts: int = 1
 
 
 def expected(total: Total, reported: Reported) -> float:
     """Return the loss of a sum as the trainer reports it."""
     return total.loss / reported.items if reported.items else total.mean
+
+
+def _candidates(total: Total, reported: Reported) -> Iterator[tuple[float, int]]:
+    """Yield the losses that may be reported of a sum, and by what each was divided for accumulation.
+
+    Lightning divides so. A model need not use the trainer's divisor.
+    """
+    for parts in (1, reported.accumulate) if reported.accumulate else (1,):
+        for one in {expected(total, reported), total.mean}:
+            yield one / parts, parts
 
 
 def fits(one: float, reported: Reported, tolerance: float = TOLERANCE) -> bool:
@@ -131,7 +142,7 @@ _SUM: Final = Explanation(
 
 def nearest(totals: Totals, reported: Reported) -> float:
     """Return how far the reported loss is from the nearest sum over other labels than those recorded."""
-    others = [expected(total, reported) for name, total in totals.ways.items() if name in _WHAT]
+    others = [one for name, total in totals.ways.items() if name in _WHAT for one, _ in _candidates(total, reported)]
     return min((abs(one - reported.loss) for one in others), default=math.inf)
 
 
@@ -146,9 +157,6 @@ def explanations(totals: Totals, reported: Reported, tolerance: float) -> Iterat
                 "Select the rows before the loss, or use torch.where: multiplying by a mask keeps NaN.",
             )
         return
-    for name, total in totals.ways.items():
-        if name in _WHAT and fits(expected(total, reported), reported, tolerance):
-            yield _WHAT[name]
     recorded = totals.recorded
     if reported.items and fits(recorded.mean, reported, tolerance):
         yield Explanation(
@@ -158,6 +166,12 @@ def explanations(totals: Totals, reported: Reported, tolerance: float) -> Iterat
             "Divide the sum by the number of labels of all micro-batches (num_items_in_batch).",
         )
         return  # that number is often the same in each, so that it is a multiple, too
+    for name, total in totals.ways.items():
+        # A mask that leaves out no label explains nothing.
+        if name in _WHAT and total[:2] != recorded[:2]:
+            fitting = (parts for one, parts in _candidates(total, reported) if fits(one, reported, tolerance))
+            if parts := next(fitting, None):
+                yield _WHAT[name]._replace(parts=parts)
     if recorded.samples > 1 and fits(recorded.means / recorded.samples, reported, tolerance):
         yield Explanation(
             "mean of the samples' means",
@@ -174,18 +188,21 @@ def _other_counts(totals: Totals, reported: Reported, tolerance: float) -> Itera
     if not usual or not reported.loss:
         return
     sums = []
-    for total in filter(None, map(totals.ways.get, ("as recorded", "weighted"))):
+    totals_of = [total for name in ("as recorded", "weighted") if (total := totals.ways.get(name)) is not None]
+    divided = [(total.loss / parts, parts) for total in totals_of for parts in {1, reported.accumulate or 1}]
+    for loss, parts in divided:
         sums += [
             Explanation(
                 "divided by another count",
                 f"it is the sum over {recorded.weight:.0f} labels divided by {count:.0f}, the number of {name}",
                 f"Divide the sum by the number of labels that are not ignored, {recorded.weight:.0f}.",
+                parts,
             )
             for name, count in totals.counts.items()
-            if count and fits(total.loss / count, reported, tolerance)
+            if count and fits(loss / count, reported, tolerance)
         ]
-        if fits(total.loss, reported, tolerance):
-            sums.append(_SUM._replace(what=f"it is the sum over {recorded.weight:.0f} labels"))
+        if fits(loss, reported, tolerance):
+            sums.append(_SUM._replace(what=f"it is the sum over {recorded.weight:.0f} labels", parts=parts))
     yield from sums
     factor = reported.loss / usual
     if reported.accumulate is not None:

@@ -193,6 +193,25 @@ def test_of_several_explanations_none_is_named() -> None:
     assert explained(32, 7, 2.5, items=128, accumulate=4) == "mean over the micro-batch"
 
 
+@pytest.mark.parametrize(
+    ("loss", "known", "expected"),
+    [
+        (5.1, {"items": 8}, 2.5),  # a model that divides by the labels that it sees, and not by the trainer's number
+        (5.1, {"items": 12}, 1.66667),
+        (1.275, {"accumulate": 4}, 0.625),  # Lightning reports a loss that it has divided
+    ],
+)
+def test_labels_that_the_loss_sees_are_named_however_it_is_divided(
+    loss: float, known: dict[str, int], expected: float
+) -> None:
+    """Labels shifted once more are that, also by another divisor; a mask without effect explains nothing."""
+    sums = {"as recorded": Total(20, 8, 5, 2), "attended": Total(20, 8, 5, 2), "one more": Total(35.7, 7, 10, 2)}
+    found: Any = LossCheck().judge(Totals(sums, 0, {}), Reported(loss, 1e-7, **known))
+    assert (found.evidence["explanation"], found.evidence["expected"]) == ("one more shift", pytest.approx(expected))
+    divided = LossCheck().judge(Totals(sums, 0, {}), Reported(2.5, 1e-7, items=30))
+    assert divided.evidence["explanation"] == "mean over the micro-batch"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_does_not_end_the_check(value: float, capsys: pytest.CaptureFixture[str]) -> None:
     """One overflow is reported in one line that accuses no label smoothing; the next losses are checked as before."""
