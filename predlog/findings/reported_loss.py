@@ -88,6 +88,17 @@ def _candidates(total: Total, reported: Reported) -> Iterator[tuple[float, int]]
             yield one / parts, parts
 
 
+def _guesses(total: Total, reported: Reported, tolerance: float) -> Iterator[tuple[float, int]]:
+    """Yield the mean divided by the number of micro-batches that comes nearest, if that is not known.
+
+    It must fit closely, since any loss is near some of them.
+    """
+    if reported.accumulate is None and max(tolerance, reported.precision) < TOLERANCE and reported.loss > 0:
+        ratio = total.mean / reported.loss
+        if 1.5 < ratio < _MANY_PARTS:
+            yield total.mean / round(ratio), round(ratio)
+
+
 def fits(one: float, reported: Reported, tolerance: float = TOLERANCE) -> bool:
     """Return whether the reported loss is this one, but for the rounding of its type and a relative tolerance."""
     if not math.isfinite(one) or not math.isfinite(reported.loss):
@@ -169,8 +180,8 @@ def explanations(totals: Totals, reported: Reported, tolerance: float) -> Iterat
     for name, total in totals.ways.items():
         # A mask that leaves out no label explains nothing.
         if name in _WHAT and total[:2] != recorded[:2]:
-            fitting = (parts for one, parts in _candidates(total, reported) if fits(one, reported, tolerance))
-            if parts := next(fitting, None):
+            tried = [*_candidates(total, reported), *_guesses(total, reported, tolerance)]
+            if parts := next((parts for one, parts in tried if fits(one, reported, tolerance)), None):
                 yield _WHAT[name]._replace(parts=parts)
     if recorded.samples > 1 and fits(recorded.means / recorded.samples, reported, tolerance):
         yield Explanation(

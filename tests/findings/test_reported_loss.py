@@ -212,6 +212,17 @@ def test_labels_that_the_loss_sees_are_named_however_it_is_divided(
     assert divided.evidence["explanation"] == "mean over the micro-batch"  # type: ignore[union-attr]
 
 
+def test_a_loss_that_was_divided_by_an_unknown_number_is_explained_at_the_second_record() -> None:
+    """Loops divide their loss before they report it: what it sees is known by that it fits closely, twice."""
+    sums = {"as recorded": Total(20, 8, 5, 2), "one more": Total(35.7, 7, 10, 2)}
+    check = LossCheck()
+    assert check.judge(Totals(sums, 0, {}), Reported(1.275, 1e-7)) is None
+    second: Any = check.judge(Totals(sums, 0, {}), Reported(1.275, 1e-7))
+    assert (second.evidence["explanation"], second.evidence["expected"]) == ("one more shift", 0.625)
+    assert isinstance(LossCheck().judge(Totals(sums, 0, {}), Reported(1.2755, 1e-7)), str)
+    assert isinstance(LossCheck().judge(Totals(sums, 0, {}), Reported(1.275, 2**-8)), str)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_does_not_end_the_check(value: float, capsys: pytest.CaptureFixture[str]) -> None:
     """One overflow is reported in one line that accuses no label smoothing; the next losses are checked as before."""
