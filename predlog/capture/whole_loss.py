@@ -84,12 +84,20 @@ def _ways(pair: Pair, shift: int, ignore_index: int) -> list[_Way]:
             ways.append(_Way("weighted", labels, shift, torch.where(supervised, weights, 0)))
     if known.attended is not None:
         ways.append(_Way("attended", labels, shift, supervised & (known.attended != 0)))
-    if pair.inputs is not None and shift:
-        filled = torch.where(has_label, labels, as_signed(pair.inputs))
-        ways.append(_Way("all", filled, shift, torch.ones_like(has_label)))
+    if pair.inputs is not None and shift <= 1:
+        # What an ignored label would be; if labels were shifted before, the next input, which the last one has not.
+        filled = torch.where(has_label, labels, _of_labels(as_signed(pair.inputs), shift))
+        has_token = has_label | _of_labels(torch.ones_like(has_label), shift)
+        ways.append(_Way("all", filled, shift, has_token))
         if known.attended is not None:
-            ways.append(_Way("padded", filled, shift, supervised | (known.attended == 0)))
+            is_padding = _of_labels((known.attended == 0).expand_as(has_label), shift)
+            ways.append(_Way("padded", filled, shift, supervised | is_padding))
     return ways
+
+
+def _of_labels(values: Tensor, shift: int) -> Tensor:
+    """Return what [b, k, t] has for the inputs that are the labels of next-token training; 0 for the last without."""
+    return values if shift else pad(values[..., 1:], (0, 1))
 
 
 def _of_rows(values: Tensor, lead: int, rows: int) -> Tensor:

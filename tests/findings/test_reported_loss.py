@@ -165,6 +165,24 @@ def test_of_an_untrained_model_the_way_that_fits_better_counts() -> None:
     assert (verdict, check.state) == (CLEAN, "fits")
 
 
+@pytest.mark.parametrize("explanation", ["attention mask left out", "ignored labels counted"])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_labels_that_only_the_record_ignores(explanation: str, shift: int) -> None:
+    """Labels of padding, or of everything, that reach the loss are known by the inputs, shifted before or not."""
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        for step, (logits, ids, attended) in enumerate(pairs(3)):
+            is_prompt = torch.arange(T) < 5
+            labels = masked(ids, attended).masked_fill(is_prompt, -100)
+            seen = ids.masked_fill(is_prompt, -100) if explanation.startswith("attention") else ids
+            recorder.compare(
+                logits, labels if shift else torch.cat([labels[:, 1:], torch.full((B, 1), -100)], 1), step, shift=shift,
+                inputs=ids, attention_mask=attended, reported_loss=loss(logits, seen),
+            )  # fmt: skip
+        recorder.flush()
+        (found,) = [one for one in recorder.findings if one.code == "loss-differs-from-pair"]
+        assert found.evidence["explanation"] == explanation
+
+
 def test_one_record_is_enough_only_where_an_explanation_fits_closely() -> None:
     """A loss with unknown terms may be within the tolerance of some sum by accident: one record does not accuse it."""
 
