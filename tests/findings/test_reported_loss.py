@@ -283,6 +283,26 @@ def test_a_loss_may_be_reported_after_the_pair(capsys: pytest.CaptureFixture[str
     assert "loss is not checked" not in events.said(capsys)
 
 
+@pytest.mark.parametrize(
+    ("stream", "late", "says"),
+    [
+        ("text", 1, "its latest pair is that of step 3"),
+        ("audio", 0, "no pair of it is recorded"),
+        ("text", 0, ""),
+    ],
+)
+def test_losses_that_belong_to_no_pair(stream: str, late: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A loss of the step before, or of another stream, is checked against nothing; after three one line says so."""
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        for step, (logits, labels, _) in enumerate(pairs(6)):
+            recorder.compare(logits, labels, step, shift=1)
+            if step >= late:
+                recorder.report_loss(loss(logits, labels), step - late, stream=stream)
+    lines = [line for line in events.said(capsys).splitlines() if "not checked" in line]
+    assert len(lines) == bool(says)
+    assert says in "".join(lines)
+
+
 def test_the_default_recorder_takes_a_loss_too(tmp_path: Any) -> None:
     """`predlog.report_loss` is that of the default recorder, and the record keeps a loss that came with its pair."""
     predlog.configure(tmp_path / "run", every=1, console=False)
