@@ -100,6 +100,7 @@ def test_a_mask_is_the_same_as_labels_that_are_ignored_on_every_device(seed: int
     [
         ((2, 12), (2, 12), None), ((2, 12), (1, 12), None), ((2, 12), (12,), None), ((24,), (24,), None),
         ((24,), (2, 12), None), ((2, 3, 12), (2, 12), "b k t v, b k t"), ((2, 12, 3), (2, 12), "b t k v, b t k"),
+        ((2, 12), (24,), None), ((2, 3, 12), (2, 1, 12), "b k t v, b k t"), ((2, 12, 3), (2, 12, 1), "b t k v, b t k"),
         ((3, 12), (12,), "t k v, k t"), ((12, 2), (2, 12), "t b v, t b"), ((12, 2), (12, 2), "t b v, t b"),
     ],
 )  # fmt: skip
@@ -110,6 +111,23 @@ def test_shapes_that_belong_to_the_labels_are_taken(labels: Any, mask: Any, layo
     nothing = captured(rows, ids(*labels), layout=layout, loss_mask=torch.zeros(mask))
     assert all(fields["supervised"] for fields, _ in everything)
     assert not any(fields["supervised"] for fields, _ in nothing)
+
+
+def test_what_is_flat_as_the_labels_are_is_read_in_the_shape_of_the_inputs() -> None:
+    """Flat labels beside inputs that are not are samples, and so is their mask."""
+    inputs, mask = ids(2, 12), torch.zeros(2, 12)
+    mask[1, :7] = 1
+    how: dict[str, Any] = {"inputs": inputs, "position_ids": torch.arange(12).repeat(2)}
+    found = captured(logits(24), inputs.flatten(), loss_mask=mask.flatten(), **how)
+    assert [(fields["supervised"], facts.crossing) for fields, facts in found] == [(0, 0), (7, 0)]
+
+
+def test_what_is_no_array_is_named_in_a_sentence() -> None:
+    """A mask is one thing, position ids are several."""
+    with pytest.raises(PairError, match="loss_mask is a list: pass a torch tensor"):
+        captured(logits(2, 12), ids(2, 12), loss_mask=[[1] * 12] * 2)
+    with pytest.raises(PairError, match="position_ids are a list: pass a torch tensor"):
+        captured(logits(2, 12), ids(2, 12), position_ids=[[1] * 12] * 2)
 
 
 def test_what_does_not_fit_the_labels_is_refused_with_both_shapes() -> None:
