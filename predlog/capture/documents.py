@@ -46,9 +46,11 @@ def documents(positions: Positions, length: int) -> Documents | None:
     ids = None if positions.documents is None else as_signed(positions.documents)
     if positions.ends is not None:
         ids = _of_lengths(positions.ends, length)
+    if ids is None and positions.attended is not None:
+        ids = _of_mask(positions.attended)
     if ids is None:
-        if places is None:
-            return None
+        if places is None or (length > 1 and not bool(places.any())):
+            return None  # zeros fill an argument that the model does not use
         step = places[..., 1:] - places[..., :-1]
         begins = step <= 0
         return Documents(pad(begins.to(torch.int64).cumsum(-1), (1, 0)), places, step == 1, begins)
@@ -61,6 +63,16 @@ def documents(positions: Positions, length: int) -> Documents | None:
     if positions.ends is not None:
         begins = begins | ~follows  # attention that is contiguous: what jumps is no neighbour in it either
     return Documents(ids, places, follows & ~begins, begins)
+
+
+def _of_mask(attended: Tensor) -> Tensor | None:
+    """Return the documents' numbers that an attention mask has in place of ones, 1, 2, 3 and so on; None without."""
+    ids = as_signed(attended)
+    if int(ids.amax()) <= 1:
+        return None
+    after, steps = ids[..., 1:], ids[..., 1:] - ids[..., :-1]
+    is_counting = (steps == 0) | (steps == 1) | (after == 0)  # Longformer's 2 is no second document
+    return ids if bool(is_counting.all() & (ids[..., 0] <= 1).all()) else None
 
 
 def _of_lengths(ends: Tensor, length: int) -> Tensor | None:

@@ -187,6 +187,30 @@ def test_lengths_that_are_not_of_this_row_say_nothing(ends: list[int]) -> None:
         assert facts.crossing is None
 
 
+@pytest.mark.parametrize("shift", [1, 0])
+def test_an_attention_mask_may_number_the_documents(shift: int) -> None:
+    """Packing for attention within documents numbers them from 1 in the mask, 0 at padding; Longformer's 2 does not."""
+    x, attended = ids(1, T + 4), torch.cat([packed_ids() + 1, torch.zeros(4).long()])
+    labels = x.masked_fill(attended == 0, -100)
+    if not shift:
+        labels = torch.cat([labels[:, 1:], torch.full((1, 1), -100)], 1)
+    for ways in (captured, on_a_device):
+        ((_, facts),) = ways(logits(1, T + 4), labels, shift=shift, inputs=x, attention_mask=attended)
+        assert (facts.crossing, facts.padding) == (3, 0)
+        with_global = torch.ones(T + 4).long()
+        with_global[0] = 2
+        ((_, facts),) = ways(logits(1, T + 4), labels, shift=shift, inputs=x, attention_mask=with_global)
+        assert facts.crossing is None
+
+
+def test_positions_that_are_all_0_say_nothing() -> None:
+    """They fill an argument that a model does not use: no row consists of documents of one token each."""
+    x = ids(1, T)
+    for ways in (captured, on_a_device):
+        ((_, facts),) = ways(logits(1, T), x, shift=1, inputs=x, position_ids=torch.zeros(1, T).long())
+        assert facts.crossing is None
+
+
 def test_padding_with_positions_of_its_own_is_padding_and_no_document() -> None:
     """Generation's position ids are 1 at padding: its labels, and the one after it, are counted once, as padding."""
     x, attended = ids(2, 12), torch.ones(2, 12).long()
