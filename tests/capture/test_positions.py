@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import predlog
 from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import to_pair
@@ -18,6 +19,7 @@ from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.special_tokens import SpecialTokens
+from tests import events
 
 WINDOW = Window()
 LENGTHS = (5, 9, 2, 8)
@@ -144,6 +146,15 @@ def test_an_attention_mask_over_pairs_of_positions_is_not_used_and_that_is_repor
     (problem,) = snapshot.sizes.unused
     assert str(list(shape)) in problem
     assert "[2, 12]" in problem
+
+
+def test_what_is_not_used_is_reported_once_however_long_the_rows_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Batches that are padded to their own lengths have masks of other shapes at each step: one line says it."""
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        for step, length in enumerate((12, 13, 14)):
+            mask = torch.ones(2, 1, length, length)
+            recorder.compare(logits(2, length), ids(2, length), step, inputs=ids(2, length), attention_mask=mask)
+    assert events.said(capsys).count("is not used") == 1
 
 
 def test_position_ids_of_several_axes_are_not_used() -> None:
