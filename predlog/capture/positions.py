@@ -91,14 +91,14 @@ def to_positions(
     weights = None if loss_mask is None else view("loss_mask", as_tensor("loss_mask", _numbers(loss_mask)))
     places = ends = documents = attended = None
     if position_ids is not None:
-        places = as_ids("position_ids", position_ids)
+        places = as_ids("position_ids", position_ids, "positions")
         if places.ndim == 3 and labels.ndim < 3:
             unused.append(_ROTARY.format(list(places.shape)))
             places = None
         else:
             places = view("position_ids", places)
     if document_ids is not None:
-        documents = as_ids("document_ids", document_ids)
+        documents = as_ids("document_ids", document_ids, "numbers of documents")
         if size[0] == 1 and list(documents.shape) in ([n := documents.numel()], [1, n]) and n < size[2]:
             ends, documents = documents.view(n), None
         else:

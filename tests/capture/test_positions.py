@@ -128,6 +128,8 @@ def test_what_is_no_array_is_named_in_a_sentence() -> None:
     """A mask is one thing, position ids are several."""
     with pytest.raises(PairError, match="loss_mask is a list: pass a torch tensor"):
         captured(logits(2, 12), ids(2, 12), loss_mask=[[1] * 12] * 2)
+    with pytest.raises(PairError, match=r"position_ids \[12\] are torch.float32: positions must be integers"):
+        captured(logits(2, 12), ids(2, 12), position_ids=torch.ones(12))
     with pytest.raises(PairError, match="position_ids are a list: pass a torch tensor"):
         captured(logits(2, 12), ids(2, 12), position_ids=[[1] * 12] * 2)
 

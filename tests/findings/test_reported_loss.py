@@ -314,6 +314,16 @@ def test_the_default_recorder_takes_a_loss_too(tmp_path: Any) -> None:
     assert first.reported_loss == pytest.approx(loss(logits, labels).item())
 
 
+def test_a_number_without_a_float_loses_no_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python's ints have no bound: the pair is recorded without such a loss, and one line says so."""
+    logits, labels, _ = next(pairs(1))
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        recorder.compare(logits, labels, 0, shift=1, reported_loss=10**400)
+        recorder.flush()
+        assert recorder.stats()["refused"] == 0
+    assert "reported_loss is too large for a float" in events.said(capsys)
+
+
 @pytest.mark.parametrize("wrong", [torch.ones(3), "5.1", True, torch.tensor(2j)])
 def test_what_is_no_number_is_refused(wrong: object, capsys: pytest.CaptureFixture[str]) -> None:
     """A loss per token is no loss of the pair: one line says what to pass, and the pair is recorded without it."""
