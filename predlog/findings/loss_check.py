@@ -76,7 +76,8 @@ class LossCheck:
         mean = expected(totals.recorded, reported) / one.parts
         is_large = not abs(reported.loss - mean) < _LARGE * abs(reported.loss)  # NaN is large
         is_known = one.parts == 1 or reported.accumulate is not None
-        is_sure = self._times >= _RECORDS or (is_large and close and is_known and reported.precision < _CLOSE)
+        is_exact = reported.precision < _CLOSE or math.isnan(reported.loss)
+        is_sure = self._times >= _RECORDS or (is_large and close and is_known and is_exact)
         return _fault(one, totals, reported.loss, mean) if is_sure else None
 
     def _unexplained(self, totals: Totals, reported: Reported) -> str | None:

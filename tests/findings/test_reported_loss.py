@@ -252,14 +252,15 @@ def test_a_loss_that_is_no_number_does_not_end_the_check(value: float, capsys: p
     assert "not checked any more" not in said
 
 
-def test_zero_times_nan_is_named() -> None:
-    """A NaN loss over rows that are finite comes of NaN under the mask."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_zero_times_nan_is_named(dtype: torch.dtype) -> None:
+    """A NaN loss over rows that are finite comes of NaN under the mask, at the first record, whatever its type is."""
 
     def report(logits: Tensor, _labels: Tensor, attended: Tensor) -> Tensor:
         logits[attended == 0] = math.nan
-        return torch.tensor(math.nan)
+        return torch.tensor(math.nan, dtype=dtype)
 
-    findings, _ = found(report, loss_mask=lambda _logits, _labels, attended: attended)
+    findings, _ = found(report, 1, loss_mask=lambda _logits, _labels, attended: attended)
     assert [one.evidence["explanation"] for one in findings] == ["0 × NaN"]
 
 

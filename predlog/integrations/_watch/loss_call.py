@@ -51,7 +51,10 @@ class LossPair:
         labels = self.labels
         if not self.is_sum or not isinstance(labels, Tensor):
             return frozenset()
-        whole = labels.untyped_storage().nbytes() // labels.itemsize
+        try:
+            whole = labels.untyped_storage().nbytes() // labels.itemsize
+        except own_failure(RuntimeError):  # some devices have no storages
+            whole = 0
         return frozenset({_PART}) if not torch.is_grad_enabled() or 2 * labels.numel() <= whole else frozenset()
 
     def without_more(self) -> "LossPair":
