@@ -106,8 +106,10 @@ class Facts:
 class Across(NamedTuple):
     """How many labels equal the input one sample on, and of how many; the same of two samples on, if that was counted.
 
-    `advice` are the arguments with which samples and time are the other way round.
+    `advice` are the arguments with which samples and time are the other way round. `along` is how many labels of all
+    samples equal the input of the next position, and of how many.
     """
 
     counts: tuple[int, ...]
     advice: str
+    along: tuple[int, int] = (0, 0)

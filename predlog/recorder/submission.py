@@ -114,7 +114,7 @@ class Submitter:
                 " of one label each, as a classifier has them, pass logits[:, None] and labels[:, None]",
             )
         for problem in captured.sizes.unused:
-            self._notices.report_once(problem, f"{where}: {problem}")
+            self._notices.report_once(problem.partition("[")[0], f"{where}: {problem}")  # whatever the shape
         if captured.numbers is None:
             self._drop(
                 count,

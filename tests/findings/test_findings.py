@@ -461,6 +461,20 @@ def test_labels_that_cross_a_boundary_say_which_and_how_many(fields: dict[str, i
 
 
 @pytest.mark.parametrize(
+    ("count", "says"),
+    [
+        (99, "99 of 100 supervised labels are padding, where the attention mask is 0. Set labels to -100 wherever"),
+        (100, "the attention mask is 0, which marks padding, at all 100 supervised labels. Check the mask"),
+    ],
+)
+def test_a_mask_that_marks_all_labels_as_padding_is_itself_in_doubt(count: int, says: str) -> None:
+    """One that is inverted, or added to the scores, is 0 at the text: masking these labels is no advice."""
+    found = judged("pad-supervised", one(padding=count, supervised=100))
+    assert isinstance(found, Fault)
+    assert says in f"{found.what}. {found.fix}"
+
+
+@pytest.mark.parametrize(
     ("shift", "loss", "says"),
     [
         (0, None, "as they were passed to predlog. If the model or the loss shifts them by itself, pass shift=1;"),
