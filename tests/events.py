@@ -13,7 +13,6 @@ from predlog.findings.facts import Facts, Shown, Text
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.records.schema import Token
 
-
 # Keys that comparisons have gained, as they are without a value.
 LATER: dict[str, Any] = {"reported_loss": None, "loss": None, "entropy": None, "worst": [], "all_tokens": None}
 
