@@ -9,6 +9,7 @@ from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
     ENOUGH,
+    GENERATES,
     MANY_SAMPLES,
     NEARLY_ALL,
     NO_BETTER,
@@ -55,8 +56,6 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     )  # fmt: skip
 
 
-# The option of a run that generates the texts which it learns from.
-GENERATES = "generated completions"
 # What to check if nothing is supervised.
 _WHAT_MASKS = {
     "labels": "Check what masks the labels: a template or response marker that is not found in the text masks all of "
@@ -275,6 +274,8 @@ def pad_supervised(pool: Pool, _past: Past) -> Verdict:
 def _known_padding(samples: Sequence[Facts], pool: Pool) -> Verdict:
     """Check for labels that the attention mask marks as padding, unless the loss leaves these out."""
     count, supervised = sum(one.padding or 0 for one in samples), sum(one.supervised for one in samples)
+    if _shift(pool) == 0 and all(one.equal is None and one.pad == 0 for one in samples):
+        return CLEAN  # no label is padding, so the mask is that of something else, such as the encoder's
     if not count or any(evidence.loss == "attention mask applied" for evidence in pool):
         return CLEAN
     return Fault(

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Final
 
-from predlog.findings.certain import GENERATES
 from predlog.findings.facts import Facts, Text
 from predlog.findings.masking import answer_mask_off
 from predlog.findings.rule import (
@@ -17,6 +16,7 @@ from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
     ENOUGH,
+    GENERATES,
     MANY_SAMPLES,
     NEARLY_ALL,
     NO_BETTER,

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from predlog.findings.certain import GENERATES
 from predlog.findings.evidence import Evidence
 from predlog.findings.facts import Facts
-from predlog.findings.rule import Past
+from predlog.findings.rule import GENERATES, Past
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, text
 
