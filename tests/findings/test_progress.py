@@ -89,7 +89,7 @@ def test_an_untrained_model_that_copies_is_not_called_sure_and_wrong() -> None:
     assert "sure-and-wrong" not in dict(said(unknown))
 
 
-@pytest.mark.parametrize("stream", ["eval/text", "validation", "text (rejected)", "forget"])
+@pytest.mark.parametrize("stream", ["eval/text", "validation", "held_out", "hold-out 2", "text (rejected)", "forget"])
 def test_what_is_not_trained_to_be_probable_may_be_sure_and_wrong(stream: str) -> None:
     """An overfitted evaluation, and what is to be unlearnt, are known by their names."""
     assert said(becomes_sure(40), stream) == []
