@@ -95,8 +95,8 @@ def end_missing(pool: Pool, past: Past) -> Verdict:
     specials = newest[0].specials
     longest = max(past.longest, *[one.text.used for one in newest if one.text is not None])
     ended = [one.text for one in newest if one.text is not None and _ends_before_its_row(one, one.text, longest)]
-    good = frozenset(specials.stop) or specials.every | specials.added
-    if any(not good.isdisjoint(text.tail) for text in ended):
+    good = [frozenset(specials.stop)] if specials.stop else [specials.every, specials.added]
+    if any(not ends.isdisjoint(text.tail) for text in ended for ends in good):
         return CLEAN
     if len(pool) == 1 and len(ended) < MANY_SAMPLES:
         return None if ended else NO_BETTER
