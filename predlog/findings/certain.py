@@ -6,6 +6,7 @@ from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
     ENOUGH,
+    GENERATES,
     MANY_SAMPLES,
     NEARLY_ALL,
     NO_BETTER,
@@ -56,8 +57,6 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     )  # fmt: skip
 
 
-# The option of a run that generates the texts which it learns from.
-GENERATES = "generated completions"
 # What to check if nothing is supervised.
 _WHAT_MASKS = {
     "labels": "Check what masks the labels: a template or response marker that is not found in the text masks all of "

@@ -102,6 +102,11 @@ class Facts:
     answer: tuple[int, ...] | None = None
     varied: int | None = None
 
+    @property
+    def ends_at_padding(self) -> bool:
+        """Whether what follows the last label is known to be padding, by the attention mask."""
+        return self.padding is not None and self.text is not None and self.text.end <= self.text.last + 1
+
 
 class Across(NamedTuple):
     """How many labels equal the input one sample on, and of how many; the same of two samples on, if that was counted.

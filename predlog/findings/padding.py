@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from predlog.findings.facts import Facts
 from predlog.findings.masking import fills_time
-from predlog.findings.rule import CLEAN, Fault, Past, Pool, Verdict, _listed
+from predlog.findings.rule import CLEAN, Fault, Past, Pool, Verdict, _listed, _shift
 
 _MASK_PADDING = "Set labels to {} wherever the attention mask is 0; otherwise the model learns to pad."
 
@@ -31,6 +31,8 @@ def pad_supervised(pool: Pool, _past: Past) -> Verdict:
 def _known_padding(samples: Sequence[Facts], pool: Pool) -> Verdict:
     """Check for labels that the attention mask marks as padding, unless the loss leaves these out."""
     count, supervised = sum(one.padding or 0 for one in samples), sum(one.supervised for one in samples)
+    if _shift(pool) == 0 and all(one.equal is None and one.pad == 0 for one in samples):
+        return CLEAN  # no label is padding, so the mask is that of something else, such as the encoder's
     if not count or any(evidence.loss == "attention mask applied" for evidence in pool):
         return CLEAN
     what = f"{count} of {supervised} supervised labels are padding, where the attention mask is 0"

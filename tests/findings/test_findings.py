@@ -166,6 +166,9 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         FRESH,
     ),
     ("pad-supervised", one(padding=20), [evidence(facts(padding=20), loss=APPLIED)], FRESH),
+    # The mask of an encoder: the labels that it masks are no padding.
+    ("pad-supervised", one(padding=20, pad=1, equal=None, shift=0), one(padding=20, equal=None, shift=0), FRESH),
+    ("pad-supervised", one(padding=20, equal=None, shift=1), one(padding=20, equal=None, shift=0), FRESH),
     ("label-crosses-boundary", one(crossing=1), one(crossing=0), FRESH),
     ("label-crosses-boundary", one(from_padding=1), one(from_padding=0), FRESH),
     ("label-crosses-boundary", one(from_padding=1), [evidence(facts(from_padding=1), loss=APPLIED)], FRESH),
