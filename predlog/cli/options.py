@@ -204,6 +204,8 @@ def _export(add: _Add) -> None:
     export.add_argument("path", metavar="PATH", help=_PATH)
     export.add_argument("-o", "--output", required=True, metavar="FILE", help="a .parquet, .csv or .arrow file")
     safe = "put ' before texts that a spreadsheet would read as formulas (they are exact without it)"
+    every = "the tokens that all_tokens= keeps, without texts, instead of those shown"
+    export.add_argument("--all-tokens", action="store_true", help=every)
     export.add_argument("--safe-csv", action="store_true", help=safe)
     _attempts(export)
 

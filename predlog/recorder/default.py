@@ -165,7 +165,10 @@ def configure(
         codebooks: How many codebooks of a sample to show.
         decode: A tokenizer, a callable from one id to its text, or one of these for each stream.
         special_tokens: A tokenizer, {"pad": 0, "eos": 2, "bos": 1}, or one of these for each stream.
-        score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
+        score: Read all supervised rows of the samples shown: their loss, entropy and matches.
+        worst: Of these, how many tokens with the lowest label probability to keep.
+        alternatives: How many of the best predictions to keep of each token.
+        all_tokens: How many of the first supervised tokens to keep as columns; True keeps all.
         console: Show tables or plain lines on stdout.
         processors: structlog processors that see every event before it is written.
         sinks: structlog processors that get every event in addition to the file and the console.

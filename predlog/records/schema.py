@@ -236,8 +236,9 @@ def json_schema() -> dict[str, Any]:
                 "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
             }
             definition["required"] = [name for name in definition["properties"] if name not in LATER_KEYS]
+    generated: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))  # with lists in place of tuples
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"A line of a predlog file, schema {SCHEMA}",
-        **schema,
+        **generated,
     }

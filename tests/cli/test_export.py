@@ -50,7 +50,9 @@ def rows(recorded: Iterable[records_schema.Record]) -> list[Row]:
 def _row(one: records_schema.Comparison, token: records_schema.Token) -> Row:
     row = {name: _whole(getattr(one, name)) for name in schema().names if hasattr(one, name)}
     row["timestamp"] = datetime.fromisoformat(one.timestamp.replace("Z", "+00:00"))
-    return row | {name: _whole(getattr(token, name)) for name in records_schema.Token.__struct_fields__}
+    return row | {
+        name: _whole(getattr(token, name)) for name in records_schema.Token.__struct_fields__ if name != "alternatives"
+    }
 
 
 def _whole(value: Any) -> Any:
@@ -135,11 +137,25 @@ def test_what_was_recorded_comes_back(tmp_path_factory: pytest.TempPathFactory, 
         assert [read(file) for read in READERS[ending]] == [rows(recorded(*shown))] * len(READERS[ending])
 
 
+def test_all_tokens_are_rows_of_their_own(tmp_path: Path) -> None:
+    """With `is_all` the rows are those of the columns that were kept, without texts, and none of the tokens shown."""
+    event = events.now(events.comparison())
+    exported = export(recorded(event, events.comparison(step=130)), tmp_path / "all.parquet", is_all=True)
+    assert (exported.rows, exported.without_tokens) == (2, 1)
+    found = pyarrow.parquet.read_table(tmp_path / "all.parquet").to_pylist()
+    names = ("step", "slot", "position", "label", "prediction", "match", "label_logprob", "label_rank", "label_text")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        (120, None, 63, 3, 3, True, -0.25, 1, None),
+        (120, None, 64, 4, None, False, None, None, None),
+    ]
+    assert [row["loss"] for row in found] == [2.3, 2.3]
+
+
 def test_each_field_has_its_column() -> None:
-    """The columns are all fields of Comparison and Token but four, each once, typed as the records are."""
+    """The columns are all fields of Comparison and Token but seven, each once, typed as the records are."""
     columns = {field.name: str(field.type) for field in schema()}
     fields = {*records_schema.Comparison.__struct_fields__, *records_schema.Token.__struct_fields__}
-    assert set(columns) == fields - {"level", "schema", "seq", "tokens"}
+    assert set(columns) == fields - {"level", "schema", "seq", "tokens", "worst", "all_tokens", "alternatives"}
     assert len(columns) == len(schema())
     typed: dict[str, str] = {}
     for kind in ("Comparison", "Token"):

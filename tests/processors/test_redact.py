@@ -238,7 +238,7 @@ def test_what_is_no_plain_value_is_made_one_first(tmp_path: Path, capfd: pytest.
             return "alice"
 
     values = {
-        "user": User("alice@home.org"), "name": np.str_("alice"), "path": Path("home/alice"), "loss": np.float32(0.5),
+        "user": User("alice@home.org"), "name": np.str_("alice"), "path": Path("home/alice"), "speed": np.float32(0.5),
         "count": np.int64(3), "norm": torch.tensor(1.5), "raw": b"alice", "alice": Quoting(),
     }  # fmt: skip
 
@@ -252,7 +252,7 @@ def test_what_is_no_plain_value_is_made_one_first(tmp_path: Path, capfd: pytest.
         recorder.compare(*events.pair(), 0)
     (one,) = (one for one in read(tmp_path) if isinstance(one, Comparison))
     assert one.context == {
-        "user": {"mail": "[redacted]@home.org"}, "name": "[redacted]", "path": "home/[redacted]", "loss": 0.5,
+        "user": {"mail": "[redacted]@home.org"}, "name": "[redacted]", "path": "home/[redacted]", "speed": 0.5,
         "count": 3, "norm": 1.5, "raw": None, "[redacted]": None,
     }  # fmt: skip
     assert (one.step, one.tokens[0].input_text) == (0, "[redacted]")

@@ -133,7 +133,7 @@ def test_what_a_processor_adds_costs_no_other_event(tmp_path: Path, capfd: pytes
     def add(_logger: Any, _name: str, event: EventDict) -> EventDict:
         if event.get("stream") != "audio":
             return event
-        return {**event, "step": np.int64(event["step"]), "snr": np.float32(1.5), "loss": torch.tensor(2.0), "o": {1}}
+        return {**event, "step": np.int64(event["step"]), "snr": np.float32(1.5), "speed": torch.tensor(2.0), "o": {1}}
 
     logits, labels = events.pair(samples=6)
     with Recorder(tmp_path, every=1, samples=6, console=False, processors=[add]) as recorder:
@@ -143,7 +143,7 @@ def test_what_a_processor_adds_costs_no_other_event(tmp_path: Path, capfd: pytes
     stats = recorder.stats()
     assert stats["written"] == stats["submitted"]
     records = [one for one in read(tmp_path) if isinstance(one, Comparison)]
-    assert {one.stream: one.context for one in records} == {"audio": {"snr": 1.5, "loss": 2.0, "o": None}, "text": {}}
+    assert {one.stream: one.context for one in records} == {"audio": {"snr": 1.5, "speed": 2.0, "o": None}, "text": {}}
     lines = told(capfd)
     assert "context.o=<set> is no plain value and is recorded as null" in lines[0]
 

@@ -81,7 +81,7 @@ def rows(recorded: list[Comparison | Finding], stream: str | None = None) -> lis
         | {
             name: harmless(value) if isinstance(value := getattr(token, name), str) else value
             for name in token.__struct_fields__
-            if name != "slot"
+            if name not in {"slot", "alternatives"}
         }
         for one in recorded
         if isinstance(one, Comparison) and stream in {None, one.stream}

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
@@ -33,10 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file, and report what is in it; on stderr, what is not."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     with waiting(records):
-        exported = export(records, arguments.output, is_safe=arguments.safe_csv)
+        exported = export(records, arguments.output, is_safe=arguments.safe_csv, is_all=arguments.all_tokens)
     _say_damage(records.damage)
     if exported.without_tokens:
-        say(f"no token is shown in {counted(exported.without_tokens, 'comparison')}: they have no row")
+        what = "all tokens were not kept" if arguments.all_tokens else "no token is shown"
+        say(f"{what} in {counted(exported.without_tokens, 'comparison')}: they have no row")
     tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(Path(arguments.output).stat().st_size)}")
     return 0
 
@@ -57,10 +59,10 @@ def _megabytes(size: int) -> str:
 _BATCH: Final = 2048
 # Rows of one group of a Parquet file: smaller groups make a larger file, larger ones take more memory.
 _GROUP: Final = 30 * _BATCH
-# They describe the line, not what it holds.
-_LEFT_OUT: Final = {"level", "schema", "seq", "tokens"}
+# They describe the line, not what it holds, or hold tokens.
+_LEFT_OUT: Final = {"level", "schema", "seq", "tokens", "worst", "all_tokens"}
 _OF_COMPARISON: Final = [name for name in Comparison.__struct_fields__ if name not in _LEFT_OUT]
-_OF_TOKEN: Final = list(Token.__struct_fields__)
+_OF_TOKEN: Final = [name for name in Token.__struct_fields__ if name != "alternatives"]
 _TYPES: Final = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string(), dict: pa.string()}
 _MOMENT: Final = pa.timestamp("us", "UTC")
 _HALF = re.compile("[\ud800-\udfff]")
@@ -74,11 +76,14 @@ class Exported:
     without_tokens: int = 0
 
 
-def export(records: Iterable[Record], output: str | os.PathLike[str], *, is_safe: bool = False) -> Exported:
+def export(
+    records: Iterable[Record], output: str | os.PathLike[str], *, is_safe: bool = False, is_all: bool = False
+) -> Exported:
     """Write one row per token to `output`, whose ending says how: `.parquet`, `.csv` or `.arrow`.
 
     A row holds its comparison's fields, then its own; `schema` has their types. With `is_safe`, a text in a CSV file
-    that a spreadsheet would read as a formula begins with an apostrophe.
+    that a spreadsheet would read as a formula begins with an apostrophe. With `is_all`, the rows are those of the
+    columns that `all_tokens` keeps, and not of the tokens shown.
 
     Raises:
         ExportError: The ending is none of these, or not `.csv` with `is_safe`, there is no such folder, or the file
@@ -89,7 +94,7 @@ def export(records: Iterable[Record], output: str | os.PathLike[str], *, is_safe
         raise ExportError(f"{file.name} must end in .parquet, .csv or .arrow, which selects the format")
     if is_safe and file.suffix.lower() != ".csv":
         raise ExportError(f"{file.name} is no .csv: --safe-csv is for spreadsheets, and other formats have no formulas")
-    rows = _Rows(records)
+    rows = _Rows(records, _all_tokens if is_all else attrgetter("tokens"))
     write = _safe_csv if is_safe else _WRITERS[file.suffix.lower()]
     try:
         with replacing(file, records) as unfinished:
@@ -113,24 +118,25 @@ def _fields(kind: type[Any], names: Iterable[str]) -> Iterator[pa.Field]:
 
 
 def _type(hint: Any) -> pa.DataType:
-    if get_origin(hint) is Literal:
-        hint = type(get_args(hint)[0])
     (plain,) = {*get_args(hint)} - {NoneType} if NoneType in get_args(hint) else {hint}
+    if get_origin(plain) is Literal:
+        plain = type(get_args(plain)[0])
     return _TYPES[get_origin(plain) or plain]
 
 
 class _Rows:
     """Records as batches of rows; an error of the reading is kept, to be distinguished from one of the writing."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Record], tokens_of: Callable[[Comparison], Sequence[Token]]) -> None:
         self.exported = Exported()
         self.failure: BaseException | None = None
         self._records = records
+        self._tokens_of = tokens_of
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         columns = schema()
         try:
-            for chunk in _chunks(self._with_tokens(), lambda one: len(one.tokens), _BATCH):
+            for chunk in _chunks(self._with_tokens(), lambda one: len(one[1]), _BATCH):
                 batch = _batch(chunk, columns)
                 self.exported.rows += len(batch)
                 yield batch
@@ -140,13 +146,29 @@ class _Rows:
             self.failure = error
             raise
 
-    def _with_tokens(self) -> Iterator[Comparison]:
+    def _with_tokens(self) -> Iterator[tuple[Comparison, Sequence[Token]]]:
         for record in self._records:
             if isinstance(record, Comparison):
-                if record.tokens:
-                    yield record
+                if tokens := self._tokens_of(record):
+                    yield record, tokens
                 else:
                     self.exported.without_tokens += 1
+
+
+def _all_tokens(one: Comparison) -> Sequence[Token]:
+    """Return the tokens of a comparison's columns; none if it has no columns."""
+    if one.all_tokens is None:
+        return ()
+    unknown = dict.fromkeys(_OF_TOKEN)
+    return [
+        Token(**{
+            **unknown, "position": position, "label": label, "prediction": prediction, "match": prediction == label,
+            "label_logprob": logprob, "label_rank": rank,
+        })
+        for position, label, prediction, logprob, rank in zip(
+            *map(partial(getattr, one.all_tokens), one.all_tokens.__struct_fields__), strict=True
+        )
+    ]  # fmt: skip
 
 
 def _chunks(items: Iterable[T], rows_of: Callable[[T], int], least: int) -> Iterator[list[T]]:
@@ -163,11 +185,11 @@ def _chunks(items: Iterable[T], rows_of: Callable[[T], int], least: int) -> Iter
         yield chunk
 
 
-def _batch(chunk: Sequence[Comparison], columns: pa.Schema) -> pa.RecordBatch:
-    parents = pa.array([number for number, one in enumerate(chunk) for _ in one.tokens], pa.int32())
+def _batch(chunk: Sequence[tuple[Comparison, Sequence[Token]]], columns: pa.Schema) -> pa.RecordBatch:
+    parents = pa.array([number for number, (_, tokens) in enumerate(chunk) for _ in tokens], pa.int32())
     # A column at a time: a loop over rows and fields in Python takes half as long again.
-    above = zip(*map(attrgetter(*_OF_COMPARISON), chunk), strict=True)
-    below = zip(*map(attrgetter(*_OF_TOKEN), (token for one in chunk for token in one.tokens)), strict=True)
+    above = zip(*map(attrgetter(*_OF_COMPARISON), (one for one, _ in chunk)), strict=True)
+    below = zip(*map(attrgetter(*_OF_TOKEN), (token for _, tokens in chunk for token in tokens)), strict=True)
     fields = iter(columns)
     arrays = [_array(values, next(fields)).take(parents) for values in above]
     return pa.RecordBatch.from_arrays([*arrays, *map(_array, below, fields)], schema=columns)

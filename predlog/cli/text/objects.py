@@ -146,7 +146,7 @@ def _token(token: Token | None) -> dict[str, Any] | None:
     if token is None:
         return None
     known = _fields(token, *token.__struct_fields__)
-    return {name: value for name, value in known.items() if value is not None or name not in LATER_KEYS}
+    return {name: value for name, value in known.items() if value or name not in LATER_KEYS}
 
 
 def _missed(row: Row, one: Misses) -> dict[str, Any]:
