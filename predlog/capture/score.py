@@ -100,12 +100,12 @@ def _reduced(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Reduce rows [n, v] for their labels [n, 1]; the buffers [2, n or more, v] are written to."""
     scaled, scratch = buffers[:, : len(rows)].unbind()
-    peak, prediction = peaks_of(exact(rows))
     values = rows if rows.dtype == scaled.dtype else scaled.copy_(rows)
+    peak, prediction = peaks_of(values)
     label = values.gather(-1, index)
     above = torch.gt(values, label, out=scratch).sum(-1).to(torch.int64) if has_ranks else None
     # exp2 is four times as fast as exp. Sum and product before it are rounded once, together.
-    base = peak.to(scaled.dtype).unsqueeze(-1) * -_LOG2_E
+    base = peak.unsqueeze(-1) * -_LOG2_E
     torch.add(base, values, alpha=_LOG2_E, out=scaled)
     total = torch.exp2(scaled, out=scratch).sum(-1).to(torch.float64)
     mean = torch.linalg.vecdot(scratch, scaled).to(torch.float64) / total

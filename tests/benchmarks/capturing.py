@@ -1,4 +1,4 @@
-"""The pasted helper's argmax and tolist against a capture alone, without the accuracy."""
+"""The pasted helper's argmax and tolist against a capture alone, without the score."""
 
 from collections.abc import Iterator
 

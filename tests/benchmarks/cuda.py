@@ -161,7 +161,7 @@ def _recorder(directory: str | None, *, score: bool) -> Recorder:
 
 
 def _how(*, score: bool, with_inputs: bool) -> str:
-    return f"accuracy {'on' if score else 'off'}{', with inputs' if with_inputs else ''}"
+    return f"score {'on' if score else 'off'}{', with inputs' if with_inputs else ''}"
 
 
 def _pair(device: torch.device, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:

@@ -15,22 +15,22 @@ def instead(options: Options) -> Iterator[Row]:
     """Measure the naive way to the same content, torchmetrics' accuracy, and the copy that transformers makes."""
     turns = pairs(SMALL, options.device)
     accuracy = torchmetrics_accuracy(SMALL.vocabulary)
-    with WholeStep.of(turns, score=False) as without, WholeStep.of(turns, score=True) as with_accuracy:
+    with WholeStep.of(turns, score=False) as without, WholeStep.of(turns, score=True) as with_score:
         times = interleaved(
             {
                 "naive way": Contender(lambda: naive_way(*next(turns))),
                 "step": without.in_a_loop(_STEPS),
                 "torchmetrics": Contender(lambda: accuracy(*next(turns))),
                 "transformers copy": Contender(lambda: transformers_copy(*next(turns))),
-                "step with accuracy": with_accuracy.in_a_loop(_STEPS),
+                "step with score": with_score.in_a_loop(_STEPS),
             },
             rounds=11,
         )
     for other, ours, target in (
         ("naive way", "step", options.stated(100)),
-        ("naive way", "step with accuracy", None),
-        ("torchmetrics", "step with accuracy", None),
-        ("transformers copy", "step with accuracy", None),
+        ("naive way", "step with score", None),
+        ("torchmetrics", "step with score", None),
+        ("transformers copy", "step with score", None),
     ):
         yield ratio(
             times, other, ours, name=f"{other} {ours.removeprefix('step').strip()}".strip().replace(" ", "-"),

@@ -35,20 +35,20 @@ def inputs_and_counts(options: Options) -> Iterator[Row]:
         times = _with_and_without(turns, window)
         yield ratio(
             times, "with", "without", name=f"counts-{state}",
-            title=f"capture with inputs / without, {_SHAPE}, accuracy {state}", at_most=options.stated(1.3),
+            title=f"capture with inputs / without, {_SHAPE}, score {state}", at_most=options.stated(1.3),
             note=f"{duration(times['with'].median)}; {_operations(window)} operations on meta, "
             f"with {_operations(window, with_inputs=True)}",
         )  # fmt: skip
         yield ratio(
             times, "with all", "with", name=f"positions-{state}",
-            title=f"capture with loss mask, positions and attention mask / without, {_SHAPE}, accuracy {state}",
+            title=f"capture with loss mask, positions and attention mask / without, {_SHAPE}, score {state}",
             at_most=options.stated(1.3),
             note=f"{duration(times['with all'].median)}; {_operations(window, with_inputs=True, with_positions=True)}"
             f" operations on meta, without {_operations(window, with_inputs=True)}",
         )  # fmt: skip
         yield ratio(
             times, "worker, with", "worker, without", name=f"counts-{state}-worker",
-            title=f"unpacking and counting in the worker, with inputs / without, accuracy {state}",
+            title=f"unpacking and counting in the worker, with inputs / without, score {state}",
             note=duration(times["worker, with"].median),
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ _SAMPLES = (2, 8, 64)
 
 
 def scaling(options: Options) -> Iterator[Row]:
-    """Measure captures without the accuracy from 2 samples of 512 tokens upwards, and plot them where asked to."""
+    """Measure captures without the score from 2 samples of 512 tokens upwards, and plot them where asked to."""
     longer = [(_SAMPLES[0], length) for length in _LENGTHS]
     more = [(samples, _LENGTHS[0]) for samples in _SAMPLES]
     times = _times(options, [*longer, *more[1:]])
@@ -32,7 +32,7 @@ def scaling(options: Options) -> Iterator[Row]:
             )  # fmt: skip
     if options.plot is not None:
         lines = [_line("T = 512 to 32768, B = 2", longer, times), _line("B = 2 to 64, T = 512", more, times)]
-        title = f"A capture's time, V = {_VOCABULARY} bfloat16, accuracy off"
+        title = f"A capture's time, V = {_VOCABULARY} bfloat16, score off"
         options.plot.write_text(plotted(title, "tokens in the batch", "microseconds", lines), encoding="utf-8")
 
 

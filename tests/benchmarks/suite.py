@@ -15,6 +15,7 @@ from tests.benchmarks.memory import memory
 from tests.benchmarks.options import Options
 from tests.benchmarks.reading import reading
 from tests.benchmarks.scaling import scaling
+from tests.benchmarks.scoring import scoring
 from tests.benchmarks.slowdown import slowdown
 from tests.benchmarks.steps import steps
 from tests.benchmarks.threads import threads
@@ -33,6 +34,7 @@ def trainer(options: Options) -> Iterator[Row]:
 BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "memory": memory,
     "capture": capturing,
+    "score": scoring,
     "steps": steps,
     "instead": instead,
     "inputs_and_counts": inputs_and_counts,
