@@ -3,6 +3,8 @@
 import ast
 import io
 import re
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,6 +64,21 @@ def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[st
     logits, labels = events.pair()
     exec(block, {"predlog": predlog, "logits": logits, "labels": labels})
     assert sum(line.startswith("16 [") for line in capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("block", blocks("docs/inspect.md"))
+def test_the_inspect_pages_examples(block: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The look prints its tables; the assertions hold for a sound pair, and fail for labels that are shifted twice."""
+    logits, ids = torch.randn(3, 20, 50), torch.randint(3, 50, (3, 20))
+    for labels in (ids, ids.roll(-1, 1)):
+        names: dict[str, Any] = {
+            "predlog": predlog, "logits": logits, "labels": labels, "input_ids": ids, "tokenizer": str,
+            "first_batch": partial(tuple, (logits, labels, ids)),
+        }  # fmt: skip
+        with nullcontext() if labels is ids or "assert" not in block else pytest.raises(AssertionError):
+            exec(block, names)
+            names.get("test_the_pair_is_sound", lambda: None)()
+    assert ("step 0 · text · sample 2" in capsys.readouterr().out) == ("print" in block)
 
 
 def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
