@@ -181,6 +181,11 @@ class Judge:
         self._open.append(found)
         return [found]
 
+    def find(self, step: int, stream: str, rule: Rule, fault: Fault) -> None:
+        """Record a fault that was found elsewhere, unless its code is ignored."""
+        if rule.code not in self._ignored_in(stream):
+            self._open.append(FindingEvent.of(rule, fault, step, stream, [None]))
+
     def summary(self) -> str | None:
         """Return one line about all that was found; None if nothing was."""
         return summary_line(self.open, list(self._gone), self._refused)

@@ -13,11 +13,13 @@ from predlog.capture.snapshot import Snapshot
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
 from predlog.errors import PairError, PredlogError
-from predlog.findings.catalog import LOSS
+from predlog.findings.catalog import CAUSAL_RULE, LOSS
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
 from predlog.findings.needs import COMPARE_STEPS
+from predlog.findings.reported_loss import LossCheck
+from predlog.findings.rule import CLEAN, Fault
 from predlog.recorder import settings
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gate import whole_step
@@ -69,6 +71,28 @@ class Inspector:
             self._look(logits, labels, step, stream, how)
         except PairError as error:
             self.refuse(error, step, stream)
+
+    def hold_loss(self, logits: object, labels: object, step: int, stream: str, how: Mapping[str, Any]) -> None:
+        """Hold the loss of a further pair, which is not shown, against that pair."""
+        self._losses.reported(self._summed_up(logits, labels, how), step, stream)
+
+    def fits(self, logits: object, labels: object, how: Mapping[str, Any]) -> bool:
+        """Return whether the loss that is reported of a pair is that of the pair, and of no other shift."""
+        captured = self._summed_up(logits, labels, how)
+        if captured.totals is None or captured.reported is None:
+            return False
+        return LossCheck().judge(captured.totals(), captured.reported()) is CLEAN
+
+    def find_future(self, what: str, fix: str, evidence: Mapping[str, Any], step: int, stream: str) -> None:
+        """Add the finding about a model whose logits depend on the tokens that they predict."""
+        self.judge.find(step, stream, CAUSAL_RULE, Fault(what, fix, evidence))
+
+    def leave_undecided(self, code: str, why: str) -> None:
+        """Note that a rule can't decide."""
+        self._unknown[code] = why
+
+    def _summed_up(self, logits: object, labels: object, how: Mapping[str, Any]) -> Snapshot:
+        return capture(logits, labels, **how, window=Window(1, 1, 0, 1, accuracy=False), has_totals=True)
 
     def refuse(self, error: PairError, step: int, stream: str) -> None:
         """Note that a pair can't be read."""

@@ -165,7 +165,7 @@ def test_the_watch_pages_examples(own_folder: Path, block: str) -> None:
 def test_each_finding_has_a_page_in_the_list(code: str) -> None:
     """Each code has a page, and a row with its level, its kind and its sentence in the overview."""
     overview = (ROOT / "docs" / "findings" / "index.md").read_text()
-    rule = next((rule for rule in (*catalog.RULES, catalog.LOSS_RULE) if rule.code == code), None)
+    rule = next((rule for rule in (*catalog.RULES, catalog.LOSS_RULE, catalog.CAUSAL_RULE) if rule.code == code), None)
     level = "error" if rule is None else rule.level
     kind = "refused" if rule is None else "certain" if rule.is_certain else "statistical"
     assert f"| [{code}]({code}.md) | {level} | {kind} | {catalog.SENTENCES[code]} |" in overview
