@@ -241,6 +241,27 @@ def test_a_shift_that_the_source_does_not_show(shift: int, monkeypatch: pytest.M
     assert seen.loss == pytest.approx(model(**given).loss.item(), rel=1e-4)
 
 
+class Bare(nn.Module):
+    """A model that takes labels, and computes no loss of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(VOCABULARY, VOCABULARY)
+
+    def forward(self, input_ids: Any, labels: Any = None, **_more: Any) -> CausalLMOutput:
+        """Return logits alone."""
+        return CausalLMOutput(logits=self.table(input_ids))
+
+
+def test_a_shift_that_nobody_knows() -> None:
+    """Without a loss nothing can be measured: it raises and asks; with `shift=` the model is looked at."""
+    with pytest.raises(PairError, match="how the loss of Bare shifts its labels isn't known: pass shift="):
+        preflight(Bare(), batch())
+    seen = preflight(Bare(), batch(), shift=1)
+    assert (codes(seen), seen.sight, seen.loss) == ([], "causal", None)
+    assert "loss: " not in str(seen)
+
+
 def test_a_shift_that_is_passed() -> None:
     """It is used, and if the model's own contradicts it, a note says so."""
     seen = preflight(tiny.llama(), batch(), shift=0)

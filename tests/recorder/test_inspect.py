@@ -17,6 +17,7 @@ from torch.nn import functional
 
 import predlog
 from predlog import Finding, Inspection, PredlogError, Projection, Recorder, Rows
+from predlog.capture.ring import Ring
 from predlog.errors import PairError, SettingError
 from predlog.findings import catalog
 from predlog.findings.needs import COMPARE_STEPS, MORE
@@ -60,9 +61,12 @@ def kinds() -> dict[str, tuple[object, torch.Tensor, dict[str, Any]]]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("is_near", [True, False], ids=["CPU", "device"])
 @pytest.mark.parametrize("kind", kinds())
-def test_the_records_are_those_of_a_recorder(kind: str) -> None:
+def test_the_records_are_those_of_a_recorder(kind: str, is_near: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparisons of all samples and codebooks are what `compare` writes, but for when and by whom."""
+    if not is_near:  # the way of all other devices, which the CPU can go, too
+        monkeypatch.setattr("predlog.capture.capture._NEAR", frozenset())
     logits, labels, how = kinds()[kind]
     with Recorder(every=1, samples=99, codebooks=99, decode=hex, console=False, strict=True) as recorder:
         future = recorder.compare(logits, labels, 3, stream="eval/text", **how)
@@ -163,6 +167,14 @@ def test_a_mistake_in_the_arguments_raises(how: Any, error: type[Exception], why
     with pytest.raises(error) as raised:
         predlog.inspect(LOGITS, LABELS, **how)
     assert why in str(raised.value)
+
+
+def test_where_no_slot_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a recorder's pairs on their way take all slots, it raises, and does not return an empty result."""
+    monkeypatch.setattr("predlog.capture.capture._NEAR", frozenset())
+    monkeypatch.setattr("predlog.capture.device.ring_of", lambda _device: Ring(0, is_pinned=False))
+    with pytest.raises(PredlogError, match="all slots for copies to the host are in use"):
+        predlog.inspect(LOGITS, LABELS)
 
 
 def test_where_nothing_can_be_read() -> None:

@@ -21,7 +21,7 @@ _NO_LABELS: Final = (
     " copy of input_ids with -100 where nothing is to be learned, such as padding and prompts"
 )
 # What a forward gets for its loss alone.
-_FOR_THE_LOSS: Final = frozenset({"labels", "shift_labels", "num_items_in_batch"})
+_FOR_THE_LOSS: Final = frozenset({"labels", "shift_labels", "num_items_in_batch", "fused_lm_head"})
 _FUTURE: Final = "sees-the-future"
 # The shifts that are tried if the model's source does not show its own: the usual one first.
 _SHIFTS: Final = (1, 0, 2)
@@ -154,6 +154,8 @@ class ModelLook:
             return "since the batch has shift_labels"
         if pair is not None and pair.labels.ndim == 2 and pair.labels.shape[1] == 1:
             return "since there is one label per sample"
+        if given.get("fused_lm_head"):
+            return "since TRL's fused head shifts by it"
         if hooks.is_encoder_decoder(self._core):
             return f"since {name} has a decoder, whose labels are aligned"
         return f"read from the source of the loss of {name}"
