@@ -69,6 +69,12 @@ CAUSAL: dict[str, Callable[[], Any]] = {
     "compiled": lambda: torch.compile(tiny.llama()),
 }  # fmt: skip
 DECODERS: dict[str, Callable[[], Any]] = {
+    # Without labels it fills a cache, and then its decoder has no mask.
+    "fsmt": lambda: made(
+        "FSMT", "ForConditionalGeneration", langs=["en", "de"], src_vocab_size=VOCABULARY, tgt_vocab_size=VOCABULARY,
+        d_model=64, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
+        encoder_attention_heads=4, decoder_attention_heads=4, decoder_start_token_id=1, **SPECIAL,
+    ),
     "t5": lambda: made(
         "T5", "ForConditionalGeneration", d_model=64, d_ff=64, num_layers=2, num_heads=4, d_kv=16,
         decoder_start_token_id=2, pad_token_id=2, eos_token_id=1,

@@ -21,7 +21,7 @@ _NO_LABELS: Final = (
     " copy of input_ids with -100 where nothing is to be learned, such as padding and prompts"
 )
 # What a forward gets for its loss alone.
-_FOR_THE_LOSS: Final = frozenset({"labels", "shift_labels", "num_items_in_batch", "fused_lm_head"})
+_FOR_THE_LOSS: Final = frozenset({"labels", "shift_labels", "num_items_in_batch"})
 _FUTURE: Final = "sees-the-future"
 # The shifts that are tried if the model's source does not show its own: the usual one first.
 _SHIFTS: Final = (1, 0, 2)
@@ -223,7 +223,13 @@ class ModelLook:
         return seen
 
     def _logits(self, given: Mapping[str, Any], ids: Mapping[str, Tensor]) -> Any:
-        """Return the logits of a forward without labels."""
-        plain = {name: value for name, value in given.items() if name not in _FOR_THE_LOSS}
-        output = self._model(**{**plain, **ids})
-        return output if isinstance(output, Tensor) else hooks.logits(output, has_loss=False)
+        """Return the logits of a forward with these ids: as in training, or without labels if there are none then."""
+        asked = {name: value for name, value in given.items() if name != "fused_lm_head"}
+        if not hooks.is_loss_replaced() and (logits := self._output(asked, ids, has_loss=True)) is not None:
+            return logits
+        plain = {name: value for name, value in asked.items() if name not in _FOR_THE_LOSS}
+        return self._output(plain, ids, has_loss=False)
+
+    def _output(self, given: Mapping[str, Any], ids: Mapping[str, Tensor], *, has_loss: bool) -> Any:
+        output = self._model(**{**given, **ids})
+        return output if isinstance(output, Tensor) else hooks.logits(output, has_loss=has_loss)
