@@ -18,6 +18,8 @@ transformers = needed("transformers")
 peft = needed("peft")
 
 from transformers.modeling_outputs import CausalLMOutput  # noqa: E402
+from transformers.models.auto import modeling_auto  # noqa: E402
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 
 import predlog  # noqa: E402
 from predlog.errors import PairError, SettingError  # noqa: E402
@@ -499,3 +501,63 @@ def test_what_is_shown() -> None:
         assert line in lines
         assert line in seen._repr_html_()
     assert repr(seen).startswith("<Preflight: no findings in 4 samples, ")
+
+
+# --- all models ---------------------------------------------------------------------------------------------------
+# Whatever a configuration calls its sizes; what has none of these names is left as it is.
+SMALL: dict[str, Any] = {
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "embedding_size", "word_embed_proj_dim"), 64),
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"), 96),
+    **dict.fromkeys(
+        ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), 2
+    ),
+    **dict.fromkeys(
+        (
+            "num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads",
+            "decoder_attention_heads", "num_experts", "num_local_experts", "n_routed_experts",
+        ),
+        4,
+    ),
+    "num_key_value_heads": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1,
+    "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16,
+    "d_kv": 16, "head_dim": 16, "rotary_dim": 8, "max_position_embeddings": 128, "vocab_size": VOCABULARY,
+    "decoder_start_token_id": 1, **SPECIAL,
+}  # fmt: skip
+_LARGEST = 10_000_000
+
+
+def small(kind: str, name: str) -> Any:
+    """Return a small random model of an architecture; None if it can't be made small, or takes no text alone."""
+    config = CONFIG_MAPPING[kind]
+    try:
+        known = config()
+        sizes = {key: value for key, value in SMALL.items() if hasattr(known, key) or key in SPECIAL}
+        model = getattr(transformers, name)
+        with torch.device("meta"):
+            if sum(weight.numel() for weight in model(config(**sizes)).parameters()) > _LARGEST:
+                return None
+        torch.manual_seed(0)
+        made = model(config(**sizes)).train()
+        made(**batch(2))
+    except Exception:  # noqa: BLE001 - whatever an architecture lacks
+        return None
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mapping", "least"),
+    [("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", 80), ("MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES", 12)],
+)
+def test_all_models_of_transformers(mapping: str, least: int) -> None:
+    """Of those that can be made small only encoders see the future, and the loss of each is that of its pair."""
+    seen = {}
+    for kind, names in getattr(modeling_auto, mapping).items():
+        name = names if isinstance(names, str) else names[0]
+        model = small(kind, name)
+        if model is not None:
+            seen[name] = preflight(model, batch()), getattr(model.config, "is_decoder", None)
+    accused = {name for name, (one, _) in seen.items() if "sees-the-future" in codes(one)}
+    assert accused == {name for name in accused if seen[name][1] is False}
+    assert not {name for name, (one, _) in seen.items() if "loss-differs-from-pair" in codes(one)}
+    assert sum(one.sight == "causal" for one, _ in seen.values()) >= least
