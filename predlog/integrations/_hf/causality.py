@@ -17,8 +17,8 @@ _LITTLE: Final = 1e-3
 _ROUNDINGS: Final = 16
 # How to fix a model that sees the future.
 FIX: Final = (
-    "Make its attention causal: config.is_decoder=True for BERT and its kin, is_causal, or the mask that is passed; and"
-    " look for anything else that mixes positions, such as a convolution, a pooling or a norm over time."
+    "Make its attention causal: config.is_decoder=True for BERT and similar encoders, is_causal, or the mask that is"
+    " passed; and look for anything else that mixes positions, such as a convolution, a pooling or a norm over time."
 )
 
 
