@@ -206,6 +206,25 @@ def test_a_prefix_that_is_seen_on_purpose() -> None:
     assert (codes(seen), seen.sight) == ([], "causal")
 
 
+def test_half_precision_is_not_taken_for_proof() -> None:
+    """What may be rounding in bfloat16 is neither accused nor cleared: the result asks for float32."""
+    seen = preflight(made("Bert", "LMHeadModel", **BERT).bfloat16(), batch())
+    assert (codes(seen), seen.sight) == ([], "unknown"), str(seen)
+    assert "which may be rounding: try it in float32" in seen.undecided["text"]["sees-the-future"]
+
+
+def test_a_model_that_ignores_its_inputs() -> None:
+    """Where no logit moves at all, nothing is known of what the model sees."""
+
+    class Ignorant(Bare):
+        def forward(self, input_ids: Any, labels: Any = None, **more: Any) -> CausalLMOutput:
+            return super().forward(torch.zeros_like(input_ids), labels, **more)
+
+    seen = preflight(Ignorant(), batch(), shift=1)
+    assert (codes(seen), seen.sight) == ([], "unknown")
+    assert "the later ones don't move either" in str(seen)
+
+
 # --- shift and loss -----------------------------------------------------------------------------------------------
 class ShiftsTwice(transformers.LlamaForCausalLM):  # type: ignore[misc, name-defined]
     """A model that shifts the labels before the loss that shifts them."""

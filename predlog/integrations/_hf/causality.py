@@ -118,7 +118,7 @@ def check(model: Any, inputs: Inputs, call: Callable[[Mapping[str, Tensor]], Any
             return Causality("sees the future", worst.words, worst)
         return Causality("sees both sides", f"{worst.words}; its labels are not the next inputs, so it may", worst)
     if not worst.is_certain:
-        why = "which may be rounding: try it in float32" if worst.own > 0 else "and so does none of the later ones"
+        why = "which may be rounding: try it in float32" if worst.own > 0 else "and the later ones don't move either"
         return Causality("unknown", f"{worst.words}, {why}", worst)
     return Causality("causal", f"no row of logits moved when later {inputs.name} were replaced", worst)
 
