@@ -44,8 +44,8 @@ def named(name: str, value: object) -> str:
 
 
 def verb(name: str) -> str:
-    """Return "is" for what is one thing, such as a head's weight, and "are" for labels."""
-    return "is" if name.startswith("the head's") else "are"
+    """Return "is" for what is one thing, such as a head's weight or a mask, and "are" for labels."""
+    return "is" if name.startswith("the head's") or name.endswith(("_mask", "_loss")) else "are"
 
 
 def article(noun: str) -> str:

@@ -34,8 +34,16 @@ def start(
     # At shift 1 the label of a row is one position on already, and that one equals both ways.
     for lead in range(1, _FURTHEST + 1 - shift):
         counts += [((ids[:-lead] == read[lead:]) & supervised[:-lead]).sum(), supervised[:-lead].sum()]
+    following = supervised[..., shift:] if shift else supervised[..., :-1]
+    labelled = ids[..., shift:] if shift else ids[..., :-1]
+    counts += [((labelled == read[..., 1:]) & following).sum(), following.sum()]
     wait = on_its_way(torch.stack(counts).to(torch.float64))
-    return None if wait is None else lambda: Across(tuple(map(int, wait())), advice)
+    return None if wait is None else lambda: _across(list(map(int, wait())), advice)
+
+
+def _across(counts: list[int], advice: str) -> Across:
+    *across, equal, compared = counts
+    return Across(tuple(across), advice, (equal, compared))
 
 
 def _advice(labels: object, inputs: object, layout: str | None) -> str | None:

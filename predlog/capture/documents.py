@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from predlog.capture.positions import Positions
 from predlog.capture.snapshot import Sizes
+from predlog.capture.tensors import as_signed
 
 Words = Sequence[int]
 
@@ -41,12 +42,15 @@ class Documents:
 
 def documents(positions: Positions, length: int) -> Documents | None:
     """Return the documents of rows of this length; None if nothing is known of them."""
-    places, ids = positions.places, positions.documents
+    places = None if positions.places is None else as_signed(positions.places)
+    ids = None if positions.documents is None else as_signed(positions.documents)
     if positions.ends is not None:
         ids = _of_lengths(positions.ends, length)
+    if ids is None and positions.attended is not None:
+        ids = _of_mask(positions.attended)
     if ids is None:
-        if places is None:
-            return None
+        if places is None or (length > 1 and not bool(places.any())):
+            return None  # zeros fill an argument that the model does not use
         step = places[..., 1:] - places[..., :-1]
         begins = step <= 0
         return Documents(pad(begins.to(torch.int64).cumsum(-1), (1, 0)), places, step == 1, begins)
@@ -61,9 +65,26 @@ def documents(positions: Positions, length: int) -> Documents | None:
     return Documents(ids, places, follows & ~begins, begins)
 
 
-def _of_lengths(ends: Tensor, length: int) -> Tensor:
-    """Return the number of the document [1, 1, t] of each position, from cumulative lengths with or without the 0."""
-    inner = ends[ends > 0].contiguous()
+def _of_mask(attended: Tensor) -> Tensor | None:
+    """Return the documents' numbers that an attention mask has in place of ones, 1, 2, 3 and so on; None without."""
+    ids = as_signed(attended)
+    if int(ids.amax()) <= 1:
+        return None
+    after, steps = ids[..., 1:], ids[..., 1:] - ids[..., :-1]
+    is_counting = (steps == 0) | (steps == 1) | (after == 0)  # Longformer's 2 is no second document
+    return ids if bool(is_counting.all() & (ids[..., 0] <= 1).all()) else None
+
+
+def _of_lengths(ends: Tensor, length: int) -> Tensor | None:
+    """Return the number of the document [1, 1, t] of each position, from cumulative lengths with or without the 0.
+
+    Returns None if they are not those of this row, as where it is one process's part of a longer one.
+    """
+    inner = as_signed(ends)
+    inner = inner[inner > 0]  # some are filled up with 0 or -1
+    steps, last = inner.diff(), int(inner[-1]) if len(inner) else 0
+    if bool((steps < 0).any()) or last > length + 1 or (last < length - 1 and bool((steps == 0).any())):
+        return None
     return torch.bucketize(torch.arange(length, device=ends.device), inner, right=True).view(1, 1, length)
 
 
@@ -85,12 +106,14 @@ def crossings(
         here = slice(number * sizes.length, (number + 1) * sizes.length)
         row = _Row(labels[here], None if inputs is None else inputs[here], sizes)
         counts: dict[str, tuple[int, ...]] = {}
+        is_padding = padding[number].tolist() if padding is not None and has_padding else []
         if begins is not None:
-            read = [row.read(at) for at in row.crossing(begins[number])]
+            # Padding may have any position ids; what it is or follows is counted as such.
+            inside = [at for at in begins[number] if not is_padding or not (is_padding[at - 1] or is_padding[at])]
+            read = [row.read(at) for at in row.crossing(inside)]
             counts["crossing"] = (len(read),)
             counts["separators"] = (min(read, default=-1), max(read, default=-1))
         if padding is not None:
-            is_padding = padding[number].tolist() if has_padding else []
             before = [at for at in range(1, len(is_padding)) if is_padding[at - 1] and not is_padding[at]]
             counts["from_padding"] = (len(row.crossing(before)),)
             counts["padding"] = (sum(map(row.is_padding, itertools.compress(range(sizes.length), is_padding))),)

@@ -124,19 +124,19 @@ def viewed_rows(column: Tensor, labels: Tensor, layout: str | None) -> Tensor:
 def beside(value: Tensor, labels: Tensor, layout: str | None, size: tuple[int, int, int]) -> Tensor | None:
     """Return what belongs to the positions of labels, canonically [b, k, t] of this size, as a view; None if it can't.
 
-    It has the labels' axes, or these without codebooks, or is [b, t], [1, t] or [t].
+    It has the labels' axes, or these with one codebook or none, or is [b, t], [1, t] or [t]; either may be flattened.
     """
     samples, _, length = size
     parsed = _parse(_INFERRED[labels.ndim + 1, labels.ndim] if layout is None else layout)
     shapes = dict(zip(parsed.labels.split(), labels.shape, strict=True))
-    if value.shape == labels.shape:
-        return _view_labels(value, parsed)
+    if 1 in {value.ndim, labels.ndim} and value.numel() == labels.numel():
+        value = value.reshape(labels.shape)
+    if list(value.shape) in (list(labels.shape), [1 if axis == "k" else n for axis, n in shapes.items()]):
+        return _view_labels(value.expand(labels.shape), parsed)
     without = [axis for axis in shapes if axis != "k"]
     if [shapes[axis] for axis in without] == list(value.shape):
         axes = parsed.axes.replace("k", "1")
         return einops.rearrange(value, f"{' '.join(without)} -> {axes}").expand(size)
-    if labels.ndim == 1 and value.ndim == 2 and value.numel() == length:
-        return value.reshape(1, 1, length)
     if list(value.shape) in ([samples, length], [1, length], [length]):
         return value.view(-1, 1, length).expand(size)
     return None

@@ -72,7 +72,7 @@ def to_positions(
     """Return what was passed as views of the size [b, k, t] of the labels; raise PairError for what does not fit.
 
     Each is laid out as the labels are, or without their codebooks, or as [b, t]; one axis [t], or [1, t], is that of
-    all samples. `document_ids` of another length are cumulative lengths.
+    all samples. `document_ids` of one row that are fewer than its labels are cumulative lengths.
     """
     if loss_mask is None and position_ids is None and document_ids is None and attention_mask is None:
         return NOTHING_KNOWN
@@ -91,16 +91,16 @@ def to_positions(
     weights = None if loss_mask is None else view("loss_mask", as_tensor("loss_mask", _numbers(loss_mask)))
     places = ends = documents = attended = None
     if position_ids is not None:
-        places = as_ids("position_ids", position_ids)
+        places = as_ids("position_ids", position_ids, "positions")
         if places.ndim == 3 and labels.ndim < 3:
             unused.append(_ROTARY.format(list(places.shape)))
             places = None
         else:
             places = view("position_ids", places)
     if document_ids is not None:
-        documents = as_ids("document_ids", document_ids)
-        if documents.ndim == 1 and size[0] == 1 and documents.numel() != size[2]:
-            documents, ends = None, documents
+        documents = as_ids("document_ids", document_ids, "numbers of documents")
+        if size[0] == 1 and list(documents.shape) in ([n := documents.numel()], [1, n]) and n < size[2]:
+            ends, documents = documents.view(n), None
         else:
             documents = view("document_ids", documents)
     if attention_mask is not None:

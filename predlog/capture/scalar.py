@@ -44,7 +44,10 @@ def reported(loss: Any, items: Any = None, accumulate: int | None = None) -> Cal
 def _number(name: str, value: Any) -> tuple[Callable[[], list[float]] | None, float]:
     """Return what waits for a number, and the distance from 1 to the next number of its type."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        known = [float(value)]
+        try:
+            known = [float(value)]
+        except OverflowError:
+            raise PairError(f"{name} is too large for a float") from None
         return (lambda: known), torch.finfo(torch.float64).eps
     if isinstance(value, bool | str | bytes):
         raise PairError(f"{name} is of type {type(value).__name__}: pass a number, or a tensor of one")

@@ -64,6 +64,7 @@ def start(pair: Pair, shift: int, ignore_index: int) -> Callable[[], Totals] | N
     counts: dict[str, float] = {
         "positions": pair.labels.numel(),
         "rows": samples * codebooks * rows,
+        "rows that may have a label": samples * codebooks * min(rows, pair.labels.shape[2] - shift),
         "samples": samples,
     }
     return lambda: _on_the_host([way.name for way in ways], wait(), counts)
@@ -79,16 +80,24 @@ def _ways(pair: Pair, shift: int, ignore_index: int) -> list[_Way]:
         ways.append(_Way("one less", labels, shift - 1, supervised))
     if weights is not None:
         ways.append(_Way("unmasked", labels, shift, has_label))
-        if weights.dtype.is_floating_point:
+        if weights.dtype != torch.bool:
             ways.append(_Way("weighted", labels, shift, torch.where(supervised, weights, 0)))
     if known.attended is not None:
         ways.append(_Way("attended", labels, shift, supervised & (known.attended != 0)))
-    if pair.inputs is not None and shift:
-        filled = torch.where(has_label, labels, as_signed(pair.inputs))
-        ways.append(_Way("all", filled, shift, torch.ones_like(has_label)))
+    if pair.inputs is not None and shift <= 1:
+        # What an ignored label would be; if labels were shifted before, the next input, which the last one has not.
+        filled = torch.where(has_label, labels, _of_labels(as_signed(pair.inputs), shift))
+        has_token = has_label | _of_labels(torch.ones_like(has_label), shift)
+        ways.append(_Way("all", filled, shift, has_token))
         if known.attended is not None:
-            ways.append(_Way("padded", filled, shift, supervised | (known.attended == 0)))
+            is_padding = _of_labels((known.attended == 0).expand_as(has_label), shift)
+            ways.append(_Way("padded", filled, shift, supervised | is_padding))
     return ways
+
+
+def _of_labels(values: Tensor, shift: int) -> Tensor:
+    """Return what [b, k, t] has for the inputs that are the labels of next-token training; 0 for the last without."""
+    return values if shift else pad(values[..., 1:], (0, 1))
 
 
 def _of_rows(values: Tensor, lead: int, rows: int) -> Tensor:

@@ -1,5 +1,7 @@
 """The rule about pairs whose samples and time are the other way round."""
 
+from collections.abc import Sequence
+
 from predlog.findings.rule import ALL_BUT_FEW, CLEAN, CLEARLY_MORE, ENOUGH, NO_BETTER, Fault, Past, Pool, Verdict
 
 # The share of labels that may equal the inputs along the axis that the layout calls time.
@@ -19,7 +21,7 @@ def axes_swapped(pool: Pool, _past: Past) -> Verdict:
             continue
         if compared < ENOUGH:
             return None
-        differ = _differ_along_time(pool)
+        differ = _differ_along_time(pool, [sum(column) for column in zip(*[one.along for one in known], strict=True)])
         if not differ:
             return None if differ is None else CLEAN
         return Fault(
@@ -31,13 +33,13 @@ def axes_swapped(pool: Pool, _past: Past) -> Verdict:
     return CLEAN
 
 
-def _differ_along_time(pool: Pool) -> bool | None:
+def _differ_along_time(pool: Pool, along: Sequence[int]) -> bool | None:
     """Return whether most labels differ from the inputs at their position, at the next, and at the one after.
 
-    Returns None if there are too few to tell.
+    `along` are how many of all samples equal the next, and of how many. Returns None if there are too few to tell.
     """
     pairs = [zip(one.equal, one.compared, strict=True) for one in pool if one.equal and one.compared]
     sums = [tuple(map(sum, zip(*column, strict=True))) for column in zip(*pairs, strict=True)]
-    if len(sums) < 2 or sums[1][1] < CLEARLY_MORE:
+    if len(sums) < 2 or max(sums[1][1], along[1]) < CLEARLY_MORE:
         return None
-    return all(same <= _FEW * of for same, of in sums)
+    return all(same <= _FEW * of for same, of in [*sums, along])

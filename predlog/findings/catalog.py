@@ -12,7 +12,6 @@ from predlog.findings.certain import (
     labels_shifted_twice,
     logits_not_finite,
     nothing_supervised,
-    pad_supervised,
 )
 from predlog.findings.masking import (
     answer_mask_off,
@@ -21,6 +20,7 @@ from predlog.findings.masking import (
     special_run_supervised,
     unknown_supervised,
 )
+from predlog.findings.padding import pad_supervised
 from predlog.findings.progress import (
     constant_codebook,
     label_never_learnt,

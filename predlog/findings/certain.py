@@ -1,14 +1,12 @@
 """Rules that use shapes, labels and inputs only, and mostly decide on the first record."""
 
-from collections.abc import Sequence
-
 from predlog.findings.evidence import Evidence
 from predlog.findings.facts import Facts
-from predlog.findings.masking import fills_time
 from predlog.findings.rule import (
     CLEAN,
     CLEARLY_MORE,
     ENOUGH,
+    GENERATES,
     MANY_SAMPLES,
     NEARLY_ALL,
     NO_BETTER,
@@ -16,14 +14,18 @@ from predlog.findings.rule import (
     Past,
     Pool,
     Verdict,
-    _listed,
     _nearly_all_equal,
     _shift,
 )
 
+# What is declared of a pair that may be a part of the batch, of which another part has labels.
+PART = "part of the batch"
+
 
 def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     """Check whether every label is ignored, or those of nearly all samples, unless a delay pattern explains it."""
+    if PART in pool[-1].declared:
+        return CLEAN
     samples = [(evidence, facts) for evidence in pool for facts in evidence.samples]
     shown = {(evidence.step, facts.sample) for evidence, facts in samples}
     empty = {(one.step, facts.sample) for one, facts in samples if not facts.supervised and not _is_delayed(facts, one)}
@@ -55,8 +57,6 @@ def nothing_supervised(pool: Pool, past: Past) -> Verdict:
     )  # fmt: skip
 
 
-# The option of a run that generates the texts which it learns from.
-GENERATES = "generated completions"
 # What to check if nothing is supervised.
 _WHAT_MASKS = {
     "labels": "Check what masks the labels: a template or response marker that is not found in the text masks all of "
@@ -217,10 +217,8 @@ def label_crosses_boundary(pool: Pool, _past: Past) -> Verdict:
         if crossing
         else f"Set the label of the first token after padding to {ignored}."
     )
-    return Fault(
-        " and ".join(filter(None, found)), fix,
-        {"crossing": crossing, "from_padding": from_padding, "supervised": supervised},
-    )  # fmt: skip
+    evidence = {"crossing": crossing, "from_padding": from_padding, "supervised": supervised}
+    return Fault(" and ".join(filter(None, found)), fix, evidence)
 
 
 def bos_doubled(pool: Pool, _past: Past) -> Verdict:
@@ -249,51 +247,3 @@ def bos_doubled(pool: Pool, _past: Past) -> Verdict:
 
 def _begins(facts: Facts) -> bool:
     return facts.start[0] in facts.specials.every and facts.start[0] not in facts.specials.pad
-
-
-def pad_supervised(pool: Pool, _past: Past) -> Verdict:
-    """Check for padding among the supervised labels."""
-    everyone = [facts for evidence in pool for facts in evidence.samples]
-    if any(facts.padding is not None for facts in everyone):
-        return _known_padding(everyone, pool)
-    samples = [facts for facts in everyone if facts.pad is not None]
-    if not any(map(_is_padded, samples)):
-        return CLEAN
-    if any(facts.special_run and fills_time(facts.special_run) for facts in samples):
-        return CLEAN
-    specials = samples[0].specials
-    count, supervised = sum(facts.pad or 0 for facts in samples), sum(facts.supervised for facts in samples)
-    if not count or {*specials.pad} & {*specials.eos, *specials.bos}:
-        return CLEAN  # an end token that is also padding may be a correct label
-    return Fault(
-        f"{count} of {supervised} supervised labels are padding ({_listed(specials.pad)})",
-        f"Set labels to {samples[0].ignore_index} wherever the attention mask is 0; otherwise the model learns to pad.",
-        {"padding": count, "supervised": supervised, "pad": list(specials.pad)},
-    )
-
-
-def _known_padding(samples: Sequence[Facts], pool: Pool) -> Verdict:
-    """Check for labels that the attention mask marks as padding, unless the loss leaves these out."""
-    count, supervised = sum(one.padding or 0 for one in samples), sum(one.supervised for one in samples)
-    if not count or any(evidence.loss == "attention mask applied" for evidence in pool):
-        return CLEAN
-    return Fault(
-        f"{count} of {supervised} supervised labels are padding, where the attention mask is 0",
-        f"Set labels to {samples[0].ignore_index} wherever the attention mask is 0; otherwise the model learns to pad.",
-        {"padding": count, "supervised": supervised, "pad": list(samples[0].specials.pad)},
-    )
-
-
-def _is_padded(facts: Facts) -> bool:
-    """Return whether a sample starts or ends with padding.
-
-    One such token alone may separate documents, and labels of another vocabulary have no padding.
-    """
-    pad, labels = facts.specials.pad, [token.label for token in facts.tokens]
-    return (
-        len(labels) > 1
-        and ({*labels[:2]} <= {*pad} or {*labels[-2:]} <= {*pad})
-        and all(
-            token.read is None or facts.vocabulary is None or token.read < facts.vocabulary for token in facts.tokens
-        )
-    )

@@ -102,12 +102,19 @@ class Facts:
     answer: tuple[int, ...] | None = None
     varied: int | None = None
 
+    @property
+    def ends_at_padding(self) -> bool:
+        """Whether what follows the last label is known to be padding, by the attention mask."""
+        return self.padding is not None and self.text is not None and self.text.end <= self.text.last + 1
+
 
 class Across(NamedTuple):
     """How many labels equal the input one sample on, and of how many; the same of two samples on, if that was counted.
 
-    `advice` are the arguments with which samples and time are the other way round.
+    `advice` are the arguments with which samples and time are the other way round. `along` is how many labels of all
+    samples equal the input of the next position, and of how many.
     """
 
     counts: tuple[int, ...]
     advice: str
+    along: tuple[int, int] = (0, 0)

@@ -21,6 +21,8 @@ TREND = 0.5
 SIGHTINGS = 16
 RARE = 0.005
 OTHERS_GAIN = 0.7
+# What was probable enough before may be about to be learnt anew: it takes so many times as long.
+_SINKING = 3
 
 
 class Encounters(NamedTuple):
@@ -75,7 +77,8 @@ class Improbable:
     """A label that has had too low a probability in each portion since the `first`.
 
     `count` is how often it occurred, `probability` the sum there. `began` is its mean log-probability in the first of
-    the portions, and `others` the mean loss of the other labels there; `gain` is by how much that has fallen since.
+    the portions. `others` is the mean loss of the other labels in the first portion that ever had it; `gain` is by how
+    much that has fallen since. It `sank` if it was probable enough at first.
     """
 
     first: int
@@ -84,6 +87,7 @@ class Improbable:
     count: int = 0
     probability: float = 0.0
     gain: float = 0.0
+    sank: bool = False
 
     def tokens(self, portions: int) -> int:
         """Return how many tokens there were since the first portion."""
@@ -91,9 +95,10 @@ class Improbable:
 
     def is_behind(self, portions: int) -> bool:
         """Return whether others were learnt meanwhile, and it occurs often enough to be learnt as well."""
+        longer = _SINKING if self.sank else 1
         return (
-            portions > self.first
-            and self.count >= max(SIGHTINGS, RARE * self.tokens(portions))
+            portions >= self.first + longer
+            and self.count >= max(SIGHTINGS * longer, RARE * self.tokens(portions))
             and self.gain >= OTHERS_GAIN
         )
 
@@ -102,12 +107,14 @@ class Improbable:
 class Labels:
     """Labels that stay improbable, portion by portion; those that are learnt are forgotten.
 
-    `behind` are those of them that should have been learnt by now.
+    `behind` are those of them that should have been learnt by now. Of labels that were ever looked at, the mean loss of
+    the others is kept as it was then.
     """
 
     portions: int = 0
     known: dict[int, Improbable] = field(default_factory=dict)
     behind: dict[int, Improbable] = field(default_factory=dict)
+    _seen: dict[int, float] = field(default_factory=dict)
     _labels: list[int] = field(default_factory=list)
     _losses: list[float] = field(default_factory=list)
 
@@ -137,7 +144,11 @@ class Labels:
         self.behind = {label: one for label, one in self.known.items() if one.is_behind(self.portions)}
 
     def _follow(self, label: int, losses: Sequence[float], total: float, tokens: int) -> None:
-        count, before = len(losses), self.known.get(label)
+        count, before, loss = len(losses), self.known.get(label), sum(losses)
+        others = (total - loss) / max(tokens - count, 1)
+        sank = label in self._seen
+        if not sank and len(self._seen) < _MOST_LABELS:
+            self._seen[label] = others
         least = 0.1 * count * count / tokens  # of a sum whose mean is a tenth of the frequency
         # The most probable one alone often shows that it is learnt.
         probability = math.exp(-min(losses))
@@ -146,13 +157,13 @@ class Labels:
         if probability >= least:
             self.known.pop(label, None)
             return
-        loss = sum(losses)
         now = -loss / count
-        others = (total - loss) / max(tokens - count, 1)
         if before is None or now > before.began + TREND:
             if before is None and len(self.known) >= _MOST_LABELS:
                 return
-            before = self.known[label] = Improbable(self.portions, now, others)
+            sank = sank if before is None else before.sank
+            at_first = self._seen.get(label, others) if sank else others
+            before = self.known[label] = Improbable(self.portions, now, at_first, sank=sank)
         before.count += count
         before.probability += probability
         before.gain = before.others - others

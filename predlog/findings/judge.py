@@ -16,8 +16,9 @@ from predlog.findings import catalog
 from predlog.findings.evidence import Evidence, Others
 from predlog.findings.facts import Across, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
+from predlog.findings.loss_check import LossCheck
 from predlog.findings.needs import COMPARE_STEPS, MORE, Known, undecided, without_inputs
-from predlog.findings.reported_loss import LossCheck, Reported, Totals
+from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
 from predlog.findings.special_tokens import PerStream
 

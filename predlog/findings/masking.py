@@ -51,8 +51,8 @@ def special_run_supervised(pool: Pool, _past: Past) -> Verdict:
         return CLEAN
     token = _commonest(facts.special_run[0] for facts in runs if facts.special_run)[0]
     specials = runs[0].specials
-    if token in specials.pad and token not in specials.eos and token not in specials.bos:
-        return CLEAN  # that is `pad_supervised`
+    if token in (*specials.pad, *specials.unk) and token not in specials.eos and token not in specials.bos:
+        return CLEAN  # that is `pad_supervised`, or one that stands for whatever the tokenizer does not know
     least = _least_run(runs[0], token)
     found = [
         run for run, facts in ((facts.special_run, facts) for facts in runs)
@@ -112,7 +112,7 @@ def masked_by_id(pool: Pool, _past: Past) -> Verdict:
     token = weights.most_common(1)[0][0]
     found = [(holes, facts) for holes, facts in holed if holes[0] == token]
     count, labels = weights[token], sum(holes[2] for holes, _ in found)
-    if labels or not _may_be_text(token, found[0][1], count):
+    if labels or not _may_be_text(token, [facts for _, facts in found], count):
         return CLEAN
     if len(found) < _FEW or count < CLEARLY_MORE:
         return None
@@ -127,15 +127,22 @@ def masked_by_id(pool: Pool, _past: Past) -> Verdict:
     )
 
 
-def _may_be_text(token: int, facts: Facts, count: int) -> bool:
+def _may_be_text(token: int, samples: Sequence[Facts], count: int) -> bool:
     """Return whether an id is that of a token of texts, or ends them, and not one that holds a place."""
-    specials = facts.specials
-    if token < 0 or (facts.vocabulary is not None and token >= facts.vocabulary) or token in specials.bos:
+    specials, vocabulary = samples[0].specials, samples[0].vocabulary
+    if token < 0 or (vocabulary is not None and token >= vocabulary) or token in specials.bos:
         return False
     if token in specials.eos:
         return True
+    if specials.size:
+        # One that texts are split into remains a token of texts, though it was made the padding.
+        is_special = token in specials.every and (token not in specials.pad or token in specials.unk)
+        return token < specials.size and token not in specials.added and not is_special
     if specials.every:
-        return token not in specials.every and token not in specials.added
+        # Without a tokenizer nobody knows what holds a place; such tokens were added before or after all others.
+        shown = [one.label for facts in samples for one in facts.tokens if one.label not in specials.every]
+        highest = max(facts.highest for facts in samples)
+        return token not in specials.every and min(shown, default=token) <= token <= highest
     return token == 0 and count >= MANY_SAMPLES  # the id that is padding where nobody has said which is
 
 
@@ -155,7 +162,8 @@ def answer_mask_off(pool: Pool, _past: Past) -> Verdict:
         return None
     specials = samples[0].specials
     firsts = [one[1] for one, _ in found if one[1] not in specials.every and one[1] not in specials.added]
-    if 2 * _commonest(firsts)[1] > len(firsts) or len(firsts) < CLEARLY_MORE or len(set(firsts)) < _FEW:
+    is_varied = 2 * _commonest(firsts)[1] <= len(firsts) and len(firsts) >= CLEARLY_MORE and len(set(firsts)) >= _FEW
+    if is_late and not is_varied:
         return CLEAN if len(found) >= MANY_SAMPLES else None  # what is prefilled is the same everywhere
     prompt = f"the template's prompt ({_listed(specials.prompt)})"
     evidence = {"samples": len(found), "offset": 1 if is_late else -1, "prompt": list(specials.prompt)}
@@ -172,7 +180,11 @@ def answer_mask_off(pool: Pool, _past: Past) -> Verdict:
 
 
 def _lacks_end(facts: Facts) -> bool:
-    return facts.follower in facts.specials.eos and not facts.eos
+    """Return whether the inputs go on with what ends the text, and no label does."""
+    specials, tail = facts.specials, () if facts.text is None else facts.text.tail
+    if facts.follower in specials.eos:
+        return not facts.eos
+    return specials.holds(facts.follower) and not any(map(specials.holds, tail))
 
 
 # --- prompt-supervised --------------------------------------------------------------------------------------------
@@ -181,7 +193,7 @@ def prompt_supervised(pool: Pool, _past: Past) -> Verdict:
     asked = sorted(pool[-1].declared & ASKS_FOR_MASK)
     if not asked:
         return CLEAN
-    samples = [facts for facts in _samples(pool) if facts.span is not None and not _is_padded_left(facts)]
+    samples = [facts for facts in _samples(pool) if facts.span is not None]
     if any(not _is_whole(facts) for facts in samples):
         return CLEAN
     supervised = sum(facts.supervised for facts in samples)
@@ -199,11 +211,8 @@ def prompt_supervised(pool: Pool, _past: Past) -> Verdict:
 def _is_whole(facts: Facts) -> bool:
     # A few may be left out, as where documents begin.
     first, last = facts.span or (1, 1)
-    return first == 0 and facts.supervised >= NEARLY_ALL * (last + 1)
-
-
-def _is_padded_left(facts: Facts) -> bool:
-    return bool(facts.start) and facts.start[0] in facts.specials.pad
+    begin = 0 if facts.text is None else max(facts.text.begin, 0)
+    return first <= begin and facts.supervised >= NEARLY_ALL * (last + 1 - first)
 
 
 # --- unknown-supervised -------------------------------------------------------------------------------------------

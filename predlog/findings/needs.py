@@ -60,7 +60,8 @@ _PROBABILITIES: Final = Need(
 _TRAINED: Final = Need(lambda known: known.is_trained, "the logits require no gradients, so nothing is trained here")
 _LOSS: Final = Need(
     lambda known: known.loss,
-    "the trainer's loss is not known, or has other terms: pass reported_loss=, or call report_loss",
+    "the trainer's loss is not known, has other terms, or there are no logits to check it against, as with a fused"
+    " head: pass reported_loss=, or call report_loss",
 )
 
 # Rules that are not listed need nothing but logits and labels.

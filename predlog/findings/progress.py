@@ -6,6 +6,7 @@ while the learning rate is 0. What a run doesn't train by likelihood, or not at 
 
 import math
 import re
+from itertools import pairwise
 
 from predlog.findings.evidence import Evidence, Sums
 from predlog.findings.facts import Facts
@@ -38,7 +39,10 @@ TELLING, CERTAIN = 4, -0.01
 # Labels of a codebook, all the same, that are no accident.
 MANY_LABELS = 256
 # Streams of these names are not trained, or are trained to be less probable.
-HELD_OUT = frozenset({"eval", "evaluation", "val", "valid", "validation", "test", "dev", "heldout"})
+HELD_OUT = frozenset({
+    "eval", "evals", "evaluate", "evaluation", "val", "valid", "validation", "test", "dev", "heldout", "holdout",
+    "unseen",
+})  # fmt: skip
 FROZEN = frozenset({"ref", "reference", "teacher", "frozen"})
 UNLIKELY = frozenset({"rejected", "forget", "unlearn", "negative"})
 
@@ -197,4 +201,5 @@ def constant_codebook(pool: Pool, _past: Past) -> Verdict:
 
 
 def _is_named(past: Past, names: frozenset[str]) -> bool:
-    return not names.isdisjoint(re.split(r"[^a-z]+", past.stream.lower()))
+    words = re.split(r"[^a-z]+", past.stream.lower())
+    return not names.isdisjoint((*words, *map("".join, pairwise(words))))  # "held_out" is one word

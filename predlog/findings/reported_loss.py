@@ -1,7 +1,7 @@
-"""The loss that a trainer reports, held against the cross-entropy of the pair as it is recorded.
+"""The loss that a trainer reports, the sums over its pair, and what explains a difference between them.
 
 If both differ, the pair is not what the loss sees, or the loss is not the mean over it. Each way in which a trainer may
-have summed up the same rows is tried; only one that fits is named.
+have summed up the same rows is tried.
 """
 
 import math
@@ -9,17 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from predlog.findings.rule import CLEAN, Fault, Verdict
-
 # Relative; float32 sums in another order differ by far less.
 TOLERANCE: Final = 1e-3
 # Absolute, in nats per token: log-sum-exp in float32 near 20 has an error of 2e-6.
 _SLACK: Final = 1e-5
-# Without a second record, an explanation must be of a difference that no accident makes as small.
-_LARGE: Final = 0.05
-_RECORDS: Final = 2
 # More micro-batches than this do not make a step.
-_MOST_PARTS: Final = 128
+MOST_PARTS: Final = 128
+_MANY_PARTS: Final = 16.5
 
 
 class Total(NamedTuple):
@@ -69,107 +65,52 @@ class Reported:
 
 
 class Explanation(NamedTuple):
-    """What the loss sees that the pair does not show, and what to do."""
+    """What the loss sees that the pair does not show, and what to do; `parts` is by what it was divided before."""
 
     name: str
     what: str
     fix: str
+    parts: int = 1
 
 
-@dataclass(slots=True)
-class LossCheck:
-    """What is known of the loss of one stream: whether it fits, and else what explains the difference.
-
-    `explanation` is the name of the latest difference's explanation; None if the loss fits, or nothing explains it.
-    """
-
-    explanation: str | None = None
-    is_off: bool = False
-    has_fitted: bool = False
-    is_asked: bool = False
-    _times: int = 0
-
-    @property
-    def state(self) -> str | None:
-        """What is known: "fits", the name of what explains the difference, or None."""
-        return self.explanation or ("fits" if self.has_fitted else None)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether a loss was reported that can be checked."""
-        return self.is_asked and not self.is_off
-
-    def judge(self, totals: Totals, reported: Reported) -> Verdict | str:
-        """Return what the loss of one record shows; a string says why the check is off from now on."""
-        self.is_asked = True
-        if self.is_off or not totals.recorded.weight:
-            return None
-        distances = [abs(one - reported.loss) for one in _healthy(totals, reported) if _fits(one, reported)]
-        if distances:
-            if _nearest(totals, reported) < min(distances):
-                return None  # of an untrained model all ways give nearly the same, and another one fits better
-            self.explanation, self.has_fitted = None, True
-            return CLEAN
-        one = next(_explanations(totals, reported), None)
-        if one is None:
-            # A record that differs alone, such as the last batch of an epoch, proves nothing.
-            self.is_off = not self.has_fitted and self.explanation is None
-            return _off(totals, reported) if self.is_off else None
-        self._times = self._times + 1 if one.name == self.explanation else 1
-        self.explanation = one.name
-        expected = _expected(totals.recorded, reported)
-        is_large = not abs(reported.loss - expected) < _LARGE * abs(reported.loss)  # NaN is large
-        if self._times < _RECORDS and not is_large:
-            return None
-        both = f"{reported.loss:.6g}", f"{expected:.6g}"
-        return Fault(
-            f"the reported loss is {both[0]}, and the cross-entropy of the pair as it is recorded is {both[1]}:"
-            f" {one.what}",
-            one.fix,
-            {
-                "reported": float(both[0]) if math.isfinite(reported.loss) else both[0],
-                "expected": float(both[1]) if math.isfinite(expected) else both[1],
-                "labels": round(totals.recorded.weight),
-                "explanation": one.name,
-            },
-        )
-
-
-def _off(totals: Totals, reported: Reported) -> str:
-    return (
-        f"the reported loss {reported.loss:.6g} is not the cross-entropy of the pair, {totals.recorded.mean:.6g} per"
-        f" label of {totals.recorded.weight:.0f}, however it is summed up: it has other terms (label smoothing, weights"
-        " of classes, an auxiliary loss, a temperature), or belongs to another pair; it is not checked any more. Report"
-        " the cross-entropy alone to have it checked"
-    )
-
-
-def _healthy(totals: Totals, reported: Reported) -> Iterator[float]:
-    """Yield the losses that say that all is well: the mean, the weighted mean, and these divided for accumulation."""
-    for name in ("as recorded", "weighted"):
-        if name in totals.ways:
-            expected = _expected(totals.ways[name], reported)
-            yield expected
-            if reported.items and reported.accumulate == 1:
-                yield totals.ways[name].mean  # of one micro-batch; its items may count labels that have no row
-            if reported.accumulate:
-                yield expected / reported.accumulate
-            elif reported.loss and 1.5 < (parts := expected / reported.loss) < _MOST_PARTS + 0.5:
-                # Each loss is often divided by the number of micro-batches before it is reported.
-                yield expected / round(parts)
-
-
-def _expected(total: Total, reported: Reported) -> float:
+def expected(total: Total, reported: Reported) -> float:
     """Return the loss of a sum as the trainer reports it."""
     return total.loss / reported.items if reported.items else total.mean
 
 
-def _fits(expected: float, reported: Reported) -> bool:
-    if not math.isfinite(expected) or not math.isfinite(reported.loss):
-        return str(expected) == str(reported.loss)
-    return abs(reported.loss - expected) <= _SLACK + (TOLERANCE + reported.precision) * abs(expected)
+def _candidates(total: Total, reported: Reported) -> Iterator[tuple[float, int]]:
+    """Yield the losses that may be reported of a sum, and by what each was divided for accumulation.
+
+    Lightning divides so. A model need not use the trainer's divisor.
+    """
+    for parts in (1, reported.accumulate) if reported.accumulate else (1,):
+        for one in {expected(total, reported), total.mean}:
+            yield one / parts, parts
 
 
+def _guesses(total: Total, reported: Reported, tolerance: float) -> Iterator[tuple[float, int]]:
+    """Yield the mean divided by the number of micro-batches that comes nearest, if that is not known.
+
+    It must fit closely, since any loss is near some of them.
+    """
+    if reported.accumulate is None and max(tolerance, reported.precision) < TOLERANCE and reported.loss > 0:
+        ratio = total.mean / reported.loss
+        if 1.5 < ratio < _MANY_PARTS:
+            yield total.mean / round(ratio), round(ratio)
+
+
+def fits(one: float, reported: Reported, tolerance: float = TOLERANCE) -> bool:
+    """Return whether the reported loss is this one, but for the rounding of its type and a relative tolerance."""
+    if not math.isfinite(one) or not math.isfinite(reported.loss):
+        return str(one) == str(reported.loss)
+    return abs(reported.loss - one) <= _SLACK + (tolerance + reported.precision) * abs(one)
+
+
+# Names of explanations that say the same of the rows that are counted, or of what the sum is divided by.
+SAME: Final = {
+    "loss mask left out": "more labels", "ignored labels counted": "more labels",
+    "attention mask left out": "more labels", "the sum": "divided by another count",
+}  # fmt: skip
 _WHAT: Final = {
     "one more": Explanation(
         "one more shift",
@@ -205,13 +146,18 @@ _WHAT: Final = {
 }  # fmt: skip
 
 
-def _nearest(totals: Totals, reported: Reported) -> float:
+_SUM: Final = Explanation(
+    "the sum", "", "Divide it by the number of labels, or the learning rate depends on the length of the batch."
+)
+
+
+def nearest(totals: Totals, reported: Reported) -> float:
     """Return how far the reported loss is from the nearest sum over other labels than those recorded."""
-    others = [_expected(total, reported) for name, total in totals.ways.items() if name in _WHAT]
+    others = [one for name, total in totals.ways.items() if name in _WHAT for one, _ in _candidates(total, reported)]
     return min((abs(one - reported.loss) for one in others), default=math.inf)
 
 
-def _explanations(totals: Totals, reported: Reported) -> Iterator[Explanation]:
+def explanations(totals: Totals, reported: Reported, tolerance: float) -> Iterator[Explanation]:
     """Yield what explains the reported loss, the likeliest first."""
     if math.isnan(reported.loss):
         if math.isfinite(totals.recorded.mean) and totals.unseen:
@@ -222,53 +168,62 @@ def _explanations(totals: Totals, reported: Reported) -> Iterator[Explanation]:
                 "Select the rows before the loss, or use torch.where: multiplying by a mask keeps NaN.",
             )
         return
-    for name, total in totals.ways.items():
-        if name in _WHAT and _fits(_expected(total, reported), reported):
-            yield _WHAT[name]
     recorded = totals.recorded
-    if reported.items and _fits(recorded.mean, reported):
+    if reported.items and fits(recorded.mean, reported, tolerance):
         yield Explanation(
             "mean over the micro-batch",
             f"it is the mean over this batch's {recorded.weight:.0f} labels, and the trainer counts"
             f" {reported.items:.0f} in all micro-batches",
             "Divide the sum by the number of labels of all micro-batches (num_items_in_batch).",
         )
-    if recorded.samples > 1 and _fits(recorded.means / recorded.samples, reported):
+        return  # that number is often the same in each, so that it is a multiple, too
+    for name, total in totals.ways.items():
+        # A mask that leaves out no label explains nothing.
+        if name in _WHAT and total[:2] != recorded[:2]:
+            tried = [*_candidates(total, reported), *_guesses(total, reported, tolerance)]
+            if parts := next((parts for one, parts in tried if fits(one, reported, tolerance)), None):
+                yield _WHAT[name]._replace(parts=parts)
+    if recorded.samples > 1 and fits(recorded.means / recorded.samples, reported, tolerance):
         yield Explanation(
             "mean of the samples' means",
             f"it is the mean of the {recorded.samples:.0f} samples' means, so tokens of short samples weigh more",
             "If each token is to weigh the same, divide the sum over the batch by the number of its labels.",
         )
-    yield from _other_counts(totals, reported)
+    yield from _other_counts(totals, reported, tolerance)
 
 
-def _other_counts(totals: Totals, reported: Reported) -> Iterator[Explanation]:
+def _other_counts(totals: Totals, reported: Reported, tolerance: float) -> Iterator[Explanation]:
     """Yield the sum divided by another count, or the mean multiplied by the accumulation steps, if that fits."""
     recorded = totals.recorded
-    expected = _expected(recorded, reported)
-    if not expected or not reported.loss:
+    usual = expected(recorded, reported)
+    if not usual or not reported.loss:
         return
-    for name, count in totals.counts.items():
-        if count and _fits(recorded.loss / count, reported):
-            yield Explanation(
+    sums = []
+    totals_of = [total for name in ("as recorded", "weighted") if (total := totals.ways.get(name)) is not None]
+    divided = [(total.loss / parts, parts) for total in totals_of for parts in {1, reported.accumulate or 1}]
+    for loss, parts in divided:
+        sums += [
+            Explanation(
                 "divided by another count",
                 f"it is the sum over {recorded.weight:.0f} labels divided by {count:.0f}, the number of {name}",
                 f"Divide the sum by the number of labels that are not ignored, {recorded.weight:.0f}.",
+                parts,
             )
-    if _fits(recorded.loss, reported):
-        yield Explanation(
-            "the sum",
-            f"it is the sum over {recorded.weight:.0f} labels",
-            "Divide it by their number, or the learning rate depends on the length of the batch.",
-        )
-    factor = reported.loss / expected
+            for name, count in totals.counts.items()
+            if count and fits(loss / count, reported, tolerance)
+        ]
+        if fits(loss, reported, tolerance):
+            sums.append(_SUM._replace(what=f"it is the sum over {recorded.weight:.0f} labels", parts=parts))
+    yield from sums
+    factor = reported.loss / usual
     if reported.accumulate is not None:
-        is_multiple = _fits(expected * reported.accumulate, reported)
+        is_multiple = fits(usual * reported.accumulate, reported, tolerance)
     else:
         # A ratio near 1 is near many ratios; a whole number that is far from it is no accident.
-        slack = factor * (1e-4 + reported.precision)
-        is_multiple = 1.5 < factor < _MOST_PARTS and slack < 0.1 and abs(factor - round(factor)) <= slack
-    if is_multiple and factor > 1.5:
+        slack = factor * (min(tolerance, 1e-4) + reported.precision)
+        is_multiple = 1.5 < factor < MOST_PARTS and slack < 0.1 and abs(factor - round(factor)) <= slack
+    # A sum over samples of n labels each is n times the mean: few micro-batches may be meant, many hardly.
+    if is_multiple and factor > 1.5 and (not sums or factor < _MANY_PARTS):
         yield Explanation(
             "multiplied by the accumulation steps",
             f"it is {factor:.0f} times as large",

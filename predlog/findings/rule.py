@@ -20,6 +20,8 @@ NEARLY_ALL = 0.9
 MANY_SAMPLES = 16
 # Tokens that a statistical rule needs.
 ENOUGH = 64
+# The option of a run that generates the texts which it learns from.
+GENERATES = "generated completions"
 # A rule that could not decide after this many records starts over.
 LONGEST_POOL = 64
 # Of one stream and codebook, how many labels are remembered as correctly predicted once.

@@ -13,6 +13,8 @@ OF_TOKENIZERS = ("pad", "eos", "bos", "unk")
 ROLES = (*OF_TOKENIZERS, "stop")
 # A template's generation prompt that is longer is none.
 _LONGEST_PROMPT = 32
+# A chat that shows what the template writes between.
+_QUESTION, _ANSWER = "1", "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class SpecialTokens:
     stop: tuple[int, ...] = ()
     prompt: tuple[int, ...] = ()
     added: frozenset[int] = field(default_factory=frozenset)
+
+    def holds(self, token: int | None) -> bool:
+        """Return whether a token is none that texts are split into, because it is special or was added, nor pads."""
+        return (token in self.every or token in self.added) and token not in self.pad
 
     def stopping_at(self, ids: Iterable[int]) -> "SpecialTokens":
         """Return the same tokens, with the ids at which generation stops, unless these are known."""
@@ -110,7 +116,9 @@ def of_tokenizer(tokenizer: Any) -> SpecialTokens | None:
     if hasattr(owner, "get_added_tokens_decoder"):
         added = owner.get_added_tokens_decoder()
         special = frozenset(number for number, token in added.items() if token.special)
-        return SpecialTokens(every=special, size=owner.get_vocab_size(), added=frozenset(added))
+        unk = owner.token_to_id(getattr(owner.model, "unk_token", None) or "")
+        ids = () if unk is None else (unk,)
+        return SpecialTokens(every=special, size=owner.get_vocab_size(), unk=ids, added=frozenset(added))
     return None
 
 
@@ -125,17 +133,22 @@ def _prompt(tokenizer: Any) -> tuple[int, ...]:
     """Return the ids with which the chat template begins an answer; none if that can't be found out.
 
     They are those that the template adds to ask for an answer, without what it prefills, such as `<think>`: an answer
-    in a chat begins with them, too.
+    in a chat begins with them, too. If it adds nothing, or ends a chat that asks for none, they are what is between
+    question and answer; a space there belongs to the answer's first token.
     """
     if not getattr(tokenizer, "chat_template", None):
         return ()
     try:
-        chat = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
+        chat = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
         asked, asking, answered = (
             str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=adds))
             for messages, adds in ((chat[:1], False), (chat[:1], True), (chat, False))
         )
         begin = commonprefix([asking, answered])  # noqa: RUF071 - of texts
+        if asked == asking:
+            begin = answered[: answered.rindex(_ANSWER)].rstrip(" ")
+        if asked == asking or not begin.startswith(asked):
+            asked = begin[: begin.rindex(_QUESTION) + len(_QUESTION)]
         ids, before = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (begin, asked))
         found = tuple(map(int, ids[len(before) :]))
     except Exception:  # noqa: BLE001 - a foreign object's own code, which nobody asked for

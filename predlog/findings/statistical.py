@@ -74,6 +74,8 @@ def eos_never_supervised(pool: Pool, past: Past) -> Verdict:
     one_off = "the mask of the labels ends one token early: leave the token after the last label in, too."
     if pad & {*ends}:
         fix = f"The end token is also the padding token, so {by_id} If the labels are not masked by id, {one_off}"
+        if ended[0].padding is None:
+            fix += " If the texts have no end token, and this is their padding, add one to each."
     elif pad:
         fix = f"The padding token is another ({_listed(sorted(pad))}), so {one_off}"
     else:
@@ -88,6 +90,8 @@ def eos_never_supervised(pool: Pool, past: Past) -> Verdict:
 
 def _should_end(facts: Facts) -> bool:
     # A one-token answer, such as yes or no, needs no end; a turn may end with a special token of its own.
+    if facts.ends_at_padding:
+        return False  # that is `end_missing`
     return facts.supervised > 2 and not {token.label for token in facts.tokens[-2:]} & facts.specials.every
 
 

@@ -6,14 +6,17 @@ Streams with codebooks are left out.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Final
 
 from predlog.findings.facts import Facts, Text
+from predlog.findings.masking import answer_mask_off
 from predlog.findings.rule import (
     ALL_BUT_FEW,
     CLEAN,
     CLEARLY_MORE,
     ENOUGH,
+    GENERATES,
     MANY_SAMPLES,
     NEARLY_ALL,
     NO_BETTER,
@@ -48,16 +51,17 @@ def answers_truncated(pool: Pool, past: Past) -> Verdict:
     samples = [(one.supervised, one.text) for evidence in pool for one in evidence.samples if one.text is not None]
     longest = max(past.longest, *[text.used for _, text in samples])
     empty = [text for supervised, text in samples if not supervised]
-    if longest < 0 or any(text.used != longest or text.documents > 1 for text in empty):
+    # Completions that were cut off are left out on purpose.
+    is_meant = GENERATES in newest.declared
+    if is_meant or longest < 0 or any(text.used != longest or text.documents > 1 for text in empty):
         return NO_BETTER
     shorter = [text for supervised, text in samples if supervised and 0 <= text.used < longest]
     if len(empty) < CLEARLY_MORE:
         return None
     full = sum([text.used == longest for _, text in samples])
     is_accident = (full / len(samples)) ** len(empty) > NO_ACCIDENT
-    # Without a prompt before the labels, completions that were cut off are often left out on purpose.
-    prompted = sum([text.first - text.begin > 1 for text in shorter])
-    if len(empty) < A_FEW * len(samples) or is_accident or 2 * prompted < len(shorter):
+    have_prompts = _have_prompts(shorter, is_weighed=any(one.is_weighed for one in newest.samples))
+    if len(empty) < A_FEW * len(samples) or is_accident or not have_prompts:
         return None
     return Fault(
         f"{len(empty)} of {len(samples)} samples have no labels, and each of them fills a row of {longest} tokens, the "
@@ -65,6 +69,22 @@ def answers_truncated(pool: Pool, past: Past) -> Verdict:
         "Raise the greatest length, leave such samples out, or cut the prompt instead of the answer.",
         {"without": len(empty), "samples": len(samples), "shorter": len(shorter), "longest": longest},
     )
+
+
+def _have_prompts(texts: Sequence[Text], *, is_weighed: bool) -> bool:
+    """Return whether texts have prompts before their labels.
+
+    Completions that were cut off are often left out on purpose. They have no prompt, or with a mask of the loss, that
+    of the completions, prompts of one length.
+    """
+    before = [text.first - text.begin for text in texts]
+    prompted = sum([one > 1 for one in before])
+    return 2 * prompted >= len(texts) and not (is_weighed and _commonest(before) >= NEARLY_ALL * len(texts))
+
+
+def _commonest(values: Sequence[int]) -> int:
+    """Return how often the most common value is there."""
+    return max(Counter(values).values(), default=0)
 
 
 def end_missing(pool: Pool, past: Past) -> Verdict:
@@ -75,8 +95,8 @@ def end_missing(pool: Pool, past: Past) -> Verdict:
     specials = newest[0].specials
     longest = max(past.longest, *[one.text.used for one in newest if one.text is not None])
     ended = [one.text for one in newest if one.text is not None and _ends_before_its_row(one, one.text, longest)]
-    good = frozenset(specials.stop) or specials.every
-    if any(not good.isdisjoint(text.tail) for text in ended):
+    good = [frozenset(specials.stop)] if specials.stop else [specials.every, specials.added]
+    if any(not ends.isdisjoint(text.tail) for text in ended for ends in good):
         return CLEAN
     if len(pool) == 1 and len(ended) < MANY_SAMPLES:
         return None if ended else NO_BETTER
@@ -89,19 +109,37 @@ def end_missing(pool: Pool, past: Past) -> Verdict:
     if len(samples) < MANY_SAMPLES:
         return None
     facts = [one for one, _ in samples]
-    if any(one.equal is not None for one in facts) and _nearly_all_equal(facts, 1) is None:
-        return NO_BETTER  # only labels that are the next inputs need an end token
-    return _without_end([text for _, text in samples], specials)
+    # Only labels that are the next inputs need an end token.
+    is_other = any(one.equal is not None for one in facts) and _nearly_all_equal(facts, 1) is None
+    # Completions that never stop are cut off at a number of tokens.
+    is_cut = _commonest([text.last - text.first for _, text in samples]) >= NEARLY_ALL * len(samples)
+    if is_other or is_cut or GENERATES in pool[-1].declared or isinstance(answer_mask_off(pool, past), Fault):
+        return NO_BETTER
+    return _without_end([text for _, text in samples], [one.follower for one in facts], specials)
 
 
-def _without_end(texts: Sequence[Text], specials: SpecialTokens) -> Verdict:
-    """Return what is wrong with the ends of texts: none has a token among its last labels where generation stops."""
+def _without_end(texts: Sequence[Text], followers: Sequence[int | None], specials: SpecialTokens) -> Verdict:
+    """Return what is wrong with the ends of texts: none has a token among its last labels where generation stops.
+
+    `followers` are the inputs after the last labels.
+    """
     special = Counter(one for text in texts for one in specials.every.intersection(text.tail))
     if special:
         token, count = special.most_common(1)[0]
         return _ends_otherwise(token, specials.stop, count) if count >= NEARLY_ALL * len(texts) else NO_BETTER
+    if any(map(specials.holds, chain.from_iterable(text.tail for text in texts))):
+        return NO_BETTER
     if Counter(text.tail[-1] for text in texts).most_common(1)[0][1] >= NEARLY_ALL * len(texts):
         return NO_BETTER  # the same at the end of each: a mark that is no special token
+    ends = Counter(one for one in followers if one is not None and specials.holds(one))
+    masked, count = next(iter(ends.most_common(1)), (-1, 0))
+    if count >= NEARLY_ALL * len(texts):
+        return Fault(
+            f"{len(texts)} texts end with special token {masked} before their row does, and it has no label, so the "
+            "model never learns to stop",
+            "The mask of the labels ends one token early: leave the token after the last label in, too.",
+            {"samples": len(texts), "eos": list(specials.eos), "stop": sorted(specials.stop), "masked": masked},
+        )
     return Fault(
         f"{len(texts)} texts end before their row does, and none has a special token among its last labels, so the "
         "model never learns to stop",
@@ -130,7 +168,7 @@ def _ends_before_its_row(facts: Facts, text: Text, longest: int) -> bool:
         and 0 < text.used < facts.length
         and (text.used < longest or text.used <= facts.length - _MULTIPLE)
         and -1 <= text.end - 1 - text.last <= _NEAR_END
-        and facts.follower not in facts.specials.eos  # has a rule of its own
+        and (facts.ends_at_padding or facts.follower not in facts.specials.eos)  # that has a rule of its own
         and (facts.equal is not None or facts.shift > 0)
         and (facts.padding is not None or len(facts.specials.pad) > 0)  # otherwise what pads is a guess
     )

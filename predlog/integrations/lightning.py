@@ -254,7 +254,9 @@ class PredictionCallback(CopiedCallback, Callback):
         found = self._names.find("loss", (returned,), module)
         if found is None and self._named["loss"] == "loss":
             found = returned  # a step may return its loss alone
-        parts = trainer.accumulate_grad_batches if stream == "train" else 1
+        parts: int | None = trainer.accumulate_grad_batches if stream == "train" else 1
+        if stream == "train" and not module.automatic_optimization:
+            parts = None  # the step may divide it by itself, by any number
         return {"reported_loss": scalar(found), "accumulate": parts}
 
     def _find_inputs(

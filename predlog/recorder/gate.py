@@ -138,6 +138,10 @@ class Gate:
         """Return whether the pair recorded last of a stream is of this step."""
         return self._latest.get(stream) == step
 
+    def latest(self, stream: str) -> int | None:
+        """Return the step of the pair recorded last of a stream; None without any."""
+        return self._latest.get(stream)
+
     def recorded(self, stream: str, step: int) -> None:
         """Remember that the first pair of a stream and step is recorded: the next ones are not."""
         self._latest[stream] = step

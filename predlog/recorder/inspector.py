@@ -17,8 +17,8 @@ from predlog.findings.catalog import CAUSAL_RULE, LOSS
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
+from predlog.findings.loss_check import LossCheck
 from predlog.findings.needs import COMPARE_STEPS
-from predlog.findings.reported_loss import LossCheck
 from predlog.findings.rule import CLEAN, Fault
 from predlog.recorder import settings
 from predlog.recorder.attempt import Attempt

@@ -18,6 +18,8 @@ from predlog.recorder.gate import Gate, forget_oldest, whole_step
 # Of each stream the first pairs with a loss are summed up, and every so many afterwards.
 _FIRST: Final = 3
 _EVERY: Final = 100
+# Losses in a row that belong to no pair, after which that is reported.
+_PATIENCE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class LossReports:
         self._notices = notices
         self._is_off = is_off
         self._pairs: dict[str, int] = {}
+        # How many losses in a row belonged to no pair, by stream.
+        self._missed: dict[str, int] = {}
 
     def expect(self, stream: str) -> None:
         """Sum up the next pair of a stream: its loss is reported after the pair was captured."""
@@ -61,11 +65,28 @@ class LossReports:
             if self._is_off or not self._gate.is_wanted(stream) or obstacle() is not None:
                 return
             self.expect(stream)
-            if self._gate.is_recorded(stream, number) and (found := scalar.reported(loss, items, accumulate)):
+            if not self._gate.is_recorded(stream, number):
+                self._miss(number, stream)
+            elif found := scalar.reported(loss, items, accumulate):
+                self._missed.pop(stream, None)
                 self._submit(LossReport(found, number, stream, time.time()))
         except own_failure(Exception, loss) as error:  # a run must not die of its log
             problem = f"step {briefly(step)}, stream {briefly(stream)}: the loss is not checked: {located(error)}"
             self._notices.report_once(f"loss: {raised_at(error)}", problem, error)
+
+    def _miss(self, step: int, stream: str) -> None:
+        """Count a loss that belongs to no pair, as of one that was refused; after a few in a row report what to do."""
+        self._missed[stream] = missed = self._missed.get(stream, 0) + 1
+        forget_oldest(self._missed)
+        if missed == _PATIENCE:
+            latest = self._gate.latest(stream)
+            last = "no pair of it is recorded" if latest is None else f"its latest pair is that of step {latest}"
+            where = f"step {step}, stream {briefly(stream)}"
+            self._notices.report_once(
+                f"no pair for the loss of {stream}",
+                f"{where}: the loss is not checked, because {last}: call report_loss after compare and before the next"
+                " one, with the same step and stream",
+            )
 
 
 class Losses:

@@ -24,7 +24,7 @@ def remarks(sizes: Sizes) -> Iterator[tuple[str, str]]:
         )
         yield "flat", remark
     for problem in sizes.unused:
-        yield problem, problem
+        yield problem.partition("[")[0], problem  # whatever the shape
 
 
 def judge_pair(

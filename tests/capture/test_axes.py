@@ -48,6 +48,15 @@ def test_a_time_major_pair_that_is_read_as_another_is_named(
     assert f"({(T - ahead) * B} of {(T - ahead) * B} supervised tokens)" in message
 
 
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_two_samples_read_as_time_are_enough(ahead: int) -> None:
+    """A batch of two, time first, has one next position per row read: those of all rows count, not of the two shown."""
+    ids = torch.randint(V, (66 + ahead, 2), generator=torch.Generator().manual_seed(3))
+    ((code, _),) = found(torch.randn(66, 2, V), ids[ahead:], inputs=ids[:66])
+    assert code == "axes-swapped"
+    assert found(torch.randn(2, 66, V), ids[1:67].t().contiguous(), inputs=ids[:66].t().contiguous()) == []
+
+
 def test_with_the_layout_that_is_named_the_pair_is_right_or_shifted_twice() -> None:
     """The advice holds: a pair that was shifted once is silent, and one that was shifted twice is named as that."""
     for layout, logits in (("t b v, t b", LOGITS.view(T, B, V)), ("(t b) v, t b", LOGITS)):

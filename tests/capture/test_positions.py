@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import predlog
 from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import to_pair
@@ -18,6 +19,7 @@ from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.special_tokens import SpecialTokens
+from tests import events
 
 WINDOW = Window()
 LENGTHS = (5, 9, 2, 8)
@@ -100,6 +102,7 @@ def test_a_mask_is_the_same_as_labels_that_are_ignored_on_every_device(seed: int
     [
         ((2, 12), (2, 12), None), ((2, 12), (1, 12), None), ((2, 12), (12,), None), ((24,), (24,), None),
         ((24,), (2, 12), None), ((2, 3, 12), (2, 12), "b k t v, b k t"), ((2, 12, 3), (2, 12), "b t k v, b t k"),
+        ((2, 12), (24,), None), ((2, 3, 12), (2, 1, 12), "b k t v, b k t"), ((2, 12, 3), (2, 12, 1), "b t k v, b t k"),
         ((3, 12), (12,), "t k v, k t"), ((12, 2), (2, 12), "t b v, t b"), ((12, 2), (12, 2), "t b v, t b"),
     ],
 )  # fmt: skip
@@ -110,6 +113,25 @@ def test_shapes_that_belong_to_the_labels_are_taken(labels: Any, mask: Any, layo
     nothing = captured(rows, ids(*labels), layout=layout, loss_mask=torch.zeros(mask))
     assert all(fields["supervised"] for fields, _ in everything)
     assert not any(fields["supervised"] for fields, _ in nothing)
+
+
+def test_what_is_flat_as_the_labels_are_is_read_in_the_shape_of_the_inputs() -> None:
+    """Flat labels beside inputs that are not are samples, and so is their mask."""
+    inputs, mask = ids(2, 12), torch.zeros(2, 12)
+    mask[1, :7] = 1
+    how: dict[str, Any] = {"inputs": inputs, "position_ids": torch.arange(12).repeat(2)}
+    found = captured(logits(24), inputs.flatten(), loss_mask=mask.flatten(), **how)
+    assert [(fields["supervised"], facts.crossing) for fields, facts in found] == [(0, 0), (7, 0)]
+
+
+def test_what_is_no_array_is_named_in_a_sentence() -> None:
+    """A mask is one thing, position ids are several."""
+    with pytest.raises(PairError, match="loss_mask is a list: pass a torch tensor"):
+        captured(logits(2, 12), ids(2, 12), loss_mask=[[1] * 12] * 2)
+    with pytest.raises(PairError, match=r"position_ids \[12\] are torch.float32: positions must be integers"):
+        captured(logits(2, 12), ids(2, 12), position_ids=torch.ones(12))
+    with pytest.raises(PairError, match="position_ids are a list: pass a torch tensor"):
+        captured(logits(2, 12), ids(2, 12), position_ids=[[1] * 12] * 2)
 
 
 def test_what_does_not_fit_the_labels_is_refused_with_both_shapes() -> None:
@@ -128,6 +150,15 @@ def test_an_attention_mask_over_pairs_of_positions_is_not_used_and_that_is_repor
     assert "[2, 12]" in problem
 
 
+def test_what_is_not_used_is_reported_once_however_long_the_rows_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Batches that are padded to their own lengths have masks of other shapes at each step: one line says it."""
+    with predlog.Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event]) as recorder:
+        for step, length in enumerate((12, 13, 14)):
+            mask = torch.ones(2, 1, length, length)
+            recorder.compare(logits(2, length), ids(2, length), step, inputs=ids(2, length), attention_mask=mask)
+    assert events.said(capsys).count("is not used") == 1
+
+
 def test_position_ids_of_several_axes_are_not_used() -> None:
     """M-RoPE's position ids [3, b, t] don't say what is next to what."""
     snapshot = capture(logits(2, 12), ids(2, 12), window=WINDOW, position_ids=torch.zeros(3, 2, 12).long())
@@ -141,6 +172,9 @@ def test_position_ids_of_several_axes_are_not_used() -> None:
         {"position_ids": packed_places()}, {"document_ids": packed_ids()}, {"document_ids": packed_ids() % 2},
         {"document_ids": torch.tensor([0, 5, 14, 16, 24])}, {"document_ids": torch.tensor([5, 14, 16, 24])},
         {"document_ids": packed_ids(), "position_ids": packed_places()},
+        {"document_ids": packed_ids().int(), "position_ids": packed_places().to(torch.uint8)},
+        {"position_ids": packed_places().int()[None]}, {"document_ids": packed_ids().to(torch.int16)},
+        {"document_ids": torch.tensor([[0, 5, 14, 16, 24, -1, -1]], dtype=torch.int32)},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("shift", [1, 0])
@@ -155,6 +189,52 @@ def test_labels_of_another_document_are_counted(known: dict[str, Tensor], shift:
         assert facts.equal[1] == facts.compared[1] == T - len(LENGTHS)  # type: ignore[index]
         places = [token["document_position"] for token in fields["tokens"]]
         assert places == [packed_places()[token["position"]] for token in fields["tokens"]]
+
+
+@pytest.mark.parametrize("ends", [[0, 20, 48], [0, 0, 0, 1, 1, 2], [0, 16, 9, 24], list(range(3)) * 7])
+def test_lengths_that_are_not_of_this_row_say_nothing(ends: list[int]) -> None:
+    """Lengths of a longer row, of which a process has a part, and numbers that are no lengths name no document."""
+    x = ids(1, T)
+    for ways in (captured, on_a_device):
+        ((_, facts),) = ways(logits(1, T), x, shift=1, inputs=x, document_ids=torch.tensor(ends))
+        assert facts.crossing is None
+
+
+@pytest.mark.parametrize("shift", [1, 0])
+def test_an_attention_mask_may_number_the_documents(shift: int) -> None:
+    """Packing for attention within documents numbers them from 1 in the mask, 0 at padding; Longformer's 2 does not."""
+    x, attended = ids(1, T + 4), torch.cat([packed_ids() + 1, torch.zeros(4).long()])
+    labels = x.masked_fill(attended == 0, -100)
+    if not shift:
+        labels = torch.cat([labels[:, 1:], torch.full((1, 1), -100)], 1)
+    for ways in (captured, on_a_device):
+        ((_, facts),) = ways(logits(1, T + 4), labels, shift=shift, inputs=x, attention_mask=attended)
+        assert (facts.crossing, facts.padding) == (3, 0)
+        with_global = torch.ones(T + 4).long()
+        with_global[0] = 2
+        ((_, facts),) = ways(logits(1, T + 4), labels, shift=shift, inputs=x, attention_mask=with_global)
+        assert facts.crossing is None
+
+
+def test_positions_that_are_all_0_say_nothing() -> None:
+    """They fill an argument that a model does not use: no row consists of documents of one token each."""
+    x = ids(1, T)
+    for ways in (captured, on_a_device):
+        ((_, facts),) = ways(logits(1, T), x, shift=1, inputs=x, position_ids=torch.zeros(1, T).long())
+        assert facts.crossing is None
+
+
+def test_padding_with_positions_of_its_own_is_padding_and_no_document() -> None:
+    """Generation's position ids are 1 at padding: its labels, and the one after it, are counted once, as padding."""
+    x, attended = ids(2, 12), torch.ones(2, 12).long()
+    attended[0, :4] = attended[1, 9:] = 0
+    places = (attended.cumsum(-1) - 1).masked_fill(attended == 0, 1)
+    for ways in (captured, on_a_device):
+        (_, left), (_, right) = ways(
+            logits(2, 12), x, shift=1, inputs=x, attention_mask=attended, position_ids=places
+        )  # fmt: skip
+        assert (left.crossing, left.padding, left.from_padding) == (0, 3, 1)
+        assert (right.crossing, right.padding, right.from_padding) == (0, 3, 0)
 
 
 def test_labels_that_are_ignored_where_a_document_begins_cross_nothing() -> None:

@@ -77,7 +77,10 @@ def _files(size: Size) -> dict[str, Callable[[Path], None]]:
                 (events.finding(seq=seq + 1, step=seq, stream=f"s{seq}") for seq in range(4 * many)),
             ),
         ),
-        "zstd of starts": lambda place: _packed(place, (events.run(attempt=seq + 1) for seq in range(4 * many))),
+        "zstd of starts": lambda place: _packed(
+            place,
+            chain([events.comparison(seq=1, tokens=_TOKENS)], (events.run(attempt=seq + 1) for seq in range(4 * many))),
+        ),
         "zstd of one step": lambda place: _packed(
             place, (events.comparison(sample=seq, seq=seq, tokens=_TOKENS) for seq in range(4 * many))
         ),

@@ -5,12 +5,13 @@ from typing import Any
 
 from predlog.findings.evidence import Evidence
 from predlog.findings.facts import Facts
-from predlog.findings.rule import Past
+from predlog.findings.rule import GENERATES, Past
 from predlog.findings.special_tokens import SpecialTokens
 from tests.events import evidence, facts, text
 
 SPECIAL = SpecialTokens(pad=(0,), eos=(2,), bos=(1,), every=frozenset({0, 1, 2, 9}))
 STOP = replace(SPECIAL, stop=(2,))
+ADDED = replace(SPECIAL, added=frozenset({81}))
 FRESH = Past(0)
 
 
@@ -26,7 +27,7 @@ def short(**fields: Any) -> Facts:
 def unended(number: int, *last: int, special: SpecialTokens = SPECIAL, known: Any = None, **fields: Any) -> Facts:
     """Return a text whose last labels are of no special token, or as given."""
     known = {"eos": 0, "specials": special, **(known or {})}
-    return facts(text=text(tail=last or (50, 60, 70 + number), **fields), **known)
+    return facts(text=text(**{"tail": last or (50, 60, 70 + number), "first": 20 + number % 2, **fields}), **known)
 
 
 def unended_texts(count: int, *last: int, special: SpecialTokens = SPECIAL, known: Any = None, **fields: Any) -> Any:
@@ -89,6 +90,18 @@ THRESHOLDS: list[Row] = [
         "answers-truncated",
         [evidence(*[cut_off()] * 16, *[short()] * 16)],
         [evidence(*[cut_off()] * 15, facts(supervised=0, text=text(end=128, documents=2, tail=())), *[short()] * 16)],
+        FRESH,
+    ),
+    (  # a mask of completions, all after prompts of one length, or a run that generates them
+        "answers-truncated",
+        [evidence(*[cut_off(is_weighed=True)] * 16, *[short()] * 14, *[short(first=21)] * 2)],
+        [evidence(*[cut_off(is_weighed=True)] * 16, *[short()] * 15, *[short(first=21)] * 1)],
+        FRESH,
+    ),
+    (
+        "answers-truncated",
+        [evidence(*[cut_off()] * 16, *[short()] * 16)],
+        [evidence(*[cut_off()] * 16, *[short()] * 16, declared=frozenset({GENERATES}))],
         FRESH,
     ),
     # end-missing: as many texts, none with a special token, nor all with the same at the end.
@@ -177,6 +190,30 @@ THRESHOLDS: list[Row] = [
         "end-missing",
         [evidence(*unended_texts(16, 50, 9, 60, special=STOP))],
         [evidence(*unended_texts(16, 50, 9, 60, special=replace(STOP, stop=(2, 9))))],
+        LONGEST,
+    ),
+    (  # of completions that were cut off at a number of tokens, all have as many labels
+        "end-missing",
+        [evidence(*unended_texts(14, first=20), *unended_texts(2, first=21))],
+        [evidence(*unended_texts(15, first=20), *unended_texts(1, first=21))],
+        LONGEST,
+    ),
+    (
+        "end-missing",
+        [evidence(*unended_texts(16))],
+        [evidence(*unended_texts(16), declared=frozenset({GENERATES}))],
+        LONGEST,
+    ),
+    (  # what follows is padding by the attention mask, or an end token that is none
+        "end-missing",
+        [evidence(*unended_texts(16, known={"follower": 2, "padding": 0}))],
+        [evidence(*unended_texts(16, last=118, known={"follower": 2, "padding": 0}))],
+        LONGEST,
+    ),
+    (  # a token that was added, and is not declared special
+        "end-missing",
+        [evidence(*(unended(number, 50, 80, 60 + number, special=ADDED) for number in range(16)))],
+        [evidence(*(unended(number, 50, 81, 60 + number, special=ADDED) for number in range(16)))],
         LONGEST,
     ),
     # end-only-in-labels

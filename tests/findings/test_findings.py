@@ -166,6 +166,9 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         FRESH,
     ),
     ("pad-supervised", one(padding=20), [evidence(facts(padding=20), loss=APPLIED)], FRESH),
+    # The mask of an encoder: the labels that it masks are no padding.
+    ("pad-supervised", one(padding=20, pad=1, equal=None, shift=0), one(padding=20, equal=None, shift=0), FRESH),
+    ("pad-supervised", one(padding=20, equal=None, shift=1), one(padding=20, equal=None, shift=0), FRESH),
     ("label-crosses-boundary", one(crossing=1), one(crossing=0), FRESH),
     ("label-crosses-boundary", one(from_padding=1), one(from_padding=0), FRESH),
     ("label-crosses-boundary", one(from_padding=1), [evidence(facts(from_padding=1), loss=APPLIED)], FRESH),
@@ -456,6 +459,20 @@ def test_few_symbols_are_never_at_chance() -> None:
 def test_labels_that_cross_a_boundary_say_which_and_how_many(fields: dict[str, int], says: str) -> None:
     """The message counts the labels of another document, and those of padding, and names what to ignore."""
     found = judged("label-crosses-boundary", one(**fields))  # type: ignore[arg-type]
+    assert isinstance(found, Fault)
+    assert says in f"{found.what}. {found.fix}"
+
+
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [
+        (99, "99 of 100 supervised labels are padding, where the attention mask is 0. Set labels to -100 wherever"),
+        (100, "the attention mask is 0, which marks padding, at all 100 supervised labels. Check the mask"),
+    ],
+)
+def test_a_mask_that_marks_all_labels_as_padding_is_itself_in_doubt(count: int, says: str) -> None:
+    """One that is inverted, or added to the scores, is 0 at the text: masking these labels is no advice."""
+    found = judged("pad-supervised", one(padding=count, supervised=100))
     assert isinstance(found, Fault)
     assert says in f"{found.what}. {found.fix}"
 

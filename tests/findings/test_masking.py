@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, WordLevel
 from torch import Tensor
 
 from predlog.capture import device
@@ -196,7 +198,30 @@ def unknown(step: int, every: int, specials: SpecialTokens, **more: Any) -> Pair
     return next_token(ids, ids.clone(), specials, **more)
 
 
+def unknown_runs(step: int) -> Pair:
+    """Return texts in which two characters in a row are unknown to the tokenizer."""
+    ids = text(step, 2, 48)
+    ids[:, [9 + step % 7, 10 + step % 7]] = 7
+    return next_token(ids, ids.clone(), UNKNOWN)
+
+
+def left(step: int) -> Pair:
+    """Return texts padded on the left, everything in them supervised but for their first token."""
+    ids, labels = text(step, 2, 48), torch.full((2, 48), IGNORED)
+    ids[:, -1] = EOS
+    for row, n in enumerate(lengths(step)):
+        ids[row, :n] = PAD
+        labels[row, n + 1 :] = ids[row, n + 1 :]
+    return next_token(ids, labels)
+
+
 UNKNOWN = SpecialTokens((PAD,), (EOS,), (BOS,), frozenset({PAD, BOS, EOS, 7}), VOCABULARY, unk=(7,))
+# Padding that is a word of the tokenizer; roles alone, without a tokenizer; the end of a turn, which was added.
+WORD_PADS = SpecialTokens((44,), (EOS,), (BOS,), frozenset({44, BOS, EOS}), VOCABULARY, added=frozenset({BOS, EOS}))
+ROLES = SpecialTokens((PAD,), (EOS,), (BOS,), frozenset({PAD, BOS, EOS}))
+TURNS_END = SpecialTokens(
+    (PAD,), (), (BOS,), frozenset({PAD, BOS}), VOCABULARY, prompt=SPECIALS.prompt, added=frozenset({EOS, HEADER})
+)
 ASKED = {"declared": frozenset({"completion_only_loss"})}
 FAULTS: dict[str, tuple[str, Callable[[int], Pair]]] = {
     "padded with the end token, not masked": (
@@ -216,8 +241,17 @@ FAULTS: dict[str, tuple[str, Callable[[int], Pair]]] = {
     "the end token is the padding, in packed rows": (
         "masked-by-id", partial(packed, masked=EOS, specials=PAD_IS_EOS),
     ),
+    "a word is the padding, and declared so": ("masked-by-id", partial(by_id, token=44, specials=WORD_PADS)),
+    "a word is the padding, roles alone": ("masked-by-id", partial(by_id, token=44, specials=ROLES)),
     "the answer's first token masked": ("answer-mask-off", partial(answered, off=1)),
     "the mask moved by one": ("answer-mask-off", partial(answered, off=-1, end_off=-1)),
+    "the mask moved by one, a token was added that ends turns": (
+        "answer-mask-off", partial(answered, off=-1, end_off=-1, specials=TURNS_END),
+    ),
+    "the mask moved by one, answers begin alike": (
+        "answer-mask-off", partial(answered, off=-2, end_off=-1, prefix=(70,)),
+    ),
+    "a mask was asked for, padded on the left": ("prompt-supervised", lambda step: {**left(step), **ASKED}),
     "the mask ends one early": ("eos-never-supervised", partial(answered, end_off=-1)),
     "a mask was asked for": (
         "prompt-supervised", lambda step: {**answered(step), **padded(step), **ASKED},
@@ -255,6 +289,11 @@ HEALTHY: dict[str, Callable[[int], Pair]] = {
     "prefilled answers of two tokens": partial(answered, prefix=(70, 71)),
     "nobody asked for a mask": lambda step: {**padded(step), "declared": frozenset({"num_iterations=4"})},
     "a mask was asked for and is there": lambda step: {**answered(step), **ASKED},
+    "one image token masked, roles alone": partial(by_id, token=IMAGE, specials=ROLES),
+    "one image token masked, which the tokenizer lacks": partial(
+        by_id, token=VOCABULARY - 1, specials=SpecialTokens((PAD,), (EOS,), (BOS,), ROLES.every, VOCABULARY - 1)
+    ),
+    "characters in a row are unknown": unknown_runs,
     "few unknown": partial(unknown, every=24, specials=UNKNOWN),
     "unknown ends and pads": partial(
         unknown, every=12, specials=SpecialTokens((7,), (7,), (7,), frozenset({7}), VOCABULARY, unk=(7,))
@@ -477,7 +516,9 @@ BEGIN = "{% if add_generation_prompt %}<s>assistant\n"
     [
         (TURNS + BEGIN + "{% endif %}", "<s>assistantĊ"),
         (TURNS + BEGIN + "<think>\n{% endif %}", "<s>assistantĊ"),  # which an answer in a chat does not begin with
-        (TURNS, ""),
+        (TURNS, "</s>Ċ<s>assistantĊ"),  # nothing is added to ask for an answer
+        (TURNS + BEGIN + "{% else %}</s>{% endif %}", "</s>Ċ<s>assistantĊ"),  # a chat that asks for none is ended
+        ("{% for one in messages %}{{ one.role[:1] }}:{{ one.content }}|{% endfor %}", "|a:"),
         ("{{ raise_exception('roles must alternate') }}", ""),
         (TURNS.replace("<s>", "{{ messages | length }}") + BEGIN + "{% endif %}", ""),
         (TURNS + "{% if add_generation_prompt %}" + "long " * 40 + "{% endif %}", ""),
@@ -486,6 +527,15 @@ BEGIN = "{% if add_generation_prompt %}<s>assistant\n"
 def test_the_prompt_of_an_answer_is_that_of_the_chat_template(template: str, prompt: str) -> None:
     """What the template adds to ask for an answer and an answer begins with; nothing if that can't be found out."""
     assert "".join(templated(template)) == prompt
+
+
+def test_what_is_unknown_to_a_plain_tokenizer_is_known() -> None:
+    """Of the roles, a tokenizer of `tokenizers` has this one."""
+    words = Tokenizer(WordLevel({"?": 0, "a": 1}, unk_token="?"))
+    known = of_tokenizer(words)
+    assert known is not None
+    assert known.unk == (0,)
+    assert of_tokenizer(Tokenizer(BPE())).unk == ()  # type: ignore[union-attr]
 
 
 def test_nothing_supervised_names_the_causes_of_codebooks_and_completions() -> None:

@@ -37,7 +37,7 @@ def between(generator: torch.Generator, low: int, high: int) -> int:
 
 def rows(
     steps: int, *, end: tuple[int, ...] = (), pad: int = PAD, side: str = "right", masked_after: int = 0,
-    prompt: int = 6, sides: tuple[str, ...] = ("inputs",), begin: tuple[int, ...] = (BOS,),
+    prompt: tuple[int, int] = (6, 7), sides: tuple[str, ...] = ("inputs",), begin: tuple[int, ...] = (BOS,),
     between_both: tuple[int, ...] = (), answer: tuple[int, int] = (8, 40), length: int = LENGTH,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Yield batches of a prompt, which is masked, and an answer that ends as asked for, padded to a length."""
@@ -45,7 +45,7 @@ def rows(
     for _ in range(steps):
         ids, labels, mask = [], [], []  # type: ignore[var-annotated]
         for _ in range(2):
-            asked = [*begin, *text(generator, prompt)]
+            asked = [*begin, *text(generator, between(generator, *prompt))]
             own = [*between_both, *text(generator, between(generator, *answer)), *end][: length - len(asked)]
             padding = length - len(asked) - len(own)
             shown = [*own[: len(own) - masked_after], *[-100] * masked_after]
@@ -119,6 +119,25 @@ def test_texts_without_an_end_are_named(side: str, sides: tuple[str, ...]) -> No
     assert codes(rows(12, side=side, sides=sides), SPECIAL) == ["end-missing"]
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_is_no_end_where_the_attention_mask_is_known(side: str) -> None:
+    """Texts without an end, padded with the end token, have none; their mask is not to blame."""
+    special = {**SPECIAL, "pad": EOS}
+    assert codes(rows(12, pad=EOS, side=side, sides=("inputs", "mask")), special) == ["end-missing"]
+    ended = rows(12, pad=EOS, side=side, sides=("inputs", "mask"), end=(EOS,), masked_after=1)
+    assert codes(ended, special) == ["eos-never-supervised"]
+
+
+def test_the_end_of_a_turn_that_the_mask_leaves_out_is_named() -> None:
+    """A special token after the last label, which is no end token, is what the model does not learn to write."""
+    with Recorder(every=1, console=False, special_tokens={**SPECIAL, "unk": TURN}, sinks=[lambda _l, _n, e: e]) as made:
+        for step, pair in enumerate(rows(12, end=(TURN,), masked_after=1)):
+            made.compare(torch.randn(*pair["labels"].shape, 300), **pair, step=step)
+        made.flush(60)
+        assert "end with special token 3" in made.findings[0].message
+        assert "ends one token early" in made.findings[0].message
+
+
 HEALTHY: dict[str, dict[str, Any]] = {
     "ended": {"end": (EOS,)},
     "ended, padded on the left": {"end": (EOS,), "side": "left"},
@@ -130,6 +149,13 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "cut to the row": {"answer": (80, 90)},
     "cut, and padded to a multiple of 8": {"answer": (50, 51), "length": 60},
     "answers of three tokens": {"answer": (3, 4)},
+    "completions cut at a number of tokens": {"prompt": (4, 20), "answer": (16, 17)},
+    "completions cut at a number of tokens, padded on the left": {
+        "prompt": (4, 20),
+        "answer": (16, 17),
+        "side": "left",
+        "sides": ("inputs", "mask"),
+    },
     "no inputs and no mask": {"sides": ()},
 }
 

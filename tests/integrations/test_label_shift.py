@@ -104,6 +104,7 @@ def test_a_forward_without_a_source_is_not_guessed() -> None:
     ("text", "known"),
     [
         ("loss = f(logits[..., :-1, :].reshape(-1, v), labels[..., 1:].reshape(-1))", 1),
+        ("loss=f(logits[:,:-1].reshape(-1,v),labels[:,1:].reshape(-1))", 1),
         ("labels = labels.to(logits.device)\nloss = f(logits.view(-1, v), labels.view(-1))", 0),
         ("labels = labels.roll(-1, 1)\nloss = f(logits.view(-1, v), labels.view(-1))", None),
         ("loss = f(logits[:, images:-1].flatten(0, 1), labels[:, 1:].flatten())", None),

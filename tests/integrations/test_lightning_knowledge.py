@@ -66,6 +66,32 @@ def test_the_loss_of_a_step_fits(tmp_path: Path, accumulate: int) -> None:
     assert findings(tmp_path) == set()
 
 
+class Manual(Writer):
+    """Optimizes by itself, after every second batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Any:
+        step = super().training_step(batch, batch_idx)
+        loss = step["loss"] / 2
+        self.manual_backward(loss)
+        if batch_idx % 2:
+            optimizer: Any = self.optimizers()
+            optimizer.step()
+            optimizer.zero_grad()
+        return {**step, "loss": loss.detach()}
+
+
+def test_a_module_that_optimizes_by_itself_may_divide_its_loss(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """How many batches make a step is then not the trainer's to know."""
+    assert fitted(tmp_path, Manual(), writers.loader(), shift=1) == "fits"
+    assert "not checked" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("masks", [True, False])
 def test_padding_is_known_from_the_attention_mask(tmp_path: Path, masks: bool) -> None:
     """Padding that the loss counts is named; where the mask of the loss is passed by its name, nothing is."""

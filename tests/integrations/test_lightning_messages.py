@@ -220,9 +220,15 @@ class Hostile(dict[str, Tensor]):
 
 
 def test_what_a_batch_raises_ends_no_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One line reports it, once for each cause."""
+    """One line reports it, once for each cause; each pair counts as refused, and a finding says that it is lost."""
     rows = [{"x": torch.randn(4, 3), "labels": torch.arange(4)} for _ in range(6)]
     data: Any = DataLoader(rows, batch_size=2, collate_fn=lambda one: Hostile(torch.utils.data.default_collate(one)))  # type: ignore[arg-type]
     trainer(PredictionCallback(tmp_path, every=1, console=False)).fit(Model(), data)
-    (line,) = lines(capfd)
+    line, held_back, summary = lines(capfd)
     assert "RuntimeError: hostile" in line
+    assert "2 more lines were held back" in held_back
+    assert "capture-failed" in summary
+    *_, last = predlog.read(tmp_path)
+    assert isinstance(last, predlog.Run)
+    assert last.stats is not None
+    assert last.stats["refused"] == 3

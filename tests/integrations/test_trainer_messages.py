@@ -180,6 +180,24 @@ def test_batches_without_labels(kind: Any, tmp_path: Path, capfd: pytest.Capture
     assert "PredictionMixin" not in line
 
 
+class Taking(Trainer):
+    """Computes the loss itself, of labels that it takes out of the batch."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: Any = False, num_items_in_batch: Any = None) -> Any:
+        ids = inputs.pop("labels")
+        out = model(**inputs)
+        loss = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        return (loss, out) if return_outputs else loss
+
+
+def test_labels_that_a_loss_takes_out_of_the_batch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The batch is empty of labels when the model is called: one line says what helps, and claims no more."""
+    train(tmp_path, tiny.llama(), tiny.samples(), Taking)
+    (line,) = lines(capfd)
+    assert "if a compute_loss of your own takes them out, train with a class of PredictionMixin" in line
+    assert "the batches have no 'labels'" not in line
+
+
 class Locked:
     """A tokenizer that can't be copied."""
 

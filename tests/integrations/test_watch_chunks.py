@@ -146,6 +146,59 @@ def test_losses_of_some_rows_less_are_recorded_each() -> None:
     assert kept.seen == [(0, "text"), (0, "loss 1")]
 
 
+class Fused(torch.autograd.Function):
+    """A head and loss that makes its gradients itself, chunk by chunk, as Liger's does."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, is_traced: bool) -> Tensor:
+        losses: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for rows, ids in zip(hidden.split(80), labels.split(80), strict=True):
+            with torch.set_grad_enabled(is_traced):
+                part = rows.detach().requires_grad_(is_traced)
+                losses.append(cross_entropy(part @ weight.t(), ids))
+            gradients += torch.autograd.grad(losses[-1], part) if is_traced else [torch.zeros_like(rows)]
+        ctx.save_for_backward(torch.cat(gradients))
+        return torch.stack(losses).detach().sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return ctx.saved_tensors[0] * gradient, None, None, None
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_a_part_of_the_batch_without_labels_is_no_fault(is_traced: bool) -> None:
+    """A fused loss sums up parts, of which nothing shows that they belong together: some hold prompts alone."""
+    head = Head()
+    labels = torch.cat([torch.full((80,), -100), batch(1, 1, 160).flatten()])
+    apply: Any = Fused.apply
+    module: Any = Model(lambda: apply(head.hidden(labels.clamp(min=0)), head.head.weight, labels, is_traced))
+    with keeping() as (recorder, kept), predlog.watch(module, recorder=recorder):
+        module().backward()
+    assert [one["stream"] for one in kept.comparisons] == ["text", "loss 1", "loss 2"]
+    assert recorder.findings == ()
+    with keeping() as (recorder, kept):
+        recorder.compare(torch.randn(80, V), labels[:80], 0)
+    assert [one.code for one in recorder.findings] == ["nothing-supervised"]
+
+
+def test_a_sum_over_no_rows_is_no_pair() -> None:
+    """torchtune selects the rows with a label, chunk by chunk: where there are none, the sum is 0."""
+    head, labels = Head(), masked()
+
+    def forward() -> Tensor:
+        hidden, losses = head.hidden(labels.clamp(min=0)), []
+        for rows, ids in zip(hidden.tensor_split(4, 1), labels.tensor_split(4, 1), strict=True):
+            losses.append(cross_entropy(head.head(rows[ids != -100]), ids[ids != -100]))
+        return torch.stack(losses).sum()
+
+    module: Any = Model(forward)
+    with keeping() as (recorder, kept), predlog.watch(module, recorder=recorder):
+        module().backward()
+    assert [one["stream"] for one in kept.comparisons] == ["loss 1", "loss 2", "loss 3"]
+    assert recorder.findings == ()
+
+
 def test_chunks_of_a_call_that_raises_are_not_recorded() -> None:
     """The next call is recorded as if there had been none."""
     logits, labels = torch.randn(2, 24, V).requires_grad_(), masked()

@@ -17,7 +17,7 @@ from predlog.integrations._hf import source
 # The shift of the losses that transformers gives its models.
 _LOSSES = {"ForCausalLMLoss": 1, "ForMaskedLMLoss": 0, "ForTokenClassification": 0}
 _ITS_OWN = re.compile(r"self\.loss_function\(|cross_entropy|CrossEntropy|nll_loss|NLLLoss")
-_SHIFTED = re.compile(r"\blabels\[(?:\.\.\.|:), 1:\]")
+_SHIFTED = re.compile(r"\blabels\[(?:\.\.\.|:),\s*1:\s*\]")
 _AS_GIVEN = re.compile(r"\blabels\.(?:view|reshape|flatten)\(")
 # Other code that may move labels against logits by an unknown number: logits that begin later, too.
 _LATER = re.compile(r"\w:-1\b")

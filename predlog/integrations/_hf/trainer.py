@@ -22,6 +22,11 @@ _MIXED_TOO_LATE = (
     "the model does not get the labels, and the compute_loss of PredictionMixin is not called: name PredictionMixin"
     " before your trainer's class, or call super().compute_loss in yours"
 )
+_MAYBE_TAKEN = (
+    "the model gets no labels, and the batch holds none: if a compute_loss of your own takes them out, train with a"
+    " class of PredictionMixin and your trainer, in this order: class MyTrainer(PredictionMixin, YourTrainer); if there"
+    " are none, call predlog.compare where you have the pair"
+)
 _NO_LABELS = (
     "the batches have no 'labels', so there is nothing to compare; if the pair is elsewhere, call predlog.compare"
     " where you have it"
@@ -71,7 +76,7 @@ class Training:
         smooths = getattr(getattr(trainer, "args", None), "label_smoothing_factor", 0)
         is_kept = smooths or getattr(trainer, "compute_loss_func", None) is not None or _has_labels(trainer)
         if not is_kept:
-            return _NO_LABELS
+            return _MAYBE_TAKEN if _has_own_loss(trainer) else _NO_LABELS
         return _MIXED_TOO_LATE if issubclass(type(trainer), PredictionMixin) else _KEPT_LABELS
 
 
@@ -99,6 +104,12 @@ def _has_labels(trainer: Any) -> bool:
             if isinstance(found.get("labels"), Tensor) or (isinstance(batch, Mapping) and "labels" in batch):
                 return True
     return False
+
+
+def _has_own_loss(trainer: Any) -> bool:
+    """Return whether the loss is computed by neither a library's trainer nor the mixin, which sees the whole batch."""
+    kind = next((one for one in type(trainer).__mro__ if "compute_loss" in one.__dict__), None)
+    return kind is not None and kind.__module__.partition(".")[0] not in {"transformers", "trl", "predlog"}
 
 
 class PredictionMixin:

@@ -165,7 +165,7 @@ class Chunks:
                 if all(name in one.more for one in self.pairs) and first.more[name].shape == first.labels.shape  # type: ignore[attr-defined]
             }
             logits = [one.logits for one in self.pairs]
-            return replace(first, logits=logits, labels=labels, layout=layout, more=more, is_mean=False)
+            return replace(first, logits=logits, labels=labels, layout=layout, more=more, is_mean=False, is_sum=False)
         finally:
             leave()
 

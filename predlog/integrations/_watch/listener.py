@@ -82,6 +82,8 @@ class Listener(TorchFunctionMode):
                 self._chunks = None  # the first of several chunks: alone, it would show a fault that is none
             self._record_chunks()
             self.seen += 1
+            if isinstance(pair, LossPair) and pair.is_nothing:
+                return None
             if name is None:
                 self._is_left_out |= not self._steps.is_named
             elif part is not None and part.is_chunk and isinstance(pair, LossPair):
@@ -109,7 +111,7 @@ class Listener(TorchFunctionMode):
                 self.recorder.expect_loss(name)
             self.recorder.compare_due(  # the steps may jump
                 pair.logits, pair.labels, self.number,
-                stream=name, layout=pair.layout, ignore_index=pair.ignore_index, **pair.more,
+                stream=name, layout=pair.layout, ignore_index=pair.ignore_index, declared=pair.declared, **pair.more,
             )  # fmt: skip
             return name if pair.is_mean else None
         return None

@@ -17,13 +17,16 @@ from predlog.errors import PairError
 from predlog.integrations._watch import autograd_rows
 
 _notices = Notices()
+# As `findings` knows it.
+_PART = "part of the batch"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossPair:
     """The arguments of `compare`, at shift 0, for what a loss was called with.
 
-    `more` are the inputs, masks and positions. `is_mean` is whether the loss is the plain mean over the labels.
+    `more` are the inputs, masks and positions. `is_mean` is whether the loss is the plain mean over the labels, and
+    `is_sum` whether it is their sum, or is not summed up: then it may be that of a part of the batch.
     """
 
     logits: object
@@ -32,6 +35,27 @@ class LossPair:
     layout: str | None = None
     more: Mapping[str, Tensor] = field(default_factory=dict)
     is_mean: bool = False
+    is_sum: bool = False
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there are no rows, whose mean is NaN, but whose sum adds nothing to those of other parts."""
+        return self.is_sum and isinstance(self.labels, Tensor) and not self.labels.numel()
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """What is declared of the pair: that it may be a part of the batch.
+
+        It is a sum within a function that makes gradients by itself, or the labels are a small part of larger ones.
+        """
+        labels = self.labels
+        if not self.is_sum or not isinstance(labels, Tensor):
+            return frozenset()
+        try:
+            whole = labels.untyped_storage().nbytes() // labels.itemsize
+        except own_failure(RuntimeError):  # some devices have no storages
+            whole = 0
+        return frozenset({_PART}) if not torch.is_grad_enabled() or 2 * labels.numel() <= whole else frozenset()
 
     def without_more(self) -> "LossPair":
         """Return the pair alone: what is known of positions is that of the first loss of a call."""
@@ -50,7 +74,11 @@ def _of_cross_entropy(
     **_more: object,
 ) -> LossPair:
     is_plain = weight is None and size_average is None and reduce is None
-    return LossPair(input, target, ignore_index, is_mean=is_plain and reduction == "mean" and label_smoothing == 0)
+    return LossPair(
+        input, target, ignore_index,
+        is_mean=is_plain and reduction == "mean" and label_smoothing == 0,
+        is_sum=reduction in {"sum", "none"} and size_average is None and reduce is None,
+    )  # fmt: skip
 
 
 def _of_linear_cross_entropy(
