@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from predlog.integrations.watch import watch
     from predlog.reading.reader import read
     from predlog.recorder.default import close, compare, configure, flush, report_loss
+    from predlog.recorder.inspection import Inspection
+    from predlog.recorder.inspector import inspect
     from predlog.recorder.recorder import Recorder
     from predlog.records.schema import Comparison, Finding, Gap, Run, Token
 
@@ -24,6 +26,7 @@ __all__ = [
     "Comparison",
     "Finding",
     "Gap",
+    "Inspection",
     "PredlogError",
     "Projection",
     "Recorder",
@@ -37,6 +40,7 @@ __all__ = [
     "errors",
     "findings",
     "flush",
+    "inspect",
     "integrations",
     "processors",
     "read",
@@ -51,6 +55,7 @@ _HOMES = {
     "Comparison": "records.schema",
     "Finding": "records.schema",
     "Gap": "records.schema",
+    "Inspection": "recorder.inspection",
     "PredlogError": "errors",
     "Projection": "capture.projection",
     "Recorder": "recorder.recorder",
@@ -61,6 +66,7 @@ _HOMES = {
     "compare": "recorder.default",
     "configure": "recorder.default",
     "flush": "recorder.default",
+    "inspect": "recorder.inspector",
     "read": "reading.reader",
     "report_loss": "recorder.default",
     "watch": "integrations.watch",

@@ -19,12 +19,19 @@ class Notices:
     """Report failures: the first of a kind at once, then at most one line per minute and kind, with a count.
 
     Never raises and never waits: if stderr is closed, missing or blocked, the line is lost and the run goes on. With
-    `keep` nothing is written; the first message is kept for `take`, for a caller that raises it.
+    `keep` nothing is written; the first message is kept for `take`, for a caller that raises it. With `collect` lines
+    are passed to that instead of stderr.
     """
 
     def __init__(
-        self, *, keep: bool = False, interval: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        keep: bool = False,
+        interval: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        collect: Callable[[str], None] | None = None,
     ) -> None:
+        self._collect = collect
         self._keep = keep
         self._kept: str | None = None
         self._interval = interval
@@ -53,7 +60,7 @@ class Notices:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return
         count = self._held_back.pop(kind, 0)
-        if _write(f"{message} ({count} more like this since the last line)" if count else message):
+        if self._wrote(f"{message} ({count} more like this since the last line)" if count else message):
             self._reported[kind] = now
             _write_traceback(error)
         else:
@@ -82,12 +89,18 @@ class Notices:
             kinds = sorted(held_back, key=lambda kind: -held_back[kind])
             listed = [f"{held_back[kind]} of {kind!r}" for kind in kinds[:_MOST_KINDS]]
             more = [f"{len(kinds) - _MOST_KINDS} other kinds"] if len(kinds) > _MOST_KINDS else []
-            _write(f"{sum(held_back.values())} more lines were held back: {', '.join([*listed, *more])}")
+            self._wrote(f"{sum(held_back.values())} more lines were held back: {', '.join([*listed, *more])}")
 
     def write(self, message: str) -> None:
         """Write a line that reports no failure of predlog's: it is never kept or held back."""
         if not self._keep:
-            _write(message)
+            self._wrote(message)
+
+    def _wrote(self, message: str) -> bool:
+        if self._collect is None:
+            return _write(message)
+        self._collect(message)
+        return True
 
     def take(self) -> str | None:
         """Return the first message kept since the last call, or None."""

@@ -214,6 +214,11 @@ def is_compiled_around(module: object) -> bool:
     return True
 
 
+def uncompiled(module: Any) -> Any:
+    """Return the module that a compiled one was made from; any other as it is."""
+    return getattr(module, "_orig_mod", module)
+
+
 def count_graphs() -> int:
     """Return how many graphs were compiled so far in this process."""
     counters = _of_dynamo(_COUNTERS)

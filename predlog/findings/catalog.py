@@ -91,7 +91,11 @@ REFUSALS: Final = {
 LOSS_RULE: Final = Rule(
     LOSS, "error", True, False, "the reported loss is not that of the pair", lambda _pool, _past: None
 )
-SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in (*RULES, LOSS_RULE)}}
+# Found by `preflight`, which has the model.
+CAUSAL_RULE: Final = Rule(
+    "sees-the-future", "error", True, False, "logits depend on the tokens that they predict", lambda _pool, _past: None
+)
+SENTENCES: Final = {**REFUSALS, **{rule.code: rule.says for rule in (*RULES, LOSS_RULE, CAUSAL_RULE)}}
 CODES: Final = tuple(SENTENCES)
 _PLACES: Final = {rule.code: place for place, rule in enumerate(RULES)}
 

@@ -17,7 +17,7 @@ from predlog.findings.evidence import Evidence, Others
 from predlog.findings.facts import Across, Facts
 from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.loss_check import LossCheck
-from predlog.findings.needs import Known, undecided, without_inputs
+from predlog.findings.needs import COMPARE_STEPS, MORE, Known, undecided, without_inputs
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
 from predlog.findings.special_tokens import PerStream
@@ -30,18 +30,23 @@ _codebook, _in_order = attrgetter("codebook"), attrgetter("codebook", "sample")
 
 @dataclass(slots=True)
 class _Opinion:
-    """What one rule has seen of one lane, and how often in a row it must find nothing before its finding is gone."""
+    """What one rule has seen of one lane, and how often in a row it must find nothing before its finding is gone.
+
+    `is_waiting` is whether it could not decide about the latest record without further ones.
+    """
 
     pool: list[Evidence] = field(default_factory=list)
     is_open: bool = False
     patience: int = 1
     clean: int = 0
+    is_waiting: bool = False
 
     def ask(self, rule: Rule, evidence: Evidence, past: Past) -> tuple[Verdict, list[Evidence]]:
         """Return what the rule answers and the records that it was shown; keep those that it needs again."""
         pool = self.pool
         pool.append(evidence)
         verdict = rule.judge(pool, past)
+        self.is_waiting = verdict is None
         if isinstance(verdict, Clean) and rule.looks_back:
             self.pool = pool[1 - rule.looks_back :]
         elif verdict is not None or len(pool) >= LONGEST_POOL:
@@ -103,6 +108,16 @@ class Judge:
                 found[stream] = {code: why for code, why in undecided(known).items() if code not in ignored}
         return found
 
+    def waiting(self, stream: str) -> dict[str, str]:
+        """Return which rules need further pairs of a stream to decide, and why, in the order of the rules.
+
+        Those that compare steps are among them, unless they found something.
+        """
+        lanes = [lane for (name, _), lane in list(self._lanes.items()) if name == stream]
+        ignored = self._ignored_in(stream) | {one.code for one in self._open if one.stream == stream}
+        waiting = {code for lane in lanes for code, opinion in lane.opinions.items() if opinion.is_waiting}
+        return {code: why for code, why in MORE.items() if code in COMPARE_STEPS | waiting and code not in ignored}
+
     def learn(self, step: int, stream: str, known: Known) -> str | None:
         """Remember what is known of a pair; return what is to be reported of a stream's first one without inputs."""
         lane = self._lane(stream, None, step)
@@ -145,6 +160,7 @@ class Judge:
         if isinstance(verdict, str):
             return verdict
         opinion = lane.opinions.setdefault(code, _Opinion())
+        opinion.is_waiting = verdict is None
         if isinstance(verdict, Fault) and not opinion.is_open:
             opinion.is_open = True
             self._open.append(FindingEvent.of(catalog.LOSS_RULE, verdict, step, stream, [None]))
@@ -166,6 +182,11 @@ class Judge:
         self._open.append(found)
         return [found]
 
+    def find(self, step: int, stream: str, rule: Rule, fault: Fault) -> None:
+        """Record a fault that was found elsewhere, unless its code is ignored."""
+        if rule.code not in self._ignored_in(stream):
+            self._open.append(FindingEvent.of(rule, fault, step, stream, [None]))
+
     def summary(self) -> str | None:
         """Return one line about all that was found; None if nothing was."""
         return summary_line(self.open, list(self._gone), self._refused)
@@ -178,7 +199,7 @@ class Judge:
         for rule in lane.rules:
             opinion = opinions[rule.code]
             if now and any(catalog.explains(code, rule.code) for code in now):
-                opinion.pool = []
+                opinion.pool, opinion.is_waiting = [], False
                 self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
                 continue
             verdict, pool = opinion.ask(rule, evidence, past)

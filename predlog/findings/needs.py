@@ -80,6 +80,44 @@ NEEDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType({
     "same-batch": (_TRAINED,),
     "loss-differs-from-pair": (_LOSS,),
 })  # fmt: skip
+_STEPS: Final = "one step is not enough: record the training"
+_TOKENS: Final = "this pair has too few supervised tokens to tell"
+_SAMPLES: Final = "this pair has too few samples to tell"
+# Why a rule can't decide about one pair without further ones, in the order of the rules.
+MORE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "nothing-supervised": _SAMPLES,
+        "label-out-of-range": _TOKENS,
+        "logits-not-finite": _TOKENS,
+        "axes-swapped": _TOKENS,
+        "labels-are-inputs": _TOKENS,
+        "labels-shifted-twice": _TOKENS,
+        "label-crosses-boundary": _SAMPLES,
+        "bos-doubled": _SAMPLES,
+        "pad-supervised": _SAMPLES,
+        "bos-inside": _SAMPLES,
+        "end-only-in-labels": _SAMPLES,
+        "answers-truncated": _SAMPLES,
+        "end-missing": _SAMPLES,
+        "masked-by-id": _SAMPLES,
+        "special-run-supervised": _SAMPLES,
+        "answer-mask-off": _SAMPLES,
+        "prompt-supervised": _SAMPLES,
+        "unknown-supervised": _SAMPLES,
+        "eos-never-supervised": _SAMPLES,
+        "prediction-misaligned": _TOKENS,
+        "copying-inputs": _STEPS,
+        "collapsed": _STEPS,
+        "at-chance": _STEPS,
+        "sure-and-wrong": _STEPS,
+        "label-never-learnt": _STEPS,
+        "nothing-trained": _STEPS,
+        "constant-codebook": _SAMPLES,
+        "same-batch": _STEPS,
+        "loss-differs-from-pair": "the reported loss can't be told from that of other labels by this pair alone",
+    }
+)
+COMPARE_STEPS: Final = frozenset({code for code, why in MORE.items() if why == _STEPS})
 # The rules that tell whether labels are shifted correctly.
 ALIGNMENT: Final = tuple(code for code, needs in NEEDS.items() if _INPUTS in needs)
 

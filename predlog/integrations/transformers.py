@@ -22,6 +22,7 @@ from predlog.integrations._hf import generation, hooks, model_loss
 from predlog.integrations._hf.declared import declared
 from predlog.integrations._hf.forward_pair import NOTHING_TO_DO, ForwardPair, NoPair, PairReader
 from predlog.integrations._hf.hooks import Forward, Hooks
+from predlog.integrations._hf.preflight import Preflight, preflight
 from predlog.integrations._hf.trainer import PredictionMixin, Training
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.recorder.recorder import PASSED_ON, Recorder
@@ -36,7 +37,7 @@ except ImportError as error:
 # Older ones do not give callbacks the tokenizer under the name that is read here.
 if Version(__version__).release < Version(LOWEST).release:
     raise OldPackageError("transformers", LOWEST, __version__)
-__all__ = ["PredictionCallback", "PredictionMixin"]
+__all__ = ["PredictionCallback", "PredictionMixin", "Preflight", "preflight"]
 _NO_GRADIENTS = (
     f"the model gets the labels only in forwards without gradients, from which nothing is learned: {NOTHING_TO_DO}"
 )

@@ -16,6 +16,7 @@ from predlog.findings.special_tokens import PerStream, SpecialTokens
 from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.loss_report import LossReports
 from predlog.recorder.submission import Submitter
+from predlog.recorder.verdict import specials_of
 from predlog.records.schema import Comparison
 
 # How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise.
@@ -107,9 +108,7 @@ class Intake:
         if (why := obstacle()) is not None:
             self._notices.report_once(f"skipped: {why}", f"step {step}, stream {briefly(stream)}: not captured: {why}")
             return None
-        layout = how["layout"]
-        has_codebooks = type(layout) is str and "k" in layout
-        specials = self.specials.of(stream, has_codebooks=has_codebooks) or SpecialTokens()
+        specials = specials_of(self.specials, stream, how["layout"])
         try:
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
             options = [how.get("declared", ()), *(self.declared.get(one, ()) for one in ("", stream))]

@@ -27,6 +27,7 @@ from predlog.recorder.loss_report import Losses, LossReport
 from predlog.recorder.outlets import Outlets
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Item, Refusal, Submission
+from predlog.recorder.verdict import judge_pair, refusal_message
 from predlog.records import codec
 from predlog.records.schema import Checked, Event, Finding
 
@@ -125,20 +126,14 @@ class Pipeline:
             self._notices.report("findings", f"{where}: not checked for findings: {located(error)}", error)
 
     def _find(self, submission: Submission, facts: Sequence[Facts]) -> None:
-        sizes, step, stream = submission.capture.sizes, submission.step, submission.stream
-        off = self._judge.learn(step, stream, sizes.known)
-        if off is not None and sizes.length > 1:  # one label per sample, as a classifier's, is aligned
+        step, stream = submission.step, submission.stream
+        off = judge_pair(self._judge, submission.capture, facts, step, stream, is_idle=submission.is_idle)
+        if off is not None and submission.capture.sizes.length > 1:  # one label per sample, as a classifier's, fits
             self._notices.report_once("no inputs", f"step {step}, stream {stream!r}: {off}")
-        across = submission.capture.across and submission.capture.across()
-        self._judge.judge(
-            step, stream, facts, is_trained=sizes.is_trained, across=across, declared=sizes.declared,
-            is_idle=submission.is_idle,
-        )  # fmt: skip
 
     def _refuse(self, refusal: Refusal) -> None:
         self._start(refusal.at)
-        end = "" if refusal.message.endswith(("?", ".")) else "."
-        message = f"{refusal.stream}: {refusal.message}{end} The run goes on; this pair is not recorded."
+        message = refusal_message(refusal.message, refusal.stream, "The run goes on; this pair is not recorded.")
         self._judge.refuse(refusal.step, refusal.stream, refusal.code, message, refusal.evidence)
 
     def _report_findings(self, item: Item) -> None:

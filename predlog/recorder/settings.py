@@ -21,11 +21,6 @@ from predlog.findings.special_tokens import special_tokens as read_special_token
 from predlog.processors.decode import Decode
 from predlog.sinks import JSONL, Console
 
-_LEAST = {
-    "every": 1, "samples": 1, "first": 0, "last": 0, "codebooks": 1, "queue": 1, "worst": 0, "alternatives": 0,
-    "all_tokens": 0,
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -53,12 +48,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
-        if self.first + self.last == 0:
-            raise SettingError("first=0 and last=0 show no token: pass a number above 0 for one of them")
+        check_counts(every=self.every, queue=self.queue)
+        check_counts(0, worst=self.worst, alternatives=self.alternatives, all_tokens=self.all_tokens)
+        check_window(self.samples, self.first, self.last, self.codebooks)
         if self.ranks not in (0, "local", "all") or isinstance(self.ranks, bool):
             raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
         if type(self.durable_every) not in {int, float} or not self.durable_every >= 0:
@@ -96,6 +88,21 @@ def count_of_all(tokens: Any) -> Any:
     if type(tokens) is bool:
         return MOST_TOKENS if tokens else 0
     return min(tokens, MOST_TOKENS) if type(tokens) is int else tokens
+
+
+def check_counts(least: int = 1, **counts: Any) -> None:
+    """Raise SettingError if a value is no integer of at least so much."""
+    for name, value in counts.items():
+        if type(value) is not int or value < least:
+            raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
+
+
+def check_window(samples: Any, first: Any, last: Any, codebooks: Any) -> None:
+    """Raise SettingError if the numbers of samples, tokens and codebooks to show make no sense."""
+    check_counts(samples=samples, codebooks=codebooks)
+    check_counts(0, first=first, last=last)
+    if first + last == 0:
+        raise SettingError("first=0 and last=0 show no token: pass a number above 0 for one of them")
 
 
 def folder(directory: str | os.PathLike[str] | None) -> Path | None:

@@ -17,6 +17,7 @@ from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
 from predlog.recorder.loss_report import LossReport
 from predlog.recorder.stats import Accounts
+from predlog.recorder.verdict import remarks
 from predlog.recorder.worker import Ticket, Worker
 from predlog.records import codec
 from predlog.records.schema import Comparison, Event
@@ -106,15 +107,8 @@ class Submitter:
         values = self._plain(context, step, stream)
         count = captured.sizes.count
         where = f"step {step}, stream {briefly(stream)}"
-        if captured.sizes.is_flat and captured.sizes.length > 1:
-            length = captured.sizes.length
-            self._notices.report_once(
-                "flat",
-                f"{where}: labels of one axis are read as one sample of {length} tokens; if they are {length} samples"
-                " of one label each, as a classifier has them, pass logits[:, None] and labels[:, None]",
-            )
-        for problem in captured.sizes.unused:
-            self._notices.report_once(problem.partition("[")[0], f"{where}: {problem}")  # whatever the shape
+        for kind, remark in remarks(captured.sizes):
+            self._notices.report_once(kind, f"{where}: {remark}")
         if captured.numbers is None:
             self._drop(
                 count,

@@ -35,6 +35,13 @@ def reading(path: object, files: Sequence[object], last: Iterable[str]) -> str:
     return f"<div>predlog.read(<code>{text(repr(str(path)))}</code>): {many}{''.join(last)}</div>"
 
 
+def inspection(summary: str, findings: Iterable[Any], comparisons: Iterable[Any], remarks: Iterable[str]) -> str:
+    """Return what one look at a pair has shown: its findings first, then its tables, then what is undecided."""
+    lines = [f'<div style="color:#57606a">{text(line)}</div>' for line in remarks]
+    shown = [*map(finding, findings), *map(comparison, comparisons), *lines]
+    return f"<div><div><b>{text(summary)}</b></div>{''.join(shown)}</div>"
+
+
 def text(value: str) -> str:
     """Return any text as HTML that shows it, and does nothing else."""
     return escape(harmless(value))

@@ -1,9 +1,10 @@
 """Show events to whoever watches the run: tables on a terminal, plain lines in a log or a pipe."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from io import StringIO
 from typing import IO, Any, NoReturn
 
 import rich
@@ -121,6 +122,35 @@ class Console:
             return ""
         headed.add(event["stream"])
         return NO_INPUTS if event["tokens"][0]["input"] is None else ""
+
+
+def drawn(events: Iterable[Event], findings: Iterable[Event], *, width: int, encoding: str) -> str:
+    """Return events as a terminal of that width shows them, without colours; headings name the open `findings`."""
+    text = _Text(encoding)
+    # It is a terminal wherever the program runs: no variable of the environment, and no notebook, changes that.
+    console = RichConsole(
+        file=text, force_terminal=True, force_jupyter=False, color_system=None, legacy_windows=False, width=width,
+        _environ={},
+    )  # fmt: skip
+    show = Console(console, patience=None)
+    for one in findings:
+        show.remember(one)
+    for one in events:
+        show(None, "", one)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+class _Text(StringIO):
+    """A text that is to be written to a stream of some encoding."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # a StringIO has none
+        """The encoding of the stream."""
+        return self._encoding
 
 
 def _print(console: RichConsole, drawn: RenderableType) -> None:

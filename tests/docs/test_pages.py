@@ -3,6 +3,8 @@
 import ast
 import io
 import re
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,6 +64,21 @@ def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[st
     logits, labels = events.pair()
     exec(block, {"predlog": predlog, "logits": logits, "labels": labels})
     assert sum(line.startswith("16 [") for line in capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("block", blocks("docs/inspect.md"))
+def test_the_inspect_pages_examples(block: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The look prints its tables; the assertions hold for a sound pair, and fail for labels that are shifted twice."""
+    logits, ids = torch.randn(3, 20, 50), torch.randint(3, 50, (3, 20))
+    for labels in (ids, ids.roll(-1, 1)):
+        names: dict[str, Any] = {
+            "predlog": predlog, "logits": logits, "labels": labels, "input_ids": ids, "tokenizer": str,
+            "first_batch": partial(tuple, (logits, labels, ids)),
+        }  # fmt: skip
+        with nullcontext() if labels is ids or "assert" not in block else pytest.raises(AssertionError):
+            exec(block, names)
+            names.get("test_the_pair_is_sound", lambda: None)()
+    assert ("step 0 · text · sample 2" in capsys.readouterr().out) == ("print" in block)
 
 
 def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +165,7 @@ def test_the_watch_pages_examples(own_folder: Path, block: str) -> None:
 def test_each_finding_has_a_page_in_the_list(code: str) -> None:
     """Each code has a page, and a row with its level, its kind and its sentence in the overview."""
     overview = (ROOT / "docs" / "findings" / "index.md").read_text()
-    rule = next((rule for rule in (*catalog.RULES, catalog.LOSS_RULE) if rule.code == code), None)
+    rule = next((rule for rule in (*catalog.RULES, catalog.LOSS_RULE, catalog.CAUSAL_RULE) if rule.code == code), None)
     level = "error" if rule is None else rule.level
     kind = "refused" if rule is None else "certain" if rule.is_certain else "statistical"
     assert f"| [{code}]({code}.md) | {level} | {kind} | {catalog.SENTENCES[code]} |" in overview

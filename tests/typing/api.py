@@ -19,6 +19,10 @@ rows = predlog.Rows(labels, logits[..., 0], logits[..., 0], label_rank=labels, v
 assert_type(rows, predlog.Rows)
 assert_type(predlog.compare(rows, labels, 0), Future[tuple[predlog.Comparison, ...]] | None)
 predlog.Rows(prediction=labels, prediction_logprob=logits[..., 0], label_logprob=logits[..., 0], vocabulary=None)
+seen = predlog.inspect(logits, labels, shift=1, inputs=labels, decode=str, ignore={"text": ("collapsed",)})
+assert_type(seen, predlog.Inspection)
+assert_type(seen.comparisons, tuple[predlog.Comparison, ...])
+assert_type(seen.findings[0], predlog.Finding)
 assert_type(recorder.findings, tuple[predlog.Finding, ...])
 assert_type(predlog.flush(), bool)
 for record in predlog.read("runs/typed"):
@@ -34,6 +38,8 @@ predlog.Recorder(evry=3)  # type: ignore[call-arg] # an error
 predlog.Rows(labels, logits[..., 0])  # type: ignore[call-arg] # an error
 predlog.Rows(labels, logits[..., 0], logits[..., 0], labels, 4)  # type: ignore[call-arg] # an error
 predlog.Rows(labels, logits[..., 0], logits[..., 0], vocabulary=4.0)  # type: ignore[arg-type] # an error
+predlog.inspect(logits, labels, shfit=1)  # type: ignore[call-arg] # an error
+predlog.inspect(logits, labels, 3)  # type: ignore[call-arg] # an error
 predlog.compare(logits, labels)  # type: ignore[call-arg] # an error
 predlog.compare(logits, labels, "0")  # type: ignore[arg-type] # an error
 PredictionCallback(evry=3)  # type: ignore[call-arg] # an error

@@ -8,12 +8,12 @@ from predlog.recorder.recorder import Recorder
 
 def name_stop(recorder: Recorder | None, model: Any) -> None:
     """Add the tokens at which the model's generation stops to the special tokens of a recorder, if they are known."""
-    ids = _stop(model)
+    ids = stop(model)
     if recorder is not None and ids:
         recorder.know_special_tokens(lambda known: known.stopping_at(ids))
 
 
-def _stop(model: Any) -> tuple[int, ...]:
+def stop(model: Any) -> tuple[int, ...]:
     """Return the ids at which generation stops; () if they are not known, or nobody has chosen them."""
     generation: Any = getattr(model, "generation_config", None)
     config: Any = getattr(model, "config", None)
