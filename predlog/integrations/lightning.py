@@ -104,7 +104,7 @@ class PredictionCallback(CopiedCallback, Callback):
         decode: Any = None,
         special_tokens: Any = None,
         accuracy: bool = True,
-        console: bool = True,
+        console: bool | Literal["compact", "full"] = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
         ignore: Collection[str] | Mapping[str, Collection[str]] = (),

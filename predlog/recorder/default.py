@@ -139,7 +139,7 @@ def configure(
     decode: Any = None,
     special_tokens: Any = None,
     accuracy: bool = True,
-    console: bool = True,
+    console: bool | Literal["compact", "full"] = True,
     processors: Sequence[Processor] = (),
     sinks: Sequence[Processor] = (),
     ignore: Collection[str] | Mapping[str, Collection[str]] = (),
@@ -163,7 +163,7 @@ def configure(
         decode: A tokenizer, a callable from one id to its text, or one of these for each stream.
         special_tokens: A tokenizer, {"pad": 0, "eos": 2, "bos": 1}, or one of these for each stream.
         accuracy: Also count the matches over all supervised tokens of the samples shown.
-        console: Show tables or plain lines on stdout.
+        console: Show samples on stdout: "compact" (True), as "full" tables, or not at all (False).
         processors: structlog processors that see every event before it is written.
         sinks: structlog processors that get every event in addition to the file and the console.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.

@@ -57,7 +57,8 @@ class Recorder:
             "eos": 2, "bos": 1, "stop": [2]}, or one of these for each stream. Left out, the tokenizer's in `decode`.
         codebooks: How many codebooks of a sample to show, counted from the first.
         accuracy: Count the matches over all supervised tokens of the samples shown, too.
-        console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
+        console: Show what is recorded on stdout: on a terminal in the "compact" form (True) or as "full" tables,
+            elsewhere as one line per sample; False shows nothing.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
@@ -91,7 +92,7 @@ class Recorder:
         decode: Any = None,
         special_tokens: Any = None,
         accuracy: bool = True,
-        console: bool = True,
+        console: bool | Literal["compact", "full"] = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
         ignore: Collection[str] | Mapping[str, Collection[str]] = (),

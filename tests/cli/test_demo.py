@@ -96,7 +96,7 @@ def test_the_prompt_is_masked_and_the_pair_is_aligned(trained: Trained) -> None:
 def test_what_it_says(trained: Trained) -> None:
     """Plain lines in a pipe, the bar's last state, and at the end the file, the accuracy and what to do next."""
     output, length = trained.output, trained.length
-    assert output.count("first 5 predictions [") == 10
+    assert output.count("predlog step=") == 10
     assert f"{length.steps}/{length.steps}" in output
     assert f"10 comparisons were added to {trained.directory}/predictions.jsonl" in output
     assert "at step 0, " in output
@@ -152,7 +152,7 @@ def test_each_mistake_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert f"The mistake: {MISTAKES[mistake].says}." in printed.out
     assert f"Found: {code} (step " in printed.out
     assert f"predlog explain {code}" in printed.out
-    assert printed.err.startswith(f"predlog: 1 open finding: {code} (text, since step ")
+    assert f"; 1 open finding: {code} (text, since step " in printed.err
 
 
 def test_the_mistakes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -392,7 +392,7 @@ class TestCommand:
             for step in range(3):
                 recorder.compare(*events.pair(step), step)
         tail = [*PREDLOG, "tail", "-n", "1", str(tmp_path)]
-        assert "predlog step 2 text" in subprocess.run(tail, capture_output=True, check=True, text=True).stdout
+        assert "predlog step=2 stream=text" in subprocess.run(tail, capture_output=True, check=True, text=True).stdout
         (line,) = subprocess.run([*tail, "--json"], capture_output=True, check=True).stdout.splitlines()
         assert isinstance(codec.from_line(line), schema.Run)
 
@@ -416,8 +416,8 @@ class TestCommand:
     def test_the_console_shows_the_same(self, run: Path) -> None:
         """In a pipe the lines of a log, with colours forced the tables of a terminal."""
         for variables, sign in (
-            ({}, "predlog step 9 text sample 1:"),
-            ({"FORCE_COLOR": "1"}, "\x1b[1mstep 9 · text"),
+            ({}, "predlog step=9 stream=text sample=1 "),
+            ({"FORCE_COLOR": "1"}, "\x1b[1mstep 9 · \x1b[0m\x1b[1;36mtext"),
         ):
             environment = {**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **variables}
             done = subprocess.run([*PREDLOG, "tail", run], capture_output=True, check=True, text=True, env=environment)
@@ -435,7 +435,7 @@ class TestCommand:
         for written, stands in ((lines, True), ([*lines, *new], False)):
             file.write_bytes((gzip.compress if packed else bytes)(b"".join(written)))
             done = subprocess.run([*PREDLOG, "tail", *arguments, file], capture_output=True, check=True, text=True)
-            *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "correct" in line)
+            *_, shown = (line for line in done.stdout.splitlines() if "step=9 " in line and "accuracy=" in line)
             assert ("labels-are-inputs" in shown) is stands
             assert "not shown" not in done.stdout
 
