@@ -417,7 +417,7 @@ class TestCommand:
         """In a pipe the lines of a log, with colours forced the tables of a terminal."""
         for variables, sign in (
             ({}, "predlog step=9 stream=text sample=1 "),
-            ({"FORCE_COLOR": "1"}, "\x1b[1mstep 9 · \x1b[0m\x1b[1;36mtext"),
+            ({"FORCE_COLOR": "1"}, "\x1b[1mstep 9 · \x1b[0m\x1b[1;35mtext"),
         ):
             environment = {**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **variables}
             done = subprocess.run([*PREDLOG, "tail", run], capture_output=True, check=True, text=True, env=environment)
