@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from predlog._runtime.failure import own_failure
@@ -25,9 +26,10 @@ def is_open(stream: Any) -> bool:
         status = os.fstat(number)
     except own_failure(Exception, stream):  # no file; or closed, which the write reports
         return False
-    if stat.S_ISREG(status.st_mode):
-        return _ends_open(number, status.st_size)
-    return stat.S_ISFIFO(status.st_mode) and any(_is_same(bar, status) for bar in _bars())
+    if stat.S_ISREG(status.st_mode) and (ends_open := _ends_open(number, status.st_size)) is not None:
+        return ends_open
+    is_shared = stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)
+    return is_shared and any(_is_same(bar, status) for bar in _bars())
 
 
 def bars_quiet() -> AbstractContextManager[Any]:
@@ -39,18 +41,15 @@ def bars_quiet() -> AbstractContextManager[Any]:
     return lock
 
 
-def _ends_open(number: int, size: int) -> bool:
+def _ends_open(number: int, size: int) -> bool | None:
+    """Return whether a file lacks a newline at its end; None if that is not known."""
     try:
         # The stream itself is open for writing only.
-        file = os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return size > 0 and os.pread(file, 1, size - 1) != b"\n"
-    except OSError:
-        return False
-    finally:
-        os.close(file)
+        with Path(f"/proc/self/fd/{number}").open("rb", buffering=0) as file:
+            file.seek(max(size - 1, 0))
+            return size > 0 and file.read(1) != b"\n"
+    except OSError:  # another system, or a file that may not be read
+        return None
 
 
 def _bars() -> list[Any]:

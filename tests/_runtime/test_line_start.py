@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from predlog._runtime import line_start
 from tests import fresh
@@ -66,4 +67,16 @@ def test_a_pipe_without_a_bar_gets_no_empty_lines() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
+        assert not line_start.is_open(stream)
+
+
+def test_a_file_whose_end_cannot_be_read_is_taken_for_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc, a bar that goes to the same file may have written last; one that goes elsewhere has not."""
+    monkeypatch.setattr(line_start, "_ends_open", lambda *_: None)
+    with (tmp_path / "log").open("w") as stream, (tmp_path / "other").open("w") as other:
+        assert not line_start.is_open(stream)
+        with tqdm(range(3), file=other):
+            assert not line_start.is_open(stream)
+        with tqdm(range(3), file=stream):
+            assert line_start.is_open(stream)
         assert not line_start.is_open(stream)
