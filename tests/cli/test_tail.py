@@ -423,6 +423,25 @@ class TestCommand:
             done = subprocess.run([*PREDLOG, "tail", run], capture_output=True, check=True, text=True, env=environment)
             assert sign in done.stdout
 
+    def test_samples_of_a_pair_are_side_by_side(self, tmp_path: Path) -> None:
+        """A wide terminal shows them as the run does; those of other steps, streams and ranks are apart."""
+        made = [(step, rank, sample) for step in range(2) for rank in range(2) for sample in range(2)]
+        lines = [
+            codec.to_line(events.comparison(seq=seq, step=step, rank=rank, sample=sample))
+            for seq, (step, rank, sample) in enumerate(made)
+        ]
+        (tmp_path / "x.jsonl").write_bytes(b"".join(lines))
+        environment = {**os.environ, "COLUMNS": "200", "FORCE_COLOR": "1", "NO_COLOR": "1"}
+        tail = [*PREDLOG, "tail", str(tmp_path / "x.jsonl")]
+        done = subprocess.run(tail, capture_output=True, check=True, text=True, env=environment)
+        shown = re.sub("\x1b.*?m", "", done.stdout).splitlines()
+        headings = [re.findall(r"step (\d).*?sample (\d)(?: rank (\d))?", line) for line in shown if "sample" in line]
+        assert headings == [
+            [(str(step), str(sample), "1" if rank else "") for sample in range(2)]
+            for step in range(2)
+            for rank in range(2)
+        ]
+
     @pytest.mark.parametrize("packed", [False, True])
     @pytest.mark.parametrize("arguments", [["-n", "2"], ["-n", "2", "--only", "mistakes"], ["--step", "8:"]])
     def test_what_stood_before_heads_the_tables(self, tmp_path: Path, arguments: list[str], *, packed: bool) -> None:
