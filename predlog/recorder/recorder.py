@@ -62,8 +62,8 @@ class Recorder:
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
-        queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
-            have threads of their own; the next is dropped and counted.
+        queue: How many pairs may wait for the worker thread and for the console, and how many events for each other
+            sink beside the file, which have threads of their own; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
         durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.
         text: Keep the texts of tokens; False keeps their ids only, and uses `decode` for the special tokens alone.
