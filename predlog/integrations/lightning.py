@@ -107,7 +107,7 @@ class PredictionCallback(CopiedCallback, Callback):
         worst: int = 5,
         alternatives: int = 0,
         all_tokens: bool | int = False,
-        console: bool = True,
+        console: bool | Literal["compact", "full"] = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
         ignore: Collection[str] | Mapping[str, Collection[str]] = (),

@@ -94,7 +94,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         worst: int = 5,
         alternatives: int = 0,
         all_tokens: bool | int = False,
-        console: bool = True,
+        console: bool | Literal["compact", "full"] = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
         ignore: Collection[str] | Mapping[str, Collection[str]] = (),

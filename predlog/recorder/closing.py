@@ -1,6 +1,8 @@
 """How a recorder ends: its thread and its sinks, and what is reported last; also where nobody refers to it any more."""
 
+import shlex
 import time
+from pathlib import Path
 
 from predlog._runtime import process
 from predlog._runtime.exit import DEADLINE, keep_until_exit
@@ -99,10 +101,31 @@ class Closing:
             self._notices.report("worker", f"no file was written on this rank: {located(error)}", error)
 
     def _report(self, took: str, *, with_summary: bool) -> None:
-        self._report_missing(took)
+        if took or not with_summary:
+            self._report_missing(took)
         self._notices.report_held_back()
-        if with_summary and (summary := self._judge.summary()):
-            self._notices.write(summary)
+        if with_summary and (line := self._last_line()):
+            self._notices.write(line)
+
+    def _last_line(self) -> str:
+        """Return what was recorded, what is missing and what was found; nothing if no one watches and all is well."""
+        stats, outlets = self._accounts.stats(), self._pipeline.outlets
+        found, missing = self._judge.summary(), describe_missing(stats)
+        is_watched = any(one.outlet.is_console for one in outlets.queued)
+        if missing == self._reported_missing:
+            missing = ""
+        self._reported_missing = missing or self._reported_missing
+        if not (is_watched or found or missing):
+            return ""
+        file = self._pipeline.file_name()
+        counted = f"{stats['written']} comparison{'s' * (stats['written'] != 1)}"
+        parts = [
+            f"{counted} in {file}" if file else f"{counted}, and no file: no directory was passed",
+            f"of {stats['submitted']} comparisons {missing}" if missing else "",
+            found or "no open findings",
+            f"next: predlog report {shlex.quote(str(Path(file).parent))}" if file else "",
+        ]
+        return "; ".join(filter(None, parts))
 
     def _report_missing(self, why: str) -> None:
         """Report which sinks lack how much, if one does, unless that was reported before."""

@@ -142,7 +142,7 @@ def configure(
     worst: int = 5,
     alternatives: int = 0,
     all_tokens: bool | int = False,
-    console: bool = True,
+    console: bool | Literal["compact", "full"] = True,
     processors: Sequence[Processor] = (),
     sinks: Sequence[Processor] = (),
     ignore: Collection[str] | Mapping[str, Collection[str]] = (),
@@ -169,7 +169,7 @@ def configure(
         worst: Of these, how many tokens with the lowest label probability to keep.
         alternatives: How many of the best predictions to keep of each token.
         all_tokens: How many of the first supervised tokens to keep as columns; True keeps all.
-        console: Show tables or plain lines on stdout.
+        console: Show samples on stdout: "compact" (True), as "full" tables, or not at all (False).
         processors: structlog processors that see every event before it is written.
         sinks: structlog processors that get every event in addition to the file and the console.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.

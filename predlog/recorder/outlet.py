@@ -7,6 +7,7 @@ counted, and not tried again.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, Final
@@ -53,6 +54,8 @@ class Outlet:
         self.failed = 0
         self._sink = sink
         self._is_ours = type(sink) in {JSONL, Console}
+        self.is_console = type(sink) is Console
+        self.path = sink.path if isinstance(sink, JSONL) else None
         self._notices = notices
         self._backoff = Backoff()
         self._kinds: dict[tuple[Any, ...], Backoff] = {}
@@ -65,6 +68,11 @@ class Outlet:
     def begin(self, event: Event) -> None:
         """Take run and attempt from an event: a gap may be all that there is to write of it."""
         self._latest = self._latest or event
+
+    def expect(self, events: Sequence[Event]) -> None:
+        """Tell a console which comparisons of a pair will be written next."""
+        if isinstance(self._sink, Console):
+            self._sink.expect(events)
 
     def write(self, event: Event) -> bool:
         """Write an event, and what the sink missed before; return False if the sink failed.

@@ -85,6 +85,11 @@ class Outlets:
             one.submit(event)
         return is_written
 
+    def end_pair(self) -> None:
+        """Tell the sinks with a thread that the pair has no more comparisons."""
+        for one in self.queued:
+            one.end_pair()
+
     def flush(self, timeout: float) -> bool:
         """Wait until every sink has what is queued; return False after `timeout` seconds. Any thread may call it."""
         deadline = time.monotonic() + timeout

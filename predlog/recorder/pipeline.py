@@ -4,6 +4,7 @@ A private structlog logger calls the processors. It reads nothing from the progr
 nothing in it. A failure loses the event that it happened with, is reported, and is counted.
 """
 
+import os
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Final
@@ -103,6 +104,7 @@ class Pipeline:
                 "worker", f"step {submission.step}, stream {submission.stream!r}: {located(error)}", error
             )
         finally:
+            self.outlets.end_pair()  # whatever has failed, none of its comparisons waits for the next pair
             self._resolve(submission, recorded)
 
     def _refuse_late(self, submission: Submission, error: PairError) -> None:
@@ -160,6 +162,11 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - a callback that exits would end the worker
             where = f"step {submission.step}"
             self._notices.report("callback", f"{where}: a callback of the future raised {located(error)}", error)
+
+    def file_name(self) -> str | None:
+        """Return the run's file as the user named its folder; None if there is none."""
+        path = None if self.outlets.file is None else self.outlets.file.path
+        return None if path is None else os.path.join(self._settings["directory"], path.name)  # noqa: PTH118
 
     def settle(self) -> None:
         """Make what is written durable."""

@@ -59,12 +59,13 @@ class Recorder:
         worst: Of these, how many tokens with the lowest label probability to keep beside those shown.
         alternatives: How many of the best predictions to keep of each token shown.
         all_tokens: How many of the first supervised tokens to keep as columns; True keeps all, up to 150,000.
-        console: Show tables (on a terminal) or plain lines (elsewhere) on stdout.
+        console: Show what is recorded on stdout: on a terminal in the "compact" form (True) or as "full" tables,
+            elsewhere as one line per sample; False shows nothing.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
-        queue: How many pairs may wait for the worker thread, and how many events for each sink beside the file, which
-            have threads of their own; the next is dropped and counted.
+        queue: How many pairs may wait for the worker thread and for the console, and how many events for each other
+            sink beside the file, which have threads of their own; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
         durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.
         text: Keep the texts of tokens; False keeps their ids only, and uses `decode` for the special tokens alone.
@@ -96,7 +97,7 @@ class Recorder:
         worst: int = 5,
         alternatives: int = 0,
         all_tokens: bool | int = False,
-        console: bool = True,
+        console: bool | Literal["compact", "full"] = True,
         processors: Sequence[Processor] = (),
         sinks: Sequence[Processor] = (),
         ignore: Collection[str] | Mapping[str, Collection[str]] = (),

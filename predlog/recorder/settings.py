@@ -20,6 +20,7 @@ from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokeniz
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
 from predlog.processors.decode import Decode
 from predlog.sinks import JSONL, Console
+from predlog.sinks.console import FORMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Settings:
     worst: int
     alternatives: int
     all_tokens: int
-    console: bool
+    console: bool | Literal["compact", "full"]
     ignore: PerStream[frozenset[str]]
     queue: int
     strict: bool
@@ -57,6 +58,9 @@ class Settings:
             raise SettingError(f"durable_every={self.durable_every!r} must be a number of seconds, 0 or more")
         if type(self.text) is not bool:
             raise SettingError(f"text={self.text!r} must be True or False")
+        if type(self.console) is not bool and (type(self.console) is not str or self.console not in FORMS):
+            listed = " or ".join(map(repr, FORMS))
+            raise SettingError(f"console={self.console!r} must be True, False, {listed}")
         if self.mode is not None and not (
             type(self.mode) is int and 0 <= self.mode <= 0o777 and self.mode & 0o600 == 0o600
         ):
@@ -169,7 +173,8 @@ def make_sinks(
         name = f"predictions-rank{number}.jsonl" if (number := process.rank()) else "predictions.jsonl"
         file = JSONL(place / name, durable_every=chosen.durable_every, mode=chosen.mode)
     is_shown = chosen.console and process.local_rank() == 0
-    return file, [*([Console()] if is_shown else []), *more]
+    console = Console(form="full" if chosen.console == "full" else "compact")
+    return file, [*([console] if is_shown else []), *more]
 
 
 def is_disabled() -> bool:
@@ -179,7 +184,8 @@ def is_disabled() -> bool:
 
 def from_environment(notices: Notices) -> dict[str, Any]:
     """Return a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; report invalid values."""
-    arguments: dict[str, Any] = {"console": _flag("PREDLOG_CONSOLE", otherwise=True)}
+    form = os.environ.get("PREDLOG_CONSOLE", "").strip().lower()
+    arguments: dict[str, Any] = {"console": form if form in FORMS else _flag("PREDLOG_CONSOLE", otherwise=True)}
     if directory := os.environ.get("PREDLOG_DIR"):
         arguments["directory"] = directory
     if every := os.environ.get("PREDLOG_EVERY"):

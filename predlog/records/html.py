@@ -1,11 +1,10 @@
 """Records as a notebook shows them: HTML, in which every text of a run is escaped."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
-from predlog.records.text import harmless, percent, share
+from predlog.records.text import harmless, percent, probability, share
 
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _LEVELS = {"error": (_WRONG, "✗"), "warning": ("#9a6700", "!"), "info": (_RIGHT, "✓")}
@@ -60,9 +59,7 @@ def _rows(tokens: Sequence[Any]) -> Iterator[str]:
         "input": [_token(token.input, token.input_text) for token in tokens],
         "label": [_token(token.label, token.label_text) for token in tokens],
         "prediction": [_prediction(token) for token in tokens],
-        "p(label)": [
-            "-" if token.label_logprob is None else f"{math.exp(min(token.label_logprob, 0.0)):.3f}" for token in tokens
-        ],
+        "p(label)": [probability(token.label_logprob) for token in tokens],
         "rank": ["-" if token.label_rank is None else str(token.label_rank) for token in tokens],
     }
     # The first tokens and the last ones are apart.

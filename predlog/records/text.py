@@ -1,6 +1,7 @@
 """Text ↔ text that JSON can hold and that every reader, terminal and editor shows safely."""
 
 import json
+import math
 import re
 import unicodedata
 from functools import lru_cache
@@ -54,6 +55,34 @@ def _shown(text: str, space: str) -> str:
 
 
 _known = lru_cache(maxsize=65536)(_shown)
+
+
+# Bytes as `Decode` writes them, or five and more of one character.
+_SHORT = re.compile(r"(?P<bytes>(?:<0x[0-9A-F]{2}>)+)|(.)\2{4,}", re.DOTALL)
+_BYTE = re.compile("(?<=x)[0-9A-F]{2}")
+
+
+def brief(text: str, space: str = "␣", times: str = "×", brackets: str = "⟨⟩") -> str:
+    """Return a token's text as `visible` does, but shorter: a run of a character as `␣×22`, bytes as `⟨F0 9F⟩`."""
+    if len(text) <= _REMEMBERED:
+        return _known_brief(text, space, times, brackets)
+    shown = _brief(text[:_LONGEST], space, times, brackets)
+    return shown if len(text) <= _LONGEST else f"{shown}…"
+
+
+def _brief(text: str, space: str, times: str, brackets: str) -> str:
+    parts, end = [], 0
+    for found in _SHORT.finditer(text):
+        parts.append(visible(text[end : found.start()], space))
+        if found["bytes"]:
+            parts.append(f"{brackets[0]}{' '.join(_BYTE.findall(found['bytes']))}{brackets[1]}")
+        else:
+            parts.append(f"{visible(found[2], space)}{times}{found.end() - found.start()}")
+        end = found.end()
+    return "".join(parts) + visible(text[end:], space)
+
+
+_known_brief = lru_cache(maxsize=65536)(_brief)
 
 
 def encodable(text: str, encoding: str) -> str:
@@ -111,3 +140,23 @@ def percent(part: float | None) -> str:
     if 0.9995 <= part < 1:
         return ">99.9%"
     return f"{100 * part:.1f}%"
+
+
+def probability(logprob: float | None) -> str:
+    """Return the probability of a log-probability in two significant digits: 0.90, 0.083, 1.2e-3.
+
+    It is at most 1, whatever a processor has put there. The page's `film.js` follows the same rule.
+    """
+    if logprob is None:
+        return "-"
+    value = math.exp(min(logprob, 0.0))
+    if value >= 0.0995:
+        return f"{value:.2f}" if value < 0.995 else "1.0"
+    if value >= 0.00995:
+        return f"{value:.3f}"
+    return f"{value:.1e}".replace("e-0", "e-") if value >= 1e-99 else "<1e-99"
+
+
+def nats(loss: float) -> str:
+    """Return a loss in three significant digits."""
+    return f"{loss:#.3g}".removesuffix(".")

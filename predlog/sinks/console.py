@@ -1,11 +1,11 @@
 """Show events to whoever watches the run: tables on a terminal, plain lines in a log or a pipe."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from io import StringIO
-from typing import IO, Any, NoReturn
+from types import MappingProxyType
+from typing import IO, Any, Final, Literal, NoReturn
 
 import rich
 from rich.console import Console as RichConsole
@@ -14,14 +14,21 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
-from predlog._runtime import writable
+from predlog._runtime import line_start, writable
 from predlog._runtime.fork import ForkSafeLock
+from predlog.errors import SettingError
 from predlog.records import codec
 from predlog.records.schema import Event
 from predlog.records.text import encodable, visible
-from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING, glyphs_of
-from predlog.sinks.terminal.tables import NO_INPUTS, Draw, Drawn, codebook_row, plain_lines, token_table
+from predlog.sinks.terminal.compact import compact
+from predlog.sinks.terminal.drawn import NO_INPUTS, About, Draw, Drawn
+from predlog.sinks.terminal.log_lines import log_lines
+from predlog.sinks.terminal.style import ERROR, HEADING, NAME, PLAIN, RIGHT, STREAMS, WARNING, glyphs_of
+from predlog.sinks.terminal.tables import full
 
+FORMS: Final[Mapping[str, Draw]] = MappingProxyType({"compact": compact, "full": full})
+# Of one pair, so many comparisons are printed at once: the check whether the stream accepts text is made for each.
+_MOST_TOGETHER = 16
 # More codes than predlog has: only a crafted file has them, and each heading would list them all.
 _MOST_CODES = 32
 # Of so many streams, counted per rank, the open errors are remembered.
@@ -37,29 +44,74 @@ class Console:
     """Print predlog's events; pass every event on unchanged.
 
     Without `console` it prints through `rich.get_console()`, the one that a running `rich.progress` bar knows
-    about; any other would be overwritten by the bar. A running tqdm bar is cleared and drawn again. If the
-    stream accepts nothing for `patience` seconds, TimeoutError is raised; None waits without a limit.
+    about; any other would be overwritten by the bar. A running tqdm bar is cleared and drawn again. `form` is "compact"
+    or "full"; a log or a pipe gets lines in either case. If the stream accepts nothing for `patience` seconds,
+    TimeoutError is raised; None waits without a limit.
+
+    Raises:
+        SettingError: There is no such form.
     """
 
-    def __init__(self, console: RichConsole | None = None, *, patience: float | None = _PATIENCE) -> None:
+    def __init__(
+        self,
+        console: RichConsole | None = None,
+        *,
+        form: Literal["compact", "full"] = "compact",
+        patience: float | None = _PATIENCE,
+    ) -> None:
+        if form not in FORMS:
+            raise SettingError(f"form={form!r} must be {' or '.join(map(repr, FORMS))}")
         self._console = console
+        self._form = form
+        # Events that were announced, and those of them that were printed beside another one.
+        self._coming: Sequence[Event] = ()
+        self._ahead: Sequence[Event] = ()
         self._last: Event | None = None
+        self._step: int | None = None
         self._errors: dict[tuple[int, str], set[str]] = {}
         # Of the attempts whose beginning was seen, per rank, the streams whose first table was shown.
         self._headed: dict[int, set[str]] = {}
+        self._colours: dict[str, Style] = {}
         self._most = self._patience = patience
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
         if codec.is_ours(event):
-            console = self._console or rich.get_console()
             self.remember(event)
-            if drawn := self._draw(event, console):
-                self._wait(console.file)
-                with _tqdm_aside(console):
-                    _print(console, drawn)
-            self._last = event
+            if any(one is event for one in self._ahead):  # it was printed beside the one before
+                self._ahead = [one for one in self._ahead if one is not event]
+            else:
+                console = self._console or rich.get_console()
+                together = self._together(event, console)
+                if drawn := self._draw(together, console):
+                    self.show(drawn, console)
+                self._ahead, self._last = together[1:], together[-1]
+                if event["event"] == "predlog.comparison":
+                    self._step = event["step"]
         return event
+
+    def expect(self, events: Sequence[Event]) -> None:
+        """Note which events will come next, all comparisons of one pair, so that they can be printed together.
+
+        The first that comes is printed with those after it; each must be passed as well, and is the same object.
+        """
+        self._coming, self._ahead = events, ()
+
+    def _together(self, event: Event, console: RichConsole) -> Sequence[Event]:
+        """Return an event, and those that are printed with it; full tables need no neighbour."""
+        if self._form == "compact" or not _is_screen(console):
+            for place, one in enumerate(self._coming):
+                if one is event:
+                    return self._coming[place : place + _MOST_TOGETHER]
+        return (event,)
+
+    def show(self, drawn: RenderableType, console: RichConsole) -> None:
+        """Print something, when the stream accepts it, and leave the bars around it whole."""
+        self._wait(console.file)
+        with _bars_aside(console):
+            if not console.is_terminal and line_start.is_open(console.file):
+                drawn = Group(Segments([Segment.line()]), drawn)
+            _print(console, drawn)
 
     def _wait(self, stream: IO[str]) -> None:
         """Wait for a stream that is stuck, and not again before it has accepted something."""
@@ -88,32 +140,38 @@ class Console:
             elif len(errors) < _MOST_CODES:
                 errors.add(event["code"])
 
-    def _draw(self, event: Event, console: RichConsole) -> RenderableType | None:
+    def _draw(self, together: Sequence[Event], console: RichConsole) -> RenderableType | None:
+        event = together[0]
         match event["event"]:
             case "predlog.comparison":
-                return self._comparison(event, console)
+                return self._comparisons(together, console)
             case "predlog.finding":
                 return _finding(event, console)
-            case "predlog.run" if event["stats"] is not None:
-                return _closing(event["stats"], console)
-            case "predlog.run":
+            case "predlog.run" if event["stats"] is None:
                 version = event["versions"].get("predlog", "of an unknown version")
-                return _line(f"predlog {version}: {_destination(event)}", NAME, console)
+                return one_line(f"predlog {version}: {_destination(event)}", NAME, console)
             case "predlog.gap":
                 steps = f"steps {event['first_step']} to {event['last_step']}"
                 missing = f"{event['count']} comparisons missing, {steps}: {event['reason']}"
-                return _line(f"predlog: {missing}", WARNING, console)
+                return one_line(f"predlog: {missing}", WARNING, console)
         return None
 
-    def _comparison(self, event: Event, console: RichConsole) -> RenderableType:
-        errors = sorted(self._errors.get((event["rank"], event["stream"]), ()))
-        note = self._note(event)
-        draw: Draw = partial(plain_lines, note=note)
-        if _is_screen(console):
-            draw = partial(token_table, note=note)
-            if event["codebook"] is not None:
-                draw = partial(codebook_row, has_heading=not _continues(event, self._last), note=note)
-        return Drawn(draw, event, errors)
+    def _comparisons(self, together: Sequence[Event], console: RichConsole) -> RenderableType:
+        first = together[0]
+        about = About(
+            errors=sorted(self._errors.get((first["rank"], first["stream"]), ())),
+            note=next(filter(None, map(self._note, together)), ""),
+            colour=self._colour(first["stream"]),
+            last=self._last,
+            is_new_step=self._step not in {None, first["step"]},
+        )
+        return Drawn(FORMS[self._form] if _is_screen(console) else log_lines, together, about)
+
+    def _colour(self, stream: str) -> Style:
+        """Return the colour of a stream: the next that is free, as long as there is one."""
+        if stream not in self._colours and len(self._colours) < len(STREAMS):
+            self._colours[stream] = STREAMS[len(self._colours)]
+        return self._colours.get(stream, HEADING)
 
     def _note(self, event: Event) -> str:
         """Return what the first heading of a stream says of its pair: that nobody knows what the model read."""
@@ -179,16 +237,6 @@ def _is_screen(console: RichConsole) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
-def _continues(event: Event, last: Event | None) -> bool:
-    """Return whether the row above is of the same sample."""
-    return (
-        last is not None
-        and last["event"] == "predlog.comparison"
-        and all(event[key] == last[key] for key in ("step", "stream", "sample", "rank"))
-        and last["codebook"] is not None
-    )
-
-
 def _finding(event: Event, console: RichConsole) -> RenderableType:
     glyphs = glyphs_of(console.options)
     sign, style = {
@@ -198,7 +246,7 @@ def _finding(event: Event, console: RichConsole) -> RenderableType:
     more = f" More: {event['help']}" if event["help"] and event["level"] != "info" else ""
     text = f"{event['message']}{more}"
     if not _is_screen(console):
-        return _line(f"predlog step {event['step']} {sign} {event['code']}: {text}", PLAIN, console)
+        return one_line(f"predlog step={event['step']} {sign} {event['code']}: {text}", PLAIN, console)
     shown = visible(f"{sign} predlog {event['code']}, step {event['step']}: {text}", " ")
     # Wrapped between words, so that a command can be copied in one piece.
     return Group(Text(encodable(shown, console.encoding), style))
@@ -213,30 +261,19 @@ def _destination(event: Event) -> str:
     return ", ".join(filter(None, (every, directory and f"to {directory}", f"attempt {event['attempt']}")))
 
 
-def lacking(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an attempt's last line counts as missing; if nothing is missing, the line is not shown."""
-    return {name: stats[name] for name in ("dropped", "failed", "pending") if stats.get(name)}
-
-
-def _closing(stats: Mapping[str, Any], console: RichConsole) -> RenderableType | None:
-    """Return a line with the number of missing comparisons, if there are any."""
-    missing = lacking(stats)
-    if not missing:
-        return None
-    listed = ", ".join(f"{count} {name}" for name, count in missing.items())
-    submitted = f"{stats['submitted']} comparisons" if "submitted" in stats else "the comparisons"
-    return _line(f"predlog: closed; of {submitted} {listed}", WARNING, console)
-
-
-def _line(text: str, style: Style, console: RichConsole) -> RenderableType:
+def one_line(text: str, style: Style, console: RichConsole) -> RenderableType:
+    """Return one line."""
     return Segments([Segment(encodable(visible(text, " "), console.encoding), style), Segment.line()])
 
 
-def _tqdm_aside(console: RichConsole) -> AbstractContextManager[Any]:
+def _bars_aside(console: RichConsole) -> AbstractContextManager[Any]:
+    """Clear tqdm's bars, and draw them again after that; in a log, only keep them from writing meanwhile."""
     # A program that shows a tqdm bar has imported tqdm; for any other, the import would cost time. In a file there is
     # nothing to clear, and the blanks that clear a bar would precede our line.
     tqdm = sys.modules.get("tqdm")
-    if tqdm is None or not console.is_terminal:
+    if tqdm is None:
         return nullcontext()
+    if not console.is_terminal:
+        return line_start.bars_quiet()
     aside: AbstractContextManager[Any] = tqdm.tqdm.external_write_mode(file=console.file)
     return aside

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from predlog.errors import required
 from predlog.records.schema import Comparison, Finding, Token
-from predlog.records.text import visible
-from predlog.sinks.terminal.style import known, probability, token_id
+from predlog.records.text import probability, visible
+from predlog.sinks.terminal.style import known, token_id
 from predlog.sinks.tracker import Step, Tracker, text, title
 
 with required("tensorboard"):

@@ -392,7 +392,7 @@ class TestCommand:
             for step in range(3):
                 recorder.compare(*events.pair(step), step)
         tail = [*PREDLOG, "tail", "-n", "1", str(tmp_path)]
-        assert "predlog step 2 text" in subprocess.run(tail, capture_output=True, check=True, text=True).stdout
+        assert "predlog step=2 stream=text" in subprocess.run(tail, capture_output=True, check=True, text=True).stdout
         (line,) = subprocess.run([*tail, "--json"], capture_output=True, check=True).stdout.splitlines()
         assert isinstance(codec.from_line(line), schema.Run)
 
@@ -416,12 +416,31 @@ class TestCommand:
     def test_the_console_shows_the_same(self, run: Path) -> None:
         """In a pipe the lines of a log, with colours forced the tables of a terminal."""
         for variables, sign in (
-            ({}, "predlog step 9 text sample 1:"),
-            ({"FORCE_COLOR": "1"}, "\x1b[1mstep 9 · text"),
+            ({}, "predlog step=9 stream=text sample=1 "),
+            ({"FORCE_COLOR": "1"}, "\x1b[1mstep 9 · \x1b[0m\x1b[1;35mtext"),
         ):
             environment = {**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **variables}
             done = subprocess.run([*PREDLOG, "tail", run], capture_output=True, check=True, text=True, env=environment)
             assert sign in done.stdout
+
+    def test_samples_of_a_pair_are_side_by_side(self, tmp_path: Path) -> None:
+        """A wide terminal shows them as the run does; those of other steps, streams and ranks are apart."""
+        made = [(step, rank, sample) for step in range(2) for rank in range(2) for sample in range(2)]
+        lines = [
+            codec.to_line(events.comparison(seq=seq, step=step, rank=rank, sample=sample))
+            for seq, (step, rank, sample) in enumerate(made)
+        ]
+        (tmp_path / "x.jsonl").write_bytes(b"".join(lines))
+        environment = {**os.environ, "COLUMNS": "200", "FORCE_COLOR": "1", "NO_COLOR": "1"}
+        tail = [*PREDLOG, "tail", str(tmp_path / "x.jsonl")]
+        done = subprocess.run(tail, capture_output=True, check=True, text=True, env=environment)
+        shown = re.sub("\x1b.*?m", "", done.stdout).splitlines()
+        headings = [re.findall(r"step (\d).*?sample (\d)(?: rank (\d))?", line) for line in shown if "sample" in line]
+        assert headings == [
+            [(str(step), str(sample), "1" if rank else "") for sample in range(2)]
+            for step in range(2)
+            for rank in range(2)
+        ]
 
     @pytest.mark.parametrize("packed", [False, True])
     @pytest.mark.parametrize("arguments", [["-n", "2"], ["-n", "2", "--only", "mistakes"], ["--step", "8:"]])
@@ -435,7 +454,7 @@ class TestCommand:
         for written, stands in ((lines, True), ([*lines, *new], False)):
             file.write_bytes((gzip.compress if packed else bytes)(b"".join(written)))
             done = subprocess.run([*PREDLOG, "tail", *arguments, file], capture_output=True, check=True, text=True)
-            *_, shown = (line for line in done.stdout.splitlines() if "step 9" in line and "correct" in line)
+            *_, shown = (line for line in done.stdout.splitlines() if "step=9 " in line and "accuracy=" in line)
             assert ("labels-are-inputs" in shown) is stands
             assert "not shown" not in done.stdout
 

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import math
 import re
 from contextlib import nullcontext
 from functools import partial
@@ -234,3 +235,58 @@ def test_the_pairs_pages_rows(own_folder: Path) -> None:
         for token, wanted in zip(one.tokens, other.tokens, strict=True):
             assert (token.prediction, token.label_rank) == (wanted.prediction, wanted.label_rank)
             assert token.label_logprob == pytest.approx(wanted.label_logprob, abs=1e-5)
+
+
+def test_the_consoles_page_shows_what_is_drawn() -> None:
+    """The samples on docs/console.md are what both forms and the log print of these tokens."""
+    page = (ROOT / "docs/console.md").read_text()
+    first, second = _samples()
+    compact, full, *_ = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert _printed(first, second, width=80, form="compact") == compact
+    assert _printed(first, width=90, form="full") == full
+    (log,) = (block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if block.startswith("predlog step="))
+    lines = _printed(first, second, width=80, form="compact", terminal=False).splitlines()
+    assert [line.removesuffix(" …") for line in log.splitlines()] == [
+        printed[: len(line) - 2] for printed, line in zip(lines, log.splitlines(), strict=True)
+    ]
+
+
+def _samples() -> tuple[dict[str, Any], dict[str, Any]]:
+    prose = " the, lan,guage, ref,erence, de,scribes, the, syntax,.".split(",")
+    code = ["<s>", "def", " main", "(", "):", "\n", " " * 8, "return", " ", "<0xF0><0x9F>"]
+    return (
+        _sample(
+            prose, " a, lan,s, ref,s, de,scribes, a, syntax,.".split(","),
+            [0.083, 0.9, 0.031, 0.91, 0.2, 0.98, 0.93, 0.21, 0.6, 0.0012], [5, 1, 2, 1, 2, 1, 1, 2, 1, 1], loss=2.31,
+        ),
+        _sample(
+            code, ["<s>", "class", " main", "(", ")", "\n", " " * 8, "print", " ", "<0x98>"],
+            [1, 0.11, 0.62, 0.97, 0.043, 0.99, 0.95, 0.0047, 0.77, 0.11], [1] * 10,
+            loss=0.87, sample=1, supervised=501, matched=411,
+        ),
+    )  # fmt: skip
+
+
+def _sample(
+    labels: list[str], predictions: list[str], probabilities: list[float], ranks: list[int], **fields: Any
+) -> dict[str, Any]:
+    read = [" of", *labels[:4], " and", *labels[5:9]]
+    tokens = [
+        events.token(
+            place + (60 if place < 5 else 500), label=label != predictions[place], prediction=0,
+            slot="first" if place < 5 else "last", input=1, input_text=read[place], label_text=label,
+            prediction_text=predictions[place], label_logprob=math.log(probabilities[place]), label_rank=ranks[place],
+        )
+        for place, label in enumerate(labels)
+    ]  # fmt: skip
+    return events.comparison(tokens=tokens, **fields)
+
+
+def _printed(*pair: dict[str, Any], width: int, form: Any, terminal: bool = True) -> str:
+    screen = io.StringIO()
+    console = RichConsole(file=screen, force_terminal=terminal, color_system=None, width=width, _environ={})
+    sink = predlog.sinks.Console(console, form=form)
+    sink.expect(pair)
+    for one in pair:
+        sink(None, "info", one)
+    return "".join(f"{line.rstrip()}\n" for line in screen.getvalue().splitlines())

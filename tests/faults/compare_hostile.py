@@ -1,12 +1,13 @@
 """Compares hostile texts, as a process of its own whose standard output is somebody's: `FOLDER COUNT TERMINAL|SINKS`.
 
-To SINKS it draws for terminals of 80 and of 200 columns and for a log, into files, and codebooks too; it prints by how
-many bytes its memory has grown.
+To SINKS it draws in both forms for terminals of 80 and of 200 columns, and for a log, into files, and codebooks too; it
+prints by how many bytes its memory has grown.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.console import Console as RichConsole
@@ -40,11 +41,13 @@ def main() -> None:
     torch.set_num_threads(1)
     steps = count // (2 * TOKENS)
     if where == "TERMINAL":
-        with Recorder(folder, every=1, decode=hostile.text_of) as recorder:
+        with Recorder(folder, every=1, decode=hostile.text_of, console="full") as recorder:
             _compare(recorder, range(steps), count)
         return
     folder.mkdir()
-    consoles = [_drawn(folder / f"{width}.txt", width) for width in WIDTHS] + [_drawn(folder / "log.txt", None)]
+    consoles = [_drawn(folder / f"{width}.txt", width, "full") for width in WIDTHS]
+    consoles += [_drawn(folder / f"compact-{width}.txt", width) for width in WIDTHS]
+    consoles.append(_drawn(folder / "log.txt", None))
     with Recorder(folder, every=1, decode=hostile.text_of, console=False, sinks=consoles) as recorder:
         _compare(recorder, range(5), count)
         before = resident_bytes()
@@ -55,12 +58,11 @@ def main() -> None:
         _compare_codebooks(recorder, steps // 10, count)
 
 
-def _drawn(path: Path, width: int | None) -> Console:
+def _drawn(path: Path, width: int | None, form: Literal["compact", "full"] = "compact") -> Console:
     file = path.open("w", encoding="utf-8", errors="surrogatepass")
+    colours: Literal["256"] | None = "256" if width else None
     return Console(
-        RichConsole(
-            file=file, force_terminal=width is not None, width=width or 80, color_system="256" if width else None
-        )
+        RichConsole(file=file, force_terminal=width is not None, width=width or 80, color_system=colours), form=form
     )
 
 

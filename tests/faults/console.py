@@ -23,7 +23,7 @@ CASES = (
     "full pipe", "pipe without reader", "descriptor 1 closed", "sys.stdout closed", "terminal gone", "/dev/full",
     "stdout pointed elsewhere by dup2", "sys.stdout redirected by contextlib",
 )  # fmt: skip
-_PRINTED = re.compile(r"^predlog step \d+ text sample 0: .* supervised$", re.MULTILINE)
+_PRINTED = re.compile(r"^predlog step=\d+ stream=text sample=0 .*$", re.MULTILINE)
 # Seconds, of a loop that takes three quarters of one: a step that waits for the console's second is seen.
 _SLOWER = 0.5
 

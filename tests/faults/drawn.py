@@ -12,6 +12,8 @@ _NAMES = ("position", "input", "label", "prediction", "p(label)", "rank")
 _NAME = re.compile(rf" ({'|'.join(map(re.escape, _NAMES))}) ")
 _NAMES_WIDTH = 12
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([ntr\\]))")
+_BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")
+_RUN = re.compile(r"(.)\1{4,}", re.DOTALL)
 _NAMED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
@@ -87,8 +89,21 @@ def shows(cell: str, text: str | None, number: int) -> bool:
     if not text:
         return shown == '""'
     whole, is_cut = _told(shown)
-    text = text.replace("␣", " ")
+    whole, text = (one.replace("␣", " ").replace("◌", "") for one in (whole, _short(text)))
     return text.startswith(whole) if is_cut else text == whole
+
+
+def _short(text: str) -> str:
+    """Return a text with the number of a character in place of five and more, and bytes in brackets."""
+    parts, end = [], 0
+    for found in _BYTES.finditer(text):
+        parts += [_counted(text[end : found.start()]), f"⟨{found[0].replace('<0x', '').replace('>', ' ').rstrip()}⟩"]
+        end = found.end()
+    return "".join(parts) + _counted(text[end:])
+
+
+def _counted(text: str) -> str:
+    return _RUN.sub(lambda found: f"{found[1]}×{len(found[0])}", text)
 
 
 def _told(shown: str) -> tuple[str, bool]:

@@ -36,6 +36,7 @@ def run(size: Size) -> Iterator[Figure]:
         yield from _file(folder / "predictions.jsonl", count)
         for width in WIDTHS:
             yield from _screen(f"{width} columns", _read(folder / f"{width}.txt"), width, count)
+            yield from _compact(f"{width} columns, compact", _read(folder / f"compact-{width}.txt"), width, count)
             yield from _codebooks(f"{width} columns, codebooks", _read(folder / f"codebooks-{width}.txt"), width)
         yield equals("log: harmful characters", len(harmful(_read(folder / "log.txt"))), 0)
         yield equals("stderr: lines that are not predlog's own printable ASCII", _foreign(done.stderr), 0)
@@ -129,6 +130,16 @@ def _is_shown(step: int, position: int, cells: dict[str, str], count: int) -> bo
     rows = {"label": labels, "prediction": predictions, "input": inputs}
     ticks = (cells["prediction"][:1] == "✓") == (labels == predictions) and cells["label"][:1] == " "
     return ticks and all(shows(cells[row], text_of(number), number) for row, number in rows.items())
+
+
+def _compact(where: str, text: str, width: int, count: int) -> Iterator[Figure]:
+    yield from _codebooks(where, text, width)
+    rows = [
+        line.split(" ")[1] for line in without_colours(text).split("\n") if line.startswith((" label", " pred", " p "))
+    ]
+    wanted = ["label", "pred", "p"] * (count // (2 * TOKENS))
+    yield equals(f"{where}: rows that are missing, or too many", sum(a != b for a, b in zip(rows, wanted, strict=False))
+                 + abs(len(rows) - len(wanted)), 0)  # fmt: skip
 
 
 def _codebooks(where: str, text: str, width: int) -> Iterator[Figure]:

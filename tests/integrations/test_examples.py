@@ -38,5 +38,5 @@ def test_the_page_s_program_runs(tmp_path: Path, name: str) -> None:
     assert {one.step for one in found} == {0, 10, 20, 30}
     assert all(token.label_text for one in found for token in one.tokens)
     assert not [one for one in records if isinstance(one, Finding)]
-    assert "predlog step 30 train sample 1: last 5 labels" in done.stdout
+    assert "predlog step=30 stream=train sample=1 " in done.stdout
     assert re.findall(r"^predlog: .*", done.stderr, re.MULTILINE) == []

@@ -1,14 +1,17 @@
 """What a recorder reports and writes last, where it was offered no pair."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import predlog
-from tests import ROOT
+from predlog.cli import main
+from tests import ROOT, events
 
 
 def program(code: str, rank: int, size: int) -> list[str]:
@@ -51,3 +54,49 @@ def test_alone_or_with_pairs_nothing_is_said(tmp_path: Path) -> None:
     assert program(code, 0, 1) == []
     assert program(f"{code}; predlog.compare(None, None, 3)", 0, 2) == []
     assert not list(tmp_path.iterdir())
+
+
+def shown(recorder: predlog.Recorder, capfd: pytest.CaptureFixture[str], steps: int = 2) -> str:
+    """Return what is on stderr after a few pairs whose inputs are known."""
+    with recorder:
+        for step in range(steps):
+            logits, labels = events.pair(step)
+            recorder.compare(logits, labels, step, inputs=labels.roll(1, 1).clamp(0))
+    recorder.close()
+    return capfd.readouterr().err
+
+
+@pytest.mark.parametrize("form", [True, "compact", "full"])
+def test_a_run_ends_with_one_line(
+    form: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says how many comparisons are where, that nothing is open, and a command that can be pasted."""
+    directory = tmp_path / "a run"
+    line = shown(predlog.Recorder(directory, every=1, console=form), capfd)
+    monkeypatch.chdir(tmp_path)  # where the page goes
+    counted = f"4 comparisons in {directory}/predictions.jsonl"
+    assert line == f"predlog: {counted}; no open findings; next: predlog report '{directory}'\n"
+    assert main.main(shlex.split(line.partition("next: predlog ")[2])) == 0
+
+
+def test_the_line_without_a_file(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing was kept, which is said, and no command would show it."""
+    line = shown(predlog.Recorder(every=1), capfd, steps=1)
+    assert line == "predlog: 2 comparisons, and no file: no directory was passed; no open findings\n"
+
+
+def test_without_a_console_it_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody watches: a line only if something was found, or is missing."""
+    assert shown(predlog.Recorder(tmp_path, every=1, console=False), capfd) == ""
+
+    def failing(*_: Any) -> Any:
+        raise ValueError("no")
+
+    *_, line = shown(predlog.Recorder(tmp_path, every=1, console=False, sinks=[failing]), capfd).splitlines()
+    assert line.startswith(f"predlog: 4 comparisons in {tmp_path}/predictions.jsonl; of 4 comparisons 4 did not reach ")
+    assert line.endswith(f"; no open findings; next: predlog report {tmp_path}")
+
+
+def test_nothing_recorded_is_nothing_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A recorder that was offered no pair says nothing."""
+    assert shown(predlog.Recorder(tmp_path, every=1), capfd, steps=0) == ""

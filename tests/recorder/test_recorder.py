@@ -273,6 +273,7 @@ def test_the_process_group_has_the_last_word(tmp_path: Path, monkeypatch: pytest
         {"streams": "text"}, {"streams": [1]}, {"streams": 5}, {"streams": ()}, {"decode": 7}, {"directory": 7},
         {"durable_every": -1}, {"durable_every": float("nan")}, {"durable_every": "x"}, {"directory": ""},
         {"text": "no"}, {"mode": 0o400}, {"mode": "600"}, {"mode": 0o7600}, {"mode": -1}, {"mode": True},
+        {"console": "wide"}, {"console": 1}, {"console": None}, {"console": ["full"]},
     ],
 )  # fmt: skip
 def test_senseless_settings_are_refused(settings: dict[str, Any]) -> None:
@@ -280,6 +281,15 @@ def test_senseless_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError) as raised:
         Recorder(**settings)
     assert next(iter(settings)) in str(raised.value)
+    if "console" in settings:
+        assert "must be True, False, 'compact' or 'full'" in str(raised.value)
+
+
+@pytest.mark.parametrize(("form", "row"), [("compact", " label "), ("full", " position "), ("1", " label ")])
+def test_the_environment_names_a_form(tmp_path: Path, form: str, row: str) -> None:
+    """PREDLOG_CONSOLE takes the forms that `console` takes."""
+    done = program(tmp_path, "predlog.compare(*pair, 0)\n", PREDLOG_CONSOLE=form, FORCE_COLOR="1", COLUMNS="100")
+    assert row in done.stdout
 
 
 def test_a_full_queue_drops_the_newest(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -362,7 +372,7 @@ def test_a_forked_child_says_nothing(tmp_path: Path) -> None:
     )
     refused, summary = program(tmp_path, code).stderr.splitlines()
     assert refused.startswith("predlog: step 0, stream 'text': not recorded: labels are a NoneType")
-    assert summary == "predlog: 1 open finding: unreadable-pair (text, since step 0); pairs refused: 5"
+    assert "; 1 open finding: unreadable-pair (text, since step 0); pairs refused: 5; next: " in summary
 
 
 def test_a_worker_that_cannot_start_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,10 +546,10 @@ def test_each_cause_of_a_refusal_is_said(tmp_path: Path, capfd: pytest.CaptureFi
     first, second, summary = told(capfd)
     assert first.startswith("predlog: step 0, stream 'text': not recorded: logits [")
     assert second.startswith("predlog: step 0, stream 'audio': not recorded: labels [")
-    assert summary == (
-        "predlog: 2 open findings: length-mismatch (text, since step 0), unreadable-pair (audio, since step 0); "
-        "pairs refused: 10"
-    )
+    assert (
+        "; 2 open findings: length-mismatch (text, since step 0), unreadable-pair (audio, since step 0); "
+        "pairs refused: 10; next: "
+    ) in summary
 
 
 def test_errors_that_cannot_be_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

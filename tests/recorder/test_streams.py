@@ -257,8 +257,9 @@ def test_findings_are_summed_up_at_close(tmp_path: Path, capfd: pytest.CaptureFi
         assert recorder.close()
         assert recorder.close()
     assert events.said(capfd) == (
-        "predlog: 1 open finding: labels-are-inputs (eval/text, since step 0); "
-        "found earlier and gone: labels-are-inputs (text)\n"
+        f"predlog: 6 comparisons in {tmp_path}/predictions.jsonl; "
+        "1 open finding: labels-are-inputs (eval/text, since step 0); "
+        f"found earlier and gone: labels-are-inputs (text); next: predlog report {tmp_path}\n"
     )
     with Recorder(tmp_path, every=1, console=False) as recorder:
         recorder.compare(step=0, **text())

@@ -278,4 +278,4 @@ def test_the_sinks_work_in_the_hosts_own_chain(tmp_path: Path, capsys: pytest.Ca
     run, comparison, _ = read(tmp_path / "host.jsonl")
     assert run.context == {"experiment": "north-7"}
     assert comparison.context == {"epoch": 3, "experiment": "north-7"}
-    assert "first 5 predictions [" in capsys.readouterr().out
+    assert "predlog step=" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from predlog.records.schema import Comparison
+from predlog.records.text import probability
 from predlog.report.film_strip import shown
 
 pytest.importorskip("selenium")
@@ -262,8 +263,8 @@ def test_the_pointer_tells_everything_of_a_token(chromium: Chrome, run: tuple[Pa
             shown(token.prediction_text or ""),
             f"id {token.prediction}",
         )
-        assert float(told["label-probability"]) == pytest.approx(math.exp(token.label_logprob or 0), rel=0.05)
-        assert told["prediction-probability"] == "0.882"
+        assert told["label-probability"] == probability(token.label_logprob)
+        assert told["prediction-probability"] == "0.88"
         assert told["rank"] == f"{token.label_rank} of 32000"
         assert told["position"] == f"{token.position} of 512"
         assert told["input"] == "in (id 5)"
@@ -413,7 +414,7 @@ def test_what_a_screen_reader_is_told(chromium: Chrome, run: tuple[Path, list[Co
     found = cell(browser, 1, 5)
     assert found.get_attribute("aria-colindex") == "7"
     assert found.accessible_name == (
-        f"label ␣t5, probability {math.exp(token.label_logprob or 0):.2g}, rank {token.label_rank}, predicted no"
+        f"label ␣t5, probability {probability(token.label_logprob)}, rank {token.label_rank}, predicted no"
     )
     controls = browser.find_elements(By.CSS_SELECTOR, "button, select, input")
     assert all(control.accessible_name for control in controls if control.is_displayed())

@@ -75,15 +75,16 @@ def test_tables_and_bar_stay_whole(bar: str) -> None:
     code = HEAD + "\n".join(line[8:] for line in LOOPS[bar].splitlines()) + "\npredlog.close()\n"
     # The first heading says that inputs are not known.
     lines = [line for line in on_terminal(code) if line and not line.strip().startswith("inputs")]
+    assert lines.pop() == "predlog: 8 comparisons, and no file: no directory was passed; no open findings"
     assert lines[0] == "predlog 0.1.0: every 5 steps"
     tables = [index for index, line in enumerate(lines) if line.startswith("step ")]
     assert len(tables) == 8
     for number, index in enumerate(tables):
         assert lines[index].startswith(f"step {5 * number} · text · sample 0 · ")
         assert "16 of 20 supervised" in lines[index]
-        names = [line.split()[0] for line in lines[index + 1 : index + 6]]
-        assert names == ["position", "label", "prediction", "p(label)", "rank"]
-    others = [line for line in lines[1:] if not line.startswith(("step ", " "))]
+        assert [line.split()[0] for line in lines[index + 1 : index + 4]] == ["label", "pred", "p"]
+    assert lines.count("─" * 80) == 7
+    others = [line for line in lines[1:] if not line.startswith(("step ", " ", "─"))]
     assert len(others) == 1, others
     assert "100%" in others[0]
 

@@ -4,12 +4,13 @@ import argparse
 import heapq
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby, islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import predlog._runtime.first_imports  # noqa: F401 - before rich is imported
 
@@ -25,7 +26,8 @@ from predlog.reading.lines import Lines, block
 from predlog.reading.tail import Follower, Read, last, latest, reads
 from predlog.records.codec import escape, to_event
 from predlog.records.schema import Comparison, Record, Run
-from predlog.sinks.console import Console, lacking
+from predlog.sinks.console import Console, one_line
+from predlog.sinks.terminal.style import WARNING
 
 _MANY = 10
 # Not shown, these still say which errors are open where what is shown was recorded.
@@ -36,6 +38,8 @@ _PAUSE, _FOLDER = 0.02, 1.0
 _MOST_OPEN = 64
 # Carriage returns and tabs, which JSON allows outside of texts, and blanks.
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
+# Comparisons that are drawn at once: of a crafted file, any number may be of one step.
+_MOST_TOGETHER = 16
 # What is shown, and how many of it at most, the last ones.
 _Show = Callable[[Iterable[Read], int | None], None]
 
@@ -101,7 +105,7 @@ def _drawn(selection: Selection) -> Callable[[Record], bool]:
     """Leave out what no table, nor line, is drawn of: the last line of an attempt that lacks nothing."""
 
     def wanted(record: Record) -> bool:
-        is_silent = isinstance(record, Run) and record.stats is not None and not lacking(record.stats)
+        is_silent = isinstance(record, Run) and record.stats is not None and not _missing(record.stats)
         return not is_silent and selection(record)
 
     return wanted
@@ -167,16 +171,42 @@ def _lines(wanted: Asked) -> _Show:
 
 
 def _tables(wanted: Asked) -> _Show:
-    draw = Console(RichConsole(highlight=False, markup=False, emoji=False), patience=None)
+    console = RichConsole(highlight=False, markup=False, emoji=False)
+    draw = Console(console, patience=None)
 
     def show(found: Iterable[Read], many: int | None) -> None:
-        for (record, _), is_shown in _chosen(found, many, wanted):
-            if is_shown:
-                draw(None, "info", to_event(record))
-            elif not isinstance(record, Comparison):
-                draw.remember(to_event(record))
+        for _, group in groupby(_chosen(found, many, wanted), key=_pair):
+            while together := [*islice(group, _MOST_TOGETHER)]:
+                shown = [(record, to_event(record), is_shown) for (record, _), is_shown in together]
+                draw.expect([event for _, event, is_shown in shown if is_shown])
+                for record, event, is_shown in shown:
+                    if is_shown and isinstance(record, Run) and record.stats is not None:
+                        draw.show(one_line(_closing(record.stats), WARNING, console), console)
+                    elif is_shown:
+                        draw(None, "info", event)
+                    elif not isinstance(record, Comparison):
+                        draw.remember(event)
 
     return show
+
+
+def _pair(chosen: tuple[Read, bool]) -> tuple[object, ...]:
+    """Return what the comparisons of one pair have in common; they are drawn together."""
+    (record, _), is_shown = chosen
+    if not is_shown or not isinstance(record, Comparison):
+        return ()
+    return record.attempt, record.rank, record.step, record.stream
+
+
+def _missing(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an attempt's last line counts as missing; if nothing is missing, the line is not shown."""
+    return {name: stats[name] for name in ("dropped", "failed", "pending") if stats.get(name)}
+
+
+def _closing(stats: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"{count} {name}" for name, count in _missing(stats).items())
+    submitted = f"{stats['submitted']} comparisons" if "submitted" in stats else "the comparisons"
+    return f"predlog: closed; of {submitted} {listed}"
 
 
 def _chosen(found: Iterable[Read], many: int | None, wanted: Asked) -> Iterator[tuple[Read, bool]]:

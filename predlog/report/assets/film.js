@@ -21,11 +21,13 @@ const FIELDS = ["stream", "codebook", "sample", "rank", "attempt"];
 const valuesOf = (field, among) => [...new Set(among.map((row) => rows[field][row]))].sort((a, b) => (a ?? -1) - (b ?? -1));
 const nameOf = (field, value) => (field === "stream" ? streams[value] : value === null ? "none" : String(value));
 
+// Two significant digits, as the console and a notebook show them.
 function probability(logprob) {
   if (logprob === null) return "-";
   const value = Math.exp(Math.min(logprob, 0));
-  if (value === 0) return "0";
-  return value >= 0.0995 ? value.toFixed(3) : value >= 0.001 ? value.toPrecision(2) : value.toExponential(1);
+  if (value >= 0.0995) return value < 0.995 ? value.toFixed(2) : "1.0";
+  if (value >= 0.00995) return value.toFixed(3);
+  return value >= 1e-99 ? value.toExponential(1) : "<1e-99";
 }
 
 function share(right, of) {

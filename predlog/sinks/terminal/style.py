@@ -1,6 +1,5 @@
 """The words, marks and colours that all displays of an event share."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records.schema import Event
-from predlog.records.text import encodable, percent, share, visible
+from predlog.records.text import brief, encodable, nats, percent, share, visible
 
 HEADING = Style.parse("bold")
 NAME = Style.parse("dim")
@@ -21,6 +20,8 @@ PLAIN = Style.null()
 WARNING = Style.parse("yellow")
 ERROR = Style.parse("bold red")
 END = Segment.line()
+# One for each stream, in the order in which they appear; red, yellow and green have a meaning.
+STREAMS = tuple(map(Style.parse, ("bold cyan", "bold magenta", "bold bright_blue", "bold color(208)")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,15 @@ class Glyphs:
     arrow: str = "→"
     error: str = "✗"
     warning: str = "!"
+    times: str = "×"
+    brackets: str = "⟨⟩"
+    rule: str = "─"
 
 
 UNICODE = Glyphs()
-ASCII = Glyphs(right="=", space="\\s", ellipsis="~", dot="-", divider="|", arrow=">", error="x")
+ASCII = Glyphs(
+    right="=", space="\\s", ellipsis="~", dot="-", divider="|", arrow=">", error="x", times="*", brackets="<>", rule="-"
+)  # fmt: skip
 
 
 def glyphs_of(options: ConsoleOptions) -> Glyphs:
@@ -48,28 +54,31 @@ def glyphs_of(options: ConsoleOptions) -> Glyphs:
 
 def heading(
     parts: Sequence[str], errors: Sequence[str], options: ConsoleOptions, glyphs: Glyphs, *,
-    note: str = "", is_warning: bool = False,
+    colour: Style = PLAIN, note: str = "", is_warning: bool = False,
 ) -> Iterator[Segment]:  # fmt: skip
-    """Yield the line over a table, with the codes of open errors; if they don't fit in one line, yield two.
+    """Yield the line over a table: where (three parts), the codes of open errors, figures. What doesn't fit is in two.
 
-    A note has a line of its own.
+    The stream has its own colour, unless an error is open. A note has a line of its own.
     """
-    marked = [*parts[:3], *(f"{glyphs.error} {code}" for code in errors), *parts[3:]]
-    lines = [_joined(marked, options, glyphs)]
-    if errors and cell_len(lines[0]) > options.max_width:
-        named = len(errors) + 3
-        lines = [_joined(marked[:named], options, glyphs), f"  {_joined(marked[named:], options, glyphs)}"]
+    between = f" {glyphs.dot} "
+    place, values = ([encodable(one, options.encoding) for one in half if one] for half in (parts[:3], parts[3:]))
+    place += [encodable(f"{glyphs.error} {code}", options.encoding) for code in errors]
+    lines = [between.join([*place, *values])]
+    if values and cell_len(lines[0]) > options.max_width:
+        lines = [between.join(place), f"  {between.join(values)}"]
     style = ERROR if errors else WARNING if is_warning else HEADING
-    for line in lines:
+    first = shorten(lines[0], options.max_width, glyphs.ellipsis)
+    start = len(place[0]) + len(between)
+    yield Segment(first[:start], style)
+    yield Segment(first[start : start + len(place[1])], style if errors else colour)
+    yield Segment(first[start + len(place[1]) :], style)
+    yield END
+    for line in lines[1:]:
         yield Segment(shorten(line, options.max_width, glyphs.ellipsis), style)
         yield END
     if note:
         yield Segment(shorten(f"  {note}", options.max_width, glyphs.ellipsis), NAME)
         yield END
-
-
-def _joined(parts: Iterable[str], options: ConsoleOptions, glyphs: Glyphs) -> str:
-    return encodable(f" {glyphs.dot} ".join(filter(None, parts)), options.encoding)
 
 
 def where(event: Event, *, codebook: bool = True) -> list[str]:
@@ -101,15 +110,23 @@ def accuracy(event: Event, *, is_short: bool = False) -> str:
 
 
 def figures(event: Event) -> list[str]:
-    """Return accuracy, values that are not finite and supervised positions, each in words or as an empty text."""
+    """Return loss, accuracy, values that are not finite and supervised positions, in words; empty if there is none."""
     not_finite = f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
-    return [accuracy(event), not_finite, supervised(event)]
+    return [loss(event), accuracy(event), not_finite, supervised(event)]
 
 
-def token_text(token: dict[str, Any], which: str, space: str) -> str:
+def loss(event: Event) -> str:
+    """Return the loss of the sample, if it is known."""
+    value = event.get("loss")
+    return "" if value is None else f"loss {nats(value)}"
+
+
+def token_text(token: dict[str, Any], which: str, glyphs: Glyphs) -> str:
     """Return a token's text, or its id if it has none."""
     text = token[f"{which}_text"]
-    return token_id(token[which]) if text is None else visible(text, space) or '""'
+    if text is None:
+        return token_id(token[which])
+    return brief(text, glyphs.space, glyphs.times, glyphs.brackets) or '""'
 
 
 def token_id(token: int | None) -> str:
@@ -120,14 +137,6 @@ def token_id(token: int | None) -> str:
 def known(number: int | None) -> str:
     """Return a number as text, or a dash if it is not known."""
     return "-" if number is None else str(number)
-
-
-def probability(logprob: float | None) -> str:
-    """Return the probability of a log-probability in two digits; at most 1, whatever a processor has put there."""
-    if logprob is None:
-        return "-"
-    value = math.exp(min(logprob, 0.0))
-    return f"{value:.2f}" if value >= 0.005 else f"{value:.0e}".replace("e-0", "e-")
 
 
 def quoted(text: str | None, token: int | None) -> str:
@@ -154,3 +163,12 @@ def shorten(text: str, width: int, ellipsis: str = "…") -> str:
             break
         kept.append(character)
     return "".join(kept) + ellipsis[: max(width, 0)]
+
+
+def padded(text: str, width: int, ellipsis: str) -> str:
+    """Return visible text in exactly `width` terminal cells: cut, or with blanks."""
+    used = len(text) if text.isascii() else cell_len(text)
+    if used > width:
+        text = shorten(text, width, ellipsis)
+        used = cell_len(text)
+    return text + " " * (width - used)
