@@ -1,6 +1,7 @@
 """The compact form: what a person sees first, in few lines, side by side where there is room."""
 
 import io
+import threading
 from typing import Any
 
 import pyte
@@ -181,3 +182,31 @@ def test_a_recorder_shows_the_samples_of_a_pair_together(monkeypatch: pytest.Mon
             assert stream.getvalue().count(f"step {step} · text · sample ") == 3
             assert recorder.stats()["sinks"]["Console"]["written"] == 3 * (step + 1)
     assert sum(line.count("sample") == 2 for line in stream.getvalue().splitlines()) == 2
+
+
+def test_pairs_that_a_slow_console_cannot_take_are_counted() -> None:
+    """A pair waits as one; what is dropped, failed and written adds up to all comparisons, and a line reports it."""
+    entered, release = threading.Event(), threading.Event()
+
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            entered.set()
+            assert release.wait(60)
+            return super().write(text)
+
+    stream = Slow()
+    sink = Console(RichConsole(file=stream, force_terminal=True, width=100, color_system=None))
+    with predlog.Recorder(console=False, sinks=[sink], every=1, samples=2, queue=2) as recorder:
+        recorder.compare(*events.pair(0), 0)
+        assert entered.wait(60)  # the first line is being written, and the pair waits
+        for step in range(1, 6):
+            future = recorder.compare(*events.pair(step), step)
+            assert future is not None
+            future.result(60)
+        release.set()
+        assert recorder.flush(60)
+        counts = recorder.stats()["sinks"]["Console"]
+    assert (counts["submitted"], counts["pending"]) == (12, 0)
+    assert counts["written"] + counts["dropped"] == 12
+    assert counts["dropped"] % 2 == 0 < counts["dropped"]
+    assert f"{counts['dropped']} comparisons missing" in stream.getvalue()
