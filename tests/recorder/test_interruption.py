@@ -23,6 +23,7 @@ import predlog
 from predlog import Comparison, Projection, Recorder, Rows
 from predlog.capture import cpu, rows
 from predlog.capture.ring import Ring
+from predlog.integrations._watch.listener import Listener
 from predlog.recorder.worker import Worker
 from tests import events, fresh
 from tests.interruption import NUMBER, Preempted, handled, interruptions
@@ -315,7 +316,11 @@ class Model(nn.Module):
 
 @pytest.mark.parametrize("is_own", [False, True])
 def test_watching_passes_it_on(tmp_path: Path, is_own: bool) -> None:
-    """In a watched forward too, and no mode is left: from the hook before it, from the loss, from the hook after it."""
+    """In a watched forward too, and no mode is left: from the hook before it, from the loss, from the hook after it.
+
+    If the handler raises where torch itself has taken a mode off its stack for a moment, torch puts it back when the
+    error is dropped. The next call removes it.
+    """
     model, ids = Model(), PAIR[1].clamp(0)
     if is_own:  # as Accelerate sets one
         model.forward = MethodType(Model.forward, model)  # type: ignore[method-assign]
@@ -329,9 +334,14 @@ def test_watching_passes_it_on(tmp_path: Path, is_own: bool) -> None:
         depth = torch._C._len_torch_function_stack()
         with handled(RuntimeError):
             for point, error in interruptions(lambda _point: model(ids), 5):
-                assert torch._C._len_torch_function_stack() == depth, point
+                put_back = torch._C._len_torch_function_stack() - depth
+                assert put_back in {0, 1}, point
+                if put_back:
+                    assert isinstance(torch._C._get_function_stack_at(depth), Listener), point
                 assert repr(error) == f"RuntimeError('signal {int(NUMBER)}')", point
                 assert state() == before
+        model(ids)
+        assert torch._C._len_torch_function_stack() == depth
         assert recorder.flush()
         assert recorder.stats()["pending"] == 0
 
