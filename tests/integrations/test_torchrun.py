@@ -10,7 +10,9 @@ from tests.integrations.needed import needed
 
 needed("transformers")
 
-PROGRAMS = ["torchrun_ddp", pytest.param("torchrun_fsdp2", marks=pytest.mark.slow)]
+PROGRAMS = ["torchrun_ddp", "torchrun_fsdp2"]
+# Each starts ten processes: CI runs them with `-m slow`.
+pytestmark = pytest.mark.slow
 COMPARE = "    predlog.compare(output.logits, batch, step, shift=1, inputs=batch)\n"
 WITHOUT: Edits = [(COMPARE, ""), ("predlog.configure(", "(lambda *_, **__: None)(")]
 MODEL = "output = model(input_ids=batch, labels=batch)"

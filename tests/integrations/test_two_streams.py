@@ -101,6 +101,7 @@ def one_record(logits: Tensor, labels: Tensor, inputs: Tensor) -> dict[str, Any]
     )
     for token in told["tokens"]:
         token["position"] += 1
+    del told["losses"], told["loss"], told["entropy"]
     return {**told, "length": len(labels)}
 
 

@@ -17,11 +17,15 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     return golden.recorded(tmp_path_factory.mktemp("golden"))
 
 
+def is_number(key: str, value: object) -> bool:
+    return (key.endswith("_logprob") or key in {"loss", "entropy"}) and value is not None
+
+
 def numbers(value: Any) -> Iterator[float]:
-    """Yield the log-probabilities of a record."""
+    """Yield the log-probabilities, losses and entropies of a record."""
     if isinstance(value, dict):
         for key, one in value.items():
-            if key.endswith("_logprob") and one is not None:
+            if is_number(key, one):
                 yield one
             else:
                 yield from numbers(one)
@@ -31,9 +35,9 @@ def numbers(value: Any) -> Iterator[float]:
 
 
 def without(value: Any) -> Any:
-    """Return a record with its log-probabilities taken out, if there are any: all that must be equal."""
+    """Return a record with these numbers taken out, if there are any: all that must be equal."""
     if isinstance(value, dict):
-        return {k: ("a number" if k.endswith("_logprob") and v is not None else without(v)) for k, v in value.items()}
+        return {key: "a number" if is_number(key, one) else without(one) for key, one in value.items()}
     return [without(one) for one in value] if isinstance(value, list) else value
 
 
