@@ -21,7 +21,7 @@ from predlog.findings.rule import (
     Pool,
     Verdict,
 )
-from predlog.findings.statistical import HAS_LOST, _chance, _copies_most, _is_sure_and_wrong, _sums, _tokens
+from predlog.findings.statistical import HAS_LOST, UNTRAINED, _chance, _copies_most, _is_sure_and_wrong, _sums, _tokens
 
 # The mean probability of predictions that are sure, and the share of correct ones that is nearly none.
 SURE = 0.3
@@ -69,7 +69,9 @@ def sure_and_wrong(pool: Pool, past: Past) -> Verdict:
     best = min([one for one in (past.best, past.calm) if one is not None], default=math.inf)
     was_good = best <= 1.1 * chance
     is_high = loss >= best + HAS_LOST if was_good else 0 < chance < loss
-    if not is_high or _is_falling(pool):
+    # Far above that of untrained weights it is no recovery yet, though it falls.
+    is_lost = was_good and loss > UNTRAINED * chance
+    if not is_high or (_is_falling(pool) and not is_lost):
         return CLEAN
     than = f"and was {best:.2f} before" if was_good else f"and guessing costs {chance:.2f}"
     return Fault(

@@ -33,9 +33,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("seeds", sizes(core=range(1), slow=range(1, 4), full=range(4, 40)))
 @pytest.mark.parametrize(
-    "way", [pytest.param(way, marks=() if number < 3 else pytest.mark.slow) for number, way in enumerate(READERS)]
+    ("way", "seeds"),
+    [
+        *((way, range(1)) for way in [*READERS][:3]),
+        *(pytest.param(way, range(1), marks=pytest.mark.slow) for way in [*READERS][3:]),
+        *(pytest.param(way, range(4, 40), marks=pytest.mark.full) for way in READERS),
+    ],
 )
 def test_readers_leave_random_states_as_they_are(tmp_path: Path, runs: Path, way: str, seeds: range) -> None:
     """Reading, and each command called as a function, move no random state of a process that has recorded nothing."""

@@ -66,13 +66,17 @@ def test_the_thresholds_of_sure_and_wrong(probability: float, correct: int, is_s
 
 
 def test_the_loss_must_be_far_above_its_best_and_stay() -> None:
-    """0.5 nats above what it was are needed, and a loss that falls by over 3 % is being healed."""
+    """0.5 nats above what it was are needed, and a loss that falls by over 3 % is being healed, if it is below 3 ln V."""
     assert said(becomes_sure(40, label_logprob=-5.99)) == []
     assert said(becomes_sure(40, label_logprob=-6.01)) == [("sure-and-wrong", 39)]
-    falling = becomes_sure(0) + [
-        [sample(8 + n, alike(8, n, **{**SURE, "label_logprob": -20 * 0.99**n}))] for n in range(64)
-    ]
-    assert "sure-and-wrong" not in dict(said(falling))
+
+    def falling(first: float) -> list[Record]:
+        return becomes_sure(0) + [
+            [sample(8 + n, alike(8, n, **{**SURE, "label_logprob": first * 0.99**n}))] for n in range(64)
+        ]
+
+    assert "sure-and-wrong" not in dict(said(falling(-20)))
+    assert ("sure-and-wrong", 39) in said(falling(-60))
 
 
 def test_an_untrained_model_that_copies_is_not_called_sure_and_wrong() -> None:
