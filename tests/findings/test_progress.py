@@ -66,7 +66,7 @@ def test_the_thresholds_of_sure_and_wrong(probability: float, correct: int, is_s
 
 
 def test_the_loss_must_be_far_above_its_best_and_stay() -> None:
-    """0.5 nats above what it was are needed, and a loss that falls by over 3 % is being healed, if it is below 3 ln V."""
+    """At least 0.5 nats above what it was; a loss that falls by over 3 % is being healed, if it is below 3 ln V."""
     assert said(becomes_sure(40, label_logprob=-5.99)) == []
     assert said(becomes_sure(40, label_logprob=-6.01)) == [("sure-and-wrong", 39)]
 
