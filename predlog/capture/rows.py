@@ -54,6 +54,13 @@ def gathered(values: Tensor, index: Tensor, dim: int = -1) -> Tensor:
     return values.gather(dim, index)
 
 
+def selected(values: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of values of any type: older torch selects no float8, but its bytes."""
+    if values.dtype.itemsize == 1:
+        return values.view(torch.uint8).index_select(0, rows).view(values.dtype)
+    return values.index_select(0, rows)
+
+
 def exact(rows: Tensor) -> Tensor:
     """Return float8 rows, which have no maximum in torch, as float32, and all others unchanged."""
     return rows.to(torch.float32) if rows.dtype.itemsize == 1 else rows

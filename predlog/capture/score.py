@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from predlog.capture.peaks import peaks_of
-from predlog.capture.rows import exact
+from predlog.capture.rows import exact, selected
 
 # Values of a chunk of rows, or one row: what stays in the cache of a CPU, and what is little beside a batch elsewhere.
 _CHUNK: Final = 1 << 19
@@ -69,7 +69,7 @@ def _score(logits: Tensor, labels: Tensor, supervised: Tensor, scores: Scores) -
         for part, picked in _stretches(supervised[here], most):
             rows, wanted = logits[here][part], labels[here][part]
             if picked is not None:
-                rows, wanted = rows[picked], wanted[picked]
+                rows, wanted = selected(rows, picked), wanted[picked]
             index = wanted.clamp(0, vocabulary - 1).unsqueeze(-1)
             found = _reduced(rows, index, buffers, has_ranks=scores.above is not None)
             for column, values in zip(scores, found, strict=True):
