@@ -12,7 +12,7 @@ from torch.utils.benchmark import Measurement
 from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import Pair
-from predlog.capture.positions import to_positions
+from predlog.capture.positions import NOTHING_KNOWN, Positions
 from predlog.capture.snapshot import Sizes, Snapshot
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
@@ -96,8 +96,7 @@ def _operations(window: Window, *, with_inputs: bool = False, with_positions: bo
     """Count the operations that make something, as any device but the CPU gets them."""
     logits = torch.empty(2, 1, 1024, 32000, device="meta")
     labels = torch.empty(2, 1, 1024, dtype=torch.int64, device="meta")
-    of_rows = {"loss_mask": labels, "position_ids": labels, "attention_mask": labels} if with_positions else {}
-    positions = to_positions(labels, "b k t v, b k t", (2, 1, 1024), **of_rows)
+    positions = Positions(weights=labels, places=labels, attended=labels) if with_positions else NOTHING_KNOWN
     pair = Pair(logits, labels, labels if with_inputs else None, has_codebooks=False, positions=positions)
     sizes = Sizes(2, 1, 1024, 32000, 1, -100, SpecialTokens(), has_codebooks=False, is_trained=True)
     with torch.no_grad(), Dispatched() as dispatched:
