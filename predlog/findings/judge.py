@@ -46,11 +46,14 @@ class _Opinion:
         pool = self.pool
         pool.append(evidence)
         verdict = rule.judge(pool, past)
-        self.is_waiting = verdict is None
-        if isinstance(verdict, Clean) and rule.looks_back:
-            self.pool = pool[1 - rule.looks_back :]
-        elif verdict is not None or len(pool) >= LONGEST_POOL:
-            self.pool = []
+        if verdict is None:
+            self.is_waiting = True
+            if len(pool) >= LONGEST_POOL:
+                self.pool = []
+        else:
+            self.is_waiting = False
+            keeps = rule.looks_back and type(verdict) is Clean
+            self.pool = pool[1 - rule.looks_back :] if keeps else []
         return verdict, pool
 
 
@@ -198,12 +201,12 @@ class Judge:
         cases = []
         for rule in lane.rules:
             opinion = opinions[rule.code]
-            if now and any(catalog.explains(code, rule.code) for code in now):
+            if now and rule.is_symptom and any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool, opinion.is_waiting = [], False
                 self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
                 continue
             verdict, pool = opinion.ask(rule, evidence, past)
-            if isinstance(verdict, Fault):
+            if type(verdict) is Fault:
                 opinion.clean = 0
                 if not opinion.is_open:
                     opinion.is_open = True
