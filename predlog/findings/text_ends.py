@@ -4,6 +4,7 @@ They use labels, inputs and special tokens only, and most need several samples: 
 Streams with codebooks are left out.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import chain
@@ -61,7 +62,9 @@ def answers_truncated(pool: Pool, past: Past) -> Verdict:
     full = sum([text.used == longest for _, text in samples])
     is_accident = (full / len(samples)) ** len(empty) > NO_ACCIDENT
     have_prompts = _have_prompts(shorter, is_weighed=any(one.is_weighed for one in newest.samples))
-    if len(empty) < A_FEW * len(samples) or is_accident or not have_prompts:
+    # Three standard deviations more than a few: of few samples, twice as many may be cut off by chance.
+    few = A_FEW * len(samples) + 3 * math.sqrt(A_FEW * (1 - A_FEW) * len(samples))
+    if len(empty) < few or is_accident or not have_prompts:
         return None
     return Fault(
         f"{len(empty)} of {len(samples)} samples have no labels, and each of them fills a row of {longest} tokens, the "
