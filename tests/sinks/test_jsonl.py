@@ -647,6 +647,7 @@ def test_a_new_file_has_its_folders_synced_by_the_kernels_account(tmp_path: Path
         assert [call for call, _ in synced].count("fdatasync") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_network_file_systems_are_asked_for_nothing_that_they_lack(tmp_path: Path) -> None:
     """The file is neither locked nor renamed, by the kernel's account: locks hang, and a rename need not be atomic."""
