@@ -79,14 +79,14 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
     if pair.inputs is not None:
         parts.append(("inputs", length, torch.int64))
     parts += [(name, value.shape[-1], torch.int64) for name, value in pair.positions.named()]
+    if window.score and pair.positions.weights is not None:
+        parts.append(("weights", length, torch.float32))
     if pair.columns is not None:
         return Packing((*parts, *((name, rows, reduction.column_type(one)) for name, one in pair.columns.named())))
     dtype = pair.logits.dtype if pair.source is None else pair.source.dtype
     shown, numbers = 2 * _rows(rows, window), torch.float64 if dtype == torch.float64 else torch.float32
     if window.score:
         shown += (worst := min(window.worst, rows))
-        if pair.positions.weights is not None:
-            parts.append(("weights", length, torch.float32))
         parts += [("worst", worst, torch.int64), ("are_worst", worst, torch.bool)]
         parts += [("predictions", rows, torch.int64), ("losses", rows, numbers), ("entropies", rows, numbers)]
         parts += [("ranks", rows, torch.int64)] * (window.all_tokens > 0)
@@ -111,6 +111,8 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
         part["inputs"].copy_(as_signed(pair.inputs[: sizes.samples, : sizes.codebooks]))
     for name, value in known.named():
         part[name].copy_(value)
+    if "weights" in part and known.weights is not None:
+        part["weights"].copy_(known.weights)
     if pair.columns is not None:
         for name, column in pair.columns.shown(sizes).named():
             part[name].copy_(column)
@@ -143,8 +145,6 @@ def _score(
     pair: Pair, part: Mapping[str, Tensor], labels: Tensor, where: Tensor, sizes: Sizes, window: Window
 ) -> Tensor:
     """Score all rows, and return those with the largest losses beside the rows shown, [s, k, n]."""
-    if "weights" in part and pair.positions.weights is not None:
-        part["weights"].copy_(pair.positions.weights[: sizes.samples, : sizes.codebooks])
     scores = Scores(part["predictions"], part["losses"], part["entropies"], part.get("ranks"))
     size = sizes.samples, sizes.codebooks, labels.shape[-1]
     logits = pair.logits[: size[0], : size[1], : size[2]]

@@ -39,7 +39,7 @@ class Scores(NamedTuple):
     above: Tensor | None = None
 
 
-def number_type(dtype: torch.dtype) -> torch.dtype:
+def _number_type(dtype: torch.dtype) -> torch.dtype:
     """Return the type in which rows of a type are reduced."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
@@ -64,7 +64,7 @@ def on_cpu(chunks: Iterable[Tensor], labels: Tensor, supervised: Tensor, *, has_
 def _score(logits: Tensor, labels: Tensor, supervised: Tensor, scores: Scores) -> None:
     vocabulary = logits.shape[-1]
     most = max(_CHUNK // vocabulary, 1)
-    buffers = torch.empty(2, min(most, logits.shape[2]), vocabulary, dtype=number_type(logits.dtype), device="cpu")
+    buffers = torch.empty(2, min(most, logits.shape[2]), vocabulary, dtype=_number_type(logits.dtype), device="cpu")
     for here in product(range(labels.shape[0]), range(labels.shape[1])):
         for part, picked in _stretches(supervised[here], most):
             rows, wanted = logits[here][part], labels[here][part]

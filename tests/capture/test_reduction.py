@@ -126,6 +126,15 @@ def test_rows_give_what_their_logits_give(
         assert_same(recorded(laid, ids, **how), recorded(lay_logits(logits), ids, **how))
 
 
+def test_a_mask_of_the_loss_weighs_rows_as_it_does_logits(path: str) -> None:
+    """The loss of reduced rows is that of their logits, weighted."""
+    logits, labels = pair()
+    mask = torch.linspace(0, 2, labels.numel()).view(labels.shape)
+    found = recorded(reduced(logits, labels), labels, loss_mask=mask, score=True)
+    assert_same(found, recorded(logits, labels, loss_mask=mask, score=True))
+    assert found[0].loss != pytest.approx(recorded(logits, labels, score=True)[0].loss)
+
+
 def test_one_sequence_needs_no_layout(path: str) -> None:
     """Rows with one axis belong to labels with one, as logits with two do."""
     logits, labels = pair(1)

@@ -80,7 +80,7 @@ def test_a_run_ends_with_one_line(
 
 
 def test_the_line_without_a_file(capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing was kept, which is said, and no command would show it."""
+    """Nothing was kept: the last line tells so, and names no command."""
     line = shown(predlog.Recorder(every=1), capfd, steps=1)
     assert line == "predlog: 2 comparisons, and no file: no directory was passed; no open findings\n"
 

@@ -239,7 +239,7 @@ def test_a_loss_that_one_pair_cant_tell() -> None:
 
 
 def test_a_loss_without_logits() -> None:
-    """A head that makes its rows on demand has no sum to hold the loss against, and that is said."""
+    """A head that makes its rows on demand has no sum to hold the loss against; `undecided` tells so."""
     seen = predlog.inspect(Projection(torch.randn(3, 20, 8), torch.randn(50, 8)), LABELS, reported_loss=4.0)
     assert seen.undecided["text"]["loss-differs-from-pair"].startswith("the loss can be checked against whole logits")
     assert seen.comparisons[0].reported_loss == 4.0
