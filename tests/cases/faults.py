@@ -1,6 +1,6 @@
 """Mistakes that people were seen to make, each in the real code of the models that can have it, and what names it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -62,6 +62,11 @@ class Fault:
     def can_be_named(self, passed: Passed) -> bool:
         """Whether what it needs is passed."""
         return passed.has(NEEDS.get(self.code, ()) if self.needs is None else self.needs)
+
+    def steps(self, passed: Passed) -> int:
+        """Return how many steps it may take: what must be learnt is a matter of steps, the rest one of records."""
+        steps = self.by + 12 + self.records * (passed.every - 1)
+        return steps if self.mistake.learns and self.by >= LONG else steps * passed.every
 
     def codes(self, passed: Passed) -> set[str]:
         """Return the codes that may name it."""
@@ -476,23 +481,35 @@ def found(
     fault: Fault, model: str, seed: int = 0, ignore: Collection[str] = (), passed: Passed = EVERYTHING
 ) -> tuple[list[Finding], int]:
     """Run one fault in one model, and return the findings in the order found, and the number of records judged."""
+    return found_by_each(fault, model, [passed], seed, ignore)[passed]
+
+
+def found_by_each(
+    fault: Fault, model: str, ways: Sequence[Passed], seed: int = 0, ignore: Collection[str] = ()
+) -> dict[Passed, tuple[list[Finding], int]]:
+    """Run one fault in one model, with a recorder for each of these ways, and return what each found."""
     torch.manual_seed(seed)
     setup = loops.made(model, seed) if fault.setup is None else fault.setup()
     if fault.little:
         setup = loops.little(setup)
-    recorder = Witness(passed, decode=setup.decode, special_tokens=fault.special_tokens, ignore=ignore)
-    recorder.declare({"": fault.declared})
+    recorders = {
+        way: Witness(way, decode=setup.decode, special_tokens=fault.special_tokens, ignore=ignore) for way in ways
+    }
+    for recorder in recorders.values():
+        recorder.declare({"": fault.declared})
     before = range(fault.prepared)
-    for _ in loops.train(setup, recorder if fault.watched else None, before, seed=seed):
+    for _ in loops.train(setup, recorders.values() if fault.watched else (), before, seed=seed):
         pass
-    # What must be learnt is a matter of steps, the rest of records.
-    is_learnt = fault.mistake.learns and fault.by >= LONG
-    steps = fault.by + 12 + fault.records * (passed.every - 1)
-    steps = steps if is_learnt else steps * passed.every
-    after = range(fault.prepared, fault.prepared + steps)
-    for step, _ in loops.train(setup, recorder, after, seed=seed, mistake=fault.mistake):
-        first = next((one.step for one in recorder.found if one.code not in fault.true_as_well(passed)), step)
-        if step > first + 10 * passed.every:
-            break  # what else would be said has had its chance
-    recorder.close()
-    return recorder.found, recorder.stats()["written"]
+    waiting = {**recorders}
+    after = range(fault.prepared, fault.prepared + max(map(fault.steps, ways)))
+    for step in loops.train(setup, waiting.values(), after, seed=seed, mistake=fault.mistake):
+        for way, recorder in tuple(waiting.items()):
+            first = next((one.step for one in recorder.found if one.code not in fault.true_as_well(way)), step)
+            # What else would be said has its chance.
+            if step > first + 10 * way.every or step - fault.prepared + 1 >= fault.steps(way):
+                del waiting[way]
+        if not waiting:
+            break
+    for recorder in recorders.values():
+        recorder.close()
+    return {way: (recorder.found, recorder.stats()["written"]) for way, recorder in recorders.items()}

@@ -1,6 +1,6 @@
 """Trainings with nothing wrong in them, among them those that look as if there were."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -417,11 +417,19 @@ def found(
     make: Make, *, seed: int, steps: int, passed: Passed = EVERYTHING, rate: float = 1.0, **how: Any
 ) -> tuple[list[Finding], int]:
     """Train, log what is due, and return whatever was found, and the number of records judged."""
+    return found_by_each(make, [passed], seed=seed, steps=steps, rate=rate, **how)[passed]
+
+
+def found_by_each(
+    make: Make, ways: Sequence[Passed], *, seed: int, steps: int, rate: float = 1.0, **how: Any
+) -> dict[Passed, tuple[list[Finding], int]]:
+    """Train, with a recorder for each of these ways, and return what each found."""
     torch.manual_seed(seed)
     setup = make()
     setup.rate *= rate
-    recorder = Witness(passed, decode=setup.decode, **how)
-    for _ in loops.train(setup, recorder, range(steps), seed=seed):
+    recorders = {way: Witness(way, decode=setup.decode, **how) for way in ways}
+    for _ in loops.train(setup, recorders.values(), range(steps), seed=seed):
         pass
-    recorder.close()
-    return recorder.found, recorder.stats()["written"]
+    for recorder in recorders.values():
+        recorder.close()
+    return {way: (recorder.found, recorder.stats()["written"]) for way, recorder in recorders.items()}

@@ -1,6 +1,6 @@
 """Tiny random configurations of real models, how each makes its pairs, and a training loop around them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 from predlog import Recorder
-from predlog.records.schema import Finding
 from tests.cases import material
 from tests.cases.material import CODEBOOKS, CODES
 
@@ -105,35 +104,36 @@ RIGHT = Mistake()
 
 
 def train(
-    setup: Setup, recorder: Recorder | None, steps: range, *, seed: int = 0, mistake: Mistake = RIGHT
-) -> Iterator[tuple[int, tuple[Finding, ...]]]:
-    """Train, log what is due, and yield what is open after each step; a mistake may stop the learning."""
+    setup: Setup, recorders: Collection[Recorder], steps: range, *, seed: int = 0, mistake: Mistake = RIGHT
+) -> Iterator[int]:
+    """Train, log to each recorder what is due for it, and yield after each step; a mistake may stop the learning."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(setup.model.parameters(), lr=setup.rate * mistake.rate)
     mistake.weights(setup.model)
-    every = getattr(getattr(recorder, "passed", None), "every", 1)
     for step in steps:
         if mistake.reseeded:
             generator.manual_seed(seed)
-        if step % every and not mistake.learns:
+        due = [one for one in recorders if step % getattr(getattr(one, "passed", None), "every", 1) == 0]
+        if not due and not mistake.learns:
             continue
         batch = mistake.batch(setup.batch(generator))
         pairs = [mistake.pair(pair) for pair in setup.forward(setup.model, batch)]
-        if recorder is not None and step % every == 0:
-            reported = [mistake.reports(pair) for pair in pairs]
-            for pair, loss in zip(map(mistake.logged, pairs), reported, strict=True):
+        reported = [mistake.reports(pair) for pair in pairs if due]
+        for pair, loss in zip(map(mistake.logged, pairs), reported, strict=False):
+            for recorder in due:
                 recorder.compare(
                     pair.logits, pair.labels, step,
                     stream=pair.stream, layout=pair.layout, shift=pair.shift, inputs=pair.inputs,
                     ignore_index=pair.ignore_index, reported_loss=loss, **pair.known,
                 )  # fmt: skip
+        for recorder in due:
             recorder.flush(60)
         if mistake.learns:
             loss = torch.stack([pair.loss() for pair in pairs]).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        yield step, () if recorder is None else recorder.findings
+        yield step
 
 
 # --- batches ------------------------------------------------------------------------------------------------------

@@ -300,7 +300,7 @@ def adapted() -> Setup:
     """Train an adapter of PEFT's on a model that is good already."""
     peft = needed("peft")
     setup = loops.little(loops.llama())
-    for _ in loops.train(setup, None, range(200)):
+    for _ in loops.train(setup, (), range(200)):
         pass
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
     with warnings.catch_warnings():

@@ -116,7 +116,7 @@ def test_findings_change_nothing() -> None:
     for recorder in (None, Recorder(every=1, console=False, sinks=[lambda _l, _n, event: event])):
         setup = loops.made("llama", seed=3)
         setup.model.train()
-        for _ in loops.train(setup, recorder, range(20)):
+        for _ in loops.train(setup, () if recorder is None else (recorder,), range(20)):
             pass
         states.append(([weight.clone() for weight in setup.model.parameters()], torch.get_rng_state()))
         if recorder is not None:
