@@ -107,7 +107,11 @@ def prediction_misaligned(pool: Pool, past: Past) -> Verdict:
             is_undecided |= sums.tokens < 4 * ENOUGH
             continue
         offset = AROUND[place]
-        if hits < SUSPICIOUS_HITS * informative or hits < 4 * correct + CLEARLY_MORE or not _is_sure_and_wrong(sums):
+        if hits < SUSPICIOUS_HITS * informative or hits < 4 * correct + CLEARLY_MORE:
+            continue
+        if not _is_sure_and_wrong(sums):
+            # What a model half knows takes more tokens to tell from chance.
+            is_undecided |= sums.expected > 3 * sums.correct and sums.tokens < 4 * ENOUGH
             continue
         if offset < 0 and _may_be_copying(pool, sums, hits / informative, past):
             continue
