@@ -39,6 +39,8 @@ SUSPICIOUS_COPIES = 0.5
 # If more labels than this share repeat the input, predicting a repetition is sound.
 COMMON_REPEATS = 0.2
 ONE_TOKEN_NEARLY_EVERYWHERE = 0.9
+# The mean probability that a model gives one token everywhere, when that is no memory of the last few batches.
+SURE_OF_ONE = 0.5
 # A model has lost what it knew if its loss is this many nats per token above its best.
 HAS_LOST = 0.5
 # A mean loss of at least this share of ln V is chance; after so many steps and records it is no slow start.
@@ -180,9 +182,15 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
     sums = _sums(pool)
     if not sums.labels_vary:
         return CLEAN
+    chance = _chance(pool)
     had_learnt = 2 * sum(label in past.known for label in sums.labels) >= len(sums.labels)
-    if not _is_sure_and_wrong(sums) and not (had_learnt and _has_lost(sums, past, _chance(pool))):
-        return NO_BETTER  # so does each model that has only learnt which token is the most frequent
+    is_sure = _is_sure_and_wrong(sums)
+    if not (is_sure or had_learnt) or not (
+        _has_lost(sums, past, chance)
+        or (is_sure and (sums.expected > SURE_OF_ONE * sums.tokens or sums.loss > (chance + HAS_LOST) * sums.tokens))
+    ):
+        # So does each model that has only learnt which token is the most frequent, or was so a few batches ago.
+        return NO_BETTER
     labels = len(set(sums.labels))
     which = [token for token, _ in Counter(sums.predictions).most_common(3)]
     return Fault(
