@@ -15,14 +15,17 @@ _MOST_LABELS = 256
 # Labels are looked at in portions of so many tokens. One that occurs less often in each is too rare.
 PORTION = 256
 _SOMETIMES = 3
-# A label whose log-probability has risen by this much, in nats, is being learnt.
+# A label whose log-probability has risen by this much, in nats, and by this share of what it lacks, is being learnt.
 TREND = 0.5
+ITS_SHARE = 0.25
 # How often a label must occur, in which share of the tokens, and by how much the loss of the others must have fallen.
 SIGHTINGS = 16
 RARE = 0.005
 OTHERS_GAIN = 0.7
-# What was probable enough before may be about to be learnt anew: it takes so many times as long.
-_SINKING = 3
+# What was probable enough before may be about to be learnt anew, and what is above this share of its frequency may be
+# learnt slowly: both must occur so many times as often.
+_SLOWLY = 3
+_FAR_BELOW = 0.01
 
 
 class Encounters(NamedTuple):
@@ -95,10 +98,10 @@ class Improbable:
 
     def is_behind(self, portions: int) -> bool:
         """Return whether others were learnt meanwhile, and it occurs often enough to be learnt as well."""
-        longer = _SINKING if self.sank else 1
+        is_near = self.probability * self.tokens(portions) > _FAR_BELOW * self.count * self.count
         return (
-            portions >= self.first + longer
-            and self.count >= max(SIGHTINGS * longer, RARE * self.tokens(portions))
+            portions >= self.first + (_SLOWLY if self.sank else 1)
+            and self.count >= max(SIGHTINGS * (_SLOWLY if self.sank or is_near else 1), RARE * self.tokens(portions))
             and self.gain >= OTHERS_GAIN
         )
 
@@ -158,7 +161,9 @@ class Labels:
             self.known.pop(label, None)
             return
         now = -loss / count
-        if before is None or now > before.began + TREND:
+        if before is None or now > before.began + max(
+            TREND, ITS_SHARE * (math.log(0.1 * count / tokens) - before.began)
+        ):
             if before is None and len(self.known) >= _MOST_LABELS:
                 return
             sank = sank if before is None else before.sank
