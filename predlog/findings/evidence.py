@@ -51,12 +51,13 @@ class Evidence:
     marks: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.supervised = sum([one.supervised for one in self.samples])
-        self.equal = added(one.equal for one in self.samples)
-        self.compared = added(one.compared for one in self.samples)
-        self.lone = added(one.lone for one in self.samples)
-        self.copies = _copies(self.samples)
-        self.sums = sums = Sums.of([token for one in self.samples for token in one.tokens])
+        samples = self.samples
+        self.supervised = sum([one.supervised for one in samples])
+        self.equal = added([one.equal for one in samples])
+        self.compared = added([one.compared for one in samples])
+        self.lone = added([one.lone for one in samples])
+        self.copies = _copies(samples)
+        self.sums = sums = Sums.of([token for one in samples for token in one.tokens])
         # A single prediction is always the commonest.
         self.commonest = max(Counter(sums.predictions).values()) if sums.tokens >= _SOME else 0
         self.marks = tuple(map(_mark, self.samples)) if self.is_trained else ()
@@ -198,4 +199,6 @@ class Sums(NamedTuple):
 def added(columns: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
     """Return the column-wise sum of the tuples that are not None; None if all are."""
     known = [column for column in columns if column is not None]
+    if len(known) == 1:
+        return known[0]
     return tuple(map(sum, zip(*known, strict=True))) if known else None

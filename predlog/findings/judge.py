@@ -19,7 +19,7 @@ from predlog.findings.ledger import FindingEvent, summary_line
 from predlog.findings.loss_check import LossCheck
 from predlog.findings.needs import COMPARE_STEPS, MORE, Known, undecided, without_inputs
 from predlog.findings.reported_loss import Reported, Totals
-from predlog.findings.rule import CLEAN, LONGEST_POOL, Clean, Fault, Past, Rule, Verdict
+from predlog.findings.rule import CLEAN, LONGEST_POOL, Fault, Past, Rule
 from predlog.findings.special_tokens import PerStream
 
 # If there are more streams and codebooks, those that were not seen for longest are forgotten.
@@ -41,21 +41,6 @@ class _Opinion:
     clean: int = 0
     is_waiting: bool = False
 
-    def ask(self, rule: Rule, evidence: Evidence, past: Past) -> tuple[Verdict, list[Evidence]]:
-        """Return what the rule answers and the records that it was shown; keep those that it needs again."""
-        pool = self.pool
-        pool.append(evidence)
-        verdict = rule.judge(pool, past)
-        if verdict is None:
-            self.is_waiting = True
-            if len(pool) >= LONGEST_POOL:
-                self.pool = []
-        else:
-            self.is_waiting = False
-            keeps = rule.looks_back and type(verdict) is Clean
-            self.pool = pool[1 - rule.looks_back :] if keeps else []
-        return verdict, pool
-
 
 @dataclass(slots=True)
 class _Lane:
@@ -63,7 +48,7 @@ class _Lane:
 
     past: Past
     opinions: dict[str, _Opinion]
-    rules: list[Rule]
+    asked: list[tuple[Rule, _Opinion]]
     loss: LossCheck = field(default_factory=LossCheck)
     known: Known | None = None
 
@@ -196,23 +181,35 @@ class Judge:
 
     def _ask(self, stream: str, codebook: int | None, evidence: Evidence) -> list[_Case]:
         lane = self._lane(stream, codebook, evidence.step)
-        past, opinions = lane.past, lane.opinions
+        past = lane.past
         now: list[str] = []
         cases = []
-        for rule in lane.rules:
-            opinion = opinions[rule.code]
+        # Nearly all of what judging costs is this loop: some thirty rules, most of which find nothing.
+        for rule, opinion in lane.asked:
             if now and rule.is_symptom and any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool, opinion.is_waiting = [], False
                 self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
                 continue
-            verdict, pool = opinion.ask(rule, evidence, past)
-            if type(verdict) is Fault:
-                opinion.clean = 0
+            pool = opinion.pool
+            pool.append(evidence)
+            verdict = rule.judge(pool, past)
+            if verdict is None:
+                opinion.is_waiting = True
+                if len(pool) >= LONGEST_POOL:
+                    opinion.pool = []
+            elif type(verdict) is Fault:
+                opinion.pool, opinion.is_waiting, opinion.clean = [], False, 0
                 if not opinion.is_open:
                     opinion.is_open = True
                     cases.append(_Case(codebook, rule, verdict, pool))
-            elif verdict is CLEAN and opinion.is_open:
-                self._found_nothing(stream, codebook, rule.code, evidence.step)
+            else:
+                opinion.is_waiting = False
+                if rule.looks_back > 1:
+                    del pool[: 1 - rule.looks_back]
+                else:
+                    pool.clear()
+                if verdict is CLEAN and opinion.is_open:
+                    self._found_nothing(stream, codebook, rule.code, evidence.step)
             if opinion.is_open:
                 now.append(rule.code)
         past.learn(evidence)
@@ -227,7 +224,9 @@ class Judge:
         if lane is None:
             ignored = self._ignored_in(stream)
             rules = [rule for rule in self._rules if rule.code not in ignored]
-            lane = self._lanes[key] = _Lane(Past(step, stream=stream), {rule.code: _Opinion() for rule in rules}, rules)
+            asked = [(rule, _Opinion()) for rule in rules]
+            opinions = {rule.code: opinion for rule, opinion in asked}
+            lane = self._lanes[key] = _Lane(Past(step, stream=stream), opinions, asked)
         self._lanes.move_to_end(key)
         if len(self._lanes) > _MOST_LANES:
             (stream, codebook), forgotten = self._lanes.popitem(last=False)

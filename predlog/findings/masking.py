@@ -47,8 +47,11 @@ def special_run_supervised(pool: Pool, _past: Past) -> Verdict:
     """Check for a special token that most samples have twice or more in a row among the labels."""
     samples = _samples(pool)
     runs = [facts for facts in samples if facts.special_run and facts.special_run[1]]
-    if not runs or not _is_next_token(pool, runs):
+    if not runs:
         return CLEAN
+    if not _is_next_token(pool, runs):
+        is_known = len(samples) >= MANY_SAMPLES or any(facts.equal is not None for facts in runs)
+        return CLEAN if is_known else None
     token = _commonest(facts.special_run[0] for facts in runs if facts.special_run)[0]
     specials = runs[0].specials
     if token in (*specials.pad, *specials.unk) and token not in specials.eos and token not in specials.bos:
@@ -91,7 +94,9 @@ def _is_next_token(pool: Pool, runs: Sequence[Facts]) -> bool:
     if any(facts.equal is not None for facts in runs):
         return _nearly_all_equal(runs, 1) is not None
     spans = sum(facts.special_run[5] for facts in runs if facts.special_run)
-    return _shift(pool) == 1 and spans * _LONG_SPANS <= sum(facts.supervised for facts in runs)
+    # Without a shift, too, long spans are no filling in, unless it is by chance.
+    is_known = _shift(pool) == 1 or len(_samples(pool)) >= MANY_SAMPLES
+    return is_known and spans * _LONG_SPANS <= sum(facts.supervised for facts in runs)
 
 
 def fills_time(run: tuple[int, ...]) -> bool:

@@ -15,13 +15,14 @@ def pad_supervised(pool: Pool, _past: Past) -> Verdict:
     if any(facts.padding is not None for facts in everyone):
         return _known_padding(everyone, pool)
     samples = [facts for facts in everyone if facts.pad is not None]
-    if not any(map(_is_padded, samples)):
+    count = sum([facts.pad or 0 for facts in samples])
+    if not count or not any(map(_is_padded, samples)):
         return CLEAN
     if any(facts.special_run and fills_time(facts.special_run) for facts in samples):
         return CLEAN
     specials = samples[0].specials
-    count, supervised = sum(facts.pad or 0 for facts in samples), sum(facts.supervised for facts in samples)
-    if not count or {*specials.pad} & {*specials.eos, *specials.bos}:
+    supervised = sum(facts.supervised for facts in samples)
+    if {*specials.pad} & {*specials.eos, *specials.bos}:
         return CLEAN  # an end token that is also padding may be a correct label
     what = f"{count} of {supervised} supervised labels are padding ({_listed(specials.pad)})"
     fix = _MASK_PADDING.format(samples[0].ignore_index)

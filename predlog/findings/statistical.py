@@ -12,6 +12,7 @@ correct predictions than the probabilities promise.
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from predlog.findings.evidence import AROUND, Evidence, Sums
 from predlog.findings.facts import Facts
@@ -99,26 +100,34 @@ def _should_end(facts: Facts) -> bool:
 
 def prediction_misaligned(pool: Pool, past: Past) -> Verdict:
     """Check for confident predictions that are wrong at their own label, and correct at another offset."""
-    if _tokens(pool) < ENOUGH:
+    tokens = _tokens(pool)
+    if tokens < ENOUGH:
         return None
-    sums = _sums(pool)
+    informative_at = _columns([evidence.sums.informative for evidence in pool])
+    hits_at = _columns([evidence.sums.hits for evidence in pool])
+    correct_at = _columns([evidence.sums.correct_there for evidence in pool])
     is_undecided = False
-    for place in sorted(range(len(AROUND)), key=lambda one: -sums.hits[one]):
-        informative, hits, correct = sums.informative[place], sums.hits[place], sums.correct_there[place]
+    for place in sorted(range(len(AROUND)), key=lambda one: -hits_at[one]):
+        informative, hits, correct = informative_at[place], hits_at[place], correct_at[place]
         if informative < ENOUGH:
-            is_undecided |= sums.tokens < 4 * ENOUGH
+            is_undecided |= tokens < 4 * ENOUGH
             continue
         offset = AROUND[place]
         if hits < SUSPICIOUS_HITS * informative or hits < 4 * correct + CLEARLY_MORE:
             continue
+        sums = _sums(pool)
         if not _is_sure_and_wrong(sums):
             # What a model half knows takes more tokens to tell from chance.
-            is_undecided |= sums.expected > 3 * sums.correct and sums.tokens < 4 * ENOUGH
+            is_undecided |= sums.expected > 3 * sums.correct and tokens < 4 * ENOUGH
             continue
         if offset < 0 and _may_be_copying(pool, sums, hits / informative, past):
             continue
         return _misaligned(pool, offset, hits, correct, informative)
     return None if is_undecided else CLEAN
+
+
+def _columns(parts: Sequence[tuple[int, ...]]) -> Sequence[int]:
+    return parts[0] if len(parts) == 1 else [*map(sum, zip(*parts, strict=True))]
 
 
 def _misaligned(pool: Pool, offset: int, hits: int, correct: int, informative: int) -> Fault:
@@ -150,10 +159,12 @@ def _may_be_copying(pool: Pool, sums: Sums, share: float, past: Past) -> bool:
 
 def copying_inputs(pool: Pool, past: Past) -> Verdict:
     """Check for confident predictions that equal the inputs where the labels don't, of a model that was better."""
-    copied, copyable = (sum(column) for column in zip(*(evidence.copies for evidence in pool), strict=True))
-    if not any(evidence.equal is not None for evidence in pool):
+    if all(evidence.equal is None for evidence in pool):
         return CLEAN
-    if copyable < ENOUGH or _tokens(pool) < ENOUGH:
+    if _tokens(pool) < ENOUGH:
+        return None
+    copied, copyable = _copies(pool)
+    if copyable < ENOUGH:
         return None
     sums = _sums(pool)
     repeated = sum(evidence.equal[0] for evidence in pool if evidence.equal)
@@ -176,7 +187,7 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
     if tokens < ENOUGH or len(pool) < SEVERAL:
         return None
     # Which token it is may change from step to step.
-    count = sum(evidence.commonest for evidence in pool)
+    count = sum([evidence.commonest for evidence in pool])
     if count < ONE_TOKEN_NEARLY_EVERYWHERE * tokens:
         return CLEAN
     sums = _sums(pool)
@@ -206,12 +217,12 @@ def collapsed(pool: Pool, past: Past) -> Verdict:
 
 def at_chance(pool: Pool, past: Past) -> Verdict:
     """Check for a mean loss of the tokens shown that stays at ln V or above and never was lower."""
-    if _tokens(pool) < ENOUGH:
+    tokens = _tokens(pool)
+    if tokens < ENOUGH:
         return None
-    sums = _sums(pool)
     vocabulary = pool[0].samples[0].vocabulary
     chance = _chance(pool)
-    loss = sums.loss / sums.tokens
+    loss = sum([evidence.sums.loss for evidence in pool]) / tokens
     if (
         vocabulary is None
         or vocabulary < 4
@@ -219,6 +230,7 @@ def at_chance(pool: Pool, past: Past) -> Verdict:
         or (past.best is not None and past.best < CHANCE * chance)
     ):
         return CLEAN
+    sums = _sums(pool)
     if not _has_learnt_nothing_for_long(pool, past, loss):
         if not (_is_sure_and_wrong(sums) and _is_sure_and_wrong(past.first or sums)):
             return CLEAN  # so does each model that has just started
@@ -269,7 +281,11 @@ def _tells(evidence: Evidence) -> bool:
 
 
 def _tokens(pool: Pool) -> int:
-    return sum(evidence.sums.tokens for evidence in pool)
+    return sum([evidence.sums.tokens for evidence in pool])
+
+
+def _copies(pool: Pool) -> tuple[int, int]:
+    return sum([evidence.copies[0] for evidence in pool]), sum([evidence.copies[1] for evidence in pool])
 
 
 def _sums(pool: Pool) -> Sums:
@@ -301,7 +317,7 @@ def _is_improving(pool: Pool, sums: Sums, past: Past) -> bool:
 
 
 def _copies_most(pool: Pool, sums: Sums) -> bool:
-    copied, copyable = (sum(column) for column in zip(*(evidence.copies for evidence in pool), strict=True))
+    copied, copyable = _copies(pool)
     return copied > SUSPICIOUS_COPIES * max(copyable, 1) or sums.hits[0] > SUSPICIOUS_COPIES * max(
         sums.informative[0], 1
     )
