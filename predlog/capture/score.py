@@ -39,6 +39,21 @@ class Scores(NamedTuple):
     above: Tensor | None = None
 
 
+class Sums(NamedTuple):
+    """What the scores of rows are made of, a column each, NaN in rows that were not visited.
+
+    The `peak` is the largest logit, `base` is -peak · log2 e, rounded. `total` is Σ 2^x and `weighed` is Σ x · 2^x,
+    with x = base + logit · log2 e. `label` is the label's logit, `above` the number of logits that exceed it.
+    """
+
+    peak: Tensor
+    base: Tensor
+    total: Tensor
+    weighed: Tensor
+    label: Tensor
+    above: Tensor
+
+
 def _number_type(dtype: torch.dtype) -> torch.dtype:
     """Return the type in which rows of a type are reduced."""
     return torch.float64 if dtype == torch.float64 else torch.float32
@@ -46,36 +61,42 @@ def _number_type(dtype: torch.dtype) -> torch.dtype:
 
 def on_cpu(chunks: Iterable[Tensor], labels: Tensor, supervised: Tensor, *, has_ranks: bool) -> Scores:
     """Return the scores of logits on the CPU, chunks [s, k, t, v] along time, for labels that are supervised."""
-    scores = Scores(
-        torch.full_like(labels, -1),
-        torch.full(labels.shape, math.nan, dtype=torch.float64, device="cpu"),
-        torch.full(labels.shape, math.nan, dtype=torch.float64, device="cpu"),
-        torch.full_like(labels, -1) if has_ranks else None,
-    )
-    begin = 0
+    begin, parts = 0, []
     for logits in chunks:
         here = (slice(None), slice(None), slice(begin, begin + logits.shape[2]))
-        own = Scores(*(None if one is None else one[here] for one in scores))  # type: ignore[arg-type] # three are there
-        _score(logits, labels[here], supervised[here], own)
+        parts.append(_score(logits, labels[here], supervised[here], has_ranks=has_ranks))
         begin += logits.shape[2]
-    return scores
+    if len(parts) == 1:
+        return parts[0]
+    return Scores(*(None if one[0] is None else torch.cat(one, -1) for one in zip(*parts, strict=True)))  # type: ignore[arg-type] # three are there
 
 
-def _score(logits: Tensor, labels: Tensor, supervised: Tensor, scores: Scores) -> None:
+def _score(logits: Tensor, labels: Tensor, supervised: Tensor, *, has_ranks: bool) -> Scores:
     vocabulary = logits.shape[-1]
     most = max(_CHUNK // vocabulary, 1)
-    buffers = torch.empty(2, min(most, logits.shape[2]), vocabulary, dtype=_number_type(logits.dtype), device="cpu")
+    rows_at_once = min(most, logits.shape[2])
+    numbers = _number_type(logits.dtype)
+    buffers = torch.empty(2, rows_at_once, vocabulary, dtype=numbers, device="cpu")
+    some = torch.empty(len(Sums._fields), rows_at_once, 1, dtype=numbers, device="cpu")
+    sums = torch.full((len(Sums._fields), *labels.shape, 1), math.nan, dtype=numbers, device="cpu")
+    predictions = torch.full_like(labels, -1)
+    index = labels.clamp(0, vocabulary - 1).unsqueeze(-1)
     for here in product(range(labels.shape[0]), range(labels.shape[1])):
         for part, picked in _stretches(supervised[here], most):
-            rows, wanted = logits[here][part], labels[here][part]
+            rows, wanted, into = logits[here][part], index[here][part], part
             if picked is not None:
-                rows, wanted = selected(rows, picked), wanted[picked]
-            index = wanted.clamp(0, vocabulary - 1).unsqueeze(-1)
-            found = _reduced(rows, index, buffers, has_ranks=scores.above is not None)
-            for column, values in zip(scores, found, strict=True):
-                if column is not None and values is not None:
-                    column[here][part if picked is None else part.start + picked] = values
-    scores.loss.masked_fill_((labels < 0) | (labels >= vocabulary), math.nan)
+                rows, wanted, into = selected(rows, picked), wanted[picked], part.start + picked
+            own = some[:, : len(rows)]
+            predictions[here][into] = _reduce(rows, wanted, buffers[:, : len(rows)], Sums(*own), has_ranks=has_ranks)
+            sums[:, here[0], here[1], into] = own
+    found = Sums(*sums.squeeze(-1).unbind())
+    loss, entropy = _in_nats(logits, index, found)
+    return Scores(
+        torch.where(torch.isnan(found.peak), -1, predictions),
+        loss.masked_fill_((labels < 0) | (labels >= vocabulary), math.nan),
+        entropy,
+        found.above.nan_to_num_(-1).to(torch.int64) if has_ranks else None,
+    )
 
 
 def _stretches(supervised: Tensor, most: int) -> Iterator[tuple[slice, Tensor | None]]:
@@ -95,31 +116,44 @@ def _stretches(supervised: Tensor, most: int) -> Iterator[tuple[slice, Tensor | 
             yield part, picked if 2 * len(picked) <= part.stop - begin else None
 
 
-def _reduced(
-    rows: Tensor, index: Tensor, buffers: Tensor, *, has_ranks: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Reduce rows [n, v] for their labels [n, 1]; the buffers [2, n or more, v] are written to."""
-    scaled, scratch = buffers[:, : len(rows)].unbind()
+def _reduce(rows: Tensor, index: Tensor, buffers: Tensor, out: Sums, *, has_ranks: bool) -> Tensor:
+    """Write the sums of rows [n, v] for their labels [n, 1] to columns [n, 1], and return where the peaks are [n].
+
+    The buffers [2, n, v] are written to. What can wait is done once for all rows, in `_in_nats`: the rows of a small
+    vocabulary are reduced faster than an operation is called.
+    """
+    scaled, scratch = buffers.unbind()
     values = rows if rows.dtype == scaled.dtype else scaled.copy_(rows)
     peak, prediction = peaks_of(values)
-    label = values.gather(-1, index)
-    above = torch.gt(values, label, out=scratch).sum(-1).to(torch.int64) if has_ranks else None
+    out.peak.copy_(peak.unsqueeze(-1))
+    torch.gather(values, -1, index, out=out.label)
+    if has_ranks:
+        torch.sum(torch.gt(values, out.label, out=scratch), -1, keepdim=True, out=out.above)
     # exp2 is four times as fast as exp. Sum and product before it are rounded once, together.
-    base = peak.unsqueeze(-1) * -_LOG2_E
-    torch.add(base, values, alpha=_LOG2_E, out=scaled)
-    total = torch.exp2(scaled, out=scratch).sum(-1).to(torch.float64)
-    mean = torch.linalg.vecdot(scratch, scaled).to(torch.float64) / total
-    if bool((torch.isnan(mean) & torch.isfinite(total)).any()):  # 0 times infinity: a logit that is -inf adds nothing
-        mean = torch.linalg.vecdot(scratch, scaled.clamp_(min=_NOTHING)).to(torch.float64) / total
-    log2_e = _LOG2_E if scaled.dtype == torch.float64 else _LOG2_E_FLOAT32
-    highest = peak.to(torch.float64)
-    log_sum = total.log() - (base.squeeze(-1).to(torch.float64) + highest * log2_e) * _LN_2
-    loss = highest - label.squeeze(-1).to(torch.float64) + log_sum
-    entropy = (total.log2() - mean) * _LN_2
-    for number in (torch.isfinite(highest) & ~torch.isfinite(total)).nonzero().squeeze(-1).tolist():
+    torch.mul(out.peak, -_LOG2_E, out=out.base)
+    torch.add(out.base, values, alpha=_LOG2_E, out=scaled)
+    torch.sum(torch.exp2(scaled, out=scratch), -1, keepdim=True, out=out.total)
+    weighed = torch.linalg.vecdot(scratch, scaled)
+    if bool(torch.isnan(weighed).any()):  # 0 times infinity: a logit that is -inf adds nothing
+        weighed = torch.linalg.vecdot(scratch, scaled.clamp_(min=_NOTHING))
+    out.weighed.copy_(weighed.unsqueeze(-1))
+    return prediction
+
+
+def _in_nats(logits: Tensor, index: Tensor, sums: Sums) -> tuple[Tensor, Tensor]:
+    """Return the loss and the entropy [s, k, t] of logits for labels [s, k, t, 1], in float64."""
+    log2_e = _LOG2_E if logits.dtype == torch.float64 else _LOG2_E_FLOAT32
+    peak, base, total, label, weighed = (
+        one.to(torch.float64) for one in (sums.peak, sums.base, sums.total, sums.label, sums.weighed)
+    )
+    # The rounding of the base is known, and taken out here.
+    log_sum = total.log() - (base + peak * log2_e) * _LN_2
+    loss, entropy = peak - label + log_sum, (total.log2() - weighed / total) * _LN_2
+    for sample, codebook, row in (torch.isfinite(peak) & ~torch.isfinite(total)).nonzero().tolist():
         # Near the largest number of the type the product overflows, so the difference is taken first.
-        loss[number], entropy[number] = _apart(rows[number], highest[number], index[number])
-    return torch.where(torch.isnan(peak), -1, prediction), loss, entropy, above
+        here = (sample, codebook, row)
+        loss[here], entropy[here] = _apart(logits[here], peak[here], index[here])
+    return loss, entropy
 
 
 def _apart(row: Tensor, peak: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
