@@ -120,12 +120,15 @@ def alarms_of_trainers(ways: list[Passed], seeds: range, only: str, tally: Tally
     from tests.cases import trl  # noqa: PLC0415 - takes long, and need not be installed
 
     names = [name for name in trl.TRAINERS if only in name]
-    for name, way, seed in itertools.product(names, ways, seeds):
-        found, judged = trl.found(trl.TRAINERS[name], seed=seed, passed=way)
-        tally.add(way, len(found), judged)
-        for one in found:
-            print(f"ALARM   {name}, seed {seed}, {way}, step {one.step}: {one.message}")
-        print(f"{name:<48}{way!s:<60}{len(found)} / {judged}", flush=True)
+    for name in names:
+        here = Tally()
+        for way, seed in itertools.product(ways, seeds):  # a model has one callback
+            found, judged = trl.found(trl.TRAINERS[name], seed=seed, passed=way)
+            tally.add(way, len(found), judged)
+            here.add(way, len(found), judged)
+            for one in found:
+                print(f"ALARM   {name}, seed {seed}, {way}, step {one.step}: {one.message}", flush=True)
+        print(f"{name:<48}", *(f"{here.of(way):>12}" for way in ways), flush=True)
 
 
 if __name__ == "__main__":
