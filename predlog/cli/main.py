@@ -40,7 +40,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if sys.stdout is None:
         raise PredlogError("standard output is closed: redirect it, to /dev/null if need be")
     try:
-        parsed = options.parser().parse_args(arguments)
+        parsed = options.parsed(arguments)
         with required():
             status: int = import_module(parsed.module).run(parsed)
     finally:

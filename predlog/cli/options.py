@@ -4,82 +4,54 @@ Nothing is imported here that takes time: a subcommand names the module that run
 """
 
 import argparse
-import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
-from predlog.records.text import harmless
+from predlog.cli.arguments import Choices, Parser, Version, formatter, lines, listed, number, positive, steps
 
 EVERY = 40
-ALL = -1
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
 
 
-class _Choices:
-    """What a module lists; the module is imported when the list is needed.
-
-    It is an argument's `type` as well as its `choices`: argparse asks the type first, and would itself answer a slip
-    with the whole list. `listed` is the command that prints that.
-    """
-
-    def __init__(self, module: str, name: str, *more: str, listed: str) -> None:
-        self._home = module, name
-        self._more = more
-        self._listed = listed
-
-    def __call__(self, text: str) -> str:
-        """Return a choice; of any other text, report which choice is close, and where all are listed."""
-        if text in self:
-            return text
-        close = import_module("difflib").get_close_matches(text, [*self], 1)
-        meant = f", did you mean {close[0]!r}?" if close else ";"
-        raise argparse.ArgumentTypeError(f"invalid choice: {text!r}{meant} `{self._listed}` lists them all")
-
-    def __iter__(self) -> Iterator[str]:
-        module, name = self._home
-        yield from (*getattr(import_module(module), name), *self._more)
-
-
-_CODES = _Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
-_MISTAKES = _Choices("predlog.cli.demo.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
+_CODES = Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
+_MISTAKES = Choices("predlog.cli.demo.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
 
 
 _Add = Callable[..., argparse.ArgumentParser]
 
 
-class _Version(argparse.Action):
-    """Print the version, which is looked up only then."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        sys.stdout.write(f"predlog {import_module('predlog').__version__}\n")
-        parser.exit()
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are safe to print: a shell puts the names of files in place of a star."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(harmless(message))
+def parsed(line: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; report an unknown one with the usage of its subcommand, and the option that is close."""
+    found, unknown = parser().parse_known_args(line)
+    if unknown:
+        command: argparse.ArgumentParser = found.command
+        known = [option for action in command._actions for option in action.option_strings]  # noqa: SLF001 - as shtab does
+        names = {option.lstrip("-"): option for option in known}
+        slips = [one.partition("=")[0].lstrip("-") for one in unknown if one.startswith("--")]
+        close = [names[name] for slip in slips for name in import_module("difflib").get_close_matches(slip, names, 1)]
+        meant = f", did you mean {' '.join(close)}?" if close else f"; see `{command.prog} --help`"
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+    return found
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser; what it parses has a `module`, whose `run` takes the arguments and returns the exit status."""
-    whole = _Parser(
+    whole = Parser(
         prog="predlog",
         description="See what a token model predicts next to what it was asked to predict.",
-        epilog=_examples(
+        epilog=listed(
             ("predlog demo", "train a small model with predlog on"),
             ("predlog tail -f runs/exp1", "watch a run from another terminal or node"),
             ("predlog summary runs/exp1", "how it went"),
             ("predlog check runs/exp1 && ./deploy", "stop if something is wrong"),
             ("predlog report runs/exp1 -o report.html", "a page to send to a colleague"),
         ),
-        formatter_class=_formatter,
+        formatter_class=formatter,
     )
-    whole.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
+    whole.add_argument("--version", action=Version, nargs=0, help="show program's version number and exit")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
     for command in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
         command(partial(_command, commands))
@@ -91,31 +63,12 @@ def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[st
         name,
         help=says,
         description=textwrap.fill(more, 100),
-        epilog=_examples(*examples) if examples else None,
-        formatter_class=_formatter,
+        epilog=listed(*examples) if examples else None,
+        formatter_class=formatter,
     )
-    command.set_defaults(module="predlog.cli.demo" if name == "demo" else f"predlog.cli.commands.{name}")
+    module = "predlog.cli.demo" if name == "demo" else f"predlog.cli.commands.{name}"
+    command.set_defaults(module=module, command=command)
     return command
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Return a formatter, in colour if the extra `cli` is installed."""
-    try:
-        import rich_argparse  # noqa: PLC0415 - it may not be installed
-    except ImportError:
-        return argparse.RawDescriptionHelpFormatter(prog)
-
-    class Formatter(rich_argparse.RawDescriptionRichHelpFormatter):
-        def add_usage(self, *arguments: Any, **options: Any) -> None:
-            import_module("predlog._runtime.first_imports")  # rich is imported when something is printed
-            super().add_usage(*arguments, **options)
-
-    return Formatter(prog)
-
-
-def _examples(*examples: tuple[str, str]) -> str:
-    width = max(len(command) for command, _ in examples)
-    return "examples:\n" + "\n".join(f"  {command:<{width}}  {says}" for command, says in examples)
 
 
 def _tail(add: _Add) -> None:
@@ -130,15 +83,15 @@ def _tail(add: _Add) -> None:
         ("ssh node7 tail -f runs/exp1/predictions.jsonl | predlog tail -", "a run on another machine"),
     )
     tail.add_argument("path", metavar="PATH", help=_PATH)
-    tail.add_argument("-n", "--lines", type=_lines, metavar="N", help="how many records, or `all` (10; all of a pipe)")
+    tail.add_argument("-n", "--lines", type=lines, metavar="N", help="how many records, or `all` (10; all of a pipe)")
     tail.add_argument("-f", "--follow", action="store_true", help="wait for new records, until interrupted")
     tail.add_argument("--json", action="store_true", help="print the lines as they are in the file, escaped if need be")
     tail.add_argument("--stream", action="append", metavar="NAME", help="only this stream; may be repeated")
-    tail.add_argument("--codebook", action="append", type=_number, metavar="K", help="only this codebook")
-    tail.add_argument("--rank", action="append", type=_number, metavar="R", help="only this global rank")
-    tail.add_argument("--sample", action="append", type=_number, metavar="I", help="only this sample of the batch")
+    tail.add_argument("--codebook", action="append", type=number, metavar="K", help="only this codebook")
+    tail.add_argument("--rank", action="append", type=number, metavar="R", help="only this global rank")
+    tail.add_argument("--sample", action="append", type=number, metavar="I", help="only this sample of the batch")
     tail.add_argument(
-        "--step", type=_steps, metavar="A:B", help="steps from A to B, both included; either may be left out"
+        "--step", type=steps, metavar="A:B", help="steps from A to B, both included; either may be left out"
     )
     tail.add_argument("--only", choices=("mistakes", "findings"), help="comparisons with a mistake, or findings")
 
@@ -189,7 +142,7 @@ def _diff(add: _Add) -> None:
     diff.add_argument("a", metavar="A", help=_PATH)
     diff.add_argument("b", metavar="B", help="the same, of another run")
     diff.add_argument("--json", action="store_true", help="print one JSON object")
-    diff.add_argument("--tokens", type=_number, default=10, metavar="N", help="how many tokens to list per run (10)")
+    diff.add_argument("--tokens", type=number, default=10, metavar="N", help="how many tokens to list per run (10)")
 
 
 def _export(add: _Add) -> None:
@@ -222,7 +175,11 @@ def _report(add: _Add) -> None:
     report.add_argument("path", metavar="PATH", help=_PATH)
     report.add_argument("-o", "--output", default="report.html", metavar="FILE", help="where to write it (report.html)")
     report.add_argument(
-        "--most", type=_positive, default=20_000, metavar="N", help="most comparisons in the film strip (20000)"
+        "--most",
+        type=positive,
+        default=20_000,
+        metavar="N",
+        help="most comparisons in the film strip (20000)",
     )
     _attempts(report)
 
@@ -246,9 +203,9 @@ def _demo(add: _Add) -> None:
         ("predlog demo", "half a minute on two cores"),
         ("predlog demo --mistake unshifted", "the same with a mistake, which a finding names"),
     )
-    demo.add_argument("--steps", type=_positive, default=400, help="training steps (400)")
+    demo.add_argument("--steps", type=positive, default=400, help="training steps (400)")
     every = f"record the steps that are multiples of this number ({EVERY}, with a mistake {EVERY // 4})"
-    demo.add_argument("--every", type=_positive, default=argparse.SUPPRESS, help=every)
+    demo.add_argument("--every", type=positive, default=argparse.SUPPRESS, help=every)
     mistake = "make this mistake, and see the finding that names it; `list` lists them"
     _choice(demo, "--mistake", _MISTAKES, metavar="NAME", help=mistake)
     demo.add_argument("--directory", default="runs/demo", help="folder of the run (runs/demo)")
@@ -271,29 +228,5 @@ def _attempts(command: argparse.ArgumentParser) -> None:
     command.add_argument("--all-attempts", action="store_true", help="also steps that a later attempt repeated")
 
 
-def _choice(command: argparse.ArgumentParser, name: str, choices: _Choices, **more: Any) -> None:
+def _choice(command: argparse.ArgumentParser, name: str, choices: Choices, **more: Any) -> None:
     command.add_argument(name, type=choices, choices=choices, **more)
-
-
-def _lines(text: str) -> int:
-    return ALL if text == "all" else _number(text, more=", or `all`")
-
-
-def _number(text: str, least: int = 0, more: str = "") -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, {least} or more{more}")
-    return int(text)
-
-
-_positive = partial(_number, least=1)
-
-
-def _steps(text: str) -> tuple[int | None, int | None]:
-    start, colon, end = text.partition(":")
-    if not colon:
-        end = start
-    if not start + end or any(part and not part.isdecimal() for part in (start, end)):
-        raise argparse.ArgumentTypeError(f"{text!r} must be A:B, A:, :B or one step")
-    if start and end and int(start) > int(end):
-        raise argparse.ArgumentTypeError(f"{text!r}: {start} is above {end}")
-    return int(start) if start else None, int(end) if end else None

@@ -33,11 +33,16 @@ from predlog.findings.statistical import (
     at_chance,
     collapsed,
     copying_inputs,
-    eos_never_supervised,
     prediction_misaligned,
     same_batch,
 )
-from predlog.findings.text_ends import answers_truncated, bos_inside, end_missing, end_only_in_labels
+from predlog.findings.text_ends import (
+    answers_truncated,
+    bos_inside,
+    end_missing,
+    end_only_in_labels,
+    eos_never_supervised,
+)
 
 RULES: Final = (
     Rule("nothing-supervised", "error", True, False, "every label of the samples shown is ignored", nothing_supervised),

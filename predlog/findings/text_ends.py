@@ -90,6 +90,47 @@ def _commonest(values: Sequence[int]) -> int:
     return max(Counter(values).values(), default=0)
 
 
+def eos_never_supervised(pool: Pool, past: Past) -> Verdict:
+    """Check whether the inputs of many samples continue with an end token that is never a label."""
+    samples = [facts for evidence in pool for facts in evidence.samples if facts.eos is not None]
+    ends = samples[0].specials.eos if samples else ()
+    ended = [facts for facts in samples if facts.follower in ends and _should_end(facts)]
+    if not ended or any(facts.eos for facts in samples):
+        return CLEAN
+    if _nearly_all_equal(samples, 1) is None:
+        return CLEAN  # only labels that are the next inputs need an end token
+    if any(facts.holes and facts.holes[0] in ends and facts.holes[1] for facts in samples):
+        return CLEAN  # it is ignored between texts, too: that is `masked_by_id`
+    if isinstance(answer_mask_off(pool, past), Fault):
+        return CLEAN  # the mask is one off at both ends
+    if len(ended) < MANY_SAMPLES:
+        return None
+    pad = {*ended[0].specials.pad}
+    by_id = "masking the padding masks it too: mask by the attention mask, or pad with another token."
+    one_off = "the mask of the labels ends one token early: leave the token after the last label in, too."
+    if pad & {*ends}:
+        fix = f"The end token is also the padding token, so {by_id} If the labels are not masked by id, {one_off}"
+        if ended[0].padding is None:
+            fix += " If the texts have no end token, and this is their padding, add one to each."
+    elif pad:
+        fix = f"The padding token is another ({_listed(sorted(pad))}), so {one_off}"
+    else:
+        fix = f"If the end token is also the padding token, {by_id} Otherwise {one_off}"
+    return Fault(
+        f"the inputs of {len(ended)} samples continue with the end token ({_listed(ends)}), and it is never a "
+        "label, so the model never learns to stop",
+        fix,
+        {"samples": len(ended), "eos": list(ends)},
+    )
+
+
+def _should_end(facts: Facts) -> bool:
+    # A one-token answer, such as yes or no, needs no end; a turn may end with a special token of its own.
+    if facts.ends_at_padding:
+        return False  # that is `end_missing`
+    return facts.supervised > 2 and not {token.label for token in facts.tokens[-2:]} & facts.specials.every
+
+
 def end_missing(pool: Pool, past: Past) -> Verdict:
     """Check for texts that end before their row does without an end token, or with one that generation ignores."""
     newest = pool[-1].samples

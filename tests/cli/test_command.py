@@ -166,6 +166,26 @@ def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureF
     assert len(line) < 140
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["tail", "--strem=text", "x"], "--strem=text, did you mean --stream?"),
+        (["summary", "x", "--jsn"], "--jsn, did you mean --json?"),
+        (["check", "x", "--ignore-all=1"], "--ignore-all=1, did you mean --ignore?"),
+        (["report", "x", "y"], "y; see `predlog report --help`"),
+        (["diff", "x", "y", "--zz", "-q"], "--zz -q; see `predlog diff --help`"),
+    ],
+)
+def test_an_unknown_option(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The usage is that of the subcommand, and an option that is close is named."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(asked)
+    assert ended.value.code == 2
+    usage, *_, line = events.said(capsys).splitlines()
+    assert usage.lower().startswith(f"usage: predlog {asked[0]} ")
+    assert line.endswith(f"error: unrecognized arguments: {said}")
+
+
 @pytest.mark.parametrize("command", ["tail", "summary", "check", "diff", "export", "report"])
 def test_errors_are_one_line(run: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What can't be read is reported in one line, without a traceback, and the status is 2."""
@@ -188,7 +208,7 @@ def test_no_name_steers_a_terminal(asked: list[str], capsys: pytest.CaptureFixtu
         assert main.main(asked) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.splitlines()[-1].startswith("predlog: ")
+    assert said.err.splitlines()[-1].startswith("predlog")
     assert "[31m" in said.err.splitlines()[-1]
     assert said.err.replace("\n", "").isprintable()
 

@@ -18,7 +18,7 @@ import predlog._runtime.first_imports  # noqa: F401 - before rich is imported
 from rich.console import Console as RichConsole
 
 from predlog.cli import say
-from predlog.cli.options import ALL
+from predlog.cli.arguments import ALL
 from predlog.errors import NoRecordsError
 from predlog.reading import paths
 from predlog.reading.filters import Asked, Selection
@@ -45,7 +45,10 @@ _Show = Callable[[Iterable[Read], int | None], None]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what there is; with `--follow`, also what is written from then on, until interrupted."""
+    """Show what there is; with `--follow`, also what is written from then on, until interrupted.
+
+    Returns 1 if there are records, and none of them is what was asked for.
+    """
     wanted = Asked(_wanted(arguments) if arguments.json else _drawn(_wanted(arguments)))
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
@@ -62,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         _of_files(arguments, many, wanted, show)
     if many and not wanted.fitting:
         _say_why_nothing(arguments.path, wanted)
+        return 1
     return 0
 
 
