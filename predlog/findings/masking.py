@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from predlog.findings.evidence import PROMPT_AT, PROMPT_BEFORE
 from predlog.findings.facts import Facts
@@ -24,6 +25,8 @@ from predlog.findings.rule import (
 _FEW = 4
 # The share of the samples in which a special token is repeated; in batches of two, the longer one is not padded.
 _MOST, _SOME = 0.5, 0.25
+# The share of labels that repeat the one before if all of them do so by design.
+_OFTEN = 0.25
 # Without inputs, labels are those of the next position if they come in spans of at least so many on average.
 _LONG_SPANS = 8
 # The share of labels that is unknown by no accident, and the labels that it needs.
@@ -61,7 +64,7 @@ def special_run_supervised(pool: Pool, _past: Past) -> Verdict:
         run for run, facts in ((facts.special_run, facts) for facts in runs)
         if run and run[0] == token and least <= run[1] < facts.supervised and not facts.padding
     ]  # fmt: skip
-    if not found or any(map(fills_time, found)):
+    if not found or any(map(fills_time, found)) or _repeats_all(samples, token):
         return CLEAN
     padding = [run for run in found if run[4] > 2]
     share = _SOME if len(padding) > 0.5 * len(found) else _MOST
@@ -97,6 +100,17 @@ def _is_next_token(pool: Pool, runs: Sequence[Facts]) -> bool:
     # Without a shift, too, long spans are no filling in, unless it is by chance.
     is_known = _shift(pool) == 1 or len(_samples(pool)) >= MANY_SAMPLES
     return is_known and spans * _LONG_SPANS <= sum(facts.supervised for facts in runs)
+
+
+def _repeats_all(samples: Sequence[Facts], token: int) -> bool:
+    """Return whether other labels, too, often come several times in a row: frames of a sound, data made to repeat."""
+    others = [
+        label == following
+        for facts in samples
+        for label, following in pairwise([one.label for one in facts.tokens])
+        if label != token
+    ]
+    return sum(others) > _OFTEN * len(others)
 
 
 def fills_time(run: tuple[int, ...]) -> bool:

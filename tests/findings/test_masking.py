@@ -19,7 +19,7 @@ from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings import catalog
 from predlog.findings.evidence import PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE, Evidence
-from predlog.findings.facts import Facts
+from predlog.findings.facts import Facts, Shown
 from predlog.findings.judge import Judge
 from predlog.findings.rule import Fault, Past
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer
@@ -326,6 +326,10 @@ def several(count: int, *others: Facts, **fields: Any) -> Evidence:
     return evidence(*[facts(**fields)] * count, *others)
 
 
+def written(*labels: int) -> tuple[Shown, ...]:
+    return tuple(Shown(at, label, label, None, -0.1, -0.1, (None, None, None)) for at, label in enumerate(labels))
+
+
 RUN = {"special_run": (2, 2, 2, 1, 0, 1)}
 PADDING = {"special_run": (2, 9, 9, 1, 9, 1)}
 FEW = 4
@@ -388,6 +392,18 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         "special-run-supervised",
         [several(FEW, special_run=(2, 2, 2, 1, 0, 12), equal=None)],
         [several(FEW, special_run=(2, 2, 2, 1, 0, 13), equal=None)],
+        Past(0),
+    ),
+    (  # the same without a shift: enough samples, since a model that fills in what is masked may have long spans, too
+        "special-run-supervised",
+        [several(16, special_run=(2, 2, 2, 1, 0, 12), equal=None, shift=0)],
+        [several(15, special_run=(2, 2, 2, 1, 0, 12), equal=None, shift=0)],
+        Past(0),
+    ),
+    (  # a quarter of the other labels repeat the one before, or more do
+        "special-run-supervised",
+        [several(FEW, **RUN, tokens=written(5, 5, 6, 7, 8))],
+        [several(FEW, **RUN, tokens=written(5, 5, 6, 6, 7))],
         Past(0),
     ),
     (
