@@ -7,7 +7,6 @@ input, which it read. So a prompt, an answer and what is between two answers fol
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from predlog.capture.documents import Words
 from predlog.capture.snapshot import Piece, Pieces, Sizes
 from predlog.capture.window import Window
 from predlog.records.excerpt import Excerpt
@@ -16,7 +15,12 @@ _WORD = 8
 
 
 def cut_out(
-    sizes: Sizes, window: Window, supervised: bytes, labels: Words, read: Words | None, texts: Sequence[Sequence[int]]
+    sizes: Sizes,
+    window: Window,
+    supervised: bytes,
+    labels: memoryview,
+    read: memoryview | None,
+    texts: Sequence[Sequence[int]],
 ) -> Iterator[Pieces | None]:
     """Yield what is cut out of each row: `labels` and `read` are the ids of all rows, one after the other.
 
@@ -25,13 +29,11 @@ def cut_out(
     """
     length, lead = sizes.length, sizes.shift or 1
     rows, ahead, most = length - sizes.shift, lead - sizes.shift, window.text + window.beyond
-    for number, (begin, end, first, last, *_) in enumerate(texts):
-        if first < 0 and end <= begin:
+    for number, (begin, end, first_label, last_label, *_) in enumerate(texts):
+        if first_label < 0 and end <= begin:
             yield None
             continue
-        if first < 0:
-            first, last = end, end - 1
-        stop = last + 1
+        first, stop = (first_label, last_label + 1) if first_label >= 0 else (end, end)
         low = first if read is None else max(min(begin, first), first - most)
         high = stop if read is None else min(max(end, stop), stop + most)
         ends = [low, high] if stop - first <= 2 * most else [low, first + most, stop - most, high]

@@ -6,9 +6,9 @@ by the texts of the single tokens, which are cached: so only tokens that are sho
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from os.path import commonprefix
 from typing import Any, Final, NamedTuple
 
+from predlog.processors.passages import BEYOND, Passage, common
 from predlog.records.excerpt import Excerpt
 
 # Stands for what is no text: ids that the decoder doesn't know, bytes that are no character.
@@ -18,10 +18,6 @@ _PROMPT, _REST = 3, 1
 # So many tokens before a passage are decoded with it, since a character has four bytes at most.
 _BEFORE: Final = 6
 _BYTE: Final = len("<0x00>")
-# A passage that only processors see has this key.
-BEYOND: Final = "beyond"
-
-Passage = dict[str, Any]
 
 
 class _Segment(NamedTuple):
@@ -56,27 +52,6 @@ def passages(
         most = most * excerpt.characters // taken  # together they are longer than one by one
     _cut(found, excerpt.characters)
     return found
-
-
-def kept(window: Any) -> Any:
-    """Return a window without what only processors see; anything else that a processor has put there as it is."""
-    if not isinstance(window, list) or not any(isinstance(one, dict) and BEYOND in one for one in window):
-        return window
-    return [one for one in window if not (isinstance(one, dict) and BEYOND in one)]
-
-
-def joined(window: Sequence[Passage]) -> Iterator[list[Passage]]:
-    """Yield the passages that follow one another, with nothing left out between them, in one list each."""
-    run: list[Passage] = []
-    for one in window:
-        # Of a passage that is kept, `left_out` counts from the one that is kept before it.
-        follows = not one["left_out"] or (run and BEYOND in run[-1] and BEYOND not in one)
-        if run and not follows:
-            yield run
-            run = []
-        run.append(one)
-    if run:
-        yield run
 
 
 def _cut(found: Iterable[Passage], room: int) -> None:
@@ -199,7 +174,7 @@ def _texts(
                 texts[-1] += "".join(text_of(one) or "" for one in ids)
                 continue
             head, whole = _decoded(decode, before) if before else "", _decoded(decode, before + ids)
-            begin = len(head) if whole.startswith(head) else len(commonprefix([head, whole]))
+            begin = len(head) if whole.startswith(head) else common(head, whole)
             if broken := head[begin:]:  # the last character goes on here
                 place = next((place for place in range(number, -1, -1) if texts[place]), 0)
                 texts[place] = texts[place].removesuffix(broken)

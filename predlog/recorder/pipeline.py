@@ -21,7 +21,7 @@ from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode
-from predlog.processors.text_window import kept
+from predlog.processors.passages import kept
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.guards import ProcessorError, checked, named
