@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from predlog.capture.snapshot import Piece, Pieces, Sizes
 from predlog.capture.window import Window
-from predlog.records.excerpt import Excerpt
+from predlog.records.window import Excerpt
 
 _WORD = 8
 

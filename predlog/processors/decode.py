@@ -10,8 +10,8 @@ from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.findings.special_tokens import of_tokenizer, per_stream
 from predlog.processors.text_window import passages
-from predlog.records.excerpt import Excerpt
 from predlog.records.schema import Event
+from predlog.records.window import Excerpt
 
 # Characters of a token's text. Tokens are short, but a decoder may return anything.
 _LONGEST = 1024

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from predlog.processors.passages import BEYOND, Passage, common
-from predlog.records.excerpt import Excerpt
+from predlog.processors.passages import Passage, common
+from predlog.records.window import BEYOND, Excerpt
 
 # Stands for what is no text: ids that the decoder doesn't know, bytes that are no character.
 _NO_TEXT: Final = "\ufffd"

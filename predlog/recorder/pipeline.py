@@ -21,7 +21,6 @@ from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
 from predlog.processors.decode import Decode
-from predlog.processors.passages import kept
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.guards import ProcessorError, checked, named
@@ -274,8 +273,6 @@ class Pipeline:
         self, _logger: Any, _name: str, event: MutableMapping[str, Any]
     ) -> tuple[tuple[Checked], dict[str, Any]]:
         """Check the event after the user's processors, and have structlog's logger return it."""
-        if self._has_user_processors and "window" in event:
-            event["window"] = kept(event["window"])
         return (checked(event, self._notices, is_foreign=self._has_user_processors),), {}
 
 

@@ -1,6 +1,10 @@
-"""Ids whose text a comparison keeps as its `window`, on their way from the capture to the decoder."""
+"""A comparison's `window` on its way into the record: first ids, then passages, some of them for processors only."""
 
 from dataclasses import dataclass
+from typing import Any, Final
+
+# A passage that only processors see has this key.
+BEYOND: Final = "beyond"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +24,10 @@ class Excerpt:
     knows_inputs: bool
     characters: int
     beyond: int
+
+
+def kept(window: Any) -> Any:
+    """Return a window without what only processors see; anything else that a processor has put there as it is."""
+    if not isinstance(window, list) or not any(isinstance(one, dict) and BEYOND in one for one in window):
+        return window
+    return [one for one in window if not (isinstance(one, dict) and BEYOND in one)]
