@@ -408,7 +408,9 @@ def test_a_full_disk(tmp_path: Path, ending: str) -> None:
     """Where the file can't be written on, one line says so, and nothing is left."""
     source = write_lines(tmp_path / "in.jsonl", *[events.comparison(step=step) for step in range(2000)])
     (tmp_path / "to").mkdir()
-    limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    # Half of a module, compiled, would break every later import of it.
+    limits = "import resource, sys; sys.dont_write_bytecode = True"
+    limits += "; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     done = predlog("export", source, "-o", tmp_path / f"to/out.{ending}", first=limits)
     assert done.returncode == 2
     assert re.fullmatch(r"predlog: .*/to can't be written to: .*[Ff]ile too large.*\n", done.stderr)
