@@ -159,7 +159,7 @@ def _texts(
     """Return the text of each segment. A character that two segments share is in the second."""
     texts: list[str] = []
     before: list[int] = []  # what is decoded together with the next ids
-    for number, segment in enumerate(segments):
+    for segment in segments:
         if not segment.follows:
             before = []
             _trim_end(texts)
@@ -176,14 +176,24 @@ def _texts(
             head, whole = _decoded(decode, before) if before else "", _decoded(decode, before + ids)
             begin = len(head) if whole.startswith(head) else common(head, whole)
             if broken := head[begin:]:  # the last character goes on here
-                place = next((place for place in range(number, -1, -1) if texts[place]), 0)
-                texts[place] = texts[place].removesuffix(broken)
+                _take_back(texts, broken)
             texts[-1] += whole[begin:]
             before = (before + ids)[-_BEFORE:]
         if not segment.follows and segment.left_out:
             texts[-1] = texts[-1].lstrip(_NO_TEXT) or texts[-1]
     _trim_end(texts)
     return texts
+
+
+def _take_back(texts: list[str], broken: str) -> None:
+    """Remove from the end of the last texts what they have of a character that ends in the next one."""
+    for place in range(len(texts) - 1, -1, -1):
+        many = min(len(broken), len(texts[place]))
+        if not many:
+            continue
+        if not texts[place].endswith(broken[-many:]):
+            return
+        texts[place], broken = texts[place][:-many], broken[:-many]
 
 
 def _trim_end(texts: list[str]) -> None:
