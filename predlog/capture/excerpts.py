@@ -57,7 +57,7 @@ def merged(cut: Pieces) -> Excerpt:
     that place follows the label.
     """
     ids: list[int] = []
-    is_asked: list[bool] = []
+    is_asked = bytearray()
     left_out: dict[int, int] = {}
     first, last, hidden = -1, 0, max(cut.pieces[0].start - cut.begin, 0)
     for number, piece in enumerate(cut.pieces):
@@ -81,15 +81,15 @@ def merged(cut: Pieces) -> Excerpt:
                 hidden += stop - at
             first = len(ids) if asked and first < 0 else first
             ids += more
-            is_asked += [asked] * len(more)
+            is_asked += bytes([asked]) * len(more)
             if asked:
                 last = len(ids)
                 is_end = (stop < many or is_last) and piece.start + stop - 1 < cut.end
                 if is_end and read is not None and stop <= len(read) and read[stop - 1] != labels[stop - 1]:
                     ids.append(read[stop - 1])
-                    is_asked.append(False)
+                    is_asked.append(0)
             at = stop
     if first < 0:
         first = last = len(ids)
     knows_inputs = cut.pieces[0].inputs is not None
-    return Excerpt(ids, is_asked, first, last, left_out, knows_inputs, cut.window.text, cut.window.beyond)
+    return Excerpt(ids, bytes(is_asked), first, last, left_out, knows_inputs, cut.window.text, cut.window.beyond)

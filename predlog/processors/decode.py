@@ -9,7 +9,7 @@ from typing import Any, Final
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.findings.special_tokens import of_tokenizer, per_stream
-from predlog.processors.text_window import passages
+from predlog.processors.text_window import Sizes, passages
 from predlog.records.schema import Event
 from predlog.records.window import Excerpt
 
@@ -61,19 +61,16 @@ class Decode:
         return event
 
     def _window(self, texts: "_Texts", excerpt: Excerpt) -> list[dict[str, Any]] | None:
-        known: dict[int, str | None] = {}
-
-        def text_of(token: int) -> str | None:
-            if token not in known:
-                known[token] = self._text(texts, token)
-            return known[token]
-
+        if texts.sizes is None:
+            texts.sizes = Sizes(partial(self._text, texts))
         try:
-            return passages(excerpt, text_of, texts.decode)
+            return passages(excerpt, texts.sizes, texts.decode)
         except Exception as error:  # noqa: BLE001 - a foreign object's own code
             why = f"decoding {len(excerpt.ids)} ids together raised {located(error)}; records have no window"
             self._notices.report("window", why, error)
             return None
+        finally:
+            texts.sizes.forget()
 
     def _text(self, texts: "_Texts", token: int | None) -> str | None:
         if token is None or token < 0:  # marks such as -100 overflow in some tokenizers
@@ -114,6 +111,7 @@ class _Texts:
         self._decode, self.decode = _text_of(decoder)
         self._cache: dict[int, Any] = {}
         self._bytes = 0
+        self.sizes: Sizes | None = None
         try:
             known = of_tokenizer(decoder)
         except own_failure(Exception, decoder) as error:  # a foreign object's own code

@@ -18,6 +18,8 @@ _PROMPT, _REST = 3, 1
 # So many tokens before a passage are decoded with it, since a character has four bytes at most.
 _BEFORE: Final = 6
 _BYTE: Final = len("<0x00>")
+# Ids of which the size is remembered, as many as a vocabulary has.
+_MOST_SIZES: Final = 1 << 18
 
 
 class _Segment(NamedTuple):
@@ -34,18 +36,41 @@ class _Segment(NamedTuple):
     follows: bool
 
 
-def passages(
-    excerpt: Excerpt, text_of: Callable[[int], str | None], decode: Callable[[list[int]], Any] | None
-) -> list[Passage]:
+class Sizes(dict[int, int]):
+    """How many characters the text of an id takes, remembered; 0 if it has none, of which `forget` asks anew."""
+
+    def __init__(self, text_of: Callable[[int], str | None]) -> None:
+        self.text_of = text_of
+        self._without: list[int] = []
+
+    def __missing__(self, token: int) -> int:
+        text = self.text_of(token)
+        if len(self) >= _MOST_SIZES:
+            self.clear()
+        if text is None:
+            self._without.append(token)
+        # One for each byte that is no character by itself; and a text without characters takes time, too.
+        is_bytes = text is not None and text.startswith("<0x") and not len(text) % _BYTE
+        size = 0 if text is None else (len(text) // _BYTE if is_bytes else len(text)) or 1
+        self[token] = size
+        return size
+
+    def forget(self) -> None:
+        """Forget which ids have no text: a decoder that has failed may have it now."""
+        for token in self._without:
+            self.pop(token, None)
+        self._without.clear()
+
+
+def passages(excerpt: Excerpt, sizes: Sizes, decode: Callable[[list[int]], Any] | None) -> list[Passage]:
     """Return the passages of an excerpt: what was left out before each, what was read, and what was asked for.
 
-    `text_of` returns the text of one id, None if it has none, and `decode` that of several; without it, single texts
-    are joined. Passages with the key `beyond` are for processors only. Raises what `decode` raises, and TypeError if it
-    returns no text.
+    `decode` returns the text of several ids; without it, the texts of single ones are joined. Passages with the key
+    `beyond` are for processors only. Raises what `decode` raises, and TypeError if it returns no text.
     """
     most = excerpt.characters
     for _ in range(2):
-        found = _passages(excerpt, most, text_of, decode)
+        found = _passages(excerpt, most, sizes, decode)
         taken = sum(len(one["read"] or "") + len(one["asked"]) for one in found if BEYOND not in one)
         if taken <= excerpt.characters:
             return found
@@ -62,12 +87,10 @@ def _cut(found: Iterable[Passage], room: int) -> None:
                 room -= len(one[which])
 
 
-def _passages(
-    excerpt: Excerpt, most: int, text_of: Callable[[int], str | None], decode: Callable[[list[int]], Any] | None
-) -> list[Passage]:
-    segments = list(_segments(excerpt, _parts(excerpt, most, text_of)))
+def _passages(excerpt: Excerpt, most: int, sizes: Sizes, decode: Callable[[list[int]], Any] | None) -> list[Passage]:
+    segments = list(_segments(excerpt, _parts(excerpt, most, sizes)))
     found: list[Passage] = []
-    for segment, text in zip(segments, _texts(excerpt, segments, text_of, decode), strict=True):
+    for segment, text in zip(segments, _texts(excerpt, segments, sizes, decode), strict=True):
         before = found[-1] if found else None
         if (
             before is not None and segment.is_asked and segment.follows and not before["asked"]
@@ -83,24 +106,22 @@ def _passages(
     return found
 
 
-def _parts(excerpt: Excerpt, most: int, text_of: Callable[[int], str | None]) -> list[tuple[int, int, bool]]:
+def _parts(excerpt: Excerpt, most: int, sizes: Sizes) -> list[tuple[int, int, bool]]:
     """Return from where to where the excerpt is decoded, and whether that is kept, in order.
 
     `most` characters are kept: the end of the prompt, the beginning and the end of what has labels, and a little after
     that. What one of them does not need goes to the others.
     """
-    first, last, end = excerpt.first, excerpt.last, len(excerpt.ids)
-    sizes: dict[int, int] = {}
+    ids, first, last, end = excerpt.ids, excerpt.first, excerpt.last, len(excerpt.ids)
 
     def reach(places: Iterable[int], room: int) -> tuple[int, int]:
         """Return how many places there is room for, and how much of it they take."""
         many = taken = 0
         for place in places:
-            if place not in sizes:
-                sizes[place] = _size(text_of(excerpt.ids[place]))
-            if taken + sizes[place] > room:
+            after = taken + (sizes[ids[place]] or 1)
+            if after > room:
                 break
-            many, taken = many + 1, taken + sizes[place]
+            many, taken = many + 1, after
         return many, taken
 
     before, after = range(first - 1, -1, -1), range(last, end)
@@ -138,23 +159,21 @@ def _segments(excerpt: Excerpt, parts: Iterable[tuple[int, int, bool]]) -> Itera
     for low, high, is_kept in parts:
         at = low
         while at < high:
-            asked, stop = excerpt.is_asked[at], at + 1
-            while stop < high and excerpt.is_asked[stop] == asked and stop not in excerpt.left_out:
-                stop += 1
+            asked = excerpt.is_asked[at]
+            change = excerpt.is_asked.find(1 - asked, at, high)
+            holes = (place for place in excerpt.left_out if place > at)
+            stop = min(high if change < 0 else change, *holes, high)
             until = ends[is_kept]
             missing = at - until + sum(many for place, many in excerpt.left_out.items() if until <= place <= at)
             follows = at == ends[False] and at not in excerpt.left_out
-            yield _Segment(at, stop, asked, is_kept, missing, follows)
+            yield _Segment(at, stop, asked != 0, is_kept, missing, follows)
             ends[False] = at = stop
             if is_kept:
                 ends[True] = stop
 
 
 def _texts(
-    excerpt: Excerpt,
-    segments: Sequence[_Segment],
-    text_of: Callable[[int], str | None],
-    decode: Callable[[list[int]], Any] | None,
+    excerpt: Excerpt, segments: Sequence[_Segment], sizes: Sizes, decode: Callable[[list[int]], Any] | None
 ) -> list[str]:
     """Return the text of each segment. A character that two segments share is in the second."""
     texts: list[str] = []
@@ -164,14 +183,13 @@ def _texts(
             before = []
             _trim_end(texts)
         texts.append("")
-        for is_text, some in groupby(excerpt.ids[segment.low : segment.high], lambda one: text_of(one) is not None):
-            ids = list(some)
-            if not is_text:
+        for has_text, ids in _by_text(excerpt.ids[segment.low : segment.high], sizes):
+            if not has_text:
                 texts[-1] += _NO_TEXT
                 before = []
                 continue
             if decode is None:
-                texts[-1] += "".join(text_of(one) or "" for one in ids)
+                texts[-1] += "".join(sizes.text_of(one) or "" for one in ids)
                 continue
             head, whole = _decoded(decode, before) if before else "", _decoded(decode, before + ids)
             begin = len(head) if whole.startswith(head) else common(head, whole)
@@ -183,6 +201,15 @@ def _texts(
             texts[-1] = texts[-1].lstrip(_NO_TEXT) or texts[-1]
     _trim_end(texts)
     return texts
+
+
+def _by_text(ids: list[int], sizes: Sizes) -> Iterator[tuple[bool, list[int]]]:
+    """Yield neighbouring ids that all have a text, or none."""
+    if all(map(sizes.__getitem__, ids)):
+        yield True, ids
+        return
+    for has_text, some in groupby(ids, lambda one: sizes[one] > 0):
+        yield has_text, list(some)
 
 
 def _take_back(texts: list[str], broken: str) -> None:
@@ -207,10 +234,3 @@ def _decoded(decode: Callable[[list[int]], Any], ids: list[int]) -> str:
     if not isinstance(text, str):
         raise TypeError(f"it returned {type(text).__name__} instead of text")
     return text
-
-
-def _size(text: str | None) -> int:
-    """Return how many characters a token takes: one for each byte that is no character by itself."""
-    if not text:
-        return 1
-    return text.count("<0x") or 1 if text.startswith("<0x") and len(text) % _BYTE == 0 else len(text)

@@ -81,7 +81,7 @@ def test_the_text_is_that_of_labels_and_inputs(
     if found is None:
         assert text == []
         return
-    assert [*zip(found.ids, found.is_asked, strict=True)] == text
+    assert [*zip(found.ids, map(bool, found.is_asked), strict=True)] == text
     asked = [place for place, (_, is_asked) in enumerate(text) if is_asked]
     assert (found.first, found.last) == ((asked[0], asked[-1] + 1) if asked else (len(text), len(text)))
     assert found.knows_inputs == knows_inputs

@@ -76,7 +76,7 @@ def window(
 def excerpt(ids: Sequence[int], is_asked: Sequence[bool], characters: int = 400, beyond: int = 0) -> Excerpt:
     asked = [place for place, one in enumerate(is_asked) if one]
     first, last = (asked[0], asked[-1] + 1) if asked else (len(ids), len(ids))
-    return Excerpt([*ids], [*is_asked], first, last, {}, knows_inputs=True, characters=characters, beyond=beyond)
+    return Excerpt([*ids], bytes(is_asked), first, last, {}, knows_inputs=True, characters=characters, beyond=beyond)
 
 
 def decoded(decoder: Any, kept: Excerpt) -> list[dict[str, Any]]:
