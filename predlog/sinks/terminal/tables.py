@@ -84,14 +84,14 @@ def token_table(event: Event, about: About, options: ConsoleOptions) -> Iterator
 def _text_line(window: Sequence[dict[str, Any]], options: ConsoleOptions, glyphs: Glyphs) -> str:
     """Return one line of the text: the end of what the model read before the first label, a bar, and the labels."""
     first = next((one for one in window if one["asked"]), window[0])
-    room = max(options.max_width - _NAMES_WIDTH, 1)
+    room = max(options.max_width - _NAMES_WIDTH - 1, 1)
     ends = ((first["read"] or "")[-room:], first["asked"][:room])
     read, asked = (encodable(visible(end, " "), options.encoding) for end in ends)
     begin = max(room // 2, room - cell_len(asked) - cell_len(glyphs.divider))
     if cell_len(read) > begin:
         # The end of it is what matters, so it is cut from the other side.
         read = shorten(read[::-1], begin, glyphs.ellipsis[::-1])[::-1]
-    line = f" {'text':<{_NAMES_WIDTH - 1}}{read}{glyphs.divider}{asked}"
+    line = f" {'text':<{_NAMES_WIDTH}}{read}{glyphs.divider}{asked}"
     return shorten(line, options.max_width, glyphs.ellipsis)
 
 
