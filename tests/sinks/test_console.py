@@ -38,7 +38,7 @@ def test_the_table() -> None:
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (60, " text        …e a list?\\n<assistant>│A list is a mutable …"),
+        (60, " text        …f a list?\\n<assistant>│A list is a mutable se…"),
         (100, " text        <user>\\nWhat is, please, the use of a list?\\n<assistant>│A list is a mutable sequence."),
     ],
 )
