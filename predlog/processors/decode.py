@@ -47,7 +47,9 @@ class Decode:
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Fill the texts of each token, and that of the window."""
         if event.get("event") == "predlog.comparison":
-            excerpt, event["window"] = event.get("window"), None
+            excerpt = event.get("window")
+            if isinstance(excerpt, Excerpt):  # of a second decoder, it is text already
+                event["window"] = None
             texts = self._texts.of(event["stream"], has_codebooks=event["codebook"] is not None)
             vocabulary = event["vocabulary"]
             if texts is not None and (vocabulary is None or 2 * vocabulary >= texts.size):

@@ -252,7 +252,7 @@ def test_the_consoles_page_shows_what_is_drawn() -> None:
 
 
 def _samples() -> tuple[dict[str, Any], dict[str, Any]]:
-    prompt = "The reference manual of Python: what is it for, and which part\nof the language is it of"
+    prompt = "The reference manual of Python: what is it for, and which part\nof the language does it describe?"
     prose = " the, lan,guage, ref,erence, de,scribes, the, syntax,.".split(",")
     code = ["<s>", "def", " main", "(", "):", "\n", " " * 8, "return", " ", "<0xF0><0x9F>"]
     return (
