@@ -15,7 +15,9 @@ from predlog.records.schema import Token
 from tests import fresh
 
 # Keys that comparisons have gained, as they are without a value.
-LATER: dict[str, Any] = {"reported_loss": None, "loss": None, "entropy": None, "worst": [], "all_tokens": None}
+LATER: dict[str, Any] = {
+    "reported_loss": None, "loss": None, "entropy": None, "worst": [], "all_tokens": None, "window": None,
+}  # fmt: skip
 
 
 def token(position: int, label: int | None = 3, prediction: int | None = 3, **fields: Any) -> dict[str, Any]:
@@ -137,6 +139,10 @@ def now(event: dict[str, Any]) -> dict[str, Any]:
                 "label_logprobs": [-0.25, None],
                 "label_ranks": [1, None],
             },
+            "window": [
+                {"left_out": 40, "read": " is one?\n", "asked": "A list"},
+                {"left_out": 300, "read": "", "asked": " is mutable.</s>"},
+            ],
         }
     return later
 

@@ -46,7 +46,21 @@ HOSTILE = [
 
 
 def corpus() -> Iterator[dict[str, Any]]:
-    """Yield a run in which everything that is text is hostile."""
+    """Yield a run in which everything that is text is hostile, also that around the tokens."""
+    for number, event in enumerate(_corpus()):
+        window = {}
+        if event["event"] == "predlog.comparison":
+            text, other = HOSTILE[number % len(HOSTILE)], HOSTILE[number // 5 % len(HOSTILE)]
+            passages = [(3, text, other), (number, other * 3, text), (0, None, other)]
+            window = {**events.LATER, "window": [passage(*one) for one in passages]}
+        yield {**event, **window, "recorder": "0a1b2c3d"}
+
+
+def passage(left_out: int, read: str | None, asked: str) -> dict[str, Any]:
+    return {"left_out": left_out, "read": read, "asked": asked}
+
+
+def _corpus() -> Iterator[dict[str, Any]]:
     everything = {text: text for text in HOSTILE}
     yield events.run(
         run=HOSTILE[0],

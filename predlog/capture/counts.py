@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from predlog.capture.documents import Documents, Words, crossings, documents
+from predlog.capture.excerpts import cut_out
 from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
 from predlog.capture.rows import Statistics, hits, wanted_ids
@@ -19,7 +20,7 @@ from predlog.capture.score import Scores
 from predlog.capture.scored import of_samples
 from predlog.capture.snapshot import Counts, Numbers, Sizes
 from predlog.capture.texts import texts
-from predlog.capture.window import Chosen, Window, words
+from predlog.capture.window import Chosen, Window, as_bytes, words
 from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
 
 # A label is compared with the input at the position that its row reads, at the next, and at the one after.
@@ -68,10 +69,12 @@ def to_numbers(
         counts["fingerprint"] = (zlib.crc32(ids[start + sizes.shift : start + sizes.length]),)
         if read is not None:
             counts["fingerprint"] += (zlib.crc32(read[start : start + sizes.length]),)
-    for number, one in enumerate(texts(sizes, supervised, inputs, ids, read, positions.attended, known)):
-        sequences[number]["text"] = one
+    ends = list(texts(sizes, supervised, inputs, ids, read, positions.attended, known))
+    for counts, one in zip(sequences, ends, strict=False):  # codebooks have none
+        counts["text"] = one
+    kept = list(cut_out(sizes, window, as_bytes(supervised), ids, read, ends)) if window.text else ()
     whole = None if scores is None else of_samples(scores, scored, supervised, positions.weights, sizes, window)
-    return Numbers(shown, statistics, *_beside(shown, sizes, ids, read, known), sequences, whole)
+    return Numbers(shown, statistics, *_beside(shown, sizes, ids, read, known), sequences, whole, kept)
 
 
 def _beside(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from predlog.capture.rows import Statistics
-from predlog.capture.window import Chosen
+from predlog.capture.window import Chosen, Window
 from predlog.findings.facts import Across
 from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
@@ -72,6 +72,24 @@ class Whole(NamedTuple):
     tokens: dict[str, Any] | None
 
 
+class Piece(NamedTuple):
+    """Neighbouring places of a text, from `start` on: which have a label, the labels, and the inputs, if known."""
+
+    start: int
+    is_asked: bytes
+    labels: bytes
+    inputs: bytes | None
+
+
+class Pieces(NamedTuple):
+    """What is cut out of a text, which begins and ends at these places, as `window` says."""
+
+    begin: int
+    end: int
+    pieces: tuple[Piece, ...]
+    window: Window
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """Plain numbers of all sequences in order; there is one sequence per sample and codebook.
@@ -80,7 +98,7 @@ class Numbers:
     sequences one after the other. `around` are four labels: the one before the row's own, its own, and the two after.
     `reads` are the input at the row and the one two positions later. Past an end the nearest id is repeated. `homes`
     are the label's document and its position there. `counts` has the counts of each sequence by name, each a tuple.
-    `whole` is what all rows have given, if they were scored.
+    `whole` is what all rows have given, if they were scored, and `texts` the ids of which the text is kept.
     """
 
     shown: Sequence[Chosen]
@@ -90,6 +108,7 @@ class Numbers:
     homes: Sequence[tuple[int | None, int | None]]
     counts: Sequence[Counts]
     whole: Sequence[Whole] | None = None
+    texts: Sequence[Pieces | None] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
-from predlog.capture.snapshot import Counts, Sizes, Snapshot, Whole
+from predlog.capture.excerpts import merged
+from predlog.capture.snapshot import Counts, Pieces, Sizes, Snapshot, Whole
 from predlog.capture.window import Chosen
 from predlog.findings.facts import Facts, Shown, Text
 
@@ -22,9 +23,12 @@ def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
     rows = zip(*columns, strict=False)
     sequences = itertools.product(range(sizes.samples), range(sizes.codebooks))
     whole = itertools.repeat(None) if numbers.whole is None else numbers.whole
-    for (sample, codebook), shown, counts, scored in zip(sequences, numbers.shown, numbers.counts, whole, strict=False):
+    texts = itertools.chain(numbers.texts, itertools.repeat(None))
+    for (sample, codebook), shown, counts, scored, text in zip(
+        sequences, numbers.shown, numbers.counts, whole, texts, strict=False
+    ):
         chosen = list(itertools.islice(rows, sum(map(len, shown))))
-        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, shown, chosen, counts, scored)
+        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, shown, chosen, counts, scored, text)
 
 
 def _unpacked(
@@ -35,6 +39,7 @@ def _unpacked(
     rows: Sequence[Any],
     counts: Counts,
     whole: Whole | None,
+    text: Pieces | None,
 ) -> tuple[dict[str, Any], Facts]:
     made = [
         _token(row + sizes.shift, numbers, sizes) for row, numbers in zip(itertools.chain(*ends), rows, strict=True)
@@ -61,6 +66,7 @@ def _unpacked(
         "tokens": [{"slot": slot, **token} for slot, token in zip(slots, tokens, strict=True)],
         "worst": worst,
         "all_tokens": None if whole is None else whole.tokens,
+        "window": None if text is None else merged(text),  # until `Decode` has made it text
     }
     facts = Facts(
         sample=sample,

@@ -15,6 +15,7 @@ class Window:
 
     `worst` is how many tokens of the largest loss are shown, `alternatives` how many predictions of each token. Of
     `all_tokens` supervised tokens the labels, predictions and ranks are kept. None of these is there without a score.
+    Of the text around the tokens shown `text` characters are kept, and processors see `beyond` more on each side.
     """
 
     samples: int = 2
@@ -25,6 +26,8 @@ class Window:
     worst: int = 5
     alternatives: int = 0
     all_tokens: int = 0
+    text: int = 0
+    beyond: int = 0
 
 
 class Chosen(NamedTuple):

@@ -66,7 +66,7 @@ class PredictionCallback(CopiedCallback, Callback):
         samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
             codebooks to show.
         ranks, streams: Which processes and which streams record, as in `Recorder`.
-        decode, special_tokens, text: How ids become text, and which are special, as in `Recorder`.
+        decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
@@ -115,6 +115,7 @@ class PredictionCallback(CopiedCallback, Callback):
         strict: bool = False,
         durable_every: float = 10.0,
         text: bool = True,
+        text_window: int = 400,
         mode: int | None = None,
     ) -> None:
         passed = locals()  # spelt out for editors; those of the recorder are passed on as they are

@@ -62,7 +62,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
             codebooks to show.
         ranks, streams: Which processes and which streams record, as in `Recorder`.
-        decode, special_tokens, text: How ids become text, and which are special, as in `Recorder`; with
+        decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`; with
             `decode="trainer"` it is the trainer's tokenizer.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
@@ -102,6 +102,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         strict: bool = False,
         durable_every: float = 10.0,
         text: bool = True,
+        text_window: int = 400,
         mode: int | None = None,
     ) -> None:
         passed = locals()  # spelt out for editors; those of the recorder are passed on as they are

@@ -3,12 +3,15 @@
 import copy
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.findings.special_tokens import of_tokenizer, per_stream
+from predlog.processors.text_window import Sizes, passages
 from predlog.records.schema import Event
+from predlog.records.window import Excerpt
 
 # Characters of a token's text. Tokens are short, but a decoder may return anything.
 _LONGEST = 1024
@@ -19,7 +22,7 @@ _ENTRY: Final = 100
 
 
 class Decode:
-    """Add the text of labels, predictions and inputs to comparisons.
+    """Add the text of labels, predictions and inputs to comparisons, and the text around the tokens shown.
 
     `decoder` is a Hugging Face tokenizer, a `tokenizers.Tokenizer`, a callable from one id to its text, or a mapping
     from names of streams to these. One that is not in a mapping is used for streams without codebooks. A tokenizer is
@@ -32,6 +35,9 @@ class Decode:
 
     A piece of a character, as byte-level tokenizers have them, is shown as its bytes: `<0xE2><0x82>`. A text of more
     than 1024 characters is cut, and its length is added. If the decoder fails, the text stays null and the id is shown.
+
+    The text around the tokens shown is decoded as a whole, by the tokenizer's `decode`; a callable's texts are joined.
+    What is no text stands as U+FFFD there. If `decode` fails, there is none.
     """
 
     def __init__(self, decoder: Any, notices: Notices | None = None) -> None:
@@ -39,8 +45,11 @@ class Decode:
         self._texts = per_stream(decoder, lambda one: _Texts(one, self._notices))
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
-        """Fill the texts of each token."""
+        """Fill the texts of each token, and that of the window."""
         if event.get("event") == "predlog.comparison":
+            excerpt = event.get("window")
+            if isinstance(excerpt, Excerpt):  # of a second decoder, it is text already
+                event["window"] = None
             texts = self._texts.of(event["stream"], has_codebooks=event["codebook"] is not None)
             vocabulary = event["vocabulary"]
             if texts is not None and (vocabulary is None or 2 * vocabulary >= texts.size):
@@ -49,7 +58,21 @@ class Decode:
                         token[f"{which}_text"] = self._text(texts, token[which])
                     for one in token.get("alternatives", ()):
                         one["text"] = self._text(texts, one["prediction"])
+                if isinstance(excerpt, Excerpt):
+                    event["window"] = self._window(texts, excerpt)
         return event
+
+    def _window(self, texts: "_Texts", excerpt: Excerpt) -> list[dict[str, Any]] | None:
+        if texts.sizes is None:
+            texts.sizes = Sizes(partial(self._text, texts))
+        try:
+            return passages(excerpt, texts.sizes, texts.decode)
+        except Exception as error:  # noqa: BLE001 - a foreign object's own code
+            why = f"decoding {len(excerpt.ids)} ids together raised {located(error)}; records have no window"
+            self._notices.report("window", why, error)
+            return None
+        finally:
+            texts.sizes.forget()
 
     def _text(self, texts: "_Texts", token: int | None) -> str | None:
         if token is None or token < 0:  # marks such as -100 overflow in some tokenizers
@@ -87,9 +110,10 @@ class _Texts:
     """One decoder, its cached texts, and how many ids it knows: 0 for a callable, of which that is not known."""
 
     def __init__(self, decoder: Any, notices: Notices) -> None:
-        self._decode = _text_of(decoder)
+        self._decode, self.decode = _text_of(decoder)
         self._cache: dict[int, Any] = {}
         self._bytes = 0
+        self.sizes: Sizes | None = None
         try:
             known = of_tokenizer(decoder)
         except own_failure(Exception, decoder) as error:  # a foreign object's own code
@@ -124,7 +148,8 @@ def _cut(text: Any) -> Any:
     return f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
-def _text_of(decoder: Any) -> Callable[[int], Any]:
+def _text_of(decoder: Any) -> tuple[Callable[[int], Any], Callable[[list[int]], Any] | None]:
+    """Return functions from one id to its text, and from several to theirs; None for a callable, which takes one."""
     owner = getattr(decoder, "__self__", None)
     if hasattr(owner, "backend_tokenizer") or hasattr(owner, "id_to_token") or hasattr(owner, "convert_ids_to_tokens"):
         decoder = owner  # `tokenizer.decode` stands for the tokenizer, which can be copied
@@ -137,7 +162,7 @@ def _text_of(decoder: Any) -> Callable[[int], Any]:
         copied = _copied(decoder)
         return _both(copied.convert_ids_to_tokens, copied.decode)
     if callable(decoder):
-        return decoder  # type: ignore[no-any-return]
+        return decoder, None
     raise TypeError(f"decode={decoder!r} is neither a tokenizer nor a callable from one id to text")
 
 
@@ -151,14 +176,16 @@ def _copied(tokenizer: Any) -> Any:
         ) from error
 
 
-def _both(piece_of: Callable[[int], str | None], decode: Callable[..., str]) -> Callable[[int], str | None]:
-    """Return a function from an id to what a reader should see of its piece and its text together."""
+def _both(
+    piece_of: Callable[[int], str | None], decode: Callable[..., Any]
+) -> tuple[Callable[[int], str | None], Callable[[list[int]], Any]]:
+    """Return a function from an id to what a reader should see of its piece and its text together, and `decode`."""
 
     def text(token: int) -> str | None:
         piece, decoded = piece_of(token), decode([token], skip_special_tokens=False)
         return None if piece is None else _readable(piece, decoded)
 
-    return text
+    return text, partial(decode, skip_special_tokens=False)
 
 
 def _readable(piece: str, decoded: str) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 from predlog._runtime.failure import raised_at
 from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError, SettingError
+from predlog.processors.passages import changed, following, replaced
 from predlog.records.codec import keys
 from predlog.records.plain import Conversion
 from predlog.records.schema import Event
 
 # What readers rely on; only predlog writes these, and the caller the name of a stream.
 _KEPT = frozenset(
-    {"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens", "worst", "all_tokens"}
+    {"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens", "worst", "all_tokens", "window"}
 )
 # Of evidence, these show which finding a line is about.
 _LINKS = frozenset({"since", "codebooks"})
@@ -92,6 +93,8 @@ class Redact:
                     token[field] = self._redacted(token[field])
             for one in _alternatives_of(tokens):
                 one["text"] = self._redacted(one["text"])
+            for passages in following(event.get("window") or ()):
+                self._redact_passages(passages)
         # What processors have added goes to the context, and is redacted with it.
         added = {key: value for key, value in event.items() if key not in known}
         free = {key: self._redacted_within(event[key]) for key in ("evidence", "settings") if key in event}
@@ -108,6 +111,8 @@ class Redact:
             token |= {field: conversion.of(token[field], "") for field in _TEXTS}
         for one in _alternatives_of(tokens):
             one["text"] = conversion.of(one["text"], "")
+        if event.get("window"):
+            event["window"] = conversion.of(event["window"], "")
         if conversion.refused:  # their names may be what must not be seen
             kinds = ", ".join(sorted({one.rpartition("=")[2] for one in conversion.refused}))
             self._notices.report(
@@ -141,6 +146,25 @@ class Redact:
         texts = [token[field] for token in tokens]
         for place in self._changed(texts) if self._pattern is None else self._matched(texts, self._pattern):
             tokens[place][field] = self._replacement
+
+    def _redact_passages(self, passages: Sequence[dict[str, Any]]) -> None:
+        """Redact passages that follow one another: each text that has a part of a match gets the replacement there."""
+        places = [(one, key) for one in passages for key in ("read", "asked") if one.get(key)]
+        texts = [one[key] for one, key in places]
+        if self._pattern is None:
+            seen = changed(texts, self._redacted, self._replacement)
+        else:
+            seen = self._replaced(texts, self._pattern)
+        for (one, key), text in zip(places, seen, strict=True):
+            one[key] = text
+
+    def _replaced(self, texts: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
+        """Return texts without the matches in each alone and in all of them joined."""
+        begins = [0, *accumulate(map(len, texts))]
+        spans = [found.span() for found in pattern.finditer("".join(texts))]
+        for begin, text in zip(begins, texts, strict=False):
+            spans += [(begin + first, begin + last) for first, last in map(re.Match.span, pattern.finditer(text))]
+        return list(replaced(texts, spans, self._replacement))
 
     def _matched(self, texts: Sequence[str], pattern: re.Pattern[str]) -> set[int]:
         """Return the places of the tokens that are part of a match."""

@@ -6,6 +6,7 @@ import structlog
 
 from predlog.records.codec import is_ours
 from predlog.records.schema import Event
+from predlog.records.window import kept
 
 
 class ToStructlog:
@@ -22,5 +23,7 @@ class ToStructlog:
         if is_ours(event):
             logger = structlog.get_logger() if self._logger is None else self._logger
             fields = {key: value for key, value in event.items() if key not in {"event", "level"}}
+            if "window" in fields:
+                fields["window"] = kept(fields["window"])
             getattr(logger, event["level"])(event["event"], **fields)
         return event

@@ -44,7 +44,8 @@ def compare(
     """Record what the model predicts next to what it was asked to predict, if this step is due.
 
     The default recorder records it: the one that `configure` made. Without it, the first call makes one from the
-    defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_DISABLE.
+    defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_TEXT_WINDOW,
+    PREDLOG_DISABLE.
 
     Args:
         logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that supports DLPack,
@@ -150,6 +151,7 @@ def configure(
     strict: bool = False,
     durable_every: float = 10.0,
     text: bool = True,
+    text_window: int = 400,
     mode: int | None = None,
 ) -> Recorder:
     """Make the default recorder, and close the one before.
@@ -177,6 +179,7 @@ def configure(
         strict: Raise the first failure instead of reporting it on stderr. For tests.
         durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.
         text: Keep the texts of tokens; False keeps their ids only.
+        text_window: Characters of text to keep around the tokens shown, if there is a decoder; 0 keeps none.
         mode: An upper limit for the file's permissions, such as 0o600.
 
     Returns:

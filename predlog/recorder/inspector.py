@@ -47,7 +47,8 @@ class Inspector:
     ) -> None:  # fmt: skip
         samples, codebooks = (_ALL if value is None else value for value in (samples, codebooks))
         settings.check_window(samples, first, last, codebooks)
-        self._window = Window(samples, first, last, codebooks)
+        text = 0 if decode is None else settings.TEXT_WINDOW
+        self._window = Window(samples, first, last, codebooks, text=text)
         self.notes: list[str] = []
         self.notices = Notices(collect=self.notes.append)
         self._processors = settings.decoding(decode, self.notices)
@@ -130,7 +131,7 @@ class Inspector:
         """Return the window of what is judged: more tokens, if there are few samples."""
         each = math.ceil(_JUDGED / (2 * max(shown.sizes.samples, 1)))
         window = self._window
-        return replace(window, first=max(window.first, each), last=max(window.last, each))
+        return replace(window, first=max(window.first, each), last=max(window.last, each), text=0)
 
     def _unpacked(
         self, shown: Snapshot, judged: Snapshot, step: int, stream: str

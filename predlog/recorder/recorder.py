@@ -69,6 +69,7 @@ class Recorder:
         strict: Raise the first failure instead of reporting it on stderr. For tests.
         durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.
         text: Keep the texts of tokens; False keeps their ids only, and uses `decode` for the special tokens alone.
+        text_window: Characters of text to keep around the tokens shown, if there is a decoder; 0 keeps none.
         mode: An upper limit for the file's permissions, such as 0o600; with None they follow the umask.
 
     Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
@@ -105,6 +106,7 @@ class Recorder:
         strict: bool = False,
         durable_every: float = 10.0,
         text: bool = True,
+        text_window: int = 400,
         mode: int | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name in _PARAMETERS}
@@ -128,6 +130,7 @@ class Recorder:
             strict=strict,
             durable_every=durable_every,
             text=text,
+            text_window=settings.characters(text_window),
             mode=mode,
         )
         self._every = every
@@ -168,7 +171,7 @@ class Recorder:
             self.gate,
             Submitter(self._worker, self._accounts, missing, self._notices),
             self._losses,
-            window=chosen.window,
+            window=chosen.window(has_decoder=decode is not None, has_processors=bool(processors)),
             specials=settings.special_tokens(special_tokens, decode, self._notices),
             notices=self._notices,
             strict=strict,

@@ -45,12 +45,14 @@ class Settings:
     strict: bool
     durable_every: float
     text: bool
+    text_window: int
     mode: int | None
 
     def __post_init__(self) -> None:
         """Check every value."""
         check_counts(every=self.every, queue=self.queue)
         check_counts(0, worst=self.worst, alternatives=self.alternatives, all_tokens=self.all_tokens)
+        check_counts(0, text_window=self.text_window)
         check_window(self.samples, self.first, self.last, self.codebooks)
         if self.ranks not in (0, "local", "all") or isinstance(self.ranks, bool):
             raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
@@ -68,12 +70,11 @@ class Settings:
                 f"mode={self.mode!r} must be permissions that let the owner read and write, such as 0o600"
             )
 
-    @property
-    def window(self) -> Window:
-        """Which part of a pair is shown."""
+    def window(self, *, has_decoder: bool, has_processors: bool) -> Window:
+        """Return which part of a pair is shown; processors see more of the text than is kept."""
         return Window(
             self.samples, self.first, self.last, self.codebooks, self.score, self.worst, self.alternatives,
-            self.all_tokens,
+            self.all_tokens, self.text_window if has_decoder and self.text else 0, BEYOND if has_processors else 0,
         )  # fmt: skip
 
     def shown(self) -> dict[str, Any]:
@@ -85,6 +86,17 @@ class Settings:
             "ignore": {name: sorted(ones) for name, ones in self.ignore.by_name.items()}
             or sorted(self.ignore.alone or ()),
         }
+
+
+# Characters of the text around the tokens shown, the most that a record has of it, and how many more processors see.
+TEXT_WINDOW, _LONGEST_WINDOW, BEYOND = 400, 100_000, 256
+
+
+def characters(text_window: Any) -> Any:
+    """Return how many characters are kept of the text around the tokens shown; True is the default, False none."""
+    if type(text_window) is bool:
+        return TEXT_WINDOW if text_window else 0
+    return min(text_window, _LONGEST_WINDOW) if type(text_window) is int else text_window
 
 
 def count_of_all(tokens: Any) -> Any:
@@ -183,7 +195,7 @@ def is_disabled() -> bool:
 
 
 def from_environment(notices: Notices) -> dict[str, Any]:
-    """Return a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and PREDLOG_CONSOLE; report invalid values."""
+    """Return a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and the like; report invalid values."""
     form = os.environ.get("PREDLOG_CONSOLE", "").strip().lower()
     arguments: dict[str, Any] = {"console": form if form in FORMS else _flag("PREDLOG_CONSOLE", otherwise=True)}
     if directory := os.environ.get("PREDLOG_DIR"):
@@ -193,6 +205,14 @@ def from_environment(notices: Notices) -> dict[str, Any]:
             arguments["every"] = int(every)
         else:
             notices.report("environment", f"PREDLOG_EVERY={every[:40]!r} is not a positive number, so it is ignored")
+    if window := os.environ.get("PREDLOG_TEXT_WINDOW"):
+        if window.isdecimal() and len(window) < 19:
+            arguments["text_window"] = int(window)
+        elif not _flag("PREDLOG_TEXT_WINDOW", otherwise=True):
+            arguments["text_window"] = 0
+        else:
+            problem = f"PREDLOG_TEXT_WINDOW={window[:40]!r} is no number of characters, so it is ignored"
+            notices.report("environment of the window", problem)
     return arguments
 
 

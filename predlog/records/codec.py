@@ -19,6 +19,7 @@ from predlog.records.plain import Conversion
 from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
 from predlog.records.surrogates import MARK_LEAD, hide, is_marked, mapped, reveal
 from predlog.records.text import _INVISIBLE
+from predlog.records.window import kept
 
 # A flag for `os.open`. Without it, Windows writes and reads other bytes than these, so offsets would not fit.
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
@@ -59,6 +60,8 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
         conformed = {key: event[key] for key in keys}
     except KeyError as missing:
         raise RecordError(f"a {name} event lacks {missing}: a processor must not remove keys") from None
+    if conformed.get("window") is not None:
+        conformed["window"] = kept(conformed["window"])
     if len(event) > len(keys):
         # Of a line without a recorder's name, a key that the schema has gained is a processor's, if it has a value.
         own = _KEYS[name]

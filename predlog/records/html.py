@@ -6,7 +6,7 @@ from typing import Any
 
 from predlog.records.text import harmless, percent, probability, share
 
-_RIGHT, _WRONG = "#1a7f37", "#cf222e"
+_RIGHT, _WRONG, _GREY = "#1a7f37", "#cf222e", "#57606a"
 _LEVELS = {"error": (_WRONG, "✗"), "warning": ("#9a6700", "!"), "info": (_RIGHT, "✓")}
 
 
@@ -16,7 +16,7 @@ def comparison(record: Any) -> str:
     heading = f"step {record.step} · {text(record.stream)}{codebook} · sample {record.sample} · {correct(record)}"
     return (
         f"<div><b>{heading} · {record.supervised} of {record.length} supervised</b>"
-        f"<table>{''.join(_rows(record.tokens))}</table></div>"
+        f"{''.join(_passages(record.window or ()))}<table>{''.join(_rows(record.tokens))}</table></div>"
     )
 
 
@@ -36,7 +36,7 @@ def reading(path: object, files: Sequence[object], last: Iterable[str]) -> str:
 
 def inspection(summary: str, findings: Iterable[Any], comparisons: Iterable[Any], remarks: Iterable[str]) -> str:
     """Return what one look at a pair has shown: its findings first, then its tables, then what is undecided."""
-    lines = [f'<div style="color:#57606a">{text(line)}</div>' for line in remarks]
+    lines = [f'<div style="color:{_GREY}">{text(line)}</div>' for line in remarks]
     shown = [*map(finding, findings), *map(comparison, comparisons), *lines]
     return f"<div><div><b>{text(summary)}</b></div>{''.join(shown)}</div>"
 
@@ -67,6 +67,14 @@ def _rows(tokens: Sequence[Any]) -> Iterator[str]:
     for name, cells in rows.items():
         if name != "input" or any(token.input is not None for token in tokens):
             yield f'<tr><th style="text-align:left">{name}</th>{"".join(_cells(cells, edges))}</tr>'
+
+
+def _passages(window: Iterable[Any]) -> Iterator[str]:
+    """Yield the text around the tokens: what was read in grey, a bar where labels begin, and what is left out."""
+    for one in window:
+        missing = f" … {one.left_out} tokens … " if one.left_out else ""
+        bar = "▏" if one.read and one.asked else ""
+        yield f'<span style="color:{_GREY}">{missing}{text(one.read or "")}</span>{bar}{text(one.asked)}'
 
 
 def _cells(cells: Sequence[str], edges: Sequence[int]) -> Iterator[str]:

@@ -17,7 +17,7 @@ SCHEMA: Final = 1
 LATER_KEYS: Final = frozenset(
     {
         "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
-        "all_tokens",
+        "all_tokens", "window",
     }
 )  # fmt: skip
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
@@ -94,6 +94,17 @@ class AllTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         lengths = {name: len(getattr(self, name)) for name in self.__struct_fields__}
         if len({*lengths.values()}) > 1:
             raise ValueError(f"the columns of all_tokens differ in length: {lengths}")
+
+
+class Passage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A piece of a sample's text: what the model read, and after it what it was asked for."""
+
+    left_out: Annotated[_Count, Meta(description="How many tokens of the text are left out before it.")]
+    read: Annotated[
+        str | None,
+        Meta(description="Inputs without a label, such as a prompt, as text; null if the inputs are not known."),
+    ]
+    asked: Annotated[str, Meta(description="The labels after them as text: where the prompt ends, this begins.")]
 
 
 # The decoder forbids unknown keys, so that a line that has one is noticed, and the key is kept.
@@ -173,6 +184,10 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     ] = ()
     all_tokens: Annotated[
         AllTokens | None, Meta(description="The first supervised tokens as columns, if they were asked for.")
+    ] = None
+    window: Annotated[
+        tuple[Passage, ...] | None,
+        Meta(description="The text around the first and the last label, in its order; null without a decoder."),
     ] = None
 
     _repr_html_ = html.comparison  # what a notebook shows

@@ -7,12 +7,14 @@ import json
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from predlog.records.schema import Comparison, Token
+from predlog.records.schema import Comparison, Passage, Token
 from predlog.records.text import visible
 
 MOST: Final = 20_000
 # Characters of a text; a longer one is cut, and its length is shown.
 _LONGEST = 200
+# And of each end of a longer text around the tokens.
+_LONGEST_END = 1000
 # The highest whole number that JavaScript stores exactly.
 _EXACT = 2**53 - 1
 
@@ -67,11 +69,16 @@ class Strip:
         tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
         del known[None, None]
         streams = list(dict.fromkeys(row.stream for row in rows))
+        # Each text around the tokens once, too: of the same sample it is the same at every step.
+        windows = {
+            window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))
+        }
         return {
             "streams": [visible(stream, " ") for stream in streams],
             "first": max((_firsts(row) for row in rows), default=0),
             "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
-            "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}),
+            "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows),
+            "windows": [[_passage(passage) for passage in window] for window in windows],
             "tokens": tokens,
             "texts": [None if text is None else shown(text) for _, text in known],
             "ids": ["nan" if token is None else str(token) for token, _ in known],
@@ -100,12 +107,29 @@ def _shortened(text: str, space: str) -> str:
     return visible(text, space)
 
 
-def _rows(rows: list[Comparison], streams: dict[str, int]) -> dict[str, list[Any]]:
+def _passage(passage: Passage) -> list[Any]:
+    """Return how many tokens are left out before a passage, what was read, and what was asked for."""
+    read = None if passage.read is None else _ends(passage.read)
+    return [_exact(passage.left_out), read, _ends(passage.asked)]
+
+
+def _ends(text: str) -> str:
+    """Return a text with every character visible and harmless; only the ends of a very long text."""
+    if len(text) > 2 * _LONGEST_END:
+        return f"{_ends(text[:_LONGEST_END])} … {_ends(text[-_LONGEST_END:])}"
+    # Line by line, because a line of ASCII takes no look at each character.
+    return "\\n".join(visible(line, " ") for line in text.split("\n"))
+
+
+def _rows(
+    rows: list[Comparison], streams: dict[str, int], windows: dict[tuple[Passage, ...], int]
+) -> dict[str, list[Any]]:
     return {
         "step": [_exact(row.step) for row in rows],
         "stream": [streams[row.stream] for row in rows],
         **{name: [_exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
         "context": [_context(row.context) for row in rows],
+        "window": [windows[row.window] if row.window else -1 for row in rows],
         "first": [_firsts(row) for row in rows],
         "count": [len(row.tokens) for row in rows],
     }

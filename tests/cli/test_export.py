@@ -151,6 +151,19 @@ def test_all_tokens_are_rows_of_their_own(tmp_path: Path) -> None:
     assert [row["loss"] for row in found] == [2.3, 2.3]
 
 
+def test_the_text_around_the_tokens_is_json(tmp_path: Path) -> None:
+    """Each row has the window of its comparison, which DuckDB reads as JSON; null where there is none."""
+    event = events.now(events.comparison())
+    export(recorded(event, events.comparison(step=130)), tmp_path / "out.parquet")
+    query = f"""
+        SELECT DISTINCT step, "window"->>'$[0].read', "window"->>'$[0].asked', "window"->'$[1].left_out'
+        FROM '{tmp_path / "out.parquet"}' ORDER BY step
+    """
+    with duckdb.connect() as connection:
+        found = connection.execute(query).fetchall()
+    assert found == [(120, " is one?\n", "A list", "300"), (130, None, None, None)]
+
+
 def test_each_field_has_its_column() -> None:
     """The columns are all fields of Comparison and Token but seven, each once, typed as the records are."""
     columns = {field.name: str(field.type) for field in schema()}
@@ -408,7 +421,9 @@ def test_a_full_disk(tmp_path: Path, ending: str) -> None:
     """Where the file can't be written on, one line says so, and nothing is left."""
     source = write_lines(tmp_path / "in.jsonl", *[events.comparison(step=step) for step in range(2000)])
     (tmp_path / "to").mkdir()
-    limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    # Half of a module, compiled, would break every later import of it.
+    limits = "import resource, sys; sys.dont_write_bytecode = True"
+    limits += "; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     done = predlog("export", source, "-o", tmp_path / f"to/out.{ending}", first=limits)
     assert done.returncode == 2
     assert re.fullmatch(r"predlog: .*/to can't be written to: .*[Ff]ile too large.*\n", done.stderr)

@@ -252,12 +252,14 @@ def test_the_consoles_page_shows_what_is_drawn() -> None:
 
 
 def _samples() -> tuple[dict[str, Any], dict[str, Any]]:
+    prompt = "The reference manual of Python: what is it for, and which part\nof the language does it describe?"
     prose = " the, lan,guage, ref,erence, de,scribes, the, syntax,.".split(",")
     code = ["<s>", "def", " main", "(", "):", "\n", " " * 8, "return", " ", "<0xF0><0x9F>"]
     return (
         _sample(
             prose, " a, lan,s, ref,s, de,scribes, a, syntax,.".split(","),
             [0.083, 0.9, 0.031, 0.91, 0.2, 0.98, 0.93, 0.21, 0.6, 0.0012], [5, 1, 2, 1, 2, 1, 1, 2, 1, 1], loss=2.31,
+            window=[{"left_out": 40, "read": prompt, "asked": " the language reference describes the"}],
         ),
         _sample(
             code, ["<s>", "class", " main", "(", ")", "\n", " " * 8, "print", " ", "<0x98>"],

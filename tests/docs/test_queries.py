@@ -353,6 +353,7 @@ def test_the_macro_has_all_columns(exported: Path) -> None:
         assert dict(zip(lines.columns, map(str, lines.types), strict=True)) == {
             **dict(zip(rows.columns, map(str, rows.types), strict=True)),
             "context": "JSON",
+            "window": "JSON",
         }
         assert sorted(rows.columns) == sorted(exporting.schema().names)
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from predlog import Comparison, Recorder, read
 from predlog.errors import SettingError
 from predlog.processors import Redact
 from predlog.reading.summary import Summary
+from predlog.records.codec import conform
 from predlog.records.schema import Gap, Run
 from tests import events
+from tests.cases.material import fresh_tokenizer
 
 
 def texts(event: Any, field: str = "label_text") -> list[str]:
@@ -277,3 +280,98 @@ def test_a_finding_that_cannot_be_redacted_keeps_its_words_for_itself(tmp_path: 
         (finding,) = recorder.findings
     assert (finding.code, finding.evidence) == ("length-mismatch", {})
     assert "positions" not in finding.message
+
+
+# --- the window ---------------------------------------------------------------------------------------------------
+SECRET = re.compile(r"\w+@\w+\.\w+")
+WAYS = [SECRET, lambda text: SECRET.sub("[redacted]", text)]
+
+
+def part(read: str, asked: str = "", left_out: int = 0, *, beyond: bool = False) -> dict[str, Any]:
+    return {"left_out": left_out, "read": read, "asked": asked} | ({"beyond": True} if beyond else {})
+
+
+def seen_window(what: Any, *parts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is recorded of passages after a redaction."""
+    seen = Redact(what)(None, "info", events.comparison(recorder="0a", window=[*parts]))
+    return [(one["read"], one["asked"]) for one in conform(seen)["window"]]
+
+
+@pytest.mark.parametrize("what", WAYS)
+def test_the_window_is_searched_as_one_text(what: Any) -> None:
+    """A secret that begins in the prompt and ends in the answer is in neither; what is around it stays."""
+    assert seen_window(what, part("mail john@ex", "ample.org now")) == [("mail [redacted]", "[redacted] now")]
+    assert seen_window(what, part("a", "to jo"), part("hn@ho", "me.org.")) == [
+        ("a", "to [redacted]"),
+        ("[redacted]", "[redacted]."),
+    ]
+    assert seen_window(what, part("x a@b.c y", "z d@e.f")) == [("x [redacted] y", "z [redacted]")]
+
+
+@pytest.mark.parametrize("what", WAYS)
+def test_a_secret_that_is_half_inside_the_window_is_removed(what: Any) -> None:
+    """Processors see more text than is kept, so a secret that is cut is found; of the rest nothing is kept."""
+    before, more, less = (part(text, beyond=True) for text in ("to john@ex", ".org and", "with ann@"))
+    found = seen_window(
+        what, before, part("ample.org hi ", "bob@home"), more, less | {"left_out": 9}, part("x.de", "!", 40)
+    )
+    assert found == [("[redacted] hi ", "[redacted]"), ("[redacted]", "!")]
+
+
+def test_what_is_left_out_joins_nothing() -> None:
+    """Between two passages with a hole nobody knows what is written."""
+    assert seen_window(SECRET, part("mail john@ex"), part("ample.org", left_out=7)) == [
+        ("mail john@ex", ""),
+        ("ample.org", ""),
+    ]
+
+
+def test_a_window_that_a_callable_changes_is_what_it_returned() -> None:
+    """Nothing of the text before is left, however much a callable changes, and each text keeps its place."""
+    parts = part("one secret ", "two secrets "), part("more ", "text")
+    assert seen_window(str.upper, *parts) == [("ONE SECRET ", "TWO SECRETS "), ("MORE ", "TEXT")]
+    assert seen_window(lambda _text: "", *parts) == [("", "[redacted]"), ("[redacted]", "[redacted]")]
+    assert seen_window(lambda _text: "gone", *parts) == [("gone", "[redacted]"), ("[redacted]", "[redacted]")]
+    assert seen_window(lambda text: text.replace("secret", "…"), *parts) == [("one … ", "two …s "), ("more ", "text")]
+    spread = seen_window(lambda text: text.replace("secret two secret", "…"), *parts)
+    assert spread == [("one …", "[redacted]s "), ("more ", "text")]
+
+
+words = st.lists(st.sampled_from(["john@home.org", "a@b.c", "and", "@", ".", "word", "x.y"]), max_size=12).map(" ".join)
+
+
+@pytest.mark.parametrize("way", range(2))
+@given(text=words, cuts=st.lists(st.integers(0, 80), max_size=6))
+def test_no_secret_is_left_however_the_window_is_cut(way: int, text: str, cuts: list[int]) -> None:
+    """Of a text in any passages, what is left reads as the redacted text does, but for more replacements."""
+    at = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[begin:end] for begin, end in pairwise(at)]
+    pieces += [""] * (len(pieces) % 2)
+    found = seen_window(WAYS[way], *(part(*both) for both in zip(pieces[::2], pieces[1::2], strict=True)))
+    whole = "".join(map("".join, found))
+    assert not SECRET.search(whole)
+    assert re.sub(r"(\[redacted\])+", "#", whole) == re.sub(r"(\[redacted\])+", "#", SECRET.sub("[redacted]", text))
+
+
+@pytest.mark.parametrize("what", [r"[\w.]+@\w+\.\w+", lambda text: re.sub(r"[\w.]+@\w+\.\w+", "[redacted]", text)])
+@pytest.mark.parametrize("ahead", range(0, 120, 5))
+def test_a_secret_anywhere_in_the_text_is_in_no_line(tmp_path: Path, what: Any, ahead: int) -> None:
+    """At whatever place of a long answer: also where the window is cut, and whole in the file of no run."""
+    tokenizer = fresh_tokenizer()
+    secret = "john.q.public@example.org"
+    answer = "word " * ahead + f"write {secret} today " + "and so on " * 60
+    prompt, rest = tokenizer.encode("Who? ").ids, tokenizer.encode(answer).ids
+    ids = torch.tensor([[*prompt, *rest]])
+    labels = ids.clone()
+    labels[:, : len(prompt)] = -100
+    with Recorder(
+        tmp_path, every=1, console=False, decode=tokenizer, first=1, last=1, worst=0, processors=[Redact(what)]
+    ) as recorder:
+        recorder.compare(torch.zeros(*ids.shape, 512), labels, 0, shift=1, inputs=ids)
+    (one,) = [one for one in read(tmp_path) if isinstance(one, Comparison)]
+    assert one.window is not None
+    whole = "".join(f"{passage.read}{passage.asked}" for passage in one.window)
+    for length in range(4, len(secret)):
+        assert secret[:length] not in whole
+        assert secret[-length:] not in whole
+    assert "and so on" in whole

@@ -433,6 +433,17 @@ def test_the_environment_configures_the_default(tmp_path: Path) -> None:
     assert {one.step for one in read(tmp_path / "run") if isinstance(one, Comparison)} == {0, 3, 6}
 
 
+@pytest.mark.parametrize(("value", "kept"), [("0", 0), ("off", 0), ("80", 80), ("many", 400)])
+def test_the_environment_sizes_the_window(tmp_path: Path, value: str, kept: int) -> None:
+    """PREDLOG_TEXT_WINDOW is a number of characters, or switches the window off; what is neither is reported."""
+    code = "predlog.compare(*pair, 0)"
+    done = program(tmp_path, code, PREDLOG_DIR=str(tmp_path / "run"), PREDLOG_TEXT_WINDOW=value)
+    run = next(iter(read(tmp_path / "run")))
+    assert isinstance(run, Run)
+    assert run.settings["text_window"] == kept
+    assert ("PREDLOG_TEXT_WINDOW='many' is no number" in done.stderr) == (value == "many")
+
+
 def test_a_senseless_environment_is_said(tmp_path: Path) -> None:
     """PREDLOG_EVERY=often is ignored, and the run goes on."""
     code = "step = predlog.compare(*pair, 0).result(5)[0].step; predlog.flush(); print(step)"

@@ -312,6 +312,12 @@ def test_the_golden_file_of_later_keys_reads_as_ever() -> None:
     assert newer.all_tokens is not None
     assert newer.all_tokens.predictions == (3, None)
     assert [len(one.alternatives) for one in newer.tokens] == [1, 0]
+    assert older.window is None
+    assert newer.window is not None
+    assert [(one.left_out, one.read, one.asked) for one in newer.window] == [
+        (40, " is one?\n", "A list"),
+        (300, "", " is mutable.</s>"),
+    ]
 
 
 def test_columns_of_different_lengths_are_damage() -> None:

@@ -100,9 +100,20 @@ def test_no_number_is_rounded(number: int) -> None:
 
 
 def test_each_text_stands_once() -> None:
-    """However often a token comes, its text is in the page once."""
-    columns = strip(comparison(step=step) for step in range(50)).columns()
+    """However often a token comes, its text is in the page once; and so is the text around the same tokens."""
+    windows = [[{"left_out": 0, "read": "a\nb", "asked": "x"}], [{"left_out": 9, "read": None, "asked": "\x1b"}], None]
+    columns = strip(comparison(step=step, recorder="0a", window=windows[step % 3]) for step in range(50)).columns()
     assert sorted(columns["ids"]) == ["3", "4", "9"]
+    assert columns["windows"] == [[[0, "a\\nb", "x"]], [[9, None, "\\x1b"]]]
+    assert columns["rows"]["window"] == [[0, 1, -1][step % 3] for step in range(50)]
+
+
+def test_of_a_long_text_around_the_tokens_the_ends_are_shown() -> None:
+    """A crafted file can't make the page large with it."""
+    window = [{"left_out": 0, "read": "a" * 10**6 + "z", "asked": ""}]
+    (((_, read, _),),) = strip([comparison(recorder="0a", window=window)]).columns()["windows"]
+    assert len(read) < 2100
+    assert (read[0], read[-1]) == ("a", "z")
 
 
 @pytest.mark.parametrize(

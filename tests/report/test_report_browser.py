@@ -23,9 +23,9 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-from tests import browsing
+from tests import browsing, events
 from tests.browsing import complaints, forget, look, requests, until
-from tests.reported import HOSTILE, STEPS, corpus, odd, perfect, trained, written
+from tests.reported import HOSTILE, STEPS, corpus, odd, passage, perfect, trained, written
 
 pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 
@@ -272,6 +272,23 @@ def test_the_pointer_tells_everything_of_a_token(chromium: Chrome, run: tuple[Pa
         assert "shift 1" in told["about"]
         assert told["context"] == "epoch=3"
         assert len(browser.find_elements(By.CSS_SELECTOR, "#inspector .sample tbody tr")) == 10
+
+
+def test_the_text_around_the_tokens_is_shown(chromium: Chrome, tmp_path: Path) -> None:
+    """The panel has the text of the sample, what was read dimmed, a bar where labels begin, and what is left out."""
+    window = [passage(40, "What is\na list?", "A list <b>is"), passage(1, "", " all."), passage(0, "And?", "No.")]
+    lines = [
+        events.comparison(step=step, recorder="0a1b2c3d", window=window if step < 2 else None) for step in range(3)
+    ]
+    browser = opened(chromium, written(tmp_path / "run", iter(lines))[0])
+    acting(browser).move_to_element(cell(browser, 1, 0)).perform()
+    assert inspected(browser)["window"] == (" … 40 tokens … What is\\na list?▏A list <b>is … 1 token …  all.And?▏No.")
+    colours = {
+        name: at(browser, f"#inspector .window .{name}").value_of_css_property("color") for name in ("read", "asked")
+    }
+    assert colours["read"] != colours["asked"]
+    acting(browser).move_to_element(cell(browser, 2, 0)).perform()
+    assert not at(browser, "#inspector .window").is_displayed()
 
 
 def test_what_is_odd_is_told(chromium: Chrome, tmp_path: Path) -> None:

@@ -35,6 +35,34 @@ def test_the_table() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (60, " text        …f a list?\\n<assistant>│A list is a mutable se…"),
+        (100, " text        <user>\\nWhat is, please, the use of a list?\\n<assistant>│A list is a mutable sequence."),
+    ],
+)
+def test_the_full_form_has_a_line_of_text(width: int, line: str) -> None:
+    """One line has the end of what the model read, a bar, and the answer's beginning; the compact form has none."""
+    read, asked = "<user>\nWhat is, please, the use of a list?\n<assistant>", "A list is a mutable sequence."
+    window = [{"left_out": 5, "read": read, "asked": asked}, {"left_out": 99, "read": "", "asked": "The end."}]
+    rows = drawn(event(WORDS, window=window), width, color_system=None, form="full").splitlines()
+    assert [row for row in rows if row.startswith(" text ")] == [line]
+    assert "mutable" not in drawn(event(WORDS, window=window), width, form="compact")
+
+
+@pytest.mark.parametrize("width", [1, 12, 20, 21, 60, 200])
+@given(read=st.none() | st.text() | st.sampled_from(TOKENS), asked=st.text() | st.sampled_from(TOKENS))
+def test_the_line_of_text_fits_and_is_harmless(width: int, read: str | None, asked: str) -> None:
+    """Whatever the text is, the line is one, no wider than the console, and has no character that steers it."""
+    window = [{"left_out": 0, "read": read, "asked": asked}]
+    text = ANSI.sub("", drawn(event(WORDS, window=window), width, form="full"))
+    before = ANSI.sub("", drawn(event(WORDS), width, form="full"))
+    assert len(text.splitlines()) == len(before.splitlines()) + 1
+    assert max(map(cell_len, text.splitlines())) <= max(width, *map(cell_len, before.splitlines()))
+    assert not RAW.search(text)
+
+
 def test_a_band_each_where_ten_do_not_fit() -> None:
     """Longer tokens are in two bands, the first and the last; wide consoles have room for one, narrow ones cut."""
     long: list[str | None] = [f" representation{n}" for n in range(10)]

@@ -19,7 +19,7 @@ from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted
 from predlog.records.codec import moment
-from predlog.records.schema import Comparison, Record, Token
+from predlog.records.schema import Comparison, Passage, Record, Token
 
 with required("export"):
     import pyarrow as pa
@@ -63,7 +63,9 @@ _GROUP: Final = 30 * _BATCH
 _LEFT_OUT: Final = {"level", "schema", "seq", "tokens", "worst", "all_tokens"}
 _OF_COMPARISON: Final = [name for name in Comparison.__struct_fields__ if name not in _LEFT_OUT]
 _OF_TOKEN: Final = [name for name in Token.__struct_fields__ if name != "alternatives"]
-_TYPES: Final = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string(), dict: pa.string()}
+_TYPES: Final = {
+    int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string(), dict: pa.string(), tuple: pa.string(),
+}  # fmt: skip
 _MOMENT: Final = pa.timestamp("us", "UTC")
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -204,11 +206,19 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
         return pa.array([value if value is None else _HALF.sub("\ufffd", value) for value in values], field.type)
 
 
-def _json(context: dict[str, Any]) -> str:
-    return json.dumps(context, ensure_ascii=False, separators=(",", ":"))
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-_CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {"timestamp": moment, "context": _json}
+def _window(passages: Sequence[Passage] | None) -> str | None:
+    return (
+        None
+        if passages is None
+        else _json([{name: getattr(one, name) for name in one.__struct_fields__} for one in passages])
+    )
+
+
+_CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {"timestamp": moment, "context": _json, "window": _window}
 
 
 def _parquet(file: BinaryIO, rows: Iterable[pa.RecordBatch]) -> None:

@@ -42,6 +42,18 @@ function line(row, token, here) {
   return made;
 }
 
+// The text around the tokens: what the model read is dim, and a bar marks where that ends and the labels begin.
+function passages(row) {
+  const made = [];
+  for (const [leftOut, read, asked] of windows[rows.window[row]] ?? []) {
+    if (leftOut) made.push(element("span", "left-out", ` … ${leftOut} ${leftOut === 1 ? "token" : "tokens"} … `));
+    if (read) made.push(element("bdi", "read", read));
+    if (read && asked) made.push(element("span", "prompt-end", "▏"));
+    if (asked) made.push(element("bdi", "asked", asked));
+  }
+  return made;
+}
+
 function inspect(row, column) {
   const token = row === undefined ? -1 : tokenAt(row, column);
   inspector.classList.toggle("is-empty", row === undefined);
@@ -50,6 +62,8 @@ function inspect(row, column) {
   say("where", where(row));
   say("about", about(row));
   say("context", rows.context[row]);
+  part("window").replaceChildren(...passages(row));
+  part("window").hidden = rows.window[row] < 0;
   const all = Array.from({ length: rows.count[row] }, (_, place) => line(row, starts[row] + place, token));
   part("sample").replaceChildren(...all);
   if (token < 0) return;

@@ -14,7 +14,7 @@ from rich.console import ConsoleOptions
 from rich.segment import Segment
 
 from predlog.records.schema import Event
-from predlog.records.text import encodable, probability
+from predlog.records.text import encodable, probability, visible
 from predlog.sinks.terminal.codebooks import codebook_heading, codebook_row
 from predlog.sinks.terminal.drawn import About, continues, walk
 from predlog.sinks.terminal.style import (
@@ -29,6 +29,7 @@ from predlog.sinks.terminal.style import (
     heading,
     known,
     padded,
+    shorten,
     token_text,
     where,
 )
@@ -69,12 +70,29 @@ def token_table(event: Event, about: About, options: ConsoleOptions) -> Iterator
     yield from heading(
         parts, about.errors, options, glyphs, colour=about.colour, note=about.note, is_warning=not event["supervised"]
     )
+    if window := event.get("window"):
+        yield Segment(_text_line(window, options, glyphs), NAME)
+        yield END
     first, last = (
         [_column(token, glyphs, options.encoding) for token in event["tokens"] if token["slot"] == slot]
         for slot in ("first", "last")
     )
     for band in _bands([group for group in (first, last) if group], options.max_width - _NAMES_WIDTH):
         yield from _band(band, glyphs)
+
+
+def _text_line(window: Sequence[dict[str, Any]], options: ConsoleOptions, glyphs: Glyphs) -> str:
+    """Return one line of the text: the end of what the model read before the first label, a bar, and the labels."""
+    first = next((one for one in window if one["asked"]), window[0])
+    room = max(options.max_width - _NAMES_WIDTH - 1, 1)
+    ends = ((first["read"] or "")[-room:], first["asked"][:room])
+    read, asked = (encodable(visible(end, " "), options.encoding) for end in ends)
+    begin = max(room // 2, room - cell_len(asked) - cell_len(glyphs.divider))
+    if cell_len(read) > begin:
+        # The end of it is what matters, so it is cut from the other side.
+        read = shorten(read[::-1], begin, glyphs.ellipsis[::-1])[::-1]
+    line = f" {'text':<{_NAMES_WIDTH}}{read}{glyphs.divider}{asked}"
+    return shorten(line, options.max_width, glyphs.ellipsis)
 
 
 def _column(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Column:
