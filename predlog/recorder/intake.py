@@ -41,6 +41,7 @@ class Intake:
         strict: Raise what goes wrong.
         is_shown: Whether a sink shows the findings about refused pairs.
         raise_failure: Raises what went wrong in the worker, if it is to be raised.
+        begin_table: Called after each pair that is due, in the thread that compares it.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Intake:
         strict: bool,
         is_shown: bool,
         raise_failure: Callable[[], None],
+        begin_table: Callable[[], None],
     ) -> None:
         self._gate = gate
         self._submitter = submitter
@@ -65,6 +67,7 @@ class Intake:
         self._strict = strict
         self._is_shown = is_shown
         self._raise_failure = raise_failure
+        self._begin_table = begin_table
         # What the run has declared, by stream, or of all streams under "".
         self.declared: Mapping[str, frozenset[str]] = {}
 
@@ -84,7 +87,9 @@ class Intake:
                 return None
             self._raise_failure()
             record = partial(self._capture, logits, labels, number, stream, context, at, how)
-            return self._gate.once(stream, number, record)
+            recorded = self._gate.once(stream, number, record)
+            self._begin_table()
+            return recorded
         except own_failure(Exception, logits, labels, step) as error:  # a run must not die of its log
             self.fail(step, stream, error)
             return None

@@ -174,7 +174,9 @@ class Recorder:
             strict=strict,
             is_shown=bool(console or sinks) or not directory,  # findings: without any sink they go to stderr
             raise_failure=self._closing.raise_failure,
+            begin_table=self._pipeline.outlets.begin_table,
         )
+        self._pipeline.outlets.upstream = self._worker.flush
         self._closing.worker, self._closing.gate = self._worker, self.gate
         close_at_exit(self._closing)
         # Of what is kept until then, nothing refers to the recorder.
