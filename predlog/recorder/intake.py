@@ -88,11 +88,11 @@ class Intake:
             self._raise_failure()
             record = partial(self._capture, logits, labels, number, stream, context, at, how)
             recorded = self._gate.once(stream, number, record)
-            self._begin_table()
-            return recorded
         except own_failure(Exception, logits, labels, step) as error:  # a run must not die of its log
             self.fail(step, stream, error)
             return None
+        self._begin_table()
+        return recorded
 
     def fail(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead in a strict recorder."""

@@ -64,7 +64,7 @@ class Outlets:
             one.start()
 
     def begin_table(self) -> None:
-        """Begin a notebook's table below the cell that compares; elsewhere, do nothing. The comparing thread calls it."""
+        """Begin a notebook's table below the cell that compares, whose thread calls this; elsewhere, do nothing."""
         for one in self._notebooks:
             one.begin()
 

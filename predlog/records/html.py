@@ -1,7 +1,7 @@
 """Records as a notebook shows them: HTML, in which every text of a run is escaped.
 
-A notebook's theme may be light or dark, and says neither to what is in it. So colours are of a middle lightness, read on
-both, and what is less important is faint. Styles are at each element, because many viewers remove all others.
+A notebook's theme may be light or dark, and doesn't say which. So the colours can be read on both, and what is less
+important is faint. Styles are at each element, because many viewers remove all others.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,12 +16,14 @@ _RIGHT, _WRONG, _UNSURE = "#258f3f", "#e03e44", "#a87200"
 STREAMS: Final = ("#0a8599", "#c04fae", "#4a78d6", "#bb6a1c")
 _LEVELS = {"error": (_WRONG, "✗"), "warning": (_UNSURE, "!"), "info": (_RIGHT, "✓")}
 FULL: Final = ("position", "input", "label", "prediction", "p(label)", "rank")
-COMPACT: Final = ("label", "pred", "p")
+COMPACT: Final = ("short label", "pred", "p")
 _FONT = "font:13px/1.45 var(--jp-code-font-family,ui-monospace,SFMono-Regular,Menlo,Consolas,monospace)"
 _CELL = "text-align:left;white-space:pre;border:0;padding:0 1em 0 0;background:none"
 _FAINT = "opacity:.65;font-weight:normal"
-# Characters of a token, and tokens of a row, from both ends.
-_LONGEST, _MOST_TOKENS = 24, 40
+_ARROW = "→"
+_CODEBOOKS = f"one row per codebook: loss, correct, label{_ARROW}prediction"
+# Characters of a token, the same as on a terminal in both forms, and tokens of a row, from both ends.
+_LONGEST, _SHORT, _MOST_TOKENS = 24, 12, 40
 
 
 def comparison(record: Any) -> str:
@@ -47,7 +49,7 @@ def comparisons(
             for one in (first, *more):
                 rows += _sample(one, names, *how)
         else:
-            rows.append(_heading([*_where(first), f"label{_ARROW}prediction, one row per codebook"], first, *how))
+            rows.append(_heading([*_where(first), _CODEBOOKS], first, *how))
             rows += [_codebook(one) for one in (first, *more)]
     return _table(rows)
 
@@ -55,7 +57,7 @@ def comparisons(
 def finding(record: Any) -> str:
     """Return a finding as a paragraph: its sign, its code, where, what and what to do."""
     colour, sign = _LEVELS.get(record.level, _LEVELS["warning"])
-    more = f" More: <code>{text(record.help)}</code>" if record.help else ""
+    more = f' More: <code style="white-space:nowrap">{text(record.help)}</code>' if record.help else ""
     title = f'<b style="color:{colour}">{sign} {text(record.code)}</b>, step {record.step}'
     return f"<div>{title}: {text(record.message)}{more}</div>"
 
@@ -97,9 +99,6 @@ def correct(record: Any) -> str:
     if record.matched is not None and record.supervised:
         return f"{percent(share(record.matched, record.supervised))} correct"
     return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown correct"
-
-
-_ARROW = "→"
 
 
 def _place(record: Any) -> tuple[int, str, int]:
@@ -152,14 +151,13 @@ def _sample(record: Any, names: Sequence[str], errors: Sequence[str], colour: st
     tokens, edges = _shown(record.tokens)
     for name in names if tokens else ():
         if name != "input" or any(token.input is not None for token in tokens):
-            yield _row(name, [_VALUES[name](token) for token in tokens], edges)
+            yield _row(name.removeprefix("short "), [_VALUES[name](token) for token in tokens], edges)
 
 
 def _codebook(record: Any) -> str:
     tokens, edges = _shown(record.tokens)
     loss = "" if record.loss is None else f"{nats(record.loss):>6}"
-    right = percent(share(record.matched, record.supervised)) if record.matched is not None and record.supervised else ""
-    right = right or f"{sum(token.match for token in tokens)}/{len(tokens)}"
+    right = correct(record).removesuffix(" correct").removesuffix(" shown")
     return _row(f"{record.codebook:>2} {loss} {right:>6} of {record.supervised}", map(_pair, tokens), edges)
 
 
@@ -181,32 +179,28 @@ def _row(name: str, cells: Iterable[str], edges: Mapping[int, str]) -> str:
 _EDGES = {edge: f'<span style="{_FAINT}">{edge} </span>' for edge in "│…"}
 
 
-def _token(number: int | None, decoded: str | None) -> str:
+def _token(number: int | None, decoded: str | None, longest: int = _LONGEST) -> str:
     if decoded is None:
         return "-" if number is None else str(number)
-    # A piece of a text may be as long as a page; `brief` counts runs, and needs only so much to tell.
     shown = brief(decoded) or '""'
-    return escape(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
+    return escape(shown if len(shown) <= longest else f"{shown[:longest]}…")
 
 
-def _predicted(token: Any) -> str:
-    return "nan" if token.prediction is None else _token(token.prediction, token.prediction_text)
+def _predicted(token: Any, longest: int = _LONGEST) -> str:
+    return "nan" if token.prediction is None else _token(token.prediction, token.prediction_text, longest)
 
 
-def _prediction(token: Any) -> str:
-    colour, sign = (_RIGHT, "✓") if token.match else (_WRONG, " ")
-    return f'<span style="color:{colour}">{sign}{_predicted(token)}</span>'
+def _right(shown: str) -> str:
+    return f'<span style="color:{_RIGHT}">✓{shown}</span>'
 
 
-def _mark(token: Any) -> str:
-    return f'<span style="color:{_RIGHT}">✓</span>' if token.match else _prediction(token)
+def _wrong(shown: str) -> str:
+    return f'<span style="color:{_WRONG}">{shown}</span>'
 
 
 def _pair(token: Any) -> str:
-    label = _token(token.label, token.label_text)
-    if token.match:
-        return f'<span style="color:{_RIGHT}">✓{label}</span>'
-    return f'{label}{_ARROW}<span style="color:{_WRONG}">{_predicted(token)}</span>'
+    label = _token(token.label, token.label_text, _SHORT)
+    return _right(label) if token.match else f"{label}{_ARROW}{_wrong(_predicted(token, _SHORT))}"
 
 
 # Labels begin where predictions do, after the place of the tick.
@@ -214,9 +208,10 @@ _VALUES: Final[Mapping[str, Any]] = {
     "position": lambda token: f" {token.position}",
     "input": lambda token: f" {_token(token.input, token.input_text)}",
     "label": lambda token: f" {_token(token.label, token.label_text)}",
-    "prediction": _prediction,
-    "pred": _mark,
+    "prediction": lambda token: _right(_predicted(token)) if token.match else _wrong(f" {_predicted(token)}"),
     "p(label)": lambda token: f" {probability(token.label_logprob)}",
+    "short label": lambda token: f" {_token(token.label, token.label_text, _SHORT)}",
+    "pred": lambda token: _right("") if token.match else _wrong(f" {_predicted(token, _SHORT)}"),
     "p": lambda token: f" {probability(token.label_logprob)}",
     "rank": lambda token: f" {'-' if token.label_rank is None else token.label_rank}",
 }

@@ -46,9 +46,7 @@ class Notebook:
         plain: Returns findings and comparisons as text, for a front end that shows no HTML.
     """
 
-    def __init__(
-        self, names: Sequence[str], note: str, plain: Callable[[Sequence[Event]], str]
-    ) -> None:
+    def __init__(self, names: Sequence[str], note: str, plain: Callable[[Sequence[Event]], str]) -> None:
         self.catch_up: Callable[[], object] = self.redraw
         self._unwatch: Callable[[], None] = lambda: None
         self._names = names
