@@ -41,7 +41,7 @@ class Intake:
         strict: Raise what goes wrong.
         is_shown: Whether a sink shows the findings about refused pairs.
         raise_failure: Raises what went wrong in the worker, if it is to be raised.
-        begin_table: Called after each pair that is due, in the thread that compares it.
+        begin_table: Called before the worker gets a pair, in the thread that compares it.
     """
 
     def __init__(
@@ -87,12 +87,10 @@ class Intake:
                 return None
             self._raise_failure()
             record = partial(self._capture, logits, labels, number, stream, context, at, how)
-            recorded = self._gate.once(stream, number, record)
+            return self._gate.once(stream, number, record)
         except own_failure(Exception, logits, labels, step) as error:  # a run must not die of its log
             self.fail(step, stream, error)
             return None
-        self._begin_table()
-        return recorded
 
     def fail(self, step: object, stream: object, error: Exception) -> None:
         """Report and count that a pair was not recorded; raise PredlogError instead in a strict recorder."""
@@ -104,6 +102,7 @@ class Intake:
 
     def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
         """Have the finding reported that says what is wrong with a pair."""
+        self._begin_table()
         self._submitter.refuse(error, step, stream, at, is_shown=self._is_shown)
 
     def _capture(
@@ -127,4 +126,5 @@ class Intake:
             self.refuse(error, step, stream, at)
             return None
         self._gate.recorded(stream, step)
+        self._begin_table()
         return self._submitter.submit(captured, step, stream, context, at)

@@ -59,9 +59,10 @@ class Outlets:
         self._accounts.file, self._accounts.queued = self.file, self.queued
         for one in self.queued:
             if one.outlet.notebook is not None and one.outlet.notebook not in self._notebooks:
-                one.outlet.notebook.catch_up = partial(self._catch_up, one)
+                one.outlet.notebook.lead(partial(self._catch_up, one))
                 self._notebooks.append(one.outlet.notebook)
             one.start()
+        self.begin_table()
 
     def begin_table(self) -> None:
         """Begin a notebook's table below the cell that compares, whose thread calls this; elsewhere, do nothing."""

@@ -14,8 +14,8 @@ _MOST_NAMES, _MOST_FINDINGS = 8, 4
 def line(recorder: Any) -> str:
     """Return a recorder in one line, as its `repr`. Nothing is waited for, also after `close`."""
     facts = _facts(recorder)
-    parts = [f"{name}: {facts[name]}" for name in ("file", "every", "recorded", "findings", "state") if facts[name]]
-    return f"<{type(recorder).__name__} {'; '.join(parts)}>"
+    parts = [facts["file"], f"every {facts['every']}", facts["recorded"], f"open findings: {facts['open findings']}"]
+    return f"<{type(recorder).__name__} {'; '.join(filter(None, (*parts, facts['state'])))}>"
 
 
 def page(recorder: Any) -> str:
@@ -33,21 +33,21 @@ def _facts(recorder: Any) -> dict[str, str]:
     newest = recorder.gate.newest()
     place = settings.file_of(chosen.directory)
     return {
-        "file": "none, since no directory was passed" if place is None else str(place),
+        "file": "no file, since no directory was passed" if place is None else str(place),
         "every": "step" if chosen.every == 1 else f"{chosen.every} steps",
         "streams": "all" if chosen.streams is None else _listed(sorted(chosen.streams)),
         "console": {True: "compact", False: "off"}.get(chosen.console, str(chosen.console)),
         "recorded": ", ".join(counted),
         "newest": _listed([f"{stream} step {step}" for stream, step in newest.items()]),
         "refused": f"{stats['refused']} pair{'s' * (stats['refused'] != 1)}" if stats["refused"] else "",
-        "findings": _open(recorder.findings),
+        "open findings": _open(recorder.findings),
         "state": recorder.gate.state(),
     }
 
 
 def _open(findings: Sequence[Finding]) -> str:
     codes = [f"{one.code} ({one.stream}, since step {one.step})" for one in findings]
-    return f"open: {_listed(codes)}" if codes else "none open"
+    return _listed(codes) or "none"
 
 
 def _listed(names: Sequence[Any]) -> str:
