@@ -20,9 +20,11 @@ CPU = torch.device("cpu")
 V = 4096
 # A smaller chunk than the real one, 128 rows of float32, so that a few hundred rows are several chunks.
 CHUNK = 128 * V
-# Bytes that all positions need beside the rows: ids, masks, losses, entropies, ranks and the sorting of losses. A
-# whole row is 16 KiB; anything that holds rows, in whichever type, is an order of magnitude above this.
-A_POSITION = 400
+# Bytes that each position needs beside its row: ids, masks, losses, entropies, ranks and the sorting of losses. 60 are
+# measured. A row in bfloat16 has 8192, so whatever holds rows, in whichever type, is far above this.
+A_POSITION = 100
+# Copies of a chunk, in float32, that are held at once: 3 and 5 are measured.
+ON_THE_CPU, ELSEWHERE = 4, 6
 SHOWN = Window(score=False)
 ASKED = {
     "score": Window(worst=0),
@@ -66,12 +68,12 @@ def peak(record: Callable[[], Any]) -> int:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("asked", ["score", "everything"])
 def test_the_pass_on_the_cpu_holds_a_chunk(asked: str, dtype: torch.dtype, laid_out: str, mask: str) -> None:
-    """Two buffers of a chunk, and rows that are picked out: with twice as many rows, no more of them."""
+    """Two buffers, a product, and rows that are picked out: with twice as many rows, no more of them."""
     held = {}
     for length in (512, 1024):
         logits, labels = pair(length, dtype, laid_out, mask)
         held[length] = peak(lambda logits=logits, labels=labels: capture(logits, labels, window=ASKED[asked]))  # type: ignore[misc]
-    assert held[512] <= 3 * 4 * CHUNK + 2 * 512 * A_POSITION
+    assert held[512] <= ON_THE_CPU * 4 * CHUNK + 2 * 512 * A_POSITION
     assert held[1024] - held[512] <= 2 * 512 * A_POSITION
 
 
@@ -83,7 +85,7 @@ def test_what_is_asked_for_needs_no_more(asked: str, dtype: torch.dtype) -> None
     for length in (512, 1024):
         logits, labels = pair(length, dtype)
         held[length] = peak(lambda logits=logits, labels=labels: capture(logits, labels, window=ASKED[asked]))  # type: ignore[misc]
-    assert held[512] <= 3 * max(4, dtype.itemsize) * CHUNK + 2 * 512 * A_POSITION
+    assert held[512] <= ON_THE_CPU * max(4, dtype.itemsize) * CHUNK + 2 * 512 * A_POSITION
     assert held[1024] - held[512] <= 2 * 512 * A_POSITION
 
 
@@ -97,7 +99,7 @@ def test_the_pass_on_a_device_holds_a_chunk(asked: str, dtype: torch.dtype, laid
         logits, labels = pair(length, dtype, laid_out)
         held[length] = peak(lambda logits=logits, labels=labels: packed(logits, labels, ASKED[asked]))  # type: ignore[misc]
     shown = 2 * 15 * 4 * V
-    assert held[512] <= 6 * 4 * CHUNK + 6 * shown + 2 * 512 * A_POSITION
+    assert held[512] <= ELSEWHERE * (4 * CHUNK + shown) + 2 * 512 * A_POSITION
     assert held[1024] - held[512] <= 2 * 512 * A_POSITION
 
 
@@ -116,7 +118,7 @@ def test_the_loss_of_the_whole_pair_holds_a_chunk(dtype: torch.dtype, monkeypatc
     for length in (512, 1024):
         logits, labels = pair(length, dtype)
         held[length] = peak(lambda logits=logits, labels=labels: capture(logits, labels, window=SHOWN, has_totals=True))  # type: ignore[misc]
-    assert held[512] <= 4 * 4 * CHUNK + 2 * 512 * A_POSITION
+    assert held[512] <= ON_THE_CPU * 4 * CHUNK + 2 * 512 * A_POSITION
     assert held[1024] - held[512] <= 2 * 512 * A_POSITION
 
 
@@ -135,10 +137,10 @@ def test_that_the_tests_can_fail(run: Callable[..., Any], asked: str, monkeypatc
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_chunks_of_the_real_size(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the sizes that users have, the pass takes 6 MiB at most on the CPU beside logits of over 100."""
+    """With the sizes that users have, the pass takes 8 MiB at most on the CPU beside logits of 62 or 125."""
     monkeypatch.undo()
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 512, 32_000, generator=generator).to(dtype)
     labels = torch.randint(32_000, (2, 512), generator=generator)
     held = peak(lambda: capture(logits, labels, window=ASKED["everything"]))
-    assert held < 6 << 20
+    assert held < 8 << 20
