@@ -6,6 +6,7 @@ from typing import Any
 from predlog.recorder import settings
 from predlog.records import html
 from predlog.records.schema import Finding
+from predlog.records.text import harmless
 
 # Names, of streams or findings, that are listed; and findings that are shown whole.
 _MOST_NAMES, _MOST_FINDINGS = 8, 4
@@ -15,7 +16,7 @@ def line(recorder: Any) -> str:
     """Return a recorder in one line, as its `repr`. Nothing is waited for, also after `close`."""
     facts = _facts(recorder)
     parts = [facts["file"], f"every {facts['every']}", facts["recorded"], f"open findings: {facts['open findings']}"]
-    return f"<{type(recorder).__name__} {'; '.join(filter(None, (*parts, facts['state'])))}>"
+    return harmless(f"<{type(recorder).__name__} {'; '.join(filter(None, (*parts, facts['state'])))}>")
 
 
 def page(recorder: Any) -> str:

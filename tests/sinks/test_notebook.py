@@ -330,6 +330,13 @@ def test_a_console_in_a_chain_of_the_users(ran: Ran) -> None:
     assert "step 2 · text · sample 1" in ran.table("own chain")
 
 
+def test_a_kernel_that_ends_closes_its_recorder(ran: Ran) -> None:
+    """Nobody has closed the last one: when the kernel is shut down, its file gets its last line."""
+    last = [one for one in predlog.read(ran.folder / "chain") if isinstance(one, predlog.Run)][-1]
+    assert last.stats is not None
+    assert last.stats["written"] == 6
+
+
 def test_a_forked_child_is_no_notebook(ran: Ran) -> None:
     """What a child shows would be dropped: it prints lines."""
     assert ran.stream("a forked child", "stdout") == "None\n"
