@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from structlog.typing import EventDict
 
 from predlog import Recorder
 from tests import events
@@ -59,7 +60,7 @@ def test_why_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_missing(tmp_path: Path) -> None:
     """Comparisons that a processor has failed on, and pairs that were refused, are counted."""
 
-    def fail(_logger: object, _name: str, event: dict[str, object]) -> dict[str, object]:
+    def fail(_logger: object, _name: str, event: EventDict) -> EventDict:
         if event["event"] == "predlog.comparison" and event["step"] == 2:
             raise ValueError
         return event
