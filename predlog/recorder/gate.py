@@ -138,6 +138,18 @@ class Gate:
         """Return whether the pair recorded last of a stream is of this step."""
         return self._latest.get(stream) == step
 
+    def newest(self) -> dict[str, int]:
+        """Return the step of the pair recorded last, by stream, in the order in which the streams appeared."""
+        return dict(self._latest)
+
+    def state(self) -> str:
+        """Return why nothing is recorded, as far as that is known without a pair; empty if something may be."""
+        if self._is_off:
+            return "off: PREDLOG_DISABLE is set"
+        if self.silenced is not None:
+            return "a copy, which records nothing"
+        return "closed" if self.is_closed else "" if self._is_mine() else "of another process, and records nothing here"
+
     def latest(self, stream: str) -> int | None:
         """Return the step of the pair recorded last of a stream; None without any."""
         return self._latest.get(stream)

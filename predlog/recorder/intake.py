@@ -41,6 +41,7 @@ class Intake:
         strict: Raise what goes wrong.
         is_shown: Whether a sink shows the findings about refused pairs.
         raise_failure: Raises what went wrong in the worker, if it is to be raised.
+        begin_table: Called before the worker gets a pair, in the thread that compares it.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Intake:
         strict: bool,
         is_shown: bool,
         raise_failure: Callable[[], None],
+        begin_table: Callable[[], None],
     ) -> None:
         self._gate = gate
         self._submitter = submitter
@@ -65,6 +67,7 @@ class Intake:
         self._strict = strict
         self._is_shown = is_shown
         self._raise_failure = raise_failure
+        self._begin_table = begin_table
         # What the run has declared, by stream, or of all streams under "".
         self.declared: Mapping[str, frozenset[str]] = {}
 
@@ -99,6 +102,7 @@ class Intake:
 
     def refuse(self, error: PairError, step: int, stream: str, at: float) -> None:
         """Have the finding reported that says what is wrong with a pair."""
+        self._begin_table()
         self._submitter.refuse(error, step, stream, at, is_shown=self._is_shown)
 
     def _capture(
@@ -122,4 +126,5 @@ class Intake:
             self.refuse(error, step, stream, at)
             return None
         self._gate.recorded(stream, step)
+        self._begin_table()
         return self._submitter.submit(captured, step, stream, context, at)

@@ -55,6 +55,7 @@ class Outlet:
         self._sink = sink
         self._is_ours = type(sink) in {JSONL, Console}
         self.is_console = type(sink) is Console
+        self.notebook = sink.notebook if isinstance(sink, Console) else None
         self.path = sink.path if isinstance(sink, JSONL) else None
         self._notices = notices
         self._backoff = Backoff()

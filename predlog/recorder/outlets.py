@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
 
 from structlog.typing import Processor
 
@@ -10,6 +12,10 @@ from predlog.recorder.outlet import Outlet
 from predlog.recorder.queued_outlet import QueuedOutlet
 from predlog.recorder.stats import Accounts
 from predlog.records.schema import Event
+from predlog.sinks.notebook import Notebook
+
+# Seconds for which the end of a notebook's cell is held up, at most.
+_PATIENCE: Final = 2.0
 
 
 class Outlets:
@@ -33,6 +39,9 @@ class Outlets:
         self._bound = bound
         self._accounts = accounts
         self._notices = notices
+        # Waits, at most so many seconds, until what was compared has come this far.
+        self.upstream: Callable[[float], bool] = lambda _timeout: True
+        self._notebooks: list[Notebook] = []
         self._open: dict[str, tuple[Outlet | None, list[QueuedOutlet]]] = {}
 
     def open(self) -> None:
@@ -49,7 +58,22 @@ class Outlets:
         # Done again if a signal's handler has interrupted the call before.
         self._accounts.file, self._accounts.queued = self.file, self.queued
         for one in self.queued:
+            if one.outlet.notebook is not None and one.outlet.notebook not in self._notebooks:
+                one.outlet.notebook.lead(partial(self._catch_up, one))
+                self._notebooks.append(one.outlet.notebook)
             one.start()
+        self.begin_table()
+
+    def begin_table(self) -> None:
+        """Begin a notebook's table below the cell that compares, whose thread calls this; elsewhere, do nothing."""
+        for one in self._notebooks:
+            one.begin()
+
+    def _catch_up(self, outlet: QueuedOutlet) -> None:
+        """Wait, shortly, until a notebook's table has all that was compared, because its cell has ended."""
+        deadline = time.monotonic() + _PATIENCE
+        self.upstream(_PATIENCE)
+        outlet.flush(deadline - time.monotonic())
 
     def open_file(self) -> bool:
         """Make the file alone, without a thread; return False if there is none, or if the sinks are open already."""

@@ -8,6 +8,7 @@ from predlog.errors import NoThreadError
 from predlog.recorder.outlet import Outlet
 from predlog.recorder.worker import Worker
 from predlog.records.schema import Checked, Event
+from predlog.sinks.notebook import INTERVAL
 
 
 class QueuedOutlet:
@@ -23,8 +24,9 @@ class QueuedOutlet:
         self._bound = bound
         self._pair: list[Event] = []
         self._worker: Worker[Sequence[Event]] = Worker(
-            self._write, outlet.settle, outlet.finish, bound=bound, name=f"predlog {outlet.name}"
-        )
+            self._write, outlet.settle, outlet.finish, bound=bound, name=f"predlog {outlet.name}",
+            settle_after=None if outlet.notebook is None else INTERVAL,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Start the thread, if that is possible now; otherwise each event tries again."""

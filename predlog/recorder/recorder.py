@@ -21,12 +21,11 @@ from predlog.errors import PairError
 from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
-from predlog.recorder import copies, settings
+from predlog.recorder import copies, overview, settings
 from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import Gate
-from predlog.recorder.intake import HOW as _HOW
-from predlog.recorder.intake import OF_CALLBACKS, Intake
+from predlog.recorder.intake import HOW, OF_CALLBACKS, Intake
 from predlog.recorder.loss_report import LossReports
 from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, Stats
@@ -111,7 +110,7 @@ class Recorder:
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name in _PARAMETERS}
         self._original = uuid.uuid4().hex
-        chosen = self._settings = settings.Settings(
+        chosen = self.settings = settings.Settings(
             directory=settings.folder(directory),
             every=every,
             samples=samples,
@@ -177,7 +176,9 @@ class Recorder:
             strict=strict,
             is_shown=bool(console or sinks) or not directory,  # findings: without any sink they go to stderr
             raise_failure=self._closing.raise_failure,
+            begin_table=self._pipeline.outlets.begin_table,
         )
+        self._pipeline.outlets.upstream = self._worker.flush
         self._closing.worker, self._closing.gate = self._worker, self.gate
         close_at_exit(self._closing)
         # Of what is kept until then, nothing refers to the recorder.
@@ -186,7 +187,7 @@ class Recorder:
     @property
     def directory(self) -> Path | None:
         """The folder of the run, or None if there is none."""
-        return self._settings.directory
+        return self.settings.directory
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -241,7 +242,7 @@ class Recorder:
             if self.gate.is_waiting:
                 self.gate.skip(step)
             return None
-        how = {name: value for name, value in locals().items() if name in _HOW}
+        how = {name: value for name, value in locals().items() if name in HOW}
         return self._intake.take(logits, labels, step, stream, context, self._every, how)
 
     def compare_due(
@@ -251,7 +252,7 @@ class Recorder:
 
         Callbacks use it, since an evaluation is recorded at whatever step it runs. `more` is as in `compare`.
         """
-        how = {name: more.pop(name, usual) for name, usual in {**_HOW, **OF_CALLBACKS}.items()}
+        how = {name: more.pop(name, usual) for name, usual in {**HOW, **OF_CALLBACKS}.items()}
         return self._intake.take(logits, labels, step, stream, more, 1, how)
 
     def report_loss(
@@ -339,6 +340,8 @@ class Recorder:
         return copies.copied(type(self), self._arguments, self._original)
 
     __copy__ = __deepcopy__
+    __repr__ = overview.line
+    _repr_html_ = overview.page
 
     def __reduce__(self) -> tuple[Any, ...]:
         return copies.reduced(type(self), self._arguments, self._original)

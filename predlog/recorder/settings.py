@@ -180,13 +180,21 @@ def make_sinks(
     Called when the first pair arrives: the process group, and with it the rank, may not exist before. A function, not
     a method: the thread that calls it refers to no recorder, which could then never be freed.
     """
-    file = None
-    if chosen.directory is not None:
-        name = f"predictions-rank{number}.jsonl" if (number := process.rank()) else "predictions.jsonl"
-        file = JSONL(place / name, durable_every=chosen.durable_every, mode=chosen.mode)
+    file = file_of(place if chosen.directory is not None else None)
+    jsonl = None if file is None else JSONL(file, durable_every=chosen.durable_every, mode=chosen.mode)
     is_shown = chosen.console and process.local_rank() == 0
     console = Console(form="full" if chosen.console == "full" else "compact")
-    return file, [*([console] if is_shown else []), *more]
+    return jsonl, [*([console] if is_shown else []), *more]
+
+
+def file_of(directory: Path | None) -> Path | None:
+    """Return the file of this process in the folder of a run."""
+    number = process.rank()
+    return (
+        None
+        if directory is None
+        else directory / (f"predictions-rank{number}.jsonl" if number else "predictions.jsonl")
+    )
 
 
 def is_disabled() -> bool:

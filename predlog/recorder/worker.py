@@ -49,7 +49,8 @@ class Worker(Generic[Item]):
 
     At most `bound` items wait or are being worked on; `submit` refuses the next. The same thread calls `settle` before
     it answers a flush, and `finish` once, at the end. None of the three may raise. The caller that starts the thread
-    calls `prepare` first; it may be called more than once, also by several threads at the same time.
+    calls `prepare` first; it may be called more than once, also by several threads at the same time. With
+    `settle_after`, it settles also when, after an item, none has come for so many seconds.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Worker(Generic[Item]):
         bound: int,
         name: str,
         prepare: Callable[[], None] | None = None,
+        settle_after: float | None = None,
     ) -> None:
         self._prepare = prepare
         self._work = work
@@ -68,6 +70,7 @@ class Worker(Generic[Item]):
         self._finish = finish
         self._bound = bound
         self._name = name
+        self._settle_after = settle_after
         self._owner = os.getpid()
         self._queue: queue.SimpleQueue[Ticket[Item] | queue.SimpleQueue[None] | _Stop] = queue.SimpleQueue()
         self._in_flight = 0
@@ -201,8 +204,10 @@ class Worker(Generic[Item]):
         except queue.Empty:
             return
         self._thread = threading.current_thread()
-        while not isinstance(item := self._queue.get(), _Stop):
+        item = self._queue.get()
+        while not isinstance(item, _Stop):
             self._handle(item)
+            item = self._next()
         # Items that were submitted while `close` was called are queued after the stop, and were accepted. The wait is
         # bounded: a running call of `submit` may be one that a signal handler has interrupted to close.
         deadline = time.monotonic() + 0.1
@@ -212,6 +217,15 @@ class Worker(Generic[Item]):
             self._handle(self._queue.get())
         with self._at_work.lock:
             self._finish()
+
+    def _next(self) -> "Ticket[Item] | queue.SimpleQueue[None] | _Stop":
+        if self._settle_after is not None:
+            try:
+                return self._queue.get(timeout=self._settle_after)
+            except queue.Empty:
+                with self._at_work.lock:
+                    self._settle()
+        return self._queue.get()
 
     def _handle(self, item: "Ticket[Item] | queue.SimpleQueue[None] | _Stop") -> None:
         if isinstance(item, queue.SimpleQueue):

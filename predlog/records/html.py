@@ -1,31 +1,81 @@
-"""Records as a notebook shows them: HTML, in which every text of a run is escaped."""
+"""Records as a notebook shows them: HTML, in which every text of a run is escaped.
 
-from collections.abc import Iterable, Iterator, Sequence
+A notebook's theme may be light or dark, and doesn't say which. So the colours can be read on both, and what is less
+important is faint. Styles are at each element, because many viewers remove all others.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from itertools import groupby
+from typing import Any, Final
 
-from predlog.records.text import harmless, percent, probability, share
+from predlog.records.text import brief, harmless, nats, percent, probability, share
 
-_RIGHT, _WRONG, _GREY = "#1a7f37", "#cf222e", "#57606a"
-_LEVELS = {"error": (_WRONG, "✗"), "warning": ("#9a6700", "!"), "info": (_RIGHT, "✓")}
+_RIGHT, _WRONG, _UNSURE = "#258f3f", "#e03e44", "#a87200"
+# One for each stream, in the order in which they appear, as on a terminal.
+STREAMS: Final = ("#0a8599", "#c04fae", "#4a78d6", "#bb6a1c")
+_LEVELS = {"error": (_WRONG, "✗"), "warning": (_UNSURE, "!"), "info": (_RIGHT, "✓")}
+FULL: Final = ("position", "input", "label", "prediction", "p(label)", "rank")
+COMPACT: Final = ("short label", "pred", "p")
+_FONT = "font:13px/1.45 var(--jp-code-font-family,ui-monospace,SFMono-Regular,Menlo,Consolas,monospace)"
+_CELL = "text-align:left;white-space:pre;border:0;padding:0 1em 0 0;background:none"
+_FAINT = "opacity:.65;font-weight:normal"
+_ARROW = "→"
+_CODEBOOKS = f"one row per codebook: loss, correct, label{_ARROW}prediction"
+# Characters of a token, the same as on a terminal in both forms, and tokens of a row, from both ends.
+_LONGEST, _SHORT, _MOST_TOKENS = 24, 12, 40
 
 
 def comparison(record: Any) -> str:
     """Return a comparison as a table: one column per token, its prediction in green with a tick if it is correct."""
-    codebook = "" if record.codebook is None else f" codebook {record.codebook}"
-    heading = f"step {record.step} · {text(record.stream)}{codebook} · sample {record.sample} · {correct(record)}"
-    return (
-        f"<div><b>{heading} · {record.supervised} of {record.length} supervised</b>"
-        f"{''.join(_passages(record.window or ()))}<table>{''.join(_rows(record.tokens))}</table></div>"
-    )
+    table = _table([*_sample(record, FULL, (), "", "")])
+    return f"<div>{table}{''.join(_passages(record.window or ()))}</div>"
+
+
+def comparisons(
+    records: Iterable[Any], names: Sequence[str] = FULL, *, errors: Mapping[str, Sequence[str]], note: str = "",
+    colours: Mapping[str, str],
+) -> str:  # fmt: skip
+    """Return comparisons as one table, in which each codebook of a sample is a row.
+
+    `names` are the rows of a sample without codebooks. By stream, `errors` has the codes of its open errors, and
+    `colours` its colour. The note is below the first heading of a stream whose inputs are not known.
+    """
+    rows: list[str] = []
+    for (_, stream, _, codebook), group in groupby(records, lambda one: (*_place(one), one.codebook is not None)):
+        first, *more = group
+        how = errors.get(stream, ()), colours.get(stream, ""), _note(first, note)
+        note = note if how[2] == "" else ""
+        if not codebook:
+            for one in (first, *more):
+                rows += _sample(one, names, *how)
+        else:
+            rows.append(_heading([*_where(first), _CODEBOOKS], first, *how))
+            rows += [_codebook(one) for one in (first, *more)]
+    return _table(rows)
 
 
 def finding(record: Any) -> str:
     """Return a finding as a paragraph: its sign, its code, where, what and what to do."""
     colour, sign = _LEVELS.get(record.level, _LEVELS["warning"])
-    more = f" More: <code>{text(record.help)}</code>" if record.help else ""
+    more = f' More: <code style="white-space:nowrap">{text(record.help)}</code>' if record.help else ""
     title = f'<b style="color:{colour}">{sign} {text(record.code)}</b>, step {record.step}'
     return f"<div>{title}: {text(record.message)}{more}</div>"
+
+
+def remark(line: str) -> str:
+    """Return a line that is less important than what is around it."""
+    return f'<div style="{_FAINT}">{text(line)}</div>'
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Return names and values, one per row, under a title."""
+    lines = "".join(
+        f'<tr style="background:none"><th style="{_CELL};{_FAINT}">{text(name)}</th>'
+        f'<td style="{_CELL};white-space:pre-wrap">{text(value)}</td></tr>'
+        for name, value in rows
+    )
+    return f"<div><b>{text(title)}</b>{_table([lines])}</div>"
 
 
 def reading(path: object, files: Sequence[object], last: Iterable[str]) -> str:
@@ -36,8 +86,7 @@ def reading(path: object, files: Sequence[object], last: Iterable[str]) -> str:
 
 def inspection(summary: str, findings: Iterable[Any], comparisons: Iterable[Any], remarks: Iterable[str]) -> str:
     """Return what one look at a pair has shown: its findings first, then its tables, then what is undecided."""
-    lines = [f'<div style="color:{_GREY}">{text(line)}</div>' for line in remarks]
-    shown = [*map(finding, findings), *map(comparison, comparisons), *lines]
+    shown = [*map(finding, findings), *map(comparison, comparisons), *map(remark, remarks)]
     return f"<div><div><b>{text(summary)}</b></div>{''.join(shown)}</div>"
 
 
@@ -49,45 +98,129 @@ def text(value: str) -> str:
 def correct(record: Any) -> str:
     """Return how many predictions are correct."""
     if record.matched is not None and record.supervised:
-        return f"{escape(percent(share(record.matched, record.supervised)))} correct"
+        return f"{percent(share(record.matched, record.supervised))} correct"
     return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown correct"
 
 
-def _rows(tokens: Sequence[Any]) -> Iterator[str]:
-    rows = {
-        "position": [str(token.position) for token in tokens],
-        "input": [_token(token.input, token.input_text) for token in tokens],
-        "label": [_token(token.label, token.label_text) for token in tokens],
-        "prediction": [_prediction(token) for token in tokens],
-        "p(label)": [probability(token.label_logprob) for token in tokens],
-        "rank": ["-" if token.label_rank is None else str(token.label_rank) for token in tokens],
-    }
-    # The first tokens and the last ones are apart.
-    edges = [number for number in range(1, len(tokens)) if tokens[number].slot != tokens[number - 1].slot]
-    for name, cells in rows.items():
+def _place(record: Any) -> tuple[int, str, int]:
+    return record.step, record.stream, record.sample
+
+
+def _note(record: Any, note: str) -> str:
+    return note if record.tokens and record.tokens[0].input is None else ""
+
+
+def _where(record: Any) -> list[str]:
+    rank = f" rank {record.rank}" if record.rank else ""
+    return [f"step {record.step}", record.stream, f"sample {record.sample}{rank}"]
+
+
+def _figures(record: Any) -> list[str]:
+    """Return what the console's heading says: loss, accuracy, values that are not finite, supervised positions."""
+    loss = "" if record.loss is None else f"loss {nats(record.loss)}"
+    not_finite = f"{record.nonfinite} probabilities not finite" if record.nonfinite else ""
+    if not record.supervised:
+        return [loss, not_finite, f"nothing supervised: every label of {record.length} is ignored"]
+    return [loss, correct(record), not_finite, f"{record.supervised} of {record.length} supervised"]
+
+
+def _table(rows: Iterable[str]) -> str:
+    # Wide rows are scrolled, and not wrapped.
+    table = f'<table style="{_FONT};border-collapse:collapse;margin:0">{"".join(rows)}</table>'
+    return f'<div style="overflow-x:auto">{table}</div>'
+
+
+def _heading(parts: Sequence[str], record: Any, errors: Sequence[str], colour: str, note: str) -> str:
+    shown = [text(part) for part in parts if part]
+    if errors:
+        shown[3:3] = [text(f"✗ {code}") for code in errors]
+    elif colour:
+        shown[1] = f'<span style="color:{colour}">{shown[1]}</span>'
+    style = f"{_CELL};padding-top:.5em"
+    if errors or not record.supervised:
+        style += f";color:{_WRONG if errors else _UNSURE}"
+    below = f'<span style="{_FAINT}">\n  {text(note)}</span>' if note else ""
+    width = min(len(record.tokens), _MOST_TOKENS) + 1
+    return f'<tr style="background:none"><th colspan="{width}" style="{style}">{" · ".join(shown)}{below}</th></tr>'
+
+
+def _sample(record: Any, names: Sequence[str], errors: Sequence[str], colour: str, note: str) -> Iterator[str]:
+    where = _where(record)
+    if record.codebook is not None:
+        where[1] += f" codebook {record.codebook}"
+    yield _heading([*where, *_figures(record)], record, errors, colour, note)
+    tokens, edges = _shown(record.tokens)
+    for name in names if tokens else ():
         if name != "input" or any(token.input is not None for token in tokens):
-            yield f'<tr><th style="text-align:left">{name}</th>{"".join(_cells(cells, edges))}</tr>'
+            yield _row(name.removeprefix("short "), [_VALUES[name](token) for token in tokens], edges)
 
 
 def _passages(window: Iterable[Any]) -> Iterator[str]:
-    """Yield the text around the tokens: what was read in grey, a bar where labels begin, and what is left out."""
+    """Yield the text around the tokens: what was read, faint, a bar where labels begin, and what is left out."""
     for one in window:
         missing = f" … {one.left_out} tokens … " if one.left_out else ""
         bar = "▏" if one.read and one.asked else ""
-        yield f'<span style="color:{_GREY}">{missing}{text(one.read or "")}</span>{bar}{text(one.asked)}'
+        yield f'<span style="{_FAINT}">{missing}{text(one.read or "")}</span>{bar}{text(one.asked)}'
 
 
-def _cells(cells: Sequence[str], edges: Sequence[int]) -> Iterator[str]:
-    for number, cell in enumerate(cells):
-        edge = ";border-left:1px solid" if number in edges else ""
-        yield f'<td style="text-align:left;white-space:pre{edge}">{cell}</td>'
+def _codebook(record: Any) -> str:
+    tokens, edges = _shown(record.tokens)
+    loss = "" if record.loss is None else f"{nats(record.loss):>6}"
+    right = correct(record).removesuffix(" correct").removesuffix(" shown")
+    return _row(f"{record.codebook:>2} {loss} {right:>6} of {record.supervised}", map(_pair, tokens), edges)
 
 
-def _token(number: int | None, decoded: str | None) -> str:
-    return text(decoded) if decoded is not None else "-" if number is None else str(number)
+def _shown(tokens: Sequence[Any]) -> tuple[Sequence[Any], Mapping[int, str]]:
+    """Return the tokens that are shown, and what is at the left of some: a line where the last ones begin, or `…`."""
+    kept = tokens if len(tokens) <= _MOST_TOKENS else [*tokens[: _MOST_TOKENS // 2], *tokens[-_MOST_TOKENS // 2 :]]
+    edges = {number: "│" for number in range(1, len(kept)) if kept[number].slot != kept[number - 1].slot}
+    return kept, edges if kept is tokens else {**edges, _MOST_TOKENS // 2: "…"}
 
 
-def _prediction(token: Any) -> str:
-    colour, sign = (_RIGHT, "✓ ") if token.match else (_WRONG, "")
-    shown = "nan" if token.prediction is None else _token(token.prediction, token.prediction_text)
-    return f'<span style="color:{colour}">{sign}{shown}</span>'
+def _row(name: str, cells: Iterable[str], edges: Mapping[int, str]) -> str:
+    shown = [
+        f'<td style="{_CELL}">{f"{_EDGES[edges[number]]}" if number in edges else ""}{cell}</td>'
+        for number, cell in enumerate(cells)
+    ]
+    return f'<tr style="background:none"><th style="{_CELL};{_FAINT}"> {name}</th>{"".join(shown)}</tr>'
+
+
+_EDGES = {edge: f'<span style="{_FAINT}">{edge} </span>' for edge in "│…"}
+
+
+def _token(number: int | None, decoded: str | None, longest: int = _LONGEST) -> str:
+    if decoded is None:
+        return "-" if number is None else str(number)
+    shown = brief(decoded) or '""'
+    return escape(shown if len(shown) <= longest else f"{shown[:longest]}…")
+
+
+def _predicted(token: Any, longest: int = _LONGEST) -> str:
+    return "nan" if token.prediction is None else _token(token.prediction, token.prediction_text, longest)
+
+
+def _right(shown: str) -> str:
+    return f'<span style="color:{_RIGHT}">✓{shown}</span>'
+
+
+def _wrong(shown: str) -> str:
+    return f'<span style="color:{_WRONG}">{shown}</span>'
+
+
+def _pair(token: Any) -> str:
+    label = _token(token.label, token.label_text, _SHORT)
+    return _right(label) if token.match else f"{label}{_ARROW}{_wrong(_predicted(token, _SHORT))}"
+
+
+# Labels begin where predictions do, after the place of the tick.
+_VALUES: Final[Mapping[str, Any]] = {
+    "position": lambda token: f" {token.position}",
+    "input": lambda token: f" {_token(token.input, token.input_text)}",
+    "label": lambda token: f" {_token(token.label, token.label_text)}",
+    "prediction": lambda token: _right(_predicted(token)) if token.match else _wrong(f" {_predicted(token)}"),
+    "p(label)": lambda token: f" {probability(token.label_logprob)}",
+    "short label": lambda token: f" {_token(token.label, token.label_text, _SHORT)}",
+    "pred": lambda token: _right("") if token.match else _wrong(f" {_predicted(token, _SHORT)}"),
+    "p": lambda token: f" {probability(token.label_logprob)}",
+    "rank": lambda token: f" {'-' if token.label_rank is None else token.label_rank}",
+}

@@ -14,14 +14,15 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
-from predlog._runtime import line_start, writable
+from predlog._runtime import kernel, line_start, writable
 from predlog._runtime.fork import ForkSafeLock
 from predlog.errors import SettingError
-from predlog.records import codec
+from predlog.records import codec, html
 from predlog.records.schema import Event
 from predlog.records.text import encodable, visible
+from predlog.sinks.notebook import Notebook
 from predlog.sinks.terminal.compact import compact
-from predlog.sinks.terminal.drawn import NO_INPUTS, About, Draw, Drawn
+from predlog.sinks.terminal.drawn import NO_INPUTS, About, Draw, Drawn, gap_text, run_title
 from predlog.sinks.terminal.log_lines import log_lines
 from predlog.sinks.terminal.style import ERROR, HEADING, NAME, PLAIN, RIGHT, STREAMS, WARNING, glyphs_of
 from predlog.sinks.terminal.tables import full
@@ -33,6 +34,8 @@ _MOST_TOGETHER = 16
 _MOST_CODES = 32
 # Of so many streams, counted per rank, the open errors are remembered.
 _MOST_STREAMS = 1024
+# Columns of the text beside a notebook's table.
+_PLAIN_WIDTH = 100
 # Seconds within which even a slow terminal takes a table.
 _PATIENCE = 1.0
 # Two recorders may print on the same rich console.
@@ -46,7 +49,8 @@ class Console:
     Without `console` it prints through `rich.get_console()`, the one that a running `rich.progress` bar knows
     about; any other would be overwritten by the bar. A running tqdm bar is cleared and drawn again. `form` is "compact"
     or "full"; a log or a pipe gets lines in either case. If the stream accepts nothing for `patience` seconds,
-    TimeoutError is raised; None waits without a limit.
+    TimeoutError is raised; None waits without a limit. In a notebook, without `console`, it prints nothing, and shows
+    one table that it updates.
 
     Raises:
         SettingError: There is no such form.
@@ -73,12 +77,17 @@ class Console:
         self._headed: dict[int, set[str]] = {}
         self._colours: dict[str, Style] = {}
         self._most = self._patience = patience
+        self.notebook: Notebook | None = None
+        if console is None and kernel.shell() is not None:
+            self.notebook = Notebook(html.FULL if form == "full" else html.COMPACT, NO_INPUTS, _plain)
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Print the event, if it is one that predlog shows."""
         if codec.is_ours(event):
             self.remember(event)
-            if any(one is event for one in self._ahead):  # it was printed beside the one before
+            if self.notebook is not None and kernel.shell() is not None:
+                self.notebook.show(event, is_last=not any(one is event for one in self._coming[:-1]))
+            elif any(one is event for one in self._ahead):  # it was printed beside the one before
                 self._ahead = [one for one in self._ahead if one is not event]
             else:
                 console = self._console or rich.get_console()
@@ -89,6 +98,13 @@ class Console:
                 if event["event"] == "predlog.comparison":
                     self._step = event["step"]
         return event
+
+    def flush(self) -> None:
+        """Show in a notebook what has changed since its last update; there is nothing else to wait for."""
+        if self.notebook is not None:
+            self.notebook.redraw()
+
+    close = flush
 
     def expect(self, events: Sequence[Event]) -> None:
         """Note which events will come next, all comparisons of one pair, so that they can be printed together.
@@ -148,12 +164,9 @@ class Console:
             case "predlog.finding":
                 return _finding(event, console)
             case "predlog.run" if event["stats"] is None:
-                version = event["versions"].get("predlog", "of an unknown version")
-                return one_line(f"predlog {version}: {_destination(event)}", NAME, console)
+                return one_line(run_title(event), NAME, console)
             case "predlog.gap":
-                steps = f"steps {event['first_step']} to {event['last_step']}"
-                missing = f"{event['count']} comparisons missing, {steps}: {event['reason']}"
-                return one_line(f"predlog: {missing}", WARNING, console)
+                return one_line(gap_text(event), WARNING, console)
         return None
 
     def _comparisons(self, together: Sequence[Event], console: RichConsole) -> RenderableType:
@@ -196,6 +209,10 @@ def drawn(events: Iterable[Event], findings: Iterable[Event], *, width: int, enc
     for one in events:
         show(None, "", one)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _plain(events: Sequence[Event]) -> str:
+    return drawn(events, (), width=_PLAIN_WIDTH, encoding="utf-8")
 
 
 class _Text(StringIO):
@@ -250,15 +267,6 @@ def _finding(event: Event, console: RichConsole) -> RenderableType:
     shown = visible(f"{sign} predlog {event['code']}, step {event['step']}: {text}", " ")
     # Wrapped between words, so that a command can be copied in one piece.
     return Group(Text(encodable(shown, console.encoding), style))
-
-
-def _destination(event: Event) -> str:
-    """Return what is recorded and where; the schema promises no setting, and a processor may have removed one."""
-    number, directory = (event["settings"].get(name) for name in ("every", "directory"))
-    every = "" if number is None else "every step" if number == 1 else f"every {number} steps"
-    if directory is None and every:
-        return every
-    return ", ".join(filter(None, (every, directory and f"to {directory}", f"attempt {event['attempt']}")))
 
 
 def one_line(text: str, style: Style, console: RichConsole) -> RenderableType:

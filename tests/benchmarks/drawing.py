@@ -1,12 +1,15 @@
-"""A `rich.table.Table` with the same content against ours, in both forms."""
+"""A `rich.table.Table` with the same content against ours, in both forms, and as a notebook shows it."""
 
 import math
 from collections.abc import Iterator
 
 from rich.table import Table
 
+from predlog.records import html
+from predlog.sinks.console import _plain
+from predlog.sinks.notebook import Notebook
 from predlog.sinks.terminal.compact import compact
-from predlog.sinks.terminal.drawn import Drawn
+from predlog.sinks.terminal.drawn import NO_INPUTS, Drawn
 from predlog.sinks.terminal.tables import full
 from tests.benchmarks.harness import Row, duration, interleaved, ratio, repeated
 from tests.benchmarks.material import comparison, terminal
@@ -51,12 +54,17 @@ def drawing(_options: Options) -> Iterator[Row]:
     def compact_with_ours() -> None:
         console.print(Drawn(compact, pair), end="", crop=False)
 
+    notebook = Notebook(html.COMPACT, NO_INPUTS, _plain)
+    for one in pair:
+        notebook._take(one)
+
     times = interleaved(
         {
             "rich": repeated(full_with_rich, 3),
             "ours": repeated(full_with_ours, 30),
             "rich, compact": repeated(compact_with_rich, 3),
             "ours, compact": repeated(compact_with_ours, 30),
+            "ours, notebook": repeated(notebook._drawn, 10),
         },
         rounds=40,
     )
@@ -68,4 +76,9 @@ def drawing(_options: Options) -> Iterator[Row]:
         times, "rich, compact", "ours, compact", name="compact",
         title="rich.table.Table / our compact form, the same content, two samples", at_least=30,
         note=duration(times["ours, compact"].median),
+    )  # fmt: skip
+    yield ratio(
+        times, "rich, compact", "ours, notebook", name="notebook",
+        title="rich.table.Table / a notebook's table, as HTML and as text, the same content", at_least=10,
+        note=duration(times["ours, notebook"].median),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from tests.benchmarks.options import Options
 from tests.benchmarks.reading import reading
 from tests.benchmarks.scaling import scaling
 from tests.benchmarks.scoring import scoring
+from tests.benchmarks.sizing import sizing
 from tests.benchmarks.slowdown import slowdown
 from tests.benchmarks.steps import steps
 from tests.benchmarks.threads import threads
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "watching": watching,
     "table": drawing,
     "writing": writing,
+    "sizes": sizing,
     "scaling": scaling,
     "threads": threads,
     "import": importing,

@@ -152,9 +152,11 @@ def test_the_document_holds_every_row(capfdbinary: pytest.CaptureFixture[bytes])
     ended(["--only", "table", "--json"])
     document = orjson.loads(capfdbinary.readouterr().out)
     assert {"versions", "cpu", "threads", "device", "device_name", "rows", "unmeasured"} == set(document)
-    assert [row["name"] for row in document["rows"]] == ["table", "compact"]
+    assert [row["name"] for row in document["rows"]] == ["table", "compact", "notebook"]
     assert all(row["measured"].keys() == {"lower", "median", "upper"} for row in document["rows"])
-    assert [set(row["seconds"]) for row in document["rows"]] == [{"rich", "ours"}, {"rich, compact", "ours, compact"}]
+    assert [set(row["seconds"]) for row in document["rows"]] == [
+        {"rich", "ours"}, {"rich, compact", "ours, compact"}, {"rich, compact", "ours, notebook"},
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("at_most", "code"), [(20, 0), (15, 0), (9, 1), (None, 0)])

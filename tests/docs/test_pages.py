@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 import rich
 import structlog
@@ -21,6 +23,7 @@ from torch.nn import functional
 import predlog
 from predlog.findings import catalog
 from tests import ROOT, events
+from tests.benchmarks.sizing import SETTINGS, size
 
 
 def blocks(page: str) -> list[str]:
@@ -59,6 +62,21 @@ def test_records_pages_examples(own_folder: Path, capsys: pytest.CaptureFixture[
             exec(checking, {"line": line.replace(b"predlog", b"predlag", 1)})
 
 
+def test_the_sizes_of_records() -> None:
+    """The table in docs/records.md has the settings that are measured, and their sizes within three percent.
+
+    Timestamps and checksums always have the same length. The digits of some fifty rounded numbers in each token's
+    columns may differ by one with another release of torch, which is well below one percent; another key in each token
+    is at least four.
+    """
+    page = (ROOT / "docs/records.md").read_text()
+    _, table = page.split("| setting | bytes of one sample |")
+    rows = re.findall(r"^\| (.*?) \| ([\d,]+) \|$", table.partition("\n\n")[0], re.MULTILINE)
+    stated = {name.replace("`", ""): int(number.replace(",", "")) for name, number in rows}
+    assert list(stated) == list(SETTINGS)
+    assert stated == {name: pytest.approx(size(name, how), rel=0.03) for name, how in SETTINGS.items()}
+
+
 def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The example for notebooks and tests in docs/start.md prints one line per sample."""
     (block,) = (block for block in blocks("docs/start.md") if "result()" in block)
@@ -80,6 +98,31 @@ def test_the_inspect_pages_examples(block: str, capsys: pytest.CaptureFixture[st
             exec(block, names)
             names.get("test_the_pair_is_sound", lambda: None)()
     assert ("step 0 · text · sample 2" in capsys.readouterr().out) == ("print" in block)
+
+
+def test_the_notebooks_page(tmp_path: Path) -> None:
+    """Each block of docs/notebooks.md is a cell: the loop shows one table, the recorder its line, and text is text."""
+    setup = """
+import torch, types
+from tests import events
+logits, labels = events.pair()
+model = lambda ids: types.SimpleNamespace(logits=logits)
+loader = [{"input_ids": labels.clamp(0), "labels": labels}] * 11
+tokenizer = str
+"""
+    cells = [setup, *blocks("docs/notebooks.md"), "predlog.compare(logits, labels, 0); predlog.close()"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])  # type: ignore[no-untyped-call]
+    nbclient.NotebookClient(
+        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    _, _, loop, (*_, recorder), _, text = (one["outputs"] for one in notebook.cells)
+    (table,) = (one["data"]["text/plain"] for one in loop if one["output_type"] == "display_data")
+    page = (ROOT / "docs/notebooks.md").read_text()
+    assert table.splitlines()[0] in page
+    assert "step 10 · text · sample 1" in table
+    assert recorder["data"]["text/plain"] in page
+    printed = "".join(one.get("text", "") for one in text)
+    assert "step 0 · text · sample 0" in re.sub("\x1b\\[[0-9;]*m", "", printed)
 
 
 def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,7 @@ def test_compare_and_the_recorders_agree() -> None:
     expected = {one.name: one.default for one in inspect.signature(predlog.compare).parameters.values()}
     _, *parameters = inspect.signature(Recorder.compare).parameters.values()
     assert {one.name: one.default for one in parameters} == expected
-    assert expected.items() >= recorder._HOW.items()  # type: ignore[attr-defined]
+    assert expected.items() >= recorder.HOW.items()  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

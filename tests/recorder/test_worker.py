@@ -1,5 +1,6 @@
 """The hand-off: one thread behind a bounded queue."""
 
+import queue
 import sys
 import threading
 from collections.abc import Iterator
@@ -239,3 +240,18 @@ class TestWorker:
         assert worker.close(10)
         assert sorted(done) == sorted(accepted)
         assert worker.pending == 0
+
+
+def test_a_worker_settles_when_nothing_comes_for_a_while() -> None:
+    """With `settle_after`, what an item has left to do is done without a flush, once for each time that it is idle."""
+    settled: queue.SimpleQueue[int] = queue.SimpleQueue()
+    done: list[int] = []
+    worker: Worker[int] = Worker(
+        done.append, lambda: settled.put(len(done)), nothing, bound=100, name="worker", settle_after=0.01
+    )
+    for number in (1, 2):
+        assert worker.submit(number)
+        while settled.get(timeout=10) < number:
+            pass
+    assert worker.close(10)
+    assert settled.empty()

@@ -1,5 +1,6 @@
 """In a notebook, records and what `read` gives show themselves, and nothing in them does anything else."""
 
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Parsed(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        assert {name for name, _ in attrs} <= {"style"}
+        assert {name for name, _ in attrs} <= {"style", "colspan"}
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -63,10 +64,10 @@ def test_a_comparison_shows_what_it_holds() -> None:
         events.token(5, label_text=" on", prediction_text=" on"),
         events.token(6, 7, 8, label_rank=12, slot="last"),
     ]
-    parsed = Parsed(compared(tokens=tokens)._repr_html_())
-    assert parsed.text.startswith("step 120 · text · sample 0 · 41.2% correct · 388 of 512 supervised")
-    for cell in ("position56", "label on7", "prediction✓  on8", "p(label)0.780.78", "rank112"):
-        assert cell in parsed.text
+    parsed = Parsed(compared(tokens=tokens, loss=2.3, recorder="0a1b2c3d")._repr_html_())
+    assert parsed.text.startswith("step 120 · text · sample 0 · loss 2.30 · 41.2% correct · 388 of 512 supervised")
+    for row in ("position 5│  6", "label ␣on│  7", "prediction✓␣on│  8", "p(label) 0.78│  0.78", "rank 1│  12"):
+        assert row in parsed.text
 
 
 def test_what_is_unknown_is_a_dash() -> None:
@@ -74,14 +75,14 @@ def test_what_is_unknown_is_a_dash() -> None:
     tokens = [events.token(5, 3, None, label_logprob=None, label_rank=None)]
     parsed = Parsed(compared(tokens=tokens, matched=None, codebook=2)._repr_html_())
     assert "codebook 2 · sample 0 · 0 of 1 shown correct" in parsed.text
-    for cell in ("predictionnan", "p(label)-", "rank-"):
+    for cell in ("prediction nan", "p(label) -", "rank -"):
         assert cell in parsed.text
 
 
 def test_a_probability_is_at_most_one() -> None:
     """Whatever a processor has put in place of a log-probability, or of a count, the table is shown."""
     record = compared(tokens=[events.token(5, label_logprob=1000.0)], matched=2**63 - 1)
-    assert "p(label)1.0" in Parsed(record._repr_html_()).text
+    assert "p(label) 1.0" in Parsed(record._repr_html_()).text
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,26 @@ def test_what_is_not_all_is_not_said_to_be_all(matched: int, said: str) -> None:
     """A share close to all or nothing does not read as if it were, in a notebook as everywhere."""
     html = compared(matched=matched, supervised=100_000, length=100_000)._repr_html_()
     assert f" · {said} correct · " in html
+
+
+def test_spaces_and_long_texts() -> None:
+    """Spaces are visible, also several, line ends are escapes, bytes are bytes, and what is long is cut."""
+    texts = ["  if", "\n", " " * 22, "<0xF0><0x9F>", "", "x" + "ab" * 30]
+    tokens = [events.token(5 + number, label_text=one) for number, one in enumerate(texts)]
+    html = compared(tokens=tokens)._repr_html_()
+    for shown in ("␣␣if", r"\n", "␣×22", "⟨F0 9F⟩", '""', f"{'x' + 'ab' * 11}a…"):
+        assert f"> {escape(shown)}<" in html
+    assert "monospace" in html
+
+
+def test_many_tokens_are_cut_in_the_middle() -> None:
+    """A row has at most forty tokens, from both ends; a mark is where some are left out."""
+    tokens = [events.token(number, slot="first" if number < 100 else "last") for number in range(200)]
+    text = Parsed(compared(tokens=tokens)._repr_html_()).text
+    assert "position 0 1 2" in text
+    assert " 19… │" not in text
+    assert " 19…  180 181" in text
+    assert text.count(" 0.78") == 40
 
 
 @pytest.mark.parametrize(("level", "sign"), [("error", "✗"), ("warning", "!"), ("info", "✓")])

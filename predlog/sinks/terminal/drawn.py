@@ -55,3 +55,23 @@ def continues(event: Event, last: Event | None) -> bool:
         and all(event[key] == last[key] for key in ("step", "stream", "sample", "rank"))
         and last["codebook"] is not None
     )
+
+
+def run_title(event: Event) -> str:
+    """Return what the first line of an attempt says: predlog's version, what is recorded, and where."""
+    return f"predlog {event['versions'].get('predlog', 'of an unknown version')}: {_destination(event)}"
+
+
+def gap_text(event: Event) -> str:
+    """Return what is missing, and why."""
+    steps = f"steps {event['first_step']} to {event['last_step']}"
+    return f"predlog: {event['count']} comparisons missing, {steps}: {event['reason']}"
+
+
+def _destination(event: Event) -> str:
+    """Return what is recorded and where; the schema promises no setting, and a processor may have removed one."""
+    number, directory = (event["settings"].get(name) for name in ("every", "directory"))
+    every = "" if number is None else "every step" if number == 1 else f"every {number} steps"
+    if directory is None and every:
+        return every
+    return ", ".join(filter(None, (every, directory and f"to {directory}", f"attempt {event['attempt']}")))
