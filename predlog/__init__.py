@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from predlog.capture.projection import Projection
     from predlog.capture.reduction import Rows
     from predlog.errors import PredlogError
+    from predlog.integrations.probe import probe
     from predlog.integrations.watch import watch
     from predlog.reading.reader import read
     from predlog.recorder.default import close, compare, configure, flush, report_loss
@@ -42,6 +43,7 @@ __all__ = [
     "flush",
     "inspect",
     "integrations",
+    "probe",
     "processors",
     "read",
     "reading",
@@ -67,6 +69,7 @@ _HOMES = {
     "configure": "recorder.default",
     "flush": "recorder.default",
     "inspect": "recorder.inspector",
+    "probe": "integrations.probe",
     "read": "reading.reader",
     "report_loss": "recorder.default",
     "watch": "integrations.watch",

@@ -34,6 +34,10 @@ class NothingToCompareError(PairError):
     """Labels are no token ids, and are not meant to be: those of a regression, or probabilities."""
 
 
+class NoSuchSampleError(NothingToCompareError):
+    """A batch has none of the samples that are to be shown, as the last one of an epoch may have fewer."""
+
+
 class SettingError(PredlogError, ValueError):
     """An argument of a recorder makes no sense."""
 

@@ -16,7 +16,8 @@ from tests import fresh
 
 # Keys that comparisons have gained, as they are without a value.
 LATER: dict[str, Any] = {
-    "reported_loss": None, "loss": None, "entropy": None, "worst": [], "all_tokens": None, "window": None,
+    "sample_id": None, "reported_loss": None, "loss": None, "entropy": None, "worst": [], "all_tokens": None,
+    "window": None,
 }  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def now(event: dict[str, Any]) -> dict[str, Any]:
         tokens = [{**first, "document": 2, "document_position": 5, **best}, {**second, **_NO_DOCUMENT}]
         worst = token(70, 7, 9, slot=None, label_logprob=-8.5, label_rank=30, **_NO_DOCUMENT)
         later |= {
+            "sample_id": "doc-17",
             "reported_loss": 2.75,
             "loss": 2.3,
             "entropy": 1.9,

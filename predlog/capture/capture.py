@@ -6,16 +6,17 @@ first records of a stream and rarely afterwards. Nothing that is kept is a view,
 graph can be freed as soon as `capture` returns.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from predlog._runtime.torch_state import alone
-from predlog.capture import axes, cpu, device, scalar, whole_loss
+from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
-from predlog.capture.snapshot import Sizes, Snapshot
+from predlog.capture.snapshot import Sizes, Snapshot, joined
 from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings.special_tokens import SpecialTokens
@@ -38,6 +39,7 @@ def capture(
     document_ids: object = None,
     attention_mask: object = None,
     reported_loss: object = None,
+    sample_ids: object = None,
     items: object = None,
     accumulate: int | None = None,
     declared: frozenset[str] = frozenset(),
@@ -53,10 +55,12 @@ def capture(
     ids. What has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits.
     `loss_mask`, `position_ids`, `document_ids` and `attention_mask` are what `to_positions` takes. `reported_loss` is
     the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches.
-    `declared` are options of the run. A projection is computed in the type `autocast`, or in that of the caller's
-    autocast. With `has_totals` the losses of all rows are summed up, to be held against it;
-    with `has_axes` it is looked at which axis is time. `window` limits the tokens, samples and codebooks shown. Raises
-    PairError if they are no pair.
+    `sample_ids` are one id per sample. `declared` are options of the run. A projection is computed in the type
+    `autocast`, or in that of the caller's autocast. With `has_totals` the losses of all rows are summed up, to be held
+    against it; with `has_axes` it is looked at which axis is time. `window` says which samples, tokens and codebooks
+    are shown.
+
+    Raises PairError if they are no pair, and NoSuchSampleError if the batch has none of the samples to be shown.
     """
     product = _autocast_type(logits, autocast)
     enter, leave = alone()
@@ -69,7 +73,9 @@ def capture(
         )  # fmt: skip
         if pair.source is not None and pair.source.head is not None and window.score:
             window = replace(window, score=False)  # it would make all rows
-        sizes = _sizes(pair, window, shift, ignore_index, specials)
+        choice = samples.choose(pair, window, sample_ids)
+        sizes = _sizes(pair, choice, window, shift, ignore_index, specials)
+        shown = samples.parts(pair, choice)
         if layout is None and getattr(labels, "ndim", None) == 1 and pair.labels.shape[0] == 1:
             sizes = replace(sizes, is_flat=True)
         if declared:
@@ -83,19 +89,30 @@ def capture(
         totals = whole_loss.start(pair, shift, ignore_index) if has_totals else None
         across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes else None
         if pair.labels.device.type in _NEAR:
-            numbers = cpu.to_numbers(pair, sizes, window)
-            return Snapshot(sizes, lambda: numbers, totals, reported, across)
-        return Snapshot(sizes, device.start(pair, sizes, window), totals, reported, across)
+            numbers = joined([cpu.to_numbers(one, _part(sizes, one, shown), window) for one in shown])
+            return Snapshot(sizes, lambda: numbers, totals, reported, across, choice.ids)
+        waits = [device.start(one, _part(sizes, one, shown), window) for one in shown]
+        arriving = [wait for wait in waits if wait is not None]
+        arrived = (lambda: joined([wait() for wait in arriving])) if len(arriving) == len(waits) else None
+        return Snapshot(sizes, arrived, totals, reported, across, choice.ids)
     finally:
         leave()
 
 
-def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: SpecialTokens) -> Sizes:
-    samples, codebooks, length = pair.labels.shape
+def _part(sizes: Sizes, one: Pair, shown: Sequence[Pair]) -> Sizes:
+    """Return the sizes of one of the pairs that the samples shown are in."""
+    return sizes if len(shown) == 1 else replace(sizes, samples=one.labels.shape[0])
+
+
+def _sizes(
+    pair: Pair, choice: samples.Choice, window: Window, shift: int, ignore_index: int, specials: SpecialTokens
+) -> Sizes:
+    _, codebooks, length = pair.labels.shape
     if pair.vocabulary is not None and 2 * pair.vocabulary < specials.size:
         specials = _NONE_KNOWN  # these are not the ids of that tokenizer
     return Sizes(
-        samples=min(samples, window.samples),
+        samples=len(choice.places),
+        places=() if choice.are_first else choice.places,
         codebooks=min(codebooks, window.codebooks),
         length=length,
         vocabulary=pair.vocabulary,
@@ -105,7 +122,7 @@ def _sizes(pair: Pair, window: Window, shift: int, ignore_index: int, specials: 
         has_codebooks=pair.has_codebooks,
         is_trained=pair.is_trained,
         has_probabilities=pair.source is None or pair.source.has_probabilities,
-        unused=pair.positions.unused,
+        unused=(*pair.positions.unused, *choice.remarks),
         knows_inputs=pair.inputs is not None,
         knows_documents=pair.positions.places is not None
         or pair.positions.documents is not None

@@ -154,7 +154,8 @@ def _above_zero(rows: Sequence[Row], limit: int) -> str:
 
 def _refused(problem: str, place: tuple[int, int], numbers: dict[str, Any], sizes: Sizes) -> PairError:
     listed = ", ".join(f"{name}={value:.6g}" for name, value in numbers.items() if value is not None)
-    sample, number = divmod(place[0], sizes.codebooks)
+    sequence, number = divmod(place[0], sizes.codebooks)
+    sample = sizes.place(sequence)
     codebook = number if sizes.has_codebooks else None
     where = f"sample {sample}" + ("" if codebook is None else f", codebook {codebook}")
     position = place[1] + sizes.shift

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,22 @@ class Pair(layouts.Views):
     is_trained: bool = False
     columns: Columns | None = None
     positions: Positions = NOTHING_KNOWN
+
+    def of_samples(self, slices: Sequence[slice]) -> "Pair":
+        """Return the pair of these samples, as views; of several slices, as copies."""
+
+        def part(value: Tensor) -> Tensor:
+            return value[slices[0]] if len(slices) == 1 else torch.cat([value[one] for one in slices])
+
+        return replace(
+            self,
+            logits=part(self.logits),
+            labels=part(self.labels),
+            inputs=None if self.inputs is None else part(self.inputs),
+            source=None if self.source is None else self.source.each(part),
+            columns=None if self.columns is None else self.columns.each(part),
+            positions=self.positions.each(part),
+        )
 
     @property
     def vocabulary(self) -> int | None:

@@ -4,7 +4,7 @@ All of it is optional, small beside the logits, and laid out as the labels are. 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,11 +49,21 @@ class Positions:
 
     def shown(self, samples: int, codebooks: int) -> "Positions":
         """Return the part of the first samples and codebooks."""
+        return self.each(lambda value: value[:samples, :codebooks])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Positions":
+        """Return what is known after a change of each view; the lengths in the only sample stay."""
 
         def part(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[:samples, :codebooks]
+            return None if value is None else change(value)
 
-        return Positions(part(self.weights), part(self.places), part(self.documents), self.ends, part(self.attended))
+        return replace(
+            self,
+            weights=part(self.weights),
+            places=part(self.places),
+            documents=part(self.documents),
+            attended=part(self.attended),
+        )
 
 
 NOTHING_KNOWN = Positions()

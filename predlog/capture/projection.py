@@ -1,6 +1,6 @@
 """The source of rows of logits that are not there as one tensor: hidden states and a head, or chunks along time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +78,10 @@ class Source:
         for chunk in self.chunks:
             yield chunk[:samples, :codebooks, : max(length, 0)]
             length -= chunk.shape[2]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Source":
+        """Return the source after a change of each chunk."""
+        return Source(tuple(map(change, self.chunks)), self.head)
 
     @property
     def vocabulary(self) -> int:

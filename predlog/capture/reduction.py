@@ -187,9 +187,10 @@ def to_numbers(
     shown = chosen(supervised & has_row, window)
     unreduced = (supervised & ~has_row).sum(-1, keepdim=True)
     if unreduced.any() and not (supervised & has_row).any():
+        which = f"{_many(sizes.samples, 'sample')} shown" if sizes.places else f"first {_many(sizes.samples, 'sample')}"
         raise PairError(
             f"no supervised position has a row: the predictions of Rows are {NO_ROW} at all {int(unreduced.sum())} of"
-            f" the first {_many(sizes.samples, 'sample')}. Reduce the rows of those positions"
+            f" the {which}. Reduce the rows of those positions"
         )
     counted = supervised & has_row & is_number(columns.prediction_logprob)
     check_predictions(columns.prediction, counted, sizes)

@@ -16,17 +16,18 @@ from predlog.findings.reported_loss import Reported
 _STAMP = 1
 
 
-def on_its_way(values: Tensor) -> Callable[[], list[float]] | None:
-    """Start to copy 64-bit floats [n] to the host, and return what waits for them; None if no slot is free."""
+def on_its_way(values: Tensor) -> Callable[[], list[Any]] | None:
+    """Start to copy numbers of 64 bits [n] to the host, and return what waits for them; None if no slot is free."""
     if values.device.type == "cpu":
-        known: list[float] = values.tolist()
+        known: list[Any] = values.tolist()
         return lambda: known
     arrival = ring_of(values.device).arrival(values.numel() + 1)
     if arrival is None:
         return None
+    dtype = values.dtype
     packed = torch.nn.functional.pad(values.view(torch.int64), (0, 1), value=_STAMP)
     arrival.send(packed if values.device.type == "cuda" else packed.cpu())
-    return lambda: arrival.read()[:-1].view(torch.float64).tolist()
+    return lambda: arrival.read()[:-1].view(dtype).tolist()
 
 
 def reported(loss: Any, items: Any = None, accumulate: int | None = None) -> Callable[[], Reported] | None:

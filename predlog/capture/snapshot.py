@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from predlog.capture.rows import Statistics
@@ -20,8 +21,8 @@ class Sizes:
     """What is known of a pair without reading its values; `vocabulary` is None if it is not known.
 
     `is_flat` says that the labels had one axis, and nothing but the default says what it is. `unused` says what was
-    passed and is not used, and why. `has_weights` is whether a mask of the loss was passed, and `declared` are options
-    of the run.
+    passed and is not used, and why. `places` are those of the samples in the batch, if they are not the first of it.
+    `has_weights` is whether a mask of the loss was passed, and `declared` are options of the run.
     """
 
     samples: int
@@ -41,6 +42,11 @@ class Sizes:
     knows_padding: bool = False
     has_weights: bool = False
     declared: frozenset[str] = frozenset()
+    places: tuple[int, ...] = ()
+
+    def place(self, sample: int) -> int:
+        """Return the place in the batch of one of the samples shown."""
+        return self.places[sample] if self.places else sample
 
     @property
     def limit(self) -> int:
@@ -111,13 +117,36 @@ class Numbers:
     texts: Sequence[Pieces | None] = ()
 
 
+def joined(parts: Sequence[Numbers]) -> Numbers:
+    """Return the numbers of several pairs, one after the other, as those of one."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def together(name: str) -> list[Any]:
+        return list(chain.from_iterable(getattr(one, name) for one in parts))
+
+    return Numbers(
+        together("shown"),
+        Statistics(
+            *(list(chain.from_iterable(column)) for column in zip(*(one.statistics for one in parts), strict=True))
+        ),
+        together("around"),
+        together("reads"),
+        together("homes"),
+        together("counts"),
+        None if parts[0].whole is None else together("whole"),
+        together("texts"),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What was captured of a pair.
 
     `numbers`, called once, waits for the numbers and returns them. It is None if the pair was dropped for lack of room.
     `totals` waits for the sums over the whole pair, and `reported` for the loss that the trainer reports and, of what
-    it divides by, for that number; `across` for counts that tell which axis is time. None if they are not known.
+    it divides by, for that number; `across` for counts that tell which axis is time, and `ids` for those of the
+    samples. None if they are not known.
     """
 
     sizes: Sizes
@@ -125,3 +154,4 @@ class Snapshot:
     totals: Callable[[], Totals] | None = None
     reported: Callable[[], Reported] | None = None
     across: Callable[[], Across] | None = None
+    ids: Callable[[], Sequence[str]] | None = None

@@ -24,11 +24,14 @@ def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
     sequences = itertools.product(range(sizes.samples), range(sizes.codebooks))
     whole = itertools.repeat(None) if numbers.whole is None else numbers.whole
     texts = itertools.chain(numbers.texts, itertools.repeat(None))
+    ids = None if snapshot.ids is None else snapshot.ids()
     for (sample, codebook), shown, counts, scored, text in zip(
         sequences, numbers.shown, numbers.counts, whole, texts, strict=False
     ):
         chosen = list(itertools.islice(rows, sum(map(len, shown))))
-        yield _unpacked(sizes, sample, codebook if sizes.has_codebooks else None, shown, chosen, counts, scored, text)
+        place, number = sizes.place(sample), codebook if sizes.has_codebooks else None
+        fields, facts = _unpacked(sizes, place, number, shown, chosen, counts, scored, text)
+        yield {**fields, "sample_id": None if ids is None else ids[sample]}, facts
 
 
 def _unpacked(

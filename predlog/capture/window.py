@@ -13,12 +13,13 @@ from torch import Tensor
 class Window:
     """Which part of a pair is shown, and whether all rows of the samples shown are scored.
 
+    `samples` are how many of a batch, or their places in it, and `follow` the ids of those that come before them.
     `worst` is how many tokens of the largest loss are shown, `alternatives` how many predictions of each token. Of
     `all_tokens` supervised tokens the labels, predictions and ranks are kept. None of these is there without a score.
     Of the text around the tokens shown `text` characters are kept, and processors see `beyond` more on each side.
     """
 
-    samples: int = 2
+    samples: int | tuple[int, ...] = 2
     first: int = 5
     last: int = 5
     codebooks: int = 8
@@ -28,6 +29,7 @@ class Window:
     all_tokens: int = 0
     text: int = 0
     beyond: int = 0
+    follow: frozenset[str] = frozenset()
 
 
 class Chosen(NamedTuple):

@@ -90,6 +90,7 @@ def _tail(add: _Add) -> None:
     tail.add_argument("--codebook", action="append", type=number, metavar="K", help="only this codebook")
     tail.add_argument("--rank", action="append", type=number, metavar="R", help="only this global rank")
     tail.add_argument("--sample", action="append", type=number, metavar="I", help="only this sample of the batch")
+    tail.add_argument("--sample-id", action="append", metavar="ID", help="only the sample with this id, at all steps")
     tail.add_argument(
         "--step", type=steps, metavar="A:B", help="steps from A to B, both included; either may be left out"
     )

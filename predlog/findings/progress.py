@@ -41,7 +41,7 @@ MANY_LABELS = 256
 # Streams of these names are not trained, or are trained to be less probable.
 HELD_OUT = frozenset({
     "eval", "evals", "evaluate", "evaluation", "val", "valid", "validation", "test", "dev", "heldout", "holdout",
-    "unseen",
+    "unseen", "probe",
 })  # fmt: skip
 FROZEN = frozenset({"ref", "reference", "teacher", "frozen"})
 UNLIKELY = frozenset({"rejected", "forget", "unlearn", "negative"})

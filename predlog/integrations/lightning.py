@@ -10,13 +10,15 @@ from typing import Any, ClassVar, Literal
 from structlog.typing import Processor
 
 from predlog._runtime import process
-from predlog._runtime.failure import own_failure
+from predlog._runtime.failure import located, own_failure, raised_at
 from predlog._runtime.notices import Notices
 from predlog.capture.projection import Projection
 from predlog.errors import MissingExtraError, PredlogError, SettingError
 from predlog.integrations import step_output
+from predlog.integrations._lightning import fit
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.integrations.known_positions import NAMES, begins_with_padding, fitting, scalar
+from predlog.integrations.probe import STREAM, Probe
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 try:
@@ -63,8 +65,11 @@ class PredictionCallback(CopiedCallback, Callback):
             as it is laid out as the labels; None leaves one out. With an encoder-decoder model they are the decoder's.
         loss: The same for the loss, which is checked against the pair; None leaves it unchecked.
         recorder: Record with this one, at the steps that its own `every` divides, and leave it open.
-        samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
-            codebooks to show.
+        sample_ids: The same for one id per sample; None keeps none.
+        probe, probe_every: A batch that `validation_step` is called with every so many steps, in evaluation mode:
+            stream `probe`. The training goes on as without it, to the last bit.
+        samples, follow, first, last, codebooks: Which samples, how many tokens from the start and from the end of a
+            sample, and how many codebooks to show.
         ranks, streams: Which processes and which streams record, as in `Recorder`.
         decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
@@ -95,7 +100,11 @@ class PredictionCallback(CopiedCallback, Callback):
         attention_mask: str | None = "attention_mask",
         loss: str | None = "loss",
         recorder: Recorder | None = None,
-        samples: int = 2,
+        sample_ids: str | None = None,
+        probe: Any = None,
+        probe_every: int = 100,
+        samples: int | Sequence[int] = 2,
+        follow: Collection[str | int] = (),
         first: int = 5,
         last: int = 5,
         ranks: Literal[0, "local", "all"] = 0,
@@ -130,7 +139,9 @@ class PredictionCallback(CopiedCallback, Callback):
         self._named = {
             "logits": logits, "labels": labels, "inputs": inputs, "loss_mask": loss_mask, "position_ids": position_ids,
             "document_ids": document_ids, "attention_mask": attention_mask, "loss": loss,
+            "sample_ids": sample_ids,
         }  # fmt: skip
+        self._probe = Probe(probe, probe_every, sample_ids)
         self.__dict__.update(self._untrained())
         self._begin()
 
@@ -153,7 +164,7 @@ class PredictionCallback(CopiedCallback, Callback):
             self._begin_inner()  # a fit within a fit
         self._notices, self._batches = Notices(), 0
         self._names = step_output.Names(**self._named)
-        if _is_encoder_decoder(pl_module):
+        if fit.is_encoder_decoder(pl_module):
             usual = {"inputs": "input_ids", "attention_mask": "attention_mask", "position_ids": "position_ids"}
             of_encoder = {argument for argument, name in usual.items() if self._named[argument] == name}
             self._names.names |= {argument: f"decoder_{usual[argument]}" for argument in of_encoder}
@@ -164,6 +175,7 @@ class PredictionCallback(CopiedCallback, Callback):
             every = (logged or _EVERY) if self._every is None else self._every
             directory = self._folder(trainer) if self._directory is None else self._directory
             self.recorder = self._make(directory=directory, every=every)
+        self._probe.begin()
         if self.recorder is not None:
             self._due = DueSteps(self.recorder.gate.every)
 
@@ -186,6 +198,8 @@ class PredictionCallback(CopiedCallback, Callback):
         self._began = self._began if self._batches else trainer.global_step
         self._batches += 1
         self._step = trainer.global_step
+        if self._probe.is_due(self._step, self.recorder):
+            self._look_at_probe(trainer, pl_module)
         if self._due.is_due(self._step):
             self._names.mark(pl_module)
 
@@ -200,7 +214,7 @@ class PredictionCallback(CopiedCallback, Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Remember the step."""
-        if batch_idx == 0 and _is_fitting(trainer):
+        if batch_idx == 0 and fit.is_fitting(trainer):
             self._step = trainer.global_step
             self._names.mark(pl_module)
 
@@ -214,8 +228,20 @@ class PredictionCallback(CopiedCallback, Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Record the first batch of each loader, if a training is running."""
-        if batch_idx == 0 and _is_fitting(trainer):
+        if batch_idx == 0 and fit.is_fitting(trainer):
             self._record(f"eval/{dataloader_idx}" if dataloader_idx else "eval", outputs, batch, trainer, pl_module)
+
+    def _look_at_probe(self, trainer: Trainer, module: LightningModule) -> None:
+        try:
+            with fit.evaluated(trainer, module, self._probe, LightningModule, self._report_once) as call:
+                if call is not None:
+                    self._names.mark(module)
+                    self._record(STREAM, *call(), trainer, module)
+        except PredlogError:
+            raise  # of a strict recorder
+        except own_failure(Exception, module) as error:  # a run must not die of its log
+            what = f"the probe is not recorded, because it raised {located(error)}; the training goes on"
+            self._report_once(f"probe: {raised_at(error)}", what)
 
     def _record(self, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule) -> None:
         if self.recorder is not None:
@@ -239,6 +265,7 @@ class PredictionCallback(CopiedCallback, Callback):
             self._report_once("projection", f"{stream!r} is not recorded: {_TOO_LATE}")
         else:
             more = self._reported(stream, returned, trainer, module)
+            more["sample_ids"] = self._find_ids(returned, batch, module)
             if self._how["layout"] is None and step_output.is_of_samples(logits, labels, batch):
                 logits, labels = logits[:, None], labels[:, None]
                 more["inputs"] = self._find_inputs(stream, returned, batch, labels, module)
@@ -248,7 +275,7 @@ class PredictionCallback(CopiedCallback, Callback):
                 more |= fitting(labels, found, layout=self._how["layout"], inputs=inputs)
             # It is due: the steps may jump. A validation run is recorded at any step, but a recorder of the user's own
             # has its own `every`.
-            if self._given is None or stream == "train" or self._step % self._given.gate.every == 0:
+            if self._given is None or stream in {"train", STREAM} or self._step % self._given.gate.every == 0:
                 recorder.compare_due(
                     logits, labels, self._step, stream=stream, epoch=trainer.current_epoch, **self._how, **more
                 )
@@ -280,6 +307,12 @@ class PredictionCallback(CopiedCallback, Callback):
             )
         return value
 
+    def _find_ids(self, returned: object, batch: object, module: LightningModule) -> Any:
+        ids = self._names.find("sample_ids", (returned, batch), module)
+        if ids is None and (name := self._named["sample_ids"]) is not None:
+            self._report_once("ids", f"samples have no ids: {name!r} is neither returned nor in the batch")
+        return ids
+
     def _report_missing(
         self, stream: str, missing: list[str], returned: object, batch: object, module: LightningModule
     ) -> None:
@@ -294,26 +327,16 @@ class PredictionCallback(CopiedCallback, Callback):
             " counts the steps of self.optimizers() alone: step those, or call predlog.compare with a step of your own",
         )
 
+    def _folder(self, trainer: Trainer) -> Path | None:
+        if getattr(trainer, "fast_dev_run", False):
+            return None
+        if (found := fit.folder(trainer, is_alone=self._make.keywords["ranks"] == 0)) is None:
+            self._report_once("folder", "no file is written: the trainer's folder is not a local path; pass directory=")
+        return found
+
     def _report_once(self, kind: str, message: str) -> None:
         if process.rank() == 0:
             self._notices.report_once(kind, f"PredictionCallback, step {self._step}: {message}")
-
-    def _folder(self, trainer: Trainer) -> Path | None:
-        """Return the default folder.
-
-        `trainer.log_dir` is not used: it waits for all processes. So if several processes record, they use the folder
-        that all of them know, since each logger would number its own.
-        """
-        if getattr(trainer, "fast_dev_run", False):
-            return None
-        alone = trainer.world_size == 1 or self._make.keywords["ranks"] == 0
-        loggers = trainer.loggers[:1] if alone else []
-        found = [getattr(one, name, None) for one in loggers for name in ("log_dir", "save_dir")]
-        for folder in (*found, trainer.default_root_dir):
-            if isinstance(folder, str | os.PathLike) and "://" not in str(folder):
-                return Path(folder)
-        self._report_once("folder", "no file is written: the trainer's folder is not a local path; pass directory=")
-        return None
 
 
 def _is_changed(make: "partial[Recorder]") -> bool:
@@ -323,13 +346,3 @@ def _is_changed(make: "partial[Recorder]") -> bool:
         value is not (usual := parameters[name].default) and not (type(value) is type(usual) and value == usual)
         for name, value in make.keywords.items()
     )
-
-
-def _is_fitting(trainer: Trainer) -> bool:
-    return trainer.state.fn == "fit"
-
-
-def _is_encoder_decoder(module: LightningModule) -> bool:
-    """Return whether it trains a Hugging Face model with an encoder, which reads the batch's `input_ids`."""
-    configs = (getattr(one, "config", None) for one in module.modules())
-    return any(getattr(config, "is_encoder_decoder", False) is True for config in configs)

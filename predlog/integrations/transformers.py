@@ -15,16 +15,18 @@ import torch
 from structlog.typing import Processor
 
 from predlog._runtime import torch_state
-from predlog._runtime.failure import located, own_failure
+from predlog._runtime.failure import own_failure
 from predlog._runtime.notices import Notices
 from predlog.errors import MissingExtraError, OldPackageError, PairError, PredlogError
-from predlog.integrations._hf import generation, hooks, model_loss
+from predlog.integrations._hf import generation, hooks, model_loss, own_recorder
+from predlog.integrations._hf import probe as probe_batch
 from predlog.integrations._hf.declared import declared
 from predlog.integrations._hf.forward_pair import NOTHING_TO_DO, ForwardPair, NoPair, PairReader
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.integrations._hf.preflight import Preflight, preflight
 from predlog.integrations._hf.trainer import PredictionMixin, Training
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
+from predlog.integrations.probe import Probe
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 # As in pyproject.toml.
@@ -59,8 +61,12 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         ignore_index: The label that marks positions without supervision.
         recorder: A recorder of your own, whose `every` applies, too, and which you close; without it, one is made when
             the training begins and closed when it ends.
-        samples, first, last, codebooks: How many samples, tokens from the start and from the end of a sample, and
-            codebooks to show.
+        sample_ids: Name of the argument of the model's forward, or with `PredictionMixin` the key of the batch, that
+            has one id per sample; None keeps none.
+        probe, probe_every: A batch as the model takes it, labels included, and how often it is looked at in evaluation
+            mode: stream `probe`. The training goes on as without it, to the last bit.
+        samples, follow, first, last, codebooks: Which samples, how many tokens from the start and from the end of a
+            sample, and how many codebooks to show.
         ranks, streams: Which processes and which streams record, as in `Recorder`.
         decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`; with
             `decode="trainer"` it is the trainer's tokenizer.
@@ -82,7 +88,11 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         layout: str | None = None,
         ignore_index: int = -100,
         recorder: Recorder | None = None,
-        samples: int = 2,
+        sample_ids: str | None = None,
+        probe: Any = None,
+        probe_every: int = 100,
+        samples: int | Sequence[int] = 2,
+        follow: Collection[str | int] = (),
         first: int = 5,
         last: int = 5,
         ranks: Literal[0, "local", "all"] = 0,
@@ -118,6 +128,8 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         self._ignore_index = ignore_index
         self._given = recorder
         self._decode = decode
+        self._sample_ids = sample_ids
+        self._probe = Probe(probe, probe_every, sample_ids)
         self.__dict__.update(self._untrained())
         self._begin()
 
@@ -153,14 +165,17 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._end()
             directory = args.output_dir if self._directory is None else self._directory
             make = partial(self._make, directory=directory, every=self._due.every)
-            self._recorder = self._made(make, known.get("processing_class"))
+            self._recorder = own_recorder.made(
+                make, self._decode, known.get("processing_class"), self._report_once, self.report_failure
+            )
         self._model, compiled = hooks.core(known["model"]), hooks.compiled_model(Trainer)
         self._called = self._model if compiled is None else compiled
         if self._given is None:
             generation.name_stop(self._recorder, self._model)
         if self._recorder is not None:
             self._recorder.declare(declared(args, self._training.trainer()))
-        self._reader = PairReader(self._model, self._shift, self._layout, self._ignore_index, self._report_once)
+        self._reader = self._new_reader(self._sample_ids)
+        self._probe.begin()
         self._evaluated, self._accumulate = -1, args.gradient_accumulation_steps
         if args.eval_on_start:
             self._arm("eval")
@@ -168,6 +183,9 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Wait for the first micro-batch of a step that is due."""
         self._hooks.remove()  # left from an evaluation that did not take place
+        if self._probe.is_due(state.global_step, self._recorder):
+            to = self._new_reader(), self._recorder, state.global_step, self._report_once
+            probe_batch.look(known["model"], self._probe, *to, _epoch(state))
         if self._due.is_due(state.global_step):
             self._state = state
             self._arm("train")
@@ -226,6 +244,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         self._awaits_loss = False
         if self._hooks.are_attached and self._reader is not None and self._recorder is not None:
             self._reader.labels = inputs.get("labels")
+            self._reader.ids = inputs.get(self._sample_ids)
             if self._reader.labels is not None and model_loss.is_known(self._training.trainer()):
                 self._recorder.expect_loss(self._stream)
 
@@ -268,13 +287,13 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._recorder.report_fault(pair, self._state.global_step, self._stream)
         if not isinstance(pair, ForwardPair):
             return pair is not NoPair.NOT_YET and pair is not NoPair.NO_LABELS
-        epoch = {} if self._state.epoch is None else {"epoch": round(self._state.epoch, 6)}
+        more = {**_epoch(self._state), "sample_ids": self._reader.sample_ids(forward)}
         # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
         is_due = self._given is None or self._state.global_step % self._given.gate.every == 0
         if is_due:
             self._recorder.compare_due(
                 pair.logits, pair.labels, self._state.global_step, stream=self._stream, accumulate=self._parts,
-                autocast=forward.autocast, **pair.more, **epoch,
+                autocast=forward.autocast, **pair.more, **more,
             )  # fmt: skip
             self._awaits_loss = not pair.has_loss
         return True
@@ -292,7 +311,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             return
         self._stream, self._reason = stream, ""
         if self._reader is not None:
-            self._reader.labels = None
+            self._reader.forget()
         called = self._called if stream == "train" else self._model
         if torch_state.is_compiled_in_place(called):
             self._report_once(
@@ -311,29 +330,20 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._report_once(self._reason)
         self._hooks.remove()
         if self._reader is not None:
-            self._reader.labels = None
-
-    def _made(self, make: Callable[..., Recorder], processing: Any) -> Recorder | None:
-        """Return a recorder; it has no texts if the trainer's tokenizer, which nobody asked for, can't be used."""
-        try:
-            if self._decode != "trainer":
-                return make(decode=self._decode)
-            return make(decode=hooks.tokenizer(processing))
-        except own_failure(Exception) as error:  # a foreign object's own code
-            self._report_once(
-                f"ids are shown without their texts, because the {type(processing).__name__} can't be used:"
-                f" {located(error)}; pass decode=, such as a function from one id to its text"
-            )
-        try:
-            return make(decode=None)
-        except PredlogError as error:  # the arguments were checked: it is the trainer's folder
-            self.report_failure("nothing", error)
-            return None
+            self._reader.forget()
 
     def _end(self) -> None:
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
 
+    def _new_reader(self, sample_ids: str | None = None) -> PairReader:
+        how = self._shift, self._layout, self._ignore_index, self._report_once
+        return PairReader(self._model, *how, sample_ids=sample_ids)
+
     def _report_once(self, message: str, kind: str = "") -> None:
         self._notices.report_once(kind or message, message)
+
+
+def _epoch(state: Any) -> dict[str, float]:
+    return {} if state.epoch is None else {"epoch": round(state.epoch, 6)}

@@ -32,6 +32,7 @@ def watch(
     accumulate: int = 1,
     streams: Sequence[str] | None = None,
     inputs: str | None = None,
+    sample_ids: str | None = None,
     recorder: Recorder | None = None,
 ) -> Iterator[None]:
     """Record what `cross_entropy` is called with while `module` is called, in training, on steps that are due.
@@ -53,12 +54,13 @@ def watch(
             is a *loss* with n names, every n calls make a step.
         inputs: The parameter of the module's forward that takes the token ids, one for each position of its logits,
             such as "idx". Left out, it is "input_ids" for Hugging Face's models without an encoder.
+        sample_ids: The parameter of the module's forward that takes one id per sample, such as "ids"; None keeps none.
         recorder: Left out, the default one, as `predlog.configure` makes it.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
     """
-    watcher = _Watcher(module, StepCounter(module, step, accumulate, streams), inputs, recorder)
+    watcher = _Watcher(module, StepCounter(module, step, accumulate, streams), (inputs, sample_ids), recorder)
     handles: list[RemovableHandle] = []
     try:
         handles += watcher.attach()
@@ -71,12 +73,17 @@ def watch(
 
 
 class _Watcher:
-    """The hooks of a watched module: before a call, and after it."""
+    """The hooks of a watched module: before a call, and after it.
 
-    def __init__(self, module: nn.Module, steps: StepCounter, inputs: str | None, recorder: Recorder | None) -> None:
+    `names` are the parameters of the module's forward that take the token ids, and the ids of the samples.
+    """
+
+    def __init__(
+        self, module: nn.Module, steps: StepCounter, names: tuple[str | None, str | None], recorder: Recorder | None
+    ) -> None:
         self._module = module
         self._steps = steps
-        self._inputs = inputs
+        self._names = names
         self._recorder = recorder
         self._active: dict[int, Listener] = {}  # by thread
         self._due = DueSteps(1)
@@ -107,7 +114,10 @@ class _Watcher:
         call.has_begun = True
         try:
             report = partial(report_once, call.recorder)
-            call.known = call_arguments.known(self._module, args, kwargs, self._inputs, report)
+            names = self._names
+            call.known, call.sample_ids = call_arguments.known(
+                self._module, args, kwargs, names[0], report, sample_ids=names[1]
+            )
         except own_failure(Exception, self._module) as error:  # a foreign object's own code
             report_once(call.recorder, "ids", f"the inputs of {self._name} can't be read: {located(error)}", error)
         return call
@@ -218,4 +228,4 @@ class _Watcher:
 
 def _inactive() -> _Watcher:
     empty = nn.Module()
-    return _Watcher(empty, StepCounter(empty, 0, 1, None), None, None)
+    return _Watcher(empty, StepCounter(empty, 0, 1, None), (None, None), None)

@@ -126,6 +126,7 @@ class First(NamedTuple):
     stream: str
     codebook: int | None
     sample: int | None = None
+    sample_id: str | None = None
     rank: int | None = None
     position: int | None = None
     a: Token | None = None
@@ -205,8 +206,9 @@ class Row:
             self._differ(First("steps", step, self.stream, self.codebook, only="a" if a else "b"))
             return
         self.steps += 1
-        others = _placed(b)
-        for place, one in _placed(a).items():
+        by_id = all(one.sample_id is not None for one in (*a, *b))
+        others = _placed(b, by_id=by_id)
+        for place, one in _placed(a, by_id=by_id).items():
             other = others.pop(place, None)
             if other is None:
                 self._lone(one, "a")
@@ -216,7 +218,9 @@ class Row:
             self._lone(other, "b")
 
     def _lone(self, one: Comparison, only: str) -> None:
-        self._differ(First("records", one.step, self.stream, self.codebook, one.sample, one.rank, only=only))
+        self._differ(
+            First("records", one.step, self.stream, self.codebook, one.sample, one.sample_id, one.rank, only=only)
+        )
 
     def _differ(self, first: First) -> None:
         self.differing[first.kind] = self.differing.get(first.kind, 0) + 1
@@ -229,7 +233,7 @@ class Row:
         for kind, tokens in contrasts(a, b, pairs):
             one, other = tokens or (None, None)
             position = None if one is None else one.position
-            self._differ(First(kind, a.step, a.stream, a.codebook, a.sample, a.rank, position, one, other))
+            self._differ(First(kind, a.step, a.stream, a.codebook, a.sample, a.sample_id, a.rank, position, one, other))
             is_other_data |= kind == "labels"
         self._count(a, b, pairs, is_other_data=is_other_data)
         for pair in pairs:
@@ -245,12 +249,15 @@ class Row:
         self.b.add(b, [*b.tokens] if is_other_data else [other for _, other in pairs], is_counted=is_counted)
 
 
-def _placed(group: Group) -> dict[tuple[int, int, int], Comparison]:
-    """Return the comparisons of a step by rank and sample, and by their order if they have both in common."""
-    seen = Counter[tuple[int, int]]()
+def _placed(group: Group, *, by_id: bool) -> dict[tuple[int, int | str | None, int], Comparison]:
+    """Return the comparisons of a step by rank and sample, and by their order if they have both in common.
+
+    A sample is known by its id, wherever it is in the batch, or else by its place there.
+    """
+    seen = Counter[tuple[int, int | str | None]]()
     placed = {}
     for one in group:
-        key = one.rank, one.sample
+        key = one.rank, one.sample_id if by_id else one.sample
         placed[(*key, seen[key])] = one
         seen[key] += 1
     return placed

@@ -1,4 +1,4 @@
-"""Which records are wanted: by stream, codebook, rank, sample, step and kind."""
+"""Which records are wanted: by stream, codebook, rank, sample and its id, step and kind."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ class Selection:
     codebooks: frozenset[int] | None = None
     ranks: frozenset[int] | None = None
     samples: frozenset[int] | None = None
+    sample_ids: frozenset[str] | None = None
     steps: tuple[int | None, int | None] = (None, None)
     only: str | None = None
 
@@ -24,7 +25,7 @@ class Selection:
         """Return whether a record is wanted.
 
         A gap belongs to no stream, so only `steps`, `ranks` and `only` exclude it; the lines about an attempt are
-        excluded by any choice of streams, codebooks, samples or steps.
+        excluded by any choice of streams, codebooks, samples or steps. A finding names no sample by its id, and stays.
         """
         if self.ranks is not None and record.rank not in self.ranks:
             return False
@@ -39,7 +40,7 @@ class Selection:
 
     @property
     def _is_wide(self) -> bool:
-        return {self.streams, self.codebooks, self.samples} == {None} and self.steps == (None, None)
+        return {self.streams, self.codebooks, self.samples, self.sample_ids} == {None} and self.steps == (None, None)
 
     def _has(self, record: Comparison | Finding) -> bool:
         # A finding may be about several codebooks, and about no sample in particular.
@@ -49,6 +50,7 @@ class Selection:
             and (self.streams is None or record.stream in self.streams)
             and (self.codebooks is None or not self.codebooks.isdisjoint(codebooks))
             and (self.samples is None or record.sample is None or record.sample in self.samples)
+            and (self.sample_ids is None or isinstance(record, Finding) or record.sample_id in self.sample_ids)
         )
 
     def _reaches(self, first: int, last: int) -> bool:

@@ -12,7 +12,7 @@ from predlog._runtime.failure import located, own_failure
 from predlog._runtime.fork import ForkSafeLock
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced
-from predlog.recorder import settings
+from predlog.recorder import environment
 from predlog.recorder.recorder import Recorder
 from predlog.records.schema import Comparison
 
@@ -39,12 +39,14 @@ def compare(
     document_ids: object = None,
     attention_mask: object = None,
     reported_loss: object = None,
+    sample_ids: object = None,
     **context: object,
 ) -> Future[tuple[Comparison, ...]] | None:
     """Record what the model predicts next to what it was asked to predict, if this step is due.
 
     The default recorder records it: the one that `configure` made. Without it, the first call makes one from the
-    defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_CONSOLE, PREDLOG_TEXT_WINDOW,
+    defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_SAMPLES, PREDLOG_FOLLOW, PREDLOG_CONSOLE,
+    PREDLOG_TEXT_WINDOW, PREDLOG_DISABLE.
     PREDLOG_DISABLE.
 
     Args:
@@ -72,6 +74,9 @@ def compare(
         reported_loss: The loss of this pair as the trainer computes it, a scalar tensor or a number, which is checked
             against the pair and never waited for. If the loss overwrites its logits, call `compare` before the loss,
             and `report_loss` after it.
+        sample_ids: One id per sample of the batch: a list of strings or ints, or a tensor [b] of ints. They are kept as
+            `sample_id`, as strings of at most 100 characters, and `follow` finds samples by them; those on another
+            device than the CPU are kept, but not followed, since reading them would wait.
         context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
 
     Returns:
@@ -99,7 +104,7 @@ def compare(
         logits, labels, step,
         stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, loss_mask=loss_mask,
         position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
-        reported_loss=reported_loss, **context,
+        reported_loss=reported_loss, sample_ids=sample_ids, **context,
     )  # fmt: skip
 
 
@@ -131,7 +136,8 @@ def configure(
     directory: str | os.PathLike[str] | None = None,
     *,
     every: int = 10,
-    samples: int = 2,
+    samples: int | Sequence[int] = 2,
+    follow: Collection[str | int] = (),
     first: int = 5,
     last: int = 5,
     ranks: Literal[0, "local", "all"] = 0,
@@ -159,7 +165,8 @@ def configure(
     Args:
         directory: Folder of the run; None records on the console only.
         every: Record the steps that are multiples of this.
-        samples: How many samples of a batch to show.
+        samples: How many samples of a batch to show, or their places in it, such as (0, -1).
+        follow: Ids of samples that are shown whenever a recorded batch has them.
         first: How many supervised tokens to show from the start of a sample.
         last: How many to show from its end.
         ranks: Which processes record: 0 (global rank 0), "local" (the first of each node) or "all".
@@ -216,7 +223,7 @@ def current() -> Recorder:
         return _default
     with _making.lock:
         if _default is None:
-            made = Recorder(**settings.from_environment(_notices))
+            made = Recorder(**environment.from_environment(_notices))
             # The lock is re-entrant: a signal handler in this thread may have made one meanwhile.
             if _default is None:
                 _default, _every = made, made.gate.every

@@ -174,6 +174,7 @@ def inspect(
     document_ids: object = None,
     attention_mask: object = None,
     reported_loss: object = None,
+    sample_ids: object = None,
     decode: Any = None,
     special_tokens: Any = None,
     ignore: Collection[str] | Mapping[str, Collection[str]] = (),
@@ -200,6 +201,7 @@ def inspect(
         document_ids: The document of each token, or the cumulative lengths of the documents.
         attention_mask: [b, t], 0 at padding.
         reported_loss: The loss of this pair as the trainer computes it, in nats; it is checked against the pair.
+        sample_ids: One id per sample, as in `compare`.
         decode: A tokenizer, a callable from one id to its text, or one of these for each stream.
         special_tokens: A tokenizer, {"pad": 0, "eos": 2, "bos": 1}, or one of these for each stream.
         ignore: Codes of findings to ignore, or codes for each stream.
@@ -220,7 +222,7 @@ def inspect(
     how = {
         "layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index, "loss_mask": loss_mask,
         "position_ids": position_ids, "document_ids": document_ids, "attention_mask": attention_mask,
-        "reported_loss": reported_loss,
+        "reported_loss": reported_loss, "sample_ids": sample_ids,
     }  # fmt: skip
     if type(stream) is not str:
         raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")

@@ -11,7 +11,7 @@ from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced, obstacle
 from predlog.capture.capture import capture
 from predlog.capture.window import Window
-from predlog.errors import PairError, PredlogError
+from predlog.errors import NoSuchSampleError, PairError, PredlogError
 from predlog.findings.special_tokens import PerStream, SpecialTokens
 from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.loss_report import LossReports
@@ -22,7 +22,7 @@ from predlog.records.schema import Comparison
 # How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise.
 HOW: Final[dict[str, Any]] = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
-    "document_ids": None, "attention_mask": None, "reported_loss": None,
+    "document_ids": None, "attention_mask": None, "reported_loss": None, "sample_ids": None,
 }  # fmt: skip
 # What callbacks know: how the loss came about, options of the run, and the type in which the model projects.
 OF_CALLBACKS: Final[dict[str, Any]] = {"items": None, "accumulate": None, "declared": frozenset(), "autocast": None}
@@ -121,7 +121,7 @@ class Intake:
                 specials=specials, has_totals=has_totals, has_axes=self._gate.is_early(stream),
             )  # fmt: skip
         except PairError as error:
-            if self._strict:
+            if self._strict and not isinstance(error, NoSuchSampleError):
                 raise
             self.refuse(error, step, stream, at)
             return None

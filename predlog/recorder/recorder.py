@@ -21,7 +21,7 @@ from predlog.errors import PairError
 from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
-from predlog.recorder import copies, overview, settings
+from predlog.recorder import copies, environment, overview, settings
 from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import Gate
@@ -43,7 +43,10 @@ class Recorder:
     Args:
         directory: Folder of the run; lines go to its `predictions.jsonl`. None records on the console only.
         every: Record the steps that are multiples of this.
-        samples: How many samples of a batch to show.
+        samples: How many samples of a batch to show, or their places in it: (0, -1) are the first and the last. A place
+            that a batch does not have is left out.
+        follow: Ids of samples that are shown in place of others whenever a recorded batch has them, as `sample_ids=` of
+            `compare` names them; up to 32 of a batch, also if `samples` are fewer.
         first: How many supervised tokens to show from the start of a sample.
         last: How many to show from its end.
         ranks: Which processes of a distributed run record: 0 (global rank 0), "local" (the first of each
@@ -85,7 +88,8 @@ class Recorder:
         directory: str | os.PathLike[str] | None = None,
         *,
         every: int = 10,
-        samples: int = 2,
+        samples: int | Sequence[int] = 2,
+        follow: Collection[str | int] = (),
         first: int = 5,
         last: int = 5,
         ranks: Literal[0, "local", "all"] = 0,
@@ -111,27 +115,12 @@ class Recorder:
         self._arguments = {name: value for name, value in locals().items() if name in _PARAMETERS}
         self._original = uuid.uuid4().hex
         chosen = self.settings = settings.Settings(
-            directory=settings.folder(directory),
-            every=every,
-            samples=samples,
-            first=first,
-            last=last,
-            codebooks=codebooks,
-            ranks=ranks,
-            streams=settings.names(streams),
-            score=score,
-            worst=worst,
-            alternatives=alternatives,
-            all_tokens=settings.count_of_all(all_tokens),
-            console=console,
-            ignore=settings.ignored(ignore),
-            queue=queue,
-            strict=strict,
-            durable_every=durable_every,
-            text=text,
-            text_window=settings.characters(text_window),
-            mode=mode,
-        )
+            directory=settings.folder(directory), every=every, samples=settings.places(samples), first=first, last=last,
+            codebooks=codebooks, ranks=ranks, streams=settings.names(streams), follow=settings.followed(follow),
+            score=score, worst=worst, alternatives=alternatives, all_tokens=settings.count_of_all(all_tokens),
+            console=console, ignore=settings.ignored(ignore), queue=queue, strict=strict, durable_every=durable_every,
+            text=text, text_window=settings.characters(text_window), mode=mode,
+        )  # fmt: skip
         self._every = every
         place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
         self._notices = Notices(keep=strict)
@@ -159,7 +148,7 @@ class Recorder:
             every=every,
             streams=chosen.streams,
             ranks=ranks,
-            is_off=settings.is_disabled(),
+            is_off=environment.is_disabled(),
             is_mine=self._worker.is_mine,
             notices=self._notices,
         )
@@ -222,6 +211,7 @@ class Recorder:
         document_ids: object = None,
         attention_mask: object = None,
         reported_loss: object = None,
+        sample_ids: object = None,
         **context: object,
     ) -> Future[tuple[Comparison, ...]] | None:
         """Record what the model predicts next to what it was asked to predict, if this step is due.

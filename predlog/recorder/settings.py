@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +13,10 @@ from structlog.typing import Processor
 from predlog._runtime import process
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
+from predlog.capture.samples import as_id
 from predlog.capture.scored import MOST_TOKENS
 from predlog.capture.window import Window
-from predlog.errors import SettingError
+from predlog.errors import PairError, SettingError
 from predlog.findings.catalog import CODES
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
@@ -29,7 +31,8 @@ class Settings:
 
     directory: Path | None
     every: int
-    samples: int
+    samples: int | tuple[int, ...]
+    follow: tuple[str, ...]
     first: int
     last: int
     codebooks: int
@@ -75,6 +78,7 @@ class Settings:
         return Window(
             self.samples, self.first, self.last, self.codebooks, self.score, self.worst, self.alternatives,
             self.all_tokens, self.text_window if has_decoder and self.text else 0, BEYOND if has_processors else 0,
+            frozenset(self.follow),
         )  # fmt: skip
 
     def shown(self) -> dict[str, Any]:
@@ -82,6 +86,8 @@ class Settings:
         return {
             **asdict(self),
             "directory": None if self.directory is None else str(self.directory),
+            "samples": self.samples if isinstance(self.samples, int) else list(self.samples),
+            "follow": list(self.follow),
             "streams": None if self.streams is None else sorted(self.streams),
             "ignore": {name: sorted(ones) for name, ones in self.ignore.by_name.items()}
             or sorted(self.ignore.alone or ()),
@@ -115,10 +121,34 @@ def check_counts(least: int = 1, **counts: Any) -> None:
 
 def check_window(samples: Any, first: Any, last: Any, codebooks: Any) -> None:
     """Raise SettingError if the numbers of samples, tokens and codebooks to show make no sense."""
-    check_counts(samples=samples, codebooks=codebooks)
+    if type(samples) is not tuple:
+        check_counts(samples=samples)
+    elif not samples or not all(type(one) is int for one in samples):
+        raise SettingError(f"samples={samples!r} must be a number, or places in a batch as integers, such as (0, -1)")
+    check_counts(codebooks=codebooks)
     check_counts(0, first=first, last=last)
     if first + last == 0:
         raise SettingError("first=0 and last=0 show no token: pass a number above 0 for one of them")
+
+
+def places(samples: Any) -> Any:
+    """Return a number of samples as it is, and a sequence of their places in a batch as a tuple of plain ints."""
+    if isinstance(samples, str) or not isinstance(samples, Sequence):
+        return samples
+    return tuple(one if isinstance(one, bool) or not isinstance(one, Integral) else int(one) for one in samples)
+
+
+def followed(follow: Any) -> tuple[str, ...]:
+    """Return the ids of the samples to follow; raise SettingError for a lone one, or one that is no id."""
+    problem = ""
+    if isinstance(follow, str | bytes) or not isinstance(follow, Iterable):
+        problem = f"must be a collection of ids, such as follow=({follow!r},)"
+    else:
+        try:
+            return tuple(dict.fromkeys(map(as_id, follow)))
+        except PairError as error:
+            problem = f"has {error}: ids are strings or ints"
+    raise SettingError(f"follow={follow!r} {problem}")
 
 
 def folder(directory: str | os.PathLike[str] | None) -> Path | None:
@@ -195,38 +225,6 @@ def file_of(directory: Path | None) -> Path | None:
         if directory is None
         else directory / (f"predictions-rank{number}.jsonl" if number else "predictions.jsonl")
     )
-
-
-def is_disabled() -> bool:
-    """Return whether PREDLOG_DISABLE switches predlog off."""
-    return _flag("PREDLOG_DISABLE", otherwise=False)
-
-
-def from_environment(notices: Notices) -> dict[str, Any]:
-    """Return a recorder's arguments from PREDLOG_DIR, PREDLOG_EVERY and the like; report invalid values."""
-    form = os.environ.get("PREDLOG_CONSOLE", "").strip().lower()
-    arguments: dict[str, Any] = {"console": form if form in FORMS else _flag("PREDLOG_CONSOLE", otherwise=True)}
-    if directory := os.environ.get("PREDLOG_DIR"):
-        arguments["directory"] = directory
-    if every := os.environ.get("PREDLOG_EVERY"):
-        if every.isdecimal() and len(every) < 19 and int(every):
-            arguments["every"] = int(every)
-        else:
-            notices.report("environment", f"PREDLOG_EVERY={every[:40]!r} is not a positive number, so it is ignored")
-    if window := os.environ.get("PREDLOG_TEXT_WINDOW"):
-        if window.isdecimal() and len(window) < 19:
-            arguments["text_window"] = int(window)
-        elif not _flag("PREDLOG_TEXT_WINDOW", otherwise=True):
-            arguments["text_window"] = 0
-        else:
-            problem = f"PREDLOG_TEXT_WINDOW={window[:40]!r} is no number of characters, so it is ignored"
-            notices.report("environment of the window", problem)
-    return arguments
-
-
-def _flag(name: str, *, otherwise: bool) -> bool:
-    value = os.environ.get(name, "").strip().lower()
-    return otherwise if not value else value not in {"0", "false", "no", "off"}
 
 
 def decoding(decode: Any, notices: Notices) -> list[Processor]:

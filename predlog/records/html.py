@@ -9,7 +9,7 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-from predlog.records.text import brief, harmless, nats, percent, probability, share
+from predlog.records.text import brief, harmless, nats, percent, probability, sample_name, share
 
 _RIGHT, _WRONG, _UNSURE = "#258f3f", "#e03e44", "#a87200"
 # One for each stream, in the order in which they appear, as on a terminal.
@@ -112,7 +112,7 @@ def _note(record: Any, note: str) -> str:
 
 def _where(record: Any) -> list[str]:
     rank = f" rank {record.rank}" if record.rank else ""
-    return [f"step {record.step}", record.stream, f"sample {record.sample}{rank}"]
+    return [f"step {record.step}", record.stream, f"sample {sample_name(record.sample, record.sample_id)}{rank}"]
 
 
 def _figures(record: Any) -> list[str]:

@@ -17,7 +17,7 @@ SCHEMA: Final = 1
 LATER_KEYS: Final = frozenset(
     {
         "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
-        "all_tokens", "window",
+        "all_tokens", "window", "sample_id",
     }
 )  # fmt: skip
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
@@ -148,6 +148,9 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
     codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null if there are none.")]
     sample: Annotated[_Count, Meta(description="Index in the batch.")]
+    sample_id: Annotated[
+        str | None, Meta(description="Id of the sample, as it was passed, a number as text; null without ids.")
+    ] = None
     length: Annotated[_Positive, Meta(description="Number of label positions of the sample, as passed.")]
     vocabulary: Annotated[_Positive | None, Meta(description="Number of logits in a row; null if it is not known.")]
     shift: Annotated[_Count, Meta(description="By how many positions the labels are ahead of the logits.")]

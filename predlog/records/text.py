@@ -119,6 +119,17 @@ def _is_unsafe(character: str) -> bool:
     )
 
 
+# Characters of an id in a heading.
+_LONGEST_ID = 24
+
+
+def sample_name(sample: int, sample_id: str | None) -> str:
+    """Return a sample as a heading names it: its place in the batch, and its id if it has one, `3 (doc-17)`."""
+    if sample_id is None:
+        return str(sample)
+    return f"{sample} ({visible(sample_id[:_LONGEST_ID], ' ')}{'…' * (len(sample_id) > _LONGEST_ID)})"
+
+
 # So much is still a float, and so are sums of it.
 HIGHEST = 1e300
 

@@ -4,6 +4,7 @@ If there are too many comparisons, whole steps are left out at even distances; h
 """
 
 import json
+from collections import Counter
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,8 @@ MOST: Final = 20_000
 _LONGEST = 200
 # And of each end of a longer text around the tokens.
 _LONGEST_END = 1000
+# Samples that can be chosen by their ids: more would be no list to choose from.
+_MOST_IDS = 500
 # The highest whole number that JavaScript stores exactly.
 _EXACT = 2**53 - 1
 
@@ -73,11 +76,13 @@ class Strip:
         windows = {
             window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))
         }
+        samples, which = _samples(rows)
         return {
             "streams": [visible(stream, " ") for stream in streams],
             "first": max((_firsts(row) for row in rows), default=0),
             "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
-            "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows),
+            "samples": samples,
+            "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows) | {"sample": which},
             "windows": [[_passage(passage) for passage in window] for window in windows],
             "tokens": tokens,
             "texts": [None if text is None else shown(text) for _, text in known],
@@ -107,6 +112,31 @@ def _shortened(text: str, space: str) -> str:
     return visible(text, space)
 
 
+def _samples(rows: list[Comparison]) -> tuple[list[str], list[int]]:
+    """Return the names of the samples that the strip can follow, and which of them each row shows.
+
+    A sample whose id comes at several steps of a stream is followed by that, wherever it is in the batch. Any other is
+    known by its place in the batch alone. Of the ids the most frequent are named, before the places.
+    """
+    seen: dict[tuple[str, str | None], set[tuple[int, int]]] = {}
+    for row in rows:
+        seen.setdefault((row.stream, row.sample_id), set()).add((row.attempt, row.step))
+    often = Counter({key: len(steps) for key, steps in seen.items() if key[1] is not None and len(steps) > 1})
+    followed = {key for key, _ in often.most_common(_MOST_IDS)}
+    own = [row.sample_id if (row.stream, row.sample_id) in followed else row.sample for row in rows]
+    ids = dict.fromkeys(one for one in own if isinstance(one, str))
+    places = sorted({one for one in own if isinstance(one, int)})
+    # Names are in the address, so each must be of one sample only.
+    names: dict[str, None] = dict.fromkeys(map(str, places))
+    for one in ids:
+        name = visible(one, " ")
+        while name in names:
+            name += " (id)"
+        names[name] = None
+    at = {key: place for place, key in enumerate([*ids, *places])}
+    return [*names][len(places) :] + [*names][: len(places)], [at[one] for one in own]
+
+
 def _passage(passage: Passage) -> list[Any]:
     """Return how many tokens are left out before a passage, what was read, and what was asked for."""
     read = None if passage.read is None else _ends(passage.read)
@@ -128,6 +158,8 @@ def _rows(
         "step": [_exact(row.step) for row in rows],
         "stream": [streams[row.stream] for row in rows],
         **{name: [_exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
+        "place": [_exact(row.sample) for row in rows],
+        "sample_id": [None if row.sample_id is None else visible(row.sample_id, " ") for row in rows],
         "context": [_context(row.context) for row in rows],
         "window": [windows[row.window] if row.window else -1 for row in rows],
         "first": [_firsts(row) for row in rows],
@@ -136,7 +168,7 @@ def _rows(
 
 
 _NUMBERS = (
-    "codebook", "sample", "rank", "attempt", "length", "vocabulary", "shift", "supervised", "matched", "nonfinite",
+    "codebook", "rank", "attempt", "length", "vocabulary", "shift", "supervised", "matched", "nonfinite",
 )  # fmt: skip
 
 

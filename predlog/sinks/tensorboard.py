@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from predlog.errors import required
 from predlog.records.schema import Comparison, Finding, Token
-from predlog.records.text import probability, visible
+from predlog.records.text import probability, sample_name, visible
 from predlog.sinks.terminal.style import known, token_id
 from predlog.sinks.tracker import Step, Tracker, text, title
 
@@ -47,7 +47,7 @@ def _table(comparisons: Iterable[Comparison]) -> Iterator[str]:
     for one in comparisons:
         for token in one.tokens:
             cells = (
-                str(one.sample),
+                sample_name(one.sample, one.sample_id),
                 known(one.codebook),
                 str(token.position),
                 "-" if token.input is None else _token(token, "input"),

@@ -13,7 +13,7 @@ from predlog.records.text import harmless
 
 # Streams that may wait for the rest of their step at the same time.
 _MOST_OPEN: Final = 1024
-_OF_COMPARISON: Final = ("step", "stream", "codebook", "sample")
+_OF_COMPARISON: Final = ("step", "stream", "codebook", "sample", "sample_id")
 _OF_TOKEN: Final = tuple(name for name in Token.__struct_fields__ if name not in {"slot", "alternatives"})
 # The columns of a table of tokens, under the names that they have in the file.
 COLUMNS: Final = (*_OF_COMPARISON, *_OF_TOKEN)

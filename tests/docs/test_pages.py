@@ -264,6 +264,41 @@ def test_the_pairs_pages_masks_and_losses(own_folder: Path) -> None:
     assert [token.document_position for token in found[0].tokens] == [token.position for token in found[0].tokens]
 
 
+def test_the_samples_page(own_folder: Path) -> None:
+    """On docs/samples.md the loop records a followed document whenever it comes, and the probe every 100th step."""
+    by_ids, probing, callback = blocks("docs/samples.md")
+    model = torch.nn.Sequential(torch.nn.Embedding(30, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 30))
+    ids = torch.randint(30, (8, 12))
+    loader = [
+        {
+            "input_ids": ids.roll(step, 0),
+            "labels": ids.roll(step, 0),
+            "id": [f"doc-{(n - step) % 8 + 11}" for n in range(8)],
+        }
+        for step in range(201)
+    ]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    names: dict[str, Any] = {
+        "model": model, "loader": loader, "probe_ids": ids[:3], "optimizer": optimizer,
+        "loss_of": lambda logits, labels: functional.cross_entropy(logits[:, :-1].mT, labels[:, 1:]),
+    }  # fmt: skip
+    exec(by_ids, names)
+    assert predlog.close()
+    found = [one for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)]
+    followed = [one for one in found if one.sample_id == "doc-17"]
+    assert [one.step for one in followed] == [*range(0, 201, 10)]
+    assert len({one.sample for one in followed}) > 1
+    assert len({tuple(token.label for token in one.tokens) for one in followed}) == 1
+    exec(probing, names)
+    assert predlog.close()
+    found = [one for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)]
+    assert [(one.step, one.sample_id) for one in found if one.stream == "probe"] == [
+        (step, name) for step in (0, 100, 200) for name in ("cat", "sum", "code")
+    ]
+    assert model[1].training
+    ast.parse(callback)
+
+
 def test_the_pairs_pages_rows(own_folder: Path) -> None:
     """Rows that are reduced as docs/pairs.md shows give the record of the whole logits."""
     (block,) = (block for block in blocks("docs/pairs.md") if "predlog.Rows(" in block)

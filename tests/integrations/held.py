@@ -40,6 +40,7 @@ def assert_held(comparisons: Sequence[predlog.Comparison], pairs: dict[int, Pair
 def same(weights: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
     """Return whether two models have the same weights, bit for bit."""
     return weights.keys() == others.keys() and all(
-        weight.dtype == others[name].dtype and torch.equal(weight.view(torch.uint8), others[name].view(torch.uint8))
+        weight.dtype == others[name].dtype
+        and torch.equal(*(one.reshape(-1).view(torch.uint8) for one in (weight, others[name])))
         for name, weight in weights.items()
     )

@@ -304,6 +304,7 @@ def test_the_golden_file_of_later_keys_reads_as_ever() -> None:
     older, newer = codec.from_event(EVERY_KIND[1]), codec.from_line(lines[1])
     assert isinstance(older, records_schema.Comparison)
     assert isinstance(newer, records_schema.Comparison)
+    assert (older.sample_id, newer.sample_id) == (None, "doc-17")
     assert (older.reported_loss, newer.reported_loss) == (None, 2.75)
     assert [(one.document, one.document_position) for one in older.tokens] == [(None, None)] * 2
     assert [(one.document, one.document_position) for one in newer.tokens] == [(2, 5), (None, None)]

@@ -711,3 +711,25 @@ def test_without_scripts_the_rest_is_there(chromium: Chrome, run: tuple[Path, li
     for told in ("exp1", "audio codebook 2", "text: one token everywhere", "missing here: 12 comparisons", "node7"):
         assert told in text
     assert "Go to step" not in text
+
+
+def followed() -> Iterator[dict[str, Any]]:
+    """Yield a run in which one document comes at each step, at another place of the batch, and others once."""
+    for step in range(8):
+        for place, (name, label) in enumerate((("doc-<b>17", 17), (f"doc-{100 + step}", 100 + step))):
+            made = events.now(events.comparison(step=step, sample=(step + place) % 5))
+            shown = [{**one, "label": label, "label_text": None} for one in made["tokens"]]
+            yield {**made, "sample_id": name, "tokens": shown}
+
+
+def test_a_sample_is_followed_by_its_id(chromium: Chrome, tmp_path: Path) -> None:
+    """The strip starts with the sample that comes most often, under its id, and each of its rows shows its text."""
+    browser = opened(chromium, written(tmp_path / "run", followed())[0])
+    assert Select(browser.find_element(By.ID, "by-sample")).first_selected_option.text == "doc-<b>17"
+    rows = browser.find_elements(By.CSS_SELECTOR, "#grid-body .row")
+    assert [row.find_element(By.CSS_SELECTOR, ".cell .label").text for row in rows] == ["17"] * 8
+    acting(browser).move_to_element(cell(browser, 3, 0)).perform()
+    assert "sample 3 (doc-<b>17)" in inspected(browser)["where"]
+    choose(browser, "sample", "all 6")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#grid-body .row")) == 16
+    assert complaints(browser) == []

@@ -77,7 +77,13 @@ def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]
 def rows(recorded: list[Comparison | Finding], stream: str | None = None) -> list[dict[str, Any]]:
     """Return each token under the names that columns have."""
     return [
-        {"step": one.step, "stream": one.stream, "codebook": one.codebook, "sample": one.sample}
+        {
+            "step": one.step,
+            "stream": one.stream,
+            "codebook": one.codebook,
+            "sample": one.sample,
+            "sample_id": one.sample_id,
+        }
         | {
             name: harmless(value) if isinstance(value := getattr(token, name), str) else value
             for name in token.__struct_fields__

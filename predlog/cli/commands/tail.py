@@ -100,6 +100,7 @@ def _wanted(arguments: argparse.Namespace) -> Selection:
         codebooks=arguments.codebook and frozenset(arguments.codebook),
         ranks=arguments.rank and frozenset(arguments.rank),
         samples=arguments.sample and frozenset(arguments.sample),
+        sample_ids=arguments.sample_id and frozenset(arguments.sample_id),
         steps=arguments.step or (None, None),
         only=arguments.only,
     )

@@ -12,7 +12,7 @@ from predlog.reading.contrast import Alone, First, Kind, Misses, Row
 from predlog.reading.diff import Difference
 from predlog.reading.words import counted, lane, nats
 from predlog.records.schema import Token
-from predlog.records.text import percent, visible
+from predlog.records.text import percent, sample_name, visible
 from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, quoted
 
 _SAYS: dict[Kind, str] = {
@@ -93,7 +93,7 @@ def _range(ones: Iterable[Alone]) -> str:
 
 
 def _place(first: First) -> str:
-    sample = "" if first.sample is None else f", sample {first.sample}"
+    sample = "" if first.sample is None else f", sample {sample_name(first.sample, first.sample_id)}"
     rank = f", rank {first.rank}" if first.rank else ""
     position = "" if first.position is None else f", position {first.position}"
     return f"step {first.step}, {lane(first.stream, first.codebook)}{sample}{rank}{position}"

@@ -138,7 +138,7 @@ def _firsts(first: Mapping[Any, First]) -> dict[str, Any]:
 
 
 def _first(one: First) -> dict[str, Any]:
-    where = _fields(one, "step", "stream", "codebook", "sample", "rank", "position", "only")
+    where = _fields(one, "step", "stream", "codebook", "sample", "sample_id", "rank", "position", "only")
     return {**where, "a": _token(one.a), "b": _token(one.b)}
 
 

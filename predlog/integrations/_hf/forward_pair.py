@@ -17,6 +17,10 @@ from predlog.integrations.step_output import described
 NOTHING_TO_DO = "call predlog.compare where you have the pair"
 # The cumulative lengths of padding-free batches, and the number of each position's document.
 _DOCUMENTS = ("cu_seq_lens_q", "seq_idx", "document_ids")
+_NO_IDS = (
+    "samples have no ids, because the model got no {!r}: with remove_unused_columns=True the Trainer takes out what the"
+    " model's forward does not name; what your compute_loss takes out is seen with PredictionMixin"
+)
 
 
 class NoPair(Enum):
@@ -47,13 +51,15 @@ class ForwardPair(NamedTuple):
 class PairReader:
     """Reads the forwards of one model in one training.
 
-    `labels` are those of the batch, for a trainer that does not pass them to the model. `report` reports a line once,
+    `labels` and `ids` are those of the batch, for a trainer that does not pass them to the model. `sample_ids` is the
+    name by which the model gets one id per sample. `report` reports a line once,
     by its text or by a kind that is passed with it.
     """
 
     def __init__(
-        self, model: Any, shift: int | None, layout: str | None, ignore_index: int, report: Callable[..., None]
-    ) -> None:
+        self, model: Any, shift: int | None, layout: str | None, ignore_index: int, report: Callable[..., None],
+        sample_ids: str | None = None,
+    ) -> None:  # fmt: skip
         self._model = model
         self._shift = shift
         self._layout = layout
@@ -62,7 +68,13 @@ class PairReader:
         self._mask: str | bool | None = False  # not read yet
         # Whether rows are projected during the forward, when the whole weight of the head is here.
         self._is_early = False
+        self._name_of_ids = sample_ids
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what a batch had."""
         self.labels: Any = None
+        self.ids: Any = None
 
     def read(self, forward: Forward) -> ForwardPair | NoPair | PairError:
         """Return the pair of a forward, or why there is none; of one that raised, what is wrong with its labels."""
@@ -108,6 +120,15 @@ class PairReader:
         given = forward.arguments.get("shift_labels")
         given = forward.arguments.get("labels") if given is None else given
         return self.labels if given is None else given
+
+    def sample_ids(self, forward: Forward) -> Any:
+        """Return the ids of the samples: what the model got by their name, or else those of the batch."""
+        if self._name_of_ids is None:
+            return None
+        ids = forward.arguments.get(self._name_of_ids, self.ids)
+        if ids is None:
+            self._report(_NO_IDS.format(self._name_of_ids), "no ids")
+        return ids
 
     def _labels(self, forward: Forward) -> _Labels | None:
         is_shifted = forward.arguments.get("shift_labels") is not None

@@ -130,6 +130,18 @@ class Hooks:
         self._arguments, self._hidden, self._decoded = {}, {}, {}
 
 
+def called(model: Any, core: Any, given: Mapping[str, Any], receive: Callable[[Forward], bool]) -> Any:
+    """Call a model, have its forwards received, and return its output; `core` is the model without adapters."""
+    attached, backbone = Hooks(receive), getattr(core, "base_model", None)
+    attached.attach(
+        core, None if backbone is core else backbone, getattr(core, "main_input_name", "input_ids"), decoder(core)
+    )
+    try:
+        return model(**given)
+    finally:
+        attached.remove()
+
+
 class _Hook:
     """A hook that is left out when its module is copied or pickled, so that neither fails and no copy is recorded."""
 

@@ -11,8 +11,8 @@ from predlog.errors import PairError, SettingError
 from predlog.integrations._hf import causality, hooks, label_shift
 from predlog.integrations._hf.causality import Causality
 from predlog.integrations._hf.forward_pair import ForwardPair, NoPair, PairReader
-from predlog.integrations._hf.hooks import Forward, Hooks
-from predlog.integrations._hf.untouched import set_eval
+from predlog.integrations._hf.hooks import Forward
+from predlog.integrations.untouched import set_eval
 from predlog.recorder.inspector import Inspector
 
 LOSS: Final = "loss-differs-from-pair"
@@ -128,16 +128,7 @@ class ModelLook:
         return found[0] if found else None, forwards[-1] if forwards else None
 
     def _call(self, given: Mapping[str, Any], receive: Callable[[Forward], bool]) -> Any:
-        attached, core = Hooks(receive), self._core
-        backbone = getattr(core, "base_model", None)
-        attached.attach(
-            core, None if backbone is core else backbone, getattr(core, "main_input_name", "input_ids"),
-            hooks.decoder(core),
-        )  # fmt: skip
-        try:
-            return self._model(**given)
-        finally:
-            attached.remove()
+        return hooks.called(self._model, self._core, given, receive)
 
     def _note(self, message: str, kind: str = "") -> None:
         self._unread.setdefault(kind or message, message)

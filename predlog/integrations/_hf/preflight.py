@@ -13,7 +13,7 @@ from predlog.integrations._hf import generation, hooks
 from predlog.integrations._hf.causality import Sight
 from predlog.integrations._hf.forward_pair import PairReader
 from predlog.integrations._hf.model_look import LOSS, ModelLook
-from predlog.integrations._hf.untouched import untouched
+from predlog.integrations.untouched import untouched
 from predlog.recorder.inspection import Inspection
 from predlog.recorder.inspector import Inspector
 

@@ -21,17 +21,20 @@ Report = Callable[[str, str, Exception | None], None]
 
 
 def known(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: str | None, report: Report
-) -> dict[str, Tensor]:
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: str | None, report: Report,
+    sample_ids: str | None = None,
+) -> tuple[dict[str, Tensor], Any]:  # fmt: skip
     """Return what a call of a module shows of each position, by the names of `compare`'s arguments.
 
-    `inputs` is the parameter that takes the token ids; None takes that of Hugging Face's models.
+    After them comes what the call shows of the samples: their ids. `inputs` and `sample_ids` are the parameters that
+    take the token ids and those of the samples; without `inputs`, that of Hugging Face's models is taken.
     """
     call = {**dict(zip(_parameters(module, report) if args else (), args, strict=False)), **kwargs}
     name = _usual_inputs(module) if inputs is None else inputs
-    if inputs is not None and inputs not in call:
-        what = f"inputs={inputs!r} is no argument of {type(module).__name__} as it is called: {', '.join(call)}"
-        report("inputs", what, None)
+    for argument, asked in (("inputs", inputs), ("sample_ids", sample_ids)):
+        if asked is not None and asked not in call:
+            what = f"{argument}={asked!r} is no argument of {type(module).__name__} as it is called: {', '.join(call)}"
+            report(argument, what, None)
     names = _OF_DECODERS if _has_encoder(module, call) else _NAMES
     found = {key: next((call[one] for one in some if call.get(one) is not None), None) for key, some in names.items()}
     if names is _OF_DECODERS and begins_with_padding(_config(module)):
@@ -40,7 +43,9 @@ def known(
         key: one for key, one in found.items() if isinstance(one, Tensor) and (key.endswith("mask") or _is_ids(one))
     }
     ids = call.get(name) if name is not None else None
-    return {"inputs": ids, **kept} if isinstance(ids, Tensor) and _is_ids(ids) and ids.ndim == 2 else kept
+    if isinstance(ids, Tensor) and _is_ids(ids) and ids.ndim == 2:
+        kept = {"inputs": ids, **kept}
+    return kept, None if sample_ids is None else call.get(sample_ids)
 
 
 def _is_ids(value: Tensor) -> bool:

@@ -34,6 +34,7 @@ class Listener(TorchFunctionMode):
         self._chunks: Chunks | None = None
         self._is_left_out = False
         self.known: Mapping[str, Tensor] = {}
+        self.sample_ids: Any = None
 
     def end(self) -> None:
         """Stop listening, and keep nothing of the call but chunks that are not recorded yet."""
@@ -111,7 +112,8 @@ class Listener(TorchFunctionMode):
                 self.recorder.expect_loss(name)
             self.recorder.compare_due(  # the steps may jump
                 pair.logits, pair.labels, self.number,
-                stream=name, layout=pair.layout, ignore_index=pair.ignore_index, declared=pair.declared, **pair.more,
+                stream=name, layout=pair.layout, ignore_index=pair.ignore_index, declared=pair.declared,
+                sample_ids=self.sample_ids, **pair.more,
             )  # fmt: skip
             return name if pair.is_mean else None
         return None

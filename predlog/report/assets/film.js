@@ -1,6 +1,6 @@
 // The comparisons as rows of cells, read from the data in the page.
 
-const { streams, first, last, rows, tokens, texts, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
+const { streams, samples, first, last, rows, tokens, texts, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
 const COLUMNS = first + last;
 const starts = [0];
 rows.count.forEach((count, row) => starts.push(starts[row] + count));
@@ -19,7 +19,7 @@ const isRight = (token) => tokens.match[token] === "1";
 // The fields that identify a row, apart from its step.
 const FIELDS = ["stream", "codebook", "sample", "rank", "attempt"];
 const valuesOf = (field, among) => [...new Set(among.map((row) => rows[field][row]))].sort((a, b) => (a ?? -1) - (b ?? -1));
-const nameOf = (field, value) => (field === "stream" ? streams[value] : value === null ? "none" : String(value));
+const nameOf = (field, value) => (field === "stream" ? streams[value] : field === "sample" ? samples[value] : value === null ? "none" : String(value));
 
 // Two significant digits, as the console and a notebook show them.
 function probability(logprob) {

@@ -13,8 +13,20 @@ function choices(field) {
   return valuesOf(field, inStream ? everyRow : everyRow.filter((row) => String(rows.stream[row]) === state.stream));
 }
 
+// Of the choices, the one with the most rows in the stream: a sample that is followed through the run.
+function mostFrequent(field) {
+  const counts = new Map();
+  for (const row of everyRow) {
+    const isInStream = state.stream === ALL || String(rows.stream[row]) === state.stream;
+    if (isInStream) counts.set(rows[field][row], (counts.get(rows[field][row]) ?? 0) + 1);
+  }
+  const values = choices(field);
+  return values.reduce((best, value) => (counts.get(value) > counts.get(best) ? value : best), values[0]);
+}
+
 function startingChoice(field) {
-  return field === "attempt" ? ALL : String(choices(field)[0]);
+  if (field === "attempt") return ALL;
+  return String(field === "sample" ? mostFrequent(field) : choices(field)[0]);
 }
 
 function fill(field) {

@@ -33,10 +33,12 @@ function headings() {
   grid.setAttribute("aria-colcount", COLUMNS + 2);
 }
 
+const brief = (name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name);
+
 // The name of a row: its step, and the fields in which it may differ from its neighbours. Only a stream's name may be cut.
 function rowName(row) {
   const short = { codebook: "cb", sample: "s", rank: "r", attempt: "#" };
-  const parts = open.filter((field) => short[field] && rows[field][row] !== null).map((field) => short[field] + rows[field][row]);
+  const parts = open.filter((field) => short[field] && rows[field][row] !== null).map((field) => short[field] + brief(nameOf(field, rows[field][row])));
   const stream = open.includes("stream") ? nameOf("stream", rows.stream[row]) : "";
   return { step: String(rows.step[row]), stream, rest: parts.join(" ") };
 }

@@ -48,6 +48,8 @@ def _values(event: Event, errors: Sequence[str]) -> Iterator[str]:
     if event["codebook"] is not None:
         yield f"codebook={event['codebook']}"
     yield f"sample={event['sample']}"
+    if event.get("sample_id") is not None:
+        yield f"sample_id={word(event['sample_id'])}"
     if event["rank"]:
         yield f"rank={event['rank']}"
     if event.get("loss") is not None:

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records.schema import Event
-from predlog.records.text import brief, encodable, nats, percent, share, visible
+from predlog.records.text import brief, encodable, nats, percent, sample_name, share, visible
 
 HEADING = Style.parse("bold")
 NAME = Style.parse("dim")
@@ -86,7 +86,8 @@ def where(event: Event, *, codebook: bool = True) -> list[str]:
     which = f" codebook {event['codebook']}" if codebook and event["codebook"] is not None else ""
     stream = visible(event["stream"], " ")
     rank = f" rank {event['rank']}" if event["rank"] else ""
-    return [f"step {event['step']}", f"{stream}{which}", f"sample {event['sample']}{rank}"]
+    sample = sample_name(event["sample"], event.get("sample_id"))
+    return [f"step {event['step']}", f"{stream}{which}", f"sample {sample}{rank}"]
 
 
 def supervised(event: Event) -> str:

@@ -15,9 +15,12 @@ _OF_TORCH: Final = frozenset(vars(nn.Module()))
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Compute no gradients inside, and put back what forwards may have changed: in the model, and of random numbers."""
-    modules = [*model.modules()]
+def untouched(*models: nn.Module) -> Iterator[None]:
+    """Compute no gradients inside, and put back what forwards may have changed: in models, and of random numbers.
+
+    It waits for no device: copies of buffers stay on theirs.
+    """
+    modules = list(dict.fromkeys(module for model in models for module in model.modules()))
     undo = [*_random_states(), *(step for module in modules for step in _of_module(module))]
     try:
         with torch.no_grad():
@@ -27,10 +30,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
             step()
 
 
-def set_eval(model: nn.Module) -> None:
+def set_eval(*models: nn.Module) -> None:
     """Set evaluation mode, without calling `eval`: some modules merge weights in it."""
-    for module in model.modules():
-        module.training = False
+    for model in models:
+        for module in model.modules():
+            module.training = False
 
 
 def _of_module(module: nn.Module) -> Iterator[Callable[[], object]]:
@@ -69,12 +73,21 @@ def _copied(value: Any) -> Any:
 
 def _put_back_value(value: Any, copy: Any) -> None:
     if isinstance(copy, Tensor):
-        value.detach().copy_(copy)
+        # Through `data`, since autograd takes note of what is written through anything else, and a backward that needs
+        # this buffer may still come.
+        value.data.copy_(copy)
     elif isinstance(copy, list):
         value[:] = copy
-    elif copy is not None and value != copy:
+    elif copy is not None and not _is_same(value, copy):
         value.clear()
         value.update(copy)
+
+
+def _is_same(value: Any, copy: Any) -> bool:
+    """Return whether sets or mappings have the same items; values are not compared, since these may be tensors."""
+    if value.keys() != copy.keys() if isinstance(copy, dict) else value != copy:
+        return False
+    return not isinstance(copy, dict) or all(value[key] is one for key, one in copy.items())
 
 
 def _random_states() -> Iterator[Callable[[], object]]:

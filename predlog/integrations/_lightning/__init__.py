@@ -1,0 +1,1 @@
+"""What the callback needs to know about a fit of Lightning's."""
