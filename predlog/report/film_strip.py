@@ -160,6 +160,7 @@ def _rows(
         **{name: [_exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
         "place": [_exact(row.sample) for row in rows],
         "sample_id": [None if row.sample_id is None else visible(row.sample_id, " ") for row in rows],
+        "loss": [row.loss for row in rows],
         "context": [_context(row.context) for row in rows],
         "window": [windows[row.window] if row.window else -1 for row in rows],
         "first": [_firsts(row) for row in rows],

@@ -16,7 +16,7 @@ from predlog.reading.summary import Missing
 from predlog.reading.writers import Shared
 from predlog.records.schema import LATER_KEYS, Token
 
-_FIGURES = ("accuracy", "logprob", "rank")
+_FIGURES = ("loss", "accuracy", "logprob", "rank")
 
 
 def dumped(value: Any) -> str:
@@ -27,7 +27,7 @@ def dumped(value: Any) -> str:
 def stream(curve: Curve) -> dict[str, Any]:
     """Return a stream and codebook with its figures, and its curve as columns."""
     counts = ("steps", "first_step", "last_step", "records", "length", "supervised", "share", "counted")
-    columns = ("first_step", "last_step", "share", *_FIGURES)
+    columns = ("first_step", "last_step", "share", *_FIGURES, "entropy")
     return {
         **_fields(curve, "stream", "codebook", *counts),
         **{name: _course(getattr(curve, name)) for name in _FIGURES},

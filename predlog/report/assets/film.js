@@ -30,6 +30,14 @@ function probability(logprob) {
   return value >= 1e-99 ? value.toExponential(1) : "<1e-99";
 }
 
+// A loss in three significant digits, as on the console.
+function nats(loss) {
+  if (loss === null || !Number.isFinite(loss)) return "-";
+  const [, exponent] = loss.toExponential(2).split("e");
+  const isPlain = exponent >= -4 && exponent < 3;
+  return isPlain ? loss.toPrecision(3) : loss.toExponential(2).replace(/(e[+-])(\d)$/, "$10$2");
+}
+
 function share(right, of) {
   return of ? `${((100 * right) / of).toFixed(1)}%` : "-";
 }

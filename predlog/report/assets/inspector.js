@@ -25,6 +25,7 @@ function about(row) {
   const { right, of, which } = rightOf(row);
   const supervised = `${rows.supervised[row]} of ${rows.length[row]} supervised`;
   const parts = of ? [`${share(right, of)} correct (${right} of ${of} ${which})`, supervised] : [supervised];
+  if (rows.loss[row] !== null) parts.unshift(`loss ${nats(rows.loss[row])}`);
   parts.push(`shift ${rows.shift[row]}`);
   if (rows.nonfinite[row]) parts.push(`${rows.nonfinite[row]} probabilities not finite`);
   return parts.join(" · ");
