@@ -18,7 +18,8 @@ class TensorBoard(Tracker):
     """Write each whole step to a `SummaryWriter`; pass every event on unchanged.
 
     Scalars are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is
-    a text, with the table of that step alone, and `predlog/findings` has a text for each finding. The writer stays open.
+    a text, with the table of that step alone, and `predlog/findings` has a text for each finding. The writer stays
+    open.
     """
 
     def __init__(self, writer: SummaryWriter) -> None:

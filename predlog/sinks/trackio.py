@@ -16,8 +16,9 @@ class Trackio(Tracker):
     """Log each whole step to a Trackio run; pass every event on unchanged.
 
     Metrics are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is
-    a table of that step alone, and findings are alerts. All have the step that `compare` was given; what `trackio.log` is given without a
-    step continues from the highest. Without a `run`, it is the one that is current in the calling thread.
+    a table of that step alone, and findings are alerts. All have the step that `compare` was given; what `trackio.log`
+    is given without a step continues from the highest. Without a `run`, it is the one that is current in the calling
+    thread.
 
     Raises:
         SettingError: There is no run.

@@ -67,7 +67,8 @@ def points(rows: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
         for row in rows
         for name, value in row.items()
         if name.startswith("predlog/")
-        and name.endswith(("/loss", "/entropy", "/accuracy", "/logprob", "/supervised")) and value is not None
+        and name.endswith(("/loss", "/entropy", "/accuracy", "/logprob", "/supervised"))
+        and value is not None
     }
 
 

@@ -42,7 +42,6 @@ class _Figure:
             return ""
         return sparkline(self.went, width, BLOCKS if paper.glyphs.arrow == "→" else INK, is_log=self.is_log)
 
-
     @property
     def summarized(self) -> str:
         """The last value, and which it came from and which was best: 2.31 (from 8.34, best 1.92 @228)."""

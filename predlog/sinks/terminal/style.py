@@ -135,7 +135,7 @@ def token_id(token: int | None) -> str:
     return "nan" if token is None else str(token)
 
 
-def known(number: int | None) -> str:
+def known(number: float | None) -> str:
     """Return a number as text, or a dash if it is not known."""
     return "-" if number is None else str(number)
 
