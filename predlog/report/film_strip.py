@@ -5,11 +5,13 @@ If there are too many comparisons, whole steps are left out at even distances; h
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from predlog.records.schema import Comparison, Passage, Token
 from predlog.records.text import visible
+from predlog.records.token_text import cut, token_cell, token_id, token_text
 
 MOST: Final = 20_000
 # Characters of a text; a longer one is cut, and its length is shown.
@@ -86,7 +88,8 @@ class Strip:
             "windows": [[_passage(passage) for passage in window] for window in windows],
             "tokens": tokens,
             "texts": [None if text is None else shown(text) for _, text in known],
-            "ids": ["nan" if token is None else str(token) for token, _ in known],
+            "cells": _cells(known),
+            "ids": [token_id(token) for token, _ in known],
         }
 
     def _shown(self) -> list[list[Comparison]]:
@@ -102,8 +105,10 @@ class Strip:
 
 
 def shown(text: str) -> str:
-    """Return a token's text with every character visible and harmless; only the start of a very long text."""
-    return _shortened(text, "␣") or '""'
+    """Return a token's text as all displays draw it; only the start of a very long text."""
+    whole = token_text(text, None)
+    start = cut(whole, _LONGEST)
+    return whole if start == whole else f"{start} ({len(text)} characters)"
 
 
 def _shortened(text: str, space: str) -> str:
@@ -149,6 +154,12 @@ def _ends(text: str) -> str:
         return f"{_ends(text[:_LONGEST_END])} … {_ends(text[-_LONGEST_END:])}"
     # Line by line, because a line of ASCII takes no look at each character.
     return "\\n".join(visible(line, " ") for line in text.split("\n"))
+
+
+def _cells(known: Iterable[tuple[int | None, str | None]]) -> dict[str, str]:
+    """Return the texts that are cut among others, by their place."""
+    both = [(token_text(text, token), token_cell(text, token)) for token, text in known]
+    return {str(place): cell for place, (whole, cell) in enumerate(both) if cell != whole}
 
 
 def _rows(

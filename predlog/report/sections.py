@@ -13,6 +13,7 @@ from predlog.reading.runs import Attempt
 from predlog.reading.summary import Key, Summary
 from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import nats, percent
+from predlog.records.token_text import token_cell
 from predlog.report.film_strip import shown
 
 # Width and height of a small curve.
@@ -154,7 +155,8 @@ def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
     for (stream, codebook), ones in found.items():
         for one in ones:
             yield {
-                "text": str(one.label) if one.text is None else shown(one.text),
+                "text": token_cell(one.text, one.label),
+                "whole": str(one.label) if one.text is None else shown(one.text),
                 "id": "" if one.text is None else str(one.label),
                 **_named(stream, codebook),
                 "sights": one,

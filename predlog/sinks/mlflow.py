@@ -29,8 +29,8 @@ class MLflow(Tracker):
 
     Metrics are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`. Tokens are artifacts in
     `predlog/tokens/`, CSV files of about 1000 rows; a finding is a tag, `predlog/findings/labels-are-inputs_ text`,
-    with its latest report. In names, MLflow accepts letters, digits and `_-. /`; other characters become `_`. Without `run_id`, it is the run
-    that is active in the calling thread.
+    with its latest report. In names, MLflow accepts letters, digits and `_-. /`; other characters become `_`. Without
+    `run_id`, it is the run that is active in the calling thread.
 
     Raises:
         SettingError: There is no run.

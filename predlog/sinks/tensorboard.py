@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from predlog.errors import required
 from predlog.records.schema import Comparison, Finding, Token
-from predlog.records.text import probability, sample_name, visible
-from predlog.sinks.terminal.style import known, token_id
+from predlog.records.text import probability, sample_name
+from predlog.records.token_text import token_text
+from predlog.sinks.terminal.style import known
 from predlog.sinks.tracker import Step, Tracker, text, title
 
 with required("tensorboard"):
@@ -61,8 +62,7 @@ def _table(comparisons: Iterable[Comparison]) -> Iterator[str]:
 
 
 def _token(token: Token, which: str) -> str:
-    decoded = getattr(token, f"{which}_text")
-    return token_id(getattr(token, which)) if decoded is None else visible(decoded) or '""'
+    return token_text(getattr(token, f"{which}_text"), getattr(token, which))
 
 
 def _literal(words: str) -> str:

@@ -124,12 +124,14 @@ def test_of_a_long_text_around_the_tokens_the_ends_are_shown() -> None:
         ("\u202eabc", "\\u202eabc"),
         ("\ud800", "\\ud800"),
         ("\x00", "\\x00"),
-        ("a" * 300, None),
+        ("ab" * 150, None),
+        ("<0xE2><0x82>", "⟨E2 82⟩"),
+        (" " * 22, "␣×22"),
     ],
 )
 def test_texts_are_seen(text: str, seen: str | None) -> None:
     """What is invisible or steers is spelt out, and of what is long the start is shown, with its length."""
-    assert shown(text) == (seen or f"{'a' * 200}… (300 characters)")
+    assert shown(text) == (seen or f"{'ab' * 99}a… (300 characters)")
 
 
 # --- leaving out --------------------------------------------------------------------------------------------------

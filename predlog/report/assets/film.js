@@ -1,6 +1,6 @@
 // The comparisons as rows of cells, read from the data in the page.
 
-const { streams, samples, first, last, rows, tokens, texts, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
+const { streams, samples, first, last, rows, tokens, texts, cells, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
 const COLUMNS = first + last;
 const starts = [0];
 rows.count.forEach((count, row) => starts.push(starts[row] + count));
@@ -14,6 +14,8 @@ function tokenAt(row, column) {
 }
 
 const textOf = (place) => (place < 0 ? null : (texts[place] ?? ids[place]));
+// As it is drawn among others: in at most 12 cells.
+const cellOf = (place) => cells[place] ?? textOf(place);
 const isRight = (token) => tokens.match[token] === "1";
 
 // The fields that identify a row, apart from its step.

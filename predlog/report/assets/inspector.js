@@ -36,8 +36,8 @@ function line(row, token, here) {
   const made = element("tr", [token === here && "here", token === starts[row] + rows.first[row] && "second"].filter(Boolean).join(" "));
   const at = (name) => tokens[name][token];
   made.append(
-    element("td", "", textOf(at("label"))),
-    element("td", "", isRight(token) ? "✓" : (textOf(at("prediction")) ?? "nan")),
+    element("td", "", cellOf(at("label"))),
+    element("td", "", isRight(token) ? "✓" : (cellOf(at("prediction")) ?? "nan")),
     element("td", "", probability(at("label_logprob"))),
     element("td", "", at("label_rank") ?? "-"),
   );

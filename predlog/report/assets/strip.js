@@ -96,8 +96,8 @@ function cell(place, column) {
   const logprob = tokens.label_logprob[token];
   made.classList.add(logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`);
   if (isRight(token)) made.classList.add("is-right");
-  made.append(element("bdi", "label", textOf(tokens.label[token])));
-  if (state.below && !isRight(token)) made.append(element("bdi", "said", textOf(tokens.prediction[token]) ?? "nan"));
+  made.append(element("bdi", "label", cellOf(tokens.label[token])));
+  if (state.below && !isRight(token)) made.append(element("bdi", "said", cellOf(tokens.prediction[token]) ?? "nan"));
   made.setAttribute("aria-label", cellName(token));
   return made;
 }
