@@ -1,6 +1,6 @@
 // The comparisons as rows of cells, read from the data in the page.
 
-const { streams, samples, first, last, rows, tokens, texts, cells, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
+const { streams, samples, first, last, rows, tokens, whole, texts, cells, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
 const COLUMNS = first + last;
 const starts = [0];
 rows.count.forEach((count, row) => starts.push(starts[row] + count));

@@ -56,6 +56,33 @@ function passages(row) {
   return made;
 }
 
+// The whole sample as running text, if its record has kept all tokens; it is drawn when the row changes.
+const wholeStarts = [0];
+whole.count.forEach((count, row) => wholeStarts.push(wholeStarts[row] + count));
+let drawnWhole = null;
+
+function word(token) {
+  const at = (name) => whole[name][token];
+  const logprob = at("label_logprob");
+  const isCorrect = at("label") === at("prediction");
+  const made = element("bdi", logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`, textOf(at("label")));
+  if (!isCorrect) made.classList.add("is-wrong");
+  const verdict = isCorrect ? "predicted correctly" : `predicted ${textOf(at("prediction")) ?? "nan"}`;
+  made.title = `position ${at("position")}, p ${probability(logprob)}, rank ${at("label_rank") ?? "unknown"}, ${verdict}`;
+  return made;
+}
+
+function drawWhole(row) {
+  const key = `${row} ${state.shade}`;
+  if (drawnWhole === key) return;
+  drawnWhole = key;
+  part("whole").hidden = !whole.kept[row];
+  if (!whole.kept[row]) return;
+  const all = Array.from({ length: whole.count[row] }, (_, place) => word(wholeStarts[row] + place));
+  say("whole-size", all.length ? `${all.length} of ${rows.supervised[row]} supervised tokens` : `${whole.kept[row]} tokens, which are in the file only: there are too many for this page`);
+  part("running").replaceChildren(...all);
+}
+
 function inspect(row, column) {
   const token = row === undefined ? -1 : tokenAt(row, column);
   inspector.classList.toggle("is-empty", row === undefined);
@@ -68,6 +95,7 @@ function inspect(row, column) {
   part("window").hidden = rows.window[row] < 0;
   const all = Array.from({ length: rows.count[row] }, (_, place) => line(row, starts[row] + place, token));
   part("sample").replaceChildren(...all);
+  drawWhole(row);
   if (token < 0) return;
   const at = (name) => tokens[name][token];
   inspector.classList.toggle("is-right", isRight(token));
