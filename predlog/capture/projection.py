@@ -19,8 +19,9 @@ class Projection:
 
     Models with a fused head and loss make no logits at all. Here only the rows shown are projected, as the model would:
     `softcap · tanh(scale · (hidden · weightᵀ + bias) / softcap)`, without the tanh if `softcap` is None. They are
-    computed in the weight's type, or in autocast's if `compare` is called under it. The accuracy over all positions is
-    left out: only the tokens shown are predicted.
+    computed in the weight's type, or in autocast's if `compare` is called under it. Loss, entropy and accuracy over all
+    positions are left out, because only the tokens shown are predicted, unless the fused head has returned them: then
+    pass what it has, in the shape of the hidden states without their last axis.
 
     Args:
         hidden: What the head reads, laid out as logits would be, with the model's width in place of the vocabulary.
@@ -30,6 +31,10 @@ class Projection:
             it is not known what the model does to the logits, except that it keeps their order: predictions and ranks
             are correct then, and probabilities are left out.
         softcap: Gemma 2's `final_logit_softcapping`.
+        label_logprob: The log-probability of each row's label, as a fused loss has computed it; where there is no
+            label it may be anything. With it the loss is recorded, and the worst tokens are known.
+        entropy: The entropy of each row in nats; only with `label_logprob`.
+        match: Whether the label is what each row predicts, as booleans; only with `label_logprob`.
     """
 
     hidden: object
@@ -37,6 +42,9 @@ class Projection:
     bias: object = None
     scale: float | None = 1.0
     softcap: float | None = None
+    label_logprob: object = None
+    entropy: object = None
+    match: object = None
 
 
 @dataclass(frozen=True, slots=True)
