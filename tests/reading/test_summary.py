@@ -195,8 +195,10 @@ class TestLoss:
             assert found is None
             return
         assert found is not None
-        assert tuple(found.first) == (min(means), pytest.approx(means[min(means)]))
-        assert tuple(found.last) == (max(means), pytest.approx(means[max(means)]))
+        assert found.first.step == min(means)
+        assert found.first.value == pytest.approx(means[min(means)])
+        assert found.last.step == max(means)
+        assert found.last.value == pytest.approx(means[max(means)])
         assert found.best.value == pytest.approx(min(means.values()))
         assert means[found.best.step] == pytest.approx(min(means.values()))
 
