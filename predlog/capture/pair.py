@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from predlog.capture import layout as layouts
-from predlog.capture.fused import Fused, to_fused
 from predlog.capture.positions import NOTHING_KNOWN, Positions, to_positions
-from predlog.capture.projection import Head, Projection, Source
+from predlog.capture.projection import Fused, Head, Projection, Source, to_fused
 from predlog.capture.reduction import Columns, Rows, check_container, to_columns
 from predlog.capture.tensors import as_ids, as_tensor
 from predlog.errors import NothingToCompareError, PairError

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from predlog.capture import device, score
 from predlog.capture.capture import capture
-from predlog.capture.fused import Fused
 from predlog.capture.pair import Pair
-from predlog.capture.projection import Head, Source
+from predlog.capture.projection import Fused, Head, Source
 from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window

@@ -9,8 +9,7 @@ from torch import Tensor
 from predlog.capture.projection import Projection
 from predlog.errors import PairError
 from predlog.integrations._hf import hooks, label_shift, model_loss
-from predlog.integrations._hf.fused_output import with_scores
-from predlog.integrations._hf.head import head_of
+from predlog.integrations._hf.head import head_of, with_scores
 from predlog.integrations._hf.hooks import Forward
 from predlog.integrations.known_positions import begins_with_padding, fitting
 from predlog.integrations.step_output import described
