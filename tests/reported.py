@@ -172,6 +172,21 @@ def odd() -> Iterator[dict[str, Any]]:
     yield events.comparison(step=5, tokens=tokens(5, 5), matched=None)
 
 
+def scored() -> Iterator[dict[str, Any]]:
+    """Yield a run whose records have a loss and all their tokens, and one record that has neither."""
+    for step in range(0, 240, 10):
+        tokens = [events.token(1, 7, 7, label_text=" a", prediction_text=" a"), events.token(3, 8, 7, slot="last")]
+        columns = {
+            "positions": [1, 2, 3], "labels": [7, 9, 8], "predictions": [7, 7, None],
+            "label_logprobs": [-0.01, -2.5, None], "label_ranks": [1, 12, None],
+        }  # fmt: skip
+        scores = {"loss": 8.0 - step / 40, "entropy": 4.0, "all_tokens": columns}
+        yield events.comparison(
+            step=step, supervised=3, matched=1, tokens=tokens, **{**events.LATER, "recorder": "0a1b2c3d", **scores}
+        )
+    yield events.comparison(step=240)
+
+
 def written(folder: Path, told: Iterator[dict[str, Any]]) -> tuple[Path, list[Comparison]]:
     """Make the page of a run, through a file, and give the comparisons that it is of."""
     folder.mkdir()

@@ -71,10 +71,14 @@ def capture(
             layout=layout, shift=shift, ignore_index=ignore_index, product=product, loss_mask=loss_mask,
             position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
         )  # fmt: skip
-        if pair.source is not None and pair.source.head is not None and window.score:
+        if pair.fused is not None:
+            window = replace(window, all_tokens=0)  # their predictions are not known
+        elif pair.source is not None and pair.source.head is not None and window.score:
             window = replace(window, score=False)  # it would make all rows
         choice = samples.choose(pair, window, sample_ids)
         sizes = _sizes(pair, choice, window, shift, ignore_index, specials)
+        if pair.fused is not None:
+            sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
         shown = samples.parts(pair, choice)
         if layout is None and getattr(labels, "ndim", None) == 1 and pair.labels.shape[0] == 1:
             sizes = replace(sizes, is_flat=True)

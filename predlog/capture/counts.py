@@ -51,9 +51,10 @@ def to_numbers(
     if inputs is not None:
         columns |= _of_inputs(scored, inputs, supervised, sizes, known)
     columns |= masking(scored, supervised, inputs, known, sizes)
-    if scores is not None:
+    if scores is not None and sizes.scored != "losses":
         predicted = supervised & (scores.prediction >= 0)
-        columns["hits"] = hits(scores.prediction, wanted_ids(scored, inputs), predicted).sum(-2)
+        wanted = wanted_ids(scored, inputs if sizes.scored == "all" else None)
+        columns["hits"] = hits(scores.prediction, wanted, predicted).sum(-2)
     if unreduced is not None:
         columns["unreduced"] = unreduced
     sequences = list(_by_sequence(columns))

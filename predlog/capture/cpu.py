@@ -39,9 +39,12 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     logits = pair.logits[: sizes.samples, : sizes.codebooks, : scored.shape[-1]]
     supervised = scored != sizes.ignore_index
     shown, scores = chosen(supervised, window), None
-    if window.score:
+    if window.score and pair.fused is not None:
+        scores = pair.fused.scores(scored, sizes)
+    elif window.score:
         chunks = [logits] if pair.source is None else pair.source.rows(sizes.samples, sizes.codebooks, scored.shape[-1])
         scores = score.on_cpu(chunks, scored, supervised, has_ranks=window.all_tokens > 0)
+    if scores is not None:
         shown = _with_worst(shown, scores.loss, supervised, window)
     index = [sizes.length * number + sizes.shift + row for number, every in enumerate(shown) for row in chain(*every)]
     label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))

@@ -147,8 +147,13 @@ def _score(
     """Score all rows, and return those with the largest losses beside the rows shown, [s, k, n]."""
     scores = Scores(part["predictions"], part["losses"], part["entropies"], part.get("ranks"))
     size = sizes.samples, sizes.codebooks, labels.shape[-1]
-    logits = pair.logits[: size[0], : size[1], : size[2]]
-    score.elsewhere([logits] if pair.source is None else pair.source.rows(*size), labels, scores)
+    if pair.fused is not None:
+        for to, values in zip(scores, pair.fused.scores(labels, sizes), strict=True):
+            if to is not None and values is not None:
+                to.copy_(values)
+    else:
+        logits = pair.logits[: size[0], : size[1], : size[2]]
+        score.elsewhere([logits] if pair.source is None else pair.source.rows(*size), labels, scores)
     many = where.shape[-1] // 2
     shown = torch.cat([where[..., : window.first], where[..., many : many + window.last]], -1)
     left_out = (labels == sizes.ignore_index).scatter(-1, shown, True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from predlog.capture import layout as layouts
 from predlog.capture.positions import NOTHING_KNOWN, Positions, to_positions
-from predlog.capture.projection import Head, Projection, Source
+from predlog.capture.projection import Fused, Head, Projection, Source, to_fused
 from predlog.capture.reduction import Columns, Rows, check_container, to_columns
 from predlog.capture.tensors import as_ids, as_tensor
 from predlog.errors import NothingToCompareError, PairError
@@ -22,13 +22,14 @@ class Pair(layouts.Views):
     The logits may be `shift` positions shorter: the last rows have no label. If rows are made on demand, `source` makes
     them, and `logits` are their outline, whose values are not read. If rows were reduced elsewhere, `columns`
     [s, k, t] are what is left of them, and `logits` are the outline of these. `positions` are what else is known of
-    each label's position.
+    each label's position. `fused` is what the head of a projection has returned of each row.
     """
 
     source: Source | None = None
     is_trained: bool = False
     columns: Columns | None = None
     positions: Positions = NOTHING_KNOWN
+    fused: Fused | None = None
 
     def of_samples(self, slices: Sequence[slice]) -> "Pair":
         """Return the pair of these samples, as views; of several slices, as copies."""
@@ -44,6 +45,7 @@ class Pair(layouts.Views):
             source=None if self.source is None else self.source.each(part),
             columns=None if self.columns is None else self.columns.each(part),
             positions=self.positions.each(part),
+            fused=None if self.fused is None else self.fused.each(part),
         )
 
     @property
@@ -65,6 +67,7 @@ class _Given:
     chunks: tuple[Tensor, ...]
     head: Head | None = None
     columns: Columns | None = None
+    fused: Fused | None = None
 
 
 def to_pair(
@@ -94,6 +97,7 @@ def to_pair(
     views = layouts.canonical(outline, ids, read, layout, shift, is_reduced=given.columns is not None)
     source = _source(given, ids, layout)
     columns = given.columns and given.columns.each(lambda column: layouts.viewed_rows(column, ids, layout))
+    fused = given.fused and given.fused.each(lambda column: layouts.viewed_rows(column, ids, layout))
     if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
         what = f"is {ignore_index}" if type(ignore_index) is int else f"is of type {type(ignore_index).__name__}"
         raise PairError(f"ignore_index {what}: pass a Python int of at most 64 bits, such as -100")
@@ -101,7 +105,9 @@ def to_pair(
     positions = to_positions(ids, layout, (samples, codebooks, length), **known)
     _check_devices(given, ids, read, positions)
     is_trained = any(chunk.requires_grad for chunk in given.chunks)
-    return Pair(views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained, columns, positions)
+    return Pair(
+        views.logits, views.labels, views.inputs, views.has_codebooks, source, is_trained, columns, positions, fused
+    )  # fmt: skip
 
 
 def _are_flattened(logits: Tensor, labels: Tensor, inputs: Tensor | None) -> bool:
@@ -124,7 +130,7 @@ def _labels(given: object) -> Tensor:
 def _given(logits: object, layout: str | None, product: torch.dtype | None) -> _Given:
     if isinstance(logits, Projection):
         hidden = as_tensor("hidden", logits.hidden)
-        return _Given(hidden, (hidden,), _head(logits, product))
+        return _Given(hidden, (hidden,), _head(logits, product), fused=to_fused(logits, hidden))
     if isinstance(logits, Rows):
         columns = to_columns(logits)
         return _Given(columns.prediction, tuple(column for _, column in columns.named()), columns=columns)
@@ -206,7 +212,8 @@ def _check_positive(name: str, value: float | None, otherwise: str) -> None:
 
 def _check_devices(given: _Given, labels: Tensor, inputs: Tensor | None, positions: Positions) -> None:
     head = () if given.head is None else (given.head.weight, given.head.bias)
-    tensors = (*given.chunks, *head, labels, inputs, *positions.all())
+    returned = () if given.fused is None else (column for _, column in given.fused.named())
+    tensors = (*given.chunks, *head, labels, inputs, *positions.all(), *returned)
     devices = {tensor.device for tensor in tensors if tensor is not None}
     if len(devices) > 1:
         raise PairError(f"the pair lies on several devices, {sorted(map(str, devices))}: move it to one")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from predlog.capture.rows import Statistics
 from predlog.capture.window import Chosen, Window
@@ -22,7 +22,8 @@ class Sizes:
 
     `is_flat` says that the labels had one axis, and nothing but the default says what it is. `unused` says what was
     passed and is not used, and why. `places` are those of the samples in the batch, if they are not the first of it.
-    `has_weights` is whether a mask of the loss was passed, and `declared` are options of the run.
+    `has_weights` is whether a mask of the loss was passed, and `declared` are options of the run. `scored` is what the
+    scores of all rows know: everything; only losses and matches, or only losses, if a fused head has returned these.
     """
 
     samples: int
@@ -43,6 +44,7 @@ class Sizes:
     has_weights: bool = False
     declared: frozenset[str] = frozenset()
     places: tuple[int, ...] = ()
+    scored: Literal["all", "matches", "losses"] = "all"
 
     def place(self, sample: int) -> int:
         """Return the place in the batch of one of the samples shown."""

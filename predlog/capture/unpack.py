@@ -52,6 +52,8 @@ def _unpacked(
     rows, made = rows[: len(rows) - len(worst)], made[: len(made) - len(worst)]
     tokens, shown, broken, missing = zip(*made, strict=True) if made else ((), (), (), ())
     slots = [*["first"] * len(ends.first), *["last"] * len(ends.last)]
+    # What a fused head has returned needs no logits, whose scale may not be known.
+    has_loss = sizes.has_probabilities or sizes.scored != "all"
     # If rows are missing, the predictions were not all counted.
     is_whole = not any(counts.get("unreduced", ()))
     hits = counts.get("hits", ()) if is_whole else ()
@@ -63,8 +65,8 @@ def _unpacked(
         "shift": sizes.shift,
         "supervised": counts["supervised"][0],
         "matched": hits[0] if hits else None,
-        "loss": _mean(whole.loss) if whole is not None and is_whole and sizes.has_probabilities else None,
-        "entropy": _mean(whole.entropy) if whole is not None and is_whole and sizes.has_probabilities else None,
+        "loss": _mean(whole.loss) if whole is not None and is_whole and has_loss else None,
+        "entropy": _mean(whole.entropy) if whole is not None and is_whole and has_loss else None,
         "nonfinite": sum(missing),
         "tokens": [{"slot": slot, **token} for slot, token in zip(slots, tokens, strict=True)],
         "worst": worst,

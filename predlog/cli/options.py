@@ -101,11 +101,11 @@ def _summary(add: _Add) -> None:
     summary = add(
         "summary",
         "how a run went: one row per stream and codebook",
-        "Show steps, records, supervised share, accuracy, log-probability and rank of the labels, first, last and"
+        "Show steps, records, supervised share, loss, accuracy and rank of the labels, first, last and"
         " best, of each stream and codebook; then findings, what is missing, and attempts.",
         ("predlog summary runs/exp1", "one run"),
         ("predlog summary 'runs/exp1/predictions-rank[0-7].jsonl'", "the first eight ranks of a run"),
-        ("predlog summary --json runs/exp1 | jq '.streams[0].accuracy.last'", "one number, for another program"),
+        ("predlog summary --json runs/exp1 | jq '.streams[0].loss.last'", "one number, for another program"),
     )
     summary.add_argument("path", metavar="PATH", help=_PATH)
     summary.add_argument("--json", action="store_true", help="print one JSON object")

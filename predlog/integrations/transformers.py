@@ -311,7 +311,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             return
         self._stream, self._reason = stream, ""
         if self._reader is not None:
-            self._reader.forget()
+            self._reader.begin()
         called = self._called if stream == "train" else self._model
         if torch_state.is_compiled_in_place(called):
             self._report_once(

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import itemgetter
 from typing import Final, Literal, NamedTuple
 
+from predlog.reading.common_tokens import TokenPair, at_same_positions, have_all
 from predlog.reading.curves import Counted
 from predlog.records.schema import Comparison, Token
 from predlog.records.text import share
@@ -13,21 +14,11 @@ from predlog.records.text import share
 Group = list[Comparison]
 
 
-Kind = Literal["labels", "inputs", "predictions", "logprobs", "ranks", "records", "steps"]
+Kind = Literal["labels", "inputs", "predictions", "logprobs", "ranks", "losses", "records", "steps"]
 # Ordered so that each may be the cause of those after it.
-KINDS: Final[tuple[Kind, ...]] = ("labels", "inputs", "predictions", "logprobs", "ranks", "records", "steps")
-# Log-probabilities are written with six decimals: equal values may differ by one in the last.
+KINDS: Final[tuple[Kind, ...]] = ("labels", "inputs", "predictions", "logprobs", "ranks", "losses", "records", "steps")
+# Log-probabilities and losses are written with six decimals: equal values may differ by one in the last.
 ROUNDING: Final = 1.5e-6
-TokenPair = tuple[Token, Token]
-_position = attrgetter("position")
-
-
-def at_same_positions(a: Comparison, b: Comparison) -> list[TokenPair]:
-    """Return the tokens that both show, by their positions in the labels."""
-    if [*map(_position, a.tokens)] == [*map(_position, b.tokens)]:
-        return list(zip(a.tokens, b.tokens, strict=True))
-    others = {token.position: token for token in b.tokens}
-    return [(token, others[token.position]) for token in a.tokens if token.position in others]
 
 
 def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[tuple[Kind, TokenPair | None]]:
@@ -47,6 +38,9 @@ def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[
         tokens = next((pair for pair in same if differ(*pair)), None)
         if tokens is not None or (kind == "predictions" and is_other_count):
             yield kind, tokens
+    # Of all supervised tokens, also those that are not shown; and they may be weighed in another way.
+    if not is_other_data and a.loss is not None and b.loss is not None and abs(a.loss - b.loss) > ROUNDING:
+        yield "losses", None
 
 
 def _other_logprob(a: Token, b: Token) -> bool:
@@ -138,10 +132,17 @@ class First(NamedTuple):
 class Figures:
     """The sums of one run's comparisons, over the steps and samples that both runs have."""
 
+    losses: float = 0.0
+    scored: int = 0
     right: int = 0
     of: int = 0
     logprobs: float = 0.0
     shown: int = 0
+
+    @property
+    def loss(self) -> float | None:
+        """Return the mean loss of all supervised tokens, in nats, of the samples of which both runs have it."""
+        return self.losses / self.scored if self.scored else None
 
     @property
     def accuracy(self) -> float | None:
@@ -150,11 +151,14 @@ class Figures:
 
     @property
     def logprob(self) -> float | None:
-        """Return the mean log-probability of the labels shown, in nats."""
+        """Return the mean log-probability of the labels that are compared, in nats."""
         return self.logprobs / self.shown if self.shown else None
 
-    def add(self, one: Comparison, tokens: list[Token], *, is_counted: bool) -> None:
+    def add(self, one: Comparison, tokens: list[Token], *, is_counted: bool, is_scored: bool) -> None:
         """Count a comparison, and those of its tokens that are compared with the other run's."""
+        if is_scored:
+            self.losses += (one.loss or 0.0) * one.supervised
+            self.scored += one.supervised
         self.right += (one.matched or 0) if is_counted else sum(token.match for token in tokens)
         self.of += one.supervised if is_counted else len(tokens)
         known = [token.label_logprob for token in tokens if token.label_logprob is not None]
@@ -184,6 +188,7 @@ class Row:
     `steps` and `records` are what both have, `only_a` and `only_b` the steps that only one has; `differing` counts the
     comparisons that differ, by kind, and `first` has the first of each. `counted` is what the accuracy is computed
     over: all supervised positions, or the tokens that both show. `score` is of tokens with the same label and place.
+    `first_token` is the first token of a sample that differs in anything, if both runs kept all tokens of it.
     """
 
     stream: str
@@ -198,6 +203,7 @@ class Row:
     first: dict[Kind, First] = field(default_factory=dict)
     counted: Counted | None = None
     score: Score = field(default_factory=Score)
+    first_token: First | None = None
 
     def meet(self, step: int, a: Group, b: Group) -> None:
         """Compare what the runs have of one step; one of them may have nothing."""
@@ -229,12 +235,17 @@ class Row:
     def _compare(self, a: Comparison, b: Comparison) -> None:
         self.records += 1
         pairs = at_same_positions(a, b)
-        is_other_data = False
+        is_other_data, seen = False, []
         for kind, tokens in contrasts(a, b, pairs):
             one, other = tokens or (None, None)
             position = None if one is None else one.position
-            self._differ(First(kind, a.step, a.stream, a.codebook, a.sample, a.sample_id, a.rank, position, one, other))
+            found = First(kind, a.step, a.stream, a.codebook, a.sample, a.sample_id, a.rank, position, one, other)
+            self._differ(found)
             is_other_data |= kind == "labels"
+            if position is not None:
+                seen.append((position, found))
+        if self.first_token is None and seen and have_all(a, b):
+            self.first_token = min(seen, key=itemgetter(0))[1]
         self._count(a, b, pairs, is_other_data=is_other_data)
         for pair in pairs:
             if pair[0].label == pair[1].label:
@@ -245,8 +256,11 @@ class Row:
         counted: Counted = "supervised" if is_counted else "shown"
         self.counted = counted if self.counted in {None, counted} else "both"
         # If the data differ, positions can't be compared.
-        self.a.add(a, [*a.tokens] if is_other_data else [one for one, _ in pairs], is_counted=is_counted)
-        self.b.add(b, [*b.tokens] if is_other_data else [other for _, other in pairs], is_counted=is_counted)
+        ones = [*a.tokens] if is_other_data else [one for one, _ in pairs]
+        others = [*b.tokens] if is_other_data else [other for _, other in pairs]
+        is_scored = a.loss is not None and b.loss is not None
+        self.a.add(a, ones, is_counted=is_counted, is_scored=is_scored)
+        self.b.add(b, others, is_counted=is_counted, is_scored=is_scored)
 
 
 def _placed(group: Group, *, by_id: bool) -> dict[tuple[int, int | str | None, int], Comparison]:

@@ -4,6 +4,7 @@ Far more steps are logged than a chart can show. Above a bound, neighbouring poi
 exact. First, last and best are taken from the single steps before, so merging does not change them.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ from predlog.records.schema import Comparison
 from predlog.records.text import share
 
 MOST_POINTS = 2000
+# A loss is the mean of so many records: that of a step, of two samples, says more about these than about the model.
+SMOOTHED = 10
 Source = tuple[str | None, int, int]
 Counted = Literal["supervised", "shown", "both"]
 _source = attrgetter("run", "attempt", "rank")
@@ -46,8 +49,9 @@ class Curve:
     """How one stream and codebook developed.
 
     `steps` counts the logged steps and `records` the comparisons. `counted` is what the accuracy is computed over: all
-    supervised positions, the tokens shown, or both in turn. `accuracy`, `logprob` and `rank` are those of single
-    steps, or None if no step has them.
+    supervised positions, the tokens shown, or both in turn. `loss` is that of all supervised tokens in nats, as means
+    of `SMOOTHED` records: of the newest steps, as many as have so many together. `accuracy`, `logprob`, `rank`, and
+    the loss of a run with fewer records, are those of single steps. Each is None if no step has it.
     """
 
     stream: str
@@ -60,6 +64,7 @@ class Curve:
     length: int
     supervised: int
     counted: Counted
+    loss: Course | None
     accuracy: Course | None
     logprob: Course | None
     rank: Course | None
@@ -113,6 +118,32 @@ class _Figure:
 
 
 @dataclass(slots=True)
+class _Smoothed:
+    """The course of a loss, whose means are weighted by supervised tokens, as an accuracy is."""
+
+    steps: _Figure = field(default_factory=lambda: _Figure(sign=-1))
+    means: _Figure = field(default_factory=lambda: _Figure(sign=-1))
+    recent: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    def add(self, step: int, loss: float, tokens: int, records: int) -> None:
+        self.steps.add(step, loss)
+        recent, count = self.recent, records
+        count += sum(one[2] for one in recent)
+        recent.append((loss, tokens, records))
+        while count - recent[0][2] >= SMOOTHED:
+            count -= recent.popleft()[2]
+        if count >= SMOOTHED:
+            self.means.add(step, sum(one[0] * one[1] for one in recent) / sum(one[1] for one in recent))
+
+    @property
+    def course(self) -> Course | None:
+        return self.means.course or self.steps.course
+
+    def copy(self) -> "_Smoothed":
+        return _Smoothed(copy(self.steps), copy(self.means), self.recent.copy())
+
+
+@dataclass(slots=True)
 class _Closed:
     """The steps that are complete."""
 
@@ -126,6 +157,7 @@ class _Closed:
     supervised: int = 0
     counted: set[bool] = field(default_factory=set)
     covered: dict[Source, Coverage] = field(default_factory=dict)
+    loss: _Smoothed = field(default_factory=_Smoothed)
     accuracy: _Figure = field(default_factory=_Figure)
     logprob: _Figure = field(default_factory=_Figure)
     rank: _Figure = field(default_factory=lambda: _Figure(sign=-1))
@@ -142,6 +174,9 @@ class _Closed:
         self.records += point.records
         self.length += point.length
         self.supervised += point.supervised
+        if point.loss is not None:
+            records = sum([one.loss is not None for one in ones])
+            self.loss.add(step, point.loss, point.scored, records)
         if point.of:
             self.accuracy.add(step, share(point.right, point.of))
         if point.logprob is not None:
@@ -153,7 +188,9 @@ class _Closed:
     def copy(self) -> "_Closed":
         figures = {name: copy(getattr(self, name)) for name in ("accuracy", "logprob", "rank")}
         covered = {source: copy(coverage) for source, coverage in self.covered.items()}
-        return replace(self, points=[*self.points], counted={*self.counted}, covered=covered, **figures)
+        return replace(
+            self, points=[*self.points], counted={*self.counted}, covered=covered, loss=self.loss.copy(), **figures
+        )
 
     def _draw(self, point: Point) -> None:
         points = self.points
@@ -202,6 +239,7 @@ class CurveBuilder:
             closed.length,
             closed.supervised,
             "both" if len(closed.counted) > 1 else "supervised" if True in closed.counted else "shown",
+            closed.loss.course,
             closed.accuracy.course,
             closed.logprob.course,
             closed.rank.course,

@@ -183,6 +183,13 @@ class Difference:
         firsts = {kind: [row.first[kind] for row in self.rows.values() if kind in row.first] for kind in KINDS}
         return {kind: min(ones, key=_step) for kind, ones in firsts.items() if ones}
 
+    @property
+    def first_token(self) -> First | None:
+        """Return the first token that differs in anything, over all streams of which both runs kept all tokens."""
+        return min(
+            (row.first_token for row in self.rows.values() if row.first_token is not None), key=_step, default=None
+        )
+
     def worst(self, only: Literal["a", "b"], most: int) -> list[tuple[Row, Misses]]:
         """Return the labels that most often only "a" or "b" predicted correctly, at most `most`, over all streams."""
         every = (

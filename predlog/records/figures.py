@@ -16,8 +16,9 @@ _match = attrgetter("match")
 class Point(NamedTuple):
     """One logged step, of all samples and ranks, or several neighbouring ones that were merged.
 
-    `right` of `of` predictions are correct: of the supervised positions, or, if these were not counted, of the tokens
-    shown.
+    `loss` and `entropy` are means in nats over the `scored` and `measured` supervised tokens of the samples that have
+    one. `right` of `of` predictions are correct: of the supervised positions, or, if these were not counted, of the
+    tokens shown.
     `logprob` is the mean of the labels' log-probabilities over the `shown` tokens that have one, in nats. `rank` is the
     median rank of the labels shown; of merged steps the mean of the medians of the `ranked` steps that have one.
     """
@@ -34,6 +35,10 @@ class Point(NamedTuple):
     steps: int = 1
     shown: int = 0
     ranked: int = 0
+    loss: float | None = None
+    entropy: float | None = None
+    scored: int = 0
+    measured: int = 0
 
     @property
     def share(self) -> float:
@@ -61,6 +66,10 @@ def merged(one: Point, other: Point) -> Point:
         one.steps + other.steps,
         one.shown + other.shown,
         one.ranked + other.ranked,
+        _mean(one.loss, one.scored, other.loss, other.scored),
+        _mean(one.entropy, one.measured, other.entropy, other.measured),
+        one.scored + other.scored,
+        one.measured + other.measured,
     )
 
 
@@ -75,8 +84,15 @@ def of_step(ones: Sequence[Comparison]) -> Point:
     tokens = ones[0].tokens if len(ones) == 1 else list(chain.from_iterable(map(_tokens, ones)))
     logprobs = _known([token.label_logprob for token in tokens])
     ranks = _known([token.label_rank for token in tokens])
-    length = supervised = right = of = 0
+    length = supervised = right = of = scored = measured = 0
+    loss = entropy = 0.0
     for one in ones:
+        if one.loss is not None:
+            loss += one.loss * one.supervised
+            scored += one.supervised
+        if one.entropy is not None:
+            entropy += one.entropy * one.supervised
+            measured += one.supervised
         length += one.length
         supervised += one.supervised
         right += sum(map(_match, one.tokens)) if one.matched is None else one.matched
@@ -94,6 +110,10 @@ def of_step(ones: Sequence[Comparison]) -> Point:
         1,
         len(logprobs),
         1 if ranks else 0,
+        loss / scored if scored else None,
+        entropy / measured if measured else None,
+        scored,
+        measured,
     )
 
 

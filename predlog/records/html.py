@@ -9,7 +9,8 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-from predlog.records.text import brief, harmless, nats, percent, probability, sample_name, share
+from predlog.records.text import harmless, nats, percent, probability, sample_name, share
+from predlog.records.token_text import WIDEST, cut, token_text
 
 _RIGHT, _WRONG, _UNSURE = "#258f3f", "#e03e44", "#a87200"
 # One for each stream, in the order in which they appear, as on a terminal.
@@ -22,8 +23,8 @@ _CELL = "text-align:left;white-space:pre;border:0;padding:0 1em 0 0;background:n
 _FAINT = "opacity:.65;font-weight:normal"
 _ARROW = "→"
 _CODEBOOKS = f"one row per codebook: loss, correct, label{_ARROW}prediction"
-# Characters of a token, the same as on a terminal in both forms, and tokens of a row, from both ends.
-_LONGEST, _SHORT, _MOST_TOKENS = 24, 12, 40
+# Cells of a token in the full form, the same as on a terminal, and tokens of a row, from both ends.
+_LONGEST, _MOST_TOKENS = 24, 40
 
 
 def comparison(record: Any) -> str:
@@ -189,10 +190,9 @@ _EDGES = {edge: f'<span style="{_FAINT}">{edge} </span>' for edge in "│…"}
 
 
 def _token(number: int | None, decoded: str | None, longest: int = _LONGEST) -> str:
-    if decoded is None:
-        return "-" if number is None else str(number)
-    shown = brief(decoded) or '""'
-    return escape(shown if len(shown) <= longest else f"{shown[:longest]}…")
+    if decoded is None and number is None:
+        return "-"
+    return escape(cut(token_text(decoded, number), longest))
 
 
 def _predicted(token: Any, longest: int = _LONGEST) -> str:
@@ -208,8 +208,8 @@ def _wrong(shown: str) -> str:
 
 
 def _pair(token: Any) -> str:
-    label = _token(token.label, token.label_text, _SHORT)
-    return _right(label) if token.match else f"{label}{_ARROW}{_wrong(_predicted(token, _SHORT))}"
+    label = _token(token.label, token.label_text, WIDEST)
+    return _right(label) if token.match else f"{label}{_ARROW}{_wrong(_predicted(token, WIDEST))}"
 
 
 # Labels begin where predictions do, after the place of the tick.
@@ -219,8 +219,8 @@ _VALUES: Final[Mapping[str, Any]] = {
     "label": lambda token: f" {_token(token.label, token.label_text)}",
     "prediction": lambda token: _right(_predicted(token)) if token.match else _wrong(f" {_predicted(token)}"),
     "p(label)": lambda token: f" {probability(token.label_logprob)}",
-    "short label": lambda token: f" {_token(token.label, token.label_text, _SHORT)}",
-    "pred": lambda token: _right("") if token.match else _wrong(f" {_predicted(token, _SHORT)}"),
+    "short label": lambda token: f" {_token(token.label, token.label_text, WIDEST)}",
+    "pred": lambda token: _right("") if token.match else _wrong(f" {_predicted(token, WIDEST)}"),
     "p": lambda token: f" {probability(token.label_logprob)}",
     "rank": lambda token: f" {'-' if token.label_rank is None else token.label_rank}",
 }

@@ -168,6 +168,6 @@ def probability(logprob: float | None) -> str:
     return f"{value:.1e}".replace("e-0", "e-") if value >= 1e-99 else "<1e-99"
 
 
-def nats(loss: float) -> str:
-    """Return a loss in three significant digits."""
-    return f"{loss:#.3g}".removesuffix(".")
+def nats(loss: float | None) -> str:
+    """Return a loss in three significant digits; a dash if there is none, or it is not finite."""
+    return "-" if loss is None or not math.isfinite(loss) else f"{loss:#.3g}".removesuffix(".")

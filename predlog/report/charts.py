@@ -1,4 +1,4 @@
-"""Curves of a run → a Bokeh document: four plots over the same steps, one line per stream or codebook, and marks.
+"""Curves of a run → a Bokeh document: plots over the same steps, one line per stream or codebook, and marks.
 
 It contains no text of the run: lines, marks and gaps are numbered, and the page itself names them.
 """
@@ -43,7 +43,7 @@ class Sign(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """One of the four plots: the column that it draws, its heading, and how its values are written."""
+    """One of the plots: the column that it draws, its heading, and how its values are written."""
 
     name: str
     title: str
@@ -52,23 +52,35 @@ class Plot(NamedTuple):
 
 
 PLOTS: Final = (
+    Plot("loss", "Loss", "of all supervised tokens of the samples shown, mean, in nats", "nats"),
     Plot("accuracy", "Accuracy", "correct predictions among the supervised tokens", "share"),
     Plot("logprob", "Log-probability", "of the labels shown, mean, in nats", "logprob"),
     Plot("rank", "Rank", "of the labels shown, median; 1 is best", "rank"),
+    Plot("entropy", "Entropy", "of the predictions at these tokens, mean, in nats", "nats"),
     Plot("share", "Supervised share", "share of all positions that count in the loss", "share"),
 )
+# Without a score there are none.
+_SCORED: Final = frozenset({"loss", "entropy"})
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
 # With more points than these, their dots would hide the line.
 _MOST_DOTS = 60
 
 
+def plots(curves: Sequence[Curve]) -> list[Plot]:
+    """Return the plots of which any curve has a value; those that need no score always."""
+    points = [point for curve in curves for point in curve.points]
+    known = {name for name in _SCORED if any(getattr(point, name) is not None for point in points)}
+    return [plot for plot in PLOTS if plot.name not in _SCORED - known]
+
+
 def document(curves: Sequence[Curve], signs: Sequence[Sign], gaps: Sequence[Gap]) -> tuple[Any, dict[Any, str]]:
     """Return a Bokeh document as plain values, and for each of its roots the id of the element that shows it."""
-    sources = [_source(curve.points, place) for place, curve in enumerate(curves)]
+    wanted = plots(curves)
+    sources = [_source(curve.points, place, wanted) for place, curve in enumerate(curves)]
     steps = DataRange1d(name="steps", range_padding=0.02)
-    drawn = [_figure(plot, steps, curves) for plot in PLOTS]
+    drawn = [_figure(plot, steps, curves) for plot in wanted]
     every: list[Model] = []
-    for one, plot in zip(drawn, PLOTS, strict=True):
+    for one, plot in zip(drawn, wanted, strict=True):
         lines = [_line(one, plot, source, place) for place, source in enumerate(sources)]
         if isinstance(one.y_range, DataRange1d):
             one.y_range.renderers = lines
@@ -84,13 +96,13 @@ def document(curves: Sequence[Curve], signs: Sequence[Sign], gaps: Sequence[Gap]
     return whole.to_json(deferred=False), roots
 
 
-def _source(points: Sequence[Point], place: int) -> ColumnDataSource:
+def _source(points: Sequence[Point], place: int, wanted: Sequence[Plot]) -> ColumnDataSource:
     columns = {
         "first": [_place(point.first_step) for point in points],
         "last": [_place(point.last_step) for point in points],
         "step": [(_place(point.first_step) + _place(point.last_step)) / 2 for point in points],
     }
-    values = {plot.name: [_number(getattr(point, plot.name)) for point in points] for plot in PLOTS}
+    values = {plot.name: [_number(getattr(point, plot.name)) for point in points] for plot in wanted}
     return ColumnDataSource(columns | values, name=f"points-{place}")
 
 
@@ -134,7 +146,7 @@ def _range(plot: Plot, curves: Sequence[Curve]) -> DataRange1d | Range1d:
     if plot.name == "rank":
         worst = max((point.rank or 1 for curve in curves for point in curve.points), default=1)
         return Range1d(start=0.85, end=max(10.0, 1.3 * worst))
-    if plot.name == "accuracy":
+    if plot.name in {"loss", "accuracy", "entropy"}:
         return DataRange1d(start=0, only_visible=True)
     return DataRange1d(end=0, only_visible=True)
 

@@ -5,11 +5,16 @@ If there are too many comparisons, whole steps are left out at even distances; h
 
 import json
 from collections import Counter
+from collections.abc import Iterable
+from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from predlog.records.schema import Comparison, Passage, Token
 from predlog.records.text import visible
+from predlog.records.token_text import cut, token_cell, token_id, token_text
+from predlog.report import whole_samples
+from predlog.report.whole_samples import exact
 
 MOST: Final = 20_000
 # Characters of a text; a longer one is cut, and its length is shown.
@@ -18,8 +23,6 @@ _LONGEST = 200
 _LONGEST_END = 1000
 # Samples that can be chosen by their ids: more would be no list to choose from.
 _MOST_IDS = 500
-# The highest whole number that JavaScript stores exactly.
-_EXACT = 2**53 - 1
 
 
 class LeftOut(NamedTuple):
@@ -70,6 +73,7 @@ class Strip:
         # Each id with its text, once, and its place; if there is no token, the place is -1.
         known: dict[tuple[int | None, str | None], int] = {(None, None): -1}
         tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
+        whole = whole_samples.columns(rows, partial(_place, known))
         del known[None, None]
         streams = list(dict.fromkeys(row.stream for row in rows))
         # Each text around the tokens once, too: of the same sample it is the same at every step.
@@ -85,8 +89,10 @@ class Strip:
             "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows) | {"sample": which},
             "windows": [[_passage(passage) for passage in window] for window in windows],
             "tokens": tokens,
+            "whole": whole,
             "texts": [None if text is None else shown(text) for _, text in known],
-            "ids": ["nan" if token is None else str(token) for token, _ in known],
+            "cells": _cells(known),
+            "ids": [token_id(token) for token, _ in known],
         }
 
     def _shown(self) -> list[list[Comparison]]:
@@ -102,8 +108,10 @@ class Strip:
 
 
 def shown(text: str) -> str:
-    """Return a token's text with every character visible and harmless; only the start of a very long text."""
-    return _shortened(text, "␣") or '""'
+    """Return a token's text as all displays draw it; only the start of a very long text."""
+    whole = token_text(text, None)
+    start = cut(whole, _LONGEST)
+    return whole if start == whole else f"{start} ({len(text)} characters)"
 
 
 def _shortened(text: str, space: str) -> str:
@@ -140,7 +148,7 @@ def _samples(rows: list[Comparison]) -> tuple[list[str], list[int]]:
 def _passage(passage: Passage) -> list[Any]:
     """Return how many tokens are left out before a passage, what was read, and what was asked for."""
     read = None if passage.read is None else _ends(passage.read)
-    return [_exact(passage.left_out), read, _ends(passage.asked)]
+    return [exact(passage.left_out), read, _ends(passage.asked)]
 
 
 def _ends(text: str) -> str:
@@ -151,15 +159,22 @@ def _ends(text: str) -> str:
     return "\\n".join(visible(line, " ") for line in text.split("\n"))
 
 
+def _cells(known: Iterable[tuple[int | None, str | None]]) -> dict[str, str]:
+    """Return the texts that are cut among others, by their place."""
+    both = [(token_text(text, token), token_cell(text, token)) for token, text in known]
+    return {str(place): cell for place, (whole, cell) in enumerate(both) if cell != whole}
+
+
 def _rows(
     rows: list[Comparison], streams: dict[str, int], windows: dict[tuple[Passage, ...], int]
 ) -> dict[str, list[Any]]:
     return {
-        "step": [_exact(row.step) for row in rows],
+        "step": [exact(row.step) for row in rows],
         "stream": [streams[row.stream] for row in rows],
-        **{name: [_exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
-        "place": [_exact(row.sample) for row in rows],
+        **{name: [exact(getattr(row, name)) for row in rows] for name in _NUMBERS},
+        "place": [exact(row.sample) for row in rows],
         "sample_id": [None if row.sample_id is None else visible(row.sample_id, " ") for row in rows],
+        "loss": [row.loss for row in rows],
         "context": [_context(row.context) for row in rows],
         "window": [windows[row.window] if row.window else -1 for row in rows],
         "first": [_firsts(row) for row in rows],
@@ -172,19 +187,25 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def _tokens(tokens: list[Token], known: dict[tuple[int | None, str | None], int]) -> dict[str, Any]:
-    def place(token: int | None, text: str | None) -> int:
-        return known.setdefault((token, text), len(known) - 1)
+_Known = dict[tuple[int | None, str | None], int]
 
+
+def _place(known: _Known, token: int | None, text: str | None) -> int:
+    """Return the place of an id with its text among those in the page."""
+    return known.setdefault((token, text), len(known) - 1)
+
+
+def _tokens(tokens: list[Token], known: _Known) -> dict[str, Any]:
+    place = partial(_place, known)
     return {
-        "position": [_exact(token.position) for token in tokens],
+        "position": [exact(token.position) for token in tokens],
         "label": [place(token.label, token.label_text) for token in tokens],
         "prediction": [place(token.prediction, token.prediction_text) for token in tokens],
         "input": [place(token.input, token.input_text) for token in tokens],
         "match": "".join("01"[token.match] for token in tokens),
         "label_logprob": [token.label_logprob for token in tokens],
         "prediction_logprob": [token.prediction_logprob for token in tokens],
-        "label_rank": [_exact(token.label_rank) for token in tokens],
+        "label_rank": [exact(token.label_rank) for token in tokens],
     }
 
 
@@ -198,8 +219,3 @@ def _context(context: dict[str, Any]) -> str:
 
 def _firsts(comparison: Comparison) -> int:
     return sum(token.slot == "first" for token in comparison.tokens)
-
-
-def _exact(number: int | None) -> int | str | None:
-    """Return a number as JavaScript can store it: as text if it is too large."""
-    return number if number is None or abs(number) <= _EXACT else str(number)

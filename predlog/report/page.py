@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import predlog
 from predlog.errors import PredlogError, required
+from predlog.reading.curves import SMOOTHED
 from predlog.reading.damage import Damages
 from predlog.reading.forgetting import Learning, Sights
 from predlog.reading.reader import Reading
@@ -104,11 +105,13 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
         "facts": list(sections.facts(summary)),
         "notes": list(sections.notes(summary, damage.total)),
         "streams": list(sections.streams(curves[:_MOST_STREAMS])),
+        "smoothed": SMOOTHED,
+        "measures": sections.measures(curves[:_MOST_STREAMS]),
         "streams_left_out": max(len(curves) - _MOST_STREAMS, 0),
         "lines_left_out": max(len(curves) - _MOST_LINES, 0),
         "errors": sections.errors(summary),
         "left_out": run.strip.left_out,
-        "plots": charts.PLOTS,
+        "plots": charts.plots(curves[:_MOST_LINES]),
         "gaps_left_out": sum(gap.gaps for gap in summary.gaps) - len(run.gaps),
         "findings": list(sections.findings(summary.findings)),
         "findings_left_out": max(len(summary.findings) - sections.MOST_FINDINGS, 0),
@@ -138,7 +141,7 @@ def _curves(run: _Run) -> dict[str, Any]:
         "lines": list(charts.lines(curves)),
         "marks": [sign._asdict() for sign in signs],
         "gaps": list(charts.strips(run.gaps)),
-        "plots": [{"name": plot.name, "written": plot.written} for plot in charts.PLOTS],
+        "plots": [{"name": plot.name, "written": plot.written} for plot in charts.plots(curves)],
     }
 
 

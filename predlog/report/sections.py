@@ -12,7 +12,8 @@ from predlog.reading.forgetting import Sights
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Key, Summary
 from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
-from predlog.records.text import percent
+from predlog.records.text import nats, percent
+from predlog.records.token_text import token_cell
 from predlog.report.film_strip import shown
 
 # Width and height of a small curve.
@@ -89,19 +90,34 @@ def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
         "shown": "accuracy of the tokens shown",
         "both": "accuracy in part of the tokens shown",
     }
+    names = measures(curves)
     for curve in curves:
         points = curve.points
         logs = [None if point.rank is None else math.log(point.rank) for point in points]
+        of = {
+            "loss": _measure(curve.loss, nats, [point.loss for point in points]),
+            "accuracy": _measure(curve.accuracy, percent, [point.accuracy for point in points]),
+            "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
+            "rank": _measure(curve.rank, "{:,g}".format, logs),
+        }
         yield {
             **_named(curve.stream, curve.codebook),
             "note": of_shown[curve.counted],
             "steps": number(curve.steps),
             "records": number(curve.records),
             "supervised": percent(curve.share),
-            "accuracy": _measure(curve.accuracy, percent, [point.accuracy for point in points]),
-            "logprob": _measure(curve.logprob, "{:.3f}".format, [point.logprob for point in points]),
-            "rank": _measure(curve.rank, "{:,g}".format, logs),
+            "measures": [of[name] for name in names],
         }
+
+
+def measures(curves: Sequence[Curve]) -> dict[str, str]:
+    """Return the titles of the figures shown, by name: the loss if any has one, the log-probability if any has none."""
+    wanted = {"loss": "loss", "accuracy": "accuracy", "logprob": "log-probability", "rank": "rank"}
+    if all(curve.loss is None for curve in curves):
+        del wanted["loss"]
+    elif all(curve.loss is not None for curve in curves):
+        del wanted["logprob"]
+    return wanted
 
 
 def _named(stream: str, codebook: int | None) -> dict[str, str]:
@@ -139,7 +155,8 @@ def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
     for (stream, codebook), ones in found.items():
         for one in ones:
             yield {
-                "text": str(one.label) if one.text is None else shown(one.text),
+                "text": token_cell(one.text, one.label),
+                "whole": str(one.label) if one.text is None else shown(one.text),
                 "id": "" if one.text is None else str(one.label),
                 **_named(stream, codebook),
                 "sights": one,

@@ -27,10 +27,10 @@ _PATH: Final = re.compile(r"(?<![^/])\.{0,2}(?![^/])")
 class MLflow(Tracker):
     """Log each whole step to an MLflow run; pass every event on unchanged.
 
-    Metrics are `predlog/text/accuracy`, `…/logprob` and `…/supervised`. Tokens are artifacts in `predlog/tokens/`, CSV
-    files of about 1000 rows; a finding is a tag, `predlog/findings/labels-are-inputs_ text`, with its latest report.
-    In names, MLflow accepts letters, digits and `_-. /`; other characters become `_`. Without `run_id`, it is the run
-    that is active in the calling thread.
+    Metrics are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`. Tokens are artifacts in
+    `predlog/tokens/`, CSV files of about 1000 rows; a finding is a tag, `predlog/findings/labels-are-inputs_ text`,
+    with its latest report. In names, MLflow accepts letters, digits and `_-. /`; other characters become `_`. Without
+    `run_id`, it is the run that is active in the calling thread.
 
     Raises:
         SettingError: There is no run.

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from predlog.errors import required
 from predlog.records.schema import Comparison, Finding, Token
-from predlog.records.text import probability, sample_name, visible
-from predlog.sinks.terminal.style import known, token_id
+from predlog.records.text import probability, sample_name
+from predlog.records.token_text import token_text
+from predlog.sinks.terminal.style import known
 from predlog.sinks.tracker import Step, Tracker, text, title
 
 with required("tensorboard"):
@@ -17,8 +18,9 @@ _MARKS = re.compile(r"[^\w ]", re.ASCII)
 class TensorBoard(Tracker):
     """Write each whole step to a `SummaryWriter`; pass every event on unchanged.
 
-    Scalars are `predlog/text/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is a text, with the table
-    of that step alone, and `predlog/findings` has a text for each finding. The writer stays open.
+    Scalars are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is
+    a text, with the table of that step alone, and `predlog/findings` has a text for each finding. The writer stays
+    open.
     """
 
     def __init__(self, writer: SummaryWriter) -> None:
@@ -60,8 +62,7 @@ def _table(comparisons: Iterable[Comparison]) -> Iterator[str]:
 
 
 def _token(token: Token, which: str) -> str:
-    decoded = getattr(token, f"{which}_text")
-    return token_id(getattr(token, which)) if decoded is None else visible(decoded) or '""'
+    return token_text(getattr(token, f"{which}_text"), getattr(token, which))
 
 
 def _literal(words: str) -> str:

@@ -37,17 +37,23 @@ class Step(NamedTuple):
         return f"predlog/{harmless(self.stream)}"
 
     def curves(self) -> dict[str, float | None]:
-        """Return accuracy, mean log-probability and supervised share, of each codebook over all samples.
+        """Return loss, entropy, accuracy, mean log-probability and supervised share, of each codebook over all samples.
 
-        They are named `predlog/text/accuracy` and `predlog/audio/codebook 3/accuracy`; what no token shows is None.
+        They are named `predlog/text/loss` and `predlog/audio/codebook 3/loss`. What this step does not have is None;
+        what comes with a score is left out without one.
         """
         curves: dict[str, float | None] = {}
         by_codebook = sorted(
             self.comparisons, key=lambda one: (-1 if one.codebook is None else one.codebook, one.sample)
         )
-        for codebook, ones in groupby(by_codebook, key=_codebook):
+        for codebook, group in groupby(by_codebook, key=_codebook):
+            ones = list(group)
             name = self.name if codebook is None else f"{self.name}/codebook {codebook}"
-            point = of_step(list(ones))
+            point = of_step(ones)
+            if point.loss is not None or any(one.matched is not None for one in ones):
+                curves[f"{name}/loss"] = point.loss
+                if point.entropy is not None or point.loss is None:
+                    curves[f"{name}/entropy"] = point.entropy
             curves[f"{name}/accuracy"] = point.accuracy
             curves[f"{name}/logprob"] = point.logprob
             curves[f"{name}/supervised"] = point.share

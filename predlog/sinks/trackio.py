@@ -15,9 +15,10 @@ with required("trackio"):
 class Trackio(Tracker):
     """Log each whole step to a Trackio run; pass every event on unchanged.
 
-    Metrics are `predlog/text/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is a table of that step
-    alone, and findings are alerts. All have the step that `compare` was given; what `trackio.log` is given without a
-    step continues from the highest. Without a `run`, it is the one that is current in the calling thread.
+    Metrics are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is
+    a table of that step alone, and findings are alerts. All have the step that `compare` was given; what `trackio.log`
+    is given without a step continues from the highest. Without a `run`, it is the one that is current in the calling
+    thread.
 
     Raises:
         SettingError: There is no run.

@@ -21,8 +21,8 @@ _AT_ONCE: Final = timedelta(milliseconds=1)
 class WandB(Tracker):
     """Log each whole step to a W&B run; pass every event on unchanged.
 
-    Curves are `predlog/text/accuracy`, `…/logprob` and `…/supervised` over `predlog/text/step`, an axis of their own.
-    Tokens are rows of the table `predlog/tokens`, logged in increments, and findings are alerts.
+    Curves are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised` over `predlog/text/step`,
+    an axis of their own. Tokens are rows of the table `predlog/tokens`, logged in increments, and findings are alerts.
 
     With `commit`, each logged step is a row of W&B's history. Without it, what predlog logs joins the row that your
     next `log` call ends: a row of its own would raise W&B's step, and W&B ignores what is then logged with a lower

@@ -15,6 +15,7 @@ from torch import Tensor
 from predlog.capture import device, score
 from predlog.capture.capture import capture
 from predlog.capture.pair import Pair
+from predlog.capture.projection import Fused, Head, Source
 from predlog.capture.snapshot import Sizes
 from predlog.capture.unpack import unpack
 from predlog.capture.window import Window
@@ -364,6 +365,28 @@ def operations_on_meta(
 def test_a_capture_is_so_many_operations(dtype: torch.dtype, score: bool, inputs: bool, most: int) -> None:
     """At most 16 operations, one more for inputs and 38 for the score; meta has nothing to wait for."""
     assert len(operations_on_meta(2, 64, dtype=dtype, score=score, inputs=inputs)) <= most
+
+
+def test_what_a_fused_head_has_returned_is_read_without_a_wait() -> None:
+    """Of meta tensors, which have no values to wait for, a number of operations that depends on the shape alone."""
+    counts = []
+    for samples, length in ((2, 64), (64, 512)):
+        labels = torch.empty(samples, 1, length, dtype=torch.int64, device="meta")
+        hidden = torch.empty(samples, 1, length, 8, device="meta")
+        head = Head(torch.empty(1000, 8, device="meta"), None, 1.0, None, torch.float32)
+        logprob, match = torch.empty(samples, 1, length, device="meta"), torch.empty_like(labels, dtype=torch.bool)
+        pair = Pair(
+            hidden, labels, None, has_codebooks=False, source=Source((hidden,), head),
+            fused=Fused(logprob, logprob, match),
+        )  # fmt: skip
+        sizes = Sizes(
+            2, 1, length, 1000, 1, -100, SpecialTokens(), has_codebooks=False, is_trained=True, scored="matches"
+        )  # fmt: skip
+        with torch.no_grad(), Dispatched() as dispatched:
+            device.pack(pair, device.packing(pair, sizes, Window()), sizes, Window())
+        counts.append([name for name, _ in dispatched.operations])
+        assert max(elements for _, elements in dispatched.operations) <= 2 * max(15 * 1000, 8 * length)
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("inputs", [False, True])

@@ -14,6 +14,9 @@ from torch.nn import functional
 
 import predlog
 from predlog import Projection, Recorder
+from predlog.capture.capture import capture
+from predlog.capture.unpack import unpack
+from predlog.capture.window import Window
 from predlog.records.schema import Comparison
 from tests.benchmarks.memory import peak_of
 
@@ -176,6 +179,130 @@ def test_what_does_not_fit_is_said(make: Any, says: str) -> None:
         recorder.flush()
         (found,) = recorder.findings
     assert re.search(says, f"{found.code} {found.message}"), found.message
+
+
+def returned(logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Return what a fused head returns of rows [..., v] and their labels, 0 where there is none, as TRL's does."""
+    known = labels >= 0
+    logs = logits.double().log_softmax(-1)
+    return {
+        "label_logprob": logs.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1).float() * known,
+        "entropy": -(logs.exp() * logs).sum(-1).float() * known,
+        "match": (logits.argmax(-1) == labels) & known,
+    }
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_what_a_fused_head_has_returned_is_what_its_logits_give(path: str, shift: int, is_cut: bool) -> None:
+    """Loss, entropy, matches and worst tokens are those of the logits, though only the rows shown are projected."""
+    torch.manual_seed(4)
+    hidden, weight, labels = torch.randn(3, 40, 8), torch.randn(50, 8), torch.randint(50, (3, 40))
+    labels[0, :9] = labels[1, 20:] = -100
+    logits = hidden @ weight.T
+    labels[:, shift:40:3] = logits.argmax(-1)[:, : 40 - shift : 3]  # some are predicted
+    rows = hidden[:, : 40 - shift] if is_cut else hidden
+    ids = torch.cat([labels[:, shift:], torch.full((3, shift), -100)], 1)[:, : rows.shape[1]]
+    known = returned(logits[:, : rows.shape[1]], ids)
+    how: dict[str, Any] = {"shift": shift, "inputs": labels.clamp(min=0), "samples": 3, "score": True}
+    found = recorded(Projection(rows, weight, **known), labels, **how)
+    wanted = recorded(logits, labels, **how)
+    assert_same(found, wanted)
+    assert [one.matched for one in found] == [one.matched for one in wanted] != [0, 0, 0]
+    assert all(one.loss is not None and len(one.worst) == 5 for one in found)
+
+
+def test_what_was_returned_is_that_of_the_samples_chosen(path: str) -> None:
+    """Whichever samples are shown, by their places, each has its own numbers."""
+    torch.manual_seed(9)
+    hidden, weight, labels = torch.randn(6, 12, 8), torch.randn(50, 8), torch.randint(50, (6, 12))
+    logits = hidden @ weight.T
+    for places in ((1, 4), (0, 3, 4), (5,)):
+        how: dict[str, Any] = {"score": True, "samples": places}
+        found = recorded(Projection(hidden, weight, **returned(logits, labels)), labels, **how)
+        assert [one.sample for one in found] == list(places)
+        assert_same(found, recorded(logits, labels, **how))
+
+
+def test_a_loss_that_was_returned_needs_no_scale(path: str) -> None:
+    """With scale=None the probabilities of the tokens shown are null, and the loss is what the head has returned."""
+    torch.manual_seed(5)
+    hidden, weight, labels = torch.randn(2, 12, 8), torch.randn(50, 8), torch.randint(50, (2, 12))
+    logits = hidden @ weight.T / 3
+    found = recorded(Projection(hidden, weight, scale=None, **returned(logits, labels)), labels, score=True)
+    wanted = recorded(logits, labels, score=True)
+    assert [one.loss for one in found] == pytest.approx([one.loss for one in wanted], abs=1e-5)
+    assert [one.matched for one in found] == [one.matched for one in wanted]
+    assert set(logprobs(found)) == {None}
+
+
+def test_what_was_not_returned_is_not_known(path: str) -> None:
+    """Without entropies and matches there is a loss alone; without a score none; and no columns of all tokens."""
+    torch.manual_seed(6)
+    hidden, weight, labels = torch.randn(2, 12, 8), torch.randn(50, 8), torch.randint(50, (2, 12))
+    known = returned(hidden @ weight.T, labels)
+    alone = Projection(hidden, weight, label_logprob=known["label_logprob"])
+    (one, _) = recorded(alone, labels, score=True)
+    assert one.loss == pytest.approx(-known["label_logprob"][0].mean().item(), abs=1e-5)
+    assert (one.matched, one.entropy) == (None, None)
+    (one, _) = recorded(Projection(hidden, weight, **known), labels, score=False)
+    assert (one.loss, one.matched, one.worst) == (None, None, ())
+    with Recorder(every=1, console=False, strict=True, all_tokens=True) as recorder:
+        future = recorder.compare(Projection(hidden, weight, **known), labels, 0)
+        assert future is not None
+        assert [each.all_tokens for each in future.result(10)] == [None, None]
+
+
+def test_predictions_that_were_not_returned_are_no_evidence(path: str) -> None:
+    """A row that does not match may have predicted its input: of how many did, nothing is said to the rules."""
+    torch.manual_seed(8)
+    hidden, weight, labels = torch.randn(2, 12, 8), torch.randn(50, 8), torch.randint(50, (2, 12))
+    logits = hidden @ weight.T
+    for rows, known in ((logits, True), (Projection(hidden, weight, **returned(logits, labels)), False)):
+        facts = [one for _, one in unpack(capture(rows, labels, inputs=logits.argmax(-1), window=Window()))]
+        assert [one.copied is not None for one in facts] == [known, known]
+
+
+def test_a_loss_mask_weighs_what_was_returned(path: str) -> None:
+    """The loss is Σ w · loss / Σ w, and what has no weight is neither counted nor shown."""
+    torch.manual_seed(7)
+    hidden, weight, labels = torch.randn(2, 12, 8), torch.randn(50, 8), torch.randint(50, (2, 12))
+    mask = torch.randint(3, (2, 12)).float()
+    logits = hidden @ weight.T
+    how: dict[str, Any] = {"score": True, "loss_mask": mask}
+    assert_same(
+        recorded(Projection(hidden, weight, **returned(logits, labels)), labels, **how),
+        recorded(logits, labels, **how),
+    )
+
+
+def test_a_row_that_is_not_finite_has_no_loss(path: str) -> None:
+    """One NaN among the supervised log-probabilities, and the loss of its sample is null; another's is not."""
+    hidden, weight, labels = small(2, 12, 8), small(50, 8), torch.randint(50, (2, 12))
+    known = returned(hidden @ weight.T, labels)
+    known["label_logprob"][0, 5] = float("nan")
+    found = recorded(Projection(hidden, weight, **known), labels, score=True)
+    assert [one.loss is None for one in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        ({"entropy": torch.zeros(2, 12)}, "entropy of a Projection need its label_logprob"),
+        ({"label_logprob": torch.zeros(2, 11)}, r"label_logprob \[2, 11\] .* one value for each row .*: \[2, 12\]"),
+        ({"label_logprob": torch.zeros(2, 12).long()}, "is torch.int64: it must be of floating point"),
+        ({"label_logprob": torch.zeros(2, 12), "match": torch.zeros(2, 12)}, "is torch.float32: it must be booleans"),
+        ({"label_logprob": torch.zeros(2, 12), "entropy": torch.zeros(2, 12).bool()}, "must be of floating point"),
+    ],
+)  # fmt: skip
+def test_what_a_head_cannot_have_returned_is_said(known: dict[str, Any], says: str) -> None:
+    """Numbers that do not fit their rows are a finding with the shapes, and no exception."""
+    with Recorder(every=1, console=False) as recorder:
+        projection = Projection(torch.randn(2, 12, 8), torch.randn(50, 8), **known)
+        assert recorder.compare(projection, torch.zeros(2, 12).long(), 0) is None
+        recorder.flush()
+        (found,) = recorder.findings
+    assert re.search(says, found.message), found.message
 
 
 def test_it_is_a_public_name() -> None:

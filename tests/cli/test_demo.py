@@ -98,13 +98,15 @@ def test_the_prompt_is_masked_and_the_pair_is_aligned(trained: Trained) -> None:
 
 
 def test_what_it_says(trained: Trained) -> None:
-    """Plain lines in a pipe, the bar's last state, and at the end the file, the accuracy and what to do next."""
+    """Plain lines in a pipe, no bar among them, and at the end how it went and what to do next."""
     output, length = trained.output, trained.length
-    assert output.count("predlog step=") == 10
-    assert f"{length.steps}/{length.steps}" in output
-    assert f"10 comparisons were added to {trained.directory}/predictions.jsonl" in output
-    assert "at step 0, " in output
-    assert f"at step {length.logged[-1]}." in output
+    lines = output.splitlines()
+    assert [line.startswith("predlog step=") for line in lines].count(True) == 10
+    shown = lines[: lines.index("")]
+    assert [line.split()[0] for line in shown] == ["predlog"] * 11
+    assert "At step 0 the loss of the supervised bytes shown was 5." in output
+    assert f"; at step {length.logged[-1]} it was " in output
+    assert "comparisons" not in output  # the recorder's last line has said how many, and where
     assert " -m json.tool" in output
 
 
@@ -154,8 +156,8 @@ def test_each_mistake_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     code = MISTAKES[mistake].code
     assert {record.code for record in read(directory) if isinstance(record, Finding)} == {code}
     assert f"The mistake: {MISTAKES[mistake].says}." in printed.out
-    assert f"Found: {code} (step " in printed.out
-    assert f"predlog explain {code}" in printed.out
+    assert f"What was found, and how to fix it:\n    predlog explain {code}\n" in printed.out
+    assert code not in printed.out.partition("The mistake: ")[2].replace(f"predlog explain {code}", "")
     assert f"; 1 open finding: {code} (text, since step " in printed.err
 
 

@@ -114,5 +114,5 @@ print(predlog.__file__, recorder.stats()["written"])
 def test_the_demo(clone: Path) -> None:
     """README.md's first block makes an environment (here one that finds torch already), and trains."""
     python = environment(clone / ".venv", with_ours=True)
-    assert "comparisons were added to runs/demo/predictions.jsonl" in run(command("README.md", "demo"), clone, python)
+    assert "Look at the newest record:" in run(command("README.md", "demo"), clone, python)
     assert (clone / "runs" / "demo" / "predictions.jsonl").stat().st_size

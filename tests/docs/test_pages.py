@@ -299,6 +299,31 @@ def test_the_samples_page(own_folder: Path) -> None:
     ast.parse(callback)
 
 
+def test_the_pairs_pages_fused_head(own_folder: Path) -> None:
+    """What a fused head returned, passed as docs/pairs.md shows, gives the loss and matches of the whole logits."""
+    (block,) = (block for block in blocks("docs/pairs.md") if "output.log_probs" in block)
+    labels = torch.randint(50, (2, 12))
+    hidden, weight = torch.randn(2, 12, 8), torch.randn(50, 8)
+    logits = hidden @ weight.T
+    logs = logits[:, :-1].log_softmax(-1)
+    output = SimpleNamespace(
+        log_probs=logs.gather(-1, labels[:, 1:, None]).squeeze(-1),
+        entropy=-(logs.exp() * logs).sum(-1),
+        is_top1=logs.argmax(-1) == labels[:, 1:],
+    )
+    with predlog.configure("runs/exp1", every=1, console=False, strict=True) as recorder:
+        exec(
+            block,
+            {"predlog": predlog, "step": 0, "hidden": hidden, "weight": weight, "labels": labels, "output": output},
+        )
+        recorder.compare(logits, labels, 1, shift=1)
+    found = [one for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)]
+    for one, other in zip(found[:2], found[2:], strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-4)
+        assert one.entropy == pytest.approx(other.entropy, abs=1e-4)
+        assert one.matched == other.matched
+
+
 def test_the_pairs_pages_rows(own_folder: Path) -> None:
     """Rows that are reduced as docs/pairs.md shows give the record of the whole logits."""
     (block,) = (block for block in blocks("docs/pairs.md") if "predlog.Rows(" in block)

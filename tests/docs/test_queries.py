@@ -150,6 +150,17 @@ def learnt(shown: Shown) -> Table:
     return table
 
 
+def losses(shown: Shown) -> Table:
+    table = []
+    for key, group in grouped(shown, lambda one, _: (one.step, one.stream)).items():
+        once = {(one.rank, one.codebook, one.sample): one for one, _ in group}.values()
+        assert all(one.loss is not None for one in once)
+        table.append(
+            (*key, sum((one.loss or 0) * one.supervised for one in once) / sum(one.supervised for one in once))
+        )
+    return table
+
+
 def accuracies(shown: Shown) -> Table:
     table = []
     for key, group in grouped(shown, lambda one, _: (one.step, one.stream)).items():
@@ -217,6 +228,7 @@ def two_runs(shown: Shown) -> Table:
 
 ANSWERS: dict[str, Callable[[Shown], Table]] = {
     "When was a token learnt?": learnt,
+    "How did the loss develop, by step and stream?": losses,
     "How did the accuracy develop, by step and stream?": accuracies,
     "Which tokens are the worst?": worst,
     "What is predicted instead?": instead,

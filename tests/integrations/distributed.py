@@ -78,12 +78,14 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
 
 
 def main(way: str, folder: Path) -> None:
+    # Under FSDP2 a fused head is read before it has returned anything, while its weights are whole.
+    is_counted = test_sft.HAS_LOGITS if way == "fsdp" else test_sft.IS_COUNTED
     for kind in ("trainer", "sft"):
         directory = folder / kind
         trainer = trained(way, kind, folder, [PredictionCallback(directory, ranks="all", console=False)])
         rank = trainer.args.process_index
         name = "predictions.jsonl" if rank == 0 else f"predictions-rank{rank}.jsonl"
-        check(directory / name, trainer.seen, STEPS, counted=kind == "trainer" or test_sft.HAS_LOGITS)
+        check(directory / name, trainer.seen, STEPS, counted=kind == "trainer" or is_counted)
         ours, theirs = weights(trainer), weights(trained(way, kind, folder, []))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[one], theirs[one]) for one in ours)

@@ -75,6 +75,7 @@ def check(directory: Path, seen: Seen, steps: dict[str, list[int]], *, counted: 
         assert (where, one.length, one.supervised) == (where, wanted["length"], wanted["supervised"])
         assert one.matched == (wanted["matched"] if counted else None)
         assert one.loss == (pytest.approx(wanted["loss"], rel=1e-5, abs=2e-5) if counted else None)
+        assert one.entropy == (pytest.approx(wanted["entropy"], rel=1e-5, abs=2e-5) if counted else None)
         assert len(one.tokens) == len(wanted["tokens"])
         for token, true in zip(one.tokens, wanted["tokens"], strict=True):
             for name in ("slot", "position", "label", "prediction", "match", "label_rank", "input"):

@@ -249,6 +249,101 @@ class TestKinds:
         assert row.a.logprob == row.b.logprob == -0.25
 
 
+COLUMNS = ("positions", "labels", "predictions", "label_logprobs", "label_ranks")
+Columns = list[tuple[int, int, int | None, float | None, int | None]]
+
+
+def whole(step: int, *rows: tuple[Any, ...], **fields: Any) -> dict[str, Any]:
+    """Return a comparison that has kept all of its tokens, and shows none."""
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(COLUMNS)}
+    return comparison(
+        step, **{**events.LATER, "recorder": "0a1b2c3d", "tokens": [], "all_tokens": columns, **fields}
+    )  # fmt: skip
+
+
+column = st.tuples(
+    st.integers(0, 9), st.integers(0, 2), st.none() | st.integers(0, 2), st.none() | st.sampled_from([-0.5, -2.0]),
+    st.none() | st.integers(1, 3),
+)  # fmt: skip
+kept = st.lists(column, max_size=6, unique_by=lambda row: row[0]).map(sorted)
+
+
+class TestAllTokens:
+    @given(st.lists(st.tuples(kept, kept), min_size=1, max_size=4))
+    def test_the_first_token_that_differs(self, steps: list[tuple[Columns, Columns]]) -> None:
+        """Of all tokens that both kept it is the first, by step and position, that differs in anything."""
+        a = [whole(step, *one) for step, (one, _) in enumerate(steps)]
+        b = [whole(step, *other) for step, (_, other) in enumerate(steps)]
+        found = difference(a, b)
+        every = [
+            (step, row[0])
+            for step, (one, other) in enumerate(steps)
+            for row in one
+            for twin in other
+            if row[0] == twin[0] and row != twin
+        ]
+        first = found.first_token
+        assert (None if first is None else (first.step, first.position)) == min(every, default=None)
+        assert found.rows["text", None].score.tokens == sum(
+            row[:2] == twin[:2] for one, other in steps for row in one for twin in other
+        )
+
+    def test_a_middle_token_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A token that neither shows is named, with both predictions and both log-probabilities."""
+        rows = [(1, 5, 5, -0.1, 1), (2, 6, 6, -0.2, 1), (3, 7, 7, -0.3, 1)]
+        shown = {"tokens": [events.token(1, 5, 5, label_logprob=-0.1, label_text=" a", prediction_text=" a")]}
+        other = [rows[0], (2, 6, 5, -4.5, 2), rows[2]]
+        a = written(tmp_path / "a", *(whole(step, *rows, **shown) for step in (0, 10)))
+        b = written(tmp_path / "b", whole(0, *rows, **shown), whole(10, *other, **shown))
+        assert command("diff", a, b) == 1
+        said = capsys.readouterr().out.splitlines()
+        assert (
+            "first token that differs: step 10, text, sample 0, position 2: label 6, log-probability -0.2 in A and"
+            ' -4.5 in B; A predicts 6, B " a"'
+        ) in said
+        assert command("diff", "--json", a, b) == 1
+        found = json.loads(capsys.readouterr().out)
+        assert (found["first_token"]["step"], found["first_token"]["position"]) == (10, 2)
+        assert found["first_token"]["b"]["label_logprob"] == -4.5
+
+    def test_both_must_have_them(self) -> None:
+        """Against a run that kept the tokens shown only, those are compared, and no token is called the first."""
+        shown = {"tokens": [events.token(1, 5, 5, label_logprob=-0.1)]}
+        a, b = [whole(0, (1, 5, 5, -0.1, 1), (2, 6, 6, -0.2, 1), **shown)], [comparison(0, **shown)]
+        found = difference(a, b)
+        assert not found.differs
+        assert found.rows["text", None].score.tokens == 1
+        b = [comparison(0, tokens=[events.token(1, 5, 4, label_logprob=-0.1)])]
+        assert difference(a, b).first_token is None
+
+    def test_inputs_of_tokens_shown_still_count(self) -> None:
+        """The columns have no inputs; those of the tokens shown are compared all the same."""
+        a, b = (
+            [whole(0, (1, 5, 5, -0.1, 1), tokens=[events.token(1, 5, 5, label_logprob=-0.1, input=read)])]
+            for read in (8, 9)
+        )
+        assert set(difference(a, b).first) == {"inputs"}
+
+
+class TestLosses:
+    def test_the_loss_is_a_figure_and_a_difference(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A loss of all tokens comes before the accuracy, and differs where no token shown does."""
+        made = [whole(0, loss=loss, all_tokens=None, supervised=count) for loss, count in ((2.0, 300), (1.0, 100))]
+        a = written(tmp_path / "a", *({**one, "sample": place} for place, one in enumerate(made)))
+        b = written(tmp_path / "b", *({**one, "sample": place, "loss": 1.0} for place, one in enumerate(made)))
+        assert command("diff", a, b) == 1
+        said = capsys.readouterr().out
+        assert "losses of all supervised tokens differ in 1 of 2 records, first at step 0, text, sample 0\n" in said
+        assert "1 step in both, loss A 1.75, B 1.00, B - A -0.750, accuracy A 80.0%, B 80.0%, B - A 0.0\n" in said
+        assert "log-probability" not in said
+
+    @pytest.mark.parametrize("loss", [2.3000014, None])
+    def test_what_is_no_difference(self, loss: float | None) -> None:
+        """The last decimal, and a loss that only one run has, are none."""
+        a, b = [whole(0, loss=2.3, all_tokens=None)], [whole(0, loss=loss, all_tokens=None)]
+        assert not difference(a, b).differs
+
+
 def pair(tmp_path: Path) -> tuple[str, str]:
     """Write two runs that part at step 10."""
     right_in_a = [events.token(1, 5, 5, label_text=" the"), events.token(2, 6, 0)]
@@ -352,7 +447,18 @@ class TestCommand:
         """One object has every figure."""
         assert command("diff", "--json", *pair(tmp_path)) == 1
         found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-        assert list(found) == ["a", "b", "same", "first", "findings", "settings", "streams", "right_in_a", "right_in_b"]
+        assert list(found) == [
+            "a",
+            "b",
+            "same",
+            "first",
+            "first_token",
+            "findings",
+            "settings",
+            "streams",
+            "right_in_a",
+            "right_in_b",
+        ]
         assert list(found["first"]) == list(KINDS)
         assert undocumented(found) <= events.token(1).keys()
         assert found["first"]["predictions"]["a"]["label_text"] == " the"

@@ -157,6 +157,77 @@ class TestCurves:
         assert list(Summary.of(typed(*made)).curves) == [("z", 2), ("z", 10), ("a", None)]
 
 
+scored = st.tuples(st.integers(0, 40), st.integers(0, 50), st.none() | st.floats(0, 20))
+
+
+def losses(raw: list[tuple[int, int, float | None]]) -> dict[int, list[tuple[float, int]]]:
+    """Return of each step that has any the losses of its samples, with their supervised tokens."""
+    steps: dict[int, list[tuple[float, int]]] = {}
+    for step, supervised, loss in sorted(raw, key=lambda each: each[0]):
+        if loss is not None and any(each[0] == step and each[1] and each[2] is not None for each in raw):
+            steps.setdefault(step, []).append((loss, supervised))
+    return steps
+
+
+def mean(pairs: list[tuple[float, int]]) -> float:
+    return sum(loss * tokens for loss, tokens in pairs) / sum(tokens for _, tokens in pairs)
+
+
+class TestLoss:
+    @given(st.lists(scored, min_size=1, max_size=60))
+    def test_it_is_the_mean_of_ten_records(self, raw: list[tuple[int, int, float | None]]) -> None:
+        """First, last and best are means of the newest whole steps with ten records; of a short run, single steps."""
+        steps = losses(raw)
+        made = [
+            comparison(step, supervised=supervised, matched=0, **{**events.LATER, "recorder": "0a1b2c3d", "loss": loss})
+            for step, supervised, loss in sorted(raw, key=lambda each: each[0])
+        ]
+        found = curve(*made).loss
+        means = {}
+        for place, step in enumerate(steps):
+            for start in range(place, -1, -1):
+                window = [pair for each in list(steps.values())[start : place + 1] for pair in each]
+                if len(window) >= curves.SMOOTHED:
+                    means[step] = mean(window)
+                    break
+        means = means or {step: mean(pairs) for step, pairs in steps.items()}
+        if not means:
+            assert found is None
+            return
+        assert found is not None
+        assert found.first.step == min(means)
+        assert found.first.value == pytest.approx(means[min(means)])
+        assert found.last.step == max(means)
+        assert found.last.value == pytest.approx(means[max(means)])
+        assert found.best.value == pytest.approx(min(means.values()))
+        assert means[found.best.step] == pytest.approx(min(means.values()))
+
+    @given(st.lists(scored, min_size=1, max_size=30), st.integers(1, 8))
+    def test_points_have_the_mean_of_all_tokens(self, raw: list[tuple[int, int, float | None]], most: int) -> None:
+        """Loss and entropy of a point are weighted by supervised tokens, also of merged steps."""
+        made = [
+            comparison(step, supervised=supervised, matched=0, **{**events.LATER, "loss": loss, "entropy": loss})
+            for step, supervised, loss in sorted(raw, key=lambda each: each[0])
+        ]
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(curves, "MOST_POINTS", most)
+            found = curve(*made)
+        pairs = [pair for each in losses(raw).values() for pair in each]
+        assert sum(point.scored for point in found.points) == sum(tokens for _, tokens in pairs)
+        for name, weight in (("loss", "scored"), ("entropy", "measured")):
+            assert _weighted(found, name, weight) == pytest.approx(sum(loss * tokens for loss, tokens in pairs))
+        assert all((point.loss is None) == (not point.scored) for point in found.points)
+
+    def test_adding_later_changes_nothing(self) -> None:
+        """A summary that is looked at in between has the same means afterwards."""
+        made = typed(*(comparison(step, **{**events.LATER, "loss": 9.0 - step / 10}) for step in range(40)))
+        summary = Summary.of(made[:25])
+        assert summary.curves["text", None].loss == Summary.of(made[:25]).curves["text", None].loss
+        for each in made[25:]:
+            summary.add(each)
+        assert summary.curves == Summary.of(made).curves
+
+
 def _unranked(one: Comparison) -> Comparison:
     """Leave the first token's rank, which may be none, and none of the others'."""
     first, *others = one.tokens
@@ -368,13 +439,39 @@ class TestCommand:
         lines = [line for line in said.splitlines() if line.startswith("stream audio codebook")]
         assert len(lines) == 32
         assert (
-            "stream audio codebook 31: 3 steps, 0 to 2, 3 records, 75.8% supervised; accuracy 41.2% first" in lines[31]
+            "stream audio codebook 31: 3 steps, 0 to 2, 3 records, 75.8% supervised; accuracy 41.2% (from" in lines[31]
         )
 
     def test_first_last_best(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """The figures are first, last and best, with the step of the best and a sparkline."""
+        """The figures are last, first and best, with the step of the best and a sparkline."""
         command("summary", run(tmp_path))
-        assert "accuracy 0.0% first, 40.0% last, 40.0% best at step 4 ▁▃▅▇█;" in capsys.readouterr().out
+        assert "accuracy 40.0% (from 0.0%, best 40.0% @4) ▁▃▅▇█;" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("codebook", [None, 3])
+    @pytest.mark.parametrize("is_screen", [False, True])
+    def test_the_loss_comes_first(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, codebook: int | None,
+        is_screen: bool,
+    ) -> None:  # fmt: skip
+        """Where a stream has a loss it is the first figure, in nats, and another stream is shown as it was."""
+        for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
+            if is_screen:
+                monkeypatch.setenv(name, value)
+        made = [
+            comparison(10 * step, codebook=codebook, **{**events.LATER, "recorder": "0a1b2c3d", "loss": 8.0 - step / 4})
+            for step in range(24)
+        ]
+        command("summary", written(tmp_path, *made, comparison(0, stream="eval")))
+        said = capsys.readouterr().out.partition("no findings")[0]
+        titles = [title for title in re.findall(r"loss|accuracy|log-probability|median rank", said) if title]
+        assert titles[is_screen:] == [
+            "loss", "accuracy", "median rank", "accuracy", "log-probability", "median rank"
+        ]  # fmt: skip
+        if codebook is None or not is_screen:
+            # The last ten are 4.5 to 2.25, the first ten 8 to 5.75.
+            assert re.search(r"loss +3\.38 \(from 6\.88, best 3\.38 @230\) ", said.replace("\x1b[0m", ""))
+        else:
+            assert "6.88 → 3.38 → 3.38 @230" in said.replace("\x1b[2m", "")
 
     @pytest.mark.parametrize("width", [30, 60, 80, 120, 200])
     def test_it_fits_the_terminal(
@@ -474,7 +571,8 @@ class TestCommand:
         for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}.items():
             monkeypatch.setenv(name, value)
         tokens = [[events.token(1, label_logprob=-logprob)] for logprob in (1000.0, 0.0007, 0.0005)]
-        command("summary", written(tmp_path, *(comparison(step, tokens=one) for step, one in enumerate(tokens))))
+        made = (comparison(step, codebook=0, tokens=one) for step, one in enumerate(tokens))
+        command("summary", written(tmp_path, *made))
         assert re.search(r"  -1.0e\+03 → -0.0005 → -0.0005  +1 → 1 → 1\n", capsys.readouterr().out)
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def test_spaces_and_long_texts() -> None:
     texts = ["  if", "\n", " " * 22, "<0xF0><0x9F>", "", "x" + "ab" * 30]
     tokens = [events.token(5 + number, label_text=one) for number, one in enumerate(texts)]
     html = compared(tokens=tokens)._repr_html_()
-    for shown in ("␣␣if", r"\n", "␣×22", "⟨F0 9F⟩", '""', f"{'x' + 'ab' * 11}a…"):
+    for shown in ("␣␣if", r"\n", "␣×22", "⟨F0 9F⟩", '""', f"{'x' + 'ab' * 11}…"):
         assert f"> {escape(shown)}<" in html
     assert "monospace" in html
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from predlog.records.codec import from_event
 from predlog.records.schema import Comparison
 from predlog.records.text import visible
+from predlog.report import whole_samples
 from predlog.report.film_strip import Strip, shown
 from predlog.report.page import json_text, policy
 from tests import events
@@ -124,12 +125,58 @@ def test_of_a_long_text_around_the_tokens_the_ends_are_shown() -> None:
         ("\u202eabc", "\\u202eabc"),
         ("\ud800", "\\ud800"),
         ("\x00", "\\x00"),
-        ("a" * 300, None),
+        ("ab" * 150, None),
+        ("<0xE2><0x82>", "⟨E2 82⟩"),
+        (" " * 22, "␣×22"),
     ],
 )
 def test_texts_are_seen(text: str, seen: str | None) -> None:
     """What is invisible or steers is spelt out, and of what is long the start is shown, with its length."""
-    assert shown(text) == (seen or f"{'a' * 200}… (300 characters)")
+    assert shown(text) == (seen or f"{'ab' * 99}a… (300 characters)")
+
+
+# --- whole samples ------------------------------------------------------------------------------------------------
+
+
+def kept(step: int, labels: list[int], **fields: Any) -> Any:
+    """Return a comparison with all its tokens, every other one predicted correctly."""
+    count = len(labels)
+    columns = {
+        "positions": list(range(count)), "labels": labels,
+        "predictions": [label + place % 2 for place, label in enumerate(labels)],
+        "label_logprobs": [-0.12345] * count, "label_ranks": [1] * count,
+    }  # fmt: skip
+    return comparison(step=step, **{**events.LATER, "recorder": "0a1b2c3d", "all_tokens": columns, **fields})
+
+
+def test_whole_samples_have_the_texts_of_the_tokens_shown() -> None:
+    """All tokens of a sample are there, with the texts that their ids have in the same stream and codebook."""
+    shown_tokens = [events.token(0, 7, 8, label_text=" a", prediction_text=" b")]
+    made = strip([
+        kept(0, [7, 8, 9], tokens=shown_tokens),
+        kept(0, [7], stream="audio", codebook=1, tokens=[]),
+        comparison(step=10),
+    ]).columns()  # fmt: skip
+    whole, texts, ids = made["whole"], made["texts"], made["ids"]
+    assert (whole["kept"], whole["count"]) == ([3, 1, 0], [3, 1, 0])
+    named = [texts[place] or ids[place] for place in whole["label"]]
+    assert named == ["␣a", "␣b", "9", "7"]
+    assert [texts[place] or ids[place] for place in whole["prediction"]] == ["␣a", "9", "9", "7"]
+    assert whole["label_logprob"] == [-0.1235] * 4
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 60))
+def test_whole_samples_are_left_out_evenly(sizes: list[int], most: int) -> None:
+    """The page has at most so many tokens, the last sample's if they fit, and knows how many each record has."""
+    rows = [kept(step, list(range(size)), tokens=[]) for step, size in enumerate(sizes)]
+    made = whole_samples.columns(rows, lambda token, _text: token or 0, most)
+    assert made["kept"] == sizes
+    assert sum(made["count"]) == len(made["label"]) <= most
+    assert all(count in {0, size} for count, size in zip(made["count"], sizes, strict=True))
+    if sizes[-1] <= most:
+        assert made["count"][-1] == sizes[-1]
+    if sum(sizes) <= most:
+        assert made["count"] == sizes
 
 
 # --- leaving out --------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from predlog.records.codec import from_event, to_line
 from predlog.records.schema import Comparison, Record
 from predlog.report import page as report
 from tests import events
-from tests.reported import HOSTILE, corpus, trained
+from tests.reported import HOSTILE, corpus, scored, trained
 
 
 class Parsed(HTMLParser):
@@ -245,6 +245,30 @@ def test_first_last_and_best() -> None:
 
     text = " ".join(Parsed(page(told())).text.split())
     assert "text 10.0% 50.0% 90.0% -8.000 -2.000 -1.000 90 4 1 19.5% 3 3" in text
+
+
+def test_the_loss_comes_first() -> None:
+    """Its plot and its columns are the first, as means of ten records; a run without a score has neither."""
+    made = Parsed(page_of(scored))
+    assert [plot["name"] for plot in made.data("curves-data")["plots"]] == [
+        "loss", "accuracy", "logprob", "rank", "entropy", "share",
+    ]  # fmt: skip
+    text = " ".join(made.text.split())
+    assert re.search(r"stream loss accuracy rank supervised", text)
+    assert "text 6.88 3.38 3.38 33.3%" in text
+    assert "Loss is the mean of all supervised tokens in nats, over 10 records" in text
+    plain = Parsed(page_of(trained))
+    assert [plot["name"] for plot in plain.data("curves-data")["plots"]] == ["accuracy", "logprob", "rank", "share"]
+    assert "Loss is" not in plain.text
+    assert "accuracy log-probability rank" in " ".join(plain.text.split())
+
+
+def test_a_stream_without_a_loss_keeps_its_log_probability() -> None:
+    """Beside a stream that has a loss, one that has none is shown with what it has."""
+    told = [*scored(), events.comparison(stream="eval")]
+    text = " ".join(Parsed(page(iter(told))).text.split())
+    assert "stream loss accuracy log-probability rank supervised" in text
+    assert "eval - - - 41.2% 41.2% 41.2% -1.375 -1.375 -1.375" in text
 
 
 def test_what_is_missing_is_said() -> None:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 
 from predlog.records.schema import Comparison
-from predlog.records.text import probability
+from predlog.records.text import nats, probability
+from predlog.records.token_text import token_cell
 from predlog.report.film_strip import shown
 
 pytest.importorskip("selenium")
@@ -25,7 +26,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests import browsing, events
 from tests.browsing import complaints, forget, look, requests, until
-from tests.reported import HOSTILE, STEPS, corpus, odd, passage, perfect, trained, written
+from tests.reported import HOSTILE, STEPS, corpus, odd, passage, perfect, scored, trained, written
 
 pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 
@@ -183,12 +184,15 @@ def test_addresses_are_harmless(chromium: Chrome, hostile: Path) -> None:
 
 
 def test_all_of_it_is_there_as_text(chromium: Chrome, hostile: Path) -> None:
-    """What is hostile is not left out: each label can be read in its cell, spelt out."""
+    """What is hostile is not left out: each label is in its cell, spelt out, and the whole of it in the panel."""
     browser = opened(chromium, hostile, "#stream=text")
     labels = browser.execute_script(
         "return [...document.querySelectorAll('.cell[data-column=\"0\"] .label')].map((one) => one.textContent)"
     )
-    assert labels == [shown(text) for text in HOSTILE]
+    assert labels == [token_cell(text, None) for text in HOSTILE]
+    for place in (0, HOSTILE.index("x" * 5000)):
+        cell(browser, place, 0).click()
+        assert inspected(browser)["label"] == shown(HOSTILE[place])
 
 
 INJECTED = "<script>window.ran=1</script><img src='http://127.0.0.1:9/pixel'><script>console.error('failed')</script>"
@@ -317,6 +321,43 @@ def test_what_is_odd_is_told(chromium: Chrome, tmp_path: Path) -> None:
     assert "20 probabilities not finite" in told["about"]
     cell(browser, 5, 0).click()
     assert "10.0% correct (1 of 10 shown)" in inspected(browser)["about"]
+
+
+def test_the_loss_and_the_whole_sample(chromium: Chrome, tmp_path: Path) -> None:
+    """Each row has its loss, and the panel shows all tokens of the sample, shaded, with what was predicted instead."""
+    browser = opened(chromium, written(tmp_path / "run", scored())[0])
+    losses = browser.execute_script(
+        "return [...document.querySelectorAll('#grid-body .row .loss')].map((cell) => cell.textContent)"
+    )
+    assert losses[:3] == ["8.00", "7.75", "7.50"]
+    assert at(browser, "#grid-head .loss").text == "loss"
+    cell(browser, 1, 0).click()
+    told = inspected(browser)
+    assert told["about"].startswith("loss 7.75 · 33.3% correct")
+    assert told["whole-size"] == "3 of 3 supervised tokens"
+    words = browser.execute_script(
+        "return [...document.querySelectorAll('#inspector .running bdi')]"
+        ".map((word) => [word.textContent, word.className, word.title])"
+    )
+    assert words == [
+        ["␣a", "p24", "position 1, p 0.99, rank 1, predicted correctly"],
+        ["9", "p2 is-wrong", "position 2, p 0.082, rank 12, predicted ␣a"],
+        ["8", "unknown is-wrong", "position 3, p -, rank unknown, predicted nan"],
+    ]
+    press(browser, Keys.CONTROL, Keys.END)
+    cell(browser, 24, 0).click()
+    assert not at(browser, "#inspector .whole").is_displayed()
+    assert not inspected(browser)["about"].startswith("loss")
+    assert at(browser, ".row[data-place='24'] .loss").text == "-"
+    assert not complaints(browser)
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-7, 0.000123, 0.0999, 2.3071, 12.34, 999.4, 999.6, 12_345.0, 1e20])
+def test_the_page_writes_a_loss_as_the_console_does(chromium: Chrome, tmp_path: Path, loss: float) -> None:
+    """Three significant digits, whatever the size."""
+    told = [events.comparison(**{**events.LATER, "recorder": "0a1b2c3d", "loss": loss})]
+    browser = opened(chromium, written(tmp_path / "run", iter(told))[0])
+    assert at(browser, "#grid-body .loss").text == nats(loss)
 
 
 def rows_shown(browser: Chrome) -> int:

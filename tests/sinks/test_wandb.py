@@ -66,7 +66,9 @@ def points(rows: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
         (name, row[f"{'/'.join(name.split('/')[:2])}/step"]): value
         for row in rows
         for name, value in row.items()
-        if name.endswith(("/accuracy", "/logprob", "/supervised")) and value is not None
+        if name.startswith("predlog/")
+        and name.endswith(("/loss", "/entropy", "/accuracy", "/logprob", "/supervised"))
+        and value is not None
     }
 
 

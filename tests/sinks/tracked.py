@@ -59,6 +59,12 @@ def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]
         ones = list(group)
         name = f"predlog/{stream}" if codebook is None else f"predlog/{stream}/codebook {codebook}"
         tokens = [token for one in ones for token in one.tokens]
+        for figure in ("loss", "entropy"):
+            values = [(value, one.supervised) for one in ones if (value := getattr(one, figure)) is not None]
+            if values:
+                points[f"{name}/{figure}", step] = sum(value * count for value, count in values) / sum(
+                    count for _, count in values
+                )
         correct = [token.match for token in tokens]
         if all(one.matched is not None for one in ones):
             matched = sum(one.matched for one in ones if one.matched is not None)

@@ -14,7 +14,7 @@ from predlog.reading.damage import Damages
 from predlog.reading.runs import starts
 from predlog.reading.summary import Summary
 from predlog.records.text import visible
-from predlog.sinks.terminal.style import NAME, RIGHT, WARNING
+from predlog.sinks.terminal.style import RIGHT, WARNING
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,8 +50,6 @@ def _draw(paper: Paper, summary: Summary, damage: Damages) -> None:
         paper.paragraph(f"{len(runs)} runs, summarized as one: {', '.join(runs)}", WARNING)
     if not summary.curves:
         paper.line("nothing has been compared")
-    elif paper.is_screen:
-        paper.line((f"first {paper.glyphs.arrow} last {paper.glyphs.arrow} best @step", NAME))
     add_curves(paper, list(summary.curves.values()))
     paper.heading("findings")
     found = across_ranks(summary.findings)

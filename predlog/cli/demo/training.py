@@ -14,12 +14,15 @@ import predlog._runtime.first_imports  # before rich is imported
 
 # isort: split
 import torch
+from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 import predlog
 from predlog.cli.demo.mistakes import IGNORED, MISTAKES, NONE
+from predlog.records.figures import Point, of_step
+from predlog.records.text import nats
 
 BEGIN, END, PAD = 256, 257, 258
 VOCABULARY = 259
@@ -155,22 +158,23 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         TextColumn("loss {task.fields[loss]:.2f}"),
         TimeElapsedColumn(),
+        disable=not get_console().is_terminal,  # in a pipe its last state would be a line among the records
     )
 
 
 def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
+    """Say how it went and what to do next; what was recorded, and where, the recorder has said as its last line."""
     if not recorder.stats()["written"]:
         print("\nNothing was recorded. See the messages above. Is PREDLOG_DISABLE set? Is this a rank other than 0?")
         return
     file = f"{arguments.directory}/predictions.jsonl"
     every = [record for record in predlog.read(file) if isinstance(record, predlog.Comparison)]
     comparisons = [one for one in every if one.attempt == every[-1].attempt]
-    first, last = comparisons[0].step, comparisons[-1].step
+    first, last = (of_step([one for one in comparisons if one.step == comparisons[at].step]) for at in (0, -1))
     print(f"""
-{len(comparisons)} comparisons were added to {file}, one JSON object per line.
 {_found(arguments.mistake, recorder)}\
-Accuracy of the supervised bytes of the samples shown: {_accuracy(comparisons, first):.0%} at step {first}, \
-{_accuracy(comparisons, last):.0%} at step {last}.
+At step {first.first_step} the loss of the supervised bytes shown was {nats(first.loss)}, and {_share(first)} were \
+predicted correctly; at step {last.first_step} it was {nats(last.loss)}, and {_share(last)}.
 
 Look at the newest record:
     grep predlog.comparison {file} | tail -n 1 | {sys.executable} -m json.tool
@@ -180,16 +184,14 @@ See how it is called in a training loop:
     {__file__}""")
 
 
+def _share(point: Point) -> str:
+    return "none" if point.accuracy is None else f"{point.accuracy:.0%}"
+
+
 def _found(mistake: str | None, recorder: predlog.Recorder) -> str:
     if mistake is None:
         return ""
     mistaken = f"The mistake: {MISTAKES[mistake].says}.\n"
     if not recorder.findings:
         return f"{mistaken}There were too few records to find it: use more --steps, or a smaller --every.\n"
-    found = ", ".join(f"{finding.code} (step {finding.step})" for finding in recorder.findings)
-    return f"{mistaken}Found: {found}. What it means:\n    predlog explain {recorder.findings[0].code}\n"
-
-
-def _accuracy(comparisons: list[predlog.Comparison], step: int) -> float:
-    shown = [comparison for comparison in comparisons if comparison.step == step]
-    return sum(one.matched or 0 for one in shown) / max(sum(one.supervised for one in shown), 1)
+    return f"{mistaken}What was found, and how to fix it:\n    predlog explain {recorder.findings[0].code}\n"

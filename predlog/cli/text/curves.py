@@ -1,4 +1,4 @@
-"""Curves → a table: one row per stream and codebook, with its figures first → last → best and how they went."""
+"""Curves → the figures of each stream, the loss first, and how they went; of codebooks, a table."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from predlog.cli.text.paper import Paper
-from predlog.reading.curves import Course, Curve
-from predlog.reading.words import between, counted, lane, nats
+from predlog.reading.curves import SMOOTHED, Course, Curve
+from predlog.reading.words import between, counted, lane
+from predlog.reading.words import nats as logprob
 from predlog.reading.words import rank as place
-from predlog.records.text import HIGHEST, percent, visible
+from predlog.records.text import HIGHEST, nats, percent, visible
 from predlog.sinks.terminal.style import HEADING, NAME
 
 _SPARK = Style.parse("cyan")
@@ -41,6 +42,14 @@ class _Figure:
             return ""
         return sparkline(self.went, width, BLOCKS if paper.glyphs.arrow == "→" else INK, is_log=self.is_log)
 
+    @property
+    def summarized(self) -> str:
+        """The last value, and which it came from and which was best: 2.31 (from 8.34, best 1.92 @228)."""
+        if len(self.values) < 3:
+            return self.values[0]
+        first, last, best = self.values
+        return f"{last} (from {first}, best {best} {self.at})"
+
 
 _Column = list[tuple[str, _Figure]]
 
@@ -59,14 +68,22 @@ class _Spark:
 
 
 def add_curves(paper: Paper, curves: Sequence[Curve]) -> None:
-    """Add the table of all curves, or one line per curve if there is no terminal."""
+    """Add a line per figure, or a table of codebooks; one line per curve if there is no terminal."""
+    if paper.is_screen:
+        if any(one.codebook is not None for one in curves):
+            paper.line((f"first {paper.glyphs.arrow} last {paper.glyphs.arrow} best @step", NAME))
+        if any(one.loss is not None for one in curves):
+            paper.line((f"loss: the mean of {SMOOTHED} records, in nats", NAME))
     for stream, group in groupby(curves, key=attrgetter("stream")):
         ones = list(group)
         if paper.is_screen:
             paper.heading(_title(paper, stream, ones))
             if note := _counted(ones):
                 paper.line("  ", (note, NAME))  # after the title it would be cut on a narrow terminal
-            _add_rows(paper, ones)
+            if ones[0].codebook is None:
+                _add_figures(paper, list(_figures(ones[0])))
+            else:
+                _add_rows(paper, ones)
         else:
             for one in ones:
                 paper.line(_plainly(paper, one))
@@ -102,15 +119,17 @@ def _counted(curves: Sequence[Curve]) -> str:
 
 
 # The name that curves and their points have for it, its title, and how a value is written.
-_FIGURES: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
-    ("accuracy", "accuracy", percent),
-    ("logprob", "log-probability", nats),
-    ("rank", "median rank", place),
-)
+_Kind = tuple[str, str, Callable[[float | None], str]]
+_ACCURACY: _Kind = ("accuracy", "accuracy", percent)
+_RANK: _Kind = ("rank", "median rank", place)
+_SCORED: Sequence[_Kind] = (("loss", "loss", nats), _ACCURACY, _RANK)
+_SHOWN: Sequence[_Kind] = (_ACCURACY, ("logprob", "log-probability", logprob), _RANK)
 
 
-def _figures(curve: Curve) -> Iterator[_Figure]:
-    for name, title, say in _FIGURES:
+def _figures(curve: Curve, *, is_scored: bool | None = None) -> Iterator[_Figure]:
+    """Yield the figures of a curve; without a loss of all tokens, the log-probability of those shown."""
+    is_scored = curve.loss is not None if is_scored is None else is_scored
+    for name, title, say in _SCORED if is_scored else _SHOWN:
         course: Course | None = getattr(curve, name)
         if course is None:
             yield _Figure(title, ("-",), "", ())
@@ -132,19 +151,30 @@ def _plainly(paper: Paper, curve: Curve) -> str:
 
 
 def _plain_figure(paper: Paper, figure: _Figure) -> str:
-    if len(figure.values) < 3:
-        return f"{figure.title} {figure.values[0]}"
-    first, last, best = figure.values
-    drawn = figure.drawn(paper, 16)
-    return (
-        f"{figure.title} {first} first, {last} last, {best} best at step {figure.at[1:]}{f' {drawn}' if drawn else ''}"
-    )
+    drawn = figure.drawn(paper, 16) if len(figure.values) > 1 else ""
+    return f"{figure.title} {figure.summarized}{f' {drawn}' if drawn else ''}"
+
+
+def _add_figures(paper: Paper, figures: Sequence[_Figure]) -> None:
+    """Add one line per figure, and how it went after it, or below where the terminal is narrow."""
+    titles = max(len(one.title) for one in figures)
+    texts = [f"{' ' * _MARGIN}{one.title:<{titles}}  " for one in figures]
+    used = max(len(text) + len(one.summarized) for text, one in zip(texts, figures, strict=True)) + _GAP
+    room = min(paper.width - used, _WIDEST)
+    for text, one in zip(texts, figures, strict=True):
+        beside = one.drawn(paper, room) if room >= _NARROWEST else ""
+        filled = " " * (used - len(text) - len(one.summarized)) if beside else ""
+        paper.line((text, NAME), one.summarized, filled, (beside, _SPARK))
+        if room < _NARROWEST and (below := one.drawn(paper, min(paper.width - _MARGIN, _WIDEST))):
+            paper.line(" " * _MARGIN, (below, _SPARK))
 
 
 def _add_rows(paper: Paper, curves: Sequence[Curve]) -> None:
     """Add a table of one line per curve if there is room for what is drawn beside the numbers, else of two lines."""
     names = [_name(one, curves) for one in curves]
-    columns = [_aligned(paper, column) for column in zip(*map(_figures, curves), strict=True)]
+    is_scored = any(one.loss is not None for one in curves)
+    rows = [_figures(one, is_scored=is_scored) for one in curves]
+    columns = [_aligned(paper, column) for column in zip(*rows, strict=True)]
     needed = [_needed(column) for column in columns]
     if not (
         paper.table(_beside(paper, names, columns))
@@ -193,8 +223,6 @@ def _table(names: Sequence[str]) -> Table:
 
 def _name(curve: Curve, curves: Sequence[Curve]) -> str:
     """Return the codebook after a margin, and its supervised share where codebooks have several."""
-    if curve.codebook is None:
-        return ""
     share = f" {percent(curve.share)}" if len({one.share for one in curves}) > 1 else ""
     return f"{' ' * _MARGIN}{curve.codebook:>2}{share}"
 
@@ -215,8 +243,7 @@ def _numbers(paper: Paper, figure: _Figure, first: int = 0) -> str:
 def _add_stacked(paper: Paper, names: Sequence[str], rows: Sequence[Sequence[tuple[str, _Figure]]]) -> None:
     """Add one line per figure, and what is drawn below it: for terminals that are too narrow for columns."""
     for name, row in zip(names, rows, strict=True):
-        if name:
-            paper.line((name, HEADING))
+        paper.line((name, HEADING))
         for _, one in row:
             paper.line((f"  {one.title} ", NAME), _numbers(paper, one), (f" {one.at}", NAME))
             if drawn := one.drawn(paper, min(paper.width - _MARGIN, _WIDEST)):

@@ -10,10 +10,11 @@ from predlog.cli.text.findings import add_open
 from predlog.cli.text.paper import Paper, Part
 from predlog.reading.contrast import Alone, First, Kind, Misses, Row
 from predlog.reading.diff import Difference
-from predlog.reading.words import counted, lane, nats
+from predlog.reading.words import counted, lane
+from predlog.reading.words import nats as in_nats
 from predlog.records.schema import Token
-from predlog.records.text import percent, sample_name, visible
-from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, quoted
+from predlog.records.text import nats, percent, sample_name, visible
+from predlog.sinks.terminal.style import HEADING, NAME, PLAIN, RIGHT, WARNING, WRONG, known, quoted
 
 _SAYS: dict[Kind, str] = {
     "labels": "labels differ, so the runs saw other data,",
@@ -21,6 +22,7 @@ _SAYS: dict[Kind, str] = {
     "predictions": "predictions differ",
     "logprobs": "log-probabilities differ by more than rounding",
     "ranks": "ranks differ",
+    "losses": "losses of all supervised tokens differ",
 }
 # Cells of a number at least, and between two columns.
 _NUMBER, _GAP = 6, 2
@@ -59,6 +61,8 @@ def _where(found: Difference, rows: Sequence[Row]) -> Iterator[str]:
         yield (
             "common records are the same" if any(row.records for row in rows) else "no stream has a step in both runs"
         )
+    if (token := found.first_token) is not None and token.a is not None and token.b is not None:
+        yield _first_token(token, token.a, token.b)
     for kind, first in found.first.items():
         if kind in _SAYS:
             count = sum(row.differing.get(kind, 0) for row in rows)
@@ -102,12 +106,13 @@ def _place(first: First) -> str:
 def _tokens(first: First) -> str:
     """Return what two tokens have of the kind that differs."""
     a, b = first.a, first.b
+    if first.kind == "losses":
+        return ""
     if a is None or b is None:
         return ": not among the tokens shown"
     match first.kind:
         case "labels" | "inputs":
-            which = first.kind.removesuffix("s")
-            return f": A {text(a, which)}, B {text(b, which)}"
+            return _data(first.kind, a, b)
         case "predictions":
             said = f"A {text(a, 'prediction')}, B {text(b, 'prediction')}"
         case "logprobs":
@@ -117,18 +122,41 @@ def _tokens(first: First) -> str:
     return f": label {text(a, 'label')}, {said}"
 
 
+def _data(kind: str, a: Token, b: Token) -> str:
+    which = kind.removesuffix("s")
+    return f": A {text(a, which)}, B {text(b, which)}"
+
+
+def _first_token(first: First, a: Token, b: Token) -> str:
+    """Return the first token that differs, the log-probabilities of its label, and what both runs predict."""
+    said = _data(first.kind, a, b) if first.kind in {"labels", "inputs"} else f": label {text(a, 'label')}"
+    logprobs = f"log-probability {known(a.label_logprob)} in A and {known(b.label_logprob)} in B"
+    predictions = f"A predicts {text(a, 'prediction')}, B {text(b, 'prediction')}"
+    return f"first token that differs: {_place(first)}{said}, {logprobs}; {predictions}"
+
+
 def text(token: Token, which: str) -> str:
     """Return a token's text in quotes, or its id."""
     return quoted(getattr(token, f"{which}_text"), getattr(token, which))
 
 
-def _figures(row: Row) -> tuple[tuple[str, str, str, float], ...]:
-    """Return accuracy and log-probability of both, and the difference in words and as a number."""
-    accuracies, logprobs = (row.a.accuracy, row.b.accuracy), (row.a.logprob, row.b.logprob)
-    return (
-        (percent(accuracies[0]), percent(accuracies[1]), *_change(*accuracies, scale=100, digits=1)),
-        (nats(logprobs[0]), nats(logprobs[1]), *_change(*logprobs, scale=1, digits=2)),
+# In words A, B and B - A, and whether B is better: above 0 if it is.
+_Figure = tuple[str, str, str, float]
+
+
+def _figures(row: Row, *, is_scored: bool) -> dict[str, _Figure]:
+    """Return loss and accuracy of both; without a loss of all tokens, accuracy and log-probability."""
+    accuracies, logprobs, losses = (
+        (row.a.accuracy, row.b.accuracy),
+        (row.a.logprob, row.b.logprob),
+        (row.a.loss, row.b.loss),
     )
+    accuracy = (percent(accuracies[0]), percent(accuracies[1]), *_change(*accuracies, scale=100, digits=1))
+    if is_scored:
+        said, change = _change(*losses, scale=1, digits=3)
+        return {"loss": (nats(losses[0]), nats(losses[1]), said, -change), "accuracy": accuracy}
+    logprob = (in_nats(logprobs[0]), in_nats(logprobs[1]), *_change(*logprobs, scale=1, digits=2))
+    return {"accuracy": accuracy, "log-probability": logprob}
 
 
 def _change(a: float | None, b: float | None, *, scale: float, digits: int) -> tuple[str, float]:
@@ -139,21 +167,22 @@ def _change(a: float | None, b: float | None, *, scale: float, digits: int) -> t
 
 
 def _table(paper: Paper, rows: Sequence[Row]) -> Table:
-    """Return three tables side by side: which curve it is, its accuracy, and its log-probability."""
+    """Return three tables side by side: which curve it is, and two figures of it."""
     names = [paper.encodable(lane(row.stream, row.codebook)) for row in rows]
     first = _part(" ", Column(style=HEADING, width=max(map(cell_len, names))), Column("steps", justify="right"))
     for name, row in zip(names, rows, strict=True):
         first.add_row(name, str(row.steps))
-    accuracies, logprobs = zip(*map(_figures, rows), strict=True)
+    is_scored = any(row.a.loss is not None for row in rows)
+    figures = [_figures(row, is_scored=is_scored) for row in rows]
     whole = Table.grid(padding=(0, _GAP, 0, 0))
-    whole.add_row(first, _figure_part("accuracy", accuracies), _figure_part("log-probability", logprobs))
+    whole.add_row(first, *(_figure_part(title, [one[title] for one in figures]) for title in figures[0]))
     return whole
 
 
-def _figure_part(title: str, figures: Iterable[tuple[str, str, str, float]]) -> Table:
+def _figure_part(title: str, figures: Iterable[_Figure]) -> Table:
     part = _part(title, *(Column(name, justify="right", min_width=_NUMBER) for name in ("A", "B", "B - A")))
-    for a, b, said, change in figures:
-        part.add_row(a, b, Text(said, RIGHT if change > 0 else WRONG if change < 0 else PLAIN))
+    for a, b, said, better in figures:
+        part.add_row(a, b, Text(said, RIGHT if better > 0 else WRONG if better < 0 else PLAIN))
     return part
 
 
@@ -165,12 +194,9 @@ def _part(title: str, *columns: Column) -> Table:
 
 
 def _plainly(row: Row) -> str:
-    accuracy, logprob = _figures(row)
-    return (
-        f"stream {lane(row.stream, row.codebook)}: {counted(row.steps, 'step')} in both,"
-        f" accuracy A {accuracy[0]}, B {accuracy[1]}, B - A {accuracy[2]},"
-        f" log-probability A {logprob[0]}, B {logprob[1]}, B - A {logprob[2]}"
-    )
+    figures = _figures(row, is_scored=row.a.loss is not None).items()
+    said = ", ".join(f"{title} A {a}, B {b}, B - A {change}" for title, (a, b, change, _) in figures)
+    return f"stream {lane(row.stream, row.codebook)}: {counted(row.steps, 'step')} in both, {said}"
 
 
 def _add_tokens(paper: Paper, found: Difference, rows: Sequence[Row], most: int) -> None:

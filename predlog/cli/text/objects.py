@@ -16,7 +16,7 @@ from predlog.reading.summary import Missing
 from predlog.reading.writers import Shared
 from predlog.records.schema import LATER_KEYS, Token
 
-_FIGURES = ("accuracy", "logprob", "rank")
+_FIGURES = ("loss", "accuracy", "logprob", "rank")
 
 
 def dumped(value: Any) -> str:
@@ -27,7 +27,7 @@ def dumped(value: Any) -> str:
 def stream(curve: Curve) -> dict[str, Any]:
     """Return a stream and codebook with its figures, and its curve as columns."""
     counts = ("steps", "first_step", "last_step", "records", "length", "supervised", "share", "counted")
-    columns = ("first_step", "last_step", "share", *_FIGURES)
+    columns = ("first_step", "last_step", "share", *_FIGURES, "entropy")
     return {
         **_fields(curve, "stream", "codebook", *counts),
         **{name: _course(getattr(curve, name)) for name in _FIGURES},
@@ -111,6 +111,7 @@ def whole(found: Difference, paths: Sequence[str], damaged: Sequence[int], most:
         "b": b,
         "same": not found.differs,
         "first": _firsts(found.first),
+        "first_token": found.first_token and _first(found.first_token),
         "findings": {name: list(map(finding, ones)) for name, ones in zip("ab", found.open_findings, strict=True)},
         "settings": {name: {"a": a, "b": b} for name, (a, b) in found.settings.items()},
         "streams": [_row(row) for row in found.rows.values()],
@@ -126,7 +127,9 @@ def _row(row: Row) -> dict[str, Any]:
         **{name: _fields(getattr(row, name), "steps", "first_step", "last_step") for name in ("only_a", "only_b")},
         "differing": {kind: row.differing.get(kind, 0) for kind in KINDS},
         "first": _firsts(row.first),
+        "first_token": row.first_token and _first(row.first_token),
         "counted": row.counted,
+        "loss": _both(row.a.loss, row.b.loss),
         "accuracy": _both(row.a.accuracy, row.b.accuracy),
         "logprob": _both(row.a.logprob, row.b.logprob),
         "tokens": {"compared": score.tokens, **_fields(score, "both", "only_a", "only_b", "neither")},

@@ -9,7 +9,7 @@ from torch import Tensor
 from predlog.capture.projection import Projection
 from predlog.errors import PairError
 from predlog.integrations._hf import hooks, label_shift, model_loss
-from predlog.integrations._hf.head import head_of
+from predlog.integrations._hf.head import head_of, with_scores
 from predlog.integrations._hf.hooks import Forward
 from predlog.integrations.known_positions import begins_with_padding, fitting
 from predlog.integrations.step_output import described
@@ -66,8 +66,9 @@ class PairReader:
         self._ignore_index = ignore_index
         self._report = report
         self._mask: str | bool | None = False  # not read yet
-        # Whether rows are projected during the forward, when the whole weight of the head is here.
-        self._is_early = False
+        # Whether rows are projected during the forward, when the whole weight of the head is here; whether that weight
+        # is sharded between two forwards, so that a head which is known to be fused must be read so.
+        self._is_early = self._is_sharded = False
         self._name_of_ids = sample_ids
         self.forget()
 
@@ -76,6 +77,13 @@ class PairReader:
         self.labels: Any = None
         self.ids: Any = None
 
+    def begin(self) -> None:
+        """Forget the last batch, and look, between two forwards, whether the head's weights are sharded there."""
+        self.forget()
+        head = self._model.get_output_embeddings() if hasattr(self._model, "get_output_embeddings") else None
+        weight = getattr(head, "weight", None)
+        self._is_sharded |= isinstance(weight, Tensor) and hooks.is_sharded(weight)
+
     def read(self, forward: Forward) -> ForwardPair | NoPair | PairError:
         """Return the pair of a forward, or why there is none; of one that raised, what is wrong with its labels."""
         labels = self._labels(forward)
@@ -83,7 +91,8 @@ class PairReader:
             return NoPair.NO_LABELS
         if forward.has_failed:
             return self._out_of_range(labels.ids)
-        if forward.output is None and not (self._is_early or forward.arguments.get("fused_lm_head")):
+        is_early = self._is_early or (self._is_sharded and forward.arguments.get("fused_lm_head"))
+        if forward.output is None and not is_early:
             return NoPair.NOT_YET
         return self._pair(forward, labels) or NoPair.NEVER
 
@@ -111,6 +120,8 @@ class PairReader:
         shift = label_shift.chosen(self._model, self._shift, read, unknown, self._report, has_loss=has_loss)
         if shift is None:
             return None
+        if isinstance(logits, Projection) and is_done and is_fused:
+            logits = with_scores(logits, forward.output, shift=shift, ignore_index=self._ignore_index)
         inputs = hooks.inputs(self._model, forward, labels)
         known = self._known(forward, labels, inputs, has_loss=has_loss)
         return ForwardPair(logits, labels, more | known | {"shift": shift, "inputs": inputs}, has_loss)

@@ -11,6 +11,7 @@ const colourOf = (line) => (isDark() ? line.dark : line.light);
 
 const WRITTEN = {
   share: (value) => `${(100 * value).toFixed(1)}%`,
+  nats,
   logprob: (value) => value.toFixed(3),
   rank: (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1)),
 };

@@ -1,6 +1,6 @@
 // The comparisons as rows of cells, read from the data in the page.
 
-const { streams, samples, first, last, rows, tokens, texts, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
+const { streams, samples, first, last, rows, tokens, whole, texts, cells, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
 const COLUMNS = first + last;
 const starts = [0];
 rows.count.forEach((count, row) => starts.push(starts[row] + count));
@@ -14,6 +14,8 @@ function tokenAt(row, column) {
 }
 
 const textOf = (place) => (place < 0 ? null : (texts[place] ?? ids[place]));
+// As it is drawn among others: in at most 12 cells.
+const cellOf = (place) => cells[place] ?? textOf(place);
 const isRight = (token) => tokens.match[token] === "1";
 
 // The fields that identify a row, apart from its step.
@@ -28,6 +30,14 @@ function probability(logprob) {
   if (value >= 0.0995) return value < 0.995 ? value.toFixed(2) : "1.0";
   if (value >= 0.00995) return value.toFixed(3);
   return value >= 1e-99 ? value.toExponential(1) : "<1e-99";
+}
+
+// A loss in three significant digits, as on the console.
+function nats(loss) {
+  if (loss === null || !Number.isFinite(loss)) return "-";
+  const [, exponent] = loss.toExponential(2).split("e");
+  const isPlain = exponent >= -4 && exponent < 3;
+  return isPlain ? loss.toPrecision(3) : loss.toExponential(2).replace(/(e[+-])(\d)$/, "$10$2");
 }
 
 function share(right, of) {

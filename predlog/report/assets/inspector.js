@@ -25,6 +25,7 @@ function about(row) {
   const { right, of, which } = rightOf(row);
   const supervised = `${rows.supervised[row]} of ${rows.length[row]} supervised`;
   const parts = of ? [`${share(right, of)} correct (${right} of ${of} ${which})`, supervised] : [supervised];
+  if (rows.loss[row] !== null) parts.unshift(`loss ${nats(rows.loss[row])}`);
   parts.push(`shift ${rows.shift[row]}`);
   if (rows.nonfinite[row]) parts.push(`${rows.nonfinite[row]} probabilities not finite`);
   return parts.join(" · ");
@@ -35,8 +36,8 @@ function line(row, token, here) {
   const made = element("tr", [token === here && "here", token === starts[row] + rows.first[row] && "second"].filter(Boolean).join(" "));
   const at = (name) => tokens[name][token];
   made.append(
-    element("td", "", textOf(at("label"))),
-    element("td", "", isRight(token) ? "✓" : (textOf(at("prediction")) ?? "nan")),
+    element("td", "", cellOf(at("label"))),
+    element("td", "", isRight(token) ? "✓" : (cellOf(at("prediction")) ?? "nan")),
     element("td", "", probability(at("label_logprob"))),
     element("td", "", at("label_rank") ?? "-"),
   );
@@ -55,6 +56,33 @@ function passages(row) {
   return made;
 }
 
+// The whole sample as running text, if its record has kept all tokens; it is drawn when the row changes.
+const wholeStarts = [0];
+whole.count.forEach((count, row) => wholeStarts.push(wholeStarts[row] + count));
+let drawnWhole = null;
+
+function word(token) {
+  const at = (name) => whole[name][token];
+  const logprob = at("label_logprob");
+  const isCorrect = at("label") === at("prediction");
+  const made = element("bdi", logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`, textOf(at("label")));
+  if (!isCorrect) made.classList.add("is-wrong");
+  const verdict = isCorrect ? "predicted correctly" : `predicted ${textOf(at("prediction")) ?? "nan"}`;
+  made.title = `position ${at("position")}, p ${probability(logprob)}, rank ${at("label_rank") ?? "unknown"}, ${verdict}`;
+  return made;
+}
+
+function drawWhole(row) {
+  const key = `${row} ${state.shade}`;
+  if (drawnWhole === key) return;
+  drawnWhole = key;
+  part("whole").hidden = !whole.kept[row];
+  if (!whole.kept[row]) return;
+  const all = Array.from({ length: whole.count[row] }, (_, place) => word(wholeStarts[row] + place));
+  say("whole-size", all.length ? `${all.length} of ${rows.supervised[row]} supervised tokens` : `${whole.kept[row]} tokens, which are in the file only: there are too many for this page`);
+  part("running").replaceChildren(...all);
+}
+
 function inspect(row, column) {
   const token = row === undefined ? -1 : tokenAt(row, column);
   inspector.classList.toggle("is-empty", row === undefined);
@@ -67,6 +95,7 @@ function inspect(row, column) {
   part("window").hidden = rows.window[row] < 0;
   const all = Array.from({ length: rows.count[row] }, (_, place) => line(row, starts[row] + place, token));
   part("sample").replaceChildren(...all);
+  drawWhole(row);
   if (token < 0) return;
   const at = (name) => tokens[name][token];
   inspector.classList.toggle("is-right", isRight(token));

@@ -11,6 +11,7 @@ let open = [];
 let active = { place: 0, column: 0 };
 let height = HEIGHT.flat;
 const drawn = new Map();
+const hasLoss = rows.loss.some((loss) => loss !== null);
 
 function headings() {
   const headingCells = [element("div", "step", "step")];
@@ -20,6 +21,7 @@ function headings() {
     heading.setAttribute("aria-label", column < first ? `first ${column + 1}` : `last ${COLUMNS - column}`);
     headingCells.push(heading);
   }
+  if (hasLoss) headingCells.push(element("div", "loss", "loss"));
   headingCells.push(element("div", "right-share", "correct"));
   headingCells.forEach((heading, place) => {
     heading.setAttribute("role", "columnheader");
@@ -29,8 +31,9 @@ function headings() {
   const columns = (count) => (count ? `repeat(${count}, var(--cell))` : "");
   grid.style.setProperty("--tokens", `${columns(first)} 15px ${columns(last)}`);
   grid.style.setProperty("--behind", first + 3);
-  grid.style.setProperty("--least", `calc(var(--step) + ${COLUMNS} * var(--narrowest) + 15px + var(--share))`);
-  grid.setAttribute("aria-colcount", COLUMNS + 2);
+  grid.style.setProperty("--least", `calc(var(--step) + ${COLUMNS} * var(--narrowest) + 15px + var(--loss) + var(--share))`);
+  grid.classList.toggle("has-loss", hasLoss);
+  grid.setAttribute("aria-colcount", COLUMNS + 2 + hasLoss);
 }
 
 const brief = (name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name);
@@ -93,18 +96,23 @@ function cell(place, column) {
   const logprob = tokens.label_logprob[token];
   made.classList.add(logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`);
   if (isRight(token)) made.classList.add("is-right");
-  made.append(element("bdi", "label", textOf(tokens.label[token])));
-  if (state.below && !isRight(token)) made.append(element("bdi", "said", textOf(tokens.prediction[token]) ?? "nan"));
+  made.append(element("bdi", "label", cellOf(tokens.label[token])));
+  if (state.below && !isRight(token)) made.append(element("bdi", "said", cellOf(tokens.prediction[token]) ?? "nan"));
   made.setAttribute("aria-label", cellName(token));
   return made;
 }
 
-function shareCell(row) {
-  const { right, of } = rightOf(row);
-  const made = element("div", "right-share", share(right, of));
+function figureCell(className, text, column) {
+  const made = element("div", className, text);
   made.setAttribute("role", "gridcell");
-  made.setAttribute("aria-colindex", COLUMNS + 2);
+  made.setAttribute("aria-colindex", column);
   return made;
+}
+
+function figureCells(row) {
+  const { right, of } = rightOf(row);
+  const losses = hasLoss ? [figureCell("loss", nats(rows.loss[row]), COLUMNS + 2)] : [];
+  return [...losses, figureCell("right-share", share(right, of), COLUMNS + 2 + hasLoss)];
 }
 
 function drawRow(place) {
@@ -117,7 +125,7 @@ function drawRow(place) {
   made.style.top = `${place * height}px`;
   made.append(rowHead(row));
   for (let column = 0; column < COLUMNS; column++) made.append(cell(place, column));
-  made.append(shareCell(row));
+  made.append(...figureCells(row));
   if (!rows.count[row]) {
     const why = rows.supervised[row] ? "no tokens were shown" : `nothing supervised: every label of ${rows.length[row]} is ignored`;
     made.append(element("div", "why", why));

@@ -10,6 +10,7 @@ from rich.segment import Segment
 
 from predlog.records.schema import Event
 from predlog.records.text import encodable, probability
+from predlog.records.token_text import WIDEST
 from predlog.sinks.terminal.codebooks import codebook_heading, codebook_row
 from predlog.sinks.terminal.drawn import About, continues, walk
 from predlog.sinks.terminal.style import (
@@ -29,8 +30,8 @@ from predlog.sinks.terminal.style import (
 
 _NAMES = " label ", " pred  ", " p     "
 _NAMES_WIDTH = len(_NAMES[0])
-# A text is cut to the first, and to less, but not below the second, before a token is left out.
-_WIDEST, _NARROWEST = 12, 8
+# A text is cut to `WIDEST`, and to less, but not below this, before a token is left out.
+_NARROWEST = 8
 # Columns between samples, and how many each has at least, unless all that it shows needs fewer.
 _GAP, _ENOUGH = 3, 78
 # No heading is shorter.
@@ -145,7 +146,7 @@ def _token(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Token:
     prediction = "" if token["match"] else encodable(token_text(token, "prediction", glyphs), encoding)
     chance = probability(token["label_logprob"])
     width = max(cell_len(label), cell_len(prediction), len(chance))
-    return _Token(label, prediction, chance, token["match"], token["slot"], min(width, _WIDEST))
+    return _Token(label, prediction, chance, token["match"], token["slot"], min(width, WIDEST))
 
 
 def _fitted(tokens: list[_Token], room: int, glyphs: Glyphs) -> list[_Column]:
@@ -154,7 +155,7 @@ def _fitted(tokens: list[_Token], room: int, glyphs: Glyphs) -> list[_Column]:
     for many in range(len(tokens), 0, -1):
         columns = _columns(tokens, many, glyphs)
         if (limit := _limit(columns, room)) is not None:
-            return columns if limit == _WIDEST else _narrowed(columns, limit)
+            return columns if limit == WIDEST else _narrowed(columns, limit)
     return _narrowed(_columns(tokens, 1, glyphs), max(room - 1, 1))
 
 
@@ -177,8 +178,8 @@ def _limit(columns: list[_Column], room: int) -> int | None:
     used = sum([len(edge) + 2 for _, edge, _ in columns]) - 1
     widths = [width for _, _, width in columns]
     if used + sum(widths) <= room:
-        return _WIDEST
-    for limit in range(_WIDEST - 1, _NARROWEST - 1, -1):
+        return WIDEST
+    for limit in range(WIDEST - 1, _NARROWEST - 1, -1):
         if used + sum([min(width, limit) for width in widths]) <= room:
             return limit
     return None

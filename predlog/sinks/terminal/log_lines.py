@@ -11,8 +11,9 @@ from rich.segment import Segment
 
 from predlog.records.schema import Event
 from predlog.records.text import brief, encodable, nats, probability, share, visible
+from predlog.records.token_text import token_id
 from predlog.sinks.terminal.drawn import About
-from predlog.sinks.terminal.style import END, Glyphs, glyphs_of, shorten, token_id
+from predlog.sinks.terminal.style import END, Glyphs, glyphs_of, shorten
 
 # What a shell, and `shlex.split`, would not read as one word as it is.
 _NOT_A_WORD = re.compile(r"[\s\"'\\=]")

@@ -10,7 +10,9 @@ from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records.schema import Event
-from predlog.records.text import brief, encodable, nats, percent, sample_name, share, visible
+from predlog.records.text import encodable, nats, percent, sample_name, share, visible
+from predlog.records.token_text import cut, token_id
+from predlog.records.token_text import token_text as drawn
 
 HEADING = Style.parse("bold")
 NAME = Style.parse("dim")
@@ -124,18 +126,10 @@ def loss(event: Event) -> str:
 
 def token_text(token: dict[str, Any], which: str, glyphs: Glyphs) -> str:
     """Return a token's text, or its id if it has none."""
-    text = token[f"{which}_text"]
-    if text is None:
-        return token_id(token[which])
-    return brief(text, glyphs.space, glyphs.times, glyphs.brackets) or '""'
+    return drawn(token[f"{which}_text"], token[which], glyphs.space, glyphs.times, glyphs.brackets)
 
 
-def token_id(token: int | None) -> str:
-    """Return an id as text; `nan` without one, because a row with a NaN predicts nothing."""
-    return "nan" if token is None else str(token)
-
-
-def known(number: int | None) -> str:
+def known(number: float | None) -> str:
     """Return a number as text, or a dash if it is not known."""
     return "-" if number is None else str(number)
 
@@ -155,15 +149,7 @@ def listed(items: Iterable[str]) -> str:
 
 def shorten(text: str, width: int, ellipsis: str = "…") -> str:
     """Return visible text cut to at most `width` terminal cells, the cut marked; wide characters are never halved."""
-    if cell_len(text) <= width:
-        return text
-    kept, used = [], cell_len(ellipsis)
-    for character in text:
-        used += cell_len(character)
-        if used > width:
-            break
-        kept.append(character)
-    return "".join(kept) + ellipsis[: max(width, 0)]
+    return cut(text, width, ellipsis, cell_len)
 
 
 def padded(text: str, width: int, ellipsis: str) -> str:
