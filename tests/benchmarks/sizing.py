@@ -20,6 +20,7 @@ _LENGTH, _VOCABULARY, _CODES = 512, 32_000, 1024
 SETTINGS: Mapping[str, dict[str, Any]] = {
     "default": {},
     "text=False": {"text": False},
+    "text_window=0": {"text_window": 0},
     "score=False": {"score": False},
     "worst=0": {"worst": 0},
     "worst=20": {"worst": 20},

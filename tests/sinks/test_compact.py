@@ -36,7 +36,7 @@ def test_four_lines() -> None:
     assert lines_of(wrong(WORDS, loss=2.3071), width=100) == [
         "step 120 · text · sample 0 · loss 2.31 · 41.2% correct · 388 of 512 supervised",
         " label  ␣the  ␣lan  guage  ␣ref  erence │ ␣de    scribes  ␣the    ␣syntax  .",
-        " pred   ␣a   ✓      s     ✓      s      │✓      ✓         ␣a     ✓        ✓",
+        " pred   ␣a    ✓     s      ✓     s      │ ✓      ✓        ␣a      ✓        ✓",
         " p      1.0   0.90  0.67   0.41  0.20   │ 0.082  0.027    7.4e-3  1.7e-3   3.0e-4",
     ]
     assert lines_of(wrong(WORDS, loss=None)) == lines_of(wrong(WORDS))

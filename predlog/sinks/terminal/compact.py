@@ -196,15 +196,24 @@ def _rows(columns: list[_Column], glyphs: Glyphs) -> Iterator[Segment]:
     yield Segment(labels.rstrip(), PLAIN)
     yield END
     yield Segment(_NAMES[1], NAME)
-    last = columns[-1]
-    for match, group in groupby(columns, key=lambda column: column.token.match):
-        mark = glyphs.right if match else " "
-        cells = [
-            f"{edge}{mark}{padded(token.prediction, width, glyphs.ellipsis)}{'' if token is last.token else ' '}"
-            for token, edge, width in group
-        ]
-        yield Segment("".join(cells), RIGHT if match else WRONG)
+    yield from _predictions(columns, glyphs)
     yield END
     yield Segment(_NAMES[2], NAME)
     yield Segment(chances.rstrip(), PLAIN)
     yield END
+
+
+def _predictions(columns: list[_Column], glyphs: Glyphs) -> Iterator[Segment]:
+    """Yield the row of predictions, in few segments: a mark stands for one that is the label."""
+    cells, style, last = "", PLAIN, columns[-1]
+    for column in columns:
+        token, edge, width = column
+        own = RIGHT if token.match else WRONG
+        if cells and (edge or own is not style):
+            yield Segment(cells, style)
+            cells = ""
+        if edge:
+            yield Segment(edge, PLAIN)
+        shown = padded(glyphs.right if token.match else token.prediction, width, glyphs.ellipsis)
+        cells, style = f"{cells} {shown.rstrip() if column is last else shown + ' '}", own
+    yield Segment(cells, style)
