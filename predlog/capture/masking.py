@@ -18,7 +18,7 @@ from predlog.findings.special_tokens import SpecialTokens
 
 # More special tokens than these are codes, such as those of speech, of which only the roles are looked at.
 _MOST_SPECIAL = 512
-_WIDTHS = {"special_run": 6, "holes": 4, "answer": 2}
+_WIDTHS = {"special_run": 6, "holes": 5, "answer": 2}
 
 
 def masking(
@@ -29,7 +29,8 @@ def masking(
     `special_run` are the special token that is repeated most often among labels side by side, its longest and its
     shortest run, how many runs there are, how long the one that ends the labels is, and how many spans the labels have.
     `holes` are the id that is ignored most often between two supervised labels, how often it is, how many labels are
-    that id, and the id before the first such hole; places where a document begins are none. `answer` is where the
+    that id, the id before the first such hole, and how many other ids are ignored like that; places where a document
+    begins are none. `answer` is where the
     template's prompt ends, `PROMPT_AFTER` the first label and so on, and the answer's first token.
     """
     shape = scored.shape[:2]
@@ -102,7 +103,7 @@ def _holes(
         token = int(ids.mode().values)
         chosen = where[ids == token]
         before = int(inputs[at][chosen[0] + 1])
-        yield at, [token, len(chosen), int((scored[at] == token).sum()), before]
+        yield at, [token, len(chosen), int((scored[at] == token).sum()), before, len(ids) - len(chosen)]
 
 
 def _answers(

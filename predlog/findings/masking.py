@@ -27,6 +27,8 @@ _FEW = 4
 _MOST, _SOME = 0.5, 0.25
 # The share of labels that repeat the one before if all of them do so by design.
 _OFTEN = 0.25
+# How many other ids are ignored at single places, for each that is ignored always, where it is no id that is masked.
+_OTHERS = 0.25
 # Without inputs, labels are those of the next position if they come in spans of at least so many on average.
 _LONG_SPANS = 8
 # The share of labels that is unknown by no accident, and the labels that it needs.
@@ -139,6 +141,10 @@ def masked_by_id(pool: Pool, _past: Past) -> Verdict:
     after = _commonest(holes[3] for holes, _ in found)[1]
     if 2 * begins > len(samples) or 2 * after > len(found):
         return CLEAN  # it begins documents, or belongs to what a template writes
+    if sum(holes[4] for holes, _ in holed) + sum(weights.values()) - count > _OTHERS * count:
+        return (
+            CLEAN  # other ids are ignored like that, so it is places that are masked, such as the starts of documents
+        )
     return Fault(
         f"token {token} is ignored at each of {count} places within supervised text, and is never a label",
         "It is taken for padding: mask by the attention mask and not by id, or pad with a token that no text has.",

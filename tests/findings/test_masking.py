@@ -335,8 +335,8 @@ PADDING = {"special_run": (2, 9, 9, 1, 9, 1)}
 FEW = 4
 
 
-def holed(token: int, count: int, after: int, labels: int = 0, **fields: Any) -> Facts:
-    return facts(holes=(token, count, labels, after), **fields)
+def holed(token: int, count: int, after: int, labels: int = 0, others: int = 0, **fields: Any) -> Facts:
+    return facts(holes=(token, count, labels, after, others), **fields)
 
 
 def begun(where: int, first: int, **fields: Any) -> Facts:
@@ -416,6 +416,12 @@ THRESHOLDS: list[tuple[str, list[Evidence], list[Evidence], Past]] = [
         "masked-by-id",
         [evidence(*(holed(44, 2, after) for after in (50, 51, 50, 52)))],
         [evidence(*(holed(44, 2, after) for after in (50, 51, 50, 50)))],
+        Past(0),
+    ),
+    (  # other ids at places like these
+        "masked-by-id",
+        [evidence(*(holed(44, 2, after, others=after % 2) for after in range(50, 54)))],
+        [evidence(*(holed(44, 2, after, others=after > 50) for after in range(50, 54)))],
         Past(0),
     ),
     (
