@@ -27,13 +27,13 @@ def memory(options: Options) -> Iterator[Row]:
     for name, shape in _SHAPES.items():
         logits = torch.randn(shape[:3], dtype=shape.dtype, device=options.device)
         labels = torch.randint(shape.vocabulary, shape[:2], device=options.device)
-        window, row = Window(score=False), 4 * shape.vocabulary
+        samples, window, row = 2, Window(samples=2, score=False), 4 * shape.vocabulary
 
         def captured(logits: torch.Tensor = logits, labels: torch.Tensor = labels, window: Window = window) -> object:
             return capture(logits, labels, window=window)
 
         peak = peak_of(captured, options.device)
-        shown = window.samples * (window.first + window.last) * shape.vocabulary * shape.dtype.itemsize
+        shown = samples * (window.first + window.last) * shape.vocabulary * shape.dtype.itemsize
         yield Row(
             name=name, title=f"memory of a capture beyond the rows shown, {shape}, in float32 rows",
             measured=Spread.exact((peak - shown) / row), at_most=options.stated(2), unit="rows",
