@@ -134,6 +134,6 @@ def without_inputs(ignored: frozenset[str]) -> str | None:
     if not off:
         return None
     return (
-        f"the inputs are not known, so nothing says for certain whether labels and logits are aligned ({', '.join(off)}"
-        " can't decide): pass inputs=, the ids that the model read"
+        "the inputs are not known, so nothing says for certain whether labels and logits are aligned: pass inputs=, the"
+        f" ids that the model read. Without them, these rules can't decide: {', '.join(off)}"
     )
