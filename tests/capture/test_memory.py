@@ -40,6 +40,8 @@ LAID_OUT: dict[str, Callable[[Tensor], Tensor]] = {
     "vocabulary first": lambda logits: logits.transpose(1, 2).contiguous().transpose(1, 2),
     "padded vocabulary": lambda logits: torch.nn.functional.pad(logits, (0, 128))[..., :-128],
 }
+# The usual one in each run, the others with `-m slow`.
+SOME_LAID_OUT = ["contiguous", *(pytest.param(one, marks=pytest.mark.slow) for one in [*LAID_OUT][1:])]
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +65,8 @@ def peak(record: Callable[[], Any]) -> int:
     return peak_of(record, CPU)
 
 
-@pytest.mark.parametrize("mask", ["", "most"])
-@pytest.mark.parametrize("laid_out", LAID_OUT)
+@pytest.mark.parametrize("mask", ["", pytest.param("most", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("laid_out", SOME_LAID_OUT)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("asked", ["score", "everything"])
 def test_the_pass_on_the_cpu_holds_a_chunk(asked: str, dtype: torch.dtype, laid_out: str, mask: str) -> None:
@@ -89,7 +91,7 @@ def test_what_is_asked_for_needs_no_more(asked: str, dtype: torch.dtype) -> None
     assert held[1024] - held[512] <= 2 * 512 * A_POSITION
 
 
-@pytest.mark.parametrize("laid_out", LAID_OUT)
+@pytest.mark.parametrize("laid_out", SOME_LAID_OUT)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("asked", ["score", "everything"])
 def test_the_pass_on_a_device_holds_a_chunk(asked: str, dtype: torch.dtype, laid_out: str) -> None:
@@ -135,7 +137,7 @@ def test_that_the_tests_can_fail(run: Callable[..., Any], asked: str, monkeypatc
     assert held[1024] - held[512] > 20 * 512 * A_POSITION
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_chunks_of_the_real_size(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the sizes that users have, the pass takes 8 MiB at most on the CPU beside logits of 62 or 125."""
     monkeypatch.undo()
