@@ -81,6 +81,7 @@ def test_the_pass_on_the_cpu_holds_a_chunk(asked: str, dtype: torch.dtype, laid_
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.slow
 def test_what_is_asked_for_needs_no_more(asked: str, dtype: torch.dtype) -> None:
     """The worst tokens, alternatives and all tokens take some numbers per position, never a copy of all rows."""
     held = {}

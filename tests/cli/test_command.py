@@ -360,6 +360,7 @@ PRIVATE = [
 @pytest.mark.parametrize(("command", "ending"), WRITES)
 @pytest.mark.parametrize(("sources", "there", "expected"), PRIVATE)
 @pytest.mark.parametrize("through", ["folder", pytest.param("stdin", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_what_is_written_is_as_private_as_what_was_read(
     tmp_path: Path, command: str, ending: str, sources: tuple[int, ...], there: int | None, expected: int, through: str
 ) -> None:

@@ -48,6 +48,7 @@ def test_a_rank_that_is_offered_no_pair_says_so(rank: int, ranks: str, made: str
     assert last.stats["submitted"] == 0
 
 
+@pytest.mark.slow
 def test_alone_or_with_pairs_nothing_is_said(tmp_path: Path) -> None:
     """A single process may have nothing to compare, and a pair that was not due was offered."""
     code = f"import predlog; predlog.configure({str(tmp_path)!r}, console=False, every=10)"

@@ -373,6 +373,7 @@ def test_findings_are_a_tuple() -> None:
     assert repr(predlog.inspect(LOGITS, LABELS).findings) == "<no findings>"
 
 
+@pytest.mark.slow
 def test_a_real_kernel() -> None:
     """In a notebook the cell's output is HTML, the finding before the tables; as text it is what `print` shows."""
     cells = [

@@ -171,6 +171,7 @@ next();
 """
 
 
+@pytest.mark.slow
 def test_addresses_are_harmless(chromium: Chrome, hostile: Path) -> None:
     """Whatever comes after # in the address, it chooses what is there to be chosen, or nothing."""
     browser = opened(chromium, hostile, f"#stream={HOSTILE[0]}&step={HOSTILE[0]}&token=x&nth=1e9")
@@ -481,6 +482,7 @@ def test_what_a_screen_reader_is_told(chromium: Chrome, run: tuple[Path, list[Co
 # --- addresses ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_address_opens_the_same_place(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """What was chosen and pointed at is in the address, and who opens it sees the same."""
     browser = opened(chromium, run[0])
@@ -584,6 +586,7 @@ def test_findings_have_their_help(chromium: Chrome, run: tuple[Path, list[Compar
 # --- looks --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["run", "hostile"])
 def test_nothing_is_wider_than_the_window(
     chromium: Chrome, run: tuple[Path, list[Comparison]], hostile: Path, which: str
@@ -642,6 +645,7 @@ def test_no_text_makes_a_row_higher(chromium: Chrome, right: Path, width: int, d
     assert name.split() == ["1000000", "audio", "cb3", "s1", "r1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
 def test_no_hostile_text_makes_a_row_higher(chromium: Chrome, hostile: Path, width: int) -> None:
     """Nor does a text of thousands of characters, or one that stacks marks, or a prediction below it."""
@@ -674,6 +678,7 @@ return [...document.querySelectorAll("#streams tbody tr")].map((row) => {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("audio", ["audio", LONG])
 def test_codebooks_are_told_apart_on_a_phone(chromium: Chrome, right: Path, long_named: Path, audio: str) -> None:
     """Of a name for which there is no room, the stream's is cut, never the codebook's number."""
@@ -696,6 +701,7 @@ def edge(browser: Chrome) -> tuple[bool, bool]:
     return wider, usual[0] != usual[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_table_fits_or_shows_that_it_scrolls(chromium: Chrome, right: Path, long_named: Path, dark: bool) -> None:
     """The streams fit a desk; where they don't fit, the edge beyond which there is more is shaded, up to the end."""
@@ -710,6 +716,7 @@ def test_a_table_fits_or_shows_that_it_scrolls(chromium: Chrome, right: Path, lo
         assert edge(browser) == (True, False)
 
 
+@pytest.mark.slow
 def test_a_tap_tells_of_a_token(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """On a phone a tap on a cell tells of it."""
     browser = opened(chromium, run[0], width=390, height=844)
@@ -717,6 +724,7 @@ def test_a_tap_tells_of_a_token(chromium: Chrome, run: tuple[Path, list[Comparis
     assert inspected(browser)["where"] == "step 30 · text · sample 0 · rank 0"
 
 
+@pytest.mark.slow
 def test_it_is_dark_where_the_system_is(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """The page, its cells and its curves follow the system, and the button."""
     browser = opened(chromium, run[0], dark=True)

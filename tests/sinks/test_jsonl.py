@@ -628,6 +628,7 @@ def test_the_last_line_need_not_be_of_the_newest_attempt(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.slow
 def test_a_new_file_has_its_folders_synced_by_the_kernels_account(tmp_path: Path) -> None:
     """At the first flush the folder of a new file, and those in which folders were made, are synced, each once."""
     program = (
