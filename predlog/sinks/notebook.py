@@ -48,7 +48,7 @@ class Notebook:
 
     Args:
         names: The rows of a sample.
-        note: What is said of a stream whose inputs are not known.
+        note: A line below the first heading of a stream whose inputs are not known.
         plain: Returns findings and comparisons as text, for a front end that shows no HTML.
     """
 

@@ -254,7 +254,7 @@ def test_what_was_not_returned_is_not_known(path: str) -> None:
 
 
 def test_predictions_that_were_not_returned_are_no_evidence(path: str) -> None:
-    """A row that does not match may have predicted its input: of how many did, nothing is said to the rules."""
+    """A row that does not match may have predicted its input, so the rules get no count of copies."""
     torch.manual_seed(8)
     hidden, weight, labels = torch.randn(2, 12, 8), torch.randn(50, 8), torch.randint(50, (2, 12))
     logits = hidden @ weight.T

@@ -174,7 +174,7 @@ def test_what_is_no_id_is_said_and_left_out(device: str, ids: object, what: str)
 
 
 def test_ids_on_a_device_are_kept_and_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is on a device comes with the copy: it is kept, but no sample is found by it, which is said."""
+    """Ids on a device travel with the copy and are kept, but no sample is found by them, which a line reports."""
     monkeypatch.setattr("predlog.capture.capture._NEAR", frozenset())
     elsewhere = torch.tensor([10, 11, 12])
     monkeypatch.setattr(samples, "_as_ids", lambda given: given)  # as of a tensor that is not on the CPU
@@ -197,7 +197,7 @@ def test_an_index_that_a_batch_lacks_is_left_out() -> None:
 
 
 def test_followed_samples_are_bounded() -> None:
-    """Of a batch in which all are followed, the first 32 are shown, and that is said."""
+    """Of a batch in which all are followed, the first 32 are shown, and a line reports it."""
     logits, labels = torch.randn(40, 2, 5), torch.ones(40, 2).long()
     window = Window(follow=frozenset({"same"}))
     snapshot = capture(logits, labels, window=window, sample_ids=["same"] * 40)
@@ -213,7 +213,7 @@ def test_a_follower_without_ids_is_told() -> None:
 
 @pytest.mark.parametrize("kind", ["rows"])
 def test_a_sample_is_named_by_its_place(kind: str) -> None:
-    """What is wrong with rows that were reduced elsewhere is said of the sample's place in the batch."""
+    """An error about rows that were reduced elsewhere names the place of the sample in the batch."""
     logits, labels, how = pair(kind)
     logits.prediction[4] = VOCABULARY
     with pytest.raises(PairError, match="sample 4"):
