@@ -231,6 +231,18 @@ def test_a_label_that_sinks_while_others_are_learnt_takes_longer(records: int, r
     assert len(said([*learning(48, 0.05, -3.0), *sinking])) == found
 
 
+@pytest.mark.parametrize(("records", "logprob", "found"), [(48, -9.0, 1), (48, -6.0, 0), (96, -6.0, 1)])
+def test_a_label_near_its_frequency_must_occur_more_often(records: int, logprob: float, found: int) -> None:
+    """Above a hundredth of its frequency it may be learnt slowly, so three times as many sightings are needed."""
+    assert len(said(learning(records, 0.05, logprob))) == found
+
+
+@pytest.mark.parametrize(("logprob", "found"), [(-14.0, 1), (-7.0, 0)])
+def test_a_trend_counts_by_what_is_lacking(logprob: float, found: int) -> None:
+    """A rise of 1.5 nats is much of the way to a tenth of the frequency, or next to nothing."""
+    assert len(said(learning(96, 0.05, logprob, rises=1.5))) == found
+
+
 def test_a_label_is_gone_when_it_is_learnt() -> None:
     """Once its probability is above a tenth of its frequency, nothing is open."""
     judge = Judge()
