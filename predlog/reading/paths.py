@@ -5,7 +5,7 @@ import glob
 import os
 import stat
 from collections.abc import Iterable
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +66,11 @@ def _end(path: Path, others: set[Path]) -> str:
         if not any(other.parts[-length:] == end for other in others):
             return os.path.join(*end)  # noqa: PTH118 - not a path of its own
     return str(path)
+
+
+def is_records(name: str) -> bool:
+    """Return whether a file of this name in a folder is one with records."""
+    return any(fnmatchcase(name, pattern) for pattern in _NAMES)
 
 
 def is_stream(place: Path) -> bool:
