@@ -90,6 +90,13 @@ def number(text: str, least: int = 0, more: str = "") -> int:
 positive = partial(number, least=1)
 
 
+def port(text: str) -> int:
+    """Return the number of a port."""
+    if (found := number(text)) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: the highest is 65535")
+    return found
+
+
 def steps(text: str) -> tuple[int | None, int | None]:
     """Return the first and the last step of A:B, A:, :B or A; None where it is left out."""
     start, colon, end = text.partition(":")

@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from predlog.cli.arguments import Choices, Parser, Version, formatter, lines, listed, number, positive, steps
+from predlog.cli.arguments import Choices, Parser, Version, formatter, lines, listed, number, port, positive, steps
 
 EVERY = 40
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
@@ -48,12 +48,13 @@ def parser() -> argparse.ArgumentParser:
             ("predlog summary runs/exp1", "how it went"),
             ("predlog check runs/exp1 && ./deploy", "stop if something is wrong"),
             ("predlog report runs/exp1 -o report.html", "a page to send to a colleague"),
+            ("predlog serve runs", "the pages of all runs in a browser, while they go on"),
         ),
         formatter_class=formatter,
     )
     whole.add_argument("--version", action=Version, nargs=0, help="show program's version number and exit")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
-    for command in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
+    for command in (_tail, _summary, _check, _diff, _export, _report, _serve, _explain, _demo, _completion):
         command(partial(_command, commands))
     return whole
 
@@ -187,6 +188,37 @@ def _report(add: _Add) -> None:
     )
     _force(report)
     _attempts(report)
+
+
+def _serve(add: _Add) -> None:
+    serve = add(
+        "serve",
+        "show the runs of a folder in a browser, while they go on",
+        "Serve a list of the runs in a folder, and of each the page that `report` makes, which is updated while the run"
+        " goes on. The address that is printed contains a token: who has it can read these runs, and nothing else."
+        " Needs the extra `serve`.",
+        ("predlog serve runs", "on this machine; open the address that it prints"),
+        ("ssh -L 8484:localhost:8484 node7 predlog serve runs", "runs of another machine, in the browser of this one"),
+        ("predlog serve --port 0 runs", "on a free port"),
+    )
+    serve.add_argument("folder", metavar="FOLDER", help="the folder with the runs, or the folder of one run")
+    serve.add_argument("--host", default="127.0.0.1", metavar="HOST", help="the address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=port, default=8484, metavar="PORT", help="the port, or 0 for a free one (8484)")
+    serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name of the server in addresses, such as that of a proxy; may be repeated",
+    )
+    serve.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="keep the token in FILE, so that open pages go on after a restart; made if there is none",
+    )
+    serve.add_argument(
+        "--most", type=positive, default=5000, metavar="N", help="most comparisons in the film strip of a run (5000)"
+    )
 
 
 def _explain(add: _Add) -> None:

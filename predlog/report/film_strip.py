@@ -36,10 +36,14 @@ class LeftOut(NamedTuple):
 
 
 class Strip:
-    """The comparisons of evenly spaced steps, about `most` at most; the first and the last step are included."""
+    """The comparisons of evenly spaced steps, about `most` at most; the first and the last step are included.
 
-    def __init__(self, most: int = MOST) -> None:
+    With `bulk`, one that keeps all of its tokens counts once more for each so many of these.
+    """
+
+    def __init__(self, most: int = MOST, bulk: int | None = None) -> None:
         self._most = most
+        self._bulk = bulk
         self._every = 1
         self._steps: list[list[Comparison]] = []
         self._newest: list[Comparison] = []
@@ -58,13 +62,13 @@ class Strip:
         self._of_comparisons += 1
         self._newest.append(comparison)
         if self._newest is self._steps[-1]:
-            self._kept += 1
+            self._kept += self._weight(comparison)
             self._thin()
 
     @property
     def left_out(self) -> LeftOut:
         """Return how many steps and comparisons the strip shows, of how many."""
-        steps = self._shown()
+        steps = self.steps
         return LeftOut(self._every, len(steps), self._of_steps, sum(map(len, steps)), self._of_comparisons)
 
     def columns(self) -> dict[str, Any]:
@@ -74,9 +78,11 @@ class Strip:
     @property
     def rows(self) -> list[Comparison]:
         """Return the comparisons that the strip shows."""
-        return list(chain.from_iterable(self._shown()))
+        return list(chain.from_iterable(self.steps))
 
-    def _shown(self) -> list[list[Comparison]]:
+    @property
+    def steps(self) -> list[list[Comparison]]:
+        """Return the same, one list per step: the same object as long as its step is shown."""
         if self._steps and self._steps[-1] is not self._newest:
             return [*self._steps, self._newest]
         return self._steps
@@ -85,7 +91,11 @@ class Strip:
         while self._kept > self._most and len(self._steps) > 2:
             self._steps = self._steps[::2]
             self._every *= 2
-            self._kept = sum(map(len, self._steps))
+            self._kept = sum(self._weight(one) for step in self._steps for one in step)
+
+    def _weight(self, comparison: Comparison) -> int:
+        kept = comparison.all_tokens
+        return 1 if kept is None or self._bulk is None else 1 + len(kept.positions) // self._bulk
 
 
 def columns(strips: Sequence[Strip], names: Sequence[str]) -> dict[str, Any]:
@@ -105,7 +115,7 @@ def columns(strips: Sequence[Strip], names: Sequence[str]) -> dict[str, Any]:
     streams = list(dict.fromkeys(row.stream for row in rows))
     # Each text around the tokens once, too: of the same sample it is the same at every step.
     windows = {window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))}
-    samples, which = _samples(rows)
+    samples, which = named_samples(rows)
     made = _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows)
     return {
         "runs": list(names),
@@ -136,7 +146,7 @@ def _shortened(text: str, space: str) -> str:
     return visible(text, space)
 
 
-def _samples(rows: list[Comparison]) -> tuple[list[str], list[int]]:
+def named_samples(rows: list[Comparison]) -> tuple[list[str], list[int]]:
     """Return the names of the samples that the strip can follow, and which of them each row shows.
 
     A sample whose id comes at several steps of a stream is followed by that, wherever it is in the batch. Any other is

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -40,6 +41,9 @@ _MOST_TOKENS, _FEWEST_TOKENS = 20, 3
 _MOST_IN_TITLE: Final = 3
 
 
+_Data = dict[str, Any] | None
+
+
 class Page(NamedTuple):
     """A page, and the number of comparisons that it summarizes."""
 
@@ -47,8 +51,20 @@ class Page(NamedTuple):
     comparisons: int
 
 
-def page(runs: Sequence[Contents]) -> Page:
-    """Return the page of one run, or of several side by side.
+class Live(NamedTuple):
+    """What a page that is served has beside that of a file.
+
+    `cursor` says how far it is, and `scripts` keep it up to date; `home` is the address of the list of runs. A bare page has neither data nor scripts: of it a page takes what these do not draw.
+    """
+
+    cursor: str
+    home: str
+    scripts: str
+    is_bare: bool
+
+
+def page(runs: Sequence[Contents], live: Live | None = None) -> Page:
+    """Return the page of one run, or of several side by side; with `live`, one that is kept up to date.
 
     Raises:
         PredlogError: A run has no comparison.
@@ -57,10 +73,11 @@ def page(runs: Sequence[Contents]) -> Page:
         if run.is_empty:
             raise run.why_empty()
     comparisons = sum(run.strip.left_out.of_comparisons for run in runs)
-    document, roots = charts.document()
-    plots = {"document": document, "roots": roots, "plots": [plot._asdict() for plot in charts.PLOTS]}
+    said = {**_said(runs), "live": live}
+    if live is not None and live.is_bare:
+        return Page(_rendered(said, None, None, None), comparisons)
     strip = columns([run.strip for run in runs], [seen(run.name) for run in runs])
-    return Page(_rendered(_said(runs), strip, plots, curves.data(runs)), comparisons)
+    return Page(_rendered(said, strip, _plots(), curves.data(runs)), comparisons)
 
 
 # In the head of each page; the policy, which comes before it, has less than a thousand characters.
@@ -162,28 +179,52 @@ def _tokens(runs: Sequence[Contents], listed: Sequence[Sequence[Curve]]) -> dict
     return rows
 
 
-def _rendered(said: dict[str, Any], strip: dict[str, Any], plots: dict[str, Any], lines: dict[str, Any]) -> str:
-    script = '(() => {\n"use strict";\n' + "".join(_asset(f"{name}.js") for name in _SCRIPTS) + "})();"
-    library = _BOKEH.read_text("utf-8")
+def _rendered(said: dict[str, Any], strip: _Data, plots: _Data, lines: _Data) -> str:
+    live: Live | None = said["live"]
+    script = joined([*(asset(f"{name}.js") for name in _SCRIPTS), live.scripts if live else ""])
+    library = _library()
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             said,
-            policy=policy([script, library]),
-            style=_trusted(_asset("report.css") + stylesheet()),
-            script=_trusted(script),
-            bokeh=_trusted(library),
-            strip_data=_trusted(json_text(strip)),
-            plots_data=_trusted(json_text(plots)),
-            curves_data=_trusted(json_text(lines)),
+            policy=policy([script, library], is_live=live is not None),
+            style=style(),
+            script=trusted(script),
+            bokeh=trusted(library),
+            strip_data=trusted(json_text(strip)),
+            plots_data=trusted(json_text(plots)),
+            curves_data=trusted(json_text(lines)),
         )
     )
 
 
-def _environment() -> Environment:
+@cache
+def _plots() -> dict[str, Any]:
+    document, roots = charts.document()
+    return {"document": document, "roots": roots, "plots": [plot._asdict() for plot in charts.PLOTS]}
+
+
+@cache
+def _library() -> str:
+    return _BOKEH.read_text("utf-8")
+
+
+def joined(scripts: Iterable[str]) -> str:
+    """Return scripts as one, whose names nobody else sees."""
+    return '(() => {\n"use strict";\n' + "".join(scripts) + "})();"
+
+
+def style() -> Markup:
+    """Return the style of all pages."""
+    return trusted(asset("report.css") + stylesheet())
+
+
+@cache
+def environment(*folders: Path) -> Environment:
+    """Return what renders the templates of these folders, and of the page."""
     environment = Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader([*folders, _HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -194,12 +235,14 @@ def _environment() -> Environment:
     return environment
 
 
-def _trusted(text: str) -> Markup:
+def trusted(text: str) -> Markup:
+    """Return a text that is markup already."""
     return Markup(text)  # noqa: S704 - ours and the library's own, or JSON that can't leave its element
 
 
-def _asset(name: str) -> str:
-    return (_HERE / name).read_text("utf-8")
+def asset(name: str, folder: Path = _HERE) -> str:
+    """Return a script or a style."""
+    return (folder / name).read_text("utf-8")
 
 
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
@@ -213,15 +256,20 @@ def json_text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)
 
 
-def policy(scripts: Iterable[str]) -> str:
-    """Return a Content-Security-Policy that allows only these scripts, and loads nothing.
+def policy(scripts: Iterable[str], *, is_live: bool = False) -> str:
+    """Return a Content-Security-Policy that allows only these scripts, and loads nothing, but news if it is live.
 
     The plotting library puts `<style>` elements into the page, so inline styles are allowed. They can load nothing,
     because images may come from `data:` only. Scripts can't turn text into markup: `trusted-types 'none'`.
     """
-    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
-    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    news = "connect-src 'self'; " if is_live else ""
     return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        f"default-src 'none'; script-src {hashes}; {news}style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
         "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
+
+
+@cache
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
