@@ -54,7 +54,8 @@ class Page(NamedTuple):
 class Live(NamedTuple):
     """What a page that is served has beside that of a file.
 
-    `cursor` says how far it is, and `scripts` keep it up to date; `home` is the address of the list of runs. A bare page has neither data nor scripts: of it a page takes what these do not draw.
+    `cursor` says how far it is, and `scripts` keep it up to date; `home` is the address of the list of runs. A bare page
+    has neither data nor scripts: of it a page takes what these do not draw.
     """
 
     cursor: str
@@ -199,7 +200,6 @@ def _rendered(said: dict[str, Any], strip: _Data, plots: _Data, lines: _Data) ->
     )
 
 
-@cache
 def _plots() -> dict[str, Any]:
     document, roots = charts.document()
     return {"document": document, "roots": roots, "plots": [plot._asdict() for plot in charts.PLOTS]}
