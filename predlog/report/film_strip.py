@@ -4,6 +4,7 @@ If there are too many comparisons, whole steps are left out at even distances; h
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
@@ -14,13 +15,12 @@ from predlog.records.schema import Comparison, Passage, Token
 from predlog.records.text import visible
 from predlog.records.token_text import cut, token_cell, token_id, token_text
 from predlog.report import whole_samples
+from predlog.report.running_text import shown_text
 from predlog.report.whole_samples import exact
 
 MOST: Final = 20_000
 # Characters of a text; a longer one is cut, and its length is shown.
 _LONGEST = 200
-# And of each end of a longer text around the tokens.
-_LONGEST_END = 1000
 # Samples that can be chosen by their ids: more would be no list to choose from.
 _MOST_IDS = 500
 
@@ -67,15 +67,18 @@ class Strip:
         steps = self._shown()
         return LeftOut(self._every, len(steps), self._of_steps, sum(map(len, steps)), self._of_comparisons)
 
-    def columns(self) -> dict[str, Any]:
-        """Return the strip as plain values: `rows`, `tokens` and `texts` in columns, one list per column."""
+    def columns(self, *, spells: bool = True) -> dict[str, Any]:
+        """Return the strip as plain values: `rows`, `tokens` and `texts` in columns, one list per column.
+
+        With `spells`, ids without a text have that which they have elsewhere in the stream: see `whole_samples`.
+        """
         rows = list(chain.from_iterable(self._shown()))
         # Each id with its text, once, and its place; if there is no token, the place is -1.
         known: dict[tuple[int | None, str | None], int] = {(None, None): -1}
         tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
-        whole = whole_samples.columns(rows, partial(_place, known))
+        whole = whole_samples.columns(rows, partial(_place, known), spells=spells)
         del known[None, None]
-        streams = list(dict.fromkeys(row.stream for row in rows))
+        streams = sorted(dict.fromkeys(row.stream for row in rows), key=_precedence)
         # Each text around the tokens once, too: of the same sample it is the same at every step.
         windows = {
             window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))
@@ -105,6 +108,15 @@ class Strip:
             self._steps = self._steps[::2]
             self._every *= 2
             self._kept = sum(map(len, self._steps))
+
+
+# Streams of samples that are there to be looked at come first: probes, then what is held out.
+_PROBE: Final = re.compile("probe", re.IGNORECASE)
+_HELD_OUT: Final = re.compile("eval|(val|valid|validation|dev|test|held[ _-]?out)(?![^\\W_])", re.IGNORECASE)
+
+
+def _precedence(stream: str) -> int:
+    return 0 if _PROBE.match(stream) else 1 if _HELD_OUT.match(stream) else 2
 
 
 def shown(text: str) -> str:
@@ -147,16 +159,8 @@ def _samples(rows: list[Comparison]) -> tuple[list[str], list[int]]:
 
 def _passage(passage: Passage) -> list[Any]:
     """Return how many tokens are left out before a passage, what was read, and what was asked for."""
-    read = None if passage.read is None else _ends(passage.read)
-    return [exact(passage.left_out), read, _ends(passage.asked)]
-
-
-def _ends(text: str) -> str:
-    """Return a text with every character visible and harmless; only the ends of a very long text."""
-    if len(text) > 2 * _LONGEST_END:
-        return f"{_ends(text[:_LONGEST_END])} … {_ends(text[-_LONGEST_END:])}"
-    # Line by line, because a line of ASCII takes no look at each character.
-    return "\\n".join(visible(line, " ") for line in text.split("\n"))
+    read = None if passage.read is None else shown_text(passage.read)
+    return [exact(passage.left_out), read, shown_text(passage.asked)]
 
 
 def _cells(known: Iterable[tuple[int | None, str | None]]) -> dict[str, str]:
