@@ -31,7 +31,8 @@ with required("report"):
     from predlog.report import charts
 _HERE: Final = Path(__file__).parent / "assets"
 _SCRIPTS: Final = (
-    "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "curves", "main",
+    "film", "filters", "strip", "inspector", "text_controls", "running_text", "overview", "legend", "scheme", "update",
+    "curves", "main",
 )  # fmt: skip
 _BOKEH: Final = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
 # How many are drawn on the curves, and listed.
