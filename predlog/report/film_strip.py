@@ -15,6 +15,7 @@ from predlog.records.schema import Comparison, Passage, Token
 from predlog.records.text import visible
 from predlog.records.token_text import cut, token_cell, token_id, token_text
 from predlog.report import whole_samples
+from predlog.report.cell_links import CellLinks
 from predlog.report.running_text import shown_text
 from predlog.report.whole_samples import exact
 
@@ -97,6 +98,12 @@ class Strip:
             "cells": _cells(known),
             "ids": [token_id(token) for token, _ in known],
         }
+
+    def links(self) -> CellLinks:
+        """Return the links to the cells that are shown."""
+        rows = list(chain.from_iterable(self._shown()))
+        samples, which = _samples(rows)
+        return CellLinks(rows, [samples[one] for one in which])
 
     def _shown(self) -> list[list[Comparison]]:
         if self._steps and self._steps[-1] is not self._newest:

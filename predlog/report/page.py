@@ -68,14 +68,15 @@ class _Run:
             self.gaps.append(record)
 
 
-def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
+def page(records: Iterable[Record], source: str, most: int = MOST, *, needs_comparison: bool = True) -> Page:
     """Return the page of a run; the records are read once.
 
     `source` is the path that the page names. The film strip has about `most` comparisons at most. Damage is reported
     if `records` come from `predlog.read`.
 
     Raises:
-        PredlogError: There is no comparison among the records.
+        PredlogError: There is neither a comparison among the records nor a pair that was refused, and
+            `needs_comparison` is true.
     """
     run = _Run(Strip(most))
     for record in records:
@@ -83,13 +84,13 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
     if isinstance(records, Reading):
         run.summary.share(records.writers)
     comparisons = run.strip.left_out.of_comparisons
-    if not comparisons:
+    if not comparisons and needs_comparison and not run.summary.lost["refused"]:
         findings = counted(len(run.summary.findings), "finding")
         hint = f", but {findings}: see `predlog check {source}`" if run.summary.findings else ""
         raise PredlogError(f"{source} holds no comparison{hint}; a page needs at least one")
     damage = records.damage if isinstance(records, Reading) else Damages()
     said = _said(source, run, damage)
-    return Page(_rendered(said, run.strip.columns(), _curves(run)), comparisons)
+    return Page(_rendered(said, run.strip.columns(spells=_spells(run.summary)), _curves(run)), comparisons)
 
 
 def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
@@ -97,7 +98,8 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
     names = [one.run for one in summary.attempts if one.run]
     curves = tuple(summary.curves.values())
     drawn = {(curve.stream, curve.codebook) for curve in curves[:_MOST_LINES]}
-    tokens = max(_MOST_TOKENS // len(curves), _FEWEST_TOKENS)
+    tokens = max(_MOST_TOKENS // max(len(curves), 1), _FEWEST_TOKENS)
+    links = run.strip.links()
     return {
         "name": seen(names[-1] if names else Path(source).name),
         "version": predlog.__version__,
@@ -116,8 +118,8 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
         "gaps_left_out": sum(gap.gaps for gap in summary.gaps) - len(run.gaps),
         "findings": list(sections.findings(summary.findings)),
         "findings_left_out": max(len(summary.findings) - sections.MOST_FINDINGS, 0),
-        "stubborn": list(sections.tokens(_of(drawn, run.learning.stubborn(tokens)))),
-        "forgotten": list(sections.tokens(_of(drawn, run.learning.forgotten(tokens)))),
+        "stubborn": list(sections.tokens(_of(drawn, run.learning.stubborn(tokens)), links)),
+        "forgotten": list(sections.tokens(_of(drawn, run.learning.forgotten(tokens)), links)),
         "several": len(curves) > 1,
         "attempts": list(sections.attempts(summary.attempts)),
         "attempts_left_out": max(len(summary.attempts) - sections.MOST_PROCESSES, 0),
@@ -126,6 +128,11 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
         "damage": damage[:_MOST_DAMAGE],
         "damage_left_out": max(damage.total - _MOST_DAMAGE, 0),
     }
+
+
+def _spells(summary: Summary) -> bool:
+    """Return whether an id may have the text that it has elsewhere: not if a processor may have taken texts out."""
+    return not any(one.start.settings.get("processors") for one in summary.attempts if one.start)
 
 
 def _of(drawn: set[Key], tokens: dict[Key, list[Sights]]) -> dict[Key, list[Sights]]:

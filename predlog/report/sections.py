@@ -14,6 +14,7 @@ from predlog.reading.summary import Key, Summary
 from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import nats, percent
 from predlog.records.token_text import token_cell
+from predlog.report.cell_links import CellLinks
 from predlog.report.film_strip import shown
 
 # Width and height of a small curve.
@@ -34,7 +35,8 @@ class Note(NamedTuple):
 def facts(summary: Summary) -> Iterator[str]:
     """Yield the facts under the title: how much was logged, when, and with which versions."""
     curves = summary.curves.values()
-    yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
+    if curves:
+        yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
     yield counted(sum(curve.records for curve in curves), "comparison")
     yield counted(len(summary.ranks), "rank")
     if runs := summary.runs:
@@ -150,8 +152,8 @@ def spark(values: Sequence[float]) -> str:
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------
-def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of tokens, each with links to its last steps."""
+def tokens(found: dict[Key, list[Sights]], links: CellLinks) -> Iterator[dict[str, Any]]:
+    """Yield the rows of tokens, each with links to the cells where it was last seen, and was last correct."""
     for (stream, codebook), ones in found.items():
         for one in ones:
             yield {
@@ -160,8 +162,8 @@ def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
                 "id": "" if one.text is None else str(one.label),
                 **_named(stream, codebook),
                 "sights": one,
-                "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right),
-                "last_href": place(stream, codebook, one.last_step),
+                "right_href": links.to((stream, codebook), one.last_right or 0, one.label, match=True),
+                "last_href": links.to((stream, codebook), one.last_step, one.label, match=False),
             }
 
 

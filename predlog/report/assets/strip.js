@@ -113,7 +113,10 @@ function cell(place, column) {
   made.classList.add(logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`);
   made.classList.add(isRight(token) ? "is-right" : "is-wrong");
   made.append(element("bdi", "label", cellOf(tokens.label[token])));
-  if (state.below && !isRight(token)) made.append(element("bdi", "said", cellOf(tokens.prediction[token]) ?? "nan"));
+  if (state.below && !isRight(token)) {
+    made.append(element("div", "said"));
+    made.lastChild.append(element("bdi", "", cellOf(tokens.prediction[token]) ?? "nan"));
+  }
   made.setAttribute("aria-label", cellName(token));
   return made;
 }
