@@ -53,6 +53,20 @@ const textOf = (place) => (place < 0 ? null : (texts[place] ?? ids[place]));
 const cellOf = (place) => cells[place] ?? textOf(place);
 const isRight = (token) => tokens.match[token] === "1";
 
+const tokenColumns = ["position", "label", "prediction", "label_logprob", "prediction_logprob", "label_rank", "input"];
+
+// What is known of the token at a place among those of the strip.
+function tokenOf(row, place) {
+  return { ...Object.fromEntries(tokenColumns.map((name) => [name, tokens[name][place]])), match: isRight(place), column: columnOf(row, place - starts[row]) };
+}
+
+// What a screen reader says of a token after what one sees of it.
+function described({ label, prediction, match, label_logprob, label_rank }) {
+  const verdict = match ? "predicted correctly" : `predicted ${textOf(prediction) ?? "nan"}`;
+  const p = label_logprob === null ? "not finite" : probability(label_logprob);
+  return `label ${textOf(label)}, ${verdict}, probability ${p}, rank ${label_rank ?? "unknown"}`;
+}
+
 // The fields that identify a row, apart from its step.
 const FIELDS = ["stream", "codebook", "sample", "rank", "attempt"];
 const valuesOf = (field, among) => [...new Set(among.map((row) => rows[field][row]))].sort((a, b) => (a ?? -1) - (b ?? -1));

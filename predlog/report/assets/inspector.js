@@ -76,11 +76,6 @@ function detail(panel, row, token) {
   say(panel, "input", input === undefined || input < 0 ? "unknown" : `${textOf(input)} (id ${ids[input]})`);
 }
 
-function tokenOf(row, place) {
-  const names = ["position", "label", "prediction", "label_logprob", "prediction_logprob", "label_rank", "input"];
-  return { ...Object.fromEntries(names.map((name) => [name, tokens[name][place]])), match: isRight(place), column: columnOf(row, place - starts[row]) };
-}
-
 function inspect(row, column) {
   const token = row === undefined ? -1 : tokenAt(row, column);
   inspector.classList.toggle("is-empty", row === undefined);

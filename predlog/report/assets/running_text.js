@@ -76,12 +76,6 @@ function areWordPieces(labels) {
   return known.some((text) => /^##[\p{L}\p{N}]/u.test(text)) && !known.some((text) => text.startsWith("␣"));
 }
 
-function wordName({ label, prediction, match, label_logprob, label_rank }) {
-  const verdict = match ? "predicted correctly" : `predicted ${textOf(prediction) ?? "nan"}`;
-  const p = label_logprob === null ? "not finite" : probability(label_logprob);
-  return `label ${textOf(label)}, probability ${p}, rank ${label_rank ?? "unknown"}, ${verdict}`;
-}
-
 function word(label, drawnAs, token) {
   const isId = texts[label] === null;
   if (token === undefined) return element(isId ? "bdi" : "span", isId ? "asked id" : "asked", drawnAs);
@@ -89,7 +83,7 @@ function word(label, drawnAs, token) {
   if (isId) made.classList.add("id");
   if (!token.match) made.classList.add("is-wrong");
   made.setAttribute("role", "button");
-  made.setAttribute("aria-label", wordName(token));
+  made.setAttribute("aria-description", described(token));
   made.dataset.nth = words.length;
   made.tabIndex = -1;
   words.push({ ...token, node: made });

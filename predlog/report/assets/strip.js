@@ -87,16 +87,6 @@ function sayWhereItIs() {
   for (const field of names) here.append(element("span", "rest", `${field} ${nameOf(field, rows[field][row])}`));
 }
 
-function cellName(token) {
-  const label = textOf(tokens.label[token]);
-  const prediction = textOf(tokens.prediction[token]) ?? "nan";
-  const rank = tokens.label_rank[token];
-  const verdict = isRight(token) ? "predicted correctly" : `predicted ${prediction}`;
-  const logprob = tokens.label_logprob[token];
-  const p = logprob === null ? "not finite" : probability(logprob);
-  return `label ${label}, probability ${p}, rank ${rank ?? "unknown"}, ${verdict}`;
-}
-
 function cell(place, column) {
   const token = tokenAt(shown[place], column);
   const made = element("div", column === first ? "cell behind" : "cell");
@@ -115,9 +105,9 @@ function cell(place, column) {
   made.append(element("bdi", "label", cellOf(tokens.label[token])));
   if (state.below && !isRight(token)) {
     made.append(element("div", "said"));
-    made.lastChild.append(element("bdi", "", cellOf(tokens.prediction[token]) ?? "nan"));
+    made.lastChild.append(element("span", "sr", "predicted "), element("bdi", "", cellOf(tokens.prediction[token]) ?? "nan"));
   }
-  made.setAttribute("aria-label", cellName(token));
+  made.setAttribute("aria-description", described(tokenOf(shown[place], token)));
   return made;
 }
 

@@ -8,7 +8,7 @@ const rowOf = (name) => (name === null ? undefined : everyRow.find((row) => iden
 // Without a comparison there is neither a strip nor a text.
 function reveal() {
   const isEmpty = everyRow.length === 0;
-  for (const one of document.querySelectorAll("#strip [data-needs-script], #text-view")) one.hidden = isEmpty;
+  for (const one of document.querySelectorAll("#strip [data-needs-script], #text-view, #to-text")) one.hidden = isEmpty;
   document.getElementById("no-comparison").hidden = !isEmpty;
 }
 
