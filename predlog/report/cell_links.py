@@ -9,15 +9,16 @@ from predlog.records.schema import Comparison
 
 
 class CellLinks:
-    """The cells of the rows that the strip shows; `names` has the name of the sample that each row is of."""
+    """The cells of the rows that the strip shows; `names` has the name of the sample that each row is of.
 
-    def __init__(self, rows: Sequence[Comparison], names: Iterable[str]) -> None:
+    `columns` is how many cells a row has.
+    """
+
+    def __init__(self, rows: Sequence[Comparison], names: Iterable[str], columns: int) -> None:
         self._rows: dict[tuple[Key, int], list[tuple[Comparison, str]]] = {}
         for row, name in zip(rows, names, strict=True):
             self._rows.setdefault(((row.stream, row.codebook), row.step), []).append((row, name))
-        firsts = [sum(token.slot == "first" for token in row.tokens) for row in rows]
-        lasts = [len(row.tokens) - first for row, first in zip(rows, firsts, strict=True)]
-        self._columns = max(firsts, default=0) + max(lasts, default=0)
+        self._columns = columns
 
     def to(self, key: Key, step: int, label: int, *, match: bool) -> str:
         """Return the link to the last cell of a step with this label, predicted correctly or wrongly.

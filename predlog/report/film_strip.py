@@ -85,10 +85,11 @@ class Strip:
             window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))
         }
         samples, which = _samples(rows)
+        widths = _widths(rows)
         return {
             "streams": [visible(stream, " ") for stream in streams],
-            "first": max((_firsts(row) for row in rows), default=0),
-            "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
+            "first": widths[0],
+            "last": widths[1],
             "samples": samples,
             "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows) | {"sample": which},
             "windows": [[_passage(passage) for passage in window] for window in windows],
@@ -103,7 +104,7 @@ class Strip:
         """Return the links to the cells that are shown."""
         rows = list(chain.from_iterable(self._shown()))
         samples, which = _samples(rows)
-        return CellLinks(rows, [samples[one] for one in which])
+        return CellLinks(rows, [samples[one] for one in which], sum(_widths(rows)))
 
     def _shown(self) -> list[list[Comparison]]:
         if self._steps and self._steps[-1] is not self._newest:
@@ -230,3 +231,10 @@ def _context(context: dict[str, Any]) -> str:
 
 def _firsts(comparison: Comparison) -> int:
     return sum(token.slot == "first" for token in comparison.tokens)
+
+
+def _widths(rows: list[Comparison]) -> tuple[int, int]:
+    """Return how many first tokens a row has at most, and how many last ones."""
+    firsts = [_firsts(row) for row in rows]
+    lasts = (len(row.tokens) - first for row, first in zip(rows, firsts, strict=True))
+    return max(firsts, default=0), max(lasts, default=0)

@@ -30,7 +30,8 @@ def columns(rows: list[Comparison], place: Place, most: int = MOST, *, spells: b
     """
     chosen = _chosen(rows, most)
     samples, numbers = _samples(rows, chosen)
-    known = _texts_of_ids(rows) if spells else {}
+    is_needed = spells and any(rows[number].all_tokens is not None for number in chosen)
+    known = _texts_of_ids(rows) if is_needed else {}
     texts, dropped = [], {}
     for number, (key, sample) in enumerate(samples):
         before = dict(sample.labels)
