@@ -16,7 +16,7 @@ from predlog.records.text import visible
 from predlog.records.token_text import cut, token_cell, token_id, token_text
 from predlog.report import whole_samples
 from predlog.report.cell_links import CellLinks
-from predlog.report.running_text import shown_text
+from predlog.report.passage_text import shown_text
 from predlog.report.whole_samples import exact
 
 MOST: Final = 20_000

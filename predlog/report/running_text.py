@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from predlog.records.schema import Comparison, Passage
-from predlog.records.text import visible
 
 # How `Decode` writes a piece of a character, and what the decoder of a text writes for it.
 _BYTE: Final = re.compile("<0x([0-9A-F]{2})>")
@@ -182,23 +181,13 @@ def _forms(text: str, *, is_first: bool) -> Iterable[str]:
 
 
 def _guessed(asked: _Asked, texts: dict[int, str], positions: Sequence[int], at: int) -> int | None:
-    """Return where the text of a token ends that has none, if the tokens after it fit there and nowhere else."""
-    if positions[0] in texts or len(positions) <= _AHEAD:
+    """Return where the text of a token ends that has none, if the tokens after it are written there and only there."""
+    following = [texts.get(one) for one in positions[1 : 1 + _AHEAD]]
+    if positions[0] in texts or len(following) < _AHEAD or None in following:
         return None
-    ends = range(at + 1, min(at + _LONGEST, asked.stop))
-    found = [end for end in ends if _fit(asked, texts, positions[1 : 1 + _AHEAD], end)]
+    joined = "".join(text or "" for text in following)
+    found = [end for end in range(at + 1, min(at + _LONGEST, asked.stop)) if asked.text.startswith(joined, end)]
     return found[0] if len(found) == 1 else None
-
-
-def _fit(asked: _Asked, texts: dict[int, str], positions: Sequence[int], at: int) -> bool:
-    while positions:
-        if positions[0] not in texts:
-            return False
-        many, at = _matched(asked, texts, positions, at)
-        if not many or at > asked.stop:
-            return False
-        positions = positions[many:]
-    return True
 
 
 def _walked_back(asked: _Asked, known: Known, positions: Sequence[int], low: int) -> _Spans:
@@ -310,27 +299,3 @@ def _positioned(known: Known, passage: Passage | None = None) -> list[Piece]:
         made.append(Piece("token", 1))
         before = position
     return _counted(made)
-
-
-# --- as the page has it -------------------------------------------------------------------------------------------
-# Characters of each end of a longer text around the tokens.
-_LONGEST_END: Final = 1000
-_CUT: Final = " … "
-
-
-def shown_text(text: str) -> str:
-    """Return a text around the tokens with every character visible and harmless; only the ends of a very long one."""
-    if len(text) > 2 * _LONGEST_END:
-        return f"{shown_text(text[:_LONGEST_END])}{_CUT}{shown_text(text[-_LONGEST_END:])}"
-    # Line by line, because a line of ASCII takes no look at each character.
-    return "\\n".join(visible(line, " ") for line in text.split("\n"))
-
-
-def shown_at(text: str, at: int) -> int:
-    """Return where a place of a text is in what is shown of it, in characters."""
-    if len(text) <= 2 * _LONGEST_END or at <= _LONGEST_END:
-        return len(shown_text(text[:at]))
-    end = text[-_LONGEST_END:]
-    before = len(shown_text(text[:_LONGEST_END]))
-    into = at - len(text) + _LONGEST_END
-    return before if into < 0 else before + len(_CUT) + len(shown_text(end[:into]))

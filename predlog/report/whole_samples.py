@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from predlog.records.schema import Comparison
-from predlog.report.running_text import Known, Piece, pieces, shown_at
+from predlog.report.passage_text import shown_at
+from predlog.report.running_text import Known, Piece, pieces
 
 # The highest whole number that JavaScript stores exactly.
 _EXACT: Final = 2**53 - 1
