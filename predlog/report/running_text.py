@@ -267,9 +267,7 @@ def _hole(positions: Sequence[int], left_out: int) -> list[Piece]:
         if not place or position > positions[place - 1] + 1:
             made.append(Piece("gap", position - positions[place - 1] - 1 if place else 0))
         made.append(Piece("token", 1))
-    if not positions:
-        return [Piece("gap", left_out)]
-    return [*made, Piece("gap", 0)] if rest > 0 else made
+    return [Piece("gap", left_out)] if not positions else [*made, Piece("gap", 0)] if rest > 0 else made
 
 
 def _counted(made: Iterable[Piece]) -> list[Piece]:

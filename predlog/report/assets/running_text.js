@@ -119,7 +119,8 @@ function piecesOf(row) {
     for (const end = Math.min(at + item, labels.length); at < end; at++) {
       const [position, label] = labels[at];
       const text = textOf(label);
-      if (isOfPieces && made.length && !/^(##|\p{P})/u.test(text)) made.push(document.createTextNode(" "));
+      const isAfterWord = made.length && !made.at(-1).classList.contains("gap");
+      if (isOfPieces && isAfterWord && !/^(##|\p{P})/u.test(text)) made.push(element("span", "", " "));
       const drawnAs = joined.get(at) ?? flowing(isOfPieces ? text.replace(/^##/, "") : text);
       made.push(word(label, drawnAs, known.get(position)));
     }
