@@ -25,6 +25,7 @@ from predlog.recorder import copies, environment, overview, settings
 from predlog.recorder.closing import Closing
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import Gate
+from predlog.recorder.guards import name_of
 from predlog.recorder.intake import HOW, OF_CALLBACKS, Intake
 from predlog.recorder.loss_report import LossReports
 from predlog.recorder.pipeline import Pipeline
@@ -127,11 +128,12 @@ class Recorder:
         self._accounts = Accounts()
         missing = MissingCounts()
         self._judge = Judge(chosen.ignore)
+        given = settings.processors("processors", processors)
         self._pipeline = Pipeline(
-            settings=chosen.shown(),
+            settings=chosen.shown() | {"processors": list(map(name_of, given))},
             processors=[
                 *settings.decoding(decode if text else None, self._notices),
-                *settings.processors("processors", processors),
+                *given,
             ],
             sinks=partial(settings.make_sinks, chosen, place, settings.processors("sinks", sinks)),
             judge=self._judge,

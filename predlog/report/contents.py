@@ -58,8 +58,13 @@ class Contents:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether there is no comparison."""
-        return not self.strip.left_out.of_comparisons
+        """Return whether there is neither a comparison nor a pair that was refused."""
+        return not (self.strip.left_out.of_comparisons or self.summary.lost["refused"])
+
+    @property
+    def spells(self) -> bool:
+        """Return whether an id may have the text that it has elsewhere: not if a processor may have taken texts out."""
+        return not any(one.start.settings.get("processors") for one in self.summary.attempts if one.start)
 
     def why_empty(self) -> PredlogError:
         """Return the error to raise if there is no comparison."""

@@ -4,6 +4,7 @@ If there are too many comparisons, whole steps are left out at even distances; h
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -14,13 +15,13 @@ from predlog.records.schema import Comparison, Passage, Token
 from predlog.records.text import visible
 from predlog.records.token_text import cut, token_cell, token_id, token_text
 from predlog.report import whole_samples
+from predlog.report.cell_links import CellLinks
+from predlog.report.passage_text import shown_text
 from predlog.report.whole_samples import exact
 
 MOST: Final = 20_000
 # Characters of a text; a longer one is cut, and its length is shown.
 _LONGEST = 200
-# And of each end of a longer text around the tokens.
-_LONGEST_END = 1000
 # Samples that can be chosen by their ids: more would be no list to choose from.
 _MOST_IDS = 500
 
@@ -71,9 +72,9 @@ class Strip:
         steps = self.steps
         return LeftOut(self._every, len(steps), self._of_steps, sum(map(len, steps)), self._of_comparisons)
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self, *, spells: bool = True) -> dict[str, Any]:
         """Return the strip as plain values: `rows`, `tokens` and `texts` in columns, one list per column."""
-        return columns([self], [""])
+        return columns([self], [""], spells=spells)
 
     @property
     def rows(self) -> list[Comparison]:
@@ -98,30 +99,30 @@ class Strip:
         return 1 if kept is None or self._bulk is None else 1 + len(kept.positions) // self._bulk
 
 
-def columns(strips: Sequence[Strip], names: Sequence[str]) -> dict[str, Any]:
+def columns(strips: Sequence[Strip], names: Sequence[str], *, spells: bool = True) -> dict[str, Any]:
     """Return the strips of several runs as one, as plain values; `run` is the place of a row's run among the names.
 
-    The rows of several runs are sorted by step, so that those of the same step follow one another.
+    The rows of several runs are sorted by step, so that those of the same step follow one another. With `spells`, ids
+    without a text have that which they have elsewhere in the stream: see `whole_samples`.
     """
-    pairs = [(place, row) for place, strip in enumerate(strips) for row in strip.rows]
-    if len(strips) > 1:
-        pairs.sort(key=lambda pair: (pair[1].attempt, pair[1].step))
+    pairs = _pairs(strips)
     rows = [row for _, row in pairs]
     # Each id with its text, once, and its place; if there is no token, the place is -1.
     known: dict[tuple[int | None, str | None], int] = {(None, None): -1}
     tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
-    whole = whole_samples.columns(rows, partial(_place, known))
+    whole = whole_samples.columns(rows, partial(_place, known), spells=spells)
     del known[None, None]
-    streams = list(dict.fromkeys(row.stream for row in rows))
+    streams = sorted(dict.fromkeys(row.stream for row in rows), key=_precedence)
     # Each text around the tokens once, too: of the same sample it is the same at every step.
     windows = {window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))}
     samples, which = named_samples(rows)
     made = _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows)
+    widths = _widths(rows)
     return {
         "runs": list(names),
         "streams": [visible(stream, " ") for stream in streams],
-        "first": max((_firsts(row) for row in rows), default=0),
-        "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
+        "first": widths[0],
+        "last": widths[1],
         "samples": samples,
         "rows": made | {"sample": which, "run": [place for place, _ in pairs]},
         "windows": [[_passage(passage) for passage in window] for window in windows],
@@ -131,6 +132,34 @@ def columns(strips: Sequence[Strip], names: Sequence[str]) -> dict[str, Any]:
         "cells": _cells(known),
         "ids": [token_id(token) for token, _ in known],
     }
+
+
+def links(strips: Sequence[Strip]) -> list[CellLinks]:
+    """Return the links to the cells that are shown, of each run."""
+    pairs = _pairs(strips)
+    rows = [row for _, row in pairs]
+    samples, which = named_samples(rows)
+    made = []
+    for number in range(len(strips)):
+        own = [(row, samples[one]) for (place, row), one in zip(pairs, which, strict=True) if place == number]
+        made.append(CellLinks([row for row, _ in own], [name for _, name in own], sum(_widths(rows))))
+    return made
+
+
+def _pairs(strips: Sequence[Strip]) -> list[tuple[int, Comparison]]:
+    pairs = [(place, row) for place, strip in enumerate(strips) for row in strip.rows]
+    if len(strips) > 1:
+        pairs.sort(key=lambda pair: (pair[1].attempt, pair[1].step))
+    return pairs
+
+
+# Streams of samples that are there to be looked at come first: probes, then what is held out.
+_PROBE: Final = re.compile("probe", re.IGNORECASE)
+_HELD_OUT: Final = re.compile("eval|(val|valid|validation|dev|test|held[ _-]?out)(?![^\\W_])", re.IGNORECASE)
+
+
+def _precedence(stream: str) -> int:
+    return 0 if _PROBE.match(stream) else 1 if _HELD_OUT.match(stream) else 2
 
 
 def shown(text: str) -> str:
@@ -173,16 +202,8 @@ def named_samples(rows: list[Comparison]) -> tuple[list[str], list[int]]:
 
 def _passage(passage: Passage) -> list[Any]:
     """Return how many tokens are left out before a passage, what was read, and what was asked for."""
-    read = None if passage.read is None else _ends(passage.read)
-    return [exact(passage.left_out), read, _ends(passage.asked)]
-
-
-def _ends(text: str) -> str:
-    """Return a text with every character visible and harmless; only the ends of a very long text."""
-    if len(text) > 2 * _LONGEST_END:
-        return f"{_ends(text[:_LONGEST_END])} … {_ends(text[-_LONGEST_END:])}"
-    # Line by line, because a line of ASCII takes no look at each character.
-    return "\\n".join(visible(line, " ") for line in text.split("\n"))
+    read = None if passage.read is None else shown_text(passage.read)
+    return [exact(passage.left_out), read, shown_text(passage.asked)]
 
 
 def _cells(known: Iterable[tuple[int | None, str | None]]) -> dict[str, str]:
@@ -245,3 +266,10 @@ def _context(context: dict[str, Any]) -> str:
 
 def _firsts(comparison: Comparison) -> int:
     return sum(token.slot == "first" for token in comparison.tokens)
+
+
+def _widths(rows: list[Comparison]) -> tuple[int, int]:
+    """Return how many first tokens a row has at most, and how many last ones."""
+    firsts = [_firsts(row) for row in rows]
+    lasts = (len(row.tokens) - first for row, first in zip(rows, firsts, strict=True))
+    return max(firsts, default=0), max(lasts, default=0)

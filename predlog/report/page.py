@@ -17,7 +17,7 @@ from predlog.reading.words import counted, number, seen
 from predlog.report import sections
 from predlog.report.colors import stylesheet
 from predlog.report.contents import Contents
-from predlog.report.film_strip import columns
+from predlog.report.film_strip import columns, links
 
 with required("report"):
     import bokeh
@@ -27,7 +27,8 @@ with required("report"):
     from predlog.report import charts, curves
 _HERE: Final = Path(__file__).parent / "assets"
 _SCRIPTS: Final = (
-    "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "lines", "plots", "readout", "curves",
+    "film", "filters", "strip", "inspector", "text_controls", "running_text", "overview", "legend", "scheme",
+    "update", "lines", "plots", "readout", "curves",
     "main",
 )  # fmt: skip
 _BOKEH: Final = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
@@ -54,8 +55,8 @@ class Page(NamedTuple):
 class Live(NamedTuple):
     """What a page that is served has beside that of a file.
 
-    `cursor` says how far it is, and `scripts` keep it up to date; `home` is the address of the list of runs. A bare page
-    has neither data nor scripts: of it a page takes what these do not draw.
+    `cursor` says how far it is, and `scripts` keep it up to date; `home` is the address of the list of runs. A bare
+    page has neither data nor scripts: of it a page takes what these do not draw.
     """
 
     cursor: str
@@ -68,17 +69,22 @@ def page(runs: Sequence[Contents], live: Live | None = None) -> Page:
     """Return the page of one run, or of several side by side; with `live`, one that is kept up to date.
 
     Raises:
-        PredlogError: A run has no comparison.
+        PredlogError: A run has neither a comparison nor a pair that was refused; one that is live may have later.
     """
     for run in runs:
-        if run.is_empty:
+        if run.is_empty and live is None:
             raise run.why_empty()
     comparisons = sum(run.strip.left_out.of_comparisons for run in runs)
     said = {**_said(runs), "live": live}
     if live is not None and live.is_bare:
         return Page(_rendered(said, None, None, None), comparisons)
-    strip = columns([run.strip for run in runs], [seen(run.name) for run in runs])
-    return Page(_rendered(said, strip, _plots(), curves.data(runs)), comparisons)
+    return Page(_rendered(said, strip_data(runs), _plots(), curves.data(runs)), comparisons)
+
+
+def strip_data(runs: Sequence[Contents]) -> dict[str, Any]:
+    """Return what the film strip and the text view draw."""
+    names = [seen(run.name) for run in runs]
+    return columns([run.strip for run in runs], names, spells=all(run.spells for run in runs))
 
 
 # In the head of each page; the policy, which comes before it, has less than a thousand characters.
@@ -171,18 +177,18 @@ def _run(place: int, run: Contents, *, many: int) -> dict[str, Any]:
 def _tokens(runs: Sequence[Contents], listed: Sequence[Sequence[Curve]]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of the most stubborn and the most forgotten tokens, of streams and codebooks with a line."""
     most = max(curves.MOST_LINES // len(runs), 1)
-    count = max(_MOST_TOKENS // sum(map(len, listed)), _FEWEST_TOKENS)
+    count = max(_MOST_TOKENS // max(sum(map(len, listed)), 1), _FEWEST_TOKENS)
     rows: dict[str, list[dict[str, Any]]] = {"stubborn": [], "forgotten": []}
-    for (of, run), ones in zip(_named(runs), listed, strict=True):
+    for (of, run), ones, to in zip(_named(runs), listed, links([run.strip for run in runs]), strict=True):
         drawn = {(curve.stream, curve.codebook) for curve in ones[:most]}
         for kind, found in (("stubborn", run.learning.stubborn(count)), ("forgotten", run.learning.forgotten(count))):
-            rows[kind] += sections.tokens({key: found[key] for key in found if key in drawn}, of)
+            rows[kind] += sections.tokens({key: found[key] for key in found if key in drawn}, to, of)
     return rows
 
 
 def _rendered(said: dict[str, Any], strip: _Data, plots: _Data, lines: _Data) -> str:
     live: Live | None = said["live"]
-    script = joined([*(asset(f"{name}.js") for name in _SCRIPTS), live.scripts if live else ""])
+    script = joined([*(_asset(f"{name}.js") for name in _SCRIPTS), live.scripts if live else ""])
     library = _library()
     return (
         environment()
@@ -215,9 +221,14 @@ def joined(scripts: Iterable[str]) -> str:
     return '(() => {\n"use strict";\n' + "".join(scripts) + "})();"
 
 
+def scheme() -> str:
+    """Return the script of the button for light and dark."""
+    return _asset("scheme.js")
+
+
 def style() -> Markup:
     """Return the style of all pages."""
-    return trusted(asset("report.css") + stylesheet())
+    return trusted(_asset("report.css") + stylesheet())
 
 
 @cache
@@ -240,9 +251,8 @@ def trusted(text: str) -> Markup:
     return Markup(text)  # noqa: S704 - ours and the library's own, or JSON that can't leave its element
 
 
-def asset(name: str, folder: Path = _HERE) -> str:
-    """Return a script or a style."""
-    return (folder / name).read_text("utf-8")
+def _asset(name: str) -> str:
+    return (_HERE / name).read_text("utf-8")
 
 
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}

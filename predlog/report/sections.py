@@ -15,6 +15,7 @@ from predlog.reading.summary import Key, Summary
 from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import nats, percent
 from predlog.records.token_text import token_cell
+from predlog.report.cell_links import CellLinks
 from predlog.report.contents import Contents
 from predlog.report.film_strip import shown
 
@@ -51,7 +52,8 @@ ALONE: Final = OfRun(None, "")
 def facts(summary: Summary) -> Iterator[str]:
     """Yield the facts under the title: how much was logged, when, and with which versions."""
     curves = summary.curves.values()
-    yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
+    if curves:
+        yield steps(min(curve.first_step for curve in curves), max(curve.last_step for curve in curves))
     yield counted(sum(curve.records for curve in curves), "comparison")
     yield counted(len(summary.ranks), "rank")
     if runs := summary.runs:
@@ -168,9 +170,13 @@ def spark(values: Sequence[float]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
+def _of_run(link: str, of: OfRun) -> str:
+    return link and link + of.address
+
+
 # --- tokens -------------------------------------------------------------------------------------------------------
-def tokens(found: dict[Key, list[Sights]], of: OfRun) -> Iterator[dict[str, Any]]:
-    """Yield the rows of tokens of a run, each with links to its last steps."""
+def tokens(found: dict[Key, list[Sights]], links: CellLinks, of: OfRun) -> Iterator[dict[str, Any]]:
+    """Yield the rows of tokens of a run, each with links to the cells where it was last seen, and last correct."""
     for (stream, codebook), ones in found.items():
         for one in ones:
             yield {
@@ -180,8 +186,8 @@ def tokens(found: dict[Key, list[Sights]], of: OfRun) -> Iterator[dict[str, Any]
                 **_named(stream, codebook),
                 "sights": one,
                 "run": of.place,
-                "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right) + of.address,
-                "last_href": place(stream, codebook, one.last_step) + of.address,
+                "right_href": _of_run(links.to((stream, codebook), one.last_right or 0, one.label, match=True), of),
+                "last_href": _of_run(links.to((stream, codebook), one.last_step, one.label, match=False), of),
             }
 
 

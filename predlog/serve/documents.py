@@ -1,4 +1,4 @@
-"""The pages that are served, as HTML: the list of runs, a run, and one that has no comparison yet."""
+"""The pages that are served, as HTML: the list of runs, and a run."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from predlog.reading.listing import Listed
 from predlog.reading.words import counted, moment, number, seen
 from predlog.records.text import nats, percent
 from predlog.report.contents import Contents
-from predlog.report.page import Live, asset, environment, joined, page, policy, style, trusted
+from predlog.report.page import Live, environment, joined, page, policy, scheme, style, trusted
 from predlog.serve import places
 
 _HERE: Final = Path(__file__).parent / "assets"
@@ -23,15 +23,9 @@ _MOST_RUNS, _MOST_NAMED = 1000, 3
 def run(contents: Contents, home: str, cursor: str, *, is_bare: bool) -> str:
     """Return the page of a run; a bare one has only what its scripts do not draw."""
     # Within a function of their own: the scripts of the page may have the same names.
-    own = "".join(asset(f"{name}.js", _HERE) for name in ("live", "rows", "run"))
+    own = "".join(_asset(f"{name}.js") for name in ("live", "rows", "run"))
     added = "" if is_bare else f"(() => {{\n{own}}})();\n"
     return page([contents], Live(cursor, home, added, is_bare)).html
-
-
-def waiting(contents: Contents, home: str, cursor: str) -> str:
-    """Return the page of a run without a comparison, which waits for the first one."""
-    said = {"title": seen(contents.name), "source": seen(contents.source), "home": home}
-    return _rendered(said, cursor, "waiting.js")
 
 
 def listing(runs: Sequence[Listed], folder: Path, cursor: str) -> str:
@@ -39,12 +33,11 @@ def listing(runs: Sequence[Listed], folder: Path, cursor: str) -> str:
     said = {
         "title": seen(folder.resolve().name or str(folder)),
         "source": seen(str(folder)),
-        "home": "",
         "total": counted(len(runs), "run"),
         "runs": [_row(one, folder) for one in runs[:_MOST_RUNS]],
         "left_out": max(len(runs) - _MOST_RUNS, 0),
     }
-    return _rendered(said, cursor, "list.js")
+    return _rendered(said, cursor)
 
 
 def sent(html: str) -> tuple[bytes, dict[str, str]]:
@@ -58,8 +51,8 @@ def sent(html: str) -> tuple[bytes, dict[str, str]]:
     return html.encode(), headers
 
 
-def _rendered(said: dict[str, Any], cursor: str, own: str) -> str:
-    script = joined([asset("scheme.js"), "repaint();\n", asset("live.js", _HERE), asset(own, _HERE)])
+def _rendered(said: dict[str, Any], cursor: str) -> str:
+    script = joined([scheme(), "repaint();\n", _asset("live.js"), _asset("list.js")])
     return (
         environment(_HERE)
         .get_template("list.html.jinja")
@@ -90,3 +83,7 @@ def _row(one: Listed, folder: Path) -> dict[str, Any]:
         "problem": seen(one.problem or ""),
         "moment": moment(one.timestamp),
     }
+
+
+def _asset(name: str) -> str:
+    return (_HERE / name).read_text("utf-8")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
+from predlog.reading.words import seen
 from predlog.report import curves, whole_samples
 from predlog.report.contents import Contents
 from predlog.report.film_strip import Strip, columns, named_samples
@@ -61,7 +62,8 @@ class News:
         return patch(before, self._curves)
 
     def _all_samples(self) -> dict[str, Any]:
-        return whole_samples.columns(self._contents.strip.rows, lambda *_: -1)
+        made = whole_samples.columns(self._contents.strip.rows, lambda *_: -1, spells=self._contents.spells)
+        return {name: made[name] for name in ("text", "texts", "dropped")}
 
     def _strip(self) -> dict[str, Any]:
         """Return which rows stay, the new ones, which come after them, and what each row is a sample of."""
@@ -77,7 +79,7 @@ class News:
         stays = shared(before, which) if len(ranges) < 2 else 0
         return {
             "keep": ranges,
-            "add": columns([added], [self._contents.name]),
+            "add": columns([added], [seen(self._contents.name)], spells=self._contents.spells),
             "samples": names,
             "sample": {"keep": stays, "add": which[stays:]},
         }

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from predlog.report import curves
-from predlog.report.film_strip import columns
-from predlog.report.page import json_text
+from predlog.report.page import json_text, strip_data
 from predlog.serve import documents, places
 from predlog.serve.feed import Feed
 from predlog.serve.live_run import LiveRun
@@ -51,9 +50,6 @@ class RunPage(Feed):
         """Return a part of the page and its headers."""
         contents = self._run.contents
         if part == "state":
-            strip = columns([contents.strip], [contents.name])
-            state = {"cursor": self.cursor, "strip": strip, "curves": curves.data([contents])}
+            state = {"cursor": self.cursor, "strip": strip_data([contents]), "curves": curves.data([contents])}
             return json_text(state).encode(), {"content-type": "application/json"}
-        if contents.is_empty:
-            return documents.sent(documents.waiting(contents, self._home, self.cursor))
         return documents.sent(documents.run(contents, self._home, self.cursor, is_bare=part == "content"))

@@ -228,7 +228,8 @@ def test_tokens_that_are_not_learnt_are_listed() -> None:
     assert "label wrong at steps last at ␣never 3 6 6 50 " in text
     assert "label correct last correct at wrong since at steps ␣once 5 1 20 3 3" in text
     assert "always" not in text
-    assert 'href="#stream=text&amp;sample=all&amp;rank=all&amp;step=20"' in made
+    assert 'href="#stream=text&amp;sample=0&amp;rank=0&amp;attempt=1&amp;step=20&amp;token=1"' in made
+    assert 'href="#stream=text&amp;sample=0&amp;rank=0&amp;attempt=1&amp;step=50&amp;token=0"' in made
 
 
 def test_accuracy_of_the_tokens_shown_says_so() -> None:

@@ -40,7 +40,7 @@ class Server:
 
     def ask_whole(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """Send a request with a path of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection._validate_path = lambda _: None  # type: ignore[attr-defined]  # what is wrong is sent, too
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)

@@ -1,22 +1,71 @@
-// The comparisons as rows of cells, read from the data in the page.
+// The comparisons as rows of cells: the data in the page, or newer data of the same run.
 
-const { runs, streams, samples, first, last, rows, tokens, whole, texts, cells, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
-const COLUMNS = first + last;
-const starts = [0];
-rows.count.forEach((count, row) => starts.push(starts[row] + count));
+let runs, streams, samples, first, last, rows, tokens, whole, texts, cells, ids, windows;
+let columnCount = 0;
+let starts = [];
+let wholeStarts = [];
+let everyRow = [];
+let hasLoss = false;
+let hasAttempts = false;
+
+function load(columns) {
+  ({ runs, streams, samples, first, last, rows, tokens, whole, texts, cells, ids, windows } = columns);
+  columnCount = first + last;
+  starts = startsOf(rows.count);
+  wholeStarts = startsOf(whole.count);
+  everyRow = newestFirst(rows.step.length);
+  hasLoss = rows.loss.some((loss) => loss !== null);
+  hasAttempts = new Set(rows.attempt).size > 1;
+}
+
+function startsOf(counts) {
+  const made = [0];
+  counts.forEach((count, row) => made.push(made[row] + count));
+  return made;
+}
+
+const isSameStep = (one, other) => rows.step[one] === rows.step[other] && rows.attempt[one] === rows.attempt[other];
+
+// All rows, the newest step first; the rows of a step stay in their order.
+function newestFirst(count) {
+  const order = [];
+  for (let end = count, begin = count; end > 0; end = begin) {
+    begin = end - 1;
+    while (begin > 0 && isSameStep(begin - 1, begin)) begin--;
+    for (let row = begin; row < end; row++) order.push(row);
+  }
+  return order;
+}
 
 // The token of a column, or -1: the first tokens start at the left edge, the last ones end at the right edge.
 function tokenAt(row, column) {
   const firsts = rows.first[row];
-  const place = column < first ? column : rows.count[row] - COLUMNS + column;
+  const place = column < first ? column : rows.count[row] - columnCount + column;
   const isThere = column < first ? place < firsts : place >= firsts;
   return isThere ? starts[row] + place : -1;
 }
+
+// The column in which a row has its nth token.
+const columnOf = (row, nth) => (nth < rows.first[row] ? nth : columnCount - rows.count[row] + nth);
 
 const textOf = (place) => (place < 0 ? null : (texts[place] ?? ids[place]));
 // As it is drawn among others: in at most 12 cells.
 const cellOf = (place) => cells[place] ?? textOf(place);
 const isRight = (token) => tokens.match[token] === "1";
+
+const tokenColumns = ["position", "label", "prediction", "label_logprob", "prediction_logprob", "label_rank", "input"];
+
+// What is known of the token at a place among those of the strip.
+function tokenOf(row, place) {
+  return { ...Object.fromEntries(tokenColumns.map((name) => [name, tokens[name][place]])), match: isRight(place), column: columnOf(row, place - starts[row]) };
+}
+
+// What a screen reader says of a token after what one sees of it.
+function described({ label, prediction, match, label_logprob, label_rank }) {
+  const verdict = match ? "predicted correctly" : `predicted ${textOf(prediction) ?? "nan"}`;
+  const p = label_logprob === null ? "not finite" : probability(label_logprob);
+  return `label ${textOf(label)}, ${verdict}, probability ${p}, rank ${label_rank ?? "unknown"}`;
+}
 
 // The fields that identify a row, apart from its step.
 const FIELDS = ["run", "stream", "codebook", "sample", "rank", "attempt"];
@@ -68,3 +117,5 @@ function element(name, className, text) {
   if (text !== undefined) made.textContent = text;
   return made;
 }
+
+load(JSON.parse(document.getElementById("strip-data").textContent));

@@ -1,8 +1,7 @@
 // Which rows are shown, and how: the controls above the strip, and the same selection in the address after `#`.
 
 const ALL = "all";
-const state = { run: ALL, stream: ALL, codebook: ALL, sample: ALL, rank: ALL, attempt: ALL, shade: "probability", below: false };
-const everyRow = rows.step.map((_, row) => row);
+const state = { run: ALL, stream: ALL, codebook: ALL, sample: ALL, rank: ALL, attempt: ALL, shade: "probability", below: true };
 const selects = Object.fromEntries(FIELDS.map((field) => [field, document.getElementById(`by-${field}`)]));
 const shadeSelect = document.getElementById("shade-by");
 const belowBox = document.getElementById("predictions-below");
@@ -52,7 +51,7 @@ const shownRows = () => everyRow.filter(isShown);
 const openFields = () => FIELDS.filter((field) => state[field] === ALL && choices(field).length > 1);
 
 function startAnew() {
-  Object.assign(state, { shade: "probability", below: false });
+  Object.assign(state, { shade: "probability", below: true });
   for (const field of FIELDS) state[field] = startingChoice(field);
 }
 
@@ -60,25 +59,33 @@ function startAnew() {
 function takeFrom(hash) {
   const asked = new URLSearchParams(hash);
   startAnew();
-  for (const field of FIELDS) {
-    const wanted = asked.get(field);
-    const found = choices(field).find((value) => nameOf(field, value) === wanted);
-    if (wanted === ALL) state[field] = ALL;
-    else if (found !== undefined) state[field] = String(found);
-    else state[field] = startingChoice(field);
-  }
+  chooseByNames(Object.fromEntries(FIELDS.map((field) => [field, asked.get(field)])));
   if (asked.get("shade") === "logarithm") state.shade = "logarithm";
-  state.below = asked.get("predictions") === "below";
+  state.below = asked.get("predictions") !== "hidden";
   return { step: asked.get("step"), nth: Number(asked.get("nth") ?? 0), token: Number(asked.get("token") ?? 0) };
+}
+
+// The names of what is chosen, which are the same in newer data.
+function chosenNames() {
+  const nameOfChosen = (field) => nameOf(field, choices(field).find((value) => String(value) === state[field]) ?? null);
+  return Object.fromEntries(FIELDS.map((field) => [field, state[field] === ALL ? ALL : nameOfChosen(field)]));
+}
+
+function chooseByNames(names) {
+  for (const field of FIELDS) {
+    const found = choices(field).find((value) => nameOf(field, value) === names[field]);
+    if (names[field] === ALL) state[field] = ALL;
+    else state[field] = found === undefined ? startingChoice(field) : String(found);
+  }
 }
 
 function asHash(place) {
   const selected = new URLSearchParams();
-  for (const field of FIELDS) {
-    if (choices(field).length > 1) selected.set(field, state[field] === ALL ? ALL : nameOf(field, choices(field).find((value) => String(value) === state[field])));
+  for (const [field, name] of Object.entries(chosenNames())) {
+    if (choices(field).length > 1) selected.set(field, name);
   }
   if (state.shade !== "probability") selected.set("shade", state.shade);
-  if (state.below) selected.set("predictions", "below");
+  if (!state.below) selected.set("predictions", "hidden");
   for (const [name, value] of Object.entries(place)) selected.set(name, value);
   return `#${selected}`;
 }

@@ -1,15 +1,14 @@
-// The details of the token under the pointer, or else of the one that has the focus.
+// The details of a token: beside the strip, of the one under the pointer or with the focus; and beside the text.
 
 const inspector = document.getElementById("inspector");
-const hasAttempts = valuesOf("attempt", everyRow).length > 1;
-const part = (name) => inspector.querySelector(`[data-part="${name}"]`);
+const partOf = (panel, name) => panel.querySelector(`[data-part="${name}"]`);
 
-function say(name, text) {
-  part(name).textContent = text;
+function say(panel, name, text) {
+  partOf(panel, name).textContent = text;
 }
 
-function bar(name, logprob) {
-  part(name).style.width = `${logprob === null ? 0 : 100 * Math.exp(Math.min(logprob, 0))}%`;
+function bar(panel, name, logprob) {
+  partOf(panel, name).style.width = `${logprob === null ? 0 : 100 * Math.exp(Math.min(logprob, 0))}%`;
 }
 
 function where(row) {
@@ -31,7 +30,7 @@ function about(row) {
   return parts.join(" · ");
 }
 
-// The whole sample, one line per token, as the console shows it.
+// The tokens of the sample that are shown, one line per token, as the console shows them.
 function line(row, token, here) {
   const made = element("tr", [token === here && "here", token === starts[row] + rows.first[row] && "second"].filter(Boolean).join(" "));
   const at = (name) => tokens[name][token];
@@ -56,61 +55,39 @@ function passages(row) {
   return made;
 }
 
-// The whole sample as running text, if its record has kept all tokens; it is drawn when the row changes.
-const wholeStarts = [0];
-whole.count.forEach((count, row) => wholeStarts.push(wholeStarts[row] + count));
-let drawnWhole = null;
-
-function word(token) {
-  const at = (name) => whole[name][token];
-  const logprob = at("label_logprob");
-  const isCorrect = at("label") === at("prediction");
-  const made = element("bdi", logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`, textOf(at("label")));
-  if (!isCorrect) made.classList.add("is-wrong");
-  const verdict = isCorrect ? "predicted correctly" : `predicted ${textOf(at("prediction")) ?? "nan"}`;
-  made.title = `position ${at("position")}, p ${probability(logprob)}, rank ${at("label_rank") ?? "unknown"}, ${verdict}`;
-  return made;
-}
-
-function drawWhole(row) {
-  const key = `${row} ${state.shade}`;
-  if (drawnWhole === key) return;
-  drawnWhole = key;
-  part("whole").hidden = !whole.kept[row];
-  if (!whole.kept[row]) return;
-  const all = Array.from({ length: whole.count[row] }, (_, place) => word(wholeStarts[row] + place));
-  say("whole-size", all.length ? `${all.length} of ${rows.supervised[row]} supervised tokens` : `${whole.kept[row]} tokens, which are in the file only: there are too many for this page`);
-  part("running").replaceChildren(...all);
+// What is known of one token of a row; a value that was not recorded is undefined.
+function detail(panel, row, token) {
+  panel.classList.toggle("has-token", token !== undefined);
+  if (token === undefined) return;
+  const { label, prediction, match, label_logprob, prediction_logprob, label_rank, position, input } = token;
+  panel.classList.toggle("is-right", match);
+  say(panel, "label", textOf(label));
+  say(panel, "label-id", `id ${ids[label]}`);
+  say(panel, "label-probability", probability(label_logprob));
+  bar(panel, "label-bar", label_logprob);
+  say(panel, "prediction", textOf(prediction) ?? "nan");
+  say(panel, "prediction-id", prediction < 0 ? "no id" : `id ${ids[prediction]}`);
+  say(panel, "prediction-probability", prediction_logprob === undefined ? "not recorded" : probability(prediction_logprob));
+  bar(panel, "prediction-bar", prediction_logprob ?? null);
+  say(panel, "verdict", match ? "✓ correct" : "✗ wrong");
+  const size = rows.vocabulary[row];
+  say(panel, "rank", label_rank === null ? "unknown" : size === null ? `${label_rank}` : `${label_rank} of ${size}`);
+  say(panel, "position", `${position} of ${rows.length[row]}`);
+  say(panel, "input", input === undefined || input < 0 ? "unknown" : `${textOf(input)} (id ${ids[input]})`);
 }
 
 function inspect(row, column) {
   const token = row === undefined ? -1 : tokenAt(row, column);
   inspector.classList.toggle("is-empty", row === undefined);
-  inspector.classList.toggle("has-token", token >= 0);
   if (row === undefined) return;
-  say("where", where(row));
-  say("about", about(row));
-  say("context", rows.context[row]);
-  part("window").replaceChildren(...passages(row));
-  part("window").hidden = rows.window[row] < 0;
+  say(inspector, "where", where(row));
+  say(inspector, "about", about(row));
+  say(inspector, "context", rows.context[row]);
+  partOf(inspector, "window").replaceChildren(...passages(row));
+  partOf(inspector, "window").hidden = rows.window[row] < 0;
   const all = Array.from({ length: rows.count[row] }, (_, place) => line(row, starts[row] + place, token));
-  part("sample").replaceChildren(...all);
-  drawWhole(row);
-  if (token < 0) return;
-  const at = (name) => tokens[name][token];
-  inspector.classList.toggle("is-right", isRight(token));
-  say("label", textOf(at("label")));
-  say("label-id", `id ${ids[at("label")]}`);
-  say("label-probability", probability(at("label_logprob")));
-  bar("label-bar", at("label_logprob"));
-  say("prediction", textOf(at("prediction")) ?? "nan");
-  say("prediction-id", at("prediction") < 0 ? "no id" : `id ${ids[at("prediction")]}`);
-  say("prediction-probability", probability(at("prediction_logprob")));
-  bar("prediction-bar", at("prediction_logprob"));
-  say("verdict", isRight(token) ? "✓ correct" : "wrong");
-  say("rank", at("label_rank") === null ? "unknown" : `${at("label_rank")} of ${rows.vocabulary[row]}`);
-  say("position", `${at("position")} of ${rows.length[row]}`);
-  say("input", at("input") < 0 ? "unknown" : `${textOf(at("input"))} (id ${ids[at("input")]})`);
+  partOf(inspector, "sample").replaceChildren(...all);
+  detail(inspector, row, token < 0 ? undefined : tokenOf(row, token));
 }
 
 const inspectActive = () => inspect(shown[active.place], active.column);

@@ -1,7 +1,11 @@
 // Connects the parts: after each choice, key, click or address, the right rows and details are drawn.
 
 const stepField = document.getElementById("go-to-step");
-const ALL_PARTS = [fillAll, drawScale, paintOverview, inspectActive];
+const followActive = () => {
+  inspectActive();
+  drawText();
+};
+const ALL_PARTS = [fillAll, drawScale, paintOverview, followActive];
 
 function refresh(row) {
   show(row);
@@ -10,15 +14,32 @@ function refresh(row) {
 }
 
 function go(place, column = active.column) {
+  hasChosen = true;
   focusCell(place, column);
-  inspectActive();
+  followActive();
+  rememberInAddress(placeInAddress);
+}
+
+// Make a row the active one, whether it is among those shown or not; the focus stays where it is.
+function goToRow(row, column = active.column) {
+  if (row === undefined) return;
+  hasChosen = true;
+  if (!shown.includes(row)) {
+    for (const field of FIELDS) if (state[field] !== ALL) state[field] = String(rows[field][row]);
+    fillAll();
+    show(row);
+    paintOverview();
+  }
+  selectCell(shown.indexOf(row), column);
+  followActive();
   rememberInAddress(placeInAddress);
 }
 
 function openAddress() {
   const { step, nth, token } = takeFrom(location.hash.slice(1));
-  show();
-  active = { place: step === null ? 0 : Math.max(nearest(Number(step), nth), 0), column: Math.min(Math.max(token, 0), COLUMNS - 1) || 0 };
+  list();
+  hasChosen = step !== null;
+  active = { place: step === null ? 0 : Math.max(nearest(Number(step), nth), 0), column: Math.min(Math.max(token, 0), columnCount - 1) || 0 };
   clear();
   centre(active.place);
   draw();
@@ -44,8 +65,11 @@ document.getElementById("show-all").addEventListener("click", () => {
   for (const field of FIELDS) state[field] = ALL;
   refresh();
 });
-document.getElementById("to-first").addEventListener("click", () => go(0));
-document.getElementById("to-newest").addEventListener("click", () => go(shown.length - 1));
+document.getElementById("to-first").addEventListener("click", () => go(shown.length - 1));
+document.getElementById("to-newest").addEventListener("click", () => {
+  go(0);
+  hasChosen = false;
+});
 stepField.addEventListener("change", () => {
   if (stepField.value !== "") go(nearest(Number(stepField.value)));
 });
@@ -85,8 +109,9 @@ body.addEventListener("pointerleave", inspectActive);
 body.addEventListener("focusin", (event) => {
   const at = placeOf(event.target);
   if (!at) return;
+  hasChosen = true;
   activate(...at);
-  inspectActive();
+  followActive();
   rememberInAddress(placeInAddress);
 });
 
@@ -103,7 +128,7 @@ function followAddress() {
   openAddress();
   if (!location.hash.includes("=")) return;
   document.getElementById("strip").scrollIntoView();
-  grid.parentElement.scrollIntoView({ block: "nearest" });
+  document.querySelector(".film").scrollIntoView({ block: "nearest" });
   go(active.place);
 }
 window.addEventListener("hashchange", () => location.hash.includes("=") && followAddress());
@@ -116,7 +141,7 @@ repainted.push(() => {
   paintOverview();
 });
 
-for (const hidden of document.querySelectorAll("#strip [data-needs-script]")) hidden.hidden = false;
+reveal();
 readPalette();
 followAddress();
 repaint();

@@ -42,13 +42,13 @@ function paintOverview() {
   const lines = (canvas.height = Math.max(Math.round(tall * ratio), 1));
   const width = (canvas.width = Math.max(Math.round(canvas.clientWidth * ratio), 1));
   const context = canvas.getContext("2d");
-  const step = width / Math.max(COLUMNS, 1);
+  const step = width / Math.max(columnCount, 1);
   const byLogarithm = state.shade === "logarithm";
   for (let line = 0, thick = 1; line < lines && shown.length; line += thick) {
     const from = Math.floor((line * shown.length) / lines);
     const to = Math.max(Math.floor(((line + 1) * shown.length) / lines), from + 1);
     thick = Math.max(Math.ceil(((from + 1) * lines) / shown.length) - line, 1);
-    for (let column = 0; column < COLUMNS; column++) {
+    for (let column = 0; column < columnCount; column++) {
       const level = meanLevel(from, to, column, byLogarithm);
       context.fillStyle = `rgb(${(palette[level] ?? palette.none).join(" ")})`;
       context.fillRect(Math.floor(column * step) + (column >= first && first ? ratio : 0), line, Math.ceil(step), thick);

@@ -4,21 +4,21 @@ const grid = document.getElementById("grid");
 const head = document.getElementById("grid-head");
 const body = document.getElementById("grid-body");
 const nothing = document.getElementById("nothing-shown");
-const HEIGHT = { flat: 26, below: 42 };
+const here = document.getElementById("strip-here");
+const HEIGHT = { flat: 26, below: 40 };
 const OVERSCAN = 8;
 let shown = [];
 let open = [];
 let active = { place: 0, column: 0 };
 let height = HEIGHT.flat;
 const drawn = new Map();
-const hasLoss = rows.loss.some((loss) => loss !== null);
 
 function headings() {
   const headingCells = [element("div", "step", "step")];
-  for (let column = 0; column < COLUMNS; column++) {
-    const which = column < first ? `${column + 1}` : `−${COLUMNS - column}`;
+  for (let column = 0; column < columnCount; column++) {
+    const which = column < first ? `${column + 1}` : `−${columnCount - column}`;
     const heading = element("div", column === first ? "behind" : "", which);
-    heading.setAttribute("aria-label", column < first ? `first ${column + 1}` : `last ${COLUMNS - column}`);
+    heading.setAttribute("aria-label", column < first ? `first ${column + 1}` : `last ${columnCount - column}`);
     headingCells.push(heading);
   }
   if (hasLoss) headingCells.push(element("div", "loss", "loss"));
@@ -31,9 +31,9 @@ function headings() {
   const columns = (count) => (count ? `repeat(${count}, var(--cell))` : "");
   grid.style.setProperty("--tokens", `${columns(first)} 15px ${columns(last)}`);
   grid.style.setProperty("--behind", first + 3);
-  grid.style.setProperty("--least", `calc(var(--step) + ${COLUMNS} * var(--narrowest) + 15px + var(--loss) + var(--share))`);
+  grid.style.setProperty("--least", `calc(var(--step) + ${columnCount} * var(--narrowest) + 15px + var(--loss) + var(--share))`);
   grid.classList.toggle("has-loss", hasLoss);
-  grid.setAttribute("aria-colcount", COLUMNS + 2 + hasLoss);
+  grid.setAttribute("aria-colcount", columnCount + 2 + hasLoss);
 }
 
 const brief = (name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name);
@@ -72,14 +72,20 @@ function rowHead(row) {
   return made;
 }
 
-function cellName(token) {
-  const label = textOf(tokens.label[token]);
-  const prediction = textOf(tokens.prediction[token]) ?? "nan";
-  const rank = tokens.label_rank[token];
-  const verdict = isRight(token) ? "predicted correctly" : `predicted ${prediction}`;
-  const logprob = tokens.label_logprob[token];
-  const p = logprob === null ? "not finite" : probability(logprob);
-  return `label ${label}, probability ${p}, rank ${rank ?? "unknown"}, ${verdict}`;
+// Over the strip, whatever is scrolled: the stream and the step of the first row in sight, and the step of the last.
+function sayWhereItIs() {
+  const top = Math.floor(grid.scrollTop / height + 0.5);
+  const bottom = Math.floor((grid.scrollTop + grid.clientHeight - head.offsetHeight) / height - 0.5);
+  const row = shown[Math.min(top, shown.length - 1)];
+  const end = shown[Math.min(Math.max(bottom, top), shown.length - 1)];
+  if (row === undefined) {
+    here.replaceChildren();
+    return;
+  }
+  const names = FIELDS.filter((field) => ["codebook", "sample"].includes(field) && rows[field][row] !== null && !open.includes(field));
+  const steps = rows.step[row] === rows.step[end] ? `step ${rows.step[row]}` : `step ${rows.step[row]} to ${rows.step[end]}`;
+  here.replaceChildren(element("bdi", "of", streams[rows.stream[row]]), element("span", "steps", steps));
+  for (const field of names) here.append(element("span", "rest", `${field} ${nameOf(field, rows[field][row])}`));
 }
 
 function cell(place, column) {
@@ -96,10 +102,13 @@ function cell(place, column) {
   }
   const logprob = tokens.label_logprob[token];
   made.classList.add(logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`);
-  if (isRight(token)) made.classList.add("is-right");
+  made.classList.add(isRight(token) ? "is-right" : "is-wrong");
   made.append(element("bdi", "label", cellOf(tokens.label[token])));
-  if (state.below && !isRight(token)) made.append(element("bdi", "said", cellOf(tokens.prediction[token]) ?? "nan"));
-  made.setAttribute("aria-label", cellName(token));
+  if (state.below && !isRight(token)) {
+    made.append(element("div", "said"));
+    made.lastChild.append(element("span", "sr", "predicted "), element("bdi", "", cellOf(tokens.prediction[token]) ?? "nan"));
+  }
+  made.setAttribute("aria-description", described(tokenOf(shown[place], token)));
   return made;
 }
 
@@ -112,8 +121,8 @@ function figureCell(className, text, column) {
 
 function figureCells(row) {
   const { right, of } = rightOf(row);
-  const losses = hasLoss ? [figureCell("loss", nats(rows.loss[row]), COLUMNS + 2)] : [];
-  return [...losses, figureCell("right-share", share(right, of), COLUMNS + 2 + hasLoss)];
+  const losses = hasLoss ? [figureCell("loss", nats(rows.loss[row]), columnCount + 2)] : [];
+  return [...losses, figureCell("right-share", share(right, of), columnCount + 2 + hasLoss)];
 }
 
 function drawRow(place) {
@@ -125,7 +134,7 @@ function drawRow(place) {
   made.dataset.place = place;
   made.style.top = `${place * height}px`;
   made.append(rowHead(row));
-  for (let column = 0; column < COLUMNS; column++) made.append(cell(place, column));
+  for (let column = 0; column < columnCount; column++) made.append(cell(place, column));
   made.append(...figureCells(row));
   if (!rows.count[row]) {
     const why = rows.supervised[row] ? "no tokens were shown" : `nothing supervised: every label of ${rows.length[row]} is ignored`;
@@ -157,6 +166,7 @@ function draw() {
     drawn.set(place, drawRow(place));
     body.insertBefore(drawn.get(place), drawn.get(place + 1) ?? null);
   }
+  sayWhereItIs();
 }
 
 const cellAt = (place, column) => drawn.get(place)?.querySelector(`[data-column="${column}"]`);
@@ -182,11 +192,15 @@ function bringIntoSight(place) {
   else if (top + height > grid.scrollTop + room) grid.scrollTop = top + height - room;
 }
 
-function focusCell(place, column) {
-  if (!shown.length) return;
+function selectCell(place, column) {
+  if (!shown.length) return undefined;
   const at = Math.min(Math.max(place, 0), shown.length - 1);
   bringIntoSight(at);
-  const target = activate(at, Math.min(Math.max(column, 0), COLUMNS - 1));
+  return activate(at, Math.min(Math.max(column, 0), columnCount - 1));
+}
+
+function focusCell(place, column) {
+  const target = selectCell(place, column);
   if (!target) return;
   target.focus({ preventScroll: true });
   target.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -197,12 +211,12 @@ function clear() {
   drawn.clear();
 }
 
-// Draw everything again, after a change of the selection or of the shading.
-function show(row) {
-  const kept = row ?? shown[active.place];
+// Make the list of rows anew, after a change of the selection, of the shading or of the data.
+function list(row) {
   clear();
   shown = shownRows();
   open = openFields();
+  headings();
   makeRoomForNames();
   height = state.below ? HEIGHT.below : HEIGHT.flat;
   grid.classList.toggle("with-predictions", state.below);
@@ -212,7 +226,14 @@ function show(row) {
   grid.style.setProperty("--whole", `${shown.length * height}px`);
   body.style.setProperty("--row", `${height}px`);
   nothing.hidden = shown.length > 0;
-  active = { place: Math.max(nearest(rows.step[kept]), 0), column: active.column };
+  const place = shown.indexOf(row);
+  const nearby = place < 0 && row !== undefined ? nearest(rows.step[row]) : place;
+  active = { place: Math.max(nearby, 0), column: Math.min(active.column, Math.max(columnCount - 1, 0)) };
+}
+
+// Draw everything again around the active row.
+function show(row = shown[active.place]) {
+  list(row);
   centre(active.place);
   draw();
 }
@@ -245,9 +266,7 @@ function moved(key, whole) {
     PageUp: [place - page, column],
     PageDown: [place + page, column],
     Home: [whole ? 0 : place, 0],
-    End: [whole ? shown.length - 1 : place, COLUMNS - 1],
+    End: [whole ? shown.length - 1 : place, columnCount - 1],
   };
   return to[key];
 }
-
-headings();

@@ -2,13 +2,12 @@
 
 const startingData = (id) => JSON.parse(document.getElementById(id).textContent);
 const current = { strip: startingData("strip-data"), curves: startingData("curves-data") };
-const redrawStrip = typeof updateStrip === "function" ? updateStrip : () => undefined;
 const freshContent = seldom(() => fetchContent("content"));
 
 function takeChange({ strip, whole: ofSamples, curves: ofCurves }) {
   if (strip) current.strip = changedStrip(current.strip, strip);
   if (ofSamples) current.strip = retold(current.strip, ofSamples);
-  if (strip || ofSamples) redrawStrip(current.strip);
+  if (strip || ofSamples) updateStrip(current.strip);
   if (ofCurves) updateCurves((current.curves = patched(current.curves, ofCurves)));
   freshContent();
 }
@@ -16,7 +15,7 @@ function takeChange({ strip, whole: ofSamples, curves: ofCurves }) {
 async function takeState() {
   const state = await fetchJson("state");
   Object.assign(current, { strip: state.strip, curves: state.curves });
-  redrawStrip(current.strip);
+  updateStrip(current.strip);
   updateCurves(current.curves);
   freshContent();
   return state.cursor;
