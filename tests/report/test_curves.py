@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
 
 from predlog.records.codec import from_event
 from predlog.records.figures import Point
@@ -24,6 +25,7 @@ from predlog.report import page as report
 from predlog.report.contents import Contents
 from tests import browsing, events
 from tests.browsing import complaints, forget, look, until
+from tests.reported import HOSTILE, corpus
 
 needs_browser = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 STEPS = range(0, 200, 10)
@@ -349,6 +351,44 @@ def test_a_run_can_be_hidden_and_chosen(chromium: Chrome, pages: dict[str, Path]
     where = browser.find_element(By.CSS_SELECTOR, "#inspector .where").text
     assert where.startswith("run3 · step 0 · text")
     assert not complaints(browser)
+
+
+@needs_browser
+def test_nothing_hostile_runs_beside_another(chromium: Chrome, tmp_path: Path) -> None:
+    """Whatever runs and their streams are called: nothing of it runs, and all of it is there as text."""
+    runs = [contents(corpus(), name) for name in HOSTILE[:2]]
+    (tmp_path / "page.html").write_text(report.page(runs).html, "utf-8")
+    browser = opened(chromium, tmp_path / "page.html")
+    for name in browser.find_elements(By.CSS_SELECTOR, "#chips .chip")[:4]:
+        ActionChains(browser, duration=0).move_to_element(name).click().click().perform()
+    plot = browser.find_element(By.ID, "plot-accuracy")
+    ActionChains(browser, duration=0).move_to_element(plot).perform()
+    assert until(browser, "document.querySelector('#figure-accuracy .readout:not([hidden])')?.innerText")
+    assert browser.execute_script("return window.ran") is None
+    assert browsing.requests(browser) == [(tmp_path / "page.html").as_uri()]
+    assert complaints(browser) == []
+    chips = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#chips .runs .chip")]
+    assert chips == HOSTILE[:2]
+
+
+@needs_browser
+def test_the_strip_offers_what_a_run_has(chromium: Chrome, tmp_path: Path) -> None:
+    """The streams and samples to choose are those of the run that is chosen; all runs stand side by side, by step."""
+    one = [events.comparison(step=step, stream="text") for step in range(3)]
+    other = [events.comparison(step=step, stream="eval", sample=4) for step in range(2)]
+    runs = [contents(iter(one), "a"), contents(iter(other), "b")]
+    (tmp_path / "page.html").write_text(report.page(runs).html, "utf-8")
+    browser = opened(chromium, tmp_path / "page.html")
+    options = {name: Select(browser.find_element(By.ID, f"by-{name}")) for name in ("run", "stream", "sample")}
+    for run, stream, sample, count in (("b", "eval", "4", 2), ("a", "text", "0", 3)):
+        options["run"].select_by_visible_text(run)
+        assert [one.text for one in options["stream"].options] == [stream]
+        assert [one.text for one in options["sample"].options] == [sample]
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#grid-body .row")) == count
+    for name, every in (("run", "all 2"), ("stream", "all 2"), ("sample", "all 2")):
+        options[name].select_by_visible_text(every)
+    names = [one.text.split() for one in browser.find_elements(By.CSS_SELECTOR, "#grid-body .row .names")]
+    assert [name[:2] for name in names] == [["a", "text"], ["b", "eval"], ["a", "text"], ["b", "eval"], ["a", "text"]]
 
 
 @needs_browser
