@@ -193,19 +193,23 @@ def _guessed(asked: _Asked, texts: dict[int, str], positions: Sequence[int], at:
 def _walked_back(asked: _Asked, known: Known, positions: Sequence[int], low: int) -> _Spans:
     """Return from where to where the tokens are that lead to the end of the text, but not before `low`."""
     spans: _Spans = {}
-    end, after = len(asked.text), None
+    end, after = len(asked.text), -1
     for position in reversed(positions):
         text = known.texts.get(position)
         if text is None or _BYTE.match(text):
             break
-        form = next((one for one in (text, text.removeprefix(_CONTINUES)) if asked.text.endswith(one, 0, end)), None)
-        if form is None and text == after:
-            form = ""
-        if form is None or end - len(form) < max(low, asked.start) or asked.crosses(end - len(form), end):
+        # A space that the token does not have belongs to the one after it: a word, or what replaced one.
+        ends = [end, end - 1] if spans and asked.text[end - 1 : end] == " " else [end]
+        forms = (text, text.removeprefix(_CONTINUES))
+        found = next(((form, at) for at in ends for form in forms if asked.text.endswith(form, 0, at)), None)
+        if found is None and after >= 0 and text == known.texts[after]:
+            found = "", end  # a redaction of several tokens is one in the text
+        if found is None or (begin := found[1] - len(found[0])) < max(low, asked.start) or asked.crosses(begin, end):
             break
-        spans[position] = (end - len(form), end)
-        end -= len(form)
-        after = text
+        if found[1] < end:
+            spans[after] = (found[1], spans[after][1])
+        spans[position] = (begin, found[1])
+        end, after = begin, position
     return spans
 
 
@@ -261,13 +265,13 @@ def _read(place: int, passage: Passage) -> Piece:
 
 def _hole(positions: Sequence[int], left_out: int) -> list[Piece]:
     """Return what is left out of the text, with the tokens that are known there."""
-    made: list[Piece] = []
-    rest = left_out - len(positions)
-    for place, position in enumerate(positions):
-        if not place or position > positions[place - 1] + 1:
-            made.append(Piece("gap", position - positions[place - 1] - 1 if place else 0))
+    if not positions:
+        return [Piece("gap", left_out)]
+    made = [Piece("gap")]
+    for before, position in zip([positions[0] - 1, *positions], positions, strict=False):
+        made += [Piece("gap", position - before - 1)] if position > before + 1 else []
         made.append(Piece("token", 1))
-    return [Piece("gap", left_out)] if not positions else [*made, Piece("gap", 0)] if rest > 0 else made
+    return [*made, Piece("gap")] if left_out > len(positions) else made
 
 
 def _counted(made: Iterable[Piece]) -> list[Piece]:

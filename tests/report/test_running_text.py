@@ -109,11 +109,24 @@ def test_a_unique_word_is_found_within_the_text() -> None:
 
 def test_one_redaction_of_several_tokens() -> None:
     """Where several tokens became one replacement in the text, they stand there together."""
-    labels = ["My", " name", "[redacted]", "[redacted]", ".", " I", " am", " here", " now", "!"]
-    sample = known(comparison(labels, [passage(0, "", "My name [redacted]. I am here now!")]))
+    labels = [
+        "My",
+        " name",
+        "[redacted]",
+        "[redacted]",
+        ".",
+        " So",
+        " I",
+        " am",
+        " at",
+        "[redacted]",
+        "[redacted]",
+        "!",
+    ]
+    sample = known(comparison(labels, [passage(0, "", "My name [redacted]. So I am at [redacted]!")]))
     made = pieces(sample)
-    assert [piece.kind for piece in made] == ["token"]
-    assert len(sample.labels) == len(labels)
+    assert [piece.kind for piece in made] == ["token", "asked", "token"]
+    assert len(sample.labels) == 10
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ const placeOf = (target) => {
   const found = target.closest?.(".cell");
   return found && [Number(found.parentElement.dataset.place), Number(found.dataset.column)];
 };
-// A pointer that rests while keys move the strip under it does not count as pointing.
+// A pointer that rests while keys or a link move the strip under it does not count as pointing.
 let resting = null;
 const pointsAt = ({ clientX, clientY }) => `${clientX} ${clientY}`;
 let pointed = null;
@@ -102,7 +102,7 @@ body.addEventListener("pointerover", (event) => {
   const at = placeOf(event.target);
   if (at) inspect(shown[at[0]], at[1]);
 });
-grid.addEventListener("pointermove", (event) => (pointed = pointsAt(event)));
+for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, (event) => (pointed = pointsAt(event)), true);
 grid.addEventListener("keydown", () => (resting = pointed), true);
 grid.addEventListener("wheel", () => (resting = null), { passive: true });
 body.addEventListener("pointerleave", inspectActive);
@@ -125,6 +125,7 @@ document.addEventListener("keydown", (event) => {
 // Scroll to the cell that the address names, with the heading if the window has room for it, else with the whole film.
 // The cell is always in sight and gets the focus, so that the keys continue from there.
 function followAddress() {
+  resting = pointed;
   openAddress();
   if (!location.hash.includes("=")) return;
   document.getElementById("strip").scrollIntoView();
