@@ -17,7 +17,7 @@ from predlog.reading.damage import Damages
 from predlog.reading.forgetting import Learning, Sights
 from predlog.reading.reader import Reading
 from predlog.reading.summary import Key, Summary
-from predlog.reading.words import counted, number, seen
+from predlog.reading.words import counted, left_out, number, seen
 from predlog.records.schema import Comparison, Gap, Record
 from predlog.report import sections
 from predlog.report.colors import stylesheet
@@ -81,11 +81,13 @@ def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
         run.add(record)
     if isinstance(records, Reading):
         run.summary.share(records.writers)
+        run.summary.left_out = tuple(records.left_out)
     comparisons = run.strip.left_out.of_comparisons
     if not comparisons:
         findings = counted(len(run.summary.findings), "finding")
         hint = f", but {findings}: see `predlog check {source}`" if run.summary.findings else ""
-        raise PredlogError(f"{source} holds no comparison{hint}; a page needs at least one")
+        earlier = f"; {left_out(run.summary.left_out)}" if run.summary.left_out else ""
+        raise PredlogError(f"{source} holds no comparison{hint}; a page needs at least one{earlier}")
     damage = records.damage if isinstance(records, Reading) else Damages()
     said = _said(source, run, damage)
     return Page(_rendered(said, run.strip.columns(), _curves(run)), comparisons)
