@@ -1,6 +1,7 @@
 """A path → the files with records at it."""
 
 import errno
+import fnmatch
 import glob
 import os
 import stat
@@ -46,6 +47,11 @@ def files(path: str | os.PathLike[str]) -> list[Path]:
     if not found:
         raise NoRecordsError(f"no file matches {place}")
     return _once(found)
+
+
+def is_records(name: str) -> bool:
+    """Return whether a file of this name in a folder is one with records."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _NAMES)
 
 
 def is_stream(place: Path) -> bool:
