@@ -202,6 +202,7 @@ def _export(add: _Add) -> None:
     every = "the tokens that all_tokens= keeps, without texts, instead of those shown"
     export.add_argument("--all-tokens", action="store_true", help=every)
     export.add_argument("--safe-csv", action="store_true", help=safe)
+    export.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     _attempts(export)
 
 
@@ -234,6 +235,7 @@ def _explain(add: _Add) -> None:
         ("predlog explain", "all of them, one line each"),
         ("predlog explain labels-are-inputs", "one"),
     )
+    explain.add_argument("--json", action="store_true", help="print one JSON object per finding, each in a line")
     _choice(explain, "code", _CODES, nargs="?", metavar="CODE", help="such as labels-are-inputs")
 
 
