@@ -3,35 +3,73 @@
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
-from predlog.errors import ExportError, NoRecordsError
+from predlog._runtime.failure import described
+from predlog.cli import say
+from predlog.cli.bar import Bar
+from predlog.errors import ExportError, NoRecordsError, PredlogError
 from predlog.reading.damage import Damages
-from predlog.reading.reader import Reading
+from predlog.reading.paths import STDIN
+from predlog.reading.reader import Reading, Which
+from predlog.reading.run_table import complete
 from predlog.reading.summary import Summary
 from predlog.records.schema import Record
 
 
-def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
-    """Return the summary of a path's records, and what is damaged.
+def look(path: str, *, attempt: Which = None, since: float | None = None) -> tuple[Summary, Damages]:
+    """Return the summary of a path's records, and what is damaged; the command has been reading `since` then.
 
     Raises:
-        NoRecordsError: Not one record can be read.
+        NoRecordsError: Not one record can be read, or there is no such attempt.
     """
-    records = Reading(path, all_attempts=all_attempts, warns=False)
-    with waiting(records):
+    records = Reading(path, attempt=attempt, warns=False)
+    with waiting(records, since=since):
         summary = Summary.of(records)
-    summary.replace(records.replaced)
-    summary.share(records.writers)
+    complete(summary, records)
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
     return summary, records.damage
+
+
+def look_at_each(
+    paths: Sequence[str],
+    show: Callable[[str, Summary, Damages], int],
+    failed: Callable[[str, str], object],
+    *,
+    attempt: Which = None,
+) -> int:
+    """Call `show` with each path, its summary and its damage, and return the worst status.
+
+    Of several paths, one that can't be read is reported, also to `failed`, and is status 2; the others are shown.
+    """
+    refuse_twice_stdin(paths)
+    worst, since = 0, time.monotonic()
+    for path in paths:
+        try:
+            summary, damage = look(path, attempt=attempt, since=since)
+        except (PredlogError, OSError) as error:
+            if len(paths) == 1:
+                raise
+            failed(path, described(error))
+            sys.stdout.flush()
+            say(described(error))
+            worst = 2
+            continue
+        worst = max(worst, show(path, summary, damage))
+    return worst
+
+
+def refuse_twice_stdin(paths: Sequence[str]) -> None:
+    """Raise PredlogError if standard input is to be read as more than one run."""
+    if paths.count(STDIN) > 1:
+        raise PredlogError("only one of the runs can be standard input: give the paths of the others")
 
 
 def why_not(damage: Damages) -> str:
@@ -41,31 +79,13 @@ def why_not(damage: Damages) -> str:
     return f"{damage[0].file}, line {damage[0].line}: {damage[0].reason}; is it a predictions.jsonl?"
 
 
-# Bytes, which are read in a second or two.
-_LARGE = 100_000_000
-
-
 @contextmanager
-def waiting(*readings: Reading) -> Iterator[None]:
-    """Show on stderr how much of all files has been read, if these are large and stderr is a terminal.
-
-    The bar disappears when all is read, so that only the answer is left on the screen.
-    """
-    size = sum(reading.size for reading in readings)
-    if size < _LARGE or sys.stderr is None or not sys.stderr.isatty():
-        yield
-        return
-    import_module("predlog._runtime.first_imports")  # before rich is imported
-    from rich import console, progress  # noqa: PLC0415 - few wait
-
-    columns = (
-        progress.TextColumn("reading"), progress.BarColumn(None), progress.DownloadColumn(),
-        progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
-    )  # fmt: skip
-    with progress.Progress(*columns, console=console.Console(stderr=True), transient=True, expand=True) as bar:
-        task = bar.add_task("reading", total=size)
+def waiting(*readings: Reading, since: float | None = None) -> Iterator[None]:
+    """Show on stderr how much of all files has been read, as `Bar` does."""
+    is_known = all(reading.files for reading in readings)
+    with Bar(sum(reading.size for reading in readings) if is_known else None, since=since) as bar:
         for reading in readings:
-            reading.told = lambda read: bar.advance(task, read)
+            reading.told = bar.told
         yield
 
 

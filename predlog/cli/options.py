@@ -10,11 +10,25 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from predlog.cli.arguments import Choices, Parser, Version, formatter, lines, listed, number, port, positive, steps
+from predlog.cli.arguments import (
+    Choices,
+    Parser,
+    Version,
+    attempt,
+    formatter,
+    lines,
+    listed,
+    number,
+    port,
+    positive,
+    steps,
+)
 
 EVERY = 40
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
 
+
+_OBJECT = "print one JSON object per path, each in a line"
 
 _CODES = Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
 _MISTAKES = Choices("predlog.cli.demo.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
@@ -44,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
         description="See what a token model predicts next to what it was asked to predict.",
         epilog=listed(
             ("predlog demo", "train a small model with predlog on"),
+            ("predlog list", "the runs in runs/, the newest first"),
             ("predlog tail -f runs/exp1", "watch a run from another terminal or node"),
             ("predlog summary runs/exp1", "how it went"),
             ("predlog check runs/exp1 && ./deploy", "stop if something is wrong"),
@@ -54,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action=Version, nargs=0, help="show program's version number and exit")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
-    for command in (_tail, _summary, _check, _diff, _export, _report, _serve, _explain, _demo, _completion):
+    for command in (_list, _tail, _summary, _check, _diff, _export, _report, _serve, _explain, _demo, _completion):
         command(partial(_command, commands))
     return whole
 
@@ -70,6 +85,21 @@ def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[st
     module = "predlog.cli.demo" if name == "demo" else f"predlog.cli.commands.{name}"
     command.set_defaults(module=module, command=command)
     return command
+
+
+def _list(add: _Add) -> None:
+    runs = add(
+        "list",
+        "list the runs in a folder, the newest first",
+        "List the runs in a folder and below it, the newest first: last step, loss, accuracy, state, age of the last"
+        " record, and open findings. A run is running if a process of this host has its file open, or if that grew"
+        " within a minute. Of each file, only the beginning and the end are read.",
+        ("predlog list", "the runs in runs/, or, if there is no such folder, below the current one"),
+        ("predlog list /scratch/me/runs", "those in another folder"),
+        ("predlog list --json | jq -r 'select(.findings != []).path'", "those with a finding, for another program"),
+    )
+    runs.add_argument("path", nargs="*", metavar="FOLDER", help="folders of runs (runs, else the current folder)")
+    runs.add_argument("--json", action="store_true", help="print one JSON object per run, each in a line")
 
 
 def _tail(add: _Add) -> None:
@@ -95,6 +125,7 @@ def _tail(add: _Add) -> None:
     tail.add_argument(
         "--step", type=steps, metavar="A:B", help="steps from A to B, both included; either may be left out"
     )
+    _attempts(tail, "all")
     tail.add_argument("--only", choices=("mistakes", "findings"), help="comparisons with a mistake, or findings")
 
 
@@ -105,11 +136,12 @@ def _summary(add: _Add) -> None:
         "Show steps, records, supervised share, loss, accuracy and rank of the labels, first, last and"
         " best, of each stream and codebook; then findings, what is missing, and attempts.",
         ("predlog summary runs/exp1", "one run"),
+        ("predlog summary runs/exp1 runs/exp2", "two runs, one after the other"),
         ("predlog summary 'runs/exp1/predictions-rank[0-7].jsonl'", "the first eight ranks of a run"),
         ("predlog summary --json runs/exp1 | jq '.streams[0].loss.last'", "one number, for another program"),
     )
-    summary.add_argument("path", metavar="PATH", help=_PATH)
-    summary.add_argument("--json", action="store_true", help="print one JSON object")
+    summary.add_argument("path", nargs="+", metavar="PATH", help=_PATH)
+    summary.add_argument("--json", action="store_true", help=_OBJECT)
     _attempts(summary)
 
 
@@ -119,31 +151,41 @@ def _check(add: _Add) -> None:
         "list what is wrong, and fail if anything is",
         "List the open findings and the damage in a run's files, and what could not be checked. Exit status: 0 no open"
         " finding and no damage, 1 something is wrong,"
-        " 2 it can't be read.",
+        " 2 it can't be read; of several runs, the highest.",
         ("predlog check runs/exp1 && ./deploy", "only without open findings"),
         ("predlog check --ignore same-batch runs/overfit", "if that is intended"),
         ("predlog check --ended runs/exp1 && ./deploy", "only if the run has ended, too"),
+        ("predlog check --json runs/* | jq -r 'select(.status != 0).path'", "which of many runs have something wrong"),
     )
-    check.add_argument("path", metavar="PATH", help=_PATH)
-    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument("path", nargs="+", metavar="PATH", help=_PATH)
+    check.add_argument("--json", action="store_true", help=_OBJECT)
     _choice(check, "--ignore", _CODES, action="append", default=[], metavar="CODE", help="a finding to ignore")
     check.add_argument(
         "--ended", action="store_true", help="also fail if an attempt has no last line (killed, or still running)"
     )
+    _attempts(check)
 
 
 def _diff(add: _Add) -> None:
     diff = add(
         "diff",
-        "compare two runs at the same steps",
-        "Show where two runs first differ, how their streams differ, and which tokens only one predicts correctly."
+        "compare two runs or more at the same steps",
+        "Show where two runs first differ, how their streams differ, and which tokens only one predicts correctly. More"
+        " than two are a table: how each went, and where it first differs from the first one."
         " Exit status: 0 they are the same, 1 they differ, 2 they can't be compared.",
         ("predlog diff runs/exp1 runs/exp2", "two runs"),
+        ("predlog diff runs/baseline runs/sweep/*", "each run of a sweep beside another one"),
         ("predlog diff --json runs/exp1 runs/exp2 | jq .first", "for another program"),
+        ("predlog diff runs/exp1 runs/exp1 --attempt 1 --attempt 2", "two attempts in one folder"),
     )
     diff.add_argument("a", metavar="A", help=_PATH)
     diff.add_argument("b", metavar="B", help="the same, of another run")
+    diff.add_argument("more", metavar="MORE", nargs="*", help="further runs: each is compared with A, in a table")
     diff.add_argument("--json", action="store_true", help="print one JSON object")
+    diff.add_argument(
+        "--attempt", type=attempt, action="append", metavar="N",
+        help="only the attempt with this number, or `all` of them (the latest run); once for A and once for B",
+    )  # fmt: skip
     diff.add_argument("--tokens", type=number, default=10, metavar="N", help="how many tokens to list per run (10)")
 
 
@@ -163,6 +205,7 @@ def _export(add: _Add) -> None:
     export.add_argument("--all-tokens", action="store_true", help=every)
     export.add_argument("--safe-csv", action="store_true", help=safe)
     _force(export)
+    export.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     _attempts(export)
 
 
@@ -229,6 +272,7 @@ def _explain(add: _Add) -> None:
         ("predlog explain", "all of them, one line each"),
         ("predlog explain labels-are-inputs", "one"),
     )
+    explain.add_argument("--json", action="store_true", help="print one JSON object per finding, each in a line")
     _choice(explain, "code", _CODES, nargs="?", metavar="CODE", help="such as labels-are-inputs")
 
 
@@ -265,8 +309,10 @@ def _force(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="replace FILE even if predlog did not make it")
 
 
-def _attempts(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--all-attempts", action="store_true", help="also steps that a later attempt repeated")
+def _attempts(command: argparse.ArgumentParser, says: str = "the latest run") -> None:
+    command.add_argument(
+        "--attempt", type=attempt, metavar="N", help=f"only the attempt with this number, or `all` of them ({says})"
+    )
 
 
 def _choice(command: argparse.ArgumentParser, name: str, choices: Choices, **more: Any) -> None:

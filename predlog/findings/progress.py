@@ -203,6 +203,6 @@ def constant_codebook(pool: Pool, _past: Past) -> Verdict:
 
 
 def is_named(stream: str, names: frozenset[str]) -> bool:
-    """Return whether one of the words in a stream's name is among some names."""
+    """Return whether one of the words of a stream's name is among some names."""
     words = re.split(r"[^a-z]+", stream.lower())
     return not names.isdisjoint((*words, *map("".join, pairwise(words))))  # "held_out" is one word

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import predlog
-from predlog.reading.listing import Listed
+from predlog.reading.listing import Listed, state
 from predlog.reading.words import counted, moment, number, seen
 from predlog.records.text import nats, percent
 from predlog.report.contents import Contents
@@ -74,7 +74,7 @@ def _row(one: Listed, folder: Path) -> dict[str, Any]:
         "key": f"run {one.name}",
         "name": seen(folder.resolve().name if one.name == "." else one.name),
         "href": places.address(one.name),
-        "state": "running" if one.is_running else "ended" if one.is_ended else "stopped",
+        "state": state(one),
         "step": "-" if one.step is None else number(one.step),
         "loss": "-" if one.loss is None else nats(one.loss),
         "accuracy": "-" if one.accuracy is None else percent(one.accuracy),

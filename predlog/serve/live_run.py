@@ -83,6 +83,7 @@ class LiveRun:
             self._next[writer(record)] = record.seq + 1
             self._note(record)
         self.contents.summary.share(records.writers)
+        self.contents.summary.left_out = tuple(records.left_out)
         self.contents.damage = records.damage
         is_many = len(plain) > _MOST_OPEN
         for file, end in ends.items():

@@ -1,10 +1,12 @@
 """The command line as a whole: what it loads, what it says, and how it ends."""
 
 import contextlib
+import io
 import json
 import os
 import pty
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,13 +17,14 @@ import pytest
 
 import predlog
 from predlog.cli import main, options
+from predlog.cli.bar import Bar
 from predlog.reading.reader import Reading
 from predlog.records import codec
 from tests import ROOT, events
 from tests.written import sealed
 
 PREDLOG = [sys.executable, "-m", "predlog"]
-COMMANDS = ("tail", "summary", "check", "diff", "export", "report", "explain", "completion")
+COMMANDS = ("list", "tail", "summary", "check", "diff", "export", "report", "explain", "completion")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +37,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# Commands that wait for files, beside `summary`.
+READ = ("list", "check", "diff", "export", "report")
+
+
 def arguments(command: str, run: Path) -> list[str]:
     return {
+        "list": [command, str(run)],
         "tail": [command, "-n", "5", str(run)],
         "summary": [command, str(run)],
         "check": [command, str(run)],
@@ -94,13 +102,21 @@ def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.fixture(scope="module")
-def completion(run: Path) -> Path:
-    """Return bash's script, beside which there are the run exp1, its export exp1.parquet and the file report.html."""
-    script = run.parent / "completion"
+def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return bash's script, beside which there are the run exp1 and others below runs/, two files, and no run."""
+    folder = tmp_path_factory.mktemp("completion")
+    script = folder / "completion"
     script.write_bytes(subprocess.run([*PREDLOG, "completion", "bash"], capture_output=True, check=True).stdout)
-    for name in ("exp1.parquet", "report.html"):
-        (run.parent / name).touch()
+    for name in ("exp1/predictions.jsonl", "exp1.parquet", "report.html", "data/notes.txt", "runs/todo.txt", *BELOW):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
     return script
+
+
+BELOW = (
+    "runs/a 1/predictions.jsonl", "runs/b/predictions-rank1.jsonl.zst", "runs/sweep/c/predictions.jsonl.gz",
+    "runs/empty/predictions.txt", "single/one/predictions.jsonl",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -109,39 +125,101 @@ def completion(run: Path) -> Path:
         ("su", "summary"),
         ("explain coll", "collapsed"),
         ("check --ignore same-", "same-batch"),
-        ("tail exp", "exp1 exp1.parquet"),
-        ("tail -n 5 -f exp", "exp1 exp1.parquet"),
-        ("summary exp", "exp1 exp1.parquet"),
-        ("check exp", "exp1 exp1.parquet"),
+        ("tail exp", "exp1|exp1.parquet"),
+        ("tail -n 5 -f exp", "exp1|exp1.parquet"),
+        ("summary exp", "exp1|exp1.parquet"),
+        ("check exp", "exp1|exp1.parquet"),
         ("diff rep", "report.html"),
         ("diff exp1 rep", "report.html"),
-        ("export exp", "exp1 exp1.parquet"),
+        ("export exp", "exp1|exp1.parquet"),
         ("export exp1 -o exp1.pa", "exp1.parquet"),
         ("report --output rep", "report.html"),
         ("demo --directory exp", "exp1"),
+        ("list exp", "exp1"),
+        ("tail r", "report.html|runs/a 1|runs/b"),
+        ("summary runs/", "runs/a 1|runs/b|runs/empty|runs/sweep/c|runs/todo.txt"),
+        ("summary exp1 runs/b", "runs/b"),
+        ("check runs/b/", "runs/b/predictions-rank1.jsonl.zst"),
+        ("diff exp1 exp1 si", "single/one"),
+        ("export d", "data"),
+        ("tail ~/si", "~/single/one"),
     ],
 )
 def test_bash_takes_the_completion(completion: Path, typed: str, completed: str) -> None:
-    """A real bash that has read the script completes commands, codes, files and folders."""
+    """A real bash that has read the script completes commands, codes, files, folders, and runs below what is typed."""
     words = ["predlog", *typed.split()]
-    line = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='predlog {typed}'"
-    ask = f'{line}; COMP_POINT=${{#COMP_LINE}}; "$1" predlog {words[-1]} {words[-2]}; echo "${{COMPREPLY[@]}}"'
+    line = f"COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}; COMP_LINE='predlog {typed}'"
+    call = f"{line}; COMP_POINT=${{#COMP_LINE}}; \"$1\" predlog '{words[-1]}' '{words[-2]}'"
+    ask = f"{call}; IFS='|'; echo \"${{COMPREPLY[*]}}\""
     name = next(line for line in completion.read_text().splitlines() if line.startswith("complete ")).split()
     done = subprocess.run(
         ["bash", "-c", f'source "{completion}"; {ask}', "bash", name[name.index("-F") + 1]],
         cwd=completion.parent, capture_output=True, text=True, check=True,
+        env={**os.environ, "HOME": str(completion.parent)},
     )  # fmt: skip
-    assert sorted(done.stdout.split()) == completed.split()
+    assert sorted(done.stdout.rstrip("\n").split("|")) == completed.split("|")
+
+
+TYPED = {
+    "summary si": "predlog summary single/one",
+    "tail exp1/pred": "predlog tail exp1/predictions.jsonl",
+    "check exp1 runs/b": "predlog check exp1 runs/b",
+    "diff exp1 runs/sw": "predlog diff exp1 runs/sweep/c",
+    "summary runs/a": "predlog summary runs/a\\ 1",
+    "explain coll": "predlog explain collapsed",
+    "report rep": "predlog report report.html",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_tab_in_a_real_shell(completion: Path, shell: str) -> None:
+    """Whoever presses TAB in a terminal has the run, whole, on the line: also from its beginning, and with a space."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    folder = completion.parent
+    (folder / "_predlog").write_bytes(
+        subprocess.run([*PREDLOG, "completion", "zsh"], capture_output=True, check=True).stdout
+    )
+    start, setup = {
+        "bash": (["bash", "--norc", "--noprofile", "-i"], "source ./completion"),
+        "zsh": (["zsh", "-f", "-i"], "fpath=($PWD $fpath); autoload -U compinit; compinit -u -D; bindkey -e"),
+    }[shell]
+    screen, terminal = pty.openpty()
+    with subprocess.Popen(
+        start, stdin=terminal, stdout=terminal, stderr=terminal, cwd=folder, start_new_session=True,
+        env={**os.environ, "TERM": "dumb", "COLUMNS": "200", "PS1": "> "},
+    ) as process:  # fmt: skip
+        os.close(terminal)
+
+        def shown(typed: str, until: str) -> str:
+            os.write(screen, typed.encode())
+            seen = ""
+            while not re.search(until, seen):
+                seen += os.read(screen, 1 << 16).decode(errors="replace")
+            return seen
+
+        shown(f"{setup}; echo rea''dy\n", "ready\r\n")
+        for typed, expected in TYPED.items():
+            # To the line's beginning and its end, to print it in place of running it.
+            seen = shown(f"predlog {typed}\t\x01echo '<\x05>'\n", r"\n<[^\r\n]*>\r\n")
+            line = re.findall(r"\n<([^\r\n]*)>\r\n", seen)[-1]
+            assert line.rstrip("/ ") == expected
+        os.write(screen, b"exit\n")
+        process.kill()
+    os.close(screen)
 
 
 def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
     """In zsh's script, each argument that is a path is completed by zsh's own function for files, or for folders."""
     assert main.main(["completion", "zsh"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum(options._PATH in line and line.endswith(':_files"') for line in lines) == 6
+    assert sum(options._PATH in line and line.endswith(':_predlog_run_files"') for line in lines) == 6
     assert sum("--output}" in line and line.endswith(':_files"') for line in lines) == 2
-    assert sum(":the same, of another run:_files" in line for line in lines) == 1
+    assert sum(":the same, of another run:_predlog_run_files" in line for line in lines) == 1
+    assert sum("further runs" in line and line.endswith(':_predlog_run_files"') for line in lines) == 1
     assert sum("--directory[" in line and line.endswith(':_files -/"') for line in lines) == 1
+    assert sum("folders of runs" in line and line.endswith(':_files -/"') for line in lines) == 1
 
 
 @pytest.mark.parametrize(
@@ -174,6 +252,11 @@ def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureF
         (["check", "x", "--ignore-all=1"], "--ignore-all=1, did you mean --ignore?"),
         (["export", "x", "y", "-o", "z"], "y; see `predlog export --help`"),
         (["diff", "x", "y", "--zz", "-q"], "--zz -q; see `predlog diff --help`"),
+        (["list", "--jason"], "--jason, did you mean --json?"),
+        (["export", "x", "-o", "y", "--save-csv"], "--save-csv, did you mean --safe-csv?"),
+        (["explain", "--jsn=1"], "--jsn=1, did you mean --json?"),
+        (["demo", "--step-s"], "--step-s, did you mean --steps?"),
+        (["completion", "bash", "--x"], "--x; see `predlog completion --help`"),
     ],
 )
 def test_an_unknown_option(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +269,7 @@ def test_an_unknown_option(asked: list[str], said: str, capsys: pytest.CaptureFi
     assert line.endswith(f"error: unrecognized arguments: {said}")
 
 
-@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff", "export", "report"])
+@pytest.mark.parametrize("command", ["list", "tail", "summary", "check", "diff", "export", "report"])
 def test_errors_are_one_line(run: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What can't be read is reported in one line, without a traceback, and the status is 2."""
     asked = [str(run.parent / "nothere") if word == str(run) else word for word in arguments(command, run)]
@@ -416,7 +499,7 @@ def test_any_name_can_be_written_and_told(
     assert (tmp_path / file).stat().st_size
 
 
-@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff"])
+@pytest.mark.parametrize("command", ["list", "tail", "summary", "check", "diff"])
 def test_colours_are_asked_for_and_refused(run: Path, command: str) -> None:
     """A pipe gets no escape sequence, FORCE_COLOR gives colours, NO_COLOR takes them away, COLUMNS sets the width."""
 
@@ -450,22 +533,39 @@ def test_all_commands_have_a_module() -> None:
         assert find_spec(parsed.module) is not None
 
 
-@pytest.mark.slow
-def test_a_bar_for_large_files(run: Path, tmp_path: Path) -> None:
-    """Whoever waits in a terminal sees how far a large file has been read, and not a trace of it afterwards."""
-    code = (
-        "import sys; from predlog.cli import io, main; io._LARGE = int(sys.argv[1]); sys.exit(main.main(sys.argv[2:]))"
-    )
-    for command in ("summary", "diff", "export", "report"):
-        call = [sys.executable, "-c", code, "1", *arguments(command, run)]
-        piped = subprocess.run(call, capture_output=True, check=True)
-        assert piped.stderr == b""
-        status, screen = in_a_terminal(call, tmp_path / command)
-        assert status == 0
-        assert (tmp_path / command).read_bytes() == piped.stdout
-        assert b"reading" in screen
-        assert screen.endswith(ERASED)
-    assert in_a_terminal([*PREDLOG, *arguments("summary", run)], tmp_path / "small") == (0, b"")
+PATIENT = "import sys; from predlog.cli import bar, main; bar._PATIENCE = -1.0; sys.exit(main.main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize("command", ["summary", *(pytest.param(name, marks=pytest.mark.slow) for name in READ)])
+def test_a_bar_for_whoever_waits(run: Path, tmp_path: Path, command: str) -> None:
+    """In a terminal, one sees how far the reading is once it takes long, and not a trace of it afterwards.
+
+    Here, long is any time at all; within two seconds, and in a pipe, there is no bar.
+    """
+    call = [sys.executable, "-c", PATIENT, *arguments(command, run)]
+    piped = subprocess.run(call, capture_output=True, check=True)
+    assert piped.stderr == b""
+    status, screen = in_a_terminal(call, tmp_path / command)
+    assert status == 0
+    assert (tmp_path / command).read_bytes() == piped.stdout
+    assert b"reading" in screen
+    assert screen.endswith(ERASED)
+    assert in_a_terminal([*PREDLOG, *arguments(command, run)], tmp_path / "small") == (0, b"")
+
+
+def test_when_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with the first news after two seconds, counted from when the command began to read."""
+    now = [100.0]
+    monkeypatch.setattr("predlog.cli.bar.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sys.stderr", type("Terminal", (io.StringIO,), {"isatty": lambda _: True})())
+    with Bar(1000) as first, Bar(1000, since=97.9) as later:
+        for at, are_shown in ((101.9, (False, True)), (102.1, (True, True))):
+            now[0] = at
+            for one in (first, later):
+                one.told(10)
+            assert (first._shown is not None, later._shown is not None) == are_shown
+            assert later._shown is not None
+            later._shown[0].stop()
 
 
 # Up to the bar's line, and what is on it gone.

@@ -45,6 +45,15 @@ def steps(found: Iterable[Record]) -> list[tuple[int, int]]:
     return [(one.attempt, one.step) for one in found if isinstance(one, Comparison)]
 
 
+def latest(drawn: Sequence[Sequence[int]]) -> int:
+    """Return the number of the attempt with which the latest run begins, of attempts by their steps."""
+    begun = [(number, at[0]) for number, at in enumerate(drawn, 1) if at]
+    return max(
+        (number for place, (number, first) in enumerate(begun) if all(first <= one for _, one in begun[:place])),
+        default=1,
+    )
+
+
 def peak(file: Path) -> int:
     """Read a file in a new process, and give how many MiB that has taken at most."""
     code = (
@@ -199,7 +208,7 @@ class TestPlaces:
     def test_standard_input(self, run: Path) -> None:
         """`-` reads what is piped in, attempts distinguished; with all of them, as it comes."""
         piped = b"".join(codec.to_line(event) for event in attempt(1, [0, 10, 20]) + attempt(2, [10, 30]))
-        for arguments, wanted in (("", [(1, 0), (2, 10), (2, 30)]), (", all_attempts=True", None)):
+        for arguments, wanted in (("", [(1, 0), (2, 10), (2, 30)]), (", attempt='all'", None)):
             code = f"import predlog; print([(r.attempt, r.step) for r in predlog.read('-'{arguments}) if r.seq])"
             done = subprocess.run([sys.executable, "-c", code], input=piped, capture_output=True, check=True)
             assert eval(done.stdout) == (wanted or [(1, 0), (1, 10), (1, 20), (2, 10), (2, 30)])
@@ -224,15 +233,15 @@ class TestAttempts:
         assert [one.attempt for one in found if isinstance(one, Run)] == [1, 2, 3]
 
     def test_all_of_them(self, tmp_path: Path) -> None:
-        """`all_attempts` gives everything, in the order of the file."""
+        """`attempt="all"` gives everything, in the order of the file."""
         file = write(tmp_path / "x.jsonl", attempt(1, [0, 10, 20]), attempt(2, [10, 20]))
-        assert steps(predlog.read(file, all_attempts=True)) == [(1, 0), (1, 10), (1, 20), (2, 10), (2, 20)]
+        assert steps(predlog.read(file, attempt="all")) == [(1, 0), (1, 10), (1, 20), (2, 10), (2, 20)]
 
     @given(st.lists(st.lists(st.integers(0, 30), max_size=8).map(sorted), min_size=1, max_size=4), st.booleans())
     def test_nothing_is_lost_but_what_was_done_again(
         self, tmp_path_factory: pytest.TempPathFactory, drawn: list[list[int]], packed: bool
     ) -> None:
-        """A comparison is given, once, unless a later attempt has been at its step; of several ranks, by step."""
+        """A comparison of the latest run is given, once, unless a later attempt has been at its step; by step."""
         folder = tmp_path_factory.mktemp("run")
         for rank in (0, 1):
             name = f"predictions{f'-rank{rank}' if rank else ''}.jsonl"
@@ -244,14 +253,14 @@ class TestAttempts:
             (number, step)
             for number, at in enumerate(drawn, 1)
             for step in at
-            if not any(later and later[0] <= step <= later[-1] for later in drawn[number:])
+            if number >= latest(drawn) and not any(later and later[0] <= step <= later[-1] for later in drawn[number:])
         ]
         found = predlog.read(folder)
         shown = steps(found)
         assert sorted(shown) == sorted(wanted * 2)
         assert [step for _, step in shown] == sorted(step for _, step in shown)
         assert not found.damage
-        assert len(steps(predlog.read(folder, all_attempts=True))) == 2 * sum(map(len, drawn))
+        assert len(steps(predlog.read(folder, attempt="all"))) == 2 * sum(map(len, drawn))
 
     def test_attempts_that_interleave(self, tmp_path: Path) -> None:
         """Two processes that write at once, as attempts of their own, are distinguished line by line."""
@@ -283,7 +292,7 @@ class TestAttempts:
         assert [at for _, at in steps(found)] == sorted(at for _, at in both)
         (pair,) = shared(found.writers)
         assert ({pair.one.recorder, pair.other.recorder}, pair.one.rank) == ({"a", "b"}, 0)
-        assert sorted(steps(predlog.read(file, all_attempts=True))) == both
+        assert sorted(steps(predlog.read(file, attempt="all"))) == both
         later = write(tmp_path / "y.jsonl", mixed, attempt(3, range(20, 100, 10), recorder="c"))
         again = predlog.read(later)
         assert sorted(steps(again)) == [*((numbers[0], at) for at in (0, 10)), *((3, at) for at in range(20, 100, 10))]
@@ -321,7 +330,7 @@ class TestAttempts:
     def test_two_recorders_in_any_order(
         self, tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[str, int]], numbers: tuple[int, int]
     ) -> None:
-        """What one wrote is replaced only by what the other wrote after all of it."""
+        """What one wrote is replaced, or left out, only by what the other wrote after all of it."""
         number = dict(zip("ab", numbers, strict=True))
         made = {"a": 0, "b": 0}
         lines = []
@@ -332,8 +341,12 @@ class TestAttempts:
         gone: set[int] = set()
         if len(turns) == 2:  # one after the other; of two numbers the higher counts
             kept = max(turns[::-1], key=number.__getitem__)
-            at = [step for name, step in drawn if name == kept]
-            gone = {n for n, (name, step) in enumerate(drawn) if name != kept and min(at) <= step <= max(at)}
+            at, others = ([step for name, step in drawn if (name == kept) == is_kept] for is_kept in (True, False))
+            is_other_run = min(at) <= min(others)
+            gone = {
+                n for n, (name, step) in enumerate(drawn)
+                if name != kept and (is_other_run or min(at) <= step <= max(at))
+            }  # fmt: skip
         wanted = [(number[name], step) for n, (name, step) in enumerate(drawn) if n not in gone]
         found = predlog.read(write(tmp_path_factory.mktemp("run") / "x.jsonl", lines))
         assert sorted(steps(found)) == sorted(wanted)

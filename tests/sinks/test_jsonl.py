@@ -104,6 +104,8 @@ def test_attempts_are_counted_from_the_last_whole_line(tmp_path: Path) -> None:
     with file.open("ab") as damage:
         damage.write(b"noise\n" + b"x" * 1000)
     assert sink.last_attempt() == 5
+    assert sink.last() == (5, 2)
+    assert JSONL(tmp_path / "none.jsonl").last() == (0, -1)
 
 
 def test_foreign_events_pass_and_are_not_written(tmp_path: Path) -> None:
@@ -466,7 +468,7 @@ def test_each_recorder_begins_a_successor_with_its_first_line(tmp_path: Path) ->
             append(sink, step, seq=step, recorder=name)
     for sink in sinks:
         sink.close()
-    assert [(one.event.removeprefix("predlog."), one.recorder) for one in read(sinks[0].path, all_attempts=True)] == [
+    assert [(one.event.removeprefix("predlog."), one.recorder) for one in read(sinks[0].path, attempt="all")] == [
         ("run", "a"), ("comparison", "a"), ("run", "b"), *(("comparison", name) for name in "bab")
     ]  # fmt: skip
 

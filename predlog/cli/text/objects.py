@@ -5,12 +5,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from predlog.findings.ledger import Found
+from predlog.findings.catalog import CAUSAL_RULE, LOSS_RULE, RULES, SENTENCES, page
+from predlog.findings.ledger import Found, across_ranks
 from predlog.reading.contrast import KINDS, First, Misses, Row
 from predlog.reading.coverage import Coverage, Unchecked
-from predlog.reading.curves import Course, Curve
+from predlog.reading.curves import Course, Curve, Key
 from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
+from predlog.reading.listing import Listed, state
+from predlog.reading.reader import Reading
+from predlog.reading.restarts import EarlierRun
+from predlog.reading.run_table import Compared, keys
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Missing
 from predlog.reading.writers import Shared
@@ -35,6 +40,20 @@ def stream(curve: Curve) -> dict[str, Any]:
     }
 
 
+def run(one: Listed) -> dict[str, Any]:
+    """Return a run of a folder, with its open findings."""
+    about = ("code", "level", "step", "stream", "codebook", "run", "attempt", "rank", "message", "evidence", "help")
+    return {
+        "path": str(one.path),
+        **_fields(one, "name", "stream", "step", "loss", "accuracy"),
+        "state": state(one) if one.problem is None else None,
+        "latest": one.timestamp,
+        "findings": [_fields(each, *about) for each in one.findings],
+        "complete": one.is_complete,
+        "problem": one.problem,
+    }
+
+
 def finding(one: Found) -> dict[str, Any]:
     """Return a finding with what became of it, and the ranks that reported it."""
     return {
@@ -48,6 +67,14 @@ def finding(one: Found) -> dict[str, Any]:
         "ranks": list(one.ranks),
         **_fields(one.finding, "message", "evidence", "help"),
     }
+
+
+def code(name: str, *, has_page: bool) -> dict[str, Any]:
+    """Return what a code of a finding means, with its page in Markdown if that is asked for."""
+    rules = {rule.code: rule for rule in (*RULES, LOSS_RULE, CAUSAL_RULE)}
+    level = rules[name].level if name in rules else "error"  # of a pair that is refused
+    about = {"code": name, "level": level, "says": SENTENCES[name]}
+    return {**about, "page": page(name)} if has_page else about
 
 
 def coverage(one: Coverage) -> dict[str, Any]:
@@ -82,6 +109,13 @@ def attempt(one: Attempt) -> dict[str, Any]:
     }
 
 
+def left_out(one: EarlierRun) -> dict[str, Any]:
+    """Return an earlier run that is left out."""
+    first, last = one.steps or (None, None)
+    folder = None if one.folder is None else str(one.folder)
+    return {"folder": folder, "attempts": list(one.attempts), "first_step": first, "last_step": last}
+
+
 def shared(one: Shared) -> dict[str, Any]:
     """Return two recorders that wrote to one file at the same time."""
     both = (one.one, one.other)
@@ -100,11 +134,16 @@ def damages(damage: Iterable[Damage]) -> list[dict[str, Any]]:
     return [one._replace(file=str(one.file))._asdict() for one in damage]  # type: ignore[arg-type]
 
 
-def whole(found: Difference, paths: Sequence[str], damaged: Sequence[int], most: int) -> dict[str, Any]:
-    """Return all that is known of the difference, with the `most` labels of each way."""
+def whole(found: Difference, both: Sequence[Reading], most: int) -> dict[str, Any]:
+    """Return all that is known of the difference of two runs, with the `most` labels of each way."""
     a, b = (
-        {"path": path, "comparisons": comparisons, "damage": places}
-        for path, comparisons, places in zip(paths, found.comparisons, damaged, strict=True)
+        {
+            "path": records.path,
+            "comparisons": comparisons,
+            "damage": records.damage.total,
+            "left_out": [left_out(one) for one in records.left_out],
+        }
+        for records, comparisons in zip(both, found.comparisons, strict=True)
     )
     return {
         "a": a,
@@ -117,6 +156,46 @@ def whole(found: Difference, paths: Sequence[str], damaged: Sequence[int], most:
         "streams": [_row(row) for row in found.rows.values()],
         "right_in_a": [_missed(row, one) for row, one in found.worst("a", most)],
         "right_in_b": [_missed(row, one) for row, one in found.worst("b", most)],
+    }
+
+
+def run_table(runs: Sequence[Compared]) -> dict[str, Any]:
+    """Return several runs, each with how it went, and where it differs from the first one."""
+    return {
+        "same": not any(one.difference.differs for one in runs if one.difference is not None),
+        "runs": [_of_several(one, keys(runs)) for one in runs],
+    }
+
+
+def _of_several(one: Compared, every: Sequence[Key]) -> dict[str, Any]:
+    difference = one.difference
+    return {
+        "path": str(one.reading.path),
+        "attempt": one.reading.attempt,
+        "comparisons": one.summary.comparisons,
+        "damage": one.reading.damage.total,
+        "left_out": list(map(left_out, one.reading.left_out)),
+        "same": None if difference is None else not difference.differs,
+        "first": None if difference is None else _firsts(difference.first),
+        "first_token": None if difference is None or difference.first_token is None else _first(difference.first_token),
+        "findings": [finding(each) for each in across_ranks(one.summary.findings) if each.is_open],
+        "settings": {}
+        if difference is None
+        else {name: {"first": a, "here": b} for name, (a, b) in difference.settings.items()},
+        "streams": [_stream_of_several(one, key) for key in every if one.curve(key) is not None],
+    }
+
+
+def _stream_of_several(one: Compared, key: Key) -> dict[str, Any]:
+    curve, row = one.curve(key), one.row(key)
+    return {
+        "stream": key[0],
+        "codebook": key[1],
+        "steps": curve and curve.steps,
+        "records": curve and curve.records,
+        **{name: curve and _course(getattr(curve, name)) for name in _FIGURES},
+        "common_steps": row and row.steps,
+        "first": row and _firsts(row.first),
     }
 
 
