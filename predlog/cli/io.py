@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -69,11 +69,14 @@ def waiting(*readings: Reading) -> Iterator[None]:
         yield
 
 
-def target(output: str | os.PathLike[str], records: Iterable[Record]) -> Path:
+def target(
+    output: str | os.PathLike[str], read: Sequence[Iterable[Record]], is_ours: Callable[[Path], bool] | None = None
+) -> Path:
     """Return the file to write; asked before anything is read, so that nobody waits for an error.
 
     A whole file takes the place of what is there: of a pipe or a device that would be its end, and of a file that is
-    read the run's.
+    read the run's. `is_ours` tells whether predlog has made the file that is there; without it, any file is replaced
+    that is not read.
 
     Raises:
         ExportError: There is no such folder, or something is there that is not to be replaced.
@@ -88,22 +91,25 @@ def target(output: str | os.PathLike[str], records: Iterable[Record]) -> Path:
             raise ExportError(f"{file} is a pipe or a device: write to a file, and pass that on")
         is_read = False
         with suppress(OSError):  # what can't be read is reported by whoever reads it
-            is_read = any(os.path.samestat(file.stat(), source) for source in _sources(records))
+            is_read = any(os.path.samestat(file.stat(), source) for source in _sources(read))
         if is_read:
             raise ExportError(f"{file} is being read, and would be overwritten: write to another file")
+        if is_ours is not None and file.stat().st_size and not is_ours(file):
+            raise ExportError(
+                f"{file} exists, and predlog did not make it: write to another file with -o, or replace it with --force"
+            )
     return file
 
 
-def _sources(records: Iterable[Record]) -> list[os.stat_result]:
-    if not isinstance(records, Reading):
-        return []
-    return [source.stat() for source in records.files] or [os.fstat(0)]
+def _sources(read: Sequence[Iterable[Record]]) -> list[os.stat_result]:
+    readings = [records for records in read if isinstance(records, Reading)]
+    return [found for records in readings for found in [file.stat() for file in records.files] or [os.fstat(0)]]
 
 
-def _as_private(file: Path, records: Iterable[Record]) -> int:
+def _as_private(file: Path, read: Sequence[Iterable[Record]]) -> int:
     """Return the permissions that all files read, and the one that is replaced, leave to a new file."""
     try:
-        known = [*_sources(records), *([file.stat()] if file.exists() else [])]
+        known = [*_sources(read), *([file.stat()] if file.exists() else [])]
     except OSError:
         return 0o600
     mode = 0o666
@@ -117,16 +123,16 @@ def _as_private(file: Path, records: Iterable[Record]) -> int:
 
 
 @contextmanager
-def replacing(file: Path, records: Iterable[Record]) -> Iterator[BinaryIO]:
+def replacing(file: Path, read: Sequence[Iterable[Record]]) -> Iterator[BinaryIO]:
     """Open a new file beside `file`, which takes its place when the block ends; an error leaves what was there.
 
     So whoever has the old file open, or looks at it meanwhile, never sees half of the new one. The new one has the
-    permissions that the umask leaves, but nobody may read it who can't read all files that `records` come from, and
+    permissions that the umask leaves, but nobody may read it who can't read all files that the records `read` come from, and
     the one that it replaces.
     """
     unfinished = file.with_name(f".predlog-unfinished-{token_hex(8)}")
     try:
-        opener = partial(os.open, mode=_as_private(file, records))
+        opener = partial(os.open, mode=_as_private(file, read))
         with open(unfinished, "xb", opener=opener) as opened:
             yield opened
         unfinished.replace(file)

@@ -161,27 +161,31 @@ def _export(add: _Add) -> None:
     every = "the tokens that all_tokens= keeps, without texts, instead of those shown"
     export.add_argument("--all-tokens", action="store_true", help=every)
     export.add_argument("--safe-csv", action="store_true", help=safe)
+    _force(export)
     _attempts(export)
 
 
 def _report(add: _Add) -> None:
     report = add(
         "report",
-        "make one page about a run, to send to people",
+        "make one page about a run, or several, to send to people",
         "Make one self-contained HTML page: the film strip of all tokens, curves, findings, and the tokens that were"
-        " never predicted correctly or were forgotten. Needs the extra `report`.",
-        ("predlog report runs/exp1", "to report.html"),
+        " never predicted correctly or were forgotten. Several runs are shown side by side. Needs the extra `report`.",
+        ("predlog report runs/exp1 --open", "to report.html, and into the browser"),
         ("predlog report runs/exp1 -o exp1.html", "to another file"),
+        ("predlog report runs/a runs/b -o both.html", "two runs on one page"),
     )
-    report.add_argument("path", metavar="PATH", help=_PATH)
+    report.add_argument("paths", metavar="PATH", nargs="+", help=_PATH)
     report.add_argument("-o", "--output", default="report.html", metavar="FILE", help="where to write it (report.html)")
+    report.add_argument("--open", action="store_true", help="open the page in the browser ($BROWSER, or the system's)")
     report.add_argument(
         "--most",
         type=positive,
         default=20_000,
         metavar="N",
-        help="most comparisons in the film strip (20000)",
+        help="most comparisons in the film strip, of all runs together (20000)",
     )
+    _force(report)
     _attempts(report)
 
 
@@ -223,6 +227,10 @@ def _completion(add: _Add) -> None:
         ("predlog completion zsh > ~/.zfunc/_predlog", "for zsh, with ~/.zfunc in fpath"),
     )
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+
+
+def _force(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--force", action="store_true", help="replace FILE even if predlog did not make it")
 
 
 def _attempts(command: argparse.ArgumentParser) -> None:

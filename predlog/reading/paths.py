@@ -5,6 +5,7 @@ import glob
 import os
 import stat
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,25 @@ def files(path: str | os.PathLike[str]) -> list[Path]:
     if not found:
         raise NoRecordsError(f"no file matches {place}")
     return _once(found)
+
+
+def names(given: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return the shortest end of each path that tells it from the others: `a` and `b` for `runs/a` and `runs/b`.
+
+    The name of a file that predlog gives is left out where the folders differ. A path that comes twice has one name.
+    """
+    whole = [Path("standard input") if os.fspath(path) == STDIN else Path(os.path.abspath(path)) for path in given]  # noqa: PTH100 - links keep their names
+    folders = [path.parent if fnmatch(path.name, "predictions*.jsonl*") else path for path in whole]
+    every = folders if len({*folders}) == len({*whole}) else whole
+    return [_end(path, {*every} - {path}) for path in every]
+
+
+def _end(path: Path, others: set[Path]) -> str:
+    for length in range(1, len(path.parts) + 1):
+        end = path.parts[-length:]
+        if not any(other.parts[-length:] == end for other in others):
+            return os.path.join(*end)  # noqa: PTH118 - not a path of its own
+    return str(path)
 
 
 def is_stream(place: Path) -> bool:

@@ -39,6 +39,16 @@ _ORDERED_ON_DARK: Final = (
     "#748ee3", "#798be1", "#7d88df", "#8185dc", "#8581da", "#897ed7", "#8c7cd4", "#9079d0", "#9376cd", "#9673c9",
     "#9970c4",
 )  # fmt: skip
+# Colours of streams, on light and on dark: distant hues, each with a contrast of at least 3.
+STREAMS: Final = (
+    ("#0b63a5", "#6fb7f2"), ("#b4431a", "#f2996b"), ("#1d7a3c", "#6fd08f"), ("#7a3fb0", "#c6a0f0"),
+    ("#8a5f00", "#e3b95c"), ("#b0246f", "#f18fc2"), ("#1b7a80", "#6bcfd4"), ("#5b5f66", "#b4b9c1"),
+)  # fmt: skip
+# Colours of runs: they differ in lightness as well as in hue, so that they can be told apart without red or green, too.
+RUNS: Final = (
+    ("#1f77c4", "#6fb7f2"), ("#d1590a", "#f2996b"), ("#115400", "#9af7d7"), ("#aa3262", "#c74c3d"),
+    ("#2c33d7", "#9445ef"), ("#ba6f87", "#a25089"), ("#44059b", "#8085c8"), ("#661752", "#ca7b87"),
+)  # fmt: skip
 
 
 class Shade(NamedTuple):
@@ -62,8 +72,10 @@ def ordered(count: int) -> list[tuple[str, str]]:
 
 
 def stylesheet() -> str:
-    """Return the CSS of the classes p0 to p24."""
-    return "\n".join(
+    """Return the CSS of the classes p0 to p24, the shades, and run0 to run7, the colours of runs."""
+    shaded = [
         f".p{level}{{background:light-dark({light.paper},{dark.paper});color:light-dark({light.ink},{dark.ink})}}"
         for level, (light, dark) in enumerate(zip(shades(dark=False), shades(dark=True), strict=True))
-    )
+    ]
+    of_runs = [f".run{place}{{--colour:light-dark({light},{dark})}}" for place, (light, dark) in enumerate(RUNS)]
+    return "\n".join([*shaded, *of_runs])

@@ -5,7 +5,7 @@ If there are too many comparisons, whole steps are left out at even distances; h
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -69,31 +69,12 @@ class Strip:
 
     def columns(self) -> dict[str, Any]:
         """Return the strip as plain values: `rows`, `tokens` and `texts` in columns, one list per column."""
-        rows = list(chain.from_iterable(self._shown()))
-        # Each id with its text, once, and its place; if there is no token, the place is -1.
-        known: dict[tuple[int | None, str | None], int] = {(None, None): -1}
-        tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
-        whole = whole_samples.columns(rows, partial(_place, known))
-        del known[None, None]
-        streams = list(dict.fromkeys(row.stream for row in rows))
-        # Each text around the tokens once, too: of the same sample it is the same at every step.
-        windows = {
-            window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))
-        }
-        samples, which = _samples(rows)
-        return {
-            "streams": [visible(stream, " ") for stream in streams],
-            "first": max((_firsts(row) for row in rows), default=0),
-            "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
-            "samples": samples,
-            "rows": _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows) | {"sample": which},
-            "windows": [[_passage(passage) for passage in window] for window in windows],
-            "tokens": tokens,
-            "whole": whole,
-            "texts": [None if text is None else shown(text) for _, text in known],
-            "cells": _cells(known),
-            "ids": [token_id(token) for token, _ in known],
-        }
+        return columns([self], [""])
+
+    @property
+    def rows(self) -> list[Comparison]:
+        """Return the comparisons that the strip shows."""
+        return list(chain.from_iterable(self._shown()))
 
     def _shown(self) -> list[list[Comparison]]:
         if self._steps and self._steps[-1] is not self._newest:
@@ -105,6 +86,41 @@ class Strip:
             self._steps = self._steps[::2]
             self._every *= 2
             self._kept = sum(map(len, self._steps))
+
+
+def columns(strips: Sequence[Strip], names: Sequence[str]) -> dict[str, Any]:
+    """Return the strips of several runs as one, as plain values; `run` is the place of a row's run among the names.
+
+    The rows of several runs are sorted by step, so that those of the same step follow one another.
+    """
+    pairs = [(place, row) for place, strip in enumerate(strips) for row in strip.rows]
+    if len(strips) > 1:
+        pairs.sort(key=lambda pair: (pair[1].attempt, pair[1].step))
+    rows = [row for _, row in pairs]
+    # Each id with its text, once, and its place; if there is no token, the place is -1.
+    known: dict[tuple[int | None, str | None], int] = {(None, None): -1}
+    tokens = _tokens(list(chain.from_iterable(row.tokens for row in rows)), known)
+    whole = whole_samples.columns(rows, partial(_place, known))
+    del known[None, None]
+    streams = list(dict.fromkeys(row.stream for row in rows))
+    # Each text around the tokens once, too: of the same sample it is the same at every step.
+    windows = {window: place for place, window in enumerate(dict.fromkeys(row.window for row in rows if row.window))}
+    samples, which = _samples(rows)
+    made = _rows(rows, {stream: place for place, stream in enumerate(streams)}, windows)
+    return {
+        "runs": list(names),
+        "streams": [visible(stream, " ") for stream in streams],
+        "first": max((_firsts(row) for row in rows), default=0),
+        "last": max((len(row.tokens) - _firsts(row) for row in rows), default=0),
+        "samples": samples,
+        "rows": made | {"sample": which, "run": [place for place, _ in pairs]},
+        "windows": [[_passage(passage) for passage in window] for window in windows],
+        "tokens": tokens,
+        "whole": whole,
+        "texts": [None if text is None else shown(text) for _, text in known],
+        "cells": _cells(known),
+        "ids": [token_id(token) for token, _ in known],
+    }
 
 
 def shown(text: str) -> str:

@@ -1,45 +1,42 @@
-"""Records → one self-contained page: film strip, curves, findings, tokens and the run; it loads and sends nothing."""
+"""Runs → one self-contained page: film strip, curves, findings, tokens and the runs; it loads and sends nothing."""
 
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import predlog
-from predlog.errors import PredlogError, required
-from predlog.reading.curves import SMOOTHED
-from predlog.reading.damage import Damages
-from predlog.reading.forgetting import Learning, Sights
-from predlog.reading.reader import Reading
-from predlog.reading.summary import Key, Summary
+from predlog.errors import required
+from predlog.reading.curves import SMOOTHED, Curve
 from predlog.reading.words import counted, number, seen
-from predlog.records.schema import Comparison, Gap, Record
 from predlog.report import sections
 from predlog.report.colors import stylesheet
-from predlog.report.film_strip import MOST, Strip
+from predlog.report.contents import Contents
+from predlog.report.film_strip import columns
 
 with required("report"):
     import bokeh
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from predlog.report import charts
+    from predlog.report import charts, curves
 _HERE: Final = Path(__file__).parent / "assets"
 _SCRIPTS: Final = (
-    "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "curves", "main",
+    "film", "filters", "strip", "inspector", "overview", "legend", "scheme", "lines", "plots", "readout", "curves",
+    "main",
 )  # fmt: skip
 _BOKEH: Final = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
-# How many are drawn on the curves, and listed.
-_MOST_GAPS, _MOST_MARKS, _MOST_DAMAGE, _MOST_MISSING = 1000, 1000, 100, 100
-# Streams and codebooks in the table and in those of tokens, and with a line in the curves, which takes most of a page.
-_MOST_STREAMS, _MOST_LINES = 1000, 100
+# How many are listed.
+_MOST_DAMAGE, _MOST_MISSING = 100, 100
+# Streams and codebooks in the table, of all runs together.
+_MOST_STREAMS: Final = 1000
 # Tokens in a table, and the least number per stream and codebook.
 _MOST_TOKENS, _FEWEST_TOKENS = 20, 3
+# Runs whose names make the title; of more, the title is their number.
+_MOST_IN_TITLE: Final = 3
 
 
 class Page(NamedTuple):
@@ -49,75 +46,95 @@ class Page(NamedTuple):
     comparisons: int
 
 
-@dataclass
-class _Run:
-    """What is collected while the records are read once."""
-
-    strip: Strip
-    summary: Summary = field(default_factory=Summary)
-    learning: Learning = field(default_factory=Learning)
-    gaps: list[Gap] = field(default_factory=list)
-
-    def add(self, record: Record) -> None:
-        self.summary.add(record)
-        self.learning.add(record)
-        if isinstance(record, Comparison):
-            self.strip.add(record)
-        elif isinstance(record, Gap) and len(self.gaps) < _MOST_GAPS:
-            self.gaps.append(record)
-
-
-def page(records: Iterable[Record], source: str, most: int = MOST) -> Page:
-    """Return the page of a run; the records are read once.
-
-    `source` is the path that the page names. The film strip has about `most` comparisons at most. Damage is reported
-    if `records` come from `predlog.read`.
+def page(runs: Sequence[Contents]) -> Page:
+    """Return the page of one run, or of several side by side.
 
     Raises:
-        PredlogError: There is no comparison among the records.
+        PredlogError: A run has no comparison.
     """
-    run = _Run(Strip(most))
-    for record in records:
-        run.add(record)
-    if isinstance(records, Reading):
-        run.summary.share(records.writers)
-    comparisons = run.strip.left_out.of_comparisons
-    if not comparisons:
-        findings = counted(len(run.summary.findings), "finding")
-        hint = f", but {findings}: see `predlog check {source}`" if run.summary.findings else ""
-        raise PredlogError(f"{source} holds no comparison{hint}; a page needs at least one")
-    damage = records.damage if isinstance(records, Reading) else Damages()
-    said = _said(source, run, damage)
-    return Page(_rendered(said, run.strip.columns(), _curves(run)), comparisons)
+    for run in runs:
+        if run.is_empty:
+            raise run.why_empty()
+    comparisons = sum(run.strip.left_out.of_comparisons for run in runs)
+    document, roots = charts.document()
+    plots = {"document": document, "roots": roots, "plots": [plot._asdict() for plot in charts.PLOTS]}
+    strip = columns([run.strip for run in runs], [seen(run.name) for run in runs])
+    return Page(_rendered(_said(runs), strip, plots, curves.data(runs)), comparisons)
 
 
-def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
-    summary = run.summary
-    names = [one.run for one in summary.attempts if one.run]
-    curves = tuple(summary.curves.values())
-    drawn = {(curve.stream, curve.codebook) for curve in curves[:_MOST_LINES]}
-    tokens = max(_MOST_TOKENS // len(curves), _FEWEST_TOKENS)
+# In the head of each page; the policy, which comes before it, has less than a thousand characters.
+_MARK, _MARKED_WITHIN = b'<meta name="generator" content="predlog ', 4096
+
+
+def is_page(file: Path) -> bool:
+    """Return whether a file is a page that predlog has made, by the mark at its beginning."""
+    with file.open("rb") as opened:
+        return _MARK in opened.read(_MARKED_WITHIN)
+
+
+def _said(runs: Sequence[Contents]) -> dict[str, Any]:
+    """Return what the templates write: of the whole page, and in `runs` of each run."""
+    many = len(runs)
+    summaries = [run.summary for run in runs]
+    listed = [list(summary.curves.values()) for summary in summaries]
+    shown = [ones[: max(_MOST_STREAMS // many, 1)] for ones in listed]
+    measures = sections.measures([curve for ones in shown for curve in ones])
     return {
-        "name": seen(names[-1] if names else Path(source).name),
+        "title": _title(runs),
         "version": predlog.__version__,
         "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "source": seen(source),
-        "facts": list(sections.facts(summary)),
-        "notes": list(sections.notes(summary, damage.total)),
-        "streams": list(sections.streams(curves[:_MOST_STREAMS])),
+        "source": ", ".join(seen(run.source) for run in runs),
+        "runs": [_run(place, run, many=many) for place, run in enumerate(runs)],
+        "streams": [
+            {**row, "run": place if many > 1 else None}
+            for place, ones in enumerate(shown)
+            for row in sections.streams(ones, measures)
+        ],
         "smoothed": SMOOTHED,
-        "measures": sections.measures(curves[:_MOST_STREAMS]),
-        "streams_left_out": max(len(curves) - _MOST_STREAMS, 0),
-        "lines_left_out": max(len(curves) - _MOST_LINES, 0),
+        "measures": measures,
+        "streams_left_out": sum(map(len, listed)) - sum(map(len, shown)),
+        "lines_left_out": sum(max(len(ones) - curves.MOST_LINES, 0) for ones in listed),
+        "plots": charts.PLOTS,
+        "drawn": curves.named(runs),
+        "gaps_left_out": sum(sum(gap.gaps for gap in run.summary.gaps) - len(run.gaps) for run in runs),
+        "findings": list(sections.findings(_named(runs))),
+        "findings_left_out": max(
+            sum(len(summary.findings) for summary in summaries) - sections.MOST_FINDINGS, 0
+        ),
+        **_tokens(runs, listed),
+        "several": many > 1 or len(listed[0]) > 1,
+    }
+
+
+def _named(runs: Sequence[Contents]) -> list[tuple[sections.OfRun, Contents]]:
+    """Return the runs, each with its place and name, or with none if it is the only one."""
+    if len(runs) == 1:
+        return [(sections.ALONE, runs[0])]
+    return [(sections.OfRun(place, seen(run.name)), run) for place, run in enumerate(runs)]
+
+
+def _title(runs: Sequence[Contents]) -> str:
+    if len(runs) == 1:
+        names = [one.run for one in runs[0].summary.attempts if one.run]
+        return seen(names[-1] if names else Path(runs[0].source).name)
+    if len(runs) <= _MOST_IN_TITLE:
+        return " · ".join(seen(run.name) for run in runs)
+    return counted(len(runs), "run")
+
+
+def _run(place: int, run: Contents, *, many: int) -> dict[str, Any]:
+    summary, damage = run.summary, run.damage
+    # Places of the page that a note leads to.
+    of_run = f"-{place}" if many > 1 else ""
+    return {
+        "place": place,
+        "of_run": of_run,
+        "name": seen(run.name),
+        "source": seen(run.source),
+        "facts": list(sections.facts(summary)),
+        "notes": list(sections.notes(summary, damage.total, of_run)),
         "errors": sections.errors(summary),
         "left_out": run.strip.left_out,
-        "plots": charts.plots(curves[:_MOST_LINES]),
-        "gaps_left_out": sum(gap.gaps for gap in summary.gaps) - len(run.gaps),
-        "findings": list(sections.findings(summary.findings)),
-        "findings_left_out": max(len(summary.findings) - sections.MOST_FINDINGS, 0),
-        "stubborn": list(sections.tokens(_of(drawn, run.learning.stubborn(tokens)))),
-        "forgotten": list(sections.tokens(_of(drawn, run.learning.forgotten(tokens)))),
-        "several": len(curves) > 1,
         "attempts": list(sections.attempts(summary.attempts)),
         "attempts_left_out": max(len(summary.attempts) - sections.MOST_PROCESSES, 0),
         "missing": summary.gaps[:_MOST_MISSING],
@@ -127,25 +144,21 @@ def _said(source: str, run: _Run, damage: Damages) -> dict[str, Any]:
     }
 
 
-def _of(drawn: set[Key], tokens: dict[Key, list[Sights]]) -> dict[Key, list[Sights]]:
-    return {key: ones for key, ones in tokens.items() if key in drawn}
+def _tokens(runs: Sequence[Contents], listed: Sequence[Sequence[Curve]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of the most stubborn and the most forgotten tokens, of streams and codebooks with a line."""
+    most = max(curves.MOST_LINES // len(runs), 1)
+    count = max(_MOST_TOKENS // sum(map(len, listed)), _FEWEST_TOKENS)
+    rows: dict[str, list[dict[str, Any]]] = {"stubborn": [], "forgotten": []}
+    for (of, run), ones in zip(_named(runs), listed, strict=True):
+        drawn = {(curve.stream, curve.codebook) for curve in ones[:most]}
+        for kind, found in (("stubborn", run.learning.stubborn(count)), ("forgotten", run.learning.forgotten(count))):
+            rows[kind] += sections.tokens({key: found[key] for key in found if key in drawn}, of)
+    return rows
 
 
-def _curves(run: _Run) -> dict[str, Any]:
-    curves = tuple(run.summary.curves.values())[:_MOST_LINES]
-    signs = list(islice(charts.signs(run.summary.findings), _MOST_MARKS))
-    document, roots = charts.document(curves, signs, run.gaps)
-    return {
-        "document": document,
-        "roots": roots,
-        "lines": list(charts.lines(curves)),
-        "marks": [sign._asdict() for sign in signs],
-        "gaps": list(charts.strips(run.gaps)),
-        "plots": [{"name": plot.name, "written": plot.written} for plot in charts.plots(curves)],
-    }
-
-
-def _rendered(said: dict[str, Any], strip: dict[str, Any], curves: dict[str, Any]) -> str:
+def _rendered(
+    said: dict[str, Any], strip: dict[str, Any], plots: dict[str, Any], lines: dict[str, Any]
+) -> str:
     script = '(() => {\n"use strict";\n' + "".join(_asset(f"{name}.js") for name in _SCRIPTS) + "})();"
     library = _BOKEH.read_text("utf-8")
     return (
@@ -158,7 +171,8 @@ def _rendered(said: dict[str, Any], strip: dict[str, Any], curves: dict[str, Any
             script=_trusted(script),
             bokeh=_trusted(library),
             strip_data=_trusted(json_text(strip)),
-            curves_data=_trusted(json_text(curves)),
+            plots_data=_trusted(json_text(plots)),
+            curves_data=_trusted(json_text(lines)),
         )
     )
 

@@ -1,8 +1,9 @@
 """Summary of a run → the texts and tables of its page: head, streams, tokens, findings, attempts."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from predlog.findings.catalog import CODES, page
 from predlog.findings.ledger import Found
@@ -14,6 +15,7 @@ from predlog.reading.summary import Key, Summary
 from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import nats, percent
 from predlog.records.token_text import token_cell
+from predlog.report.contents import Contents
 from predlog.report.film_strip import shown
 
 # Width and height of a small curve.
@@ -30,6 +32,21 @@ class Note(NamedTuple):
     link: str = ""
 
 
+class OfRun(NamedTuple):
+    """The run that a row is of: its place on the page and its name; neither if it is the only one."""
+
+    place: int | None
+    name: str
+
+    @property
+    def address(self) -> str:
+        """Return what a link to the strip adds, to choose the run."""
+        return "" if self.place is None else f"&{urlencode({'run': self.name})}"
+
+
+ALONE: Final = OfRun(None, "")
+
+
 # --- head ---------------------------------------------------------------------------------------------------------
 def facts(summary: Summary) -> Iterator[str]:
     """Yield the facts under the title: how much was logged, when, and with which versions."""
@@ -43,8 +60,11 @@ def facts(summary: Summary) -> Iterator[str]:
         yield from (f"{name} {seen(versions[name])}" for name in ("predlog", "torch") if name in versions)
 
 
-def notes(summary: Summary, damage: int) -> Iterator[Note]:
-    """Yield the notes under the title: open findings, missing comparisons, refused pairs, damage."""
+def notes(summary: Summary, damage: int, of_run: str = "") -> Iterator[Note]:
+    """Yield the notes under the title: open findings, missing comparisons, refused pairs, damage.
+
+    `of_run` is the end of the ids of what they lead to.
+    """
     opened = [one for one in summary.findings if one.is_open]
     left_out = list(unchecked(summary.coverage))
     if opened:
@@ -56,11 +76,11 @@ def notes(summary: Summary, damage: int) -> Iterator[Note]:
         yield Note("plain", f"Not checked: {listed}.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
-        yield Note("warn", f"Captured, but missing here: {counted(missing, 'comparison')}.", "#missing", "Why")
+        yield Note("warn", f"Captured, but missing here: {counted(missing, 'comparison')}.", f"#missing{of_run}", "Why")
     if refused := summary.lost["refused"]:
         yield Note("warn", f"Refused, because they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
     if damage:
-        yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", "#damage", "Which")
+        yield Note("warn", f"Damaged in the files: {counted(damage, 'place')}.", f"#damage{of_run}", "Which")
 
 
 def _streams(names: Sequence[str]) -> str:
@@ -83,14 +103,13 @@ def errors(summary: Summary) -> list[str]:
 
 
 # --- streams ------------------------------------------------------------------------------------------------------
-def streams(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
-    """Yield one row per stream and codebook."""
+def streams(curves: Sequence[Curve], names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield one row per stream and codebook, with the figures of these names, as `measures` has them."""
     of_shown = {
         "supervised": "",
         "shown": "accuracy of the tokens shown",
         "both": "accuracy in part of the tokens shown",
     }
-    names = measures(curves)
     for curve in curves:
         points = curve.points
         logs = [None if point.rank is None else math.log(point.rank) for point in points]
@@ -150,8 +169,8 @@ def spark(values: Sequence[float]) -> str:
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------
-def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of tokens, each with links to its last steps."""
+def tokens(found: dict[Key, list[Sights]], of: OfRun) -> Iterator[dict[str, Any]]:
+    """Yield the rows of tokens of a run, each with links to its last steps."""
     for (stream, codebook), ones in found.items():
         for one in ones:
             yield {
@@ -160,8 +179,9 @@ def tokens(found: dict[Key, list[Sights]]) -> Iterator[dict[str, Any]]:
                 "id": "" if one.text is None else str(one.label),
                 **_named(stream, codebook),
                 "sights": one,
-                "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right),
-                "last_href": place(stream, codebook, one.last_step),
+                "run": of.place,
+                "right_href": "" if one.last_right is None else place(stream, codebook, one.last_right) + of.address,
+                "last_href": place(stream, codebook, one.last_step) + of.address,
             }
 
 
@@ -169,18 +189,20 @@ MOST_FINDINGS: Final = 200
 MOST_PROCESSES: Final = 64
 
 
-def findings(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
-    """Yield one row per finding, open ones first; the help of a code comes with its first row."""
+def findings(runs: Iterable[tuple[OfRun, Contents]]) -> Iterator[dict[str, Any]]:
+    """Yield one row per finding of all runs, open ones first; the help of a code comes with its first row."""
     helped = set()
-    for one in sorted(found, key=lambda one: not one.is_open)[:MOST_FINDINGS]:
+    every = [(of, one) for of, run in runs for one in run.summary.findings]
+    for of, one in sorted(every, key=lambda pair: not pair[1].is_open)[:MOST_FINDINGS]:
         finding = one.finding
         yield {
+            "run": of.place,
             "code": seen(finding.code),
             "level": _level(one),
             "state": _state(one),
             "where": subject(finding),
             "step": finding.step,
-            "href": place(finding.stream, finding.codebook, finding.step),
+            "href": place(finding.stream, finding.codebook, finding.step) + of.address,
             "message": seen(finding.message),
             "help": page(finding.code) if finding.code in CODES and finding.code not in helped else "",
             "helped": finding.code in helped and finding.code in CODES,

@@ -26,6 +26,8 @@ with required("export"):
     from pyarrow import compute, csv, parquet
 
 T = TypeVar("T")
+# Bytes in which the first line of a table ends.
+_LONGEST_HEAD: Final = 4096
 # More lines than these say nothing more.
 _NAMED = 10
 
@@ -34,7 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file, and report what is in it; on stderr, what is not."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     with waiting(records):
-        exported = export(records, arguments.output, is_safe=arguments.safe_csv, is_all=arguments.all_tokens)
+        exported = export(
+            records,
+            arguments.output,
+            is_safe=arguments.safe_csv,
+            is_all=arguments.all_tokens,
+            is_forced=arguments.force,
+        )
     _say_damage(records.damage)
     if exported.without_tokens:
         what = "all tokens were not kept" if arguments.all_tokens else "no token is shown"
@@ -79,19 +87,25 @@ class Exported:
 
 
 def export(
-    records: Iterable[Record], output: str | os.PathLike[str], *, is_safe: bool = False, is_all: bool = False
+    records: Iterable[Record],
+    output: str | os.PathLike[str],
+    *,
+    is_safe: bool = False,
+    is_all: bool = False,
+    is_forced: bool = False,
 ) -> Exported:
     """Write one row per token to `output`, whose ending says how: `.parquet`, `.csv` or `.arrow`.
 
     A row holds its comparison's fields, then its own; `schema` has their types. With `is_safe`, a text in a CSV file
     that a spreadsheet would read as a formula begins with an apostrophe. With `is_all`, the rows are those of the
-    columns that `all_tokens` keeps, and not of the tokens shown.
+    columns that `all_tokens` keeps, and not of the tokens shown. A file with other columns than an export has is
+    replaced only if `is_forced`.
 
     Raises:
-        ExportError: The ending is none of these, or not `.csv` with `is_safe`, there is no such folder, or the file
-            can't be written.
+        ExportError: The ending is none of these, or not `.csv` with `is_safe`, there is no such folder, something else
+            is there, or the file can't be written.
     """
-    file = target(output, records)
+    file = target(output, [records], None if is_forced else _is_export)
     if file.suffix.lower() not in _WRITERS:
         raise ExportError(f"{file.name} must end in .parquet, .csv or .arrow, which selects the format")
     if is_safe and file.suffix.lower() != ".csv":
@@ -99,13 +113,42 @@ def export(
     rows = _Rows(records, _all_tokens if is_all else attrgetter("tokens"))
     write = _safe_csv if is_safe else _WRITERS[file.suffix.lower()]
     try:
-        with replacing(file, records) as unfinished:
+        with replacing(file, [records]) as unfinished:
             write(unfinished, rows)
     except OSError as error:
         if rows.failure is not None:
             raise rows.failure from None
         raise ExportError(f"{file.parent.absolute()} can't be written to: {error}") from None
     return rows.exported
+
+
+# By these columns an export is recognised, also one of another version.
+_MARK: Final = {"step", "stream", "codebook", "position", "label", "prediction", "label_logprob"}
+
+
+def _is_export(file: Path) -> bool:
+    try:
+        return {*_COLUMNS_OF[file.suffix.lower()](file)} >= _MARK if file.suffix.lower() in _COLUMNS_OF else False
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        return False
+
+
+def _columns_of_csv(file: Path) -> list[str]:
+    with file.open("rb") as opened:
+        return opened.readline(_LONGEST_HEAD).decode().rstrip().split(",")
+
+
+def _columns_of_arrow(file: Path) -> list[str]:
+    with pa.OSFile(os.fspath(file)) as opened:
+        names: list[str] = pa.ipc.open_file(opened).schema.names
+    return names
+
+
+_COLUMNS_OF: Final[dict[str, Callable[[Path], list[str]]]] = {
+    ".parquet": lambda file: parquet.read_schema(file).names,
+    ".csv": _columns_of_csv,
+    ".arrow": _columns_of_arrow,
+}
 
 
 def schema() -> pa.Schema:

@@ -1,22 +1,49 @@
-"""`predlog report`: one page of a run that can be sent to people."""
+"""`predlog report`: one page of a run, or of several, that can be sent to people."""
 
 import argparse
+from pathlib import Path
 
-from predlog.cli import tell
+from predlog.cli import say, tell
+from predlog.cli.browser import show
 from predlog.cli.io import replacing, target, waiting
+from predlog.reading import paths
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted
-from predlog.report.page import page
+from predlog.report.contents import Contents
+from predlog.report.page import is_page, page
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the page, put it in its place whole, and report where it is."""
-    records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
-    file = target(arguments.output, records)
-    with waiting(records):
-        made = page(records, arguments.path, arguments.most)
+    """Make the page, put it in its place whole, and report where it is; with `--open`, show it."""
+    given = _once(arguments.paths)
+    readings = [Reading(path, all_attempts=arguments.all_attempts, warns=False) for path in given]
+    file = target(arguments.output, readings, None if arguments.force else is_page)
+    with waiting(*readings):
+        runs = [
+            Contents.of(records, path, name, max(arguments.most // len(given), 1))
+            for records, path, name in zip(readings, given, paths.names(given), strict=True)
+        ]
+    made = page(_with_comparisons(runs))
     content = made.html.encode()
-    with replacing(file, records) as unfinished:
+    with replacing(file, readings) as unfinished:
         unfinished.write(content)
     tell(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {len(content) / 1e6:.1f} MB")
+    if arguments.open:
+        show(file)
     return 0
+
+
+def _once(given: list[str]) -> list[str]:
+    """Return the paths, each once: the same run twice would be two lines of which one hides the other."""
+    return list({path if path == paths.STDIN else Path(path).resolve(): path for path in reversed(given)}.values())[::-1]
+
+
+def _with_comparisons(runs: list[Contents]) -> list[Contents]:
+    """Return the runs that have a comparison; of several, report which have none."""
+    full = [run for run in runs if not run.is_empty]
+    if not full:
+        raise runs[0].why_empty()
+    for run in runs:
+        if run.is_empty:
+            say(f"left out: {run.why_empty()}")
+    return full

@@ -1,189 +1,135 @@
-// The curves: Bokeh draws them; the names of lines and the values under the pointer are added here, as text and never as markup.
+// The controls of the curves: names that hide and show lines, and how much they are smoothed. `updateCurves` takes new data.
 
-const { document: plotted, roots, lines, marks, gaps, plots } = JSON.parse(document.getElementById("curves-data").textContent);
 const chips = document.getElementById("chips");
-const NEAREST = 9;
-const MARK_REACH = 8;
+const smoothing = document.getElementById("smoothing");
+const smoothingValue = document.getElementById("smoothing-value");
+// Records of the running mean, for each place of the slider.
+const WINDOWS = [0, 5, 10, 20, 50, 100, 200, 500, 1000];
+let namesInLegend = "";
+// The codebooks of which streams are listed.
+const listed = new Set();
 
-const model = (name) => Bokeh.documents.at(-1).get_model_by_name(name);
-const figureOf = (plot) => document.getElementById(`figure-${plot.name}`);
-const colourOf = (line) => (isDark() ? line.dark : line.light);
-
-const WRITTEN = {
-  share: (value) => `${(100 * value).toFixed(1)}%`,
-  nats,
-  logprob: (value) => value.toFixed(3),
-  rank: (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1)),
-};
-
-function hide(line, isHidden) {
-  line.isHidden = isHidden;
-  for (const plot of plots) for (const kind of ["line", "dots"]) {
-    const renderer = model(`${kind}-${lines.indexOf(line)}-${plot.name}`);
-    if (renderer) renderer.visible = !isHidden;
-  }
-}
-
-function emphasise(line) {
-  for (const [place, each] of lines.entries()) for (const plot of plots) {
-    const { glyph } = model(`line-${place}-${plot.name}`);
-    glyph.line_width = each === line ? 3.5 : 1.8;
-    glyph.line_alpha = line === null || each === line ? 1 : 0.25;
-  }
-}
-
-function chip(line) {
+// A name that is pressed while its line is drawn. Pointing at it makes the others faint, unless it has no line.
+function chip(key, name, title, colours, set, isOn) {
   const made = element("button", "chip");
+  const says = () => made.setAttribute("aria-pressed", String(isOn()));
   made.type = "button";
-  made.setAttribute("aria-pressed", "true");
-  made.append(element("span", "swatch"), element("span", "", line.name));
-  made.title = line.title;
+  made.dataset.key = key;
+  made.title = title;
+  made.append(element("span", "swatch"), element("span", "", name));
+  made.style.setProperty("--colour", `light-dark(${colours.light}, ${colours.dark})`);
+  says();
+  const emphasise = (isPointedAt) => {
+    emphasised = isPointedAt && isOn() ? (one) => [one.key, runKey(one.run)].includes(key) : null;
+    plots.forEach(drawPlot);
+  };
   made.addEventListener("click", () => {
-    hide(line, !line.isHidden);
-    made.setAttribute("aria-pressed", String(!line.isHidden));
+    if (!set.delete(key)) set.add(key);
+    says();
+    emphasised = null;
+    drawPlots();
   });
-  made.addEventListener("pointerenter", () => line.isHidden || emphasise(line));
-  made.addEventListener("pointerleave", () => emphasise(null));
-  repainted.push(() => made.style.setProperty("--colour", colourOf(line)));
+  made.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && emphasise(true));
+  made.addEventListener("pointerleave", ({ pointerType }) => pointerType === "mouse" && emphasise(false));
   return made;
 }
 
-function fillChips() {
-  let group = "";
-  for (const line of lines) {
-    if (line.group && line.group !== group) chips.append(element("span", "group", line.group));
-    group = line.group;
-    chips.append(chip(line));
-  }
+const GREY = { light: "#59626f", dark: "#a0a9b5" };
+const hidingChip = (key, name, colours) => chip(key, name, name, colours, chosen.hidden, () => !chosen.hidden.has(key));
+
+function group(name, className = "") {
+  const made = element("div", `group ${className}`);
+  made.append(element("span", "group-name", name));
+  return made;
 }
 
-// The point nearest to a step. With all attempts, steps come again, so they are not sorted.
-function nearestPoint(steps, step) {
-  let best = 0;
-  for (let at = 1; at < steps.length; at++) {
-    if (Math.abs(steps[at] - step) < Math.abs(steps[best] - step)) best = at;
-  }
-  return best;
+function runChips() {
+  if (!hasRuns()) return [];
+  const made = group("runs");
+  made.append(...curves.runs.map((run, place) => hidingChip(runKey(place), run.name, run)));
+  return [made];
 }
 
-function valuesAt(plot, step) {
-  return lines.filter((line) => !line.isHidden).map((line) => {
-    const { data } = model(`points-${lines.indexOf(line)}`);
-    const at = nearestPoint(data.step, step);
-    return { line, from: data.first[at], to: data.last[at], middle: data.step[at], value: data[plot.name][at] };
-  }).filter(({ value }) => Number.isFinite(value));
+function streamChips() {
+  const made = group("streams");
+  curves.streams.forEach((stream, place) => {
+    const shown = series.filter((one) => one.stream === place && !one.isSingle);
+    if (!shown.length) return;
+    const most = shown.find((one) => one.isBand);
+    const [lane] = shown[0].lanes;
+    const name = most || lane.codebook === null ? stream.name : `${stream.name} codebook ${lane.codebook}`;
+    const button = hidingChip(streamKey(place), name, hasRuns() ? GREY : most ? stream : lane);
+    button.classList.toggle("is-band", Boolean(most));
+    if (hasRuns()) button.classList.add(DASHES[place % DASHES.length]);
+    made.append(button);
+  });
+  return [made];
 }
 
-function entry({ line, value }, plot) {
-  const swatch = element("span", "swatch");
-  swatch.style.setProperty("--colour", colourOf(line));
-  return [swatch, element("span", "name", line.title), element("span", "", WRITTEN[plot.written](value))];
+// The codebooks of each stream that has several: none is shown at first but in the band.
+function codebookChips() {
+  return curves.streams.flatMap((stream, place) => {
+    const lanes = new Map();
+    for (const one of series) if (one.isSingle && one.stream === place) lanes.set(one.key, one.lanes[0]);
+    if (!lanes.size) return [];
+    const made = element("details", "codebooks");
+    const key = streamKey(place);
+    made.open = listed.has(key);
+    made.addEventListener("toggle", () => (made.open ? listed.add(key) : listed.delete(key)));
+    const box = element("div", "group");
+    const ordered = [...lanes].sort(([, one], [, other]) => (one.codebook ?? -1) - (other.codebook ?? -1));
+    box.append(...ordered.map(([key, lane]) => {
+      const name = String(lane.codebook ?? "none");
+      return chip(key, name, `${stream.name} codebook ${name}`, hasRuns() ? GREY : lane, chosen.codebooks, () => chosen.codebooks.has(key));
+    }));
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", `Single codebooks of ${stream.name}`);
+    made.append(element("summary", "", `Single codebooks of ${stream.name} (${lanes.size})`), box);
+    return [made];
+  });
 }
 
-const stepsOf = (from, to) => (from === to ? `step ${from}` : `steps ${from} to ${to}`);
-
-function marksNear(plot, step) {
-  const { start, end } = model("steps");
-  const reach = (MARK_REACH * (end - start)) / model(plot.name).inner_width;
-  return marks.filter((mark) => Math.abs(mark.step - step) <= reach).map((mark) => mark.says)
-    .concat(gaps.filter((gap) => step >= gap.first - reach && step <= gap.last + reach).map((gap) => gap.says));
+// The names are made anew only if there are other ones, so that the focus stays where it is.
+function fillLegend() {
+  const names = JSON.stringify([curves.runs.map((run) => run.name), series.map((one) => [one.run, one.key])]);
+  if (names === namesInLegend) return;
+  namesInLegend = names;
+  const focused = chips.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  chips.replaceChildren(...runChips(), ...streamChips(), ...codebookChips());
+  if (focused !== undefined) [...chips.querySelectorAll(".chip")].find((one) => one.dataset.key === focused)?.focus();
 }
 
-function fillReadout(plot, event) {
-  const readout = figureOf(plot).querySelector(".readout");
-  const found = valuesAt(plot, event.x);
-  const noted = marksNear(plot, event.x);
-  readout.hidden = !found.length && !noted.length;
-  if (readout.hidden) return;
-  const y = (value) => (plot.written === "rank" ? Math.log(value) : value);
-  const nearest = found.sort((a, b) => Math.abs(y(a.value) - y(event.y)) - Math.abs(y(b.value) - y(event.y))).slice(0, NEAREST).sort((a, b) => b.value - a.value);
-  const values = element("div", "values");
-  values.append(...nearest.flatMap((each) => entry(each, plot)));
-  const one = nearest[0];
-  const parts = one ? [element("div", "", stepsOf(one.from, one.to)), values] : [];
-  if (found.length > nearest.length) parts.push(element("div", "soft", `and ${found.length - nearest.length} more`));
-  parts.push(...noted.slice(0, 4).map((text) => element("div", "mark", text)));
-  readout.replaceChildren(...parts);
-  placeReadout(plot, readout, event);
+function smoothBy(place) {
+  chosen.window = WINDOWS[place] ?? 0;
+  const says = chosen.window ? `mean of ${chosen.window} records` : "off";
+  smoothingValue.textContent = says;
+  smoothing.setAttribute("aria-valuetext", says);
+  forgetPoints();
 }
 
-function placeReadout(plot, readout, event) {
-  const box = figureOf(plot);
-  const host = document.getElementById(`plot-${plot.name}`);
-  const left = event.sx + host.offsetLeft;
-  const isLeft = left > box.clientWidth / 2;
-  readout.style.left = isLeft ? "" : `${left + 16}px`;
-  readout.style.right = isLeft ? `${box.clientWidth - left + 16}px` : "";
-  readout.style.top = `${host.offsetTop + 8}px`;
-}
-
-function pointAtStep(step) {
-  for (const plot of plots) {
-    const cursor = model(`cursor-${plot.name}`);
-    cursor.location = step;
-    cursor.visible = step !== null;
-  }
-}
-
-function leave() {
-  pointAtStep(null);
-  for (const plot of plots) figureOf(plot).querySelector(".readout").hidden = true;
-}
-
-function listen(plot) {
-  const drawnPlot = model(plot.name);
-  const follow = (event) => {
-    pointAtStep(event.x);
-    fillReadout(plot, event);
-  };
-  for (const name of ["mousemove", "tap"]) drawnPlot.on_event(name, follow);
-  drawnPlot.on_event("mouseleave", leave);
-  figureOf(plot).addEventListener("pointerleave", leave);
-  // On a touch screen a drag scrolls the page.
-  if (window.matchMedia("(pointer: coarse)").matches) drawnPlot.toolbar.tools = [];
-}
-
-const css = (name) => {
-  const probe = element("span");
-  probe.style.color = `var(--${name})`;
-  document.body.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
-  return found;
-};
-
-function paintPlots() {
-  const colours = Object.fromEntries(["soft", "line", "bad", "warn", "good"].map((name) => [name, css(name)]));
-  for (const plot of plots) {
-    const drawnPlot = model(plot.name);
-    for (const axis of [...drawnPlot.below, ...drawnPlot.left]) {
-      axis.major_label_text_color = axis.axis_label_text_color = colours.soft;
-      axis.axis_line_color = axis.major_tick_line_color = colours.line;
-    }
-    for (const grid of drawnPlot.center) if (grid.type === "Grid") grid.grid_line_color = colours.line;
-    model(`cursor-${plot.name}`).line_color = colours.soft;
-    const strips = model(`gaps-${plot.name}`).glyph;
-    strips.fill_color = strips.line_color = colours.soft;
-    for (const [place, line] of lines.entries()) {
-      model(`line-${place}-${plot.name}`).glyph.line_color = colourOf(line);
-      const { glyph } = model(`dots-${place}-${plot.name}`);
-      glyph.fill_color = glyph.line_color = colourOf(line);
-    }
-    for (const [level, name] of [["error", "bad"], ["warning", "warn"], ["info", "good"]]) {
-      const { glyph } = model(`mark-${level}-${plot.name}`);
-      glyph.fill_color = glyph.line_color = colours[name];
-      model(`rule-${level}-${plot.name}`).glyph.line_color = colours[name];
-    }
-  }
+// Draw other data in place, of the form that the page has in `curves-data`: zoom, hidden lines and smoothing stay.
+function updateCurves(data) {
+  takeCurves(data);
+  fillLegend();
+  drawPlots();
 }
 
 async function drawCurves() {
+  takeCurves(JSON.parse(document.getElementById("curves-data").textContent));
   const root_ids = Object.keys(roots);
   await Bokeh.embed.embed_items({ here: plotted }, [{ docid: "here", roots, root_ids }]);
-  fillChips();
+  fillLegend();
   plots.forEach(listen);
+  model("steps").change.connect(followZoom);
+  smoothing.max = WINDOWS.length - 1;
+  smoothBy(Number(smoothing.value));
+  smoothing.addEventListener("input", () => {
+    smoothBy(Number(smoothing.value));
+    drawPlots();
+  });
+  for (const hidden of document.querySelectorAll("#curves [data-needs-script]")) hidden.hidden = false;
   repainted.push(paintPlots);
-  repaint();
+  paintPlots();
   document.getElementById("curves").dataset.drawn = "";
 }
 

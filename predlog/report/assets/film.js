@@ -1,6 +1,6 @@
 // The comparisons as rows of cells, read from the data in the page.
 
-const { streams, samples, first, last, rows, tokens, whole, texts, cells, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
+const { runs, streams, samples, first, last, rows, tokens, whole, texts, cells, ids, windows } = JSON.parse(document.getElementById("strip-data").textContent);
 const COLUMNS = first + last;
 const starts = [0];
 rows.count.forEach((count, row) => starts.push(starts[row] + count));
@@ -19,9 +19,9 @@ const cellOf = (place) => cells[place] ?? textOf(place);
 const isRight = (token) => tokens.match[token] === "1";
 
 // The fields that identify a row, apart from its step.
-const FIELDS = ["stream", "codebook", "sample", "rank", "attempt"];
+const FIELDS = ["run", "stream", "codebook", "sample", "rank", "attempt"];
 const valuesOf = (field, among) => [...new Set(among.map((row) => rows[field][row]))].sort((a, b) => (a ?? -1) - (b ?? -1));
-const nameOf = (field, value) => (field === "stream" ? streams[value] : field === "sample" ? samples[value] : value === null ? "none" : String(value));
+const nameOf = (field, value) => (field === "run" ? runs[value] : field === "stream" ? streams[value] : field === "sample" ? samples[value] : value === null ? "none" : String(value));
 
 // Two significant digits, as the console and a notebook show them.
 function probability(logprob) {

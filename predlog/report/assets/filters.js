@@ -1,7 +1,7 @@
 // Which rows are shown, and how: the controls above the strip, and the same selection in the address after `#`.
 
 const ALL = "all";
-const state = { stream: ALL, codebook: ALL, sample: ALL, rank: ALL, attempt: ALL, shade: "probability", below: false };
+const state = { run: ALL, stream: ALL, codebook: ALL, sample: ALL, rank: ALL, attempt: ALL, shade: "probability", below: false };
 const everyRow = rows.step.map((_, row) => row);
 const selects = Object.fromEntries(FIELDS.map((field) => [field, document.getElementById(`by-${field}`)]));
 const shadeSelect = document.getElementById("shade-by");
@@ -9,7 +9,7 @@ const belowBox = document.getElementById("predictions-below");
 
 // The choices of a field depend on the stream: text has no codebooks, audio may have eight.
 function choices(field) {
-  const inStream = field === "stream" || state.stream === ALL;
+  const inStream = field === "run" || field === "stream" || state.stream === ALL;
   return valuesOf(field, inStream ? everyRow : everyRow.filter((row) => String(rows.stream[row]) === state.stream));
 }
 
@@ -38,7 +38,7 @@ function fill(field) {
   selects[field].replaceChildren(...options);
   selects[field].value = state[field];
   selects[field].disabled = values.length < 2;
-  selects[field].closest("label").hidden = values.length < 2 && (field === "attempt" || (field === "codebook" && values[0] === null));
+  selects[field].closest("label").hidden = values.length < 2 && (field === "attempt" || field === "run" || (field === "codebook" && values[0] === null));
 }
 
 function fillAll() {

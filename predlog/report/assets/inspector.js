@@ -14,7 +14,7 @@ function bar(name, logprob) {
 
 function where(row) {
   const id = rows.sample_id[row];
-  const names = [`step ${rows.step[row]}`, streams[rows.stream[row]]];
+  const names = [...(runs.length > 1 ? [runs[rows.run[row]]] : []), `step ${rows.step[row]}`, streams[rows.stream[row]]];
   if (rows.codebook[row] !== null) names.push(`codebook ${rows.codebook[row]}`);
   names.push(`sample ${rows.place[row]}${id === null ? "" : ` (${id})`}`, `rank ${rows.rank[row]}`);
   if (hasAttempts) names.push(`attempt ${rows.attempt[row]}`);

@@ -42,7 +42,7 @@ const brief = (name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name);
 function rowName(row) {
   const short = { codebook: "cb", sample: "s", rank: "r", attempt: "#" };
   const parts = open.filter((field) => short[field] && rows[field][row] !== null).map((field) => short[field] + brief(nameOf(field, rows[field][row])));
-  const stream = open.includes("stream") ? nameOf("stream", rows.stream[row]) : "";
+  const stream = ["run", "stream"].filter((field) => open.includes(field)).map((field) => nameOf(field, rows[field][row])).join(" ");
   return { step: String(rows.step[row]), stream, rest: parts.join(" ") };
 }
 
