@@ -2,14 +2,16 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from predlog.reading.reader import read
 from predlog.records.codec import to_line
-from predlog.records.schema import Comparison
+from predlog.records.schema import Comparison, Record
 from predlog.report import page as report
+from predlog.report.contents import Contents
+from predlog.report.film_strip import MOST
 from tests import events
 
 STEPS = range(0, 600, 10)
@@ -187,6 +189,11 @@ def scored() -> Iterator[dict[str, Any]]:
     yield events.comparison(step=240)
 
 
+def page_of(records: Iterable[Record], source: str = "runs/exp1", most: int = MOST) -> str:
+    """Return the page of one run."""
+    return report.page([Contents.of(records, source, most=most)]).html
+
+
 def written(folder: Path, told: Iterator[dict[str, Any]]) -> tuple[Path, list[Comparison]]:
     """Make the page of a run, through a file, and give the comparisons that it is of."""
     folder.mkdir()
@@ -194,5 +201,5 @@ def written(folder: Path, told: Iterator[dict[str, Any]]) -> tuple[Path, list[Co
     file.write_bytes(b"".join(to_line({**event, "seq": seq}) for seq, event in enumerate(told)))
     records = list(read(file))
     page = folder / "report.html"
-    page.write_text(report.page(read(file), str(file)).html, "utf-8")
+    page.write_text(page_of(read(file), str(file)), "utf-8")
     return page, [record for record in records if isinstance(record, Comparison)]

@@ -11,6 +11,7 @@ from bokeh.models import (
     BasicTickFormatter,
     BoxZoomTool,
     ColumnDataSource,
+    FixedTicker,
     LinearScale,
     NumeralTickFormatter,
     Range1d,
@@ -38,6 +39,8 @@ PLOTS: Final = (
     Plot("entropy", "Entropy", "of the predictions at these tokens, mean, in nats", "nats"),
     Plot("share", "Supervised share", "share of all positions that count in the loss", "share"),
 )
+# 1, 2, 5, 10 and so on: an axis shows those that are in its range.
+_RANKS: Final = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
 
 
@@ -88,7 +91,8 @@ def _axes(drawn: figure, plot: Plot) -> None:
     if plot.written == "share":
         drawn.yaxis.formatter = NumeralTickFormatter(format="0.[0]%")
     if plot.name == "rank":
-        drawn.yaxis.formatter = NumeralTickFormatter(format="0,0.[0]")
+        drawn.yaxis.formatter = NumeralTickFormatter(format="0,0")
+        drawn.yaxis.ticker = drawn.ygrid.ticker = FixedTicker(ticks=_RANKS)
     drawn.axis.major_label_text_font = drawn.axis.axis_label_text_font = _FONT
     drawn.axis.major_label_text_font_size = drawn.axis.axis_label_text_font_size = "12px"
     drawn.axis.axis_label_text_font_style = "normal"

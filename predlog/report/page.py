@@ -5,12 +5,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import predlog
 from predlog.errors import required
-from predlog.reading.curves import SMOOTHED, Curve
+from predlog.reading.curves import SMOOTHED, Curve, Key
 from predlog.reading.words import counted, number, seen
 from predlog.report import sections
 from predlog.report.colors import stylesheet
@@ -85,11 +86,7 @@ def _said(runs: Sequence[Contents]) -> dict[str, Any]:
         "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "source": ", ".join(seen(run.source) for run in runs),
         "runs": [_run(place, run, many=many) for place, run in enumerate(runs)],
-        "streams": [
-            {**row, "run": place if many > 1 else None}
-            for place, ones in enumerate(shown)
-            for row in sections.streams(ones, measures)
-        ],
+        "streams": _streams(shown, measures),
         "smoothed": SMOOTHED,
         "measures": measures,
         "streams_left_out": sum(map(len, listed)) - sum(map(len, shown)),
@@ -104,6 +101,17 @@ def _said(runs: Sequence[Contents]) -> dict[str, Any]:
         **_tokens(runs, listed),
         "several": many > 1 or len(listed[0]) > 1,
     }
+
+
+def _streams(shown: Sequence[Sequence[Curve]], measures: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of the table of streams; those of the same stream and codebook follow one another, run by run."""
+    several = len(shown) > 1
+    rows: dict[Key, list[dict[str, Any]]] = {}
+    for place, ones in enumerate(shown):
+        for curve, row in zip(ones, sections.streams(ones, measures), strict=True):
+            of_key = rows.setdefault((curve.stream, curve.codebook), [])
+            of_key.append({**row, "run": place if several else None})
+    return list(chain.from_iterable(rows.values()))
 
 
 def _named(runs: Sequence[Contents]) -> list[tuple[sections.OfRun, Contents]]:

@@ -21,7 +21,7 @@ from predlog.reading.reader import Reading
 from predlog.records.codec import from_event, to_line
 from predlog.records.schema import Comparison, Record
 from predlog.report import page as report
-from tests import events
+from tests import events, reported
 from tests.reported import HOSTILE, corpus, scored, trained
 
 
@@ -64,7 +64,7 @@ def records(told: Iterator[dict[str, Any]]) -> list[Record]:
 
 
 def page(told: Iterator[dict[str, Any]]) -> str:
-    return report.page(records(told), "runs/exp1").html
+    return reported.page_of(records(told))
 
 
 @cache
@@ -170,7 +170,7 @@ def test_the_strip_is_in_the_page() -> None:
 
 def test_what_the_strip_leaves_out_is_said() -> None:
     """Where there are too many comparisons for the strip, the page says how many it shows; the rest counts all."""
-    text = " ".join(Parsed(report.page(records(trained()), "runs/exp1", most=100).html).text.split())
+    text = " ".join(Parsed(reported.page_of(records(trained()), most=100)).text.split())
     assert "the strip shows 5 of 60 logged steps (one in 16, and the last): 80 of 960 comparisons." in text
     assert "960 comparisons" in text
     assert "the strip shows" not in Parsed(page(iter([events.comparison()]))).text
@@ -283,7 +283,7 @@ def test_what_is_damaged_is_said(tmp_path: Path) -> None:
     """Damage that the reader has met is counted at the top, all of it, and told place by place below, as text."""
     file = tmp_path / "<b>&amp;.jsonl"
     file.write_bytes(b"torn\n" * 1200 + to_line(events.comparison(seq=0)))
-    parsed = Parsed(report.page(Reading(file, warns=False), "runs/exp1").html)
+    parsed = Parsed(reported.page_of(Reading(file, warns=False)))
     text = " ".join(parsed.text.split())
     assert "Damaged in the files: 1,200 places." in text
     assert f"{file} 3 the checksum does not fit the line: it is torn or damaged" in text

@@ -3,8 +3,8 @@
 const chips = document.getElementById("chips");
 const smoothing = document.getElementById("smoothing");
 const smoothingValue = document.getElementById("smoothing-value");
-// Records of the running mean, for each place of the slider.
-const WINDOWS = [0, 5, 10, 20, 50, 100, 200, 500, 1000];
+// Records after which a value counts half, for each place of the slider.
+const HALF_LIVES = [0, 5, 10, 20, 50, 100, 200, 500, 1000];
 let namesInLegend = "";
 // The codebooks of which streams are listed.
 const listed = new Set();
@@ -100,8 +100,8 @@ function fillLegend() {
 }
 
 function smoothBy(place) {
-  chosen.window = WINDOWS[place] ?? 0;
-  const says = chosen.window ? `mean of ${chosen.window} records` : "off";
+  chosen.halfLife = HALF_LIVES[place] ?? 0;
+  const says = chosen.halfLife ? `half-life ${chosen.halfLife} records` : "off";
   smoothingValue.textContent = says;
   smoothing.setAttribute("aria-valuetext", says);
   forgetPoints();
@@ -121,7 +121,7 @@ async function drawCurves() {
   fillLegend();
   plots.forEach(listen);
   model("steps").change.connect(followZoom);
-  smoothing.max = WINDOWS.length - 1;
+  smoothing.max = HALF_LIVES.length - 1;
   smoothBy(Number(smoothing.value));
   smoothing.addEventListener("input", () => {
     smoothBy(Number(smoothing.value));

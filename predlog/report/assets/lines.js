@@ -4,7 +4,7 @@ const NEVER = Number.NaN;
 let curves = { runs: [], streams: [], axes: [], lanes: [], marks: [], gaps: [] };
 let series = [];
 // What the reader has chosen; kept by name, so that new data leaves it as it is.
-const chosen = { hidden: new Set(), codebooks: new Set(), window: 0 };
+const chosen = { hidden: new Set(), codebooks: new Set(), halfLife: 0 };
 let smoothedLanes = new Map();
 let pointsOfSeries = new Map();
 
@@ -70,23 +70,17 @@ const visibleSeries = () => series.filter(isVisible);
 // Of these figures a record counts as much as it has supervised tokens, as in the table of streams; of the others, as one.
 const BY_TOKENS = new Set(["loss", "accuracy", "entropy"]);
 
-// At each point the mean of the newest records up to it, as many as the window has; from the start where steps begin anew.
-function runningMean(values, axis, weights, window) {
+// At each point an exponential mean of the values up to it, which begins anew where steps do. A value counts half as
+// much after so many more records; divided by what has been counted, the first values are not drawn towards 0.
+function exponentialMean(values, axis, weights, halfLife) {
   const means = new Float64Array(values.length).fill(NEVER);
-  let [oldest, records, sum, weight] = [0, 0, 0, 0];
-  const leave = (at) => {
-    if (Number.isNaN(values[at])) return;
-    records -= axis.records[at];
-    sum -= values[at] * weights[at];
-    weight -= weights[at];
-  };
+  let [sum, weight] = [0, 0];
   for (let at = 0; at < values.length; at++) {
-    if (at && axis.first[at] < axis.first[at - 1]) [oldest, records, sum, weight] = [at, 0, 0, 0];
+    if (at && axis.first[at] < axis.first[at - 1]) [sum, weight] = [0, 0];
     if (Number.isNaN(values[at])) continue;
-    records += axis.records[at];
-    sum += values[at] * weights[at];
-    weight += weights[at];
-    while (oldest < at && (Number.isNaN(values[oldest]) || records - axis.records[oldest] >= window)) leave(oldest++);
+    const kept = 0.5 ** (axis.records[at] / halfLife);
+    sum = sum * kept + values[at] * weights[at];
+    weight = weight * kept + weights[at];
     means[at] = weight ? sum / weight : values[at];
   }
   return means;
@@ -94,10 +88,10 @@ function runningMean(values, axis, weights, window) {
 
 function smoothed(lane, name) {
   const values = lane[name];
-  if (!chosen.window || !values) return values;
+  if (!chosen.halfLife || !values) return values;
   if (!smoothedLanes.has(lane)) smoothedLanes.set(lane, {});
   const known = smoothedLanes.get(lane);
-  known[name] ??= runningMean(values, lane.axis, BY_TOKENS.has(name) ? lane.axis.tokens : lane.axis.records, chosen.window);
+  known[name] ??= exponentialMean(values, lane.axis, BY_TOKENS.has(name) ? lane.axis.tokens : lane.axis.records, chosen.halfLife);
   return known[name];
 }
 
@@ -158,6 +152,6 @@ function pointsOfBand({ lanes }, name) {
   if (!having.length) return null;
   const { axis } = having.reduce((best, lane) => (lane.axis.step.length > best.axis.step.length ? lane : best));
   const raw = spread(axis, having, having.map((lane) => valuesOn(axis, lane, lane[name])));
-  const even = chosen.window ? spread(axis, having, having.map((lane) => valuesOn(axis, lane, smoothed(lane, name)))) : raw;
+  const even = chosen.halfLife ? spread(axis, having, having.map((lane) => valuesOn(axis, lane, smoothed(lane, name)))) : raw;
   return { axis, raw: raw.mean, drawn: even.mean, low: even.low, high: even.high, codebooks: raw };
 }

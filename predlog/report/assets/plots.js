@@ -26,6 +26,8 @@ function* stretches(values) {
 }
 
 function drawBands(plot, drawn) {
+  // Bands of several runs lie over one another.
+  const alpha = 0.07 + 0.15 / Math.max(drawn.filter(({ one }) => one.isBand).length, 1);
   const columns = { xs: [], ys: [], colour: [], alpha: [] };
   for (const { one, points } of drawn) {
     if (!one.isBand) continue;
@@ -34,7 +36,7 @@ function drawBands(plot, drawn) {
       columns.xs.push(Float64Array.of(...steps, ...steps.toReversed()));
       columns.ys.push(Float64Array.of(...points.high.subarray(from, to), ...points.low.subarray(from, to).toReversed()));
       columns.colour.push(colourOf(one.colours));
-      columns.alpha.push(isFaint(one) ? 0.05 : 0.2);
+      columns.alpha.push(isFaint(one) ? 0.04 : alpha);
     }
   }
   put(`bands-${plot.name}`, columns);

@@ -66,7 +66,7 @@ function fillReadout(plot, event) {
   const one = nearest[0];
   const parts = one ? [element("div", "", stepsOf(one.from, one.to)), values] : [];
   if (found.length > nearest.length) parts.push(element("div", "soft", `and ${found.length - nearest.length} more`));
-  if (one && chosen.window) parts.push(element("div", "soft", "as recorded, not smoothed"));
+  if (one && chosen.halfLife) parts.push(element("div", "soft", "as recorded, not smoothed"));
   parts.push(...noted.slice(0, 4).map((text) => element("div", "mark", text)));
   readout.replaceChildren(...parts);
   placeReadout(plot, readout, event);

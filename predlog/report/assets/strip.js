@@ -61,6 +61,7 @@ function rowHead(row) {
   const made = element("div", "step");
   const { step, stream, rest } = rowName(row);
   const names = element("span", "names");
+  if (open.includes("run")) names.append(element("span", `run-mark run${rows.run[row] % 8}`));
   if (stream) names.append(element("span", "of", stream));
   if (rest) names.append(element("span", "rest", rest));
   made.setAttribute("role", "rowheader");
