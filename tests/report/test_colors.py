@@ -141,5 +141,5 @@ def test_lines_spread_over_the_whole_scale(count: int) -> None:
 
 def test_the_stylesheet_has_a_class_a_level() -> None:
     """p0 to p24 are there, each for light and dark."""
-    assert stylesheet().count("light-dark(") == 2 * LEVELS
+    assert stylesheet().count("light-dark(") == 2 * LEVELS + len(colors.RUNS)
     assert all(f".p{level}{{" in stylesheet() for level in range(LEVELS))

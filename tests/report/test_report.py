@@ -22,7 +22,7 @@ from predlog.records.codec import from_event, to_line
 from predlog.records.schema import Comparison, Record
 from predlog.report import page as report
 from tests import events, reported
-from tests.reported import HOSTILE, corpus, scored, trained
+from tests.reported import HOSTILE, STEPS, corpus, scored, trained
 
 
 class Parsed(HTMLParser):
@@ -81,11 +81,11 @@ def test_any_number_of_streams_makes_a_page() -> None:
     gaps = [events.gap(reason=f"reason {number}", seq=number + 2400) for number in range(200)]
     made = Parsed(page(iter([*streams, *findings, *gaps])))
     curves = made.data("curves-data")
-    assert len(curves["lines"]) == 100
+    assert len(curves["lanes"]) == 100
     assert len(curves["marks"]) == 1000
     assert len(re.findall(r"\bs\d+ ", made.text)) < 3000
     said = " ".join(made.text.split())
-    assert "One line per stream or codebook, of the first; 1,100 are not drawn." in said
+    assert "Of all streams and codebooks the first are drawn, 1,100 are not." in said
     assert "and 200 more: see predlog summary" in said
     assert "and 1,000 more: see predlog check" in said
     assert "and 100 more reasons: see predlog check" in said
@@ -95,7 +95,7 @@ def test_a_small_run_is_below_two_megabytes() -> None:
     """Beyond its data, the page with its plotting library is at most 2 MB."""
     made = page(iter([events.run(), events.comparison()]))
     parsed = Parsed(made)
-    data = sum(len(json.dumps(parsed.data(name))) for name in ("strip-data", "curves-data"))
+    data = sum(len(json.dumps(parsed.data(name))) for name in ("strip-data", "plots-data", "curves-data"))
     assert len(made.encode()) - data <= 2_000_000
     assert len(page_of(trained).encode()) <= 2_000_000
 
@@ -164,8 +164,11 @@ def test_the_strip_is_in_the_page() -> None:
     rows = parsed.data("strip-data")["rows"]
     assert rows["step"] == [one.step for one in told]
     assert rows["matched"] == [one.matched for one in told]
-    titles = [line["title"] for line in parsed.data("curves-data")["lines"]]
-    assert titles == ["text", "audio codebook 0", "audio codebook 1", "audio codebook 2"]
+    curves = parsed.data("curves-data")
+    assert [one["name"] for one in curves["streams"]] == ["text", "audio"]
+    assert [(one["stream"], one["codebook"]) for one in curves["lanes"]] == [(0, None), (1, 0), (1, 1), (1, 2)]
+    assert curves["axes"][0]["first"] == [*STEPS]
+    assert curves["lanes"][0]["accuracy"] == pytest.approx([5 * number / 300 for number in range(60)], rel=1e-5)
 
 
 def test_what_the_strip_leaves_out_is_said() -> None:
@@ -247,18 +250,21 @@ def test_first_last_and_best() -> None:
     assert "text 10.0% 50.0% 90.0% -8.000 -2.000 -1.000 90 4 1 19.5% 3 3" in text
 
 
+def shown_plots(made: Parsed) -> list[str]:
+    figures = [attributes for tag, attributes in made.elements if tag == "figure"]
+    return [(one["id"] or "").removeprefix("figure-") for one in figures if "hidden" not in one]
+
+
 def test_the_loss_comes_first() -> None:
     """Its plot and its columns are the first, as means of ten records; a run without a score has neither."""
     made = Parsed(page_of(scored))
-    assert [plot["name"] for plot in made.data("curves-data")["plots"]] == [
-        "loss", "accuracy", "logprob", "rank", "entropy", "share",
-    ]  # fmt: skip
+    assert shown_plots(made) == ["loss", "accuracy", "logprob", "rank", "entropy", "share"]
     text = " ".join(made.text.split())
     assert re.search(r"stream loss accuracy rank supervised", text)
     assert "text 6.88 3.38 3.38 33.3%" in text
     assert "Loss is the mean of all supervised tokens in nats, over 10 records" in text
     plain = Parsed(page_of(trained))
-    assert [plot["name"] for plot in plain.data("curves-data")["plots"]] == ["accuracy", "logprob", "rank", "share"]
+    assert shown_plots(plain) == ["accuracy", "logprob", "rank", "share"]
     assert "Loss is" not in plain.text
     assert "accuracy log-probability rank" in " ".join(plain.text.split())
 

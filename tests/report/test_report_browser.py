@@ -123,7 +123,7 @@ def lane(
 def walk(browser: Chrome) -> None:
     """Open, choose, hover, press and read all that there is."""
     browser.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
-    for field in ("stream", "codebook", "sample", "rank", "attempt"):
+    for field in ("run", "stream", "codebook", "sample", "rank", "attempt"):
         browser.execute_script(
             "const field = document.getElementById(`by-${arguments[0]}`);"
             "for (const option of [...field.options]) {"
@@ -134,8 +134,10 @@ def walk(browser: Chrome) -> None:
             field,
         )
     browser.execute_script("document.getElementById('predictions-below').click()")
-    for chip in browser.find_elements(By.CSS_SELECTOR, ".chip")[:3]:
+    chips = [chip for chip in browser.find_elements(By.CSS_SELECTOR, ".chip") if chip.is_displayed()]
+    for chip in chips[:3]:
         acting(browser).move_to_element(chip).click().perform()
+    at(browser, "#smoothing").send_keys(Keys.ARROW_RIGHT)
     for plot in browser.find_elements(By.CSS_SELECTOR, ".plot"):
         for across in (-0.4, 0.2):
             acting(browser).move_to_element_with_offset(plot, int(across * plot.size["width"]), 0).perform()
@@ -536,18 +538,6 @@ def test_a_page_without_a_place_opens_at_its_top(chromium: Chrome, run: tuple[Pa
 # --- curves and findings ------------------------------------------------------------------------------------------
 
 
-def test_lines_can_be_hidden(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
-    """A name over the curves hides its line in all four plots, and shows it again."""
-    browser = opened(chromium, run[0])
-    visible = "['accuracy', 'logprob', 'rank', 'share'].map((name) => drawn(`line-1-${name}`).visible)"
-    chips = browser.find_elements(By.CSS_SELECTOR, ".chip")
-    assert [chip.text for chip in chips] == ["text", "0", "1", "2"]
-    for shown_now in (False, True):
-        chips[1].click()
-        assert browser.execute_script(f"{DRAWN} return {visible}") == [shown_now] * 4
-        assert chips[1].get_attribute("aria-pressed") == str(shown_now).lower()
-
-
 def test_curves_are_read_at_the_pointer(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """Under the pointer each line's value is reported with its name, and a finding's message at its mark."""
     browser = opened(chromium, run[0])
@@ -560,7 +550,7 @@ def test_curves_are_read_at_the_pointer(chromium: Chrome, run: tuple[Path, list[
     acting(browser).move_to_element_with_offset(plot, int(across - plot.size["width"] / 2), 20).perform()
     readout = until(browser, "document.querySelector('#figure-accuracy .readout:not([hidden])')?.innerText")
     assert "step 200" in readout
-    for title in ("text", "audio codebook 0", "audio codebook 1", "audio codebook 2"):
+    for title in ("text", "audio, mean of 3 codebooks"):
         assert title in readout
     assert "33.3%" in readout
     assert "collapsed, step 200: text: one token everywhere" in readout
@@ -732,7 +722,7 @@ def test_it_is_dark_where_the_system_is(chromium: Chrome, run: tuple[Path, list[
     def colours() -> list[Any]:
         found: list[Any] = browser.execute_script(
             "const background = (one) => getComputedStyle(document.querySelector(one)).backgroundColor;"
-            f"{DRAWN} return [background('body'), background('.cell'), drawn('line-0-rank').glyph.line_color]"
+            f"{DRAWN} return [background('body'), background('.cell'), drawn('lines-rank').data_source.data.colour[0]]"
         )
         return found
 

@@ -37,8 +37,8 @@ function chip(key, name, title, colours, set, isOn) {
 const GREY = { light: "#59626f", dark: "#a0a9b5" };
 const hidingChip = (key, name, colours) => chip(key, name, name, colours, chosen.hidden, () => !chosen.hidden.has(key));
 
-function group(name, className = "") {
-  const made = element("div", `group ${className}`);
+function group(name) {
+  const made = element("div", `group ${name}`);
   made.append(element("span", "group-name", name));
   return made;
 }

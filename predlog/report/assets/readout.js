@@ -38,7 +38,7 @@ function entry({ one, value, codebooks, at }, plot) {
   const name = element("span", "name", one.title);
   if (codebooks) {
     const { low, high, lowest, highest } = codebooks;
-    name.append(element("span", "soft", ` ${written(low[at])} (${lowest[at] ?? "none"}) to ${written(high[at])} (${highest[at] ?? "none"})`));
+    name.append(element("div", "soft", `${written(low[at])} (${lowest[at] ?? "none"}) to ${written(high[at])} (${highest[at] ?? "none"})`));
   }
   return [swatch, name, element("span", "", written(value))];
 }
