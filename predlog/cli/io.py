@@ -89,12 +89,14 @@ def target(
     if file.exists():
         if not file.is_file():
             raise ExportError(f"{file} is a pipe or a device: write to a file, and pass that on")
-        is_read = False
+        is_read = is_known = False
         with suppress(OSError):  # what can't be read is reported by whoever reads it
             is_read = any(os.path.samestat(file.stat(), source) for source in _sources(read))
         if is_read:
             raise ExportError(f"{file} is being read, and would be overwritten: write to another file")
-        if is_ours is not None and file.stat().st_size and not is_ours(file):
+        with suppress(OSError):
+            is_known = is_ours is None or not file.stat().st_size or is_ours(file)
+        if not is_known:
             raise ExportError(
                 f"{file} exists, and predlog did not make it: write to another file with -o, or replace it with --force"
             )

@@ -63,9 +63,7 @@ def data(runs: Sequence[Contents]) -> dict[str, Any]:
 
 def named(runs: Sequence[Contents]) -> list[str]:
     """Return the names of the plots of which any line has a value."""
-    points = [
-        point for run in runs for curve in [*run.summary.curves.values()][:MOST_LINES] for point in curve.points
-    ]
+    points = [point for run in runs for curve in [*run.summary.curves.values()][:MOST_LINES] for point in curve.points]
     return [plot.name for plot in PLOTS if any(getattr(point, plot.name) is not None for point in points)]
 
 

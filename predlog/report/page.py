@@ -95,9 +95,7 @@ def _said(runs: Sequence[Contents]) -> dict[str, Any]:
         "drawn": curves.named(runs),
         "gaps_left_out": sum(sum(gap.gaps for gap in run.summary.gaps) - len(run.gaps) for run in runs),
         "findings": list(sections.findings(_named(runs))),
-        "findings_left_out": max(
-            sum(len(summary.findings) for summary in summaries) - sections.MOST_FINDINGS, 0
-        ),
+        "findings_left_out": max(sum(len(summary.findings) for summary in summaries) - sections.MOST_FINDINGS, 0),
         **_tokens(runs, listed),
         "several": many > 1 or len(listed[0]) > 1,
     }
@@ -164,9 +162,7 @@ def _tokens(runs: Sequence[Contents], listed: Sequence[Sequence[Curve]]) -> dict
     return rows
 
 
-def _rendered(
-    said: dict[str, Any], strip: dict[str, Any], plots: dict[str, Any], lines: dict[str, Any]
-) -> str:
+def _rendered(said: dict[str, Any], strip: dict[str, Any], plots: dict[str, Any], lines: dict[str, Any]) -> str:
     script = '(() => {\n"use strict";\n' + "".join(_asset(f"{name}.js") for name in _SCRIPTS) + "})();"
     library = _BOKEH.read_text("utf-8")
     return (

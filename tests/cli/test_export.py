@@ -256,11 +256,12 @@ def test_an_error_on_the_way_leaves_nothing(tmp_path: Path, ending: str) -> None
         raise OSError("the disk has gone")
 
     file = tmp_path / f"out.{ending}"
-    file.write_text("before")
+    export(recorded(events.comparison()), file)
+    before = file.read_bytes()
     with pytest.raises(OSError, match=r"^the disk has gone$"):
         export(endless(), file)
     assert list(tmp_path.iterdir()) == [file]
-    assert file.read_text() == "before"
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_the_file_is_as_others_make_it(tmp_path: Path) -> None:
     for ending in FORMATS:
         file = tmp_path / f"out.{ending}"
         file.write_text("before")
-        export(recorded(events.comparison()), file)
+        export(recorded(events.comparison()), file, is_forced=True)
         assert file.stat().st_mode == plain.stat().st_mode
         assert file.read_bytes() != b"before"
 

@@ -5,7 +5,7 @@ They are mixed in OKLCh and turned into sRGB with the matrices that Björn Ottos
 """
 
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 
@@ -67,11 +67,19 @@ def luminance(colour: Colour) -> float:
 def lightness(colour: str) -> float:
     """Return the lightness of a colour in OKLab, in which equal steps look equal."""
     red, green, blue = (expanded(part / 255) for part in parsed(colour))
-    long = 0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue
-    medium = 0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue
-    short = 0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue
-    long, medium, short = (float(one ** (1 / 3)) for one in (long, medium, short))
-    return 0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short
+    return oklab(red, green, blue)[0]
+
+
+def oklab(red: float, green: float, blue: float) -> tuple[float, float, float]:
+    """Return linear light in OKLab: lightness, green to red, blue to yellow."""
+    long = (0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue) ** (1 / 3)
+    medium = (0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue) ** (1 / 3)
+    short = (0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue) ** (1 / 3)
+    return (
+        0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * medium + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * medium - 0.8086757660 * short,
+    )
 
 
 LIGHT = (0.975, 0.012), (0.43, 0.105)
@@ -117,6 +125,52 @@ def test_that_test_can_fail() -> None:
     assert contrast((120, 120, 120), (110, 110, 110)) < 1.3
     assert lightness("#ffffff") == pytest.approx(1, abs=1e-6)
     assert lightness(mixed(0.5, 0.05, 235.0)) == pytest.approx(0.5, abs=0.002)
+
+
+# How those see colours who lack one kind of cones, applied to linear light (Machado, Oliveira and Fernandes, 2009).
+SEEN_BY = {
+    "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no long cones": (
+        (0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998),
+    ),
+    "no medium cones": (
+        (0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881),
+    ),
+    "no short cones": (
+        (1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900),
+    ),
+}  # fmt: skip
+
+
+def seen_by(cones: str, colour: str) -> tuple[float, float, float]:
+    """Return the place in OKLab at which somebody sees a colour."""
+    light = [expanded(part / 255) for part in parsed(colour)]
+    red, green, blue = (
+        min(max(sum(share * part for share, part in zip(row, light, strict=True)), 0.0), 1.0) for row in SEEN_BY[cones]
+    )
+    return oklab(red, green, blue)
+
+
+@pytest.mark.parametrize("cones", SEEN_BY)
+def test_runs_are_told_apart(cones: str) -> None:
+    """No two runs look alike, on light or dark, whichever cones somebody lacks; the first two differ most."""
+    for dark, paper in ((0, (255, 255, 255)), (1, (0x16, 0x1B, 0x22))):
+        colours = [pair[dark] for pair in colors.RUNS]
+        assert all(contrast(colour, paper) >= 3 for colour in colours)
+        places = [seen_by(cones, colour) for colour in colours]
+        apart = [math.dist(one, other) for one, other in combinations(places, 2)]
+        assert min(apart) > 0.08
+        assert apart[0] > 0.15
+
+
+def test_that_the_test_of_runs_can_fail() -> None:
+    """Red and green of the same lightness look alike without the cones that tell them apart, and black is not white."""
+    red, green = mixed(0.6, 0.12, 40), mixed(0.6, 0.12, 110)
+    assert math.dist(seen_by("all cones", red), seen_by("all cones", green)) > 0.1
+    assert math.dist(seen_by("no medium cones", red), seen_by("no medium cones", green)) < 0.08
+    assert math.dist(seen_by("no long cones", "#000000"), seen_by("no long cones", "#ffffff")) == pytest.approx(
+        1, abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 32])

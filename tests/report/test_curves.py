@@ -42,7 +42,9 @@ def told(floor: float = 1.0, books: int = BOOKS, steps: Sequence[int] = STEPS) -
     for step in steps:
         for stream, book in lanes:
             scores = {**events.LATER, "recorder": "0a1b2c3d", "loss": loss_of(step, stream, book, floor)}
-            yield events.comparison(step=step, stream=stream, codebook=book, supervised=100, matched=step // 2, **scores)
+            yield events.comparison(
+                step=step, stream=stream, codebook=book, supervised=100, matched=step // 2, **scores
+            )
         if step == steps[0]:
             yield events.finding(step=step, code="collapsed", level="warning", message="one token everywhere")
 
@@ -277,9 +279,7 @@ def test_a_plot_appears_with_its_first_value(chromium: Chrome, tmp_path: Path) -
         (tmp_path / "page.html").write_text(report.page([plain]).html, "utf-8")
     browser = opened(chromium, tmp_path / "page.html")
     assert not browser.find_element(By.ID, "figure-loss").is_displayed()
-    browser.execute_script(
-        "updateCurves(arguments[0])", json.loads(report.json_text(curves.data([contents(told())])))
-    )
+    browser.execute_script("updateCurves(arguments[0])", json.loads(report.json_text(curves.data([contents(told())]))))
     width = "document.querySelector('#plot-{} div')?.clientWidth"
     assert until(browser, f"{width.format('loss')} > 300 && {width.format('loss')} === {width.format('accuracy')}")
     assert browser.find_element(By.ID, "figure-loss").is_displayed()
@@ -329,7 +329,11 @@ def test_a_run_has_one_colour(chromium: Chrome, pages: dict[str, Path], dark: bo
 def test_a_run_can_be_hidden_and_chosen(chromium: Chrome, pages: dict[str, Path]) -> None:
     """A run's name hides its lines and marks and no other; the strip has the run as one more choice."""
     browser = opened(chromium, pages["three"])
-    assert [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#chips .runs .chip")] == ["run1", "run3", "run2"]
+    assert [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#chips .runs .chip")] == [
+        "run1",
+        "run3",
+        "run2",
+    ]
     assert len(drawn(browser, "mark-warning-loss")["step"]) == 3
     chip(browser, "run3").click()
     lines = drawn(browser, "lines-loss")
@@ -357,9 +361,7 @@ def test_one_run_shows_no_choice_of_runs(chromium: Chrome, pages: dict[str, Path
 @needs_browser
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 390])
-def test_nothing_of_several_runs_is_wider_than_the_window(
-    chromium: Chrome, pages: dict[str, Path], width: int
-) -> None:
+def test_nothing_of_several_runs_is_wider_than_the_window(chromium: Chrome, pages: dict[str, Path], width: int) -> None:
     """Neither on a desk nor on a phone does a page of several runs scroll sideways."""
     browser = opened(chromium, pages["three"], width=width)
     assert browser.execute_script("return document.documentElement.scrollWidth") == width

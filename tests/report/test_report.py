@@ -323,30 +323,34 @@ def test_the_command_says_where_and_how_much(run: Path, tmp_path: Path, capsys: 
     assert [one.name for one in target.parent.iterdir()] == ["report.html"]
 
 
+# Of another version of predlog.
+OLD = '<!doctype html>\n<html lang="en">\n<meta name="generator" content="predlog 0.0.1">\n'
+
+
 def test_an_old_page_stays_where_there_is_no_new_one(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run without a comparison is an error of one line, and what stood there is not touched."""
     (run / "predictions.jsonl").write_bytes(to_line(events.run()) + to_line(events.finding()))
     target = tmp_path / "report.html"
-    target.write_text("old")
+    target.write_text(OLD)
     assert main.main(["report", str(run), "-o", str(target)]) == 2
     said = capsys.readouterr()
     assert said.err.startswith("predlog: ")
     assert "holds no comparison" in said.err
     assert "predlog check" in said.err
     assert said.err.count("\n") == 1
-    assert target.read_text() == "old"
+    assert target.read_text() == OLD
     assert {one.name for one in tmp_path.iterdir()} == {"exp1", "report.html"}
 
 
 def test_nobody_sees_half_a_page(run: Path, tmp_path: Path) -> None:
     """A new page takes the place of the old one at once: who has the old one open still reads all of it."""
     target = tmp_path / "report.html"
-    target.write_text("old")
+    target.write_text(OLD)
     with target.open() as old:
         assert main.main(["report", str(run), "-o", str(target)]) == 0
-        assert old.read() == "old"
+        assert old.read() == OLD
     assert target.read_text("utf-8").endswith("</html>\n")
 
 

@@ -138,7 +138,7 @@ def walk(browser: Chrome) -> None:
     for chip in chips[:3]:
         acting(browser).move_to_element(chip).click().perform()
     at(browser, "#smoothing").send_keys(Keys.ARROW_RIGHT)
-    for plot in browser.find_elements(By.CSS_SELECTOR, ".plot"):
+    for plot in browser.find_elements(By.CSS_SELECTOR, "figure:not([hidden]) .plot"):
         for across in (-0.4, 0.2):
             acting(browser).move_to_element_with_offset(plot, int(across * plot.size["width"]), 0).perform()
     at(browser, "#scheme").click()

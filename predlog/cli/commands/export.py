@@ -127,28 +127,18 @@ _MARK: Final = {"step", "stream", "codebook", "position", "label", "prediction",
 
 
 def _is_export(file: Path) -> bool:
+    names: list[str]
     try:
-        return {*_COLUMNS_OF[file.suffix.lower()](file)} >= _MARK if file.suffix.lower() in _COLUMNS_OF else False
+        if file.suffix.lower() == ".csv":
+            with file.open("rb") as opened:
+                names = opened.readline(_LONGEST_HEAD).decode().rstrip().split(",")
+        elif file.suffix.lower() == ".parquet":
+            names = parquet.read_schema(file).names
+        else:
+            names = pa.ipc.open_file(pa.memory_map(os.fspath(file))).schema.names
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         return False
-
-
-def _columns_of_csv(file: Path) -> list[str]:
-    with file.open("rb") as opened:
-        return opened.readline(_LONGEST_HEAD).decode().rstrip().split(",")
-
-
-def _columns_of_arrow(file: Path) -> list[str]:
-    with pa.OSFile(os.fspath(file)) as opened:
-        names: list[str] = pa.ipc.open_file(opened).schema.names
-    return names
-
-
-_COLUMNS_OF: Final[dict[str, Callable[[Path], list[str]]]] = {
-    ".parquet": lambda file: parquet.read_schema(file).names,
-    ".csv": _columns_of_csv,
-    ".arrow": _columns_of_arrow,
-}
+    return {*names} >= _MARK
 
 
 def schema() -> pa.Schema:
