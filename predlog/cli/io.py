@@ -129,8 +129,8 @@ def replacing(file: Path, read: Sequence[Iterable[Record]]) -> Iterator[BinaryIO
     """Open a new file beside `file`, which takes its place when the block ends; an error leaves what was there.
 
     So whoever has the old file open, or looks at it meanwhile, never sees half of the new one. The new one has the
-    permissions that the umask leaves, but nobody may read it who can't read all files that the records `read` come from, and
-    the one that it replaces.
+    permissions that the umask leaves, but nobody may read it who can't read all files that the records `read` come
+    from, and the one that it replaces.
     """
     unfinished = file.with_name(f".predlog-unfinished-{token_hex(8)}")
     try:

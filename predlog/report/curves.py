@@ -114,7 +114,7 @@ def _column(points: Sequence[Point], name: str) -> list[float | None] | None:
 
 
 def marks(found: Iterable[Found]) -> Iterator[dict[str, Any]]:
-    """Yield the marks of findings: the step at which each was found, and, as level info, the one at which it was gone."""
+    """Yield the marks of findings: the step at which each was found, and, of level info, where it was gone."""
     for one in found:
         finding = one.finding
         level, sign = ("error", "✗") if finding.level == "error" else ("warning", "!")

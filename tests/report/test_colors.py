@@ -168,9 +168,8 @@ def test_that_the_test_of_runs_can_fail() -> None:
     red, green = mixed(0.6, 0.12, 40), mixed(0.6, 0.12, 110)
     assert math.dist(seen_by("all cones", red), seen_by("all cones", green)) > 0.1
     assert math.dist(seen_by("no medium cones", red), seen_by("no medium cones", green)) < 0.08
-    assert math.dist(seen_by("no long cones", "#000000"), seen_by("no long cones", "#ffffff")) == pytest.approx(
-        1, abs=1e-3
-    )
+    black, white = (seen_by("no long cones", colour) for colour in ("#000000", "#ffffff"))
+    assert math.dist(black, white) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 32])

@@ -84,8 +84,9 @@ def opened(browser: Chrome, page: Path, **how: Any) -> Chrome:
 # What Bokeh drew, by its name, as plain numbers.
 DRAWN = """
 const model = (name) => Bokeh.documents.at(-1).get_model_by_name(name);
+const plain = (one) => (one?.[Symbol.iterator] && typeof one !== "string" ? [...one] : one);
 const columns = (name) => Object.fromEntries(Object.entries(model(name).data_source.data).map(
-  ([column, values]) => [column, [...values].map((one) => (one?.[Symbol.iterator] && typeof one !== "string" ? [...one] : one))]));
+  ([column, values]) => [column, [...values].map(plain)]));
 """
 
 
@@ -132,7 +133,7 @@ def losses(stream: str, codebook: int | None, floor: float = 1.0, steps: Sequenc
 
 @needs_browser
 def test_codebooks_are_a_band_with_their_mean(chromium: Chrome, pages: dict[str, Path]) -> None:
-    """Several codebooks are one line, their mean, in a band from the lowest to the highest; a click shows a single one."""
+    """Several codebooks are one line, their mean, in a band from lowest to highest; a click shows a single one."""
     browser = opened(chromium, pages["one"])
     lines, bands = drawn(browser, "lines-loss"), drawn(browser, "bands-loss")
     every = [losses("audio", book) for book in range(BOOKS)]

@@ -36,13 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file, and report what is in it; on stderr, what is not."""
     records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
     with waiting(records):
-        exported = export(
-            records,
-            arguments.output,
-            is_safe=arguments.safe_csv,
-            is_all=arguments.all_tokens,
-            is_forced=arguments.force,
-        )
+        how = {"is_safe": arguments.safe_csv, "is_all": arguments.all_tokens, "is_forced": arguments.force}
+        exported = export(records, arguments.output, **how)
     _say_damage(records.damage)
     if exported.without_tokens:
         what = "all tokens were not kept" if arguments.all_tokens else "no token is shown"

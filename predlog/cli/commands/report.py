@@ -35,9 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _once(given: list[str]) -> list[str]:
     """Return the paths, each once: the same run twice would be two lines of which one hides the other."""
-    return list({path if path == paths.STDIN else Path(path).resolve(): path for path in reversed(given)}.values())[
-        ::-1
-    ]
+    places = [path if path == paths.STDIN else Path(path).resolve() for path in given]
+    return [path for number, path in enumerate(given) if places.index(places[number]) == number]
 
 
 def _with_comparisons(runs: list[Contents]) -> list[Contents]:
