@@ -69,7 +69,6 @@ LONGER = {
     "integrations.transformers": "a fifth of it spells out and explains the arguments",
 }
 SHORTER = {
-    "cli.commands.report": "one module per subcommand",
     "__main__": "python -m predlog",
     "_runtime.first_imports": "an import",
 }
