@@ -3,7 +3,7 @@
 It contains no text and no value of a run, so it is the same for every page.
 """
 
-from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from bokeh.document import Document
@@ -19,6 +19,7 @@ from bokeh.models import (
     SaveTool,
 )
 from bokeh.models.annotations import Span
+from bokeh.models.glyphs import Glyph, MultiLine, Patches, Scatter, VSpan, VStrip
 from bokeh.plotting import figure
 
 
@@ -44,6 +45,7 @@ _RANKS: Final = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
 
 
+@cache
 def document() -> tuple[Any, dict[Any, str]]:
     """Return a Bokeh document as plain values, and for each of its roots the id of the element that shows it."""
     steps = Range1d(name="steps", start=0, end=1)
@@ -104,46 +106,35 @@ def _empty(*columns: str) -> ColumnDataSource:
     return ColumnDataSource({column: [] for column in columns})
 
 
+def _draw(drawn: figure, source: ColumnDataSource, glyph: Glyph, name: str, **how: Any) -> None:
+    # Nothing is selected or muted, so that no glyph needs the looks that Bokeh would add for it.
+    whole = {"selection_glyph": None, "nonselection_glyph": None, "muted_glyph": None}
+    drawn.add_glyph(source, glyph, name=f"{name}-{drawn.name}", **whole, **how)
+
+
 def _gaps(drawn: figure) -> None:
-    drawn.vstrip("x0", "x1", source=_empty("x0", "x1"), name=f"gaps-{drawn.name}", fill_alpha=0.25, line_alpha=0.6)
+    _draw(drawn, _empty("x0", "x1"), VStrip(x0="x0", x1="x1", fill_alpha=0.25, line_alpha=0.6), "gaps")
 
 
 def _lines(drawn: figure) -> None:
     """Add what draws all lines of a plot at once: a new line is one more row, and no new model."""
-    bands = _empty("xs", "ys", "colour", "alpha")
-    drawn.patches(
-        "xs", "ys", source=bands, name=f"bands-{drawn.name}", fill_color="colour", fill_alpha="alpha", line_color=None
-    )
+    band = Patches(xs="xs", ys="ys", fill_color="colour", fill_alpha="alpha", line_color=None)
+    _draw(drawn, _empty("xs", "ys", "colour", "alpha"), band, "bands")
     for name in ("raw", "lines"):
-        drawn.multi_line(
-            "xs",
-            "ys",
-            source=_empty("xs", "ys", "colour", "alpha", "width", "dash"),
-            name=f"{name}-{drawn.name}",
-            line_color="colour",
-            line_alpha="alpha",
-            line_width="width",
-            line_dash="dash",
-            line_join="round",
-        )
-    drawn.scatter(
-        "x",
-        "y",
-        source=_empty("x", "y", "colour", "alpha"),
-        name=f"dots-{drawn.name}",
-        size=4.5,
-        color="colour",
-        alpha="alpha",
-    )
+        looks = {"line_color": "colour", "line_alpha": "alpha", "line_width": "width", "line_dash": "dash"}
+        line = MultiLine(xs="xs", ys="ys", line_join="round", **looks)
+        _draw(drawn, _empty("xs", "ys", "colour", "alpha", "width", "dash"), line, name)
+    dot = Scatter(x="x", y="y", size=4.5, fill_color="colour", line_color=None, fill_alpha="alpha")
+    _draw(drawn, _empty("x", "y", "colour", "alpha"), dot, "dots")
 
 
 # Each level has its own shape, so that colour is not needed.
-_FORMS: Final[Sequence[tuple[str, Any]]] = (("error", "inverted_triangle"), ("warning", "diamond"), ("info", "circle"))
+_FORMS: Final = {"error": "inverted_triangle", "warning": "diamond", "info": "circle"}
 
 
 def _marks(drawn: figure) -> None:
-    for level, form in _FORMS:
+    for level, form in _FORMS.items():
         source = _empty("step", "top")
-        rule = drawn.vspan("step", source=source, line_dash="dashed", line_width=1.2, line_alpha=0.75)
-        mark = drawn.scatter("step", "top", source=source, marker=form, size=10, y_range_name="marks")
-        rule.name, mark.name = f"rule-{level}-{drawn.name}", f"mark-{level}-{drawn.name}"
+        rule = VSpan(x="step", line_dash="dashed", line_width=1.2, line_alpha=0.75)
+        _draw(drawn, source, rule, f"rule-{level}")
+        _draw(drawn, source, Scatter(x="step", y="top", marker=form, size=10), f"mark-{level}", y_range_name="marks")

@@ -20,7 +20,7 @@ from predlog.report.colors import RUNS, STREAMS, ordered
 from predlog.report.contents import Contents
 
 # Streams and codebooks of a run that have a line.
-MOST_LINES: Final = 100
+MOST_LINES: Final = 200
 # Points of all lines together: each takes about 45 bytes of the page.
 _MOST_POINTS: Final = 100_000
 _FEWEST_POINTS: Final = 60

@@ -74,18 +74,18 @@ def page_of(told: Callable[[], Iterator[dict[str, Any]]]) -> str:
 
 @pytest.mark.slow
 def test_any_number_of_streams_makes_a_page() -> None:
-    """At most 100 lines of curves are drawn, and the page tells how many are left out; so do all tables."""
+    """At most 200 lines of curves are drawn, and the page tells how many are left out; so do all tables."""
     tokens = [events.token(1, 2, 3)]
     streams = [events.comparison(stream=f"s{number}", seq=number, tokens=tokens) for number in range(1200)]
     findings = [events.finding(stream=f"s{number}", seq=number + 1200) for number in range(1200)]
     gaps = [events.gap(reason=f"reason {number}", seq=number + 2400) for number in range(200)]
     made = Parsed(page(iter([*streams, *findings, *gaps])))
     curves = made.data("curves-data")
-    assert len(curves["lanes"]) == 100
+    assert len(curves["lanes"]) == 200
     assert len(curves["marks"]) == 1000
     assert len(re.findall(r"\bs\d+ ", made.text)) < 3000
     said = " ".join(made.text.split())
-    assert "Of all streams and codebooks the first are drawn, 1,100 are not." in said
+    assert "Of all streams and codebooks the first are drawn, 1,000 are not." in said
     assert "and 200 more: see predlog summary" in said
     assert "and 1,000 more: see predlog check" in said
     assert "and 100 more reasons: see predlog check" in said
