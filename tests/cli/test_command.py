@@ -172,7 +172,7 @@ def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureF
         (["tail", "--strem=text", "x"], "--strem=text, did you mean --stream?"),
         (["summary", "x", "--jsn"], "--jsn, did you mean --json?"),
         (["check", "x", "--ignore-all=1"], "--ignore-all=1, did you mean --ignore?"),
-        (["report", "x", "y"], "y; see `predlog report --help`"),
+        (["export", "x", "y", "-o", "z"], "y; see `predlog export --help`"),
         (["diff", "x", "y", "--zz", "-q"], "--zz -q; see `predlog diff --help`"),
     ],
 )

@@ -24,6 +24,7 @@ from predlog.report import page as report
 from predlog.report.contents import Contents
 from tests import browsing, events
 from tests.browsing import complaints, forget, look, until
+from tests.reported import HOSTILE, corpus
 
 needs_browser = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 STEPS = range(0, 200, 10)
@@ -349,6 +350,24 @@ def test_a_run_can_be_hidden_and_chosen(chromium: Chrome, pages: dict[str, Path]
     where = browser.find_element(By.CSS_SELECTOR, "#inspector .where").text
     assert where.startswith("run3 · step 0 · text")
     assert not complaints(browser)
+
+
+@needs_browser
+def test_nothing_hostile_runs_beside_another(chromium: Chrome, tmp_path: Path) -> None:
+    """Whatever runs and their streams are called: nothing of it runs, and all of it is there as text."""
+    runs = [contents(corpus(), name) for name in HOSTILE[:2]]
+    (tmp_path / "page.html").write_text(report.page(runs).html, "utf-8")
+    browser = opened(chromium, tmp_path / "page.html")
+    for name in browser.find_elements(By.CSS_SELECTOR, "#chips .chip")[:4]:
+        ActionChains(browser, duration=0).move_to_element(name).click().perform()
+    plot = browser.find_element(By.ID, "plot-accuracy")
+    ActionChains(browser, duration=0).move_to_element(plot).perform()
+    assert until(browser, "document.querySelector('#figure-accuracy .readout:not([hidden])')?.innerText")
+    assert browser.execute_script("return window.ran") is None
+    assert browsing.requests(browser) == [(tmp_path / "page.html").as_uri()]
+    assert complaints(browser) == []
+    chips = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#chips .runs .chip")]
+    assert chips == HOSTILE[:2]
 
 
 @needs_browser
