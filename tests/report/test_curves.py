@@ -359,7 +359,7 @@ def test_nothing_hostile_runs_beside_another(chromium: Chrome, tmp_path: Path) -
     (tmp_path / "page.html").write_text(report.page(runs).html, "utf-8")
     browser = opened(chromium, tmp_path / "page.html")
     for name in browser.find_elements(By.CSS_SELECTOR, "#chips .chip")[:4]:
-        ActionChains(browser, duration=0).move_to_element(name).click().perform()
+        ActionChains(browser, duration=0).move_to_element(name).click().click().perform()
     plot = browser.find_element(By.ID, "plot-accuracy")
     ActionChains(browser, duration=0).move_to_element(plot).perform()
     assert until(browser, "document.querySelector('#figure-accuracy .readout:not([hidden])')?.innerText")
