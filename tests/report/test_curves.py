@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
 
 from predlog.records.codec import from_event
 from predlog.records.figures import Point
@@ -368,6 +369,26 @@ def test_nothing_hostile_runs_beside_another(chromium: Chrome, tmp_path: Path) -
     assert complaints(browser) == []
     chips = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#chips .runs .chip")]
     assert chips == HOSTILE[:2]
+
+
+@needs_browser
+def test_the_strip_offers_what_a_run_has(chromium: Chrome, tmp_path: Path) -> None:
+    """The streams and samples to choose are those of the run that is chosen; all runs stand side by side, by step."""
+    one = [events.comparison(step=step, stream="text") for step in range(3)]
+    other = [events.comparison(step=step, stream="eval", sample=4) for step in range(2)]
+    runs = [contents(iter(one), "a"), contents(iter(other), "b")]
+    (tmp_path / "page.html").write_text(report.page(runs).html, "utf-8")
+    browser = opened(chromium, tmp_path / "page.html")
+    options = {name: Select(browser.find_element(By.ID, f"by-{name}")) for name in ("run", "stream", "sample")}
+    for run, stream, sample, count in (("b", "eval", "4", 2), ("a", "text", "0", 3)):
+        options["run"].select_by_visible_text(run)
+        assert [one.text for one in options["stream"].options] == [stream]
+        assert [one.text for one in options["sample"].options] == [sample]
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#grid-body .row")) == count
+    for name, every in (("run", "all 2"), ("stream", "all 2"), ("sample", "all 2")):
+        options[name].select_by_visible_text(every)
+    names = [one.text.split() for one in browser.find_elements(By.CSS_SELECTOR, "#grid-body .row .names")]
+    assert [name[:2] for name in names] == [["a", "text"], ["b", "eval"], ["a", "text"], ["b", "eval"], ["a", "text"]]
 
 
 @needs_browser

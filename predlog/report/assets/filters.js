@@ -7,19 +7,16 @@ const selects = Object.fromEntries(FIELDS.map((field) => [field, document.getEle
 const shadeSelect = document.getElementById("shade-by");
 const belowBox = document.getElementById("predictions-below");
 
-// The choices of a field depend on the stream: text has no codebooks, audio may have eight.
-function choices(field) {
-  const inStream = field === "run" || field === "stream" || state.stream === ALL;
-  return valuesOf(field, inStream ? everyRow : everyRow.filter((row) => String(rows.stream[row]) === state.stream));
-}
+// The choices of a field depend on the run and the stream: text has no codebooks, audio may have eight.
+const ABOVE = { run: [], stream: ["run"] };
+const isChosen = (field, row) => state[field] === ALL || String(rows[field][row]) === state[field];
+const rowsFor = (field) => everyRow.filter((row) => (ABOVE[field] ?? ["run", "stream"]).every((above) => isChosen(above, row)));
+const choices = (field) => valuesOf(field, rowsFor(field));
 
-// Of the choices, the one with the most rows in the stream: a sample that is followed through the run.
+// Of the choices, the one with the most rows: a sample that is followed through the run.
 function mostFrequent(field) {
   const counts = new Map();
-  for (const row of everyRow) {
-    const isInStream = state.stream === ALL || String(rows.stream[row]) === state.stream;
-    if (isInStream) counts.set(rows[field][row], (counts.get(rows[field][row]) ?? 0) + 1);
-  }
+  for (const row of rowsFor(field)) counts.set(rows[field][row], (counts.get(rows[field][row]) ?? 0) + 1);
   const values = choices(field);
   return values.reduce((best, value) => (counts.get(value) > counts.get(best) ? value : best), values[0]);
 }
@@ -47,7 +44,7 @@ function fillAll() {
   belowBox.checked = state.below;
 }
 
-const isShown = (row) => FIELDS.every((field) => state[field] === ALL || String(rows[field][row]) === state[field]);
+const isShown = (row) => FIELDS.every((field) => isChosen(field, row));
 const shownRows = () => everyRow.filter(isShown);
 const openFields = () => FIELDS.filter((field) => state[field] === ALL && choices(field).length > 1);
 
