@@ -19,7 +19,8 @@ from bokeh.models import (
     SaveTool,
 )
 from bokeh.models.annotations import Span
-from bokeh.models.glyphs import Glyph, MultiLine, Patches, Scatter, VSpan, VStrip
+from bokeh.models.glyph import Glyph
+from bokeh.models.glyphs import MultiLine, Patches, Scatter, VSpan, VStrip
 from bokeh.plotting import figure
 
 
@@ -121,8 +122,10 @@ def _lines(drawn: figure) -> None:
     band = Patches(xs="xs", ys="ys", fill_color="colour", fill_alpha="alpha", line_color=None)
     _draw(drawn, _empty("xs", "ys", "colour", "alpha"), band, "bands")
     for name in ("raw", "lines"):
-        looks = {"line_color": "colour", "line_alpha": "alpha", "line_width": "width", "line_dash": "dash"}
-        line = MultiLine(xs="xs", ys="ys", line_join="round", **looks)
+        line = MultiLine(
+            xs="xs", ys="ys", line_color="colour", line_alpha="alpha", line_width="width", line_dash="dash",
+            line_join="round",
+        )  # fmt: skip
         _draw(drawn, _empty("xs", "ys", "colour", "alpha", "width", "dash"), line, name)
     dot = Scatter(x="x", y="y", size=4.5, fill_color="colour", line_color=None, fill_alpha="alpha")
     _draw(drawn, _empty("x", "y", "colour", "alpha"), dot, "dots")
