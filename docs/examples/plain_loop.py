@@ -1,0 +1,23 @@
+"""Train a small recurrent model on Python's language reference, byte by byte, and see what it predicts."""
+
+from pydoc_data.topics import topics
+
+import torch
+from torch import nn
+
+import predlog
+
+text = torch.tensor(list("".join(topics.values()).encode()))
+embedding, recurrent, head = nn.Embedding(256, 64), nn.GRU(64, 128, batch_first=True), nn.Linear(128, 256)
+optimizer = torch.optim.AdamW([*embedding.parameters(), *recurrent.parameters(), *head.parameters()], lr=1e-2)
+predlog.configure("runs/plain", every=20, decode=lambda byte: chr(byte) if byte < 128 else "")
+
+for step in range(100):
+    starts = torch.randint(len(text) - 65, (8, 1))
+    ids = text[starts + torch.arange(65)]
+    logits = head(recurrent(embedding(ids[:, :-1]))[0])
+    predlog.compare(logits, ids, step, shift=1, inputs=ids)
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
