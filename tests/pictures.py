@@ -1,4 +1,4 @@
-"""Make the pictures of README.md and the documentation: `python -m tests.pictures` trains, and looks at what comes of it.
+"""Make the pictures of README.md and of the documentation, from a real training: `python -m tests.pictures`.
 
 The console is what a real run writes to a terminal of 80 columns, drawn by a browser. The same browser looks at the
 page and at the site, at the sizes of a desktop and of a phone. `--only page` makes those that begin so alone.
@@ -27,6 +27,7 @@ PREDLOG = (sys.executable, "-m", "predlog")
 DESKTOP, PHONE = (1280, 880), (390, 780)
 # The demo's run is made once, with so many records that its strip is long.
 TRAINED = ("demo", "--every", "5", "--directory", "runs/demo")
+MISTAKEN = ("demo", "--mistake", "unshifted", "--steps", "80", "--every", "40", "--directory", "runs/mistaken")
 # A picture of a page shows this cell and its details.
 PLACE = "#step=200&token=2"
 
@@ -71,8 +72,8 @@ class Studio:
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1e3:.0f} kB", flush=True)
 
 
-def terminal(studio: Studio, file: Path, *, command: tuple[str, ...], begin: str, end: str) -> None:
-    """Take a picture of the lines that a command writes to a terminal, from the last that holds `begin` on to `end`."""
+def terminal(studio: Studio, file: Path, *, command: tuple[str, ...], begin: str | int, end: str) -> None:
+    """Take a picture of the lines that a command writes to a terminal, from `begin` to `end` as in `drawn`."""
     written = studio.demo if command == TRAINED else studio.type(*command)
     shown = studio.folder / "terminal.html"
     shown.write_text(drawn(written, begin, end))
@@ -104,18 +105,16 @@ def site(studio: Studio, file: Path, *, path: str, size: tuple[int, int], dark: 
 
 # Which pictures there are. Those of `predlog serve`, its list and a run, belong here, beside those of the page.
 PICTURES: dict[Path, Callable[[Studio, Path], None]] = {
-    IMAGES / "console.png": partial(terminal, command=("demo", "--every", "40"), begin="step 320", end="predlog report"),
-    IMAGES / "finding.png": partial(
-        terminal, command=("demo", "--mistake", "unshifted", "--steps", "60"), begin="step 0", end="step 10"
-    ),
+    IMAGES / "console.png": partial(terminal, command=("demo",), begin=2, end="predlog report"),
+    IMAGES / "finding.png": partial(terminal, command=MISTAKEN, begin="step 0", end=" p  "),
     IMAGES / "page.png": partial(page, size=DESKTOP),
     IMAGES / "page-dark.png": partial(page, size=DESKTOP, dark=True),
     IMAGES / "page-phone.png": partial(page, size=PHONE),
     IMAGES / "page-phone-dark.png": partial(page, size=PHONE, dark=True),
     SITE / "index.png": partial(site, path="index.html", size=DESKTOP),
     SITE / "index-phone.png": partial(site, path="index.html", size=PHONE),
-    SITE / "framework.png": partial(site, path="transformers.html", size=DESKTOP),
-    SITE / "framework-phone.png": partial(site, path="transformers.html", size=PHONE, dark=True),
+    SITE / "framework.png": partial(site, path="frameworks/transformers.html", size=DESKTOP),
+    SITE / "framework-phone.png": partial(site, path="frameworks/transformers.html", size=PHONE, dark=True),
 }
 
 

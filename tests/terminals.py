@@ -18,10 +18,10 @@ COLUMNS = 80
 # As many lines as a command may write: what has left the screen is not scrolled away.
 ROOM = 3000
 COLOURS = {
-    "default": "#d7dae0", "black": "#3f4451", "red": "#ff7a85", "green": "#8fd174", "brown": "#e5c07b", "blue": "#6cb6ff",
-    "magenta": "#d98cf0", "cyan": "#56c8d8", "white": "#d7dae0", "brightblack": "#7f8694", "brightred": "#ff9aa2",
-    "brightgreen": "#a9e38f", "brightbrown": "#f2d694", "brightblue": "#8fc9ff", "brightmagenta": "#e5a9f7",
-    "brightcyan": "#7fdbe8", "brightwhite": "#ffffff",
+    "default": "#d7dae0", "black": "#3f4451", "red": "#ff7a85", "green": "#8fd174", "brown": "#e5c07b",
+    "blue": "#6cb6ff", "magenta": "#d98cf0", "cyan": "#56c8d8", "white": "#d7dae0",
+    "brightblack": "#7f8694", "brightred": "#ff9aa2", "brightgreen": "#a9e38f", "brightbrown": "#f2d694",
+    "brightblue": "#8fc9ff", "brightmagenta": "#e5a9f7", "brightcyan": "#7fdbe8", "brightwhite": "#ffffff",
 }  # fmt: skip
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #1b1e24; }}
@@ -55,13 +55,19 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def drawn(written: str, begin: str = "", end: str = "") -> str:
-    """Return a page of what a terminal shows after this was written: from the first line with `begin` to one with `end`."""
+def drawn(written: str, begin: str | int = "", end: str = "") -> str:
+    """Return a page of what a terminal shows after this: from the first line with `begin` to the last with `end`.
+
+    A number for `begin` means that many steps: a line across the screen is between two steps.
+    """
     screen = pyte.Screen(COLUMNS, ROOM)
     # pyte knows no dim text, and nothing here blinks: the one is drawn in the place of the other.
     pyte.Stream(screen).feed(re.sub(r"\x1b\[[\d;]*m", _blinking, written))
     texts = [line.rstrip() for line in screen.display]
-    first = next(row for row, text in enumerate(texts) if begin in text)
+    if isinstance(begin, int):
+        first = [row for row, text in enumerate(texts) if text == "─" * COLUMNS][-begin] + 1
+    else:
+        first = next(row for row, text in enumerate(texts) if begin in text)
     last = max(row for row, text in enumerate(texts) if text and (end in text or not end))
     lines = ["".join(map(_span, groupby(_cells(screen, row), _style))) for row in range(first, last + 1)]
     return PAGE.format(colour=COLOURS["default"], lines="\n".join(lines))

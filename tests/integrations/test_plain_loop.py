@@ -14,7 +14,7 @@ PROGRAM = ROOT / "docs" / "examples" / "plain_loop.py"
 
 
 def test_the_page_s_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It records its due steps with their texts, its loss falls, nothing is found, and its marked lines are predlog's."""
+    """Its due steps are recorded with texts, its loss falls, nothing is found, and the marked lines are predlog's."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     runpy.run_path(str(PROGRAM))
