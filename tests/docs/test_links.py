@@ -100,7 +100,7 @@ def test_pages_that_messages_name() -> None:
 
 
 def test_pictures() -> None:
-    """Each picture is made by `python -m tests.pictures`, is on a page with a text for who can't see it, and is small."""
+    """Each picture is made by `python -m tests.pictures`, is on a page with a text in its place, and is small."""
     drawn = sorted(IMAGES.glob("*.png"))
     assert drawn == sorted(file for file in PICTURES if file.parent == IMAGES)
     assert {file.parent for file in PICTURES} == {IMAGES, SITE}
