@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def anchors(page: Path) -> set[str]:
     for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
         plain = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading).strip().lower()
         slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
-        found.add(next(one for one in (slug, *(f"{slug}-{n}" for n in count(1))) if one not in found))
+        found.add(next(one for one in chain([slug], (f"{slug}-{n}" for n in count(1))) if one not in found))
     return found
 
 
