@@ -56,7 +56,8 @@ class Reading:
     Attributes:
         path: As it was given.
         files: The files found at the path; empty for standard input.
-        damage: What was damaged or missing when the files were last read, one `Damage` per place: file, line and reason.
+        damage: What was damaged or missing when the files were last read: one `Damage` for each place, with its file,
+            line and reason.
         writers: Which recorders have written the files, as far as these were read; `writers.shared` returns those that
             wrote at the same time.
         replaced: How many comparisons of each run, attempt and rank were skipped then, because a later attempt has
