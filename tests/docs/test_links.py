@@ -93,7 +93,7 @@ def test_pages_that_messages_name() -> None:
     named = {
         (name(source), path)
         for source in sources
-        for path in re.findall(r"\bdocs/[\w./-]+\.(?:md|py|png|svg|txt|json)\b", source.read_text())
+        for path in re.findall(r"(?<![\w/])docs/[\w./-]+\.(?:md|py|png|svg|txt|json)\b", source.read_text())
     }
     assert len(named) > 20
     assert sorted(one for one in named if not (ROOT / one[1]).is_file()) == []
