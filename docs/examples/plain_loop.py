@@ -1,4 +1,4 @@
-"""Train a small recurrent model on Python's language reference, byte by byte, and see what it predicts."""
+"""Train a small recurrent model on text, byte by byte, and see what it predicts."""
 
 from pydoc_data.topics import topics
 
@@ -8,9 +8,11 @@ from torch import nn
 import predlog
 
 text = torch.tensor(list("".join(topics.values()).encode()))
-embedding, recurrent, head = nn.Embedding(256, 64), nn.GRU(64, 128, batch_first=True), nn.Linear(128, 256)
-optimizer = torch.optim.AdamW([*embedding.parameters(), *recurrent.parameters(), *head.parameters()], lr=1e-2)
-predlog.configure("runs/plain", every=20, decode=lambda byte: chr(byte) if byte < 128 else "")
+embedding, recurrent = nn.Embedding(256, 64), nn.GRU(64, 128, batch_first=True)
+head = nn.Linear(128, 256)
+model = nn.ModuleList([embedding, recurrent, head])
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+predlog.configure("runs/plain", every=20, decode=chr)
 
 for step in range(100):
     starts = torch.randint(len(text) - 65, (8, 1))
