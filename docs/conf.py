@@ -12,6 +12,8 @@ version = release = _version("predlog")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
 html_theme = "furo"
 html_title = "predlog"
+html_static_path = ["_static"]
+html_js_files = ["focusable.js"]
 html_extra_path = ["records.schema.json"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4
