@@ -43,9 +43,9 @@ def browser(profile: Path) -> Iterator[Chrome]:
         running.quit()
 
 
-def look(browser: Chrome, *, width: int = 1400, height: int = 1000, dark: bool = False) -> None:
-    """Make the window so large, a phone's below 500 pixels, and prefer light or dark."""
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+def look(browser: Chrome, *, width: int = 1400, height: int = 1000, dark: bool = False, sharp: bool = False) -> None:
+    """Make the window so large, a phone's below 500 pixels, and prefer light or dark; `sharp` has twice the pixels."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1 + sharp, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 500})
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

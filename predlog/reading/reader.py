@@ -70,7 +70,8 @@ class Reading:
         path: As it was given.
         attempt: Which attempts are read, as it was given.
         files: The files found at the path; empty for standard input.
-        damage: What was damaged or missing when the files were last read, as `Damage`s of file, line and reason.
+        damage: What was damaged or missing when the files were last read: one `Damage` for each place, with its file,
+            line and reason.
         writers: Which recorders have written the files, as far as these were read; `writers.shared` returns those that
             wrote at the same time.
         left_out: The earlier runs in the folders that were left out when the files were last read, oldest first.
