@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from predlog.records import html
 from predlog.records.schema import Comparison, Token
@@ -10,6 +10,8 @@ from predlog.records.text import harmless, nats, probability
 from predlog.records.token_text import token_cell
 
 _MARK, _ARROW = "✓", "→"
+# Between a line, or `…`, and the cell that it is at the left of: a blank at which no line is broken.
+_BLANK: Final = "\N{NO-BREAK SPACE}"
 
 
 class Sample(NamedTuple):
@@ -42,7 +44,7 @@ def _sample(one: Comparison, figures: Sequence[str], rows: Sequence[Sequence[str
 def _rows(one: Comparison) -> Iterator[list[str]]:
     """Yield the three rows; a line or `…` is at the left of the cell where it is on the console."""
     tokens, edges = html.shown(one.tokens)
-    left = [f"{edges[place]} " if place in edges else "" for place in range(len(tokens))]
+    left = [f"{edges[place]}{_BLANK}" if place in edges else "" for place in range(len(tokens))]
     if tokens:
         yield ["label", *(f"{edge}{_label(token)}" for edge, token in zip(left, tokens, strict=True))]
         yield ["pred", *(f"{edge}{_predicted(token)}" for edge, token in zip(left, tokens, strict=True))]
@@ -54,7 +56,7 @@ def _of_codebook(one: Comparison) -> list[str]:
     loss = "" if one.loss is None else f" · loss {nats(one.loss)}"
     correct = html.correct(one).removesuffix(" correct").removesuffix(" shown")
     cells = [_MARK + _label(one) if one.match else f"{_label(one)}{_ARROW}{_predicted(one)}" for one in tokens]
-    marked = [f"{edges[place]} {cell}" if place in edges else cell for place, cell in enumerate(cells)]
+    marked = [f"{edges[place]}{_BLANK}{cell}" if place in edges else cell for place, cell in enumerate(cells)]
     return [f"codebook {one.codebook}{loss} · {correct} of {one.supervised}", *marked]
 
 

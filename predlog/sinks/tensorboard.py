@@ -43,11 +43,12 @@ class TensorBoard(Tracker):
 
 
 def _sample(sample: Sample) -> Iterator[str]:
-    """Yield a sample as Markdown: its heading, and a table whose first row Markdown takes for the table's own."""
+    """Yield a sample as Markdown: its heading, and a table, whose head is the row of labels or empty."""
     yield f"**{_literal(f'{sample.place} · {sample.figures}')}**"
     yield ""
-    width = max((len(row) for row in sample.rows), default=0)
-    for number, row in enumerate(sample.rows):
+    width = max(map(len, sample.rows), default=0)
+    head = [] if sample.rows and sample.rows[0][0] == "label" else [[""]]
+    for number, row in enumerate([*head, *sample.rows] if sample.rows else []):
         cells = [*row, *[""] * (width - len(row))]
         yield f"| {' | '.join(map(_literal, cells))} |"
         if number == 0:

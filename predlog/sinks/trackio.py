@@ -40,7 +40,8 @@ class Trackio(Tracker):
         ]
         if rows:
             width = max(map(len, rows))
-            columns = ["sample", "row", *map(str, range(1, width - 1))]
+            # A name that were a number alone would come before all others.
+            columns = ["sample", "row", *(f"token {number}" for number in range(1, width - 1))]
             filled = [[*row, *[""] * (width - len(row))] for row in rows]
             metrics[f"{step.name}/tokens"] = trackio.Table(columns=columns, data=filled)
         self._run.log(metrics, step=step.number)

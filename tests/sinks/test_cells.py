@@ -34,8 +34,8 @@ def test_a_sample_has_the_console_s_rows(drawn: list[tuple[str | None, str | Non
     ]  # fmt: skip
     one = comparison(tokens=tokens, loss=1.5)
     (shown,) = cells.samples([one], [])
-    assert [[cell.removeprefix("│ ") for cell in row] for row in shown.rows] == tracked.on_console([one])
-    assert [place for place, cell in enumerate(shown.rows[0]) if cell.startswith("│ ")] == [len(drawn) // 2 + 1]
+    assert [[cell.removeprefix("│\xa0") for cell in row] for row in shown.rows] == tracked.on_console([one])
+    assert [place for place, cell in enumerate(shown.rows[0]) if cell.startswith("│\xa0")] == [len(drawn) // 2 + 1]
     assert f"{shown.place} · {shown.figures}" == tracked.headings([one])[0]
 
 
@@ -55,9 +55,9 @@ def test_codebooks_are_a_row_each() -> None:
         ["sample 0", "✗ constant-codebook"], ["sample 1", "✗ constant-codebook"]
     ]  # fmt: skip
     assert found[0].rows == found[1].rows == [
-        ["codebook 0 · loss 2.00 · 41.2% of 388", "✓7", "│ ✓9"],
-        ["codebook 1 · loss 3.00 · 41.2% of 388", "7→8", "│ ✓9"],
-        ["codebook 2 · loss 4.00 · 41.2% of 388", "7→9", "│ ✓9"],
+        ["codebook 0 · loss 2.00 · 41.2% of 388", "✓7", "│\xa0✓9"],
+        ["codebook 1 · loss 3.00 · 41.2% of 388", "7→8", "│\xa0✓9"],
+        ["codebook 2 · loss 4.00 · 41.2% of 388", "7→9", "│\xa0✓9"],
     ]  # fmt: skip
 
 

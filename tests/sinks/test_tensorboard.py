@@ -68,13 +68,13 @@ def test_each_step_has_a_table_of_its_own(tmp_path: Path, writer: SummaryWriter)
     assert [step for step, _ in tables] == [*tracked.STEPS]
     for step, table in tables:
         ones = tracked.of_step(recorded, "text", step)
-        rows = [[cell.removeprefix("│ ") for cell in row] for row in cells(table)]
+        rows = [[cell.removeprefix("│\xa0") for cell in row] for row in cells(table)]
         assert rows == tracked.on_console(ones)
         shown = [html.unescape(one) for one in re.findall("<strong>(.*?)</strong>", page(table))]
         errors = ["labels-are-inputs"] if step < 9 else ["labels-are-inputs", "logits-not-finite"]
         assert shown == tracked.headings(ones, errors)
         assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th|p|strong)\b)", page(table))
-    every = {cell.removeprefix("│ ") for _, table in tables for row in cells(table) for cell in row}
+    every = {cell.removeprefix("│\xa0") for _, table in tables for row in cells(table) for cell in row}
     assert {"✓", "|", "**b**", "`x`", r"a\nb", r"\x1b[31m", r"\ud800", "&amp;", "<script>ale…"} <= every
 
 
@@ -83,9 +83,10 @@ def test_codebooks_are_rows(tmp_path: Path, writer: SummaryWriter) -> None:
     recorded = tracked.run(tmp_path / "run", TensorBoard(writer))
     for step, table in texts(read_back(tmp_path / "board"), "predlog/audio/tokens"):
         ones = tracked.of_step(recorded, "audio", step)
-        for one, row in zip(ones, cells(table), strict=True):
+        rows = [row for row in cells(table) if any(row)]  # Markdown has no table without a head
+        for one, row in zip(ones, rows, strict=True):
             assert row[0].startswith(f"codebook {one.codebook} · loss ")
-            assert [cell.removeprefix("│ ") for cell in row[1:]] == [
+            assert [cell.removeprefix("│\xa0") for cell in row[1:]] == [
                 f"✓{token.label}" if token.match else f"{token.label}→{token.prediction}" for token in one.tokens
             ]
 

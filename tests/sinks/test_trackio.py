@@ -55,8 +55,8 @@ def test_each_step_has_a_table_of_its_own(tmp_path: Path, run: Any) -> None:
     assert [*tables] == [*tracked.STEPS]
     for step, table in tables.items():
         ones = tracked.of_step(recorded, "text", step)
-        assert [*table[0]] == ["sample", "row", *map(str, range(1, 11))]
-        rows = [[str(cell).removeprefix("│ ") for cell in [*row.values()][1:]] for row in table]
+        assert [*table[0]] == ["sample", "row", *(f"token {one}" for one in range(1, 11))]
+        rows = [[str(cell).removeprefix("│\xa0") for cell in [*row.values()][1:]] for row in table]
         assert rows == tracked.on_console(ones)
         assert [row["sample"].partition(" · ")[0] for row in table] == ["sample 0", "", "", "sample 1", "", ""]
         assert all("✗ labels-are-inputs" in row["sample"] for row in table[::3])
@@ -67,7 +67,7 @@ def test_each_step_has_a_table_of_its_own(tmp_path: Path, run: Any) -> None:
     for one, row in zip(ones, table, strict=True):
         assert row["row"].startswith(f"codebook {one.codebook} · loss ")
         token = one.tokens[0]
-        assert row["1"] == (f"✓{token.label}" if token.match else f"{token.label}→{token.prediction}")
+        assert row["token 1"] == (f"✓{token.label}" if token.match else f"{token.label}→{token.prediction}")
 
 
 def test_findings_are_alerts(tmp_path: Path, run: Any) -> None:
