@@ -15,7 +15,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, page = Path(folder, "demo"), Path(folder, "report.html")
         predlog = [sys.executable, "-m", "predlog"]
-        subprocess.run([*predlog, "demo", "--every", "5", "--directory", str(run)], check=True, capture_output=True)
+        subprocess.run(
+            [*predlog, "demo", "--every", "5", "--seconds", "600", "--directory", str(run)],
+            check=True,
+            capture_output=True,
+        )
         subprocess.run([*predlog, "report", str(run), "-o", str(page)], check=True)
         with browsing.browser(Path(folder, "profile")) as browser:
             browsing.look(browser, width=1280, height=880)

@@ -215,7 +215,12 @@ def _demo(add: _Add) -> None:
     mistake = "make this mistake, and see the finding that names it; `list` lists them"
     _choice(demo, "--mistake", _MISTAKES, metavar="NAME", help=mistake)
     demo.add_argument("--directory", default=DIRECTORY, help=f"folder of the run ({DIRECTORY})")
-    demo.add_argument("--seed", type=int, default=0, help="seed of weights and batches (0)")
+    demo.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of weights and batches (0); runs that take all of their --steps are the same",
+    )
     demo.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps (cpu)")
 
 

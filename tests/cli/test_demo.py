@@ -136,7 +136,7 @@ def test_what_to_do_next_works(trained: Trained, tmp_path: Path) -> None:
     assert another == f"    predlog demo --mistake unshifted --directory {folder}"
     # A demo in the same folder would add to what other tests read.
     other = another.replace(folder, shlex.quote(str(tmp_path / "demo"))) + " --steps 1"
-    environment = {**ENVIRONMENT, "BROWSER": "true"}
+    environment = {**ENVIRONMENT, "BROWSER": "true"}  # a command that opens nothing
     for line, says in ((report, "report.html"), (tail, "step=0"), (other, "predlog explain labels-are-inputs")):
         done = subprocess.run(
             line, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment,
