@@ -42,7 +42,8 @@ def same_numbers() -> None:
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Start each test without a launcher's or a user's settings, and without those that frameworks make for all."""
     before = dict(os.environ)
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "PREDLOG_DIR", "PREDLOG_EVERY", "PREDLOG_DISABLE"):
+    ours = [name for name in before if name.startswith("PREDLOG_") and not name.startswith("PREDLOG_TESTS_")]
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", *ours):
         monkeypatch.delenv(name, raising=False)
     yield
     for name in os.environ.keys() - before.keys():

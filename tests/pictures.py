@@ -26,7 +26,7 @@ SITE = ROOT / "docs" / "_build" / "pictures"
 PREDLOG = (sys.executable, "-m", "predlog")
 DESKTOP, PHONE = (1280, 880), (390, 780)
 # The demo's run is made once, with so many records that its strip is long.
-TRAINED = ("demo", "--every", "5", "--directory", "runs/demo")
+TRAINED = ("demo", "--every", "5", "--seconds", "600", "--directory", "runs/demo")
 MISTAKEN = ("demo", "--mistake", "unshifted", "--steps", "80", "--every", "40", "--directory", "runs/mistaken")
 # A picture of a page shows this cell and its details.
 PLACE = "#step=200&token=2"

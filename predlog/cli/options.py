@@ -24,7 +24,7 @@ from predlog.cli.arguments import (
     steps,
 )
 
-EVERY = 40
+DIRECTORY = "runs/demo"
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
 
 
@@ -281,16 +281,22 @@ def _demo(add: _Add) -> None:
         "demo",
         "train a small model on real text, with predlog on",
         "Train a small byte-level transformer on the Python language reference, with predlog on.",
-        ("predlog demo", "half a minute on two cores"),
+        ("predlog demo", "less than a minute"),
         ("predlog demo --mistake unshifted", "the same with a mistake, which a finding names"),
     )
-    demo.add_argument("--steps", type=positive, default=400, help="training steps (400)")
-    every = f"record the steps that are multiples of this number ({EVERY}, with a mistake {EVERY // 4})"
-    demo.add_argument("--every", type=positive, default=argparse.SUPPRESS, help=every)
+    demo.add_argument("--seconds", type=positive, default=40, help="train for at most so many seconds (40)")
+    demo.add_argument("--steps", type=positive, default=400, help="train for at most so many steps (400)")
+    every = "record the steps that are multiples of this number (left out, it is chosen: 10 records, with a mistake 40)"
+    demo.add_argument("--every", type=positive, help=every)
     mistake = "make this mistake, and see the finding that names it; `list` lists them"
     _choice(demo, "--mistake", _MISTAKES, metavar="NAME", help=mistake)
-    demo.add_argument("--directory", default="runs/demo", help="folder of the run (runs/demo)")
-    demo.add_argument("--seed", type=int, default=0, help="seed of weights and batches (0)")
+    demo.add_argument("--directory", default=DIRECTORY, help=f"folder of the run ({DIRECTORY})")
+    demo.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of weights and batches (0); runs that take all of their --steps are the same",
+    )
     demo.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps (cpu)")
 
 

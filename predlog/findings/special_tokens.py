@@ -71,8 +71,8 @@ def per_stream(given: Any, made: Callable[[Any], Thing]) -> PerStream[Thing]:
     if given is None:
         return PerStream()
     if isinstance(given, Mapping) and not _is_of_roles(given):
-        if not all(isinstance(name, str) for name in given):
-            raise SettingError(f"{next(iter(given))!r} must be the name of a stream, such as 'text' or 'audio'")
+        if wrong := [name for name in given if not isinstance(name, str) or not name.strip()]:
+            raise SettingError(f"{wrong[0]!r} must be the name of a stream, such as 'text' or 'audio'")
         return PerStream(by_name={name: made(one) for name, one in given.items() if one is not None})
     return PerStream(alone=made(given))
 

@@ -19,6 +19,7 @@ from predlog.integrations._lightning import fit
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.integrations.known_positions import NAMES, begins_with_padding, fitting, scalar
 from predlog.integrations.probe import STREAM, Probe
+from predlog.recorder.environment import completed
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 try:
@@ -74,8 +75,7 @@ class PredictionCallback(CopiedCallback, Callback):
         decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
-        queue, strict, durable_every, mode: As in `Recorder`.
+        ignore, queue, strict, durable_every, mode: As in `Recorder`.
 
     The recorder is made when the training starts, and closed when it ends, even by an exception.
 
@@ -83,6 +83,7 @@ class PredictionCallback(CopiedCallback, Callback):
         SettingError: An argument makes no sense; those of the recorder are checked when the training starts.
     """
 
+    @completed
     def __init__(
         self,
         directory: str | os.PathLike[str] | None = None,

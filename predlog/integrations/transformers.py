@@ -27,6 +27,7 @@ from predlog.integrations._hf.preflight import Preflight, preflight
 from predlog.integrations._hf.trainer import PredictionMixin, Training
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.integrations.probe import Probe
+from predlog.recorder.environment import completed
 from predlog.recorder.recorder import PASSED_ON, Recorder
 
 # As in pyproject.toml.
@@ -65,20 +66,19 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             has one id per sample; None keeps none.
         probe, probe_every: A batch as the model takes it, labels included, and how often it is looked at in evaluation
             mode: stream `probe`. The training goes on as without it, to the last bit.
-        samples, follow, first, last, codebooks: Which samples, how many tokens from the start and from the end of a
-            sample, and how many codebooks to show.
+        samples, follow, first, last, codebooks: Which samples, tokens and codebooks to show, as in `Recorder`.
         ranks, streams: Which processes and which streams record, as in `Recorder`.
         decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`; with
             `decode="trainer"` it is the trainer's tokenizer.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
-        queue, strict, durable_every, mode: As in `Recorder`.
+        ignore, queue, strict, durable_every, mode: As in `Recorder`.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
     """
 
+    @completed
     def __init__(
         self,
         directory: str | Path | None = None,

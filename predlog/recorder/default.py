@@ -45,9 +45,7 @@ def compare(
     """Record what the model predicts next to what it was asked to predict, if this step is due.
 
     The default recorder records it: the one that `configure` made. Without it, the first call makes one from the
-    defaults and the environment: PREDLOG_DIR, PREDLOG_EVERY, PREDLOG_SAMPLES, PREDLOG_FOLLOW, PREDLOG_CONSOLE,
-    PREDLOG_TEXT_WINDOW, PREDLOG_DISABLE.
-    PREDLOG_DISABLE.
+    environment and the defaults, as `configure()` does.
 
     Args:
         logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that supports DLPack,
@@ -132,6 +130,7 @@ def report_loss(
         _default.report_loss(loss, step, stream=stream, items=items, accumulate=accumulate)
 
 
+@environment.completed
 def configure(
     directory: str | os.PathLike[str] | None = None,
     *,
@@ -161,6 +160,8 @@ def configure(
     mode: int | None = None,
 ) -> Recorder:
     """Make the default recorder, and close the one before.
+
+    An argument that is not passed is taken from the environment if that has it, such as PREDLOG_EVERY.
 
     Args:
         directory: Folder of the run; None records on the console only.
@@ -217,13 +218,13 @@ def close(timeout: float = 5.0) -> bool:
 
 
 def current() -> Recorder:
-    """Return the default recorder; make it from the environment if none is configured."""
+    """Return the default recorder; make it from the environment and the defaults if none is configured."""
     global _default, _every
     if _default is not None:
         return _default
     with _making.lock:
         if _default is None:
-            made = Recorder(**environment.from_environment(_notices))
+            made = Recorder()
             # The lock is re-entrant: a signal handler in this thread may have made one meanwhile.
             if _default is None:
                 _default, _every = made, made.gate.every

@@ -109,8 +109,7 @@ class Gate:
         """Return whether this process records the stream; raise PairError if that is no name."""
         if not self.is_recording():
             return False
-        if type(stream) is not str:
-            raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
+        check_stream(stream)
         return self._streams is None or stream in self._streams
 
     def once(self, stream: str, step: int, record: Callable[[], Outcome]) -> Outcome | None:
@@ -160,6 +159,14 @@ class Gate:
         self._counts[stream] = self._counts.get(stream, 0) + 1
         forget_oldest(self._latest)
         forget_oldest(self._counts)
+
+
+def check_stream(stream: object) -> None:
+    """Raise PairError if this is no name of a stream."""
+    if type(stream) is not str:
+        raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
+    if not stream.strip():
+        raise PairError(f"stream={stream[:20]!r} is no name: pass one, such as 'text', or leave it out")
 
 
 def whole_step(step: object) -> int:

@@ -22,7 +22,7 @@ from predlog.findings.needs import COMPARE_STEPS
 from predlog.findings.rule import CLEAN, Fault
 from predlog.recorder import settings
 from predlog.recorder.attempt import Attempt
-from predlog.recorder.gate import whole_step
+from predlog.recorder.gate import check_stream, whole_step
 from predlog.recorder.inspection import Findings, Inspection
 from predlog.recorder.loss_report import Losses
 from predlog.recorder.verdict import judge_pair, refusal_message, remarks, specials_of
@@ -224,8 +224,7 @@ def inspect(
         "position_ids": position_ids, "document_ids": document_ids, "attention_mask": attention_mask,
         "reported_loss": reported_loss, "sample_ids": sample_ids,
     }  # fmt: skip
-    if type(stream) is not str:
-        raise PairError(f"stream is a {type(stream).__name__}: pass a name, such as 'text'")
+    check_stream(stream)
     number = whole_step(step)
     inspector = Inspector(
         decode=decode, special_tokens=special_tokens, ignore=ignore, samples=samples, first=first, last=last,

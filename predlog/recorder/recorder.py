@@ -75,6 +75,9 @@ class Recorder:
         text_window: Characters of text to keep around the tokens shown, if there is a decoder; 0 keeps none.
         mode: An upper limit for the file's permissions, such as 0o600; with None they follow the umask.
 
+    A setting that is not passed is taken from the environment, if that has it, before its default counts: PREDLOG_EVERY
+    is that of `every`, PREDLOG_DIR that of `directory`; docs/settings.md lists them.
+
     Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
     most once per minute and kind. With `PREDLOG_DISABLE=1` in the environment it records nothing. A context manager
     closes it; otherwise its thread and its file live until it is closed, until nothing refers to it any more, or until
@@ -84,6 +87,7 @@ class Recorder:
         SettingError: An argument makes no sense; the message says which and why.
     """
 
+    @environment.completed
     def __init__(
         self,
         directory: str | os.PathLike[str] | None = None,
@@ -115,13 +119,7 @@ class Recorder:
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name in _PARAMETERS}
         self._original = uuid.uuid4().hex
-        chosen = self.settings = settings.Settings(
-            directory=settings.folder(directory), every=every, samples=settings.places(samples), first=first, last=last,
-            codebooks=codebooks, ranks=ranks, streams=settings.names(streams), follow=settings.followed(follow),
-            score=score, worst=worst, alternatives=alternatives, all_tokens=settings.count_of_all(all_tokens),
-            console=console, ignore=settings.ignored(ignore), queue=queue, strict=strict, durable_every=durable_every,
-            text=text, text_window=settings.characters(text_window), mode=mode,
-        )  # fmt: skip
+        chosen = self.settings = settings.Settings.of(self._arguments)
         self._every = every
         place = Path(os.path.abspath(chosen.directory or ""))  # noqa: PTH100 - links stay as they are
         self._notices = Notices(keep=strict)

@@ -2,11 +2,11 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from structlog.typing import Processor
 
@@ -24,10 +24,12 @@ from predlog.processors.decode import Decode
 from predlog.sinks import JSONL, Console
 from predlog.sinks.console import FORMS
 
+Check = Callable[[Any], Any]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The arguments of a `Recorder` that are plain values; raise SettingError if one makes no sense."""
+    """The arguments of a `Recorder` that are plain values; `of` checks them."""
 
     directory: Path | None
     every: int
@@ -51,27 +53,12 @@ class Settings:
     text_window: int
     mode: int | None
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        check_counts(every=self.every, queue=self.queue)
-        check_counts(0, worst=self.worst, alternatives=self.alternatives, all_tokens=self.all_tokens)
-        check_counts(0, text_window=self.text_window)
-        check_window(self.samples, self.first, self.last, self.codebooks)
-        if self.ranks not in (0, "local", "all") or isinstance(self.ranks, bool):
-            raise SettingError(f"ranks={self.ranks!r} must be 0 (global rank 0), 'local' or 'all'")
-        if type(self.durable_every) not in {int, float} or not self.durable_every >= 0:
-            raise SettingError(f"durable_every={self.durable_every!r} must be a number of seconds, 0 or more")
-        if type(self.text) is not bool:
-            raise SettingError(f"text={self.text!r} must be True or False")
-        if type(self.console) is not bool and (type(self.console) is not str or self.console not in FORMS):
-            listed = " or ".join(map(repr, FORMS))
-            raise SettingError(f"console={self.console!r} must be True, False, {listed}")
-        if self.mode is not None and not (
-            type(self.mode) is int and 0 <= self.mode <= 0o777 and self.mode & 0o600 == 0o600
-        ):
-            raise SettingError(
-                f"mode={self.mode!r} must be permissions that let the owner read and write, such as 0o600"
-            )
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Settings":
+        """Return the plain values among a recorder's arguments; raise SettingError if one makes no sense."""
+        made = {name: check(arguments[name]) for name, check in CHECKS.items()}
+        check_together(made)
+        return cls(**made)
 
     def window(self, *, has_decoder: bool, has_processors: bool) -> Window:
         """Return which part of a pair is shown; processors see more of the text than is kept."""
@@ -98,44 +85,59 @@ class Settings:
 TEXT_WINDOW, _LONGEST_WINDOW, BEYOND = 400, 100_000, 256
 
 
-def characters(text_window: Any) -> Any:
-    """Return how many characters are kept of the text around the tokens shown; True is the default, False none."""
-    if type(text_window) is bool:
-        return TEXT_WINDOW if text_window else 0
-    return min(text_window, _LONGEST_WINDOW) if type(text_window) is int else text_window
-
-
-def count_of_all(tokens: Any) -> Any:
-    """Return how many tokens are kept as columns: all, none, or a number of them."""
-    if type(tokens) is bool:
-        return MOST_TOKENS if tokens else 0
-    return min(tokens, MOST_TOKENS) if type(tokens) is int else tokens
-
-
 def check_counts(least: int = 1, **counts: Any) -> None:
     """Raise SettingError if a value is no integer of at least so much."""
     for name, value in counts.items():
-        if type(value) is not int or value < least:
-            raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
+        _count(name, least)(value)
+
+
+def _count(name: str, least: int = 1, *, most: int | None = None, usual: int | None = None) -> Check:
+    """Return a check of a number, which is cut to the `most`; with `usual`, True stands for that, and False for 0."""
+
+    def check(value: Any) -> int:
+        if usual is not None and type(value) is bool:
+            return usual if value else 0
+        if type(value) is int and value >= least:
+            return value if most is None else min(value, most)
+        raise SettingError(f"{name}={value!r} must be an integer of at least {least}")
+
+    return check
+
+
+def _flag(name: str) -> Check:
+    def check(value: Any) -> bool:
+        if type(value) is bool:
+            return value
+        raise SettingError(f"{name}={value!r} must be True or False")
+
+    return check
 
 
 def check_window(samples: Any, first: Any, last: Any, codebooks: Any) -> None:
     """Raise SettingError if the numbers of samples, tokens and codebooks to show make no sense."""
-    if type(samples) is not tuple:
-        check_counts(samples=samples)
-    elif not samples or not all(type(one) is int for one in samples):
-        raise SettingError(f"samples={samples!r} must be a number, or places in a batch as integers, such as (0, -1)")
+    places(samples)
     check_counts(codebooks=codebooks)
     check_counts(0, first=first, last=last)
-    if first + last == 0:
+    check_together({"first": first, "last": last})
+
+
+def check_together(arguments: Mapping[str, Any]) -> None:
+    """Raise SettingError if arguments that make sense alone make none together."""
+    if arguments["first"] == 0 and arguments["last"] == 0:
         raise SettingError("first=0 and last=0 show no token: pass a number above 0 for one of them")
 
 
-def places(samples: Any) -> Any:
-    """Return a number of samples as it is, and a sequence of their places in a batch as a tuple of plain ints."""
-    if isinstance(samples, str) or not isinstance(samples, Sequence):
+def places(samples: Any) -> int | tuple[int, ...]:
+    """Return a number of samples as it is, and their places in a batch as ints; raise SettingError for others."""
+    if isinstance(samples, Sequence) and not isinstance(samples, str | bytes):
+        found = tuple(one if isinstance(one, bool) or not isinstance(one, Integral) else int(one) for one in samples)
+        if found and all(type(one) is int for one in found):
+            return found
+    elif type(samples) is int and samples >= 1:
         return samples
-    return tuple(one if isinstance(one, bool) or not isinstance(one, Integral) else int(one) for one in samples)
+    raise SettingError(
+        f"samples={samples!r} must be a number, at least 1, or places in a batch as integers, such as (0, -1)"
+    )
 
 
 def followed(follow: Any) -> tuple[str, ...]:
@@ -169,7 +171,7 @@ def names(streams: Any) -> frozenset[str] | None:
     if streams is None:
         return None
     listed = () if isinstance(streams, str) or not isinstance(streams, Iterable) else tuple(streams)
-    if not listed or not all(isinstance(name, str) for name in listed):
+    if not listed or not all(isinstance(name, str) and name.strip() for name in listed):
         raise SettingError(f"streams={streams!r} must be a collection of names, such as ['text', 'audio']")
     return frozenset(listed)
 
@@ -178,8 +180,8 @@ def ignored(ignore: Any) -> PerStream[frozenset[str]]:
     """Return the codes of findings to ignore, of all streams or of each that is named, as `codes` does."""
     if not isinstance(ignore, Mapping):
         return PerStream(alone=codes(ignore))
-    if not all(isinstance(name, str) for name in ignore):
-        raise SettingError(f"ignore: {next(iter(ignore))!r} must be the name of a stream, such as 'text' or 'audio'")
+    if wrong := [name for name in ignore if not isinstance(name, str) or not name.strip()]:
+        raise SettingError(f"ignore: {wrong[0]!r} must be the name of a stream, such as 'text' or 'audio'")
     return PerStream(by_name={name: codes(ones) for name, ones in ignore.items()})
 
 
@@ -192,6 +194,41 @@ def codes(ignore: Any) -> frozenset[str]:
         meant = f" (was {close[0]!r} meant?)" if close else ""
         raise SettingError(f"ignore: {unknown[0]!r} is no finding's code{meant}; there are {', '.join(CODES)}")
     return frozenset(listed)
+
+
+def _ranks(ranks: Any) -> Any:
+    if type(ranks) in {int, str} and ranks in {0, "local", "all"}:
+        return ranks
+    raise SettingError(f"ranks={ranks!r} must be 0 (global rank 0), 'local' or 'all'")
+
+
+def _form(console: Any) -> Any:
+    if type(console) is bool or (type(console) is str and console in FORMS):
+        return console
+    raise SettingError(f"console={console!r} must be True, False, {' or '.join(map(repr, FORMS))}")
+
+
+def _seconds(durable_every: Any) -> float:
+    if type(durable_every) in {int, float} and durable_every >= 0:
+        return durable_every  # type: ignore[no-any-return] # it is a number
+    raise SettingError(f"durable_every={durable_every!r} must be a number of seconds, 0 or more")
+
+
+def _permissions(mode: Any) -> int | None:
+    if mode is None or (type(mode) is int and 0 <= mode <= 0o777 and mode & 0o600 == 0o600):
+        return mode
+    raise SettingError(f"mode={mode!r} must be permissions that let the owner read and write, such as 0o600")
+
+
+# Of each setting, what checks an argument and returns it as it is kept.
+CHECKS: Final[Mapping[str, Check]] = {
+    "directory": folder, "every": _count("every"), "samples": places, "follow": followed, "first": _count("first", 0),
+    "last": _count("last", 0), "codebooks": _count("codebooks"), "ranks": _ranks, "streams": names,
+    "score": _flag("score"), "worst": _count("worst", 0), "alternatives": _count("alternatives", 0),
+    "all_tokens": _count("all_tokens", 0, most=MOST_TOKENS, usual=MOST_TOKENS), "console": _form, "ignore": ignored,
+    "queue": _count("queue"), "strict": _flag("strict"), "durable_every": _seconds, "text": _flag("text"),
+    "text_window": _count("text_window", 0, most=_LONGEST_WINDOW, usual=TEXT_WINDOW), "mode": _permissions,
+}  # fmt: skip
 
 
 def processors(argument: str, given: Any) -> tuple[Any, ...]:

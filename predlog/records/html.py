@@ -22,7 +22,7 @@ _FONT = "font:13px/1.45 var(--jp-code-font-family,ui-monospace,SFMono-Regular,Me
 _CELL = "text-align:left;white-space:pre;border:0;padding:0 1em 0 0;background:none"
 _FAINT = "opacity:.65;font-weight:normal"
 _ARROW = "→"
-_CODEBOOKS = f"one row per codebook: loss, correct, label{_ARROW}prediction"
+CODEBOOKS = f"one row per codebook: loss, correct, label{_ARROW}prediction"
 # Cells of a token in the full form, the same as on a terminal, and tokens of a row, from both ends.
 _LONGEST, _MOST_TOKENS = 24, 40
 
@@ -51,9 +51,18 @@ def comparisons(
             for one in (first, *more):
                 rows += _sample(one, names, *how)
         else:
-            rows.append(_heading([*_where(first), _CODEBOOKS], first, *how))
+            rows.append(_heading([*where(first), CODEBOOKS], first, *how))
             rows += [_codebook(one) for one in (first, *more)]
     return _table(rows)
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """Return parts as a page of its own, for a viewer that shows files; it loads nothing and runs nothing."""
+    return (
+        '<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src'
+        " 'none'; style-src 'unsafe-inline'\"><style>:root{color-scheme:light dark}body{margin:.5em}</style>"
+        f"<title>{text(title)}</title>{''.join(parts)}"
+    )
 
 
 def finding(record: Any) -> str:
@@ -111,12 +120,19 @@ def _note(record: Any, note: str) -> str:
     return note if record.tokens and record.tokens[0].input is None else ""
 
 
-def _where(record: Any) -> list[str]:
+def where(record: Any) -> list[str]:
+    """Return step, stream and sample, and the rank unless it is the first."""
     rank = f" rank {record.rank}" if record.rank else ""
     return [f"step {record.step}", record.stream, f"sample {sample_name(record.sample, record.sample_id)}{rank}"]
 
 
-def _figures(record: Any) -> list[str]:
+def heading(parts: Iterable[str], errors: Iterable[str]) -> list[str]:
+    """Return the parts of a heading that say something, with the open errors after step, stream and sample."""
+    known = [part for part in parts if part]
+    return [*known[:3], *(f"✗ {code}" for code in errors), *known[3:]]
+
+
+def figures(record: Any) -> list[str]:
     """Return what the console's heading says: loss, accuracy, values that are not finite, supervised positions."""
     loss = "" if record.loss is None else f"loss {nats(record.loss)}"
     not_finite = f"{record.nonfinite} probabilities not finite" if record.nonfinite else ""
@@ -132,10 +148,8 @@ def _table(rows: Iterable[str]) -> str:
 
 
 def _heading(parts: Sequence[str], record: Any, errors: Sequence[str], colour: str, note: str) -> str:
-    shown = [text(part) for part in parts if part]
-    if errors:
-        shown[3:3] = [text(f"✗ {code}") for code in errors]
-    elif colour:
+    shown = list(map(text, heading(parts, errors)))
+    if colour and not errors:
         shown[1] = f'<span style="color:{colour}">{shown[1]}</span>'
     style = f"{_CELL};padding-top:.5em"
     if errors or not record.supervised:
@@ -146,11 +160,11 @@ def _heading(parts: Sequence[str], record: Any, errors: Sequence[str], colour: s
 
 
 def _sample(record: Any, names: Sequence[str], errors: Sequence[str], colour: str, note: str) -> Iterator[str]:
-    where = _where(record)
+    place = where(record)
     if record.codebook is not None:
-        where[1] += f" codebook {record.codebook}"
-    yield _heading([*where, *_figures(record)], record, errors, colour, note)
-    tokens, edges = _shown(record.tokens)
+        place[1] += f" codebook {record.codebook}"
+    yield _heading([*place, *figures(record)], record, errors, colour, note)
+    tokens, edges = shown(record.tokens)
     for name in names if tokens else ():
         if name != "input" or any(token.input is not None for token in tokens):
             yield _row(name.removeprefix("short "), [_VALUES[name](token) for token in tokens], edges)
@@ -165,13 +179,13 @@ def _passages(window: Iterable[Any]) -> Iterator[str]:
 
 
 def _codebook(record: Any) -> str:
-    tokens, edges = _shown(record.tokens)
+    tokens, edges = shown(record.tokens)
     loss = "" if record.loss is None else f"{nats(record.loss):>6}"
     right = correct(record).removesuffix(" correct").removesuffix(" shown")
     return _row(f"{record.codebook:>2} {loss} {right:>6} of {record.supervised}", map(_pair, tokens), edges)
 
 
-def _shown(tokens: Sequence[Any]) -> tuple[Sequence[Any], Mapping[int, str]]:
+def shown(tokens: Sequence[Any]) -> tuple[Sequence[Any], Mapping[int, str]]:
     """Return the tokens that are shown, and what is at the left of some: a line where the last ones begin, or `…`."""
     kept = tokens if len(tokens) <= _MOST_TOKENS else [*tokens[: _MOST_TOKENS // 2], *tokens[-_MOST_TOKENS // 2 :]]
     edges = {number: "│" for number in range(1, len(kept)) if kept[number].slot != kept[number - 1].slot}

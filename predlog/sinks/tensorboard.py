@@ -1,13 +1,11 @@
 """Show curves, findings and the tokens of each step in TensorBoard."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from predlog.errors import required
-from predlog.records.schema import Comparison, Finding, Token
-from predlog.records.text import probability, sample_name
-from predlog.records.token_text import token_text
-from predlog.sinks.terminal.style import known
+from predlog.records.schema import Finding
+from predlog.sinks.cells import Sample
 from predlog.sinks.tracker import Step, Tracker, text, title
 
 with required("tensorboard"):
@@ -19,8 +17,8 @@ class TensorBoard(Tracker):
     """Write each whole step to a `SummaryWriter`; pass every event on unchanged.
 
     Scalars are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is
-    a text, with the table of that step alone, and `predlog/findings` has a text for each finding. The writer stays
-    open.
+    a text, with the samples of that step as on the console, and `predlog/findings` has a text for each finding. The
+    writer stays open.
     """
 
     def __init__(self, writer: SummaryWriter) -> None:
@@ -36,33 +34,26 @@ class TensorBoard(Tracker):
         for name, value in step.known_curves().items():
             self._writer.add_scalar(name, value, step.number)
         if any(one.tokens for one in step.comparisons):
-            self._writer.add_text(f"{step.name}/tokens", "\n".join(_table(step.comparisons)), step.number)
+            lines = [line for sample in step.samples() for line in _sample(sample)]
+            self._writer.add_text(f"{step.name}/tokens", "\n".join(lines), step.number)
 
     def _report(self, finding: Finding) -> None:
         words = f"**{finding.level}: {_literal(title(finding))}** {_literal(text(finding))}"
         self._writer.add_text("predlog/findings", words, finding.step)
 
 
-def _table(comparisons: Iterable[Comparison]) -> Iterator[str]:
-    yield "| sample | codebook | position | input | label | prediction | p(label) | rank |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for one in comparisons:
-        for token in one.tokens:
-            cells = (
-                sample_name(one.sample, one.sample_id),
-                known(one.codebook),
-                str(token.position),
-                "-" if token.input is None else _token(token, "input"),
-                _token(token, "label"),
-                f"{'✓ ' if token.match else ''}{_token(token, 'prediction')}",
-                probability(token.label_logprob),
-                known(token.label_rank),
-            )
-            yield f"| {' | '.join(map(_literal, cells))} |"
-
-
-def _token(token: Token, which: str) -> str:
-    return token_text(getattr(token, f"{which}_text"), getattr(token, which))
+def _sample(sample: Sample) -> Iterator[str]:
+    """Yield a sample as Markdown: its heading, and a table, whose head is the row of labels or empty."""
+    yield f"**{_literal(f'{sample.place} · {sample.figures}')}**"
+    yield ""
+    width = max(map(len, sample.rows), default=0)
+    head = [] if sample.rows and sample.rows[0][0] == "label" else [[""]]
+    for number, row in enumerate([*head, *sample.rows] if sample.rows else []):
+        cells = [*row, *[""] * (width - len(row))]
+        yield f"| {' | '.join(map(_literal, cells))} |"
+        if number == 0:
+            yield f"|{'---|' * width}"
+    yield ""
 
 
 def _literal(words: str) -> str:

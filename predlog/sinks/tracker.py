@@ -6,13 +6,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from predlog.records import codec
+from predlog.records import codec, html
 from predlog.records.figures import of_step
 from predlog.records.schema import Comparison, Event, Finding, Run, Token
 from predlog.records.text import harmless
+from predlog.sinks.cells import Sample, samples
 
 # Streams that may wait for the rest of their step at the same time.
 _MOST_OPEN: Final = 1024
+# Open errors of a stream that are named; predlog has fewer, a crafted file may have more.
+_MOST_CODES: Final = 32
 _OF_COMPARISON: Final = ("step", "stream", "codebook", "sample", "sample_id")
 _OF_TOKEN: Final = tuple(name for name in Token.__struct_fields__ if name not in {"slot", "alternatives"})
 # The columns of a table of tokens, under the names that they have in the file.
@@ -25,11 +28,12 @@ Row = tuple[Any, ...]
 
 
 class Step(NamedTuple):
-    """All that was recorded of one stream at one step."""
+    """All that was recorded of one stream at one step, and which errors are open in the stream."""
 
     number: int
     stream: str
     comparisons: tuple[Comparison, ...]
+    errors: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -37,17 +41,19 @@ class Step(NamedTuple):
         return f"predlog/{harmless(self.stream)}"
 
     def curves(self) -> dict[str, float | None]:
-        """Return loss, entropy, accuracy, mean log-probability and supervised share, of each codebook over all samples.
+        """Return loss, entropy, accuracy, mean log-probability and supervised share, over all samples.
 
-        They are named `predlog/text/loss` and `predlog/audio/codebook 3/loss`. What this step does not have is None;
-        what comes with a score is left out without one.
+        They are named `predlog/text/loss`. Codebooks have curves of their own, `predlog/audio/codebook 3/loss`, beside
+        those of all. What this step does not have is None; what comes with a score is left out without one.
         """
         curves: dict[str, float | None] = {}
         by_codebook = sorted(
             self.comparisons, key=lambda one: (-1 if one.codebook is None else one.codebook, one.sample)
         )
-        for codebook, group in groupby(by_codebook, key=_codebook):
-            ones = list(group)
+        groups = [(codebook, list(group)) for codebook, group in groupby(by_codebook, key=_codebook)]
+        if groups[-1][0] is not None:
+            groups = [(None, by_codebook), *((codebook, ones) for codebook, ones in groups if codebook is not None)]
+        for codebook, ones in groups:
             name = self.name if codebook is None else f"{self.name}/codebook {codebook}"
             point = of_step(ones)
             if point.loss is not None or any(one.matched is not None for one in ones):
@@ -62,6 +68,16 @@ class Step(NamedTuple):
     def known_curves(self) -> dict[str, float]:
         """Return the curves that have a value at this step."""
         return {name: value for name, value in self.curves().items() if value is not None}
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what the console's compact form shows of each sample, in cells."""
+        return samples(self.comparisons, self.errors)
+
+    def html(self) -> str:
+        """Return what the console's compact form shows, as HTML without a page around it; empty without tokens."""
+        if not any(one.tokens for one in self.comparisons):
+            return ""
+        return html.comparisons(self.comparisons, html.COMPACT, errors={self.stream: self.errors}, colours={})
 
     def rows(self) -> Iterator[Row]:
         """Yield a row for each token, with the `COLUMNS`; in texts, control and invisible characters are escaped."""
@@ -85,6 +101,7 @@ class Tracker(ABC):
 
     def __init__(self) -> None:
         self._open: dict[str, list[Comparison]] = {}
+        self._errors: dict[str, list[str]] = {}
         self._waiting: list[Row] = []
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
@@ -100,9 +117,11 @@ class Tracker(ABC):
                 for step in whole:
                     self._show(step)
             elif isinstance(record, Finding):
+                self._remember(record)
                 self._report(record)
             elif isinstance(record, Run):
                 self._end()
+                self._errors.clear()
         return event
 
     def flush(self) -> None:
@@ -113,6 +132,14 @@ class Tracker(ABC):
     def close(self) -> None:
         """Flush; the tracker's own run or writer stays open."""
         self.flush()
+
+    def _remember(self, finding: Finding) -> None:
+        """Remember which errors are open, so that ticks under a wrong pair are not taken for success."""
+        errors = [code for code in self._errors.pop(finding.stream, ()) if code != finding.code]
+        if finding.level == "error":
+            errors.append(finding.code)
+        if errors and len(self._errors) < _MOST_OPEN:
+            self._errors[finding.stream] = errors[-_MOST_CODES:]
 
     def _end(self) -> None:
         for stream in list(self._open):
@@ -131,7 +158,7 @@ class Tracker(ABC):
 
     def _close(self, stream: str) -> Step:
         ones = self._open.pop(stream)
-        return Step(ones[0].step, stream, tuple(ones))
+        return Step(ones[0].step, stream, tuple(ones), tuple(self._errors.get(stream, ())))
 
     def _collect(self, rows: Iterable[Row], most: int) -> None:
         """Take in the rows of a step, which stay together, and log all that wait as soon as there are `most`."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from predlog.errors import SettingError, required
 from predlog.records.schema import Finding
-from predlog.sinks.tracker import COLUMNS, Step, Tracker, alert_level, text, title
+from predlog.sinks.tracker import Step, Tracker, alert_level, text, title
 
 with required("trackio"):
     import trackio
@@ -16,9 +16,9 @@ class Trackio(Tracker):
     """Log each whole step to a Trackio run; pass every event on unchanged.
 
     Metrics are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised`; `predlog/text/tokens` is
-    a table of that step alone, and findings are alerts. All have the step that `compare` was given; what `trackio.log`
-    is given without a step continues from the highest. Without a `run`, it is the one that is current in the calling
-    thread.
+    a table of that step alone, with the samples as on the console, and findings are alerts. All have the step that
+    `compare` was given; what `trackio.log` is given without a step continues from the highest. Without a `run`, it is
+    the one that is current in the calling thread.
 
     Raises:
         SettingError: There is no run.
@@ -32,8 +32,18 @@ class Trackio(Tracker):
 
     def _show(self, step: Step) -> None:
         metrics: dict[str, Any] = {**step.known_curves()}
-        if rows := [list(row) for row in step.rows()]:
-            metrics[f"{step.name}/tokens"] = trackio.Table(columns=[*COLUMNS], data=rows)
+        # What is said of a sample is in its first row, as in a heading.
+        rows = [
+            [sample.figures if place == 0 else "", *row]
+            for sample in step.samples()
+            for place, row in enumerate(sample.rows)
+        ]
+        if rows:
+            width = max(map(len, rows))
+            # A name that were a number alone would come before all others.
+            columns = ["sample", "row", *(f"token {number}" for number in range(1, width - 1))]
+            filled = [[*row, *[""] * (width - len(row))] for row in rows]
+            metrics[f"{step.name}/tokens"] = trackio.Table(columns=columns, data=filled)
         self._run.log(metrics, step=step.number)
 
     def _report(self, finding: Finding) -> None:

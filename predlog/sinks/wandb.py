@@ -1,9 +1,10 @@
 """Show curves, findings and tokens in a W&B run."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from predlog.errors import SettingError, required
+from predlog.records import html
 from predlog.records.schema import Finding
 from predlog.sinks.tracker import COLUMNS, Row, Step, Tracker, alert_level, text, title
 
@@ -22,7 +23,8 @@ class WandB(Tracker):
     """Log each whole step to a W&B run; pass every event on unchanged.
 
     Curves are `predlog/text/loss`, `…/entropy`, `…/accuracy`, `…/logprob` and `…/supervised` over `predlog/text/step`,
-    an axis of their own. Tokens are rows of the table `predlog/tokens`, logged in increments, and findings are alerts.
+    an axis of their own. `predlog/text/samples` has the samples of each step as on the console, in HTML. Their tokens
+    are also rows of the table `predlog/tokens`, logged in increments, and findings are alerts.
 
     With `commit`, each logged step is a row of W&B's history. Without it, what predlog logs joins the row that your
     next `log` call ends: a row of its own would raise W&B's step, and W&B ignores what is then logged with a lower
@@ -49,7 +51,11 @@ class WandB(Tracker):
             self._run.define_metric(axis, hidden=True)
             self._run.define_metric(f"{step.name}/*", step_metric=axis)
         # Also what is None: in a row that is still open, the last step's value would be taken for this one's.
-        self._run.log({**step.curves(), axis: step.number}, commit=self._commit)
+        row: dict[str, Any] = {**step.curves(), axis: step.number}
+        if shown := step.html():
+            page = html.page(f"{step.stream}, step {step.number}", [shown])
+            row[f"{step.name}/samples"] = wandb.Html(page, inject=False)
+        self._run.log(row, commit=self._commit)
         self._collect(step.rows(), _INCREMENT)
 
     def _log_rows(self, rows: list[Row]) -> None:

@@ -1,7 +1,9 @@
 """The demo, as whoever clones predlog sees it: a real training that gets better, seen in tables and in the file."""
 
+import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from predlog import Comparison, Finding, read
 from predlog.cli import main
+from predlog.cli.demo import time_box, training
 from predlog.cli.demo.mistakes import MISTAKES
 from predlog.findings import catalog
 from tests.once import made_once
@@ -21,14 +25,25 @@ from tests.written import command
 # What a run reports at its end if nothing was found.
 WELL = re.compile(r"predlog: [0-9]+ comparisons in \S+; no open findings; next: predlog report \S+\n")
 
+INSTALLED = Path(sys.executable).parent / "predlog"
 # Several threads of several trainings would wait for one another.
-ENVIRONMENT = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    **os.environ,
+    "COLUMNS": "80",
+    "OMP_NUM_THREADS": "1",
+    "PATH": f"{INSTALLED.parent}:{os.environ['PATH']}",
+}
 
 
-def demo(directory: Path, *arguments: str) -> str:
-    """Run the installed command in a process of its own, and return what it printed."""
-    installed = [str(Path(sys.executable).parent / "predlog"), "demo", "--directory", str(directory), *arguments]
-    done = subprocess.run(installed, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+def demo(directory: Path, *arguments: str, without: Path | None = None) -> str:
+    """Run the installed command in a process of its own, and return what it printed.
+
+    In the folder `without` are modules that are not installed.
+    """
+    installed = [str(INSTALLED), "demo", "--directory", str(directory), *arguments]
+    path = ":".join([str(without or ""), os.environ.get("PYTHONPATH", "")]).strip(":")
+    environment = {**ENVIRONMENT, "PYTHONPATH": path}
+    done = subprocess.run(installed, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert WELL.fullmatch(done.stderr)
     return done.stdout
@@ -71,8 +86,11 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     length: Length = request.param
 
     def train(folder: Path) -> None:
-        many = ("--steps", str(length.steps), "--every", str(length.every), "--seed", "1")
-        (folder / "output").write_text(demo(folder / "demo", *many))
+        many = ("--steps", str(length.steps), "--every", str(length.every), "--seed", "1", "--seconds", "600")
+        # Torch warns where NumPy is not installed; none of that is to be seen.
+        (folder / "without").mkdir()
+        (folder / "without" / "numpy.py").write_text("raise ModuleNotFoundError(\"No module named 'numpy'\")\n")
+        (folder / "output").write_text(demo(folder / "demo", *many, without=folder / "without"))
 
     folder = made_once(tmp_path_factory, f"demo-{length.steps}", train)
     return Trained(folder / "demo", (folder / "output").read_text(), length)
@@ -107,17 +125,104 @@ def test_what_it_says(trained: Trained) -> None:
     assert "At step 0 the loss of the supervised bytes shown was 5." in output
     assert f"; at step {length.logged[-1]} it was " in output
     assert "comparisons" not in output  # the recorder's last line has said how many, and where
-    assert " -m json.tool" in output
 
 
-def test_what_to_do_next_works(trained: Trained) -> None:
-    """The commands that the demo prints at its end do run."""
-    shown = [line.strip() for line in trained.output.splitlines() if line.startswith("    ") and "python" in line]
-    assert len(shown) == 2
-    for line in shown:
-        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "predlog.comparison" in done.stdout or "Comparison(" in done.stdout
+def test_what_to_do_next_works(trained: Trained, tmp_path: Path) -> None:
+    """The demo ends with three commands, with the paths of its run, and they work as they are printed."""
+    *_, report, _, tail, _, another = trained.output.splitlines()
+    folder = shlex.quote(str(trained.directory))
+    assert report == f"    predlog report {folder} --open"
+    assert tail == f"    predlog tail {folder}"
+    assert another == f"    predlog demo --mistake unshifted --directory {folder}"
+    # A demo in the same folder would add to what other tests read.
+    other = another.replace(folder, shlex.quote(str(tmp_path / "demo"))) + " --steps 1"
+    environment = {**ENVIRONMENT, "BROWSER": "true"}  # a command that opens nothing
+    for line, says in ((report, "report.html"), (tail, "step=0"), (other, "predlog explain labels-are-inputs")):
+        done = subprocess.run(
+            line, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment,
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        assert says in done.stdout
+    assert (tmp_path / "report.html").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("called", "path", "command"),
+    [
+        ("/somewhere/bin/predlog", "ours", "predlog"),
+        (".venv/bin/predlog", "", ".venv/bin/predlog"),
+        ("/with blanks/predlog", "", "'/with blanks/predlog'"),
+        ("/lib/predlog/__main__.py", "", f"{sys.executable} -m predlog"),
+    ],
+)
+def test_commands_are_those_of_this_predlog(
+    monkeypatch: pytest.MonkeyPatch, called: str, path: str, command: str
+) -> None:
+    """Where no PATH leads to the command that runs, it is printed as it was called."""
+    monkeypatch.setattr(sys, "argv", [called, "demo"])
+    monkeypatch.setenv("PATH", str(INSTALLED.parent) if path else "/nowhere")
+    assert training._command() == command
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def turn(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("pace", [0.01, 0.2, 3.0, 100.0])
+def test_the_training_fits_into_its_time(pace: float) -> None:
+    """It makes at least one step, begins none when the time is over, and is done at the end, of steps or of time."""
+    clock = Clock()
+    box = time_box.TimeBox(40, 400, clock)
+    done = []
+    for step in box.steps():
+        clock.turn(pace)
+        done.append(box.done(step + 1))
+    assert len(done) == min(400, math.ceil(40 / pace))
+    assert clock.now <= 40 + pace
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("pace", "records", "every"),
+    [(0.01, 10, 40), (0.01, 40, 10), (0.2, 10, 10), (0.2, 40, 2), (1.0, 10, 2), (1.0, 40, 1), (100.0, 10, 1)],
+)
+def test_how_often_it_records_depends_on_the_machine(pace: float, records: int, every: int) -> None:
+    """About as many records as asked for are made of the steps that there is time for, and at a round number."""
+    clock = Clock()
+    box = time_box.TimeBox(40, 400, clock)
+    assert box.every(lambda: clock.turn(pace), records) == every
+
+
+def test_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the processors, at most four, and at least one; what the environment says comes first; then as before."""
+    assert [time_box.threads(many) for many in (1, 2, 3, 4, 8, 64)] == [1, 1, 1, 2, 4, 4]
+    before = torch.get_num_threads()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(64)))
+    with time_box.few_threads():
+        assert torch.get_num_threads() == before  # OMP_NUM_THREADS is set in tests
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with time_box.few_threads():
+        assert torch.get_num_threads() == 4
+    assert torch.get_num_threads() == before
+
+
+def test_a_second_is_enough(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """However short the time, there is a record, and how it went is said."""
+    trained_here(tmp_path / "demo", "--seconds", "1")
+    assert comparisons(tmp_path / "demo")[0].step == 0
+    assert "At step 0 the loss of the supervised bytes shown was 5." in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(("steps", "every"), sizes(core=None, slow=(21, 10)))
@@ -203,7 +308,8 @@ def test_explain_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--version"], 0, "predlog 0."),
         (["--help"], 0, "demo"),
-        (["demo", "--help"], 0, "--every"),
+        (["demo", "--help"], 0, "--seconds"),
+        (["demo", "--seconds", "0"], 2, "must be a number, 1 or more"),
         ([], 2, "COMMAND"),
         (["demo", "--steps", "0"], 2, "must be a number, 1 or more"),
         (["demo", "--steps", "many"], 2, "'many' must be a number"),

@@ -112,7 +112,10 @@ print(predlog.__file__, recorder.stats()["written"])
 
 @pytest.mark.slow
 def test_the_demo(clone: Path) -> None:
-    """README.md's first block makes an environment (here one that finds torch already), and trains."""
+    """README.md's first block makes an environment, which here finds torch already, and trains for seconds."""
     python = environment(clone / ".venv", with_ours=True)
-    assert "Look at the newest record:" in run(command("README.md", "demo"), clone, python)
+    block = command("README.md", "demo")
+    assert "predlog demo\n" in block
+    printed = run(block.replace("predlog demo\n", "predlog demo --seconds 5\n"), clone, python)
+    assert "report runs/demo --open" in printed
     assert (clone / "runs" / "demo" / "predictions.jsonl").stat().st_size

@@ -91,7 +91,7 @@ def _interrupted(kind: str, seconds: float, patience: float, directory: Path, sh
     command += [str(seconds), str(patience)]
     environment = dict(os.environ)
     if OUTAGES[kind].needs_shim:
-        environment |= {"LD_PRELOAD": str(shim), "PREDLOG_FAULT": str(place / "fault")}
+        environment |= {"LD_PRELOAD": str(shim), "PREDLOG_TESTS_FAULT": str(place / "fault")}
     if OUTAGES[kind].needs_mount:
         # A mount of the process's own: whatever becomes of it, it ends with it.
         mount = f'mount -t tmpfs -o size=512k predlog "{mounted}" && exec "$@"'

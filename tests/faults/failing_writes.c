@@ -1,4 +1,4 @@
-/* Preloaded, it lets calls on *.jsonl fail, or hang, while the file named by PREDLOG_FAULT is there. That file holds the
+/* Preloaded, it lets calls on *.jsonl fail, or hang, while the file named by PREDLOG_TESTS_FAULT is there. That file holds the
    number of the error, 0 for calls that hang, and behind it which calls: of "write", "sync", "open" and "stat", joined
    by commas; or "half", for writes that write half of what they are given. A descriptor that got ESTALE once keeps it until it is closed, as on a network file system: opening the
    file again is all that helps. Locks always fail, as on a file system that has none. */
@@ -33,7 +33,7 @@ static int is_ours(int file) {
 static int fault_of(const char *call) {
     int number = 0;
     char which[64] = "";
-    FILE *fault = fopen(getenv("PREDLOG_FAULT"), "r");
+    FILE *fault = fopen(getenv("PREDLOG_TESTS_FAULT"), "r");
     if (!fault) return 0;
     int found = fscanf(fault, "%d %63s", &number, which);
     fclose(fault);

@@ -128,7 +128,7 @@ class FailingCalls(Outage):
 
     @property
     def _flag(self) -> Path:
-        return Path(os.environ["PREDLOG_FAULT"])
+        return Path(os.environ["PREDLOG_TESTS_FAULT"])
 
 
 class Stale(FailingCalls):

@@ -150,6 +150,19 @@ def test_where_the_file_goes_and_how_often(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "none").exists()
 
 
+def test_the_environment_counts_where_an_argument_is_not_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PREDLOG_DIR and PREDLOG_EVERY come before the trainer's own; a recorder that is passed has its own settings."""
+    for name, value in {"DIR": tmp_path / "set", "EVERY": 6, "SAMPLES": 1, "CONSOLE": 0}.items():
+        monkeypatch.setenv(f"PREDLOG_{name}", str(value))
+    trainer(PredictionCallback(shift=1)).fit(Writer(), loader())
+    assert [one.step for one in comparisons(tmp_path / "set")] == [0, 6]
+    with predlog.Recorder(tmp_path / "own", every=4) as recorder:
+        trainer(PredictionCallback(recorder=recorder, shift=1)).fit(Writer(), loader())
+    assert [one.step for one in comparisons(tmp_path / "own")] == [0, 4, 8]
+
+
 def test_a_recorder_of_ones_own(tmp_path: Path) -> None:
     """It records by its own settings and stays open; both it and settings for one are too much."""
     with predlog.Recorder(tmp_path, every=5, console=False) as recorder:

@@ -267,6 +267,24 @@ def test_an_own_recorder_is_used_and_left_open(tmp_path: Path) -> None:
     assert not (tmp_path / "predictions.jsonl").exists()
 
 
+def test_the_environment_counts_where_an_argument_is_not_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PREDLOG_DIR and PREDLOG_EVERY come before the trainer's own; a recorder that is passed has its own settings."""
+    for name, value in {"DIR": tmp_path / "set", "EVERY": 2, "SAMPLES": 1, "CONSOLE": 0}.items():
+        monkeypatch.setenv(f"PREDLOG_{name}", str(value))
+    trained(tmp_path, [PredictionCallback()])
+    assert [one.step for one in comparisons(tmp_path / "set")] == [0, 2, 4, 6]
+    trained(tmp_path, [PredictionCallback(tmp_path / "passed", every=3, samples=2)])
+    assert [one.step for one in comparisons(tmp_path / "passed")] == [0, 0, 3, 3, 6, 6]
+    with Recorder(tmp_path / "own", every=3) as recorder:
+        trained(tmp_path, [PredictionCallback(recorder=recorder, every=1)])
+    assert [one.step for one in comparisons(tmp_path / "own")] == [0, 3, 6]
+    monkeypatch.setenv("PREDLOG_DISABLE", "1")
+    trained(tmp_path, [PredictionCallback(tmp_path / "off", every=1)])
+    assert not (tmp_path / "off").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "says"), [({"evry": 3}, "evry"), ({"every": 0}, "every"), ({"samples": 0}, "samples")]
 )

@@ -285,13 +285,6 @@ def test_senseless_settings_are_refused(settings: dict[str, Any]) -> None:
         assert "must be True, False, 'compact' or 'full'" in str(raised.value)
 
 
-@pytest.mark.parametrize(("form", "row"), [("compact", " label "), ("full", " position "), ("1", " label ")])
-def test_the_environment_names_a_form(tmp_path: Path, form: str, row: str) -> None:
-    """PREDLOG_CONSOLE takes the forms that `console` takes."""
-    done = program(tmp_path, "predlog.compare(*pair, 0)\n", PREDLOG_CONSOLE=form, FORCE_COLOR="1", COLUMNS="100")
-    assert row in done.stdout
-
-
 def test_a_full_queue_drops_the_newest(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What does not fit is dropped, counted, said on stderr, and named to the reader of the file."""
     release, entered = threading.Event(), threading.Event()
@@ -431,26 +424,6 @@ def test_the_environment_configures_the_default(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("", "")
     assert {one.step for one in read(tmp_path / "run") if isinstance(one, Comparison)} == {0, 3, 6}
-
-
-@pytest.mark.parametrize(("value", "kept"), [("0", 0), ("off", 0), ("80", 80), ("many", 400)])
-def test_the_environment_sizes_the_window(tmp_path: Path, value: str, kept: int) -> None:
-    """PREDLOG_TEXT_WINDOW is a number of characters, or switches the window off; what is neither is reported."""
-    code = "predlog.compare(*pair, 0)"
-    done = program(tmp_path, code, PREDLOG_DIR=str(tmp_path / "run"), PREDLOG_TEXT_WINDOW=value)
-    run = next(iter(read(tmp_path / "run")))
-    assert isinstance(run, Run)
-    assert run.settings["text_window"] == kept
-    assert ("PREDLOG_TEXT_WINDOW='many' is no number" in done.stderr) == (value == "many")
-
-
-def test_a_senseless_environment_is_said(tmp_path: Path) -> None:
-    """PREDLOG_EVERY=often is ignored, and the run goes on."""
-    code = "step = predlog.compare(*pair, 0).result(5)[0].step; predlog.flush(); print(step)"
-    done = program(tmp_path, code, PREDLOG_EVERY="often")
-    assert done.returncode == 0
-    assert done.stdout.endswith("0\n")
-    assert "PREDLOG_EVERY='often'" in done.stderr
 
 
 def test_predlog_can_be_switched_off(tmp_path: Path) -> None:

@@ -163,12 +163,12 @@ def test_from_the_environment(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("predlog.recorder.default._default", None)
     monkeypatch.setattr("predlog.recorder.default._every", 1)
-    monkeypatch.setattr("predlog.recorder.default._notices", Notices())
+    monkeypatch.setattr("predlog.recorder.environment._notices", Notices())
     predlog.compare(LOGITS, LABELS, 0, sample_ids=IDS)
     assert predlog.close()
     assert [place for _, place, _ in shown(tmp_path)] == places
     is_wrong = variables.get("PREDLOG_SAMPLES") in {"two", "0", ","}
-    assert ("is neither a positive number nor places" in capfd.readouterr().err) == is_wrong
+    assert ("must be a number, at least 1, or places in a batch" in capfd.readouterr().err) == is_wrong
 
 
 def test_inspect_takes_ids() -> None:

@@ -64,6 +64,18 @@ def test_tables_are_files_of_new_rows(tmp_path: Path, run: Any, monkeypatch: pyt
     assert sorted((row for file in files for row in file), key=str) == sorted(expected, key=str)
 
 
+def test_pages_show_the_samples_as_the_console(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside each file of rows is a page with its steps; hostile texts are texts, and it loads and runs nothing."""
+    monkeypatch.setattr("predlog.sinks.mlflow._MOST_ROWS", 30)
+    recorded = tracked.run(tmp_path / "run", MLflow())
+    client = mlflow.MlflowClient()
+    paths = sorted(one.path for one in client.list_artifacts(run.info.run_id, "predlog/samples"))
+    tables = client.list_artifacts(run.info.run_id, "predlog/tokens")
+    assert [Path(path).stem for path in paths] == sorted(Path(one.path).stem for one in tables)
+    files = [mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=path) for path in paths]
+    tracked.assert_shown(recorded, [Path(file).read_text() for file in files])
+
+
 def test_an_attempt_overwrites_no_other_s_table(run: Any) -> None:
     """What begins again from an earlier step, in the same run, has files of its own."""
     for attempt in (1, 2):

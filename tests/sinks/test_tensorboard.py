@@ -46,9 +46,9 @@ def page(markdown: str) -> str:
 
 
 def cells(table: str) -> list[list[str]]:
-    """Return the text of each cell."""
+    """Return the text of each cell of each row, the heads of tables among them."""
     shown = re.findall(r"<tr>(.*?)</tr>", page(table), re.DOTALL)
-    return [[html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in shown[1:]]
+    return [[html.unescape(cell) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row, re.DOTALL)] for row in shown]
 
 
 @pytest.mark.parametrize("score", [True, False])
@@ -62,18 +62,33 @@ def test_curves_are_those_of_the_file(tmp_path: Path, writer: SummaryWriter, sco
 
 
 def test_each_step_has_a_table_of_its_own(tmp_path: Path, writer: SummaryWriter) -> None:
-    """It holds that step's tokens, once, as TensorBoard shows them: hostile texts are texts, and nothing else."""
+    """It shows that step's samples as the console does: hostile texts are texts, and nothing else."""
     recorded = tracked.run(tmp_path / "run", TensorBoard(writer))
     tables = texts(read_back(tmp_path / "board"), "predlog/text/tokens")
     assert [step for step, _ in tables] == [*tracked.STEPS]
     for step, table in tables:
-        rows = [row for row in tracked.rows(recorded, "text") if row["step"] == step]
-        assert [(cell[0], cell[2]) for cell in cells(table)] == [
-            (str(row["sample"]), str(row["position"])) for row in rows
-        ]
-        assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th)\b)", page(table))
-    labels = {cell[4] for _, table in tables for cell in cells(table)}
-    assert {"<script>alert(1)</script>", "|", "**b**", "`x`", r"a\nb", r"\x1b[31m", r"\ud800", "&amp;"} <= labels
+        ones = tracked.of_step(recorded, "text", step)
+        rows = [[cell.removeprefix("│\xa0") for cell in row] for row in cells(table)]
+        assert rows == tracked.on_console(ones)
+        shown = [html.unescape(one) for one in re.findall("<strong>(.*?)</strong>", page(table))]
+        errors = ["labels-are-inputs"] if step < 9 else ["labels-are-inputs", "logits-not-finite"]
+        assert shown == tracked.headings(ones, errors)
+        assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th|p|strong)\b)", page(table))
+    every = {cell.removeprefix("│\xa0") for _, table in tables for row in cells(table) for cell in row}
+    assert {"✓", "|", "**b**", "`x`", r"a\nb", r"\x1b[31m", r"\ud800", "&amp;", "<script>ale…"} <= every
+
+
+def test_codebooks_are_rows(tmp_path: Path, writer: SummaryWriter) -> None:
+    """Each codebook of a sample is a row, with its accuracy, its ticks, and what was predicted instead."""
+    recorded = tracked.run(tmp_path / "run", TensorBoard(writer))
+    for step, table in texts(read_back(tmp_path / "board"), "predlog/audio/tokens"):
+        ones = tracked.of_step(recorded, "audio", step)
+        rows = [row for row in cells(table) if any(row)]  # Markdown has no table without a head
+        for one, row in zip(ones, rows, strict=True):
+            assert row[0].startswith(f"codebook {one.codebook} · loss ")
+            assert [cell.removeprefix("│\xa0") for cell in row[1:]] == [
+                f"✓{token.label}" if token.match else f"{token.label}→{token.prediction}" for token in one.tokens
+            ]
 
 
 def test_a_finding_is_one_text(tmp_path: Path, writer: SummaryWriter) -> None:

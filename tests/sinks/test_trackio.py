@@ -48,14 +48,26 @@ def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, score: bool) -> 
 
 
 def test_each_step_has_a_table_of_its_own(tmp_path: Path, run: Any) -> None:
-    """Each token is a row once, in the table of its stream and step."""
+    """It shows that step's samples as the console does, each below what is said of it; codebooks are rows."""
     recorded = tracked.run(tmp_path / "run", Trackio(run))
     found = logs()
-    for stream in ("text", "audio"):
-        name = f"predlog/{stream}/tokens"
-        tables = [(one["step"], one[name]["_value"]) for one in found if name in one]
-        assert all({row["step"] for row in rows} == {step} for step, rows in tables)
-        assert [row for _, rows in tables for row in rows] == tracked.rows(recorded, stream)
+    tables = {one["step"]: one["predlog/text/tokens"]["_value"] for one in found if "predlog/text/tokens" in one}
+    assert [*tables] == [*tracked.STEPS]
+    for step, table in tables.items():
+        ones = tracked.of_step(recorded, "text", step)
+        assert [*table[0]] == ["sample", "row", *(f"token {one}" for one in range(1, 11))]
+        rows = [[str(cell).removeprefix("│\xa0") for cell in [*row.values()][1:]] for row in table]
+        assert rows == tracked.on_console(ones)
+        assert [row["sample"].partition(" · ")[0] for row in table] == ["sample 0", "", "", "sample 1", "", ""]
+        assert all("✗ labels-are-inputs" in row["sample"] for row in table[::3])
+    ((step, table), *_) = [
+        (one["step"], one["predlog/audio/tokens"]["_value"]) for one in found if "predlog/audio/tokens" in one
+    ]
+    ones = tracked.of_step(recorded, "audio", step)
+    for one, row in zip(ones, table, strict=True):
+        assert row["row"].startswith(f"codebook {one.codebook} · loss ")
+        token = one.tokens[0]
+        assert row["token 1"] == (f"✓{token.label}" if token.match else f"{token.label}→{token.prediction}")
 
 
 def test_findings_are_alerts(tmp_path: Path, run: Any) -> None:

@@ -126,6 +126,20 @@ def test_in_a_row_that_is_still_open_no_value_is_of_another_step(run: Any) -> No
     assert (row["predlog/text/step"], row["predlog/text/logprob"]) == (2, None)
 
 
+def test_each_step_is_shown_as_on_the_console(tmp_path: Path, run: Any) -> None:
+    """With each logged step comes its HTML; hostile texts are texts, and it loads and runs nothing."""
+    recorded = tracked.run(tmp_path / "run", WandB(commit=True))
+    rows = history(run)
+    for stream in ("text", "audio"):
+        assert [row[f"predlog/{stream}/step"] for row in rows if f"predlog/{stream}/samples/_type" in row] == [
+            step for step in tracked.STEPS if tracked.of_step(recorded, stream, step)
+        ]
+    files = sorted(
+        Path(run.settings.files_dir).glob("media/html/predlog/*/*.html"), key=lambda one: one.stat().st_mtime
+    )
+    tracked.assert_shown(recorded, [file.read_text() for file in files])
+
+
 def test_tables_grow_in_increments(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each token is a row once, however often rows are logged; a table that is full is followed by the next."""
     monkeypatch.setattr("predlog.sinks.wandb._INCREMENT", 30)

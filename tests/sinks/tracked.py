@@ -2,17 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import torch
 from structlog.typing import Processor
 
 from predlog import Comparison, Finding, Recorder, read
 from predlog.records.text import harmless
+from predlog.sinks.console import drawn
 from tests import ROOT, fresh
 
 # Token texts that would be links, tables, tags, lines and colours, or can't be encoded.
@@ -52,11 +54,11 @@ def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]
     """Return each point by the name of its curve and its step, as the file has it."""
     points: dict[tuple[str, int], float] = {}
     comparisons = [one for one in recorded if isinstance(one, Comparison)]
-    for (step, stream, codebook), group in groupby(
-        sorted(comparisons, key=lambda one: (one.step, one.stream, one.codebook or 0)),
-        key=lambda one: (one.step, one.stream, one.codebook),
-    ):
-        ones = list(group)
+    groups: dict[tuple[int, str, int | None], list[Comparison]] = {}
+    for one in comparisons:
+        for codebook in {None, one.codebook}:  # codebooks together, and each
+            groups.setdefault((one.step, one.stream, codebook), []).append(one)
+    for (step, stream, codebook), ones in groups.items():
         name = f"predlog/{stream}" if codebook is None else f"predlog/{stream}/codebook {codebook}"
         tokens = [token for one in ones for token in one.tokens]
         for figure in ("loss", "entropy"):
@@ -99,6 +101,51 @@ def rows(recorded: list[Comparison | Finding], stream: str | None = None) -> lis
         if isinstance(one, Comparison) and stream in {None, one.stream}
         for token in one.tokens
     ]
+
+
+def on_console(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """Return the rows that a console of enough width draws of samples without codebooks, one after the other."""
+    return [
+        [cell for cell in line.split() if cell != "│"] for one in comparisons for line in _drawn(one).splitlines()[1:]
+    ]
+
+
+def headings(comparisons: Sequence[Comparison], errors: Sequence[str] = ()) -> list[str]:
+    """Return the headings that it draws, with open errors after step, stream and sample."""
+    found = [_drawn(one).splitlines()[0].split(" · ") for one in comparisons]
+    return [" · ".join([*parts[:3], *(f"✗ {code}" for code in errors), *parts[3:]]) for parts in found]
+
+
+def _drawn(one: Comparison) -> str:
+    return drawn([msgspec.to_builtins(one)], (), width=4000, encoding="utf-8")
+
+
+def of_step(recorded: Sequence[Comparison | Finding], stream: str, step: int) -> list[Comparison]:
+    return [one for one in recorded if isinstance(one, Comparison) and (one.stream, one.step) == (stream, step)]
+
+
+def assert_shown(recorded: Sequence[Comparison | Finding], pages: Sequence[str]) -> None:
+    """Hold pages of HTML against what the console draws: each sample's heading and cells, once, and no other tag."""
+    assert all(page.startswith("<!doctype html>") and "default-src 'none'" in page for page in pages)
+    tags = {tag for page in pages for tag in re.findall(r"<(\w+)", page)}
+    assert tags == {"meta", "style", "title", "div", "table", "tr", "th", "td", "span"}
+    rows = [
+        [
+            unescape(re.sub("<.*?>", "", cell)).removeprefix("│ ").strip()
+            for cell in re.findall("<t[hd].*?</t[hd]>", row)
+        ]
+        for page in pages
+        for row in re.findall("<tr.*?</tr>", page)
+    ]
+    texts = [one for one in recorded if isinstance(one, Comparison) and one.codebook is None]
+    wanted = on_console(texts)
+    assert sorted(row for row in rows if row[0] in {"label", "pred", "p"}) == sorted(wanted)
+    codes = [one for one in recorded if isinstance(one, Comparison) and one.codebook is not None]
+    assert sum(len(row) > 1 for row in rows) == len(wanted) + len(codes)
+    assert sum("✗ labels-are-inputs" in row[0] for row in rows) == len(texts)
+    assert sum(cell.startswith("✓") for row in rows for cell in row) == sum(
+        token.match for one in (*texts, *codes) for token in one.tokens
+    )
 
 
 def findings(recorded: list[Comparison | Finding]) -> Iterator[tuple[int, str, str, str]]:

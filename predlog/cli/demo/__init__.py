@@ -2,9 +2,9 @@
 
 import argparse
 import sys
+import warnings
 
 from predlog.cli.demo.mistakes import listing
-from predlog.cli.options import EVERY
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -12,8 +12,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mistake == "list":
         sys.stdout.write(f"{listing()}\n")
         return 0
-    if "every" not in arguments:
-        arguments.every = EVERY // 4 if arguments.mistake else EVERY
+    # Torch warns of it as it is imported; the extra `report` brings NumPy, and the training uses none.
+    warnings.filterwarnings("ignore", "Failed to initialize NumPy")
     from predlog.cli.demo.training import train  # noqa: PLC0415 - it imports torch
 
     train(arguments)

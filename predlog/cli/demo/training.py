@@ -6,8 +6,13 @@ A byte-level transformer learns to write the Python language reference, which ev
 Three lines of it are predlog's; they are marked.
 """
 
+import copy
+import shlex
+import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
 from pydoc_data.topics import topics
 
 import predlog._runtime.first_imports  # before rich is imported
@@ -15,18 +20,22 @@ import predlog._runtime.first_imports  # before rich is imported
 # isort: split
 import torch
 from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users know
 
 import predlog
 from predlog.cli.demo.mistakes import IGNORED, MISTAKES, NONE
+from predlog.cli.demo.time_box import TimeBox, few_threads
+from predlog.cli.options import DIRECTORY
 from predlog.records.figures import Point, of_step
 from predlog.records.text import nats
 
 BEGIN, END, PAD = 256, 257, 258
 VOCABULARY = 259
 LENGTH, BATCH, WIDTH, HEADS, LAYERS, NEWEST = 96, 16, 128, 4, 2, 4
+# How many steps are recorded: to see a model learn, a few; to judge what it does wrong, findings need more.
+RECORDS, RECORDS_OF_MISTAKES = 10, 40
 
 
 def decode(token: int) -> str:
@@ -94,9 +103,11 @@ def loss_of(logits: Tensor, labels: Tensor, shift: int = 1) -> Tensor:
     return loss / (targets != IGNORED).sum().clamp(min=1)
 
 
+@few_threads()
 @torch.random.fork_rng(devices=())  # whoever calls `main` as a function may have seeded a training
 def train(arguments: Namespace) -> None:
-    """Train for `arguments.steps` steps and say what came of it."""
+    """Train for at most `arguments.steps` steps and `arguments.seconds` seconds, and say what came of it."""
+    box = TimeBox(arguments.seconds, arguments.steps)
     try:
         torch.empty((), device=arguments.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -106,18 +117,19 @@ def train(arguments: Namespace) -> None:
     mistake = MISTAKES.get(arguments.mistake, NONE)
     model = Writer().to(arguments.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.99), eps=mistake.epsilon)
-    schedule = _schedule(optimizer, arguments.steps, mistake.jump)
+    schedule = _schedule(optimizer, box, mistake.jump)
+    many = RECORDS if mistake is NONE else RECORDS_OF_MISTAKES
 
     recorder = predlog.configure(  # 1: once, before the loop
         arguments.directory,
-        every=arguments.every,
+        every=arguments.every or box.every(_rehearsal(model, arguments.device), many),
         decode=decode,
         special_tokens={"bos": BEGIN, "eos": END, "pad": PAD},
     )
 
     with _progress() as progress:
-        bar = progress.add_task("training", total=arguments.steps, loss=float("nan"))
-        for step in range(arguments.steps):
+        bar = progress.add_task("training", total=1.0, step=0, loss=float("nan"))
+        for step in box.steps():
             if mistake.reseeded:
                 generator.manual_seed(arguments.seed)
             ids, labels = (mistake.both(tensor).to(arguments.device) for tensor in batch(generator))
@@ -134,19 +146,36 @@ def train(arguments: Namespace) -> None:
             optimizer.step()
             schedule.step()
             if step % 10 == 0:
-                progress.update(bar, completed=step, loss=loss.item())
+                progress.update(bar, completed=box.done(step), step=step, loss=loss.item())
         else:
-            progress.update(bar, completed=arguments.steps)
+            progress.update(bar, completed=1.0, step=step)
 
     predlog.close()  # 3: at the end; at the latest it happens by itself when the program ends
     _tell(arguments, recorder)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, steps: int, jump: float) -> torch.optim.lr_scheduler.LRScheduler:
+def _rehearsal(model: nn.Module, device: str) -> Callable[[], float]:
+    """Return a step of the same work, on a copy of the model and other batches: to see how long it takes."""
+    copied, generator = copy.deepcopy(model), torch.Generator()
+    optimizer = torch.optim.AdamW(copied.parameters())
+
+    def step() -> float:
+        ids, labels = (tensor.to(device) for tensor in batch(generator))
+        loss = loss_of(copied(ids), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def _schedule(optimizer: torch.optim.Optimizer, box: TimeBox, jump: float) -> torch.optim.lr_scheduler.LRScheduler:
     def factor(step: int) -> float:
-        if jump > 1 and step > 0.4 * steps:
+        done = box.done(step)
+        if jump > 1 and done > 0.4:
             return jump  # for good: as it decays, the model would recover a little
-        return min(1.0, (step + 1) / 20, (steps - step) / (0.4 * steps))
+        return min(1.0, (step + 1) / 20, (1 - done) / 0.4)
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
@@ -155,8 +184,7 @@ def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.2f}"),
+        TextColumn("step {task.fields[step]}, loss {task.fields[loss]:.2f}"),
         TimeElapsedColumn(),
         disable=not get_console().is_terminal,  # in a pipe its last state would be a line among the records
     )
@@ -171,17 +199,36 @@ def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
     every = [record for record in predlog.read(file) if isinstance(record, predlog.Comparison)]
     comparisons = [one for one in every if one.attempt == every[-1].attempt]
     first, last = (of_step([one for one in comparisons if one.step == comparisons[at].step]) for at in (0, -1))
+    command, directory = _command(), shlex.quote(str(arguments.directory))
     print(f"""
 {_found(arguments.mistake, recorder)}\
 At step {first.first_step} the loss of the supervised bytes shown was {nats(first.loss)}, and {_share(first)} were \
 predicted correctly; at step {last.first_step} it was {nats(last.loss)}, and {_share(last)}.
 
-Look at the newest record:
-    grep predlog.comparison {file} | tail -n 1 | {sys.executable} -m json.tool
-Read them all, typed:
-    {sys.executable} -c "import predlog; [print(record) for record in predlog.read('{arguments.directory}')]"
-See how it is called in a training loop:
-    {__file__}""")
+How predlog is called in a training loop:
+    {__file__}
+See every recorded token on one page:
+    {command} report {directory} --open
+See the newest records again:
+    {command} tail {directory}
+{_another(arguments, command, directory)}""")
+
+
+def _another(arguments: Namespace, command: str, directory: str) -> str:
+    """Return what else the demo shows: a mistake, or, after one, the others."""
+    if arguments.mistake is not None:
+        return f"See which mistakes it makes:\n    {command} demo --mistake list"
+    more = "" if arguments.directory == DIRECTORY else f" --directory {directory}"
+    return f"Make a common mistake, and see the finding that names it:\n    {command} demo --mistake unshifted{more}"
+
+
+def _command() -> str:
+    """Return how a shell calls this command: `predlog` if its PATH has that one, else as it was called."""
+    ours, found = Path(sys.executable).with_name("predlog"), shutil.which("predlog")
+    if found is not None and ours.exists() and ours.samefile(found):
+        return "predlog"
+    called = sys.argv[0]
+    return shlex.quote(called) if Path(called).name == "predlog" else f"{shlex.quote(sys.executable)} -m predlog"
 
 
 def _share(point: Point) -> str:
@@ -193,5 +240,7 @@ def _found(mistake: str | None, recorder: predlog.Recorder) -> str:
         return ""
     mistaken = f"The mistake: {MISTAKES[mistake].says}.\n"
     if not recorder.findings:
-        return f"{mistaken}There were too few records to find it: use more --steps, or a smaller --every.\n"
+        return (
+            f"{mistaken}There were too few records to find it: use more --steps or --seconds, or a smaller --every.\n"
+        )
     return f"{mistaken}What was found, and how to fix it:\n    predlog explain {recorder.findings[0].code}\n"

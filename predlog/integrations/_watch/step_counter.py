@@ -23,7 +23,7 @@ class StepCounter:
         if callable(step) and accumulate != 1:
             raise SettingError(f"accumulate={accumulate} counts calls, so it can't be combined with a callable step")
         if streams is not None and (
-            isinstance(streams, str) or not streams or not all(type(one) is str for one in streams)
+            isinstance(streams, str) or not streams or not all(type(one) is str and one.strip() for one in streams)
         ):
             raise SettingError(f"streams={streams!r} must be names, such as ('text', 'audio 0')")
         is_loss = next(module.parameters(), None) is None
