@@ -40,7 +40,7 @@ def command(*arguments: str) -> int:
 
 
 def undocumented(found: Any) -> set[str]:
-    """Return the keys of an object, at any depth but in what users choose themselves, that docs/looking.md lacks."""
+    """Return the keys of an object, at any depth but in what users choose themselves, that summary.md lacks."""
     if isinstance(found, list):
         return set[str]().union(*map(undocumented, found))
     if not isinstance(found, dict):
@@ -49,5 +49,5 @@ def undocumented(found: Any) -> set[str]:
     return {key for key in found if f"`{key}`" not in _PAGE} | undocumented(inner)
 
 
-_PAGE = (ROOT / "docs" / "looking.md").read_text()
+_PAGE = (ROOT / "docs" / "results" / "summary.md").read_text()
 _FREE = {"settings", "versions", "evidence", "context", "stats"}

@@ -65,7 +65,7 @@ def _check_jax(name: str, value: object) -> None:
     if _is_a(value, "Tracer", "jax"):
         raise PairError(
             f"{name} {verb(name)} {article(type(value).__name__)}: inside of jax.jit, grad or vmap there are no values."
-            " Return what is to be compared, and call compare outside; docs/jax.md shows how"
+            " Return what is to be compared, and call compare outside; docs/frameworks/jax.md shows how"
         )
     sharding = getattr(value, "sharding", None)
     if sharding is None or not hasattr(value, "addressable_data"):
@@ -82,7 +82,8 @@ def _on_several_devices(name: str, value: Any, sharding: Any) -> PairError:
     what, shape, devices = f"{named(name, value)} a JAX array", list(value.shape), len(sharding.device_set)
     if sharding.is_fully_replicated:
         return PairError(
-            f"{what} that is replicated on {devices} devices: pass its .addressable_data(0); docs/jax.md shows how",
+            f"{what} that is replicated on {devices} devices: pass its .addressable_data(0);"
+            " docs/frameworks/jax.md shows how",
             shape=shape, devices=devices,
         )  # fmt: skip
     spec = f" by {getattr(sharding, 'spec', None) or type(sharding).__name__}"
@@ -102,7 +103,8 @@ def _on_several_devices(name: str, value: Any, sharding: Any) -> PairError:
         fix = "pass the host's array that they were made of, or replicate them, and pass their .addressable_data(0)"
     parts = math.prod(-(-whole // part) for whole, part in zip(shape, sharding.shard_shape(value.shape), strict=True))
     return PairError(
-        f"{what} that is sharded into {parts} parts on {devices} devices{spec}: {fix}; docs/jax.md shows how",
+        f"{what} that is sharded into {parts} parts on {devices} devices{spec}: {fix};"
+        " docs/frameworks/jax.md shows how",
         shape=shape, devices=devices,
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ class Recorder:
         mode: An upper limit for the file's permissions, such as 0o600; with None they follow the umask.
 
     A setting that is not passed is taken from the environment, if that has it, before its default counts: PREDLOG_EVERY
-    is that of `every`, PREDLOG_DIR that of `directory`; docs/settings.md lists them.
+    is that of `every`, PREDLOG_DIR that of `directory`; docs/reference/settings.md lists them.
 
     Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
     most once per minute and kind. With `PREDLOG_DISABLE=1` in the environment it records nothing. A context manager

@@ -1,7 +1,7 @@
 """The typed records and their schema version.
 
-Events pass through structlog as plain dicts; a line is read back as one of the types below. docs/records.md has the
-rules by which they may change.
+Events pass through structlog as plain dicts; a line is read back as one of the types below.
+docs/explanations/records.md has the rules by which they may change.
 """
 
 from collections.abc import MutableMapping

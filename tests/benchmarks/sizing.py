@@ -1,4 +1,4 @@
-"""How many bytes a sample takes in the file, by setting: the table in docs/records.md.
+"""How many bytes a sample takes in the file, by setting: the table in docs/explanations/records.md.
 
 One sample of 512 tokens, of a vocabulary of 32,000 and with token texts of five characters; with codebooks, 8 of 512
 codes of a vocabulary of 1024. `python -m tests.benchmarks --only sizes` prints the figures.

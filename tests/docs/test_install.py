@@ -1,4 +1,4 @@
-"""The commands that install predlog work as README.md and docs/reading.md print them, in a clone."""
+"""The commands that install predlog work as README.md and docs/start/install.md print them, in a clone."""
 
 import os
 import re
@@ -57,18 +57,18 @@ def quoted(requirements: Iterable[str]) -> str:
 
 
 def test_both_pages_print_one_command() -> None:
-    """README.md and docs/reading.md install the reading side alike: what it depends on, not too old, and predlog."""
+    """README.md and install.md install the reading side alike: what it depends on, not too old, and predlog."""
     asked = {Requirement(one).name: one for one in tree.project(ROOT)["dependencies"]}
     line = command("README.md", "read")
     assert line == f"pip install {quoted(asked[name] for name in READING)} && pip install --no-deps .\n"
-    assert line == command("docs/reading.md", "read")
+    assert line == command("docs/start/install.md", "read")
 
 
 def test_what_the_extras_of_readers_install() -> None:
-    """The second line of docs/reading.md installs what four extras do, not older."""
+    """The second line of docs/start/install.md installs what four extras do, not older."""
     extras = tree.project(ROOT)["optional-dependencies"]
     needed = quoted(one for extra in ("report", "export", "zstd", "cli") for one in extras[extra])
-    assert command("docs/reading.md", "read everything") == f"pip install {needed}\n"
+    assert command("docs/start/install.md", "read everything") == f"pip install {needed}\n"
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_the_reading_side_alone(clone: Path, tmp_path: Path) -> None:
     make_runs(runs)
     python = environment(tmp_path / "venv")
     for name, commands in (("read", COMMANDS), ("read everything", WITH_EXTRAS)):
-        run(command("docs/reading.md", name), clone, python)
+        run(command("docs/start/install.md", name), clone, python)
         for one in commands:
             assert answer(python, one, runs) == answer(sys.executable, one, runs, path=str(ROOT)), one
     listed = run("pip list --format=freeze", clone, python)
@@ -89,8 +89,8 @@ def test_the_reading_side_alone(clone: Path, tmp_path: Path) -> None:
 
 
 def command_output(command: str) -> str:
-    """Return what docs/reading.md shows below a command."""
-    (shown,) = re.findall(rf"```text\n\$ {command}\n(.*?)```", (ROOT / "docs/reading.md").read_text(), re.DOTALL)
+    """Return what docs/start/install.md shows below a command."""
+    (shown,) = re.findall(rf"```text\n\$ {command}\n(.*?)```", (ROOT / "docs/start/install.md").read_text(), re.DOTALL)
     return str(shown)
 
 

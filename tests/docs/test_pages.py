@@ -38,9 +38,9 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     structlog.reset_defaults()
 
 
-@pytest.mark.parametrize("block", blocks("docs/structlog.md"))
+@pytest.mark.parametrize("block", blocks("docs/results/structlog.md"))
 def test_structlog_pages_examples(own_folder: Path, block: str) -> None:
-    """Each example of docs/structlog.md configures a recorder that records to runs/exp1."""
+    """Each example of docs/results/structlog.md configures a recorder that records to runs/exp1."""
     exec(block, {})
     predlog.compare(*events.pair(), 0)
     assert predlog.close()
@@ -50,10 +50,10 @@ def test_structlog_pages_examples(own_folder: Path, block: str) -> None:
 
 
 def test_records_pages_examples(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Reading a run, and checking a line without predlog, work as docs/records.md shows them."""
+    """Reading a run, and checking a line without predlog, work as docs/explanations/records.md shows them."""
     with predlog.Recorder("runs/exp1", every=1, console=False) as recorder:
         recorder.compare(*events.pair(), 7)
-    reading, checking = blocks("docs/records.md")
+    reading, checking = blocks("docs/explanations/records.md")
     exec(reading, {})
     assert capsys.readouterr().out.splitlines() == ["7 text 1 16", "7 text 0 16"]
     for line in (own_folder / "runs/exp1/predictions.jsonl").read_bytes().splitlines(keepends=True):
@@ -63,13 +63,13 @@ def test_records_pages_examples(own_folder: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_sizes_of_records() -> None:
-    """The table in docs/records.md has the settings that are measured, and their sizes within three percent.
+    """The table in records.md has the settings that are measured, and their sizes within three percent.
 
     Timestamps and checksums always have the same length. The digits of some fifty rounded numbers in each token's
     columns may differ by one with another release of torch, which is well below one percent; another key in each token
     is at least four.
     """
-    page = (ROOT / "docs/records.md").read_text()
+    page = (ROOT / "docs/explanations/records.md").read_text()
     _, table = page.split("| setting | bytes of one sample |")
     rows = re.findall(r"^\| (.*?) \| ([\d,]+) \|$", table.partition("\n\n")[0], re.MULTILINE)
     stated = {name.replace("`", ""): int(number.replace(",", "")) for name, number in rows}
@@ -78,14 +78,14 @@ def test_the_sizes_of_records() -> None:
 
 
 def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example for notebooks and tests in docs/start.md prints one line per sample."""
-    (block,) = (block for block in blocks("docs/start.md") if "result()" in block)
+    """The example for notebooks and tests in docs/frameworks/plain-loop.md prints one line per sample."""
+    (block,) = (block for block in blocks("docs/frameworks/plain-loop.md") if "result()" in block)
     logits, labels = events.pair()
     exec(block, {"predlog": predlog, "logits": logits, "labels": labels})
     assert sum(line.startswith("16 [") for line in capsys.readouterr().out.splitlines()) == 2
 
 
-@pytest.mark.parametrize("block", blocks("docs/inspect.md"))
+@pytest.mark.parametrize("block", blocks("docs/start/check-a-batch.md"))
 def test_the_inspect_pages_examples(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The look prints its tables; the assertions hold for a sound pair, and fail for labels that are shifted twice."""
     logits, ids = torch.randn(3, 20, 50), torch.randint(3, 50, (3, 20))
@@ -101,7 +101,7 @@ def test_the_inspect_pages_examples(block: str, capsys: pytest.CaptureFixture[st
 
 
 def test_the_notebooks_page(tmp_path: Path) -> None:
-    """Each block of docs/notebooks.md is a cell: the loop shows one table, the recorder its line, and text is text."""
+    """Each block of notebooks.md is a cell: the loop shows one table, the recorder its line, and text is text."""
     setup = """
 import torch, types
 from tests import events
@@ -110,14 +110,14 @@ model = lambda ids: types.SimpleNamespace(logits=logits)
 loader = [{"input_ids": labels.clamp(0), "labels": labels}] * 11
 tokenizer = str
 """
-    cells = [setup, *blocks("docs/notebooks.md"), "predlog.compare(logits, labels, 0); predlog.close()"]
+    cells = [setup, *blocks("docs/results/notebooks.md"), "predlog.compare(logits, labels, 0); predlog.close()"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])  # type: ignore[no-untyped-call]
     nbclient.NotebookClient(
         notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     _, _, loop, (*_, recorder), _, text = (one["outputs"] for one in notebook.cells)
     (table,) = (one["data"]["text/plain"] for one in loop if one["output_type"] == "display_data")
-    page = (ROOT / "docs/notebooks.md").read_text()
+    page = (ROOT / "docs/results/notebooks.md").read_text()
     assert table.splitlines()[0] in page
     assert "step 10 · text · sample 1" in table
     assert recorder["data"]["text/plain"] in page
@@ -143,10 +143,10 @@ def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_pasted_helpers_page(
     own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On docs/pasted-helper.md the helper, with a mask and without, and the three lines print what the page shows."""
-    page = (ROOT / "docs/pasted-helper.md").read_text()
+    """On pasted-helper.md the helper, with a mask and without, and the three lines print what the page shows."""
+    page = (ROOT / "docs/start/pasted-helper.md").read_text()
     masked, unmasked, ours, *_ = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
-    helper, batch, three_lines, _ = blocks("docs/pasted-helper.md")
+    helper, batch, three_lines, _ = blocks("docs/start/pasted-helper.md")
     names: dict[str, Any] = {}
     exec(helper + batch, names)
     assert capsys.readouterr().out == masked
@@ -164,17 +164,17 @@ def test_the_pasted_helpers_page(
 
 
 def test_the_example_of_two_streams_is_quoted() -> None:
-    """The calls on docs/pasted-helper.md are those of docs/examples/two_streams.py."""
-    *_, calls = blocks("docs/pasted-helper.md")
+    """The calls on docs/start/pasted-helper.md are those of docs/examples/two_streams.py."""
+    *_, calls = blocks("docs/start/pasted-helper.md")
     example = ast.unparse(ast.parse((ROOT / "docs/examples/two_streams.py").read_text()))
     assert len(ast.parse(calls).body) == 2
     for call in ast.parse(calls).body:
         assert ast.unparse(call) in example
 
 
-@pytest.mark.parametrize("block", blocks("docs/watch.md"))
+@pytest.mark.parametrize("block", blocks("docs/frameworks/watch.md"))
 def test_the_watch_pages_examples(own_folder: Path, block: str) -> None:
-    """Each loop of docs/watch.md trains what it is given and records its first step: all losses, with samples."""
+    """Each loop of watch.md trains what it is given and records its first step: all losses, with samples."""
     module = torch.nn.Embedding(30, 30)
     ids = torch.randint(30, (2, 12))
 
@@ -229,9 +229,9 @@ PROGRAMS = sorted((ROOT / "docs" / "examples").glob("*.py"))
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: one.stem)
 def test_a_frameworks_program_is_short_and_shown(program: Path) -> None:
     """With two exceptions, a program has at most 30 lines and is shown on one page; a test runs each."""
-    shown = f"literalinclude}} examples/{program.name}"
-    pages = [page for page in (ROOT / "docs").glob("*.md") if shown in page.read_text()]
-    if program.stem != "two_streams":  # a whole trainer, of which docs/pasted-helper.md quotes parts
+    shown = f"literalinclude}} ../examples/{program.name}"
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if shown in page.read_text()]
+    if program.stem != "two_streams":  # a whole trainer, of which docs/start/pasted-helper.md quotes parts
         # Half of the program for JAX is the reduction, which is to be copied.
         assert len(program.read_text().splitlines()) <= (90 if program.stem == "jax_rows" else 30)
         assert len(pages) == 1
@@ -239,9 +239,9 @@ def test_a_frameworks_program_is_short_and_shown(program: Path) -> None:
 
 
 def test_the_pairs_pages_masks_and_losses(own_folder: Path) -> None:
-    """What docs/pairs.md passes beside a pair reaches the record, with the loss after the pair as well."""
+    """What docs/explanations/pairs.md passes beside a pair reaches the record, with the loss after the pair as well."""
     whole, afterwards = (
-        block for block in blocks("docs/pairs.md") if "reported_loss" in block or "report_loss" in block
+        block for block in blocks("docs/explanations/pairs.md") if "reported_loss" in block or "report_loss" in block
     )
     logits, labels = events.pair()
     mask, ones = torch.ones(3, 20), torch.ones(3, 20, dtype=torch.long)
@@ -265,8 +265,8 @@ def test_the_pairs_pages_masks_and_losses(own_folder: Path) -> None:
 
 
 def test_the_samples_page(own_folder: Path) -> None:
-    """On docs/samples.md the loop records a followed document whenever it comes, and the probe every 100th step."""
-    by_ids, probing, callback = blocks("docs/samples.md")
+    """On samples.md the loop records a followed document whenever it comes, and the probe every 100th step."""
+    by_ids, probing, callback = blocks("docs/explanations/samples.md")
     model = torch.nn.Sequential(torch.nn.Embedding(30, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 30))
     ids = torch.randint(30, (8, 12))
     loader = [
@@ -300,8 +300,8 @@ def test_the_samples_page(own_folder: Path) -> None:
 
 
 def test_the_pairs_pages_fused_head(own_folder: Path) -> None:
-    """What a fused head returned, passed as docs/pairs.md shows, gives the loss and matches of the whole logits."""
-    (block,) = (block for block in blocks("docs/pairs.md") if "output.log_probs" in block)
+    """What a fused head returned, passed as pairs.md shows, gives the loss and matches of the whole logits."""
+    (block,) = (block for block in blocks("docs/explanations/pairs.md") if "output.log_probs" in block)
     labels = torch.randint(50, (2, 12))
     hidden, weight = torch.randn(2, 12, 8), torch.randn(50, 8)
     logits = hidden @ weight.T
@@ -325,8 +325,8 @@ def test_the_pairs_pages_fused_head(own_folder: Path) -> None:
 
 
 def test_the_pairs_pages_rows(own_folder: Path) -> None:
-    """Rows that are reduced as docs/pairs.md shows give the record of the whole logits."""
-    (block,) = (block for block in blocks("docs/pairs.md") if "predlog.Rows(" in block)
+    """Rows that are reduced as docs/explanations/pairs.md shows give the record of the whole logits."""
+    (block,) = (block for block in blocks("docs/explanations/pairs.md") if "predlog.Rows(" in block)
     logits, labels = events.pair()
     with predlog.configure("runs/exp1", every=1, console=False, strict=True) as recorder:
         exec(block, {"predlog": predlog, "logits": logits, "labels": labels, "step": 0})
@@ -341,8 +341,8 @@ def test_the_pairs_pages_rows(own_folder: Path) -> None:
 
 
 def test_the_consoles_page_shows_what_is_drawn() -> None:
-    """The samples on docs/console.md are what both forms and the log print of these tokens."""
-    page = (ROOT / "docs/console.md").read_text()
+    """The samples on docs/results/console.md are what both forms and the log print of these tokens."""
+    page = (ROOT / "docs/results/console.md").read_text()
     first, second = _samples()
     compact, full, *_ = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
     assert _printed(first, second, width=80, form="compact") == compact

@@ -1,4 +1,4 @@
-"""Asking a run: each block of docs/queries.md is run on real runs, and its result is that of plain Python."""
+"""Query tokens: each block of docs/results/queries.md is run on real runs, and its result is that of plain Python."""
 
 import ast
 import os
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 
 def _blocks() -> list[Block]:
-    page = (ROOT / "docs" / "queries.md").read_text()
+    page = (ROOT / "docs" / "results" / "queries.md").read_text()
     _, *parts = re.split(r"^#+ (.*)$", page, flags=re.MULTILINE)
     return [
         Block(section, language, code)
@@ -279,7 +279,7 @@ def macro() -> str:
 def test_each_block_is_run() -> None:
     """Each block of the page belongs to a question below, or to the sections before and after the questions."""
     asked = Counter((block.section, block.language) for block in BLOCKS)
-    others = {("Asking a run", "bash"): 1, ("Before you begin", "python"): 1, ("Before you begin", "sql"): 1}
+    others = {("Query tokens", "bash"): 1, ("Before you begin", "python"): 1, ("Before you begin", "sql"): 1}
     distributed = {(DISTRIBUTED, "python"): 2, (DISTRIBUTED, "bash"): 1}
     questions = {(section, language): many for section in ANSWERS for language, many in (("sql", 1), ("python", 2))}
     assert asked == {**others, **distributed, **questions}

@@ -1,4 +1,4 @@
-"""Run the experiments that docs/reliability.md tells of; exit with 1 where a figure does not hold."""
+"""Run the experiments that docs/explanations/reliability.md tells of; exit with 1 where a figure does not hold."""
 
 import argparse
 import os
@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="at the size that docs/reliability.md tells of")
+    parser.add_argument(
+        "--full", action="store_true", help="at the size that docs/explanations/reliability.md tells of"
+    )
     parser.add_argument(
         "--only", metavar="NAME", nargs="+", action="extend", choices=list(EXPERIMENTS),
         help=f"experiments to do instead of all: {', '.join(EXPERIMENTS)}",

@@ -1,4 +1,4 @@
-"""What a file holds: read byte by byte as docs/records.md says, without predlog, and as `predlog.read` tells it."""
+"""What a file holds: read byte by byte as records.md says, without predlog, and as `predlog.read` tells it."""
 
 import warnings
 import zlib

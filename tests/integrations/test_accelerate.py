@@ -1,4 +1,4 @@
-"""The program of docs/accelerate.md: a real training in two processes, with gradient accumulation."""
+"""The program of docs/frameworks/accelerate.md: a real training in two processes, with gradient accumulation."""
 
 import pytest
 

@@ -27,7 +27,7 @@ def test_the_page_s_program_runs(tmp_path: Path, name: str) -> None:
         pytest.skip("this TRL wants a chat template for a prompt with its completion")
     program = ROOT / "docs" / "examples" / f"{name}.py"
     assert len(program.read_text().splitlines()) <= 30
-    assert f"{{literalinclude}} examples/{name}.py" in (ROOT / "docs" / "transformers.md").read_text()
+    assert f"{{literalinclude}} ../examples/{name}.py" in (ROOT / "docs" / "frameworks" / "transformers.md").read_text()
     done = subprocess.run(
         [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "80"} | NO_TRACKERS,

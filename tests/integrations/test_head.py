@@ -169,7 +169,7 @@ def test_heads_that_are_no_linear_layers_are_refused() -> None:
 
 @pytest.mark.slow
 def test_how_many_heads_are_understood() -> None:
-    """As many of transformers' causal models as docs/transformers.md says, and none raises."""
+    """As many of transformers' causal models as docs/frameworks/transformers.md says, and none raises."""
     counts = Counter[str]()
     known: Iterable[Any] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
     names = {name for value in known for name in ([value] if isinstance(value, str) else value)}
@@ -183,7 +183,7 @@ def test_how_many_heads_are_understood() -> None:
         head = head_of(model)
         counts["made"] += 1
         counts["known" if not isinstance(head, str) and head.scale is not None else "other"] += 1
-    page = (ROOT / "docs" / "transformers.md").read_text()
+    page = (ROOT / "docs" / "frameworks" / "transformers.md").read_text()
     assert f"Of the {counts['made']} causal language models" in page
     assert f"{counts['known']} are understood" in page
 

@@ -67,7 +67,7 @@ def test_what_has_no_values_here_is_refused_in_words() -> None:
     """Arrays on several devices, deleted ones and tracers: each message says what it is, and what to pass instead."""
     told = on_mesh("refusals")
     for name, message in told.items():
-        assert "docs/jax.md" in message or name in {"deleted logits", "donated logits", "small labels"}
+        assert "docs/frameworks/jax.md" in message or name in {"deleted logits", "donated logits", "small labels"}
         assert "\n" not in message
     assert "logits [8, 32, 512] are a JAX array that is sharded into 4 parts on 4 devices by" in told["sharded logits"]
     assert "('data', None, 'model'): reading them would gather them" in told["sharded logits"]
@@ -128,7 +128,7 @@ def test_that_the_test_of_collectives_can_fail() -> None:
 
 def test_the_page_s_program_runs(tmp_path: Path) -> None:
     """It is on its page, trains on four devices, records its due steps, and nothing is found."""
-    page = (ROOT / "docs" / "jax.md").read_text()
+    page = (ROOT / "docs" / "frameworks" / "jax.md").read_text()
     assert "{literalinclude} examples/jax_rows.py" in page
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True,

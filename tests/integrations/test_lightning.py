@@ -212,7 +212,7 @@ def test_without_lightning_the_import_says_what_to_install() -> None:
 
 
 def test_the_documentations_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program of docs/lightning.md runs as it is."""
+    """The program of docs/frameworks/lightning.md runs as it is."""
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLES / "lightning_text.py"), run_name="__main__")
     assert [one.step for one in comparisons(tmp_path / "runs" / "lightning")] == [0, 0, 5, 5, 10, 10, 15, 15]

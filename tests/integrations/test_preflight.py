@@ -405,9 +405,9 @@ def test_the_token_of_an_image() -> None:
 
 
 def test_the_pages_example(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example on docs/transformers.md prints what the page shows, below the tables."""
+    """The example on docs/frameworks/transformers.md prints what the page shows, below the tables."""
     monkeypatch.setenv("COLUMNS", "120")
-    page = (ROOT / "docs/transformers.md").read_text().partition("## Before the training")[2]
+    page = (ROOT / "docs/frameworks/transformers.md").read_text().partition("## Before the training")[2]
     (example, *_), (shown, *_) = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "text"))
     exec(example, {"model": tiny.llama(), "batch": batch(), "tokenizer": tiny.tokenizer()})
     assert capsys.readouterr().out.endswith(shown)

@@ -144,7 +144,7 @@ def test_evaluations_are_recorded(tmp_path: Path) -> None:
 
 
 class Smoothed(PredictionMixin, Witnessed):
-    """As docs/transformers.md has it."""
+    """As docs/frameworks/transformers.md has it."""
 
 
 def test_a_smoothed_loss(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

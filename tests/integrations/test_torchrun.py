@@ -1,4 +1,4 @@
-"""The programs of docs/torchrun.md: real trainings in two processes, with DDP and with FSDP2."""
+"""The programs of docs/frameworks/torchrun.md: real trainings in two processes, with DDP and with FSDP2."""
 
 import pytest
 

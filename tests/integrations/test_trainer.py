@@ -118,7 +118,7 @@ def test_planted_faults_are_named(tmp_path: Path, variant: str, fault: Any, code
 
 
 class Smoothed(PredictionMixin, Witness, Trainer):
-    """As docs/transformers.md has it."""
+    """As docs/frameworks/transformers.md has it."""
 
 
 class Mixed(PredictionMixin, Trainer):

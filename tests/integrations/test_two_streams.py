@@ -24,7 +24,7 @@ needed("peft")
 needed("transformers.models.higgs_audio_v2")
 
 EXAMPLE = ROOT / "docs" / "examples" / "two_streams.py"
-PAGE = ROOT / "docs" / "pasted-helper.md"
+PAGE = ROOT / "docs" / "start" / "pasted-helper.md"
 STEPS, LOG_STEPS = 21, 10
 LANES = [("text", None), *(("audio", codebook) for codebook in range(8))]
 

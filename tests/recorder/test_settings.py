@@ -264,8 +264,8 @@ def test_a_copy_in_another_process_has_the_same_settings(tmp_path: Path, monkeyp
 
 
 def test_the_page_has_all_settings() -> None:
-    """docs/settings.md lists each argument in its order, with its variable and its default."""
-    page = (ROOT / "docs" / "settings.md").read_text()
+    """docs/reference/settings.md lists each argument in its order, with its variable and its default."""
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\| `(.*?)` \| .+ \|$", page, re.MULTILINE)
     variables = environment.VARIABLES
     assert [name for name, *_ in rows] == [*PARAMETERS]
@@ -277,8 +277,8 @@ def test_the_page_has_all_settings() -> None:
 
 
 def test_the_page_s_lines(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """What docs/settings.md shows of stderr is what is written, and its command sets what it says."""
-    page = (ROOT / "docs" / "settings.md").read_text()
+    """What docs/reference/settings.md shows of stderr is what is written, and its command sets what it says."""
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     (lines,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
     monkeypatch.setenv("PREDLOG_EVERY", "often")
     monkeypatch.setenv("PREDLOG_EVRY", "1")

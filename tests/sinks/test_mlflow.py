@@ -145,7 +145,7 @@ def test_it_passes_every_event_on(run: Any) -> None:
 
 
 def test_the_page_s_example(own_folder: Path, run: Any) -> None:
-    """What docs/trackers.md shows, runs, and shows the due steps beside the host's own."""
+    """What docs/results/trackers.md shows, runs, and shows the due steps beside the host's own."""
     mlflow.end_run()
     ((example, names),) = tracked.documented("MLflow")
     exec(example, names)

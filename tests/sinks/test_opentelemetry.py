@@ -167,7 +167,7 @@ def test_the_page_s_examples(
     monkeypatch: pytest.MonkeyPatch,
     collector: tuple[str, "queue.SimpleQueue[ExportLogsServiceRequest]"],
 ) -> None:
-    """What docs/trackers.md shows, runs, and reaches a collector."""
+    """What docs/results/trackers.md shows, runs, and reaches a collector."""
     endpoint, requests = collector
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", endpoint)
     (sends, sent_names), (joins, joined_names) = tracked.documented("OpenTelemetry")

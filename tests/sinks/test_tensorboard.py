@@ -141,7 +141,7 @@ def test_it_works_in_any_chain(tmp_path: Path, writer: SummaryWriter) -> None:
 
 
 def test_the_page_s_example(own_folder: Path) -> None:
-    """What docs/trackers.md shows, runs, and shows the due steps beside the host's own."""
+    """What docs/results/trackers.md shows, runs, and shows the due steps beside the host's own."""
     ((example, names),) = tracked.documented("TensorBoard")
     exec(example, names)
     board = read_back(own_folder / "board" / "exp1")

@@ -135,7 +135,7 @@ def test_it_passes_every_event_on(run: Any) -> None:
 
 
 def test_the_page_s_example(own_folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What docs/trackers.md shows, runs, and shows the due steps beside the host's own."""
+    """What docs/results/trackers.md shows, runs, and shows the due steps beside the host's own."""
     trackio.finish()
     ((example, names),) = tracked.documented("Trackio")
     exec(example, names)

@@ -207,7 +207,7 @@ def test_it_passes_every_event_on(run: Any) -> None:
 
 
 def test_the_page_s_examples(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What docs/trackers.md shows, runs: in the host's rows, or in its own where the host leaves steps to W&B."""
+    """What trackers.md shows, runs: in the host's rows, or in its own where the host leaves steps to W&B."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_CONSOLE", "off")
@@ -227,7 +227,7 @@ def test_without_the_library() -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_beside_a_trainer_that_logs_to_the_same_run(run: Any, tmp_path: Path) -> None:
-    """As docs/trackers.md says: with `commit=True`, each logged step has its point, and the Trainer's loss its own."""
+    """As trackers.md says: with `commit=True`, each logged step has its point, and the Trainer's loss its own."""
     needed("accelerate")
     from transformers import Trainer  # noqa: PLC0415 - the other tests do without
 

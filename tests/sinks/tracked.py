@@ -156,8 +156,8 @@ def findings(recorded: list[Comparison | Finding]) -> Iterator[tuple[int, str, s
 
 
 def documented(page_section: str, loader_length: int = 12) -> list[tuple[str, dict[str, Any]]]:
-    """Return the examples in a section of docs/trackers.md, each with what a training has."""
-    page = (ROOT / "docs" / "trackers.md").read_text()
+    """Return the examples in a section of docs/results/trackers.md, each with what a training has."""
+    page = (ROOT / "docs" / "results" / "trackers.md").read_text()
     section = page.partition(f"\n## {page_section}\n")[2].partition("\n## ")[0]
     examples = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert examples

@@ -1,4 +1,4 @@
-"""docs/versions.md says which private names of torch's are there, and it is so for the torch that is installed."""
+"""versions.md says which private names of torch's are there, and it is so for the torch that is installed."""
 
 import pkgutil
 import re
@@ -15,7 +15,7 @@ from tests.installed import release
 
 def documented() -> dict[str, dict[str, str]]:
     """Return the table of protections: by private name, and then by version of torch."""
-    text = (ROOT / "docs" / "versions.md").read_text().partition("## Protections")[2]
+    text = (ROOT / "docs" / "explanations" / "versions.md").read_text().partition("## Protections")[2]
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     versions = lines[0][2:]
     return {
