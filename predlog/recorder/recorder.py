@@ -129,10 +129,7 @@ class Recorder:
         given = settings.processors("processors", processors)
         self._pipeline = Pipeline(
             settings=chosen.shown() | {"processors": list(map(name_of, given))},
-            processors=[
-                *settings.decoding(decode if text else None, self._notices),
-                *given,
-            ],
+            processors=[*settings.decoding(decode if text else None, self._notices), *given],
             sinks=partial(settings.make_sinks, chosen, place, settings.processors("sinks", sinks)),
             judge=self._judge,
             accounts=self._accounts,
