@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from predlog.records.text import harmless
 
@@ -78,6 +78,11 @@ def listed(*commands: tuple[str, str]) -> str:
 def lines(text: str) -> int:
     """Return a number of lines, `ALL` for the word."""
     return ALL if text == "all" else number(text, more=", or `all`")
+
+
+def attempt(text: str) -> int | Literal["all"]:
+    """Return the number of an attempt, or the word for all."""
+    return "all" if text == "all" else number(text, 1, more=", or `all`")
 
 
 def number(text: str, least: int = 0, more: str = "") -> int:

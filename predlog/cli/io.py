@@ -13,22 +13,23 @@ from typing import BinaryIO
 
 from predlog.errors import ExportError, NoRecordsError
 from predlog.reading.damage import Damages
-from predlog.reading.reader import Reading
+from predlog.reading.reader import Reading, Which
 from predlog.reading.summary import Summary
 from predlog.records.schema import Record
 
 
-def look(path: str, *, all_attempts: bool = False) -> tuple[Summary, Damages]:
+def look(path: str, *, attempt: Which = None) -> tuple[Summary, Damages]:
     """Return the summary of a path's records, and what is damaged.
 
     Raises:
-        NoRecordsError: Not one record can be read.
+        NoRecordsError: Not one record can be read, or there is no such attempt.
     """
-    records = Reading(path, all_attempts=all_attempts, warns=False)
+    records = Reading(path, attempt=attempt, warns=False)
     with waiting(records):
         summary = Summary.of(records)
     summary.replace(records.replaced)
     summary.share(records.writers)
+    summary.left_out = tuple(records.left_out)
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
     return summary, records.damage

@@ -10,7 +10,18 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from predlog.cli.arguments import Choices, Parser, Version, formatter, lines, listed, number, positive, steps
+from predlog.cli.arguments import (
+    Choices,
+    Parser,
+    Version,
+    attempt,
+    formatter,
+    lines,
+    listed,
+    number,
+    positive,
+    steps,
+)
 
 EVERY = 40
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
@@ -94,6 +105,7 @@ def _tail(add: _Add) -> None:
     tail.add_argument(
         "--step", type=steps, metavar="A:B", help="steps from A to B, both included; either may be left out"
     )
+    _attempts(tail, "all")
     tail.add_argument("--only", choices=("mistakes", "findings"), help="comparisons with a mistake, or findings")
 
 
@@ -129,6 +141,7 @@ def _check(add: _Add) -> None:
     check.add_argument(
         "--ended", action="store_true", help="also fail if an attempt has no last line (killed, or still running)"
     )
+    _attempts(check)
 
 
 def _diff(add: _Add) -> None:
@@ -139,10 +152,15 @@ def _diff(add: _Add) -> None:
         " Exit status: 0 they are the same, 1 they differ, 2 they can't be compared.",
         ("predlog diff runs/exp1 runs/exp2", "two runs"),
         ("predlog diff --json runs/exp1 runs/exp2 | jq .first", "for another program"),
+        ("predlog diff runs/exp1 runs/exp1 --attempt 1 --attempt 2", "two attempts in one folder"),
     )
     diff.add_argument("a", metavar="A", help=_PATH)
     diff.add_argument("b", metavar="B", help="the same, of another run")
     diff.add_argument("--json", action="store_true", help="print one JSON object")
+    diff.add_argument(
+        "--attempt", type=attempt, action="append", metavar="N",
+        help="only the attempt with this number, or `all` of them (the latest run); once for A and once for B",
+    )  # fmt: skip
     diff.add_argument("--tokens", type=number, default=10, metavar="N", help="how many tokens to list per run (10)")
 
 
@@ -233,8 +251,10 @@ def _force(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="replace FILE even if predlog did not make it")
 
 
-def _attempts(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--all-attempts", action="store_true", help="also steps that a later attempt repeated")
+def _attempts(command: argparse.ArgumentParser, says: str = "the latest run") -> None:
+    command.add_argument(
+        "--attempt", type=attempt, metavar="N", help=f"only the attempt with this number, or `all` of them ({says})"
+    )
 
 
 def _choice(command: argparse.ArgumentParser, name: str, choices: Choices, **more: Any) -> None:

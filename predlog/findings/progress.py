@@ -88,7 +88,7 @@ def sure_and_wrong(pool: Pool, past: Past) -> Verdict:
 
 def _is_excused(pool: Pool, sums: Sums, past: Past) -> bool:
     """Return whether the model may be untrained, with its embedding as head, or the labels aren't to be learnt."""
-    if _is_named(past, HELD_OUT | UNLIKELY):
+    if is_named(past.stream, HELD_OUT | UNLIKELY):
         return True
     shown = [one.fingerprint for evidence in pool for one in evidence.samples]
     if not any(evidence.is_trained for evidence in pool) and 2 * len(set(shown)) <= len(shown):
@@ -108,7 +108,7 @@ def _is_falling(pool: Pool) -> bool:
 def label_never_learnt(pool: Pool, past: Past) -> Verdict:
     """Check for a label that stays far less probable than it is frequent, while the others are learnt."""
     behind, portions = past.labels.behind, past.labels.portions
-    if not behind or _is_named(past, HELD_OUT | UNLIKELY):
+    if not behind or is_named(past.stream, HELD_OUT | UNLIKELY):
         return CLEAN
     sums = _sums(pool)
     if past.best is not None and sums.loss > (past.best + HAS_LOST) * max(sums.tokens, 1):
@@ -149,7 +149,7 @@ def nothing_trained(pool: Pool, past: Past) -> Verdict:
         # What was trained and is no longer: at the end of a schedule nothing may change for a while.
         if samples.has_changed and not _has_stopped(newest, past, steps):
             continue
-        if _is_named(past, FROZEN | HELD_OUT):
+        if is_named(past.stream, FROZEN | HELD_OUT):
             continue
         return Fault(
             f"the same sample has the same log-probabilities to the last digit at {before.times + 1} logged steps from "
@@ -202,6 +202,7 @@ def constant_codebook(pool: Pool, _past: Past) -> Verdict:
     )
 
 
-def _is_named(past: Past, names: frozenset[str]) -> bool:
-    words = re.split(r"[^a-z]+", past.stream.lower())
+def is_named(stream: str, names: frozenset[str]) -> bool:
+    """Return whether one of the words of a stream's name is among some names."""
+    words = re.split(r"[^a-z]+", stream.lower())
     return not names.isdisjoint((*words, *map("".join, pairwise(words))))  # "held_out" is one word

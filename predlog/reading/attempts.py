@@ -15,7 +15,7 @@ from predlog.errors import RecordError
 from predlog.reading.paths import PACKED, opened
 from predlog.records.backwards import read_at
 from predlog.records.codec import from_line, is_whole
-from predlog.records.schema import Comparison, Finding, Gap, Record
+from predlog.records.schema import Comparison, Finding, Gap, Record, Run
 
 # Every line has these keys in this order, and no text in a line contains an unescaped quotation mark.
 _HEAD = re.compile(
@@ -24,7 +24,8 @@ _HEAD = re.compile(
 )
 # Bytes within which a sample of a file may begin in the middle of that.
 _CUT = 256
-_COMPARISON = b'{"event":"predlog.comparison"'
+_TIMESTAMP = re.compile(rb'"timestamp":"((?:[^"\\]|\\.)*)"')
+_COMPARISON, _FINDING = b'{"event":"predlog.comparison"', b'{"event":"predlog.finding"'
 # How many times the lines of a file may be read, to have each attempt by itself.
 _MOST_READ = 16
 # Bytes at a file's end, and the number and size of samples of it, that show whether it has one attempt.
@@ -36,9 +37,12 @@ class Part:
     """The range of a file's lines that contains those of one attempt; all lines, if attempts are not distinguished.
 
     What one recorder has written is one attempt; without `recorder`, as in older files, all that has one number.
-    `last` is the line of its last record, `span` those of its first and last comparison. Damage in the first `own`
+    `last` is the line of its last record, `span` those of its first and last comparison, `reported` those of its first
+    and last finding. Damage in the first `own`
     lines is reported by this part alone. `begins` is the step of the first comparison, and `steps` has the first and
-    last step of each stream.
+    last step of each stream; `found` has the first step of the findings of each. `began` and `latest` are the
+    timestamps of its first and last line, and `every` is the setting, where they are known. If several parts are read
+    as one, `only` has their attempts and recorders.
     """
 
     attempt: int | None = None
@@ -50,8 +54,28 @@ class Part:
     own: int | None = None
     last: int = 0
     span: tuple[int, int] | None = None
+    reported: tuple[int, int] | None = None
     begins: int = -1
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
+    began: str = ""
+    latest: str = ""
+    every: int | None = None
+    only: frozenset[tuple[int, str | None]] | None = None
+
+    @property
+    def firsts(self) -> dict[str, int]:
+        """Return the first step of each stream that has a comparison or a finding."""
+        compared = {stream: first for stream, (first, _) in self.steps.items()}
+        return {
+            **self.found,
+            **{stream: min(first, self.found.get(stream, first)) for stream, first in compared.items()},
+        }
+
+    @property
+    def within(self) -> tuple[int, int]:
+        """Return the lines of its first and last comparison; without any, of its findings, or else its first line."""
+        return self.span or self.reported or (self.line, self.line)
 
     def covers(self, record: Record) -> bool:
         """Return whether a record's steps are between the first and the last that this attempt has of a stream."""
@@ -67,6 +91,8 @@ class Part:
 
     def holds(self, record: Record) -> bool:
         """Return whether a record is of this attempt, and of this recorder."""
+        if self.only is not None:
+            return (record.attempt, record.recorder) in self.only
         return self.attempt is None or (record.attempt == self.attempt and record.recorder == self.recorder)
 
     def is_replaced_by(self, later: "Part") -> bool:
@@ -89,6 +115,7 @@ def parts(lines: Iterable[bytes], most: int = sys.maxsize) -> list[Part]:
     found: dict[tuple[int, str | None], Part] = {}
     streams: dict[bytes, str] = {}
     recorders: dict[bytes, str | None] = {}
+    heads: dict[tuple[int, str | None], bytes] = {}
     offset = kept = 0
     for number, line in enumerate(lines, 1):
         head = _HEAD.search(line)
@@ -97,15 +124,22 @@ def parts(lines: Iterable[bytes], most: int = sys.maxsize) -> list[Part]:
             part = found.get((attempt, recorder))
             if part is None:
                 part = found[attempt, recorder] = Part(attempt, recorder, _number(head[3]) or 0, offset, number)
+                _begin(part, line)
                 kept += 1
-            is_comparison = head[4] is not None and line.startswith(_COMPARISON)
-            if is_comparison and (step := _number(head[4])) is not None:
-                kept += _extend(part, _stream(line, head[5], streams), step)
-                part.span = _wider(part.span, number, number)
-            part.last = number
+            if head[4] is not None and (step := _number(head[4])) is not None:
+                if line.startswith(_COMPARISON):
+                    kept += _extend(part, _stream(line, head[5], streams), step)
+                    part.span = _wider(part.span, number, number)
+                elif line.startswith(_FINDING):
+                    kept += _find(part, _stream(line, head[5], streams), step)
+                    part.reported = _wider(part.reported, number, number)
+            part.last, heads[attempt, recorder] = number, line[:_CUT]
         offset += len(line) + 1
         if kept > most:
             break
+    for key, line in heads.items():
+        written = _TIMESTAMP.search(line)
+        found[key].latest = written[1].decode("ascii", "replace") if written else ""
     return _joined(found)
 
 
@@ -155,13 +189,28 @@ def _extend(part: Part, stream: str, step: int) -> bool:
     return known is None
 
 
+def _begin(part: Part, line: bytes) -> None:
+    """Note what the first line of a part says of it."""
+    record = _read(line)
+    part.began = "" if record is None else record.timestamp
+    every = record.settings.get("every") if isinstance(record, Run) else None
+    part.every = every if type(every) is int else None
+
+
+def _find(part: Part, stream: str, step: int) -> bool:
+    """Note that a part has a finding of a stream at a step, and return whether it is the first of the stream."""
+    is_new = stream not in part.found
+    part.found[stream] = min(part.found.get(stream, step), step)
+    return is_new
+
+
 def _wider(known: tuple[int, int] | None, first: int, last: int) -> tuple[int, int]:
     return (first, last) if known is None else (min(known[0], first), max(known[1], last))
 
 
 def _stream(line: bytes, written: bytes, known: dict[bytes, str]) -> str:
     """Return a stream's name as records have it, from its escaped form in a line."""
-    if written not in known and isinstance(record := _read(line), Comparison):
+    if written not in known and isinstance(record := _read(line), Comparison | Finding):
         known[written] = record.stream
     return known.get(written, "")
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from predlog.reading.words import attempts_named
 from predlog.records.schema import Comparison, Finding, Gap, Record
 
-# No more streams are listed.
-_MOST_STREAMS = 100
+# No more streams and attempts are listed.
+_MOST_NAMED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Selection:
     sample_ids: frozenset[str] | None = None
     steps: tuple[int | None, int | None] = (None, None)
     only: str | None = None
+    attempt: int | None = None
 
     def __call__(self, record: Record) -> bool:
         """Return whether a record is wanted.
@@ -28,6 +30,8 @@ class Selection:
         excluded by any choice of streams, codebooks, samples or steps. A finding names no sample by its id, and stays.
         """
         if self.ranks is not None and record.rank not in self.ranks:
+            return False
+        if self.attempt is not None and record.attempt != self.attempt:
             return False
         match record:
             case Comparison():
@@ -65,6 +69,7 @@ class Asked:
         self._selection = selection
         self._streams: dict[str, None] = {}
         self._steps: tuple[int, int] | None = None
+        self._attempts: set[int] = set()
         self.asked = self.fitting = 0
 
     def __call__(self, record: Record) -> bool:
@@ -72,7 +77,9 @@ class Asked:
         self.asked += 1
         fits = self._selection(record)
         self.fitting += fits
-        if not self.fitting and isinstance(record, Comparison) and len(self._streams) < _MOST_STREAMS:
+        if not self.fitting and len(self._attempts) < _MOST_NAMED:
+            self._attempts.add(record.attempt)
+        if not self.fitting and isinstance(record, Comparison) and len(self._streams) < _MOST_NAMED:
             self._streams[record.stream] = None
             first, last = self._steps or (record.step, record.step)
             self._steps = min(first, record.step), max(last, record.step)
@@ -83,8 +90,9 @@ class Asked:
         if self._steps is None:
             return "there is no comparison"
         first, last = self._steps
+        of = f", {attempts_named(self._attempts)}" if self._attempts != {1} else ""
         streams = f"stream{'s' if len(self._streams) > 1 else ''} {', '.join(self._streams)}"
-        return f"there {'are' if len(self._streams) > 1 else 'is'} {streams}, steps {first} to {last}"
+        return f"there {'are' if len(self._streams) > 1 else 'is'} {streams}, steps {first} to {last}{of}"
 
 
 def _is_mistaken(record: Comparison) -> bool:

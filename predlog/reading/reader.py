@@ -7,18 +7,22 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice
+from dataclasses import replace
+from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Literal
 
-from predlog.errors import RecordError, SchemaError, UnknownKindError
-from predlog.reading import attempts, paths
+from predlog.errors import NoRecordsError, RecordError, SchemaError, SettingError, UnknownKindError
+from predlog.reading import attempts, paths, restarts
 from predlog.reading.attempts import Part, Source, merged
 from predlog.reading.damage import Damage, Damages, Sequence
 from predlog.reading.lines import Lines, block, blocks_of_stdin
 from predlog.reading.replaced import Replaced
+from predlog.reading.restarts import EarlierRun, Piece
 from predlog.reading.room import FULL, MOST_ATTEMPTS, Room
 from predlog.reading.tail import last
+from predlog.reading.words import attempts_named
 from predlog.reading.writers import Turns, Writer
 from predlog.records import html
 from predlog.records.codec import from_line
@@ -28,26 +32,35 @@ from predlog.records.schema import Comparison, Finding, Record
 _FRESH = 1.0
 # Records that a notebook shows of a run.
 _SHOWN = 3
+# Which attempts are read: those of the latest run, the one of a number, or all.
+Which = int | Literal["all"] | None
+# A part of a file, and what tells which of its records are replaced.
+_Reads = tuple[Path, Part, Replaced | None]
 
 
-def read(path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False) -> "Reading":
+def read(path: str | os.PathLike[str], *, strict: bool = False, attempt: Which = None) -> "Reading":
     """Return the records of a run: iterate over them as often as you like, in constant memory.
 
     `path` is a file (also `.gz` and `.zst`, the latter with the extra `zstd`), the folder of a run, a glob, or `-` for
-    standard input. The files of several ranks are merged by step. If a run was started again, a later attempt
-    replaces the records of earlier ones, per stream, from its first to its last step; `all_attempts=True` yields
-    everything, attempt by attempt, and standard input as it comes.
+    standard input. The files of several ranks are merged by step.
+
+    If a run was resumed, its later attempt replaces the records of earlier ones, per stream, from its first to its
+    last step. An attempt that begins at or before the run's first step begins another run: only the latest run is
+    read, and `left_out` of the result names the others. `attempt=2` reads only the attempt with that number;
+    `attempt="all"` yields everything, attempt by attempt, and standard input as it comes.
 
     Damaged lines are skipped, counted, and named in one warning per file when all has been read; `strict=True` raises
     RecordError at the first. A last line without its end is still being written; if the file was not written to within
     the last second, its writer was killed, and the line is named as damaged.
 
     Raises:
-        NoRecordsError: There is nothing at `path`, or no such file in the folder; also a FileNotFoundError.
+        NoRecordsError: There is nothing at `path`, or no such file in the folder; also a FileNotFoundError. While
+            reading: no attempt has the number; the message names those that there are.
+        SettingError: `attempt` is neither a number from 1, nor "all", nor None.
         SchemaError: While reading: a file was written with a newer schema; the message names the predlog that reads it.
         MissingExtraError: While reading: `.zst` without the package zstandard.
     """
-    return Reading(path, strict=strict, all_attempts=all_attempts)
+    return Reading(path, strict=strict, attempt=attempt)
 
 
 class Reading:
@@ -55,10 +68,12 @@ class Reading:
 
     Attributes:
         path: As it was given.
+        attempt: Which attempts are read, as it was given.
         files: The files found at the path; empty for standard input.
         damage: What was damaged or missing when the files were last read, as `Damage`s of file, line and reason.
         writers: Which recorders have written the files, as far as these were read; `writers.shared` returns those that
             wrote at the same time.
+        left_out: The earlier runs in the folders that were left out when the files were last read, oldest first.
         replaced: How many comparisons of each run, attempt and rank were skipped then, because a later attempt has
             done them again.
         size: Bytes of all files, as they are on disk.
@@ -66,17 +81,20 @@ class Reading:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, strict: bool = False, all_attempts: bool = False, warns: bool = True
+        self, path: str | os.PathLike[str], *, strict: bool = False, attempt: Which = None, warns: bool = True
     ) -> None:
+        if attempt not in {None, "all"} and (type(attempt) is not int or attempt < 1):
+            raise SettingError(f"attempt={attempt!r} must be the number of an attempt, from 1, or 'all', or None")
         self.path = path
         self.files = [] if os.fspath(path) == paths.STDIN else paths.files(path)
         self._strict = strict
-        self._all_attempts = all_attempts
+        self.attempt = attempt
         self._warns = warns
         self._broken: set[tuple[Path, str]] = set()
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
         self._room: Room | None = None
         self.damage = Damages()
+        self.left_out: list[EarlierRun] = []
         self.replaced = Counter[tuple[str | None, int, int]]()
         self.writers: list[Writer] = []
         self.told: Callable[[int], object] = bool
@@ -94,49 +112,72 @@ class Reading:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows, as HTML: the files and the last records, found without reading the whole."""
-        every = [
-            read.record
-            for file in self.files
-            for read in last(file, _SHOWN, lambda record: isinstance(record, Comparison | Finding))[0]
-        ]
+        every = [read.record for file in self.files for read in last(file, _SHOWN, self._is_shown)[0]]
         shown = [record for record in every if isinstance(record, Comparison | Finding)]
         latest = sorted(shown, key=attrgetter("timestamp"))[-_SHOWN:]
         return html.reading(self.path, self.files, [record._repr_html_() for record in latest])
 
+    def _is_shown(self, record: Record) -> bool:
+        return isinstance(record, Comparison | Finding) and self.attempt in {None, "all", record.attempt}
+
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
+        self.left_out = []
         self.replaced = Counter()
         self.writers = []
         self._broken.clear()
         packed = [file for file in self.files if file.suffix in paths.PACKED]
         self._room = Room(sum(file.stat().st_size for file in packed)) if packed else None
-        parts = [(file, *part) for file in self.files or [self._stdin()] for part in self._parts(file)]
+        parts = self._chosen()
         sources = [
             Source(self._records(file, part, replaced, block(len(parts))), part.begins)
             for file, part, replaced in parts
         ]
-        return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self._all_attempts)
+        return sources[0].records if len(sources) == 1 else merged(sources, by_attempt=self.attempt == "all")
 
-    def _parts(self, file: Path) -> list[tuple[Part, Replaced | None]]:
-        """Return what of a file is read by itself, each with what tells which of its records are replaced."""
-        if self._all_attempts or attempts.has_one(file):
-            return [(Part(), None)]
+    def _chosen(self) -> list[_Reads]:
+        """Return what is read by itself: of each folder the latest run, or an attempt, or all as it is in the files."""
+        files = self.files or [self._stdin()]
+        if self.attempt == "all":
+            return [(file, Part(), None) for file in files]
+        chosen: list[_Reads] = []
+        known: set[int | None] = set()
+        for _, folder in groupby(files, key=attrgetter("parent")):
+            ones = [*folder]
+            if all(map(attempts.has_one, ones)):
+                known.add(1)
+                chosen += [(file, Part(), None) for file in ones if self.attempt in {None, 1}]
+                continue
+            parts = {file: self._parts(file) for file in ones}
+            pieces = [Piece(file, part) for file, found in parts.items() for part in found]
+            known |= {part.attempt for _, part in pieces}
+            if self.attempt is None:
+                pieces, earlier = restarts.latest(pieces)
+                self.left_out += earlier if self.files else [replace(run, folder=None) for run in earlier]
+            else:
+                pieces = [piece for piece in pieces if piece.part.attempt == self.attempt]
+            wanted: dict[Path, list[Part]] = {file: [] for file in ones}
+            for file, part in pieces:
+                wanted[file].append(part)
+            for file, found in parts.items():
+                chosen += _read_by_itself(file, found, wanted[file])
+        if known and self.attempt not in {None, *known}:
+            raise NoRecordsError(f"{self.path} has no attempt {self.attempt}: it has {attempts_named(known)}")
+        return chosen
+
+    def _parts(self, file: Path) -> list[Part]:
+        """Return the attempts of a file, each with its lines."""
         lines, is_packed = Lines(file), file.suffix in paths.PACKED
         found = attempts.parts(lines, MOST_ATTEMPTS if is_packed else sys.maxsize)
         if lines.broken and not is_packed:  # what is packed is as broken when it is read again
             self._note_broken(file, file, 1, lines.broken)
         if is_packed and sum(1 + len(part.steps) for part in found) > MOST_ATTEMPTS:
             self._note_broken(file, file, max(part.last for part in found), FULL)
-        if not found:
-            return [(Part(), None)]
-        replaced = Replaced(found)
-        if attempts.is_costly(found, is_packed=is_packed):
-            return [(Part(), replaced)]
-        return [*((part, replaced) for part in found[:-1]), (found[-1], None)]
+        return found
 
     def _stdin(self) -> Path:
         """Return standard input as a file: what a later attempt replaces is known only when all of it has come."""
-        if self._all_attempts:
+        if self.attempt == "all":
             return paths.STDIN_FILE
         if self._spool is None:
             self._spool = tempfile.NamedTemporaryFile(prefix="predlog-")  # noqa: SIM115 - it lives as long as this
@@ -204,3 +245,16 @@ class Reading:
         if self._strict:
             raise RecordError(f"{name} line {number}: {reason}")
         self.damage.note(Damage(name, number, reason))
+
+
+def _read_by_itself(file: Path, found: list[Part], mine: list[Part]) -> list[_Reads]:
+    """Return what of a file is read by itself, of all parts found in it and those that are wanted."""
+    if not found:
+        return [(file, Part(), None)]  # nothing of it can be read: its damage is named
+    if not mine:
+        return []
+    replaced = Replaced(mine)
+    if attempts.is_costly(mine, is_packed=file.suffix in paths.PACKED):
+        only = frozenset((part.attempt or 0, part.recorder) for part in mine)
+        return [(file, Part(only=only if len(mine) < len(found) else None), replaced)]
+    return [*((file, part, replaced) for part in mine[:-1]), (file, mine[-1], None)]

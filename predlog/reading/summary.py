@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from predlog.findings.ledger import Found, Ledger
 from predlog.reading.coverage import Coverage
 from predlog.reading.curves import Course, Curve, CurveBuilder, Key, Mark, Source, none_first
+from predlog.reading.restarts import EarlierRun
 from predlog.reading.runs import Attempt, Attempts
 from predlog.reading.writers import Shared, Writer, newest_beside, shared
 from predlog.records.figures import Point
@@ -38,6 +39,7 @@ class Summary:
     Attributes:
         shared: Which recorders wrote to a file at the same time, if they were passed to `share`.
         beside: For each run, rank and attempt the highest attempt that was written at the same time.
+        left_out: The earlier runs whose records are not among those added; `Reading.left_out` has them.
 
     Records are added in the order of `predlog.read`: by step, all ranks together. Each property is computed from all
     records so far; more may be added at any time.
@@ -55,6 +57,7 @@ class Summary:
         self._with_probabilities: set[str] = set()
         self.shared: tuple[Shared, ...] = ()
         self.beside: dict[tuple[str | None, int, int], int] = {}
+        self.left_out: tuple[EarlierRun, ...] = ()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Summary":

@@ -2,15 +2,18 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from predlog.reading.restarts import EarlierRun
 from predlog.records.schema import Finding
 from predlog.records.text import visible
 
 # Characters of settings or evidence.
 _LONGEST = 20_000
+# Earlier runs that are named.
+_MOST_RUNS = 4
 
 
 def seen(text: object) -> str:
@@ -92,3 +95,31 @@ def listed(numbers: Collection[int]) -> str:
 def moment(timestamp: str | None) -> str:
     """Return a timestamp without its fraction of a second."""
     return "-" if timestamp is None else visible(timestamp[:19].replace("T", " "), " ")
+
+
+def attempts_named(numbers: Collection[int | None]) -> str:
+    """Return the name of attempts: attempt 1, or attempts 1 to 3."""
+    known = {one for one in numbers if one is not None}
+    both = " and ".join(map(str, sorted(known)))
+    return f"attempt {both}" if len(known) == 1 else f"attempts {both if len(known) == 2 else listed(known)}"
+
+
+def left_out(runs: Sequence[EarlierRun]) -> str:
+    """Return in one line which earlier runs are left out, and how to see them; nothing if there are none."""
+    if not runs:
+        return ""
+    folders = dict.fromkeys(run.folder for run in runs)
+    where = "" if None in folders else " in this folder" if len(folders) == 1 else f" in {len(folders)} folders"
+    many = "an earlier run" if len(runs) == 1 else f"{number(len(runs))} earlier runs"
+    named = [_earlier(run, has_folder=len(folders) > 1) for run in runs[-_MOST_RUNS:]]
+    more = f"{number(len(runs) - _MOST_RUNS)} more; " if len(runs) > _MOST_RUNS else ""
+    last = runs[-1]
+    is_one = len(runs) == len(last.attempts) == 1
+    shows = f"--attempt {last.attempts[-1]} shows {'it' if is_one else 'the last of these attempts'}, "
+    how = f"{shows if last.is_numbered else ''}--attempt all {'' if last.is_numbered else 'shows '}everything"
+    return f"{many}{where} {'is' if len(runs) == 1 else 'are'} left out: {more}{'; '.join(named)}; {how}"
+
+
+def _earlier(run: EarlierRun, *, has_folder: bool) -> str:
+    folder = f" of {seen(run.folder.name)}" if has_folder and run.folder else ""
+    return f"{attempts_named(run.attempts)}{folder}, {steps(*run.steps) if run.steps else 'no comparison'}"

@@ -9,7 +9,7 @@ from predlog.reading.damage import Damages
 from predlog.reading.forgetting import Learning
 from predlog.reading.reader import Reading
 from predlog.reading.summary import Summary
-from predlog.reading.words import counted
+from predlog.reading.words import counted, left_out
 from predlog.records.schema import Comparison, Gap, Record
 from predlog.report.film_strip import MOST, Strip
 
@@ -44,6 +44,7 @@ class Contents:
             run.add(record)
         if isinstance(records, Reading):
             run.summary.share(records.writers)
+            run.summary.left_out = tuple(records.left_out)
             run.damage = records.damage
         return run
 
@@ -65,4 +66,5 @@ class Contents:
         """Return the error to raise if there is no comparison."""
         found = self.summary.findings
         hint = f", but {counted(len(found), 'finding')}: see `predlog check {self.source}`" if found else ""
-        return PredlogError(f"{self.source} holds no comparison{hint}; a page needs at least one")
+        earlier = f"; {left_out(self.summary.left_out)}" if self.summary.left_out else ""
+        return PredlogError(f"{self.source} holds no comparison{hint}; a page needs at least one{earlier}")

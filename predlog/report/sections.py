@@ -12,7 +12,7 @@ from predlog.reading.curves import Course, Curve
 from predlog.reading.forgetting import Sights
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Key, Summary
-from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
+from predlog.reading.words import counted, lane, left_out, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import nats, percent
 from predlog.records.token_text import token_cell
 from predlog.report.contents import Contents
@@ -66,13 +66,16 @@ def notes(summary: Summary, damage: int, of_run: str = "") -> Iterator[Note]:
     `of_run` is the end of the ids of what they lead to.
     """
     opened = [one for one in summary.findings if one.is_open]
-    left_out = list(unchecked(summary.coverage))
+    if summary.left_out:
+        earlier = left_out(summary.left_out)
+        yield Note("plain", f"{earlier[0].upper()}{earlier[1:]}.")
+    not_checked = list(unchecked(summary.coverage))
     if opened:
         yield _open(opened)
     else:
-        yield Note("good", "No open findings in what was checked." if left_out else "No open findings.")
-    if left_out:
-        listed = "; ".join(f"{one.what} ({one.why}: {_streams(one.streams)})" for one in left_out)
+        yield Note("good", "No open findings in what was checked." if not_checked else "No open findings.")
+    if not_checked:
+        listed = "; ".join(f"{one.what} ({one.why}: {_streams(one.streams)})" for one in not_checked)
         yield Note("plain", f"Not checked: {listed}.")
     missing = sum(gap.count for gap in summary.gaps)
     if missing:

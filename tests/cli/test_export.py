@@ -479,7 +479,7 @@ class TestCommand:
                 for seq, (attempt, step) in enumerate(attempts)
             ]
             write_lines(tmp_path / "run" / name, *shown)
-        for more, per_rank in ([], [(1, 0), (1, 1), (2, 2), (2, 3), (2, 4)]), (["--all-attempts"], attempts):
+        for more, per_rank in ([], [(1, 0), (1, 1), (2, 2), (2, 3), (2, 4)]), (["--attempt", "all"], attempts):
             assert predlog("export", tmp_path / "run", "-o", tmp_path / "out.arrow", *more).returncode == 0
             read = {(row["rank"], row["attempt"], row["step"]) for row in by_pyarrow(tmp_path / "out.arrow")}
             assert read == {(rank, *one) for rank in range(3) for one in per_rank}

@@ -63,5 +63,5 @@ class Reading:
         """Read a file, or a folder."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = list(predlog.read(path, all_attempts=True))
+            found = list(predlog.read(path, attempt="all"))
         return cls(found, [str(one.message) for one in caught])

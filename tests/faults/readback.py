@@ -70,6 +70,6 @@ def contents(place: Path) -> Contents:
     files = sorted(place.glob("predictions*.jsonl")) if place.is_dir() else [place] * place.exists()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is passed over is counted
-        records = tuple(record for file in files for record in predlog.read(file, all_attempts=True))
+        records = tuple(record for file in files for record in predlog.read(file, attempt="all"))
     lines = sum(file.read_bytes().count(b"\n") for file in files)
     return Contents(records, lines - len(records))

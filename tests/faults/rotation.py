@@ -65,7 +65,7 @@ def _truncated(folder: Path, many: int) -> Iterator[Figure]:
                 if step == 1:
                     os.truncate(file, (number % 3) * 400)
         noticed += "was cut off by another program" in said.getvalue()
-        reading = predlog.read(file, all_attempts=True)
+        reading = predlog.read(file, attempt="all")
         seen += _is_damaged(reading)
         merged += {line["step"] for line in Lines.of(file).all_of("comparison")} < {2, 3}
         file.unlink()

@@ -206,7 +206,7 @@ def test_a_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
         callbacks=[PredictionCallback(console=False)],
     )
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
-    steps = {(one.attempt, one.step) for one in read(tmp_path, all_attempts=True) if isinstance(one, Comparison)}
+    steps = {(one.attempt, one.step) for one in read(tmp_path, attempt="all") if isinstance(one, Comparison)}
     assert steps == {(1, 0), (1, 3), (2, 6)}
 
 

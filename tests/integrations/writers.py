@@ -72,7 +72,7 @@ def trainer(*callbacks: Callback, **arguments: Any) -> Trainer:
 
 
 def comparisons(folder: Path, stream: str = "train") -> list[predlog.Comparison]:
-    records = predlog.read(folder, all_attempts=True)
+    records = predlog.read(folder, attempt="all")
     return [one for one in records if isinstance(one, predlog.Comparison) and one.stream == stream]
 
 

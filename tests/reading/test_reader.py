@@ -199,7 +199,7 @@ class TestPlaces:
     def test_standard_input(self, run: Path) -> None:
         """`-` reads what is piped in, attempts distinguished; with all of them, as it comes."""
         piped = b"".join(codec.to_line(event) for event in attempt(1, [0, 10, 20]) + attempt(2, [10, 30]))
-        for arguments, wanted in (("", [(1, 0), (2, 10), (2, 30)]), (", all_attempts=True", None)):
+        for arguments, wanted in (("", [(1, 0), (2, 10), (2, 30)]), (", attempt='all'", None)):
             code = f"import predlog; print([(r.attempt, r.step) for r in predlog.read('-'{arguments}) if r.seq])"
             done = subprocess.run([sys.executable, "-c", code], input=piped, capture_output=True, check=True)
             assert eval(done.stdout) == (wanted or [(1, 0), (1, 10), (1, 20), (2, 10), (2, 30)])
@@ -224,9 +224,9 @@ class TestAttempts:
         assert [one.attempt for one in found if isinstance(one, Run)] == [1, 2, 3]
 
     def test_all_of_them(self, tmp_path: Path) -> None:
-        """`all_attempts` gives everything, in the order of the file."""
+        """`attempt="all"` gives everything, in the order of the file."""
         file = write(tmp_path / "x.jsonl", attempt(1, [0, 10, 20]), attempt(2, [10, 20]))
-        assert steps(predlog.read(file, all_attempts=True)) == [(1, 0), (1, 10), (1, 20), (2, 10), (2, 20)]
+        assert steps(predlog.read(file, attempt="all")) == [(1, 0), (1, 10), (1, 20), (2, 10), (2, 20)]
 
     @given(st.lists(st.lists(st.integers(0, 30), max_size=8).map(sorted), min_size=1, max_size=4), st.booleans())
     def test_nothing_is_lost_but_what_was_done_again(
@@ -251,7 +251,7 @@ class TestAttempts:
         assert sorted(shown) == sorted(wanted * 2)
         assert [step for _, step in shown] == sorted(step for _, step in shown)
         assert not found.damage
-        assert len(steps(predlog.read(folder, all_attempts=True))) == 2 * sum(map(len, drawn))
+        assert len(steps(predlog.read(folder, attempt="all"))) == 2 * sum(map(len, drawn))
 
     def test_attempts_that_interleave(self, tmp_path: Path) -> None:
         """Two processes that write at once, as attempts of their own, are distinguished line by line."""
@@ -283,7 +283,7 @@ class TestAttempts:
         assert [at for _, at in steps(found)] == sorted(at for _, at in both)
         (pair,) = shared(found.writers)
         assert ({pair.one.recorder, pair.other.recorder}, pair.one.rank) == ({"a", "b"}, 0)
-        assert sorted(steps(predlog.read(file, all_attempts=True))) == both
+        assert sorted(steps(predlog.read(file, attempt="all"))) == both
         later = write(tmp_path / "y.jsonl", mixed, attempt(3, range(20, 100, 10), recorder="c"))
         again = predlog.read(later)
         assert sorted(steps(again)) == [*((numbers[0], at) for at in (0, 10)), *((3, at) for at in range(20, 100, 10))]

@@ -531,7 +531,7 @@ class TestCommand:
         command("summary", "--json", folder)
         found = json.loads(capsys.readouterr().out)["attempts"]
         assert [(one["records"], one["replaced"]) for one in found] == [(0, 3), (3, 0)]
-        command("summary", "--all-attempts", folder)
+        command("summary", "--attempt", "all", folder)
         assert "done again" not in capsys.readouterr().out
 
     @pytest.mark.parametrize("width", [60, 80, 200])

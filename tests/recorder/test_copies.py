@@ -31,7 +31,7 @@ def compare(recorder: Recorder, step: int) -> Any:
 
 
 def steps(folder: Path) -> list[int]:
-    return [one.step for one in predlog.read(folder, all_attempts=True) if isinstance(one, predlog.Comparison)]
+    return [one.step for one in predlog.read(folder, attempt="all") if isinstance(one, predlog.Comparison)]
 
 
 class Model(nn.Module):

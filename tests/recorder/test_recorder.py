@@ -196,7 +196,7 @@ def test_a_second_start_is_the_next_attempt(tmp_path: Path) -> None:
     for _ in range(3):
         with Recorder(tmp_path, every=1, samples=1, console=False) as recorder:
             recorder.compare(*events.pair(), 0)
-    found = [(one.event, one.attempt, one.seq) for one in read(tmp_path, all_attempts=True)]
+    found = [(one.event, one.attempt, one.seq) for one in read(tmp_path, attempt="all")]
     assert found == [
         (event, attempt, seq)
         for attempt in (1, 2, 3)

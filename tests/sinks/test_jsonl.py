@@ -466,7 +466,7 @@ def test_each_recorder_begins_a_successor_with_its_first_line(tmp_path: Path) ->
             append(sink, step, seq=step, recorder=name)
     for sink in sinks:
         sink.close()
-    assert [(one.event.removeprefix("predlog."), one.recorder) for one in read(sinks[0].path, all_attempts=True)] == [
+    assert [(one.event.removeprefix("predlog."), one.recorder) for one in read(sinks[0].path, attempt="all")] == [
         ("run", "a"), ("comparison", "a"), ("run", "b"), *(("comparison", name) for name in "bab")
     ]  # fmt: skip
 

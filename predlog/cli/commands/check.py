@@ -7,7 +7,16 @@ from typing import Any
 
 from predlog.cli.io import look
 from predlog.cli.text import objects
-from predlog.cli.text.findings import add_coverage, add_damage, add_ended, add_gaps, add_open, add_shared, going_on
+from predlog.cli.text.findings import (
+    add_coverage,
+    add_damage,
+    add_ended,
+    add_gaps,
+    add_left_out,
+    add_open,
+    add_shared,
+    going_on,
+)
 from predlog.cli.text.paper import Paper
 from predlog.findings.ledger import Found, across_ranks
 from predlog.reading.coverage import unchecked
@@ -21,7 +30,7 @@ from predlog.sinks.terminal.style import ERROR, RIGHT
 
 def run(arguments: argparse.Namespace) -> int:
     """List what is wrong; return 1 if a finding is open, a file is damaged or, with `--ended`, has no end; else 0."""
-    summary, damage = look(arguments.path)
+    summary, damage = look(arguments.path, attempt=arguments.attempt)
     found = across_ranks(summary.findings)
     ignored = [one for one in found if one.finding.code in arguments.ignore]
     others = [one for one in found if one.finding.code not in arguments.ignore]
@@ -37,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         paper = Paper()
         _draw(paper, summary, (opened, ended), damage)
         add_coverage(paper, summary.coverage)
+        add_left_out(paper, summary.left_out)
         wrong = [
             counted(len(opened), "open finding") if opened else "",
             counted(damage.total, "damaged place") if damage else "",
@@ -64,6 +74,7 @@ def _object(
         "ignored": ignored,
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
+        "left_out": [objects.left_out(one) for one in summary.left_out],
         "comparisons": summary.comparisons,
         "checked": [objects.coverage(one) for one in summary.coverage],
         "unchecked": [objects.unchecked(one) for one in unchecked(summary.coverage)],

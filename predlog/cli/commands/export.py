@@ -17,7 +17,7 @@ from predlog.cli.io import replacing, target, waiting
 from predlog.errors import ExportError, required
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
-from predlog.reading.words import counted
+from predlog.reading.words import counted, left_out
 from predlog.records.codec import moment
 from predlog.records.schema import Comparison, Passage, Record, Token
 
@@ -34,11 +34,13 @@ _NAMED = 10
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, and report what is in it; on stderr, what is not."""
-    records = Reading(arguments.path, all_attempts=arguments.all_attempts, warns=False)
+    records = Reading(arguments.path, attempt=arguments.attempt, warns=False)
     with waiting(records):
         how = {"is_safe": arguments.safe_csv, "is_all": arguments.all_tokens, "is_forced": arguments.force}
         exported = export(records, arguments.output, **how)
     _say_damage(records.damage)
+    if records.left_out:
+        say(left_out(records.left_out))
     if exported.without_tokens:
         what = "all tokens were not kept" if arguments.all_tokens else "no token is shown"
         say(f"{what} in {counted(exported.without_tokens, 'comparison')}: they have no row")

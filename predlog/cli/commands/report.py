@@ -8,7 +8,7 @@ from predlog.cli.browser import show
 from predlog.cli.io import replacing, target, waiting
 from predlog.reading import paths
 from predlog.reading.reader import Reading
-from predlog.reading.words import counted
+from predlog.reading.words import counted, left_out
 from predlog.report.contents import Contents
 from predlog.report.page import is_page, page
 
@@ -16,7 +16,7 @@ from predlog.report.page import is_page, page
 def run(arguments: argparse.Namespace) -> int:
     """Make the page, put it in its place whole, and report where it is; with `--open`, show it."""
     given = _once(arguments.paths)
-    readings = [Reading(path, all_attempts=arguments.all_attempts, warns=False) for path in given]
+    readings = [Reading(path, attempt=arguments.attempt, warns=False) for path in given]
     file = target(arguments.output, readings, None if arguments.force else is_page)
     with waiting(*readings):
         runs = [
@@ -27,6 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     content = made.html.encode()
     with replacing(file, readings) as unfinished:
         unfinished.write(content)
+    for path, records in zip(given, readings, strict=True):
+        if records.left_out:
+            say(f"{f'{path}: ' if len(given) > 1 else ''}{left_out(records.left_out)}")
     tell(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {len(content) / 1e6:.1f} MB")
     if arguments.open:
         show(file)

@@ -7,7 +7,7 @@ from typing import Any
 from predlog.cli.io import look
 from predlog.cli.text import objects
 from predlog.cli.text.curves import add_curves
-from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_open, add_start
+from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_left_out, add_open, add_start
 from predlog.cli.text.paper import Paper
 from predlog.findings.ledger import across_ranks
 from predlog.reading.damage import Damages
@@ -19,7 +19,7 @@ from predlog.sinks.terminal.style import RIGHT, WARNING
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the summary."""
-    summary, damage = look(arguments.path, all_attempts=arguments.all_attempts)
+    summary, damage = look(arguments.path, attempt=arguments.attempt)
     if arguments.json:
         sys.stdout.write(objects.dumped(_object(arguments.path, summary, damage)))
     else:
@@ -38,6 +38,7 @@ def _object(path: str, summary: Summary, damage: Damages) -> dict[str, Any]:
         "findings": [objects.finding(one) for one in across_ranks(summary.findings)],
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
+        "left_out": [objects.left_out(one) for one in summary.left_out],
         "attempts": [objects.attempt(one) for one in summary.attempts],
         "damage": objects.damages(damage),
         "damaged": damage.total,
@@ -48,6 +49,7 @@ def _draw(paper: Paper, summary: Summary, damage: Damages) -> None:
     runs = list(dict.fromkeys(visible(one.run or "no folder", " ") for one in summary.attempts))
     if len(runs) > 1:
         paper.paragraph(f"{len(runs)} runs, summarized as one: {', '.join(runs)}", WARNING)
+    add_left_out(paper, summary.left_out)
     if not summary.curves:
         paper.line("nothing has been compared")
     add_curves(paper, list(summary.curves.values()))

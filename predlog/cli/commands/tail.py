@@ -103,6 +103,7 @@ def _wanted(arguments: argparse.Namespace) -> Selection:
         sample_ids=arguments.sample_id and frozenset(arguments.sample_id),
         steps=arguments.step or (None, None),
         only=arguments.only,
+        attempt=None if arguments.attempt == "all" else arguments.attempt,
     )
 
 

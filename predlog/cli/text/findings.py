@@ -7,9 +7,10 @@ from predlog.findings.catalog import CODES
 from predlog.findings.ledger import Found
 from predlog.reading.coverage import Coverage, unchecked
 from predlog.reading.damage import Damages
+from predlog.reading.restarts import EarlierRun
 from predlog.reading.runs import Start
 from predlog.reading.summary import Missing
-from predlog.reading.words import counted, lane, listed, moment, number, steps
+from predlog.reading.words import counted, lane, left_out, listed, moment, number, steps
 from predlog.reading.writers import Shared
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING
@@ -77,6 +78,12 @@ def add_shared(paper: Paper, shared: Sequence[Shared]) -> None:
     if len(shared) > _MOST_SHARED:
         more = counted(len(shared) - _MOST_SHARED, "pair")
         paper.paragraph(f"{_start(paper, 'shared')}{more} more of recorders wrote to one file", WARNING)
+
+
+def add_left_out(paper: Paper, runs: Sequence[EarlierRun], name: str = "") -> None:
+    """Add in one line which earlier runs are left out; before it the name of what was read, if there are several."""
+    if runs:
+        paper.paragraph(f"{name}{left_out(runs)}")
 
 
 def add_coverage(paper: Paper, streams: Sequence[Coverage]) -> None:

@@ -11,6 +11,8 @@ from predlog.reading.coverage import Coverage, Unchecked
 from predlog.reading.curves import Course, Curve
 from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
+from predlog.reading.reader import Reading
+from predlog.reading.restarts import EarlierRun
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Missing
 from predlog.reading.writers import Shared
@@ -82,6 +84,13 @@ def attempt(one: Attempt) -> dict[str, Any]:
     }
 
 
+def left_out(one: EarlierRun) -> dict[str, Any]:
+    """Return an earlier run that is left out."""
+    first, last = one.steps or (None, None)
+    folder = None if one.folder is None else str(one.folder)
+    return {"folder": folder, "attempts": list(one.attempts), "first_step": first, "last_step": last}
+
+
 def shared(one: Shared) -> dict[str, Any]:
     """Return two recorders that wrote to one file at the same time."""
     both = (one.one, one.other)
@@ -100,11 +109,16 @@ def damages(damage: Iterable[Damage]) -> list[dict[str, Any]]:
     return [one._replace(file=str(one.file))._asdict() for one in damage]  # type: ignore[arg-type]
 
 
-def whole(found: Difference, paths: Sequence[str], damaged: Sequence[int], most: int) -> dict[str, Any]:
-    """Return all that is known of the difference, with the `most` labels of each way."""
+def whole(found: Difference, both: Sequence[Reading], most: int) -> dict[str, Any]:
+    """Return all that is known of the difference of two runs, with the `most` labels of each way."""
     a, b = (
-        {"path": path, "comparisons": comparisons, "damage": places}
-        for path, comparisons, places in zip(paths, found.comparisons, damaged, strict=True)
+        {
+            "path": records.path,
+            "comparisons": comparisons,
+            "damage": records.damage.total,
+            "left_out": [left_out(one) for one in records.left_out],
+        }
+        for records, comparisons in zip(both, found.comparisons, strict=True)
     )
     return {
         "a": a,
