@@ -46,8 +46,8 @@ def watch(
     Args:
         module: A model that makes its own loss, or a loss such as `torch.nn.CrossEntropyLoss()`: a module without
             parameters is treated as a loss.
-        step: The number of the first step, or a callable that returns the number of the current step. Of several calls
-            with the same number the first is recorded.
+        step: The number of the first step, which a training that is resumed must pass, or a callable that returns the
+            number of the current step. Of several calls with the same number the first is recorded.
         accumulate: How many calls of the module make a step, if `step` is a number; the first is recorded.
         streams: Names of the losses of one step, in the order of their calls; further ones are not recorded. Left out,
             the first is "text", as in `compare`, and a model's others are "loss 1", "loss 2" and so on. If the module
@@ -145,11 +145,19 @@ class _Watcher:
             if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
             if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
+                if self._steps.counts_from_0 and number == 0:
+                    recorder.expect_restart(self._restarted)
                 self._active[threading.get_ident()] = Listener(recorder, self._steps, number, place)
                 if not self._is_asked and (call := self.begin(args, kwargs or {})) is not None:
                     call.__enter__()  # type: ignore[no-untyped-call]
         except own_failure(Exception) as error:  # a run must not die of its log
             recorder.report_failure(None, "text", error)
+
+    def _restarted(self, earlier: str) -> str:
+        return (
+            f"predlog.watch counts the steps of {self._name} from 0, and {earlier}, so this is read as another run."
+            " If it resumes from a checkpoint, pass the number of its first step: predlog.watch(model, step=...)"
+        )
 
     def _is_due(self, recorder: Recorder, number: int) -> bool:
         if self._due.every != recorder.gate.every:  # the default one may be another by now

@@ -66,11 +66,8 @@ class Part:
     @property
     def firsts(self) -> dict[str, int]:
         """Return the first step of each stream that has a comparison or a finding."""
-        compared = {stream: first for stream, (first, _) in self.steps.items()}
-        return {
-            **self.found,
-            **{stream: min(first, self.found.get(stream, first)) for stream, first in compared.items()},
-        }
+        compared = {stream: min(first, self.found.get(stream, first)) for stream, (first, _) in self.steps.items()}
+        return {**self.found, **compared}
 
     @property
     def within(self) -> tuple[int, int]:

@@ -131,13 +131,13 @@ class Outlet:
         self._write_missed()
         self._call_method("close")
 
-    def last_attempt(self) -> int:
-        """Return the newest attempt in the sink's file; 0 if there is none, or none that can be read."""
+    def last(self) -> tuple[int, int]:
+        """Return the newest attempt in the sink's file, and its highest step near the end; (0, -1) if none is read."""
         try:
-            return self._sink.last_attempt() if isinstance(self._sink, JSONL) else 0
+            return self._sink.last() if isinstance(self._sink, JSONL) else (0, -1)
         except OSError as error:
             self._notices.report(f"sink {self.name}", f"{self.name} failed: {described(error)}", error)
-            return 0
+            return 0, -1
 
     def _skip_wait(self) -> None:
         for one in (self._backoff, *self._kinds.values()):

@@ -65,6 +65,9 @@ class Pipeline:
         self._attempt: Attempt | None = None
         self._logger: Any = None
         self._losses = Losses(judge, notices)
+        # What is reported if an earlier attempt in the file went further than this one's first step, of that step.
+        self.restarted: Callable[[str], str] | None = None
+        self._earlier = 0, -1
 
     def work(self, item: Item) -> None:
         """Process a submission, a refusal or a loss, and write its events to the sinks."""
@@ -84,6 +87,7 @@ class Pipeline:
         counted_before = self._accounts.counted
         try:
             self._start(submission.at)
+            self._report_restart()
             self._share_missing()
             loss = self._losses.reported(submission.capture, submission.step, submission.stream)
             for fields, fact in unpack(submission.capture):
@@ -228,9 +232,8 @@ class Pipeline:
     def _start(self, at: float) -> None:
         if self._attempt is not None:
             return
-        self._attempt = Attempt(
-            self._settings, 1 + max((outlet.last_attempt() for outlet in self.outlets.all), default=0)
-        )
+        self._earlier = max((outlet.last() for outlet in self.outlets.all), default=(0, -1))
+        self._attempt = Attempt(self._settings, 1 + self._earlier[0])
         self._logger = structlog.wrap_logger(
             structlog.ReturnLogger(),
             processors=[*map(named, self._processors), self._conform],
@@ -243,6 +246,14 @@ class Pipeline:
         for outlet in self.outlets.all:
             outlet.begin(self._attempt.run_event(at, None))
         self._send_run(self._attempt, at, None)
+
+    def _report_restart(self) -> None:
+        """Report, once, that steps are counted anew in a file in which they went further."""
+        restarted, self.restarted = self.restarted, None
+        attempt, step = self._earlier
+        if restarted is not None and step > 0:
+            where = self._settings["directory"] or "its file"
+            self._notices.report_once("restart", restarted(f"attempt {attempt} in {where} goes to step {step}"))
 
     def _send_run(self, attempt: Attempt, at: float, stats: dict[str, Any] | None) -> None:
         """Write the attempt's first line, or, with the final counts, its last."""

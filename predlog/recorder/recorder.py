@@ -286,6 +286,13 @@ class Recorder:
         """Report what is no failure of predlog's, such as a call that can't be read; each kind once."""
         self._notices.report_once(kind, message, error)
 
+    def expect_restart(self, report: Callable[[str], str]) -> None:
+        """Have it reported once, in words around those that are passed, if the folder has an attempt with later steps.
+
+        A callback that counts steps from 0 calls it before the first pair that is due.
+        """
+        self._pipeline.restarted = report
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was compared so far is written and durable; return False after `timeout` seconds.
 

@@ -13,7 +13,7 @@ from predlog._runtime.fork import ForkSafeLock
 from predlog.errors import NotDurableError, RecordError, TruncatedError
 from predlog.records import codec
 from predlog.records.backwards import backwards
-from predlog.records.schema import Event
+from predlog.records.schema import Comparison, Event
 
 # Only POSIX systems have these.
 _NO_FOLLOW, _NO_WAIT = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
@@ -77,13 +77,17 @@ class JSONL:
 
     def last_attempt(self) -> int:
         """Return the newest attempt at the file's end; 0 for a new or foreign file."""
+        return self.last()[0]
+
+    def last(self) -> tuple[int, int]:
+        """Return the newest attempt at the file's end, and the highest step of a comparison there; (0, -1) without."""
         try:
             # Without O_NONBLOCK, opening something other than a file, such as a pipe, might never return.
             file = self._opened(os.O_RDONLY | _NO_WAIT, 0)
         except FileNotFoundError:
-            return 0
+            return 0, -1
         try:
-            return _last_attempt(file)
+            return _last(file)
         finally:
             os.close(file)
 
@@ -200,16 +204,18 @@ class JSONL:
             raise OSError(errno.EINVAL, f"neither a file nor a device, so writing might never return: {self.path}")
 
 
-def _last_attempt(file: int) -> int:
-    newest, left, budget = 0, _TAIL, _FURTHEST
+def _last(file: int) -> tuple[int, int]:
+    newest, step, left, budget = 0, -1, _TAIL, _FURTHEST
     for line in backwards(file, os.fstat(file).st_size + 1):  # as if a newline followed
         budget -= len(line) + 1
         left -= len(line) + 1 if newest else 0
         with suppress(RecordError):
-            newest = max(newest, codec.from_line(line).attempt)
+            record = codec.from_line(line)
+            newest = max(newest, record.attempt)
+            step = max(step, record.step if isinstance(record, Comparison) else -1)
         if left < 0 or budget < 0:
             break
-    return newest
+    return newest, step
 
 
 def _status(path: Path) -> os.stat_result | None:

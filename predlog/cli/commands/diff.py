@@ -53,10 +53,14 @@ def _draw(paper: Paper, found: Difference, both: list[Reading], most: int) -> No
     for name, records, comparisons in zip("AB", both, found.comparisons, strict=True):
         places = records.damage.total
         note = f", {counted(places, 'damaged place')}" if places else ""
-        which = {None: "", "all": ", all attempts"}.get(records.attempt, f", attempt {records.attempt}")
+        which = "" if records.attempt is None else f", {_named(records.attempt)}"
         paper.line((f"{name} is {seen(records.path)}{which}: {counted(comparisons, 'comparison')}{note}", HEADING))
         add_left_out(paper, records.left_out, f"in {name}, ")
     if found.differs:
         add_difference(paper, found, most)
     else:
         paper.line(("A and B are the same", RIGHT))
+
+
+def _named(attempt: Which) -> str:
+    return "all attempts" if attempt == "all" else f"attempt {attempt}"

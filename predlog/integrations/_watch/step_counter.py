@@ -40,6 +40,11 @@ class StepCounter:
         # At how many calls in a row a callable step has returned the same number.
         self.stays = 0
 
+    @property
+    def counts_from_0(self) -> bool:
+        """Whether the steps are counted here, and the first is 0: a training that is resumed has another first step."""
+        return self._step == 0 and not callable(self._step)
+
     def next(self) -> tuple[int, int]:
         """Return the step of the call that begins, and which of the calls of that step it is, from 0."""
         step = self._step
