@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from predlog.findings.progress import HELD_OUT, is_named
 from predlog.reading.attempts import Part
 from predlog.records.codec import moment
 
-_Value = TypeVar("_Value")
 # The number of an attempt, and which of the recorders with that number it is, if these wrote one after another.
 _Key = tuple[int, int]
 # Seconds since 1970 of the first and of the last line.
@@ -72,31 +71,61 @@ def latest(pieces: Sequence[Piece]) -> tuple[list[Piece], list[EarlierRun]]:
 
 
 @dataclass(slots=True)
+class _Streams:
+    """The first step of each stream, and the lowest of them."""
+
+    firsts: dict[str, int] = field(default_factory=dict)
+    lowest: int | None = None
+
+    def add(self, stream: str, step: int) -> None:
+        self.firsts[stream] = min(self.firsts.get(stream, step), step)
+        self.lowest = step if self.lowest is None else min(self.lowest, step)
+
+    def is_done_again(self, later: "_Streams", postponed: int) -> bool:
+        """Return whether what begins at later first steps does this again, from its beginning on."""
+        if self.lowest is None or later.lowest is None:
+            return False
+        common = [(self.firsts[stream], step) for stream, step in later.firsts.items() if stream in self.firsts]
+        if not common:
+            return later.lowest - postponed <= self.lowest
+        least = min(first for first, _ in common)
+        return all(step - postponed <= least for first, step in common if first == least)
+
+
+@dataclass(slots=True)
 class _Run:
-    """Starts that continue one another: the first step of each stream, and the lines between which they wrote."""
+    """Starts that continue one another: where their streams begin, and the lines between which they wrote."""
 
     pieces: list[Piece] = field(default_factory=list)
-    firsts: dict[str, int] = field(default_factory=dict)
+    trained: _Streams = field(default_factory=_Streams)
+    held_out: _Streams = field(default_factory=_Streams)
     every: int | None = None
     # Of each file and rank: the lowest first and last line of what was written, and the highest of both.
     extents: dict[tuple[Path, int], tuple[int, int, int, int]] = field(default_factory=dict)
 
-    def join(self, start: Sequence[Piece]) -> None:
-        """Add a start, which continues the run."""
-        self.firsts = _earliest([self.firsts, *(piece.part.firsts for piece in start)])
-        self.every = self.every or _every(start)
-        self.pieces += start
-        for piece in start:
+    def join(self, pieces: Sequence[Piece]) -> "_Run":
+        """Add what continues the run."""
+        self.every = self.every or next((piece.part.every for piece in pieces if piece.part.every), None)
+        self.pieces += pieces
+        for piece in pieces:
+            for stream, step in piece.part.firsts.items():
+                (self.held_out if is_named(stream, HELD_OUT) else self.trained).add(stream, step)
             first, last = piece.part.within
             a, b, c, d = self.extents.get(piece.place, (first, last, first, last))
             self.extents[piece.place] = min(a, first), min(b, last), max(c, first), max(d, last)
+        return self
 
-    def is_begun_again(self, start: Sequence[Piece]) -> bool:
+    def is_begun_again(self, pieces: Sequence[Piece]) -> bool:
         """Return whether a start is later than this run, and begins at or before its first step."""
-        known = [(piece.part, self.extents[piece.place]) for piece in start if piece.place in self.extents]
-        is_later = not known or any(_is_apart(part, extent) for part, extent in known)
-        firsts = _earliest(piece.part.firsts for piece in start)
-        return is_later and _begins_again(self.firsts, firsts, _postponed(self.every, _every(start)))
+        known = [(piece.part, self.extents[piece.place]) for piece in pieces if piece.place in self.extents]
+        if known and not any(_is_apart(part, extent) for part, extent in known):
+            return False
+        start = _Run().join(pieces)
+        if not self.trained.firsts and not start.trained.firsts:
+            return self.held_out.is_done_again(start.held_out, 0)
+        # A recorder that records fewer steps than before may record its first one so much later.
+        is_rarer = self.every is not None and start.every is not None and start.every > self.every
+        return self.trained.is_done_again(start.trained, (start.every or 1) - 1 if is_rarer else 0)
 
     def is_beside(self, piece: Piece) -> bool:
         """Return whether the recorder of an earlier run still wrote when this one did."""
@@ -113,44 +142,9 @@ def _is_apart(part: Part, extent: tuple[int, int, int, int]) -> bool:
     return part.recorder is None or extent[1] < first or last < extent[2]
 
 
-def _begins_again(run: Mapping[str, int], start: Mapping[str, int], postponed: int) -> bool:
-    """Return whether what begins at some steps, by stream, does again what began at others."""
-    trained, again = _trained(run), _trained(start)
-    if bool(trained) != bool(again):
-        return False  # nothing is trained again: one of both is an evaluation, or has no step at all
-    trained, again = trained or {**run}, again or {**start}
-    common = trained.keys() & again.keys()
-    if not common:
-        return bool(trained and again) and min(again.values()) - postponed <= min(trained.values())
-    least = min(trained[stream] for stream in common)
-    return all(again[stream] - postponed <= least for stream in common if trained[stream] == least)
-
-
-def _postponed(before: int | None, every: int | None) -> int:
-    """Return how much later the first recorded step may be of a recorder that records fewer steps than before."""
-    return every - 1 if before and every and every > before else 0
-
-
-def _trained(streams: Mapping[str, _Value]) -> dict[str, _Value]:
-    return {stream: known for stream, known in streams.items() if not is_named(stream, HELD_OUT)}
-
-
-def _earliest(known: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    earliest: dict[str, int] = {}
-    for firsts in known:
-        for stream, step in firsts.items():
-            earliest[stream] = min(earliest.get(stream, step), step)
-    return earliest
-
-
-def _every(start: Sequence[Piece]) -> int | None:
-    return next((piece.part.every for piece in start if piece.part.every), None)
-
-
 def _named(pieces: Sequence[Piece]) -> EarlierRun:
-    streams = {stream: None for piece in pieces for stream in piece.part.steps}
-    counted = _trained(streams) or streams
-    spans = [span for piece in pieces for stream, span in piece.part.steps.items() if stream in counted]
+    every = [(stream, span) for piece in pieces for stream, span in piece.part.steps.items()]
+    spans = [span for stream, span in every if not is_named(stream, HELD_OUT)] or [span for _, span in every]
     steps = (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
     numbers = sorted({piece.part.attempt for piece in pieces if piece.part.attempt is not None})
     return EarlierRun(pieces[0].file.parent, tuple(numbers), steps)

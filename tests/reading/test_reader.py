@@ -45,6 +45,15 @@ def steps(found: Iterable[Record]) -> list[tuple[int, int]]:
     return [(one.attempt, one.step) for one in found if isinstance(one, Comparison)]
 
 
+def latest(drawn: Sequence[Sequence[int]]) -> int:
+    """Return the number of the attempt with which the latest run begins, of attempts by their steps."""
+    begun = [(number, at[0]) for number, at in enumerate(drawn, 1) if at]
+    return max(
+        (number for place, (number, first) in enumerate(begun) if all(first <= one for _, one in begun[:place])),
+        default=1,
+    )
+
+
 def peak(file: Path) -> int:
     """Read a file in a new process, and give how many MiB that has taken at most."""
     code = (
@@ -232,7 +241,7 @@ class TestAttempts:
     def test_nothing_is_lost_but_what_was_done_again(
         self, tmp_path_factory: pytest.TempPathFactory, drawn: list[list[int]], packed: bool
     ) -> None:
-        """A comparison is given, once, unless a later attempt has been at its step; of several ranks, by step."""
+        """A comparison of the latest run is given, once, unless a later attempt has been at its step; by step."""
         folder = tmp_path_factory.mktemp("run")
         for rank in (0, 1):
             name = f"predictions{f'-rank{rank}' if rank else ''}.jsonl"
@@ -244,7 +253,7 @@ class TestAttempts:
             (number, step)
             for number, at in enumerate(drawn, 1)
             for step in at
-            if not any(later and later[0] <= step <= later[-1] for later in drawn[number:])
+            if number >= latest(drawn) and not any(later and later[0] <= step <= later[-1] for later in drawn[number:])
         ]
         found = predlog.read(folder)
         shown = steps(found)
@@ -321,7 +330,7 @@ class TestAttempts:
     def test_two_recorders_in_any_order(
         self, tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[str, int]], numbers: tuple[int, int]
     ) -> None:
-        """What one wrote is replaced only by what the other wrote after all of it."""
+        """What one wrote is replaced, or left out, only by what the other wrote after all of it."""
         number = dict(zip("ab", numbers, strict=True))
         made = {"a": 0, "b": 0}
         lines = []
@@ -332,8 +341,12 @@ class TestAttempts:
         gone: set[int] = set()
         if len(turns) == 2:  # one after the other; of two numbers the higher counts
             kept = max(turns[::-1], key=number.__getitem__)
-            at = [step for name, step in drawn if name == kept]
-            gone = {n for n, (name, step) in enumerate(drawn) if name != kept and min(at) <= step <= max(at)}
+            at, others = ([step for name, step in drawn if (name == kept) == is_kept] for is_kept in (True, False))
+            is_other_run = min(at) <= min(others)
+            gone = {
+                n for n, (name, step) in enumerate(drawn)
+                if name != kept and (is_other_run or min(at) <= step <= max(at))
+            }  # fmt: skip
         wanted = [(number[name], step) for n, (name, step) in enumerate(drawn) if n not in gone]
         found = predlog.read(write(tmp_path_factory.mktemp("run") / "x.jsonl", lines))
         assert sorted(steps(found)) == sorted(wanted)

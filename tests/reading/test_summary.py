@@ -523,14 +523,14 @@ class TestCommand:
         folder = written(tmp_path, events.run(), *first, *end, events.run(attempt=2), comparison(20, attempt=2))
         command("summary", folder)
         assert "steps 10 to 30, 2 records, 1 more done again by a later attempt; " in capsys.readouterr().out
-        written(tmp_path, *(comparison(step, attempt=2) for step in (0, 30)))
+        written(tmp_path, events.run(attempt=3), *(comparison(step, attempt=3) for step in (20, 30)))
         command("summary", folder)
         said = capsys.readouterr().out
-        assert "3 comparisons, all done again by a later attempt; " in said
-        assert "steps 0 to 30, 3 records; " in said
+        assert "1 comparison, all done again by a later attempt; " in said
+        assert "steps 20 to 30, 2 records; " in said
         command("summary", "--json", folder)
         found = json.loads(capsys.readouterr().out)["attempts"]
-        assert [(one["records"], one["replaced"]) for one in found] == [(0, 3), (3, 0)]
+        assert [(one["records"], one["replaced"]) for one in found] == [(1, 2), (0, 1), (2, 0)]
         command("summary", "--attempt", "all", folder)
         assert "done again" not in capsys.readouterr().out
 
@@ -584,7 +584,7 @@ class TestCommand:
         assert said.isascii()
         found = json.loads(said, parse_constant=pytest.fail)
         assert list(found) == [
-            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "attempts", "damage", "damaged",
+            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "left_out", "attempts", "damage", "damaged",
         ]  # fmt: skip
         assert not undocumented(found)
         assert found["streams"][0]["stream"].endswith("\\ud800")
