@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -345,6 +346,29 @@ def seen_of(module: nn.Module, calls: Callable[[], object], every: int = 1, **ho
     with keeping(every=every) as (recorder, kept), predlog.watch(module, recorder=recorder, **how):
         calls()
     return kept.seen
+
+
+@pytest.mark.parametrize(("step", "is_reported"), [(0, True), (30, False), (lambda: 0, False)])
+def test_a_resume_that_counts_from_0_is_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], step: Any, is_reported: bool
+) -> None:
+    """In a folder with an attempt that went further it would be read as another run: one line says what to pass."""
+
+    def record(first: Any) -> list[str]:
+        with predlog.Recorder(tmp_path, every=10, console=False) as recorder:
+            for _ in range(2):  # what a new context in the same attempt counts anew is reported no second time
+                with predlog.watch(model := Small(), step=first, recorder=recorder):
+                    for _ in range(21):
+                        model(batch()).backward()
+        return [line for line in told(capfd) if "another run" in line]
+
+    said = (
+        f"predlog: predlog.watch counts the steps of Small from 0, and attempt 1 in {tmp_path} goes to step 20, so this"
+        " is read as another run. If it resumes from a checkpoint, pass the number of its first step:"
+        " predlog.watch(model, step=...)"
+    )
+    assert not record(0)
+    assert record(step) == [said] * is_reported
 
 
 def test_each_training_call_is_a_step() -> None:

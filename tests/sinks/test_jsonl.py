@@ -104,6 +104,8 @@ def test_attempts_are_counted_from_the_last_whole_line(tmp_path: Path) -> None:
     with file.open("ab") as damage:
         damage.write(b"noise\n" + b"x" * 1000)
     assert sink.last_attempt() == 5
+    assert sink.last() == (5, 2)
+    assert JSONL(tmp_path / "none.jsonl").last() == (0, -1)
 
 
 def test_foreign_events_pass_and_are_not_written(tmp_path: Path) -> None:
