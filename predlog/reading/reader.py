@@ -188,7 +188,7 @@ class Reading:
     def _records(self, file: Path, part: Part, replaced: Replaced | None, block: int) -> Iterator[Record]:
         lines, room = Lines(file, part.start, self.told, block), self._room if file.suffix in paths.PACKED else None
         sequence = Sequence(self.damage)
-        is_whole = part.attempt is None
+        is_whole = part.attempt is None and part.only is None
         name = file if self.files else Path(paths.STDIN)
         turns = Turns(name)
         number, expected = part.line - 1, 0

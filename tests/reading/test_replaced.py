@@ -78,6 +78,12 @@ def staggered(number: int) -> Iterator[dict[str, Any]]:
         yield from (events.comparison(attempt=attempt, step=attempt + n, seq=n + 1) for n in range(3))
 
 
+def resumed(number: int) -> Iterator[dict[str, Any]]:
+    yield from (events.comparison(stream=f"s{seq}", step=1, seq=seq) for seq in range(2 * number))
+    for attempt in range(2, 2 * number + 2):
+        yield events.comparison(attempt=attempt, stream=f"s{attempt}", step=5, seq=0)
+
+
 def alternating(number: int) -> Iterator[dict[str, Any]]:
     for seq in range(4):
         yield from (events.comparison(attempt=attempt, step=seq, seq=seq) for attempt in range(1, number + 1))
@@ -108,7 +114,9 @@ def gone(number: int) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("packing", ["", ".gz"])
-@pytest.mark.parametrize("make", [overlapping, staggered, alternating, streams, processes, findings, explained, gone])
+@pytest.mark.parametrize(
+    "make", [overlapping, staggered, resumed, alternating, streams, processes, findings, explained, gone]
+)
 def test_the_work_is_linear(tmp_path: Path, make: Callable[[int], Iterator[dict[str, Any]]], packing: str) -> None:
     """Four times as many attempts, streams or findings are at most five times as much work."""
     pack = gzip.compress if packing else bytes

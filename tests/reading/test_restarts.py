@@ -123,6 +123,14 @@ class TestStreams:
         write(tmp_path / "predictions.jsonl", started(1, [0, 10]), evaluated[0], started(2, [20, 30]), evaluated[1])
         assert read(tmp_path) == ([1, 2], "")
 
+    def test_what_is_counted_anew_beside_a_training(self, tmp_path: Path) -> None:
+        """Whatever its name is: that another stream continues shows that it is a resume."""
+        beside = [started(number, range(3), stream="bleu")[1:] for number in (1, 2)]
+        parts = [started(1, [0, 10]), beside[0], started(2, [20, 30]), beside[1]]
+        assert read(write(tmp_path / "x.jsonl", *parts)) == ([1, 2], "")
+        parts[2] = started(2, [0, 10])
+        assert read(write(tmp_path / "x.jsonl", *parts))[0] == [2]
+
     def test_an_evaluation_of_a_new_run_may_begin_later(self, tmp_path: Path) -> None:
         """What is trained begins again, so it is another run."""
         evaluated = [started(number, [step], stream="eval")[1:] for number, step in ((1, 10), (2, 30))]
@@ -218,6 +226,16 @@ class TestRecorders:
         assert attempts.is_costly(attempts.parts(file.read_bytes().splitlines()), is_packed=False)
         assert read(file)[0] == [41]
         assert read(file, 7)[0] == [7]
+
+    def test_a_latest_run_whose_lines_alternate(self, tmp_path: Path) -> None:
+        """It is read in the order of its lines, and the run before it is left out all the same."""
+        many = [started(number, range(4), recorder=f"r{number}") for number in range(2, 42)]
+        mixed = [one for together in zip(*many, strict=True) for one in together]
+        file = write(tmp_path / "x.jsonl", started(1, [0, 10], recorder="r1"), mixed)
+        found = attempts.parts(file.read_bytes().splitlines())
+        assert attempts.is_costly(found[1:], is_packed=False)
+        assert read(file)[0] == [*range(2, 42)]
+        assert [one.attempt for one in predlog.read(file) if isinstance(one, Comparison)] == [*range(2, 42)] * 4
 
 
 class TestRanks:
