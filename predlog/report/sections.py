@@ -66,14 +66,14 @@ def notes(summary: Summary, damage: int, of_run: str = "") -> Iterator[Note]:
     `of_run` is the end of the ids of what they lead to.
     """
     opened = [one for one in summary.findings if one.is_open]
-    if summary.left_out:
-        earlier = left_out(summary.left_out)
-        yield Note("plain", f"{earlier[0].upper()}{earlier[1:]}.")
     not_checked = list(unchecked(summary.coverage))
     if opened:
         yield _open(opened)
     else:
         yield Note("good", "No open findings in what was checked." if not_checked else "No open findings.")
+    if summary.left_out:
+        earlier = left_out(summary.left_out)
+        yield Note("plain", f"{earlier[0].upper()}{earlier[1:]}.")
     if not_checked:
         listed = "; ".join(f"{one.what} ({one.why}: {_streams(one.streams)})" for one in not_checked)
         yield Note("plain", f"Not checked: {listed}.")
