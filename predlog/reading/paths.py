@@ -68,6 +68,11 @@ def _end(path: Path, others: set[Path]) -> str:
     return str(path)
 
 
+def is_records(name: str) -> bool:
+    """Return whether a file of this name in a folder is one with records."""
+    return any(fnmatch(name, pattern) for pattern in _NAMES)
+
+
 def is_stream(place: Path) -> bool:
     """Return whether what exists at a path is neither a file nor a folder."""
     try:
