@@ -2,15 +2,14 @@
 
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
+from predlog.cli.bar import Bar
 from predlog.errors import ExportError, NoRecordsError
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading, Which
@@ -42,31 +41,13 @@ def why_not(damage: Damages) -> str:
     return f"{damage[0].file}, line {damage[0].line}: {damage[0].reason}; is it a predictions.jsonl?"
 
 
-# Bytes, which are read in a second or two.
-_LARGE = 100_000_000
-
-
 @contextmanager
 def waiting(*readings: Reading) -> Iterator[None]:
-    """Show on stderr how much of all files has been read, if these are large and stderr is a terminal.
-
-    The bar disappears when all is read, so that only the answer is left on the screen.
-    """
-    size = sum(reading.size for reading in readings)
-    if size < _LARGE or sys.stderr is None or not sys.stderr.isatty():
-        yield
-        return
-    import_module("predlog._runtime.first_imports")  # before rich is imported
-    from rich import console, progress  # noqa: PLC0415 - few wait
-
-    columns = (
-        progress.TextColumn("reading"), progress.BarColumn(None), progress.DownloadColumn(),
-        progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
-    )  # fmt: skip
-    with progress.Progress(*columns, console=console.Console(stderr=True), transient=True, expand=True) as bar:
-        task = bar.add_task("reading", total=size)
+    """Show on stderr how much of all files has been read, as `Bar` does."""
+    is_known = all(reading.files for reading in readings)
+    with Bar(sum(reading.size for reading in readings) if is_known else None) as bar:
         for reading in readings:
-            reading.told = lambda read: bar.advance(task, read)
+            reading.told = bar.told
         yield
 
 

@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         description="See what a token model predicts next to what it was asked to predict.",
         epilog=listed(
             ("predlog demo", "train a small model with predlog on"),
+            ("predlog list", "the runs in runs/, the newest first"),
             ("predlog tail -f runs/exp1", "watch a run from another terminal or node"),
             ("predlog summary runs/exp1", "how it went"),
             ("predlog check runs/exp1 && ./deploy", "stop if something is wrong"),
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action=Version, nargs=0, help="show program's version number and exit")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", prog="predlog")
-    for command in (_tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
+    for command in (_list, _tail, _summary, _check, _diff, _export, _report, _explain, _demo, _completion):
         command(partial(_command, commands))
     return whole
 
@@ -80,6 +81,21 @@ def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[st
     module = "predlog.cli.demo" if name == "demo" else f"predlog.cli.commands.{name}"
     command.set_defaults(module=module, command=command)
     return command
+
+
+def _list(add: _Add) -> None:
+    runs = add(
+        "list",
+        "list the runs in a folder, the newest first",
+        "List the runs in a folder and below it, the newest first: last step, loss, accuracy, state, age of the last"
+        " record, and open findings. A run is running if a process of this host has its file open, or if that grew"
+        " within a minute. Of each file, only the beginning and the end are read.",
+        ("predlog list", "the runs in runs/, or, if there is no such folder, below the current one"),
+        ("predlog list /scratch/me/runs", "those in another folder"),
+        ("predlog list --json | jq -r 'select(.findings != []).path'", "those with a finding, for another program"),
+    )
+    runs.add_argument("path", nargs="*", metavar="FOLDER", help="folders of runs (runs, else the current folder)")
+    runs.add_argument("--json", action="store_true", help="print one JSON object per run, each in a line")
 
 
 def _tail(add: _Add) -> None:

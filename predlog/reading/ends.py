@@ -13,6 +13,7 @@ from predlog.reading.curves import SMOOTHED
 from predlog.reading.lines import Lines
 from predlog.reading.paths import PACKED, opened
 from predlog.reading.replaced import Replaced
+from predlog.reading.restarts import Piece, latest
 from predlog.reading.tail import reads
 from predlog.reading.writers import Writer, newest_beside
 from predlog.records.backwards import read_at
@@ -43,9 +44,10 @@ class Ends:
         recorded: The newest attempt that has recorded a stream, by run, rank and stream, if there are several.
         beside: As `newest_beside` has it.
         is_complete: Whether these are all lines.
+        is_packed: Whether none was read, because the file is packed, and long.
         is_ended: Whether the newest attempt was closed.
         timestamp: When the last record was made.
-        problem: Why the last lines are not known, or hold no record.
+        problem: Why nothing is known.
     """
 
     last: list[Comparison] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Ends:
     recorded: dict[tuple[str | None, int, str], int] = field(default_factory=dict)
     beside: dict[tuple[str | None, int, int], int] = field(default_factory=dict)
     is_complete: bool = True
+    is_packed: bool = False
     is_ended: bool = False
     timestamp: str | None = None
     problem: str | None = None
@@ -69,7 +72,7 @@ def ends(file: Path, files: int = 1) -> Ends:
     if file.suffix in PACKED:
         lines = _unpacked(file)
         if lines is None:
-            return Ends(is_complete=False, problem="it is packed, and too long to unpack here: see predlog summary")
+            return Ends(is_complete=False, is_packed=True)
         is_complete, is_empty = True, not lines
     else:
         lines, is_complete, is_empty = _lines(file, files)
@@ -84,8 +87,8 @@ def ends(file: Path, files: int = 1) -> Ends:
         found.recorded,
         found.beside,
         is_complete,
-        found.is_ended(newest),
-        newest.timestamp,
+        is_ended=found.is_ended(newest),
+        timestamp=newest.timestamp,
     )
 
 
@@ -135,8 +138,11 @@ class _Found:
         self.findings = [one for one in notable if isinstance(one, Finding) and not self._is_replaced(one)]
 
     def _compare_attempts(self, file: Path, runs: Iterable[str | None]) -> None:
-        parts = attempts.parts(self._lines)
-        self._is_replaced = Replaced(parts)
+        """Find out what of several attempts is still valid, as `predlog.read` does of a whole file."""
+        pieces, _ = latest([Piece(file, part) for part in attempts.parts(self._lines)])
+        parts = [piece.part for piece in pieces]
+        valid, replaced = {(part.attempt, part.recorder) for part in parts}, Replaced(parts)
+        self._is_replaced = lambda record: _key(record) not in valid or replaced(record)
         writers = []
         for part in parts:
             for run in runs:

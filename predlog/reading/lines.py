@@ -56,7 +56,7 @@ class Lines:
 
     def _blocks(self) -> Iterator[bytes]:
         if self._file == STDIN_FILE:
-            return blocks_of_stdin()
+            return blocks_of_stdin(self._told)
         return self._plain(self._start) if self._file.suffix not in PACKED else self._unpacked()
 
     def _plain(self, position: int) -> Iterator[bytes]:
@@ -114,10 +114,12 @@ class Packed:
         return piece
 
 
-def blocks_of_stdin() -> Iterator[bytes]:
-    """Return standard input in blocks, each as soon as it arrives."""
+def blocks_of_stdin(told: Callable[[int], object] = bool) -> Iterator[bytes]:
+    """Yield standard input in blocks, each as soon as it arrives; `told` is called with the size of each."""
     # From the descriptor: Python's buffered read waits for a full block, and may miss an interrupt meanwhile.
-    return iter(lambda: os.read(0, _BLOCK), b"")
+    while block := os.read(0, _BLOCK):
+        told(len(block))
+        yield block
 
 
 def block(files: int) -> int:

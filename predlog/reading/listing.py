@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Literal
 
 from predlog.errors import NoRecordsError, PredlogError
 from predlog.findings.ledger import Ledger, across_ranks
@@ -34,6 +35,7 @@ class Listed:
         accuracy: Its accuracy at the last step, from 0 to 1.
         findings: The findings that are open at the end, errors first.
         is_complete: Whether all lines were read, so that no finding was missed.
+        is_packed: Whether that is because a file is packed, and too long to be unpacked for this.
         is_running: Whether a process of this host is writing to a file, or a file was changed within the last minute.
         is_ended: Whether the last attempt was closed, on all ranks.
         timestamp: When the last record was made, as it is in the file; None without a record.
@@ -51,6 +53,7 @@ class Listed:
     accuracy: float | None = None
     findings: tuple[Finding, ...] = ()
     is_complete: bool = True
+    is_packed: bool = False
     is_running: bool = False
     is_ended: bool = False
     timestamp: str | None = None
@@ -58,12 +61,20 @@ class Listed:
     problem: str | None = None
 
 
+def state(one: Listed) -> Literal["running", "ended", "stopped", "packed"]:
+    """Return whether a run is running, has ended, or was stopped; "packed" if its end was not looked at."""
+    if one.is_packed:
+        return "packed"
+    return "running" if one.is_running else "ended" if one.is_ended else "stopped"
+
+
 def listed(folder: Path, told: Callable[[Listed], object] = bool) -> list[Listed]:
     """Return the runs in a folder and in all folders below it, newest first; a folder may be a run itself.
 
     Of each file at most 1.25 MiB are read, of a run of many ranks a little more in all; only lines longer than that
-    cost more. Hidden folders are left out. A link to a folder is followed if that is a run. What can't be read is
-    listed, too, and its `problem` tells why. `told` is called with each run as soon as it is known.
+    cost more. A packed file has to be unpacked from its beginning, so a long one is not read. Hidden folders are left
+    out. A link to a folder is followed if that is a run. What can't be read is listed, too, and its `problem` tells
+    why. `told` is called with each run as soon as it is known.
 
     Raises:
         NoRecordsError: There is no such folder.
@@ -145,6 +156,7 @@ def _listed(run: Path, name: str, writing: frozenset[Identity]) -> Listed:
         accuracy,
         findings=_open(found),
         is_complete=all(one.is_complete for one in found),
+        is_packed=any(one.is_packed for one in found),
         is_running=is_written and not is_ended,
         is_ended=is_ended,
         timestamp=timestamp,

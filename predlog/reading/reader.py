@@ -167,7 +167,7 @@ class Reading:
 
     def _parts(self, file: Path) -> list[Part]:
         """Return the attempts of a file, each with its lines."""
-        lines, is_packed = Lines(file), file.suffix in paths.PACKED
+        lines, is_packed = Lines(file, told=self.told), file.suffix in paths.PACKED
         found = attempts.parts(lines, MOST_ATTEMPTS if is_packed else sys.maxsize)
         if lines.broken and not is_packed:  # what is packed is as broken when it is read again
             self._note_broken(file, file, 1, lines.broken)
@@ -181,12 +181,13 @@ class Reading:
             return paths.STDIN_FILE
         if self._spool is None:
             self._spool = tempfile.NamedTemporaryFile(prefix="predlog-")  # noqa: SIM115 - it lives as long as this
-            self._spool.writelines(blocks_of_stdin())
+            self._spool.writelines(blocks_of_stdin(self.told))
             self._spool.flush()
         return Path(self._spool.name)
 
     def _records(self, file: Path, part: Part, replaced: Replaced | None, block: int) -> Iterator[Record]:
-        lines, room = Lines(file, part.start, self.told, block), self._room if file.suffix in paths.PACKED else None
+        told = self.told if self._spool is None else bool  # standard input was read as it came
+        lines, room = Lines(file, part.start, told, block), self._room if file.suffix in paths.PACKED else None
         sequence = Sequence(self.damage)
         is_whole = part.attempt is None and part.only is None
         name = file if self.files else Path(paths.STDIN)

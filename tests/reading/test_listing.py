@@ -271,14 +271,15 @@ def test_what_cannot_be_read_is_listed(tmp_path: Path) -> None:
 
 
 def test_packed_files(tmp_path: Path) -> None:
-    """A packed run is read if it is small; of a large one, the row says that it isn't."""
+    """A packed run is read if it is small; of a large one, the row tells that it was not."""
     for name, many in (("small", 50), ("large", 20_000)):
         file = Path(written(tmp_path / name, start(), *steps(*range(50)))) / "predictions.jsonl"
         (tmp_path / name / "predictions.jsonl.gz").write_bytes(gzip.compress(file.read_bytes() * (many // 50)))
         file.unlink()
     found = {run.name: run for run in listed(tmp_path)}
     assert (found["small"].step, found["small"].problem, found["small"].is_running) == (49, None, False)
-    assert "packed" in str(found["large"].problem)
+    assert found["large"].is_packed
+    assert not found["large"].is_complete
 
 
 def test_no_folder(tmp_path: Path) -> None:

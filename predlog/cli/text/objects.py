@@ -11,6 +11,7 @@ from predlog.reading.coverage import Coverage, Unchecked
 from predlog.reading.curves import Course, Curve
 from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
+from predlog.reading.listing import Listed, state
 from predlog.reading.reader import Reading
 from predlog.reading.restarts import EarlierRun
 from predlog.reading.runs import Attempt
@@ -34,6 +35,20 @@ def stream(curve: Curve) -> dict[str, Any]:
         **_fields(curve, "stream", "codebook", *counts),
         **{name: _course(getattr(curve, name)) for name in _FIGURES},
         "curve": {name: [getattr(point, name) for point in curve.points] for name in columns},
+    }
+
+
+def run(one: Listed) -> dict[str, Any]:
+    """Return a run of a folder, with its open findings."""
+    about = ("code", "level", "step", "stream", "codebook", "run", "attempt", "rank", "message", "evidence", "help")
+    return {
+        "path": str(one.path),
+        **_fields(one, "name", "stream", "step", "loss", "accuracy"),
+        "state": state(one) if one.problem is None else None,
+        "latest": one.timestamp,
+        "findings": [_fields(each, *about) for each in one.findings],
+        "complete": one.is_complete,
+        "problem": one.problem,
     }
 
 
