@@ -131,6 +131,7 @@ class _Found:
         self._starts = [one for one in notable if isinstance(one, Run)]
         self.recorded: dict[tuple[str | None, int, str], int] = {}
         self.beside: dict[tuple[str | None, int, int], int] = {}
+        self._valid: set[Key] | None = None
         self._is_replaced: Callable[[Record], bool] = lambda _: False
         outer = (next(_records(lines), None), next(self.backwards(), None))
         if len({_key(one) for one in (*notable, *outer) if one is not None}) > 1:
@@ -141,7 +142,8 @@ class _Found:
         """Find out what of several attempts is still valid, as `predlog.read` does of a whole file."""
         pieces, _ = latest([Piece(file, part) for part in attempts.parts(self._lines)])
         parts = [piece.part for piece in pieces]
-        valid, replaced = {(part.attempt, part.recorder) for part in parts}, Replaced(parts)
+        self._valid = valid = {(part.attempt or 0, part.recorder) for part in parts}
+        replaced = Replaced(parts)
         self._is_replaced = lambda record: _key(record) not in valid or replaced(record)
         writers = []
         for part in parts:
@@ -159,10 +161,11 @@ class _Found:
 
     def is_ended(self, newest: Record) -> bool:
         """Return whether all recorders that may be writing have closed the file."""
-        number = max(one.attempt for one in (*self._starts, newest))
         ended = {_key(one) for one in self._starts if one.stats is not None}
+        known = [newest, *(one for one in self._starts if self._valid is None or _key(one) in self._valid)]
+        number = max(one.attempt for one in known)
         last = next(self.backwards(_COMPARISON), newest)
-        return {_key(last), *(_key(one) for one in (*self._starts, newest) if one.attempt == number)} <= ended
+        return {_key(last), *(_key(one) for one in known if one.attempt == number)} <= ended
 
     def last(self) -> list[Comparison]:
         """Return the last comparisons of the stream that is trained, or, if there are none, of the last one."""
