@@ -2,6 +2,8 @@
 
 import os
 import stat
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -9,22 +11,25 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
+from predlog._runtime.failure import described
+from predlog.cli import say
 from predlog.cli.bar import Bar
-from predlog.errors import ExportError, NoRecordsError
+from predlog.errors import ExportError, NoRecordsError, PredlogError
 from predlog.reading.damage import Damages
+from predlog.reading.paths import STDIN
 from predlog.reading.reader import Reading, Which
 from predlog.reading.summary import Summary
 from predlog.records.schema import Record
 
 
-def look(path: str, *, attempt: Which = None) -> tuple[Summary, Damages]:
-    """Return the summary of a path's records, and what is damaged.
+def look(path: str, *, attempt: Which = None, since: float | None = None) -> tuple[Summary, Damages]:
+    """Return the summary of a path's records, and what is damaged; the command has been reading `since` then.
 
     Raises:
         NoRecordsError: Not one record can be read, or there is no such attempt.
     """
     records = Reading(path, attempt=attempt, warns=False)
-    with waiting(records):
+    with waiting(records, since=since):
         summary = Summary.of(records)
     summary.replace(records.replaced)
     summary.share(records.writers)
@@ -32,6 +37,40 @@ def look(path: str, *, attempt: Which = None) -> tuple[Summary, Damages]:
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
     return summary, records.damage
+
+
+def look_at_each(
+    paths: Sequence[str],
+    show: Callable[[str, Summary, Damages], int],
+    failed: Callable[[str, str], object],
+    *,
+    attempt: Which = None,
+) -> int:
+    """Call `show` with each path, its summary and its damage, and return the worst status.
+
+    Of several paths, one that can't be read is reported, also to `failed`, and is status 2; the others are shown.
+    """
+    refuse_twice_stdin(paths)
+    worst, since = 0, time.monotonic()
+    for path in paths:
+        try:
+            summary, damage = look(path, attempt=attempt, since=since)
+        except (PredlogError, OSError) as error:
+            if len(paths) == 1:
+                raise
+            failed(path, described(error))
+            sys.stdout.flush()
+            say(described(error))
+            worst = 2
+            continue
+        worst = max(worst, show(path, summary, damage))
+    return worst
+
+
+def refuse_twice_stdin(paths: Sequence[str]) -> None:
+    """Raise PredlogError if standard input is to be read as more than one run."""
+    if paths.count(STDIN) > 1:
+        raise PredlogError("only one of the runs can be standard input: give the paths of the others")
 
 
 def why_not(damage: Damages) -> str:
@@ -42,10 +81,10 @@ def why_not(damage: Damages) -> str:
 
 
 @contextmanager
-def waiting(*readings: Reading) -> Iterator[None]:
+def waiting(*readings: Reading, since: float | None = None) -> Iterator[None]:
     """Show on stderr how much of all files has been read, as `Bar` does."""
     is_known = all(reading.files for reading in readings)
-    with Bar(sum(reading.size for reading in readings) if is_known else None) as bar:
+    with Bar(sum(reading.size for reading in readings) if is_known else None, since=since) as bar:
         for reading in readings:
             reading.told = bar.told
         yield

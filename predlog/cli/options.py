@@ -27,6 +27,8 @@ EVERY = 40
 _PATH = "a file (also .gz and .zst), the folder of a run, a quoted glob, or - for standard input"
 
 
+_OBJECT = "print one JSON object per path, each in a line"
+
 _CODES = Choices("predlog.findings.catalog", "CODES", listed="predlog explain")
 _MISTAKES = Choices("predlog.cli.demo.mistakes", "MISTAKES", "list", listed="predlog demo --mistake list")
 
@@ -132,11 +134,12 @@ def _summary(add: _Add) -> None:
         "Show steps, records, supervised share, loss, accuracy and rank of the labels, first, last and"
         " best, of each stream and codebook; then findings, what is missing, and attempts.",
         ("predlog summary runs/exp1", "one run"),
+        ("predlog summary runs/exp1 runs/exp2", "two runs, one after the other"),
         ("predlog summary 'runs/exp1/predictions-rank[0-7].jsonl'", "the first eight ranks of a run"),
         ("predlog summary --json runs/exp1 | jq '.streams[0].loss.last'", "one number, for another program"),
     )
-    summary.add_argument("path", metavar="PATH", help=_PATH)
-    summary.add_argument("--json", action="store_true", help="print one JSON object")
+    summary.add_argument("path", nargs="+", metavar="PATH", help=_PATH)
+    summary.add_argument("--json", action="store_true", help=_OBJECT)
     _attempts(summary)
 
 
@@ -146,13 +149,14 @@ def _check(add: _Add) -> None:
         "list what is wrong, and fail if anything is",
         "List the open findings and the damage in a run's files, and what could not be checked. Exit status: 0 no open"
         " finding and no damage, 1 something is wrong,"
-        " 2 it can't be read.",
+        " 2 it can't be read; of several runs, the highest.",
         ("predlog check runs/exp1 && ./deploy", "only without open findings"),
         ("predlog check --ignore same-batch runs/overfit", "if that is intended"),
         ("predlog check --ended runs/exp1 && ./deploy", "only if the run has ended, too"),
+        ("predlog check --json runs/* | jq -r 'select(.status != 0).path'", "which of many runs have something wrong"),
     )
-    check.add_argument("path", metavar="PATH", help=_PATH)
-    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument("path", nargs="+", metavar="PATH", help=_PATH)
+    check.add_argument("--json", action="store_true", help=_OBJECT)
     _choice(check, "--ignore", _CODES, action="append", default=[], metavar="CODE", help="a finding to ignore")
     check.add_argument(
         "--ended", action="store_true", help="also fail if an attempt has no last line (killed, or still running)"

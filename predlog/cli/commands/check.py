@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from predlog.cli.io import look
+from predlog.cli.io import look_at_each
 from predlog.cli.text import objects
 from predlog.cli.text.findings import (
     add_coverage,
@@ -23,14 +24,21 @@ from predlog.reading.coverage import unchecked
 from predlog.reading.damage import Damages
 from predlog.reading.runs import latest
 from predlog.reading.summary import Attempt, Summary
-from predlog.reading.words import counted
-from predlog.records.text import visible
+from predlog.reading.words import counted, seen
 from predlog.sinks.terminal.style import ERROR, RIGHT
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List what is wrong; return 1 if a finding is open, a file is damaged or, with `--ended`, has no end; else 0."""
-    summary, damage = look(arguments.path, attempt=arguments.attempt)
+
+    def failed(path: str, why: str) -> None:
+        if arguments.json:
+            sys.stdout.write(objects.dumped({"status": 2, "path": path, "error": why}))
+
+    return look_at_each(arguments.path, partial(_check, arguments), failed, attempt=arguments.attempt)
+
+
+def _check(arguments: argparse.Namespace, path: str, summary: Summary, damage: Damages) -> int:
     found = across_ranks(summary.findings)
     ignored = [one for one in found if one.finding.code in arguments.ignore]
     others = [one for one in found if one.finding.code not in arguments.ignore]
@@ -40,10 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     unended = [one for one in last if one.end is None]
     status = 1 if opened or damage or (unended and arguments.ended) else 0
     if arguments.json:
-        whole = _object(arguments.path, summary, (opened, ended, ignored), damage, unended)
+        whole = _object(path, summary, (opened, ended, ignored), damage, unended)
         sys.stdout.write(objects.dumped({"status": status, **whole}))
     else:
-        paper = Paper()
+        is_named = len(arguments.path) > 1
+        paper = Paper(seen(path) if is_named else None)
         _draw(paper, summary, (opened, ended), damage)
         add_coverage(paper, summary.coverage)
         add_left_out(paper, summary.left_out)
@@ -56,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
             notes.append(f"{counted(left_out, 'open finding')} ignored")
         (wrong if arguments.ended else notes).append(going_on(len(unended), len(last)))
         none = "no open findings in what was checked" if any(unchecked(summary.coverage)) else "no open findings"
-        _conclude(paper, arguments.path, wrong if any(wrong) else [none], notes, is_wrong=any(wrong))
+        what = f"{', '.join(filter(None, wrong)) or none} ({'; '.join(filter(None, notes))})"
+        whose = "" if is_named and not paper.is_screen else f"{seen(path)}: "  # there, each line has the path
+        paper.paragraph(f"{whose}{what}", ERROR if any(wrong) else RIGHT)
         paper.write()
     return status
 
@@ -93,8 +104,3 @@ def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Found], ...], da
         add_ended(paper, one)
     add_gaps(paper, summary.gaps, summary.lost)
     add_shared(paper, summary.shared)
-
-
-def _conclude(paper: Paper, path: str, found: Sequence[str], notes: Sequence[str], *, is_wrong: bool) -> None:
-    what = f"{', '.join(filter(None, found))} ({'; '.join(filter(None, notes))})"
-    paper.paragraph(f"{visible(path, ' ')}: {what}", ERROR if is_wrong else RIGHT)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from predlog.cli.io import look
+from predlog.cli.io import look_at_each
 from predlog.cli.text import objects
 from predlog.cli.text.curves import add_curves
 from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_left_out, add_open, add_start
@@ -13,20 +13,28 @@ from predlog.findings.ledger import across_ranks
 from predlog.reading.damage import Damages
 from predlog.reading.runs import starts
 from predlog.reading.summary import Summary
+from predlog.reading.words import seen
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import RIGHT, WARNING
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the summary."""
-    summary, damage = look(arguments.path, attempt=arguments.attempt)
-    if arguments.json:
-        sys.stdout.write(objects.dumped(_object(arguments.path, summary, damage)))
-    else:
-        paper = Paper()
-        _draw(paper, summary, damage)
-        paper.write()
-    return 0
+    """Print the summary of each run."""
+
+    def show(path: str, summary: Summary, damage: Damages) -> int:
+        if arguments.json:
+            sys.stdout.write(objects.dumped(_object(path, summary, damage)))
+        else:
+            paper = Paper(seen(path) if len(arguments.path) > 1 else None)
+            _draw(paper, summary, damage)
+            paper.write()
+        return 0
+
+    def failed(path: str, why: str) -> None:
+        if arguments.json:
+            sys.stdout.write(objects.dumped({"path": path, "error": why}))
+
+    return look_at_each(arguments.path, show, failed, attempt=arguments.attempt)
 
 
 def _object(path: str, summary: Summary, damage: Damages) -> dict[str, Any]:

@@ -21,14 +21,24 @@ class Paper:
 
     Texts must be visible already; what the stream can't encode is escaped here. `NO_COLOR`, `FORCE_COLOR`, `COLUMNS`
     and `TERM=dumb` mean what they mean to rich.
+
+    Args:
+        name: What all lines are about, if several such papers follow each other: the title on a terminal, and
+            elsewhere the beginning of each line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str | None = None) -> None:
         self._console = Console(highlight=False, markup=False, emoji=False)
         self._lines: list[Text] = []
         self.is_screen = self._console.is_terminal and not self._console.is_dumb_terminal
         self.width = self._console.width
         self.glyphs = glyphs_of(self._console.options)
+        self._prefix = ""
+        self._is_one_of_several = name is not None
+        if name is not None and self.is_screen:
+            self.line((name, Style.parse("bold reverse")))
+        elif name is not None:
+            self._prefix = f"{self.encodable(name)}: "
 
     def line(self, *parts: Part) -> None:
         """Add a line; on a terminal, what is too long for it is cut, and marked."""
@@ -78,8 +88,15 @@ class Paper:
         return encodable(text, self._console.encoding)
 
     def write(self) -> None:
-        """Write all lines at once, so that whoever reads part of them and leaves is no error of rich's."""
+        """Write all lines at once, and a blank one between several papers on a terminal.
+
+        So whoever reads part of them and leaves is no error of rich's.
+        """
+        if self._is_one_of_several and self.is_screen:
+            self._lines.append(Text())
         with self._console.capture() as captured:
             for line in self._lines:
-                self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
+                self._console.print(
+                    Text(self._prefix) + line if self._prefix else line, no_wrap=True, overflow="ignore", crop=False
+                )
         sys.stdout.write(captured.get())
