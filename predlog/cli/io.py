@@ -18,6 +18,7 @@ from predlog.errors import ExportError, NoRecordsError, PredlogError
 from predlog.reading.damage import Damages
 from predlog.reading.paths import STDIN
 from predlog.reading.reader import Reading, Which
+from predlog.reading.run_table import complete
 from predlog.reading.summary import Summary
 from predlog.records.schema import Record
 
@@ -31,9 +32,7 @@ def look(path: str, *, attempt: Which = None, since: float | None = None) -> tup
     records = Reading(path, attempt=attempt, warns=False)
     with waiting(records, since=since):
         summary = Summary.of(records)
-    summary.replace(records.replaced)
-    summary.share(records.writers)
-    summary.left_out = tuple(records.left_out)
+    complete(summary, records)
     if summary.is_empty:
         raise NoRecordsError(f"{path} holds no records: {why_not(records.damage)}")
     return summary, records.damage

@@ -167,15 +167,18 @@ def _check(add: _Add) -> None:
 def _diff(add: _Add) -> None:
     diff = add(
         "diff",
-        "compare two runs at the same steps",
-        "Show where two runs first differ, how their streams differ, and which tokens only one predicts correctly."
+        "compare two runs or more at the same steps",
+        "Show where two runs first differ, how their streams differ, and which tokens only one predicts correctly. More"
+        " than two are a table: how each went, and where it first differs from the first one."
         " Exit status: 0 they are the same, 1 they differ, 2 they can't be compared.",
         ("predlog diff runs/exp1 runs/exp2", "two runs"),
+        ("predlog diff runs/baseline runs/sweep/*", "each run of a sweep beside another one"),
         ("predlog diff --json runs/exp1 runs/exp2 | jq .first", "for another program"),
         ("predlog diff runs/exp1 runs/exp1 --attempt 1 --attempt 2", "two attempts in one folder"),
     )
     diff.add_argument("a", metavar="A", help=_PATH)
     diff.add_argument("b", metavar="B", help="the same, of another run")
+    diff.add_argument("more", metavar="MORE", nargs="*", help="further runs: each is compared with A, in a table")
     diff.add_argument("--json", action="store_true", help="print one JSON object")
     diff.add_argument(
         "--attempt", type=attempt, action="append", metavar="N",

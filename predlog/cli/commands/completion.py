@@ -8,7 +8,7 @@ from predlog.cli import options
 from predlog.errors import required
 
 # The names of the arguments that are paths.
-_FILES, _FOLDERS = {"PATH", "A", "B", "FILE"}, {"DIRECTORY"}
+_FILES, _FOLDERS = {"PATH", "A", "B", "MORE", "FILE"}, {"DIRECTORY", "FOLDER"}
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,21 +4,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.cells import cell_len
-from rich.style import Style
-
 from predlog.cli.text.paper import Paper
+from predlog.cli.text.rows import Cell, add_rows, end_of
 from predlog.reading.listing import Listed, state
 from predlog.reading.words import counted, moment, seen
 from predlog.records.text import nats, percent
-from predlog.sinks.terminal.style import ERROR, HEADING, NAME, PLAIN, RIGHT, WARNING, padded
+from predlog.sinks.terminal.style import ERROR, HEADING, NAME, PLAIN, RIGHT, WARNING
 
 _STATES = {"running": RIGHT, "ended": PLAIN, "stopped": WARNING, "packed": NAME}
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
-_TITLES = ("step", "loss", "accuracy", "state", "age")
-_LAST = "open findings"
-# Cells of a name, and of the findings, below which columns are not worth having; and between two columns.
-_NARROWEST, _GAP = 12, "  "
+_TITLES = ("step", "loss", "accuracy", "state", "age", "open findings")
 
 
 def age(seconds: float) -> str:
@@ -44,34 +39,17 @@ def add_runs(paper: Paper, runs: Sequence[Listed], folder: Path | None = None) -
 
 
 def _add_rows(paper: Paper, runs: Sequence[Listed], now: float, folder: Path | None) -> None:
-    names, title = [paper.encodable(seen(one.path)) for one in runs], ""
-    figures = [_figures(one, now) for one in runs]
-    found = [_found(paper, one) for one in runs]
-    widths = [max(map(cell_len, column)) for column in zip(_TITLES, *figures, strict=True)]
-    room = paper.width - sum(widths) - len(_GAP) * (len(widths) + 1)
-    wanted = max(cell_len(text) for text, _ in [(_LAST, PLAIN), *found])
-    most = max(room - wanted, room // 2)
-    if folder is not None and max(map(cell_len, names)) > most:
-        names, title = [paper.encodable(seen(one.name)) for one in runs], paper.encodable(f"in {seen(folder)}")
-    longest = max(map(cell_len, names))
-    width = min(longest, most)
-    if room - width < _NARROWEST or width < min(_NARROWEST, longest):
-        for name, one, last in zip(names, runs, found, strict=True):
-            _add_stacked(paper, name, one, now, last)
-        return
-    titles = [f"{_GAP}{cell}" for cell in (*_aligned(_TITLES, widths), _LAST)]
-    paper.line((padded(title, width, paper.glyphs.ellipsis), NAME), *((cell, NAME) for cell in titles))
-    for name, cells, last in zip(names, figures, found, strict=True):
-        row = [(f"{_GAP}{cell}", _STATES.get(cell.strip(), PLAIN)) for cell in _aligned(cells, widths)]
-        paper.line((_end_of(name, width, paper.glyphs.ellipsis), HEADING), *row, _GAP, last)
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Return numbers to the right of their columns, and words to the left."""
-    return [
-        cell.ljust(width) if title == "state" else cell.rjust(width)
-        for title, cell, width in zip(_TITLES, cells, widths, strict=True)
+    names = [paper.encodable(seen(one.path)) for one in runs]
+    shorter = [paper.encodable(seen(one.name)) for one in runs]
+    short = None if folder is None else (paper.encodable(f"in {seen(folder)}"), shorter)
+    rows = [
+        [*((cell, _STATES.get(cell, PLAIN)) for cell in _figures(one, now)), found]
+        for one in runs
+        for found in [_found(paper, one)]
     ]
+    if not add_rows(paper, names, _TITLES, rows, short=short):
+        for name, one in zip(names if short is None else shorter, runs, strict=True):
+            _add_stacked(paper, name, one, now)
 
 
 def _figures(one: Listed, now: float) -> tuple[str, ...]:
@@ -83,7 +61,7 @@ def _may_have_more(one: Listed) -> bool:
     return not one.is_complete and not one.is_packed
 
 
-def _found(paper: Paper, one: Listed) -> tuple[str, Style]:
+def _found(paper: Paper, one: Listed) -> Cell:
     """Return the code of the first open finding, which is the worst, and how many more there are."""
     if one.is_packed:
         return "-", NAME
@@ -97,15 +75,15 @@ def _found(paper: Paper, one: Listed) -> tuple[str, Style]:
     return paper.encodable(text), ERROR if is_error else WARNING
 
 
-def _add_stacked(paper: Paper, name: str, one: Listed, now: float, found: tuple[str, Style]) -> None:
+def _add_stacked(paper: Paper, name: str, one: Listed, now: float) -> None:
     """Add a run in lines below each other: its name, its figures, and its findings."""
     step, loss, accuracy, is_what, ago = _figures(one, now)
-    paper.line((_end_of(name, paper.width, paper.glyphs.ellipsis).rstrip(), HEADING))
+    paper.line((end_of(name, paper.width, paper.glyphs.ellipsis).rstrip(), HEADING))
     paper.line("  ", (is_what, _STATES[is_what]), f" {paper.glyphs.dot} {ago}")
     if one.step is not None:
         paper.paragraph(f"  {f' {paper.glyphs.dot} '.join([f'step {step}', f'loss {loss}', accuracy])}")
     if one.findings or _may_have_more(one):
-        paper.line("  ", found)
+        paper.line("  ", _found(paper, one))
 
 
 def _plainly(one: Listed, now: float) -> str:
@@ -123,12 +101,3 @@ def _plainly(one: Listed, now: float) -> str:
     if _may_have_more(one):
         parts.append("a long file, of which only the beginning and the end were read")
     return f"{seen(one.path)}: {', '.join(parts)}"
-
-
-def _end_of(text: str, width: int, ellipsis: str) -> str:
-    """Return a text in exactly `width` cells; of a longer path the end, which tells runs apart."""
-    if cell_len(text) <= width:
-        return padded(text, width, ellipsis)
-    while cell_len(text) > width - cell_len(ellipsis):
-        text = text[1:]
-    return padded(f"{ellipsis}{text}", width, ellipsis)

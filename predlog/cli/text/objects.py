@@ -5,15 +5,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from predlog.findings.ledger import Found
+from predlog.findings.ledger import Found, across_ranks
 from predlog.reading.contrast import KINDS, First, Misses, Row
 from predlog.reading.coverage import Coverage, Unchecked
-from predlog.reading.curves import Course, Curve
+from predlog.reading.curves import Course, Curve, Key
 from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
 from predlog.reading.listing import Listed, state
 from predlog.reading.reader import Reading
 from predlog.reading.restarts import EarlierRun
+from predlog.reading.run_table import Compared, keys
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Missing
 from predlog.reading.writers import Shared
@@ -146,6 +147,46 @@ def whole(found: Difference, both: Sequence[Reading], most: int) -> dict[str, An
         "streams": [_row(row) for row in found.rows.values()],
         "right_in_a": [_missed(row, one) for row, one in found.worst("a", most)],
         "right_in_b": [_missed(row, one) for row, one in found.worst("b", most)],
+    }
+
+
+def run_table(runs: Sequence[Compared]) -> dict[str, Any]:
+    """Return several runs, each with how it went, and where it differs from the first one."""
+    return {
+        "same": not any(one.difference.differs for one in runs if one.difference is not None),
+        "runs": [_of_several(one, keys(runs)) for one in runs],
+    }
+
+
+def _of_several(one: Compared, every: Sequence[Key]) -> dict[str, Any]:
+    difference = one.difference
+    return {
+        "path": str(one.reading.path),
+        "attempt": one.reading.attempt,
+        "comparisons": one.summary.comparisons,
+        "damage": one.reading.damage.total,
+        "left_out": list(map(left_out, one.reading.left_out)),
+        "same": None if difference is None else not difference.differs,
+        "first": None if difference is None else _firsts(difference.first),
+        "first_token": None if difference is None or difference.first_token is None else _first(difference.first_token),
+        "findings": [finding(each) for each in across_ranks(one.summary.findings) if each.is_open],
+        "settings": {}
+        if difference is None
+        else {name: {"first": a, "here": b} for name, (a, b) in difference.settings.items()},
+        "streams": [_stream_of_several(one, key) for key in every if one.curve(key) is not None],
+    }
+
+
+def _stream_of_several(one: Compared, key: Key) -> dict[str, Any]:
+    curve, row = one.curve(key), one.row(key)
+    return {
+        "stream": key[0],
+        "codebook": key[1],
+        "steps": curve and curve.steps,
+        "records": curve and curve.records,
+        **{name: curve and _course(getattr(curve, name)) for name in _FIGURES},
+        "common_steps": row and row.steps,
+        "first": row and _firsts(row.first),
     }
 
 
