@@ -17,6 +17,8 @@ COMMANDS = {
     "check": "check a",
     "diff": "diff a b",
     "diff --json": "diff --json a b",
+    "diff of several": "diff a b a",
+    "list --json": "list --json .",
     "explain": "explain",
     "explain CODE": "explain labels-are-inputs",
     "demo --mistake list": "demo --mistake list",

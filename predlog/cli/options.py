@@ -203,6 +203,7 @@ def _export(add: _Add) -> None:
     export.add_argument("--all-tokens", action="store_true", help=every)
     export.add_argument("--safe-csv", action="store_true", help=safe)
     _force(export)
+    export.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     _attempts(export)
 
 
@@ -238,6 +239,7 @@ def _explain(add: _Add) -> None:
         ("predlog explain", "all of them, one line each"),
         ("predlog explain labels-are-inputs", "one"),
     )
+    explain.add_argument("--json", action="store_true", help="print one JSON object per finding, each in a line")
     _choice(explain, "code", _CODES, nargs="?", metavar="CODE", help="such as labels-are-inputs")
 
 

@@ -1,6 +1,7 @@
 """The command line as a whole: what it loads, what it says, and how it ends."""
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -15,13 +16,14 @@ import pytest
 
 import predlog
 from predlog.cli import main, options
+from predlog.cli.bar import Bar
 from predlog.reading.reader import Reading
 from predlog.records import codec
 from tests import ROOT, events
 from tests.written import sealed
 
 PREDLOG = [sys.executable, "-m", "predlog"]
-COMMANDS = ("tail", "summary", "check", "diff", "export", "report", "explain", "completion")
+COMMANDS = ("list", "tail", "summary", "check", "diff", "export", "report", "explain", "completion")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# Commands that wait for files, beside `summary`.
+READ = ("list", "check", "diff", "export", "report")
+
+
 def arguments(command: str, run: Path) -> list[str]:
     return {
+        "list": [command, str(run)],
         "tail": [command, "-n", "5", str(run)],
         "summary": [command, str(run)],
         "check": [command, str(run)],
@@ -138,10 +145,12 @@ def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
     """In zsh's script, each argument that is a path is completed by zsh's own function for files, or for folders."""
     assert main.main(["completion", "zsh"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum(options._PATH in line and line.endswith(':_files"') for line in lines) == 6
+    assert sum(options._PATH in line and line.endswith(':_predlog_run_files"') for line in lines) == 6
     assert sum("--output}" in line and line.endswith(':_files"') for line in lines) == 2
-    assert sum(":the same, of another run:_files" in line for line in lines) == 1
+    assert sum(":the same, of another run:_predlog_run_files" in line for line in lines) == 1
+    assert sum("further runs" in line and line.endswith(':_predlog_run_files"') for line in lines) == 1
     assert sum("--directory[" in line and line.endswith(':_files -/"') for line in lines) == 1
+    assert sum("folders of runs" in line and line.endswith(':_files -/"') for line in lines) == 1
 
 
 @pytest.mark.parametrize(
@@ -186,7 +195,7 @@ def test_an_unknown_option(asked: list[str], said: str, capsys: pytest.CaptureFi
     assert line.endswith(f"error: unrecognized arguments: {said}")
 
 
-@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff", "export", "report"])
+@pytest.mark.parametrize("command", ["list", "tail", "summary", "check", "diff", "export", "report"])
 def test_errors_are_one_line(run: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What can't be read is reported in one line, without a traceback, and the status is 2."""
     asked = [str(run.parent / "nothere") if word == str(run) else word for word in arguments(command, run)]
@@ -416,7 +425,7 @@ def test_any_name_can_be_written_and_told(
     assert (tmp_path / file).stat().st_size
 
 
-@pytest.mark.parametrize("command", ["tail", "summary", "check", "diff"])
+@pytest.mark.parametrize("command", ["list", "tail", "summary", "check", "diff"])
 def test_colours_are_asked_for_and_refused(run: Path, command: str) -> None:
     """A pipe gets no escape sequence, FORCE_COLOR gives colours, NO_COLOR takes them away, COLUMNS sets the width."""
 
@@ -450,22 +459,39 @@ def test_all_commands_have_a_module() -> None:
         assert find_spec(parsed.module) is not None
 
 
-@pytest.mark.slow
-def test_a_bar_for_large_files(run: Path, tmp_path: Path) -> None:
-    """Whoever waits in a terminal sees how far a large file has been read, and not a trace of it afterwards."""
-    code = (
-        "import sys; from predlog.cli import io, main; io._LARGE = int(sys.argv[1]); sys.exit(main.main(sys.argv[2:]))"
-    )
-    for command in ("summary", "diff", "export", "report"):
-        call = [sys.executable, "-c", code, "1", *arguments(command, run)]
-        piped = subprocess.run(call, capture_output=True, check=True)
-        assert piped.stderr == b""
-        status, screen = in_a_terminal(call, tmp_path / command)
-        assert status == 0
-        assert (tmp_path / command).read_bytes() == piped.stdout
-        assert b"reading" in screen
-        assert screen.endswith(ERASED)
-    assert in_a_terminal([*PREDLOG, *arguments("summary", run)], tmp_path / "small") == (0, b"")
+PATIENT = "import sys; from predlog.cli import bar, main; bar._PATIENCE = -1.0; sys.exit(main.main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize("command", ["summary", *(pytest.param(name, marks=pytest.mark.slow) for name in READ)])
+def test_a_bar_for_whoever_waits(run: Path, tmp_path: Path, command: str) -> None:
+    """In a terminal, one sees how far the reading is once it takes long, and not a trace of it afterwards.
+
+    Here, long is any time at all; within two seconds, and in a pipe, there is no bar.
+    """
+    call = [sys.executable, "-c", PATIENT, *arguments(command, run)]
+    piped = subprocess.run(call, capture_output=True, check=True)
+    assert piped.stderr == b""
+    status, screen = in_a_terminal(call, tmp_path / command)
+    assert status == 0
+    assert (tmp_path / command).read_bytes() == piped.stdout
+    assert b"reading" in screen
+    assert screen.endswith(ERASED)
+    assert in_a_terminal([*PREDLOG, *arguments(command, run)], tmp_path / "small") == (0, b"")
+
+
+def test_when_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with the first news after two seconds, counted from when the command began to read."""
+    now = [100.0]
+    monkeypatch.setattr("predlog.cli.bar.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sys.stderr", type("Terminal", (io.StringIO,), {"isatty": lambda _: True})())
+    with Bar(1000) as first, Bar(1000, since=97.9) as later:
+        for at, are_shown in ((101.9, (False, True)), (102.1, (True, True))):
+            now[0] = at
+            for one in (first, later):
+                one.told(10)
+            assert (first._shown is not None, later._shown is not None) == are_shown
+            assert later._shown is not None
+            later._shown[0].stop()
 
 
 # Up to the bar's line, and what is on it gone.

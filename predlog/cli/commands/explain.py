@@ -9,11 +9,16 @@ import predlog._runtime.first_imports  # noqa: F401 - before rich is imported
 from rich.console import Console
 from rich.markdown import Markdown
 
+from predlog.cli.text import objects
 from predlog.findings.catalog import SENTENCES, page
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the page of a code, or one line per code."""
+    if arguments.json:
+        codes = SENTENCES if arguments.code is None else [arguments.code]
+        sys.stdout.writelines(objects.dumped(objects.code(code, has_page=len(codes) == 1)) for code in codes)
+        return 0
     if arguments.code is None:
         width = max(map(len, SENTENCES))
         sys.stdout.writelines(f"{code:<{width}}  {says}\n" for code, says in SENTENCES.items())

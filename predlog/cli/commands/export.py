@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args, get_origin,
 
 from predlog.cli import say, tell
 from predlog.cli.io import replacing, target, waiting
+from predlog.cli.text.objects import dumped
 from predlog.errors import ExportError, required
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
@@ -44,7 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     if exported.without_tokens:
         what = "all tokens were not kept" if arguments.all_tokens else "no token is shown"
         say(f"{what} in {counted(exported.without_tokens, 'comparison')}: they have no row")
-    tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(Path(arguments.output).stat().st_size)}")
+    size = Path(arguments.output).stat().st_size
+    if arguments.json:
+        counts = {"rows": exported.rows, "without_tokens": exported.without_tokens, "damaged": records.damage.total}
+        sys.stdout.write(dumped({"path": arguments.path, "output": arguments.output, "bytes": size, **counts}))
+    else:
+        tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(size)}")
     return 0
 
 

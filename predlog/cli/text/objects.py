@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from predlog.findings.catalog import CAUSAL_RULE, LOSS_RULE, RULES, SENTENCES, page
 from predlog.findings.ledger import Found, across_ranks
 from predlog.reading.contrast import KINDS, First, Misses, Row
 from predlog.reading.coverage import Coverage, Unchecked
@@ -66,6 +67,14 @@ def finding(one: Found) -> dict[str, Any]:
         "ranks": list(one.ranks),
         **_fields(one.finding, "message", "evidence", "help"),
     }
+
+
+def code(name: str, *, has_page: bool) -> dict[str, Any]:
+    """Return what a code of a finding means, with its page in Markdown if that is asked for."""
+    rules = {rule.code: rule for rule in (*RULES, LOSS_RULE, CAUSAL_RULE)}
+    level = rules[name].level if name in rules else "error"  # of a pair that is refused
+    about = {"code": name, "level": level, "says": SENTENCES[name]}
+    return {**about, "page": page(name)} if has_page else about
 
 
 def coverage(one: Coverage) -> dict[str, Any]:
