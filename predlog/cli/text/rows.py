@@ -34,7 +34,7 @@ def add_rows(
     wanted = max(map(cell_len, [last, *(row[-1][0] for row in rows)]))
     most = max(room - wanted, room // 2)
     heading = ""
-    if short is not None and max(map(cell_len, names)) > most:
+    if short is not None and max(map(cell_len, names)) > room - wanted:
         heading, names = short
     longest = max(map(cell_len, [heading, *names]))
     width = min(longest, most)
