@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -101,13 +102,21 @@ def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.fixture(scope="module")
-def completion(run: Path) -> Path:
-    """Return bash's script, beside which there are the run exp1, its export exp1.parquet and the file report.html."""
-    script = run.parent / "completion"
+def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return bash's script, beside which there are the run exp1 and others below runs/, two files, and no run."""
+    folder = tmp_path_factory.mktemp("completion")
+    script = folder / "completion"
     script.write_bytes(subprocess.run([*PREDLOG, "completion", "bash"], capture_output=True, check=True).stdout)
-    for name in ("exp1.parquet", "report.html"):
-        (run.parent / name).touch()
+    for name in ("exp1/predictions.jsonl", "exp1.parquet", "report.html", "data/notes.txt", "runs/todo.txt", *BELOW):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
     return script
+
+
+BELOW = (
+    "runs/a 1/predictions.jsonl", "runs/b/predictions-rank1.jsonl.zst", "runs/sweep/c/predictions.jsonl.gz",
+    "runs/empty/predictions.txt", "single/one/predictions.jsonl",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -116,29 +125,89 @@ def completion(run: Path) -> Path:
         ("su", "summary"),
         ("explain coll", "collapsed"),
         ("check --ignore same-", "same-batch"),
-        ("tail exp", "exp1 exp1.parquet"),
-        ("tail -n 5 -f exp", "exp1 exp1.parquet"),
-        ("summary exp", "exp1 exp1.parquet"),
-        ("check exp", "exp1 exp1.parquet"),
+        ("tail exp", "exp1|exp1.parquet"),
+        ("tail -n 5 -f exp", "exp1|exp1.parquet"),
+        ("summary exp", "exp1|exp1.parquet"),
+        ("check exp", "exp1|exp1.parquet"),
         ("diff rep", "report.html"),
         ("diff exp1 rep", "report.html"),
-        ("export exp", "exp1 exp1.parquet"),
+        ("export exp", "exp1|exp1.parquet"),
         ("export exp1 -o exp1.pa", "exp1.parquet"),
         ("report --output rep", "report.html"),
         ("demo --directory exp", "exp1"),
+        ("list exp", "exp1"),
+        ("tail r", "report.html|runs/a 1|runs/b"),
+        ("summary runs/", "runs/a 1|runs/b|runs/empty|runs/sweep/c|runs/todo.txt"),
+        ("summary exp1 runs/b", "runs/b"),
+        ("check runs/b/", "runs/b/predictions-rank1.jsonl.zst"),
+        ("diff exp1 exp1 si", "single/one"),
+        ("export d", "data"),
+        ("tail ~/si", "~/single/one"),
     ],
 )
 def test_bash_takes_the_completion(completion: Path, typed: str, completed: str) -> None:
-    """A real bash that has read the script completes commands, codes, files and folders."""
+    """A real bash that has read the script completes commands, codes, files, folders, and runs below what is typed."""
     words = ["predlog", *typed.split()]
-    line = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='predlog {typed}'"
-    ask = f'{line}; COMP_POINT=${{#COMP_LINE}}; "$1" predlog {words[-1]} {words[-2]}; echo "${{COMPREPLY[@]}}"'
+    line = f"COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}; COMP_LINE='predlog {typed}'"
+    call = f"{line}; COMP_POINT=${{#COMP_LINE}}; \"$1\" predlog '{words[-1]}' '{words[-2]}'"
+    ask = f"{call}; IFS='|'; echo \"${{COMPREPLY[*]}}\""
     name = next(line for line in completion.read_text().splitlines() if line.startswith("complete ")).split()
     done = subprocess.run(
         ["bash", "-c", f'source "{completion}"; {ask}', "bash", name[name.index("-F") + 1]],
         cwd=completion.parent, capture_output=True, text=True, check=True,
+        env={**os.environ, "HOME": str(completion.parent)},
     )  # fmt: skip
-    assert sorted(done.stdout.split()) == completed.split()
+    assert sorted(done.stdout.rstrip("\n").split("|")) == completed.split("|")
+
+
+TYPED = {
+    "summary si": "predlog summary single/one",
+    "tail exp1/pred": "predlog tail exp1/predictions.jsonl",
+    "check exp1 runs/b": "predlog check exp1 runs/b",
+    "diff exp1 runs/sw": "predlog diff exp1 runs/sweep/c",
+    "summary runs/a": "predlog summary runs/a\\ 1",
+    "explain coll": "predlog explain collapsed",
+    "report rep": "predlog report report.html",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_tab_in_a_real_shell(completion: Path, shell: str) -> None:
+    """Whoever presses TAB in a terminal has the run, whole, on the line: also from its beginning, and with a space."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    folder = completion.parent
+    (folder / "_predlog").write_bytes(
+        subprocess.run([*PREDLOG, "completion", "zsh"], capture_output=True, check=True).stdout
+    )
+    start, setup = {
+        "bash": (["bash", "--norc", "--noprofile", "-i"], "source ./completion"),
+        "zsh": (["zsh", "-f", "-i"], "fpath=($PWD $fpath); autoload -U compinit; compinit -u -D; bindkey -e"),
+    }[shell]
+    screen, terminal = pty.openpty()
+    with subprocess.Popen(
+        start, stdin=terminal, stdout=terminal, stderr=terminal, cwd=folder, start_new_session=True,
+        env={**os.environ, "TERM": "dumb", "COLUMNS": "200", "PS1": "> "},
+    ) as process:  # fmt: skip
+        os.close(terminal)
+
+        def shown(typed: str, until: str) -> str:
+            os.write(screen, typed.encode())
+            seen = ""
+            while not re.search(until, seen):
+                seen += os.read(screen, 1 << 16).decode(errors="replace")
+            return seen
+
+        shown(f"{setup}; echo rea''dy\n", "ready\r\n")
+        for typed, expected in TYPED.items():
+            # To the line's beginning and its end, to print it in place of running it.
+            seen = shown(f"predlog {typed}\t\x01echo '<\x05>'\n", r"\n<[^\r\n]*>\r\n")
+            line = re.findall(r"\n<([^\r\n]*)>\r\n", seen)[-1]
+            assert line.rstrip("/ ") == expected
+        os.write(screen, b"exit\n")
+        process.kill()
+    os.close(screen)
 
 
 def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,6 +252,11 @@ def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureF
         (["check", "x", "--ignore-all=1"], "--ignore-all=1, did you mean --ignore?"),
         (["export", "x", "y", "-o", "z"], "y; see `predlog export --help`"),
         (["diff", "x", "y", "--zz", "-q"], "--zz -q; see `predlog diff --help`"),
+        (["list", "--jason"], "--jason, did you mean --json?"),
+        (["export", "x", "-o", "y", "--save-csv"], "--save-csv, did you mean --safe-csv?"),
+        (["explain", "--jsn=1"], "--jsn=1, did you mean --json?"),
+        (["demo", "--step-s"], "--step-s, did you mean --steps?"),
+        (["completion", "bash", "--x"], "--x; see `predlog completion --help`"),
     ],
 )
 def test_an_unknown_option(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
