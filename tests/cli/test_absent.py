@@ -1,5 +1,6 @@
 """The reading side alone: without torch, and without what only POSIX systems have."""
 
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,22 @@ def test_all_that_is_missing_is_named(missing: list[str], use: str, says: str) -
     status, lines = ended(f"from tests import absent; absent.packages(*{missing}); import predlog; {use}")
     assert status == 1
     assert says in lines[-1]
+
+
+def test_the_module_needs_no_extra(runs: Path) -> None:
+    """`python -m predlog` answers without any package that an extra installs, and its help is there, too."""
+    extras = ("rich_argparse", "shtab", "bokeh", "jinja2", "pyarrow", "zstandard")
+    for asked in (["--help"], ["list", "."], ["summary", "a", "b"], ["diff", "a", "b", "a"]):
+        program = (
+            f"from tests import absent; absent.packages(*{(*RECORDING, *extras)}); import runpy, sys;"
+            f"sys.argv = ['predlog', *{asked}]; runpy.run_module('predlog', run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=runs, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (1 if asked[0] == "diff" else 0, "")
+        assert "predlog" in done.stdout if asked == ["--help"] else "a" in done.stdout
 
 
 def test_a_broken_package_is_not_called_missing() -> None:

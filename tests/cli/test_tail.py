@@ -6,6 +6,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -412,6 +413,16 @@ class TestCommand:
             assert nothing.returncode == 2
             assert b"holds no records: is it a predictions.jsonl" in nothing.stderr.splitlines()[-1]
             assert nothing.stdout == b""
+
+    def test_where_nothing_fits_it_is_said_before_one_waits(self, run: Path) -> None:
+        """With --follow a mistyped stream is reported at once, since nothing else may ever be; then it is waited for."""
+        call = [*PREDLOG, "tail", "-f", "--stream", "txt", str(run)]
+        with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(f"predlog: nothing in {run} matches: ")
+            process.send_signal(signal.SIGINT)
+            assert process.communicate() == ("", "")
+        assert process.returncode == 130
 
     def test_the_console_shows_the_same(self, run: Path) -> None:
         """In a pipe the lines of a log, with colours forced the tables of a terminal."""
