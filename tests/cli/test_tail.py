@@ -415,7 +415,7 @@ class TestCommand:
             assert nothing.stdout == b""
 
     def test_where_nothing_fits_it_is_said_before_one_waits(self, run: Path) -> None:
-        """With --follow a mistyped stream is reported at once, since nothing else may ever be; then it is waited for."""
+        """With --follow a mistyped stream is reported at once, as nothing else may ever be; then it is waited for."""
         call = [*PREDLOG, "tail", "-f", "--stream", "txt", str(run)]
         with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
