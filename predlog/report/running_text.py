@@ -15,10 +15,8 @@ from predlog.records.schema import Comparison, Passage
 # How `Decode` writes a piece of a character, and what the decoder of a text writes for it.
 _BYTE: Final = re.compile("<0x([0-9A-F]{2})>")
 _NO_TEXT: Final = "\ufffd"
-# How a token of WordPiece begins that continues a word.
-_CONTINUES: Final = "##"
-# A shorter text is found in many places by chance.
-_SHORTEST: Final = 3
+_CONTINUES: Final = "##"  # how a token of WordPiece begins that continues a word
+_SHORTEST: Final = 3  # a shorter text is in many places by chance
 # Tokens after an unknown one that must fit, and characters that it may have.
 _AHEAD, _LONGEST = 3, 40
 
@@ -279,9 +277,8 @@ def _counted(made: Iterable[Piece]) -> list[Piece]:
     joined: list[Piece] = []
     for piece in made:
         if piece.kind == "token" and joined and joined[-1].kind == "token":
-            joined[-1] = Piece("token", joined[-1].many + 1)
-        else:
-            joined.append(piece)
+            piece = Piece("token", joined.pop().many + 1)  # noqa: PLW2901 - of both
+        joined.append(piece)
     return joined
 
 
@@ -296,7 +293,7 @@ def _positioned(known: Known, passage: Passage | None = None) -> list[Piece]:
     for position in sorted(known.labels):
         missing = position - before - 1
         if missing and (before >= 0 or passage is None):
-            is_sure = before < 0 or any(before in group and position in group for group in groups)
+            is_sure = before < 0 or any({before, position} <= group for group in groups)
             made.append(Piece("unlabelled" if is_sure else "gap", missing))
         made.append(Piece("token", 1))
         before = position
