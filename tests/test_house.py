@@ -62,7 +62,7 @@ HOMES = {
     "trackio": {"sinks.trackio"},
 }  # fmt: skip
 # A module has one reason to exist. What is longer, or shorter, has a reason here.
-LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 210
+LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 211
 LONGER = {
     "recorder.recorder": "a third of it spells out and explains the arguments",
     "integrations.lightning": "a fifth of it spells out and explains the arguments",

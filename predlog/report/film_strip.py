@@ -6,18 +6,19 @@ If there are too many comparisons, whole steps are left out at even distances; h
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
+from predlog.reading.summary import Key
+from predlog.reading.words import seen
 from predlog.records.schema import Comparison, Passage, Token
 from predlog.records.text import visible
 from predlog.records.token_text import cut, token_cell, token_id, token_text
 from predlog.report import whole_samples
-from predlog.report.cell_links import CellLinks
-from predlog.report.passage_text import shown_text
-from predlog.report.whole_samples import exact
+from predlog.report.whole_samples import exact, shown_text
 
 MOST: Final = 20_000
 # Characters of a text; a longer one is cut, and its length is shown.
@@ -100,7 +101,7 @@ class Strip:
             "ids": [token_id(token) for token, _ in known],
         }
 
-    def links(self) -> CellLinks:
+    def links(self) -> "CellLinks":
         """Return the links to the cells that are shown."""
         rows = list(chain.from_iterable(self._shown()))
         samples, which = _samples(rows)
@@ -238,3 +239,37 @@ def _widths(rows: list[Comparison]) -> tuple[int, int]:
     firsts = [_firsts(row) for row in rows]
     lasts = (len(row.tokens) - first for row, first in zip(rows, firsts, strict=True))
     return max(firsts, default=0), max(lasts, default=0)
+
+
+# --- links ----------------------------------------------------------------------------------------------------------
+class CellLinks:
+    """The cells of the rows that the strip shows; `names` has the name of the sample that each row is of.
+
+    `columns` is how many cells a row has.
+    """
+
+    def __init__(self, rows: Sequence[Comparison], names: Iterable[str], columns: int) -> None:
+        self._rows: dict[tuple[Key, int], list[tuple[Comparison, str]]] = {}
+        for row, name in zip(rows, names, strict=True):
+            self._rows.setdefault(((row.stream, row.codebook), row.step), []).append((row, name))
+        self._columns = columns
+
+    def to(self, key: Key, step: int, label: int, *, match: bool) -> str:
+        """Return the link to the last cell of a step with this label, predicted correctly or wrongly.
+
+        It is empty if the strip has no such cell, because it leaves steps out.
+        """
+        for row, name in reversed(self._rows.get((key, step), [])):
+            for nth in reversed(range(len(row.tokens))):
+                token = row.tokens[nth]
+                if token.label == label and token.match == match:
+                    return self._link(row, name, nth)
+        return ""
+
+    def _link(self, row: Comparison, name: str, nth: int) -> str:
+        column = nth if row.tokens[nth].slot == "first" else self._columns - len(row.tokens) + nth
+        asked = {
+            "stream": seen(row.stream), "codebook": row.codebook, "sample": name, "rank": row.rank,
+            "attempt": row.attempt, "step": row.step, "token": column,
+        }  # fmt: skip
+        return f"#{urlencode({field: value for field, value in asked.items() if value is not None})}"

@@ -14,8 +14,7 @@ from predlog.reading.summary import Key, Summary
 from predlog.reading.words import counted, lane, moment, number, place, seen, seen_json, steps, subject
 from predlog.records.text import nats, percent
 from predlog.records.token_text import token_cell
-from predlog.report.cell_links import CellLinks
-from predlog.report.film_strip import shown
+from predlog.report.film_strip import CellLinks, shown
 
 # Width and height of a small curve.
 _SPARK = 96, 22

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from predlog.records.codec import from_event
 from predlog.records.schema import Comparison
 from predlog.report import whole_samples
-from predlog.report.passage_text import shown_at, shown_text
 from predlog.report.running_text import Known, Piece, pieces
+from predlog.report.whole_samples import shown_at, shown_text
 from tests import events
 
 
