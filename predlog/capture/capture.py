@@ -16,10 +16,10 @@ from predlog._runtime.torch_state import alone
 from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
-from predlog.capture.snapshot import Sizes, Snapshot, joined
-from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Sizes, Snapshot, joined
+from predlog.numbers.window import Window
 
 _NONE_KNOWN = SpecialTokens()
 # The devices on which reading a value waits for nothing.

@@ -15,13 +15,14 @@ from predlog.capture.documents import Documents, Words, crossings, documents
 from predlog.capture.excerpts import cut_out
 from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
-from predlog.capture.rows import Statistics, hits, wanted_ids
+from predlog.capture.rows import hits, wanted_ids
 from predlog.capture.score import Scores
 from predlog.capture.scored import of_samples
-from predlog.capture.snapshot import Counts, Numbers, Sizes
 from predlog.capture.texts import texts
-from predlog.capture.window import Chosen, Window, as_bytes, words
+from predlog.capture.window import as_bytes, words
 from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
+from predlog.numbers.snapshot import Counts, Numbers, Sizes, Statistics
+from predlog.numbers.window import Chosen, Window
 
 # A label is compared with the input at the position that its row reads, at the next, and at the one after.
 _OFFSETS = 3

@@ -16,10 +16,11 @@ from predlog.capture.pair import Pair
 from predlog.capture.peaks import BLOCK, block_peaks, starts
 from predlog.capture.positions import supervised_only
 from predlog.capture.projection import Source
-from predlog.capture.rows import Statistics, best_of, exact, gathered
-from predlog.capture.snapshot import Numbers, Sizes
+from predlog.capture.rows import best_of, exact, gathered
 from predlog.capture.tensors import as_signed
-from predlog.capture.window import Chosen, Window, chosen, with_worst
+from predlog.capture.window import chosen, with_worst
+from predlog.numbers.snapshot import Numbers, Sizes, Statistics
+from predlog.numbers.window import Chosen, Window
 
 _LOG2_E = math.log2(math.e)
 _LOG2_E_FLOAT32 = torch.tensor(_LOG2_E, dtype=torch.float32, device="cpu").item()

@@ -16,11 +16,12 @@ from predlog.capture import counts, reduction, score
 from predlog.capture.pair import Pair
 from predlog.capture.positions import Positions, supervised_only
 from predlog.capture.ring import ring_of
-from predlog.capture.rows import Statistics, gathered
+from predlog.capture.rows import gathered
 from predlog.capture.score import Scores
-from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_signed
-from predlog.capture.window import Window, chosen, with_worst
+from predlog.capture.window import chosen, with_worst
+from predlog.numbers.snapshot import Numbers, Sizes, Statistics
+from predlog.numbers.window import Window
 
 _WORD = 8
 # The last word of each sequence: a ring needs one that is not 0 at the end.

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from predlog.capture.rows import gathered
 from predlog.capture.score import Scores
-from predlog.capture.snapshot import Sizes
 from predlog.capture.tensors import as_tensor
 from predlog.errors import PairError
+from predlog.numbers.snapshot import Sizes
 
 # What a fused head may have returned of each row.
 _NAMES = ("label_logprob", "entropy", "match")

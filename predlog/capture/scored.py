@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from predlog.capture.score import Scores
-from predlog.capture.snapshot import Sizes, Whole
-from predlog.capture.window import Window
+from predlog.numbers.snapshot import Sizes, Whole
+from predlog.numbers.window import Window
 
 # Positions of a line: with more, a record would be longer than any reader takes.
 MOST_TOKENS = 150_000

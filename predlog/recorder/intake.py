@@ -10,9 +10,9 @@ from predlog._runtime.failure import briefly, described, own_failure
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced, obstacle
 from predlog.capture.capture import capture
-from predlog.capture.window import Window
 from predlog.errors import NoSuchSampleError, PairError, PredlogError
 from predlog.findings.special_tokens import PerStream, SpecialTokens
+from predlog.numbers.window import Window
 from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.loss_report import LossReports
 from predlog.recorder.submission import Submitter

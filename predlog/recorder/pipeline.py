@@ -15,11 +15,11 @@ from structlog.typing import Processor
 from predlog._runtime import process
 from predlog._runtime.failure import located, raised_at
 from predlog._runtime.notices import Notices
-from predlog.capture.unpack import unpack
 from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
+from predlog.numbers.unpack import unpack
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from predlog._runtime.failure import briefly, located, raised_at
 from predlog._runtime.notices import Notices
-from predlog.capture.snapshot import Snapshot
 from predlog.errors import NothingToCompareError, NoThreadError, PairError
+from predlog.numbers.snapshot import Snapshot
 from predlog.recorder.context import MOST_VALUES, plain_context
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from predlog.capture.snapshot import Sizes, Snapshot
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import PerStream, SpecialTokens
+from predlog.numbers.snapshot import Sizes, Snapshot
 
 
 def specials_of(specials: PerStream[SpecialTokens], stream: str, layout: object) -> SpecialTokens:

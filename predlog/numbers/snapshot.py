@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
-from predlog.capture.rows import Statistics
-from predlog.capture.window import Chosen, Window
 from predlog.findings.facts import Across
 from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.window import Chosen, Window
 
 Counts = dict[str, tuple[int, ...]]
 
@@ -67,6 +66,23 @@ class Sizes:
     def count(self) -> int:
         """The number of comparisons: one per sample and codebook."""
         return self.samples * self.codebooks
+
+
+class Statistics(NamedTuple):
+    """What is kept of the rows shown, on the host: five numbers per row, and more if asked for.
+
+    log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
+    Σ exp(row - peak) in float32. The differences are taken in float64, so they are exact to a few float32
+    roundings however large the logits are. `above` is how many logits exceed the label's; None if it is not known.
+    `best` are the ids and logits of the largest logits of each row, if they are asked for.
+    """
+
+    prediction: list[int]
+    above: list[int | None]
+    peak: list[float]
+    label_logit: list[float]
+    log_sum: list[float]
+    best: Sequence[Sequence[tuple[int, float]]] = ()
 
 
 class Whole(NamedTuple):

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
-from predlog.capture.excerpts import merged
-from predlog.capture.snapshot import Counts, Pieces, Sizes, Snapshot, Whole
-from predlog.capture.window import Chosen
 from predlog.findings.facts import Facts, Shown, Text
+from predlog.numbers.excerpts import merged
+from predlog.numbers.snapshot import Counts, Pieces, Sizes, Snapshot, Whole
+from predlog.numbers.window import Chosen
 
 _UNKNOWN = (None,)
 
