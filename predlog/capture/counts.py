@@ -17,10 +17,11 @@ from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
 from predlog.capture.rows import hits, wanted_ids
 from predlog.capture.score import Scores
-from predlog.capture.scored import of_samples
+from predlog.capture.scored import of_samples, rows_of_shard
 from predlog.capture.texts import texts
 from predlog.capture.window import as_bytes, words
 from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
+from predlog.numbers.shards import of_shard
 from predlog.numbers.snapshot import Counts, Numbers, Sizes, Statistics
 from predlog.numbers.window import Chosen, Window
 
@@ -52,7 +53,7 @@ def to_numbers(
     if inputs is not None:
         columns |= _of_inputs(scored, inputs, supervised, sizes, known)
     columns |= masking(scored, supervised, inputs, known, sizes)
-    if scores is not None and sizes.scored != "losses":
+    if scores is not None and sizes.scored != "losses" and sizes.shard is None:
         predicted = supervised & (scores.prediction >= 0)
         wanted = wanted_ids(scored, inputs if sizes.scored == "all" else None)
         columns["hits"] = hits(scores.prediction, wanted, predicted).sum(-2)
@@ -75,8 +76,18 @@ def to_numbers(
     for counts, one in zip(sequences, ends, strict=False):  # codebooks have none
         counts["text"] = one
     kept = list(cut_out(sizes, window, as_bytes(supervised), ids, read, ends)) if window.text else ()
-    whole = None if scores is None else of_samples(scores, scored, supervised, positions.weights, sizes, window)
-    return Numbers(shown, statistics, *_beside(shown, sizes, ids, read, known), sequences, whole, kept)
+    around, reads, homes = _beside(shown, sizes, ids, read, known)
+    whole = None
+    if sizes.shard is not None:
+        statistics = of_shard(statistics, [own for _, own, *_ in around], sizes.shard)
+        whole = (
+            None
+            if scores is None
+            else rows_of_shard(scores, scored, supervised, inputs, positions.weights, known, sizes)
+        )
+    elif scores is not None:
+        whole = of_samples(scores, scored, supervised, positions.weights, sizes, window)
+    return Numbers(shown, statistics, around, reads, homes, sequences, whole, kept)
 
 
 def _beside(
