@@ -29,7 +29,7 @@ TABLE = {
     "sinks": {"_runtime"},
     "recorder": {"capture", "numbers", "findings", "processors", "sinks", "_runtime"},
     "integrations": {"recorder", "capture", "_runtime"},
-    "reading": {"findings"},
+    "reading": {"numbers", "findings"},
     "report": {"reading", "findings"},
     "cli": {"report", "reading", "sinks", "findings", "_runtime"},
     "__main__": {"cli"},

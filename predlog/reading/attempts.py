@@ -16,6 +16,7 @@ from predlog.reading.paths import PACKED, opened
 from predlog.records.backwards import read_at
 from predlog.records.codec import from_line, is_whole
 from predlog.records.schema import Comparison, Finding, Gap, Record
+from predlog.records.schema import Part as OfShard
 
 # Every line has these keys in this order, and no text in a line contains an unescaped quotation mark.
 _HEAD = re.compile(
@@ -220,7 +221,7 @@ def _placed(source: Source, *, by_attempt: bool) -> Iterator[tuple[_Place, Recor
     for record in source.records:
         if record.attempt != attempt:
             attempt, reached, below = record.attempt, source.begins, -1
-        if isinstance(record, Comparison | Finding):
+        if isinstance(record, Comparison | OfShard | Finding):
             if record.step > reached:
                 reached, below = record.step, -1
             elif record.step < reached:

@@ -16,21 +16,23 @@ from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.records import text
 from predlog.records.bounds import DEEPEST, FEW, LONGEST, excess, is_deeper
 from predlog.records.plain import Conversion
-from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
+from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Part, Record, Run, Token
 from predlog.records.surrogates import MARK_LEAD, hide, is_marked, mapped, reveal
 from predlog.records.text import _INVISIBLE
 from predlog.records.window import kept
 
 # A flag for `os.open`. Without it, Windows writes and reads other bytes than these, so offsets would not fit.
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
-_TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
+_TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Part, Finding, Gap)}
 _TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(Token))
 _KEYS: Final = {
     name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
 }
 # The keys whose values have no schema.
 _FREE: Final[dict[type[Any], tuple[str, ...]]] = {
-    kind: tuple(name for name in ("settings", "stats", "evidence", "context") if name in kind.__struct_fields__)
+    kind: tuple(
+        name for name in ("settings", "stats", "evidence", "context", "facts") if name in kind.__struct_fields__
+    )
     for kind in _TYPES.values()
 }
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
