@@ -76,14 +76,8 @@ def capture(
         part = None
         if shard is not None:
             pair, part = of_shard(pair, logits, shard)
-        if pair.fused is not None:
-            window = replace(window, all_tokens=0)  # their predictions are not known
-        elif pair.source is not None and pair.source.head is not None and window.score:
-            window = replace(window, score=False)  # it would make all rows
+        window = _possible(window, pair, part)
         choice = samples.choose(pair, window, sample_ids)
-        if part is not None:
-            # Which rows are the worst, and what is predicted, is known when all shards are there.
-            window = replace(window, worst=0, all_tokens=0, alternatives=max(window.alternatives, BEST))
         sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part)
         if pair.fused is not None:
             sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
@@ -109,6 +103,18 @@ def capture(
         return Snapshot(sizes, arrived, totals, reported, across, choice.ids)
     finally:
         leave()
+
+
+def _possible(window: Window, pair: Pair, shard: Slice | None) -> Window:
+    """Return what can be shown of a pair of what is to be shown."""
+    if pair.fused is not None:
+        return replace(window, all_tokens=0)  # their predictions are not known
+    if pair.source is not None and pair.source.head is not None and window.score:
+        window = replace(window, score=False)  # it would make all rows
+    if shard is not None:
+        # Which rows are the worst, and what is predicted, is known when all shards are there.
+        return replace(window, worst=0, all_tokens=0, alternatives=max(window.alternatives, BEST))
+    return window
 
 
 def _part(sizes: Sizes, one: Pair, shown: Sequence[Pair]) -> Sizes:

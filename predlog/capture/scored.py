@@ -53,6 +53,7 @@ def rows_of_shard(
     """Return what a shard knows of the supervised rows of each sequence [s, k, rows], for the one who joins shards."""
     assert sizes.shard is not None  # noqa: S101 - for the type checker
     assert scores.peak is not None  # noqa: S101 - as above
+    assert scores.log_sum is not None  # noqa: S101 - as above
     start, stop, _ = sizes.shard
     loss, peak, log_sum = (one.to(torch.float64) for one in (scores.loss, scores.peak, scores.log_sum))
     columns = {

@@ -184,14 +184,11 @@ class Judge:
 
     def _ask(self, stream: str, codebook: int | None, evidence: Evidence, among: str) -> list[_Case]:
         lane = self._lane(stream, codebook, evidence.step)
-        asked = lane.asked
-        if among != "all":
-            asked = [one for one in asked if (one[0].code in catalog.OF_LOGITS) == (among == "logits")]
         past = lane.past
         now: list[str] = []
         cases = []
         # Nearly all of what judging costs is this loop: some thirty rules, most of which find nothing.
-        for rule, opinion in asked:
+        for rule, opinion in lane.asked if among == "all" else _among(lane.asked, among):
             if now and rule.is_symptom and any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool, opinion.is_waiting = [], False
                 self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
@@ -288,3 +285,7 @@ class Judge:
             if not one.codebooks:
                 self._open.remove(one)
         return found
+
+
+def _among(asked: Iterable[tuple[Rule, _Opinion]], among: str) -> list[tuple[Rule, _Opinion]]:
+    return [one for one in asked if (one[0].code in catalog.OF_LOGITS) == (among == "logits")]

@@ -90,11 +90,11 @@ def packed(values: Sequence[int] | Sequence[float], *, is_rounded: bool = False)
     """Return a column as text: 32 bits a number if that is exact or it may be rounded, else 64."""
     if all(type(one) is int for one in values):
         narrow = all(-(2**31) <= one < 2**31 for one in values)
-        column = array(_INTEGERS[not narrow], values)  # type: ignore[arg-type] # they are integers
+        column = array(_INTEGERS[not narrow], values)
     else:
         column = array("f", [_representable(one) for one in values])
         if not is_rounded and any(one != kept and one == one for one, kept in zip(values, column, strict=True)):  # noqa: PLR0124 - NaN
-            column = array("d", values)  # type: ignore[arg-type] # they are floats
+            column = array("d", values)
     if sys.byteorder != "little":
         column.byteswap()
     return column.typecode + base64.b64encode(column.tobytes()).decode("ascii")
@@ -142,14 +142,13 @@ def _from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
     )
     slots = [one.slot for one in tokens]
     rows = [one.position - shift for one in tokens]
-    shown = Chosen(
-        *([row for row, at in zip(rows, slots, strict=True) if at == slot] for slot in ("first", "last")), []
-    )
+    first, last = ([row for row, at in zip(rows, slots, strict=True) if at == slot] for slot in ("first", "last"))
+    shown = Chosen(first, last, [])
     numbers = Numbers(
         [shown],
         statistics,
         [tuple(map(int, one)) for one in facts["around"]],  # type: ignore[misc] # four each
-        [tuple(one) for one in facts["reads"]],  # type: ignore[misc] # two each
+        [tuple(one) for one in facts["reads"]],
         [(one.document, one.document_position) for one in tokens],
         [{name: tuple(ones) for name, ones in facts["counts"].items()}],
         None if part.rows is None else [Whole(math.nan, math.nan, None, _unpacked_rows(part.rows))],
@@ -157,6 +156,7 @@ def _from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
     if not len(numbers.around) == len(numbers.reads) == len(statistics.above) == many:
         raise RecordError("a part whose columns differ in length")
     specials = facts["specials"]
+    flags: dict[str, Any] = {name: facts[name] is True for name in _FLAGS}
     sizes = Sizes(
         samples=1, codebooks=1, length=part.length, vocabulary=part.vocabulary, shift=shift,
         ignore_index=facts["ignore_index"], has_codebooks=part.codebook is not None, places=(part.sample,),
@@ -165,16 +165,16 @@ def _from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
             **{role: tuple(specials[role]) for role in (*ROLES, "prompt")}, size=specials["size"],
             every=frozenset(specials["every"]), added=frozenset(specials["added"]),
         ),
-        **{name: facts[name] is True for name in _FLAGS},
+        **flags,
     )  # fmt: skip
     return shard, numbers, sizes
 
 
 def _unpacked_rows(rows: Mapping[str, Any]) -> ShardRows:
-    own = {name: unpacked(rows[name]) for name in _OWN}
-    shared = {name: unpacked(rows[name]) if name in rows else None for name in _SHARED}
+    own: dict[str, Any] = {name: unpacked(rows[name]) for name in _OWN}
+    shared: dict[str, Any] = {name: unpacked(rows[name]) if name in rows else None for name in _SHARED}
     _check_lengths([one for one in (*own.values(), *shared.values()) if one is not None])
-    return ShardRows(**{**shared, **own})
+    return ShardRows(**shared, **own)
 
 
 def _check_lengths(columns: Iterable[Sequence[Any]]) -> None:

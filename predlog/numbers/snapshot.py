@@ -197,7 +197,7 @@ def each(numbers: Numbers) -> Iterator[Numbers]:
         rows = slice(begin, begin := begin + sum(map(len, shown)))
         yield Numbers(
             [shown],
-            Statistics(*(column[rows] for column in numbers.statistics)),
+            Statistics._make(column[rows] for column in numbers.statistics),
             numbers.around[rows],
             numbers.reads[rows],
             numbers.homes[rows],

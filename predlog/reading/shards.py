@@ -107,7 +107,7 @@ def _window(settings: dict[str, Any]) -> Window:
     """Return what a run shows of each sample, by the settings in its first line."""
     usual = Window()
     names = ("worst", "alternatives", "all_tokens")
-    known = {name: value for name in names if type(value := settings.get(name)) is int and value >= 0}
+    known: dict[str, Any] = {name: value for name in names if type(value := settings.get(name)) is int and value >= 0}
     return replace(usual, **known)
 
 

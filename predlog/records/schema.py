@@ -81,7 +81,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = ()
     label_rank_at_least: Annotated[
         _Positive | None,
-        Meta(description="The least that `label_rank` can be, if shards of a row tell no more; else null."),
+        Meta(description="The least that `label_rank` can be, if shards tell no more; else null."),
     ] = None
 
 
@@ -200,7 +200,7 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     missing_ids: Annotated[
         _Count | None,
         Meta(
-            description="Of how many ids of the vocabulary no part was found, when it was joined from the parts of several"
+            description="Of how many ids of the vocabulary no part was found, if it was joined from those of several"
             " processes: with any, it has no tokens and no figures. Null if one process recorded it."
         ),
     ] = None

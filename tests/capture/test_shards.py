@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from predlog.capture.capture import capture
 from predlog.capture.shard import BEST, Shard
 from predlog.findings.facts import Facts
 from predlog.numbers.shards import is_whole, joined
-from predlog.numbers.snapshot import Snapshot, each
+from predlog.numbers.snapshot import Numbers, Snapshot, each
 from predlog.numbers.unpack import unpack
 from predlog.numbers.window import Window
 
@@ -33,20 +34,24 @@ def sharded(logits: Tensor, labels: Tensor, cuts: list[int], of: int, window: Wi
 
 def together(parts: list[Snapshot], window: Window) -> list[tuple[dict[str, Any], Facts, list[int | None]]]:
     """Join the sequences of captured shards, and unpack each."""
-    shards = [one.sizes.shard for one in parts]
+    shards = [one.sizes.shard for one in parts if one.sizes.shard is not None]
     assert is_whole(shards)
     sizes = replace(parts[0].sizes, shard=None, codebooks=1, samples=1)
     made = []
-    sequences = zip(*(each(one.numbers()) for one in parts), strict=True)
-    for number, ones in enumerate(sequences):
+    captured = [one.numbers() for one in parts if one.numbers is not None]
+    for number, ones in enumerate(zip(*map(each, captured), strict=True)):
         sample, codebook = divmod(number, parts[0].sizes.codebooks)
         numbers, bounds = joined([*zip(shards, ones, strict=True)], sizes, window)
         own = replace(sizes, places=(parts[0].sizes.place(sample),))
-        ((fields, facts),) = unpack(Snapshot(own, lambda numbers=numbers: numbers))
+        ((fields, facts),) = unpack(Snapshot(own, partial(_itself, numbers)))
         if own.has_codebooks:
             fields, facts = fields | {"codebook": codebook}, replace(facts, codebook=codebook)
         made.append((fields, facts, bounds))
     return made
+
+
+def _itself(numbers: Numbers) -> Numbers:
+    return numbers
 
 
 def near(one: Any, other: Any) -> bool:
