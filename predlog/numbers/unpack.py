@@ -84,7 +84,6 @@ def _unpacked(
         "worst": worst,
         "all_tokens": None if whole is None else whole.tokens,
         "window": None if text is None else merged(text),  # until `Decode` has made it text
-        "missing_ids": None,
     }
     facts = Facts(
         sample=sample,
@@ -193,7 +192,6 @@ def _token(position: int, numbers: Any, sizes: Sizes) -> tuple[dict[str, Any], S
         "input_text": None,
         "label_text": None,
         "prediction_text": None,
-        "label_rank_at_least": None,
     }
     around = (
         before if position >= 1 and before != ignored else None,

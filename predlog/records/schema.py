@@ -17,10 +17,11 @@ SCHEMA: Final = 1
 LATER_KEYS: Final = frozenset(
     {
         "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
-        "all_tokens", "window", "sample_id", "rows", "label_rank_at_least",
-        "missing_ids",
+        "all_tokens", "window", "sample_id", "rows", "label_rank_at_least", "missing_ids",
     }
 )  # fmt: skip
+# Keys of a comparison and of its tokens that only whoever joins its parts can know: no recorder writes them.
+JOINED_KEYS: Final = frozenset({"missing_ids", "label_rank_at_least"})
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
 _MOST: Final = 2**63 - 1
 _Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
