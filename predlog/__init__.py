@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from predlog import errors, findings, integrations, processors, reading, records, sinks
     from predlog.capture.projection import Projection
     from predlog.capture.reduction import Rows
+    from predlog.capture.shard import Shard
     from predlog.errors import PredlogError
     from predlog.integrations.probe import probe
     from predlog.integrations.watch import watch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from predlog.recorder.inspection import Inspection
     from predlog.recorder.inspector import inspect
     from predlog.recorder.recorder import Recorder
-    from predlog.records.schema import Comparison, Finding, Gap, Run, Token
+    from predlog.records.schema import Comparison, Finding, Gap, Part, Run, Token
 
 __version__ = "0.1.0"
 
@@ -28,11 +29,13 @@ __all__ = [
     "Finding",
     "Gap",
     "Inspection",
+    "Part",
     "PredlogError",
     "Projection",
     "Recorder",
     "Rows",
     "Run",
+    "Shard",
     "Token",
     "__version__",
     "close",
@@ -58,11 +61,13 @@ _HOMES = {
     "Finding": "records.schema",
     "Gap": "records.schema",
     "Inspection": "recorder.inspection",
+    "Part": "records.schema",
     "PredlogError": "errors",
     "Projection": "capture.projection",
     "Recorder": "recorder.recorder",
     "Rows": "capture.reduction",
     "Run": "records.schema",
+    "Shard": "capture.shard",
     "Token": "records.schema",
     "close": "recorder.default",
     "compare": "recorder.default",

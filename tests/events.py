@@ -153,7 +153,7 @@ _NO_DOCUMENT: dict[str, Any] = {"document": None, "document_position": None, "al
 
 
 def _ordered(token: dict[str, Any]) -> dict[str, Any]:
-    return {key: token[key] for key in Token.__struct_fields__}
+    return {key: token[key] for key in Token.__struct_fields__ if key in token}
 
 
 def said(captured: pytest.CaptureFixture[str]) -> str:

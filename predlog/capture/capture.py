@@ -16,10 +16,11 @@ from predlog._runtime.torch_state import alone
 from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
-from predlog.capture.snapshot import Sizes, Snapshot, joined
-from predlog.capture.window import Window
+from predlog.capture.shard import BEST, of_shard
 from predlog.errors import PairError
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Sizes, Slice, Snapshot, joined
+from predlog.numbers.window import Window
 
 _NONE_KNOWN = SpecialTokens()
 # The devices on which reading a value waits for nothing.
@@ -42,6 +43,7 @@ def capture(
     sample_ids: object = None,
     items: object = None,
     accumulate: int | None = None,
+    shard: object = None,
     declared: frozenset[str] = frozenset(),
     autocast: torch.dtype | None = None,
     window: Window,
@@ -57,8 +59,8 @@ def capture(
     the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches.
     `sample_ids` are one id per sample. `declared` are options of the run. A projection is computed in the type
     `autocast`, or in that of the caller's autocast. With `has_totals` the losses of all rows are summed up, to be held
-    against it; with `has_axes` it is looked at which axis is time. `window` says which samples, tokens and codebooks
-    are shown.
+    against it; with `has_axes` it is looked at which axis is time. `shard` says which part of the vocabulary the logits
+    are of. `window` says which samples, tokens and codebooks are shown.
 
     Raises PairError if they are no pair, and NoSuchSampleError if the batch has none of the samples to be shown.
     """
@@ -71,12 +73,12 @@ def capture(
             layout=layout, shift=shift, ignore_index=ignore_index, product=product, loss_mask=loss_mask,
             position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
         )  # fmt: skip
-        if pair.fused is not None:
-            window = replace(window, all_tokens=0)  # their predictions are not known
-        elif pair.source is not None and pair.source.head is not None and window.score:
-            window = replace(window, score=False)  # it would make all rows
+        part = None
+        if shard is not None:
+            pair, part = of_shard(pair, logits, shard)
+        window = _possible(window, pair, part)
         choice = samples.choose(pair, window, sample_ids)
-        sizes = _sizes(pair, choice, window, shift, ignore_index, specials)
+        sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part)
         if pair.fused is not None:
             sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
         shown = samples.parts(pair, choice)
@@ -90,7 +92,7 @@ def capture(
                 reported = scalar.reported(reported_loss, items, accumulate)
             except PairError as error:  # the pair can be recorded without it
                 sizes = replace(sizes, unused=(*sizes.unused, f"the loss is not checked: {error}"))
-        totals = whole_loss.start(pair, shift, ignore_index) if has_totals else None
+        totals = whole_loss.start(pair, shift, ignore_index) if has_totals and part is None else None
         across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes else None
         if pair.labels.device.type in _NEAR:
             numbers = joined([cpu.to_numbers(one, _part(sizes, one, shown), window) for one in shown])
@@ -103,23 +105,38 @@ def capture(
         leave()
 
 
+def _possible(window: Window, pair: Pair, shard: Slice | None) -> Window:
+    """Return what can be shown of a pair of what is to be shown."""
+    if pair.fused is not None:
+        return replace(window, all_tokens=0)  # their predictions are not known
+    if pair.source is not None and pair.source.head is not None and window.score:
+        window = replace(window, score=False)  # it would make all rows
+    if shard is not None:
+        # Which rows are the worst, and what is predicted, is known when all shards are there.
+        return replace(window, worst=0, all_tokens=0, alternatives=max(window.alternatives, BEST))
+    return window
+
+
 def _part(sizes: Sizes, one: Pair, shown: Sequence[Pair]) -> Sizes:
     """Return the sizes of one of the pairs that the samples shown are in."""
     return sizes if len(shown) == 1 else replace(sizes, samples=one.labels.shape[0])
 
 
 def _sizes(
-    pair: Pair, choice: samples.Choice, window: Window, shift: int, ignore_index: int, specials: SpecialTokens
-) -> Sizes:
+    pair: Pair, choice: samples.Choice, window: Window, shift: int, ignore_index: int, specials: SpecialTokens,
+    shard: Slice | None,
+) -> Sizes:  # fmt: skip
     _, codebooks, length = pair.labels.shape
-    if pair.vocabulary is not None and 2 * pair.vocabulary < specials.size:
+    vocabulary = pair.vocabulary if shard is None else shard.of
+    if vocabulary is not None and 2 * vocabulary < specials.size:
         specials = _NONE_KNOWN  # these are not the ids of that tokenizer
     return Sizes(
         samples=len(choice.places),
         places=() if choice.are_first else choice.places,
         codebooks=min(codebooks, window.codebooks),
         length=length,
-        vocabulary=pair.vocabulary,
+        vocabulary=vocabulary,
+        shard=shard,
         shift=shift,
         ignore_index=ignore_index,
         specials=specials,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from predlog.capture.snapshot import Sizes
 from predlog.errors import PairError
+from predlog.numbers.snapshot import Sizes
 
 # The prediction of a position whose row was not reduced.
 NO_ROW = -1

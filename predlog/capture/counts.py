@@ -15,13 +15,15 @@ from predlog.capture.documents import Documents, Words, crossings, documents
 from predlog.capture.excerpts import cut_out
 from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
-from predlog.capture.rows import Statistics, hits, wanted_ids
+from predlog.capture.rows import hits, wanted_ids
 from predlog.capture.score import Scores
-from predlog.capture.scored import of_samples
-from predlog.capture.snapshot import Counts, Numbers, Sizes
+from predlog.capture.scored import of_samples, rows_of_shard
 from predlog.capture.texts import texts
-from predlog.capture.window import Chosen, Window, as_bytes, words
+from predlog.capture.window import as_bytes, words
 from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
+from predlog.numbers.shards import of_shard
+from predlog.numbers.snapshot import Counts, Numbers, Sizes, Statistics
+from predlog.numbers.window import Chosen, Window
 
 # A label is compared with the input at the position that its row reads, at the next, and at the one after.
 _OFFSETS = 3
@@ -51,31 +53,55 @@ def to_numbers(
     if inputs is not None:
         columns |= _of_inputs(scored, inputs, supervised, sizes, known)
     columns |= masking(scored, supervised, inputs, known, sizes)
-    if scores is not None and sizes.scored != "losses":
-        predicted = supervised & (scores.prediction >= 0)
-        wanted = wanted_ids(scored, inputs if sizes.scored == "all" else None)
-        columns["hits"] = hits(scores.prediction, wanted, predicted).sum(-2)
+    columns |= _of_scores(scores, scored, inputs, supervised, sizes)
     if unreduced is not None:
         columns["unreduced"] = unreduced
-    sequences = list(_by_sequence(columns))
-    if any(counts["lowest"][0] < 0 or counts["highest"][0] >= sizes.limit for counts in sequences):
-        outside = (((scored < 0) | (scored >= sizes.limit)) & supervised).sum(-1).flatten().tolist()
-        sequences = [counts | {"out_of_range": (count,)} for counts, count in zip(sequences, outside, strict=True)]
+    sequences = _with_out_of_range(list(_by_sequence(columns)), scored, supervised, sizes)
     ids, read = words(labels), None if inputs is None else words(inputs)
     if known is not None or positions.attended is not None:
         beside = crossings(known, positions.attended, ids, read, sizes)
         sequences = [counts | more for counts, more in zip(sequences, beside, strict=True)]
     for number, counts in enumerate(sequences):
-        start = number * sizes.length
-        counts["fingerprint"] = (zlib.crc32(ids[start + sizes.shift : start + sizes.length]),)
-        if read is not None:
-            counts["fingerprint"] += (zlib.crc32(read[start : start + sizes.length]),)
+        counts["fingerprint"] = _fingerprint(ids, read, number * sizes.length, sizes)
     ends = list(texts(sizes, supervised, inputs, ids, read, positions.attended, known))
     for counts, one in zip(sequences, ends, strict=False):  # codebooks have none
         counts["text"] = one
     kept = list(cut_out(sizes, window, as_bytes(supervised), ids, read, ends)) if window.text else ()
-    whole = None if scores is None else of_samples(scores, scored, supervised, positions.weights, sizes, window)
-    return Numbers(shown, statistics, *_beside(shown, sizes, ids, read, known), sequences, whole, kept)
+    around, reads, homes = _beside(shown, sizes, ids, read, known)
+    if sizes.shard is not None:
+        statistics = of_shard(statistics, [own for _, own, *_ in around], sizes.shard)
+    whole = None
+    if scores is not None and sizes.shard is not None:
+        whole = rows_of_shard(scores, scored, supervised, inputs, positions.weights, known, sizes)
+    elif scores is not None:
+        whole = of_samples(scores, scored, supervised, positions.weights, sizes, window)
+    return Numbers(shown, statistics, around, reads, homes, sequences, whole, kept)
+
+
+def _with_out_of_range(sequences: list[Counts], labels: Tensor, supervised: Tensor, sizes: Sizes) -> list[Counts]:
+    """Return the counts with those of labels [s, k, rows] that have no logit, if there are any."""
+    if all(counts["lowest"][0] >= 0 and counts["highest"][0] < sizes.limit for counts in sequences):
+        return sequences
+    outside = (((labels < 0) | (labels >= sizes.limit)) & supervised).sum(-1).flatten().tolist()
+    return [counts | {"out_of_range": (count,)} for counts, count in zip(sequences, outside, strict=True)]
+
+
+def _fingerprint(ids: memoryview, read: memoryview | None, start: int, sizes: Sizes) -> tuple[int, ...]:
+    """Return a checksum of the labels of the sequence that starts there and, if they are known, of its inputs."""
+    whole = slice(start, start + sizes.length)
+    labels = zlib.crc32(ids[start + sizes.shift : whole.stop])
+    return (labels,) if read is None else (labels, zlib.crc32(read[whole]))
+
+
+def _of_scores(
+    scores: Scores | None, labels: Tensor, inputs: Tensor | None, supervised: Tensor, sizes: Sizes
+) -> _Columns:
+    """Count the predictions [s, k, rows] that equal the label, and the input; a shard does not know them."""
+    if scores is None or sizes.scored == "losses" or sizes.shard is not None:
+        return {}
+    predicted = supervised & (scores.prediction >= 0)
+    wanted = wanted_ids(labels, inputs if sizes.scored == "all" else None)
+    return {"hits": hits(scores.prediction, wanted, predicted).sum(-2)}
 
 
 def _beside(

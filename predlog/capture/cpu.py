@@ -16,10 +16,11 @@ from predlog.capture.pair import Pair
 from predlog.capture.peaks import BLOCK, block_peaks, starts
 from predlog.capture.positions import supervised_only
 from predlog.capture.projection import Source
-from predlog.capture.rows import Statistics, best_of, exact, gathered
-from predlog.capture.snapshot import Numbers, Sizes
+from predlog.capture.rows import best_of, exact, gathered
 from predlog.capture.tensors import as_signed
-from predlog.capture.window import Chosen, Window, chosen, with_worst
+from predlog.capture.window import chosen, with_worst
+from predlog.numbers.snapshot import Numbers, Sizes, Statistics
+from predlog.numbers.window import Chosen, Window
 
 _LOG2_E = math.log2(math.e)
 _LOG2_E_FLOAT32 = torch.tensor(_LOG2_E, dtype=torch.float32, device="cpu").item()
@@ -43,12 +44,16 @@ def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
         scores = pair.fused.scores(scored, sizes)
     elif window.score:
         chunks = [logits] if pair.source is None else pair.source.rows(sizes.samples, sizes.codebooks, scored.shape[-1])
-        scores = score.on_cpu(chunks, scored, supervised, has_ranks=window.all_tokens > 0)
+        own = scored if sizes.shard is None else scored - sizes.shard.start
+        has_sums = sizes.shard is not None
+        scores = score.on_cpu(chunks, own, supervised, has_ranks=window.all_tokens > 0, has_sums=has_sums)
     if scores is not None:
         shown = _with_worst(shown, scores.loss, supervised, window)
     index = [sizes.length * number + sizes.shift + row for number, every in enumerate(shown) for row in chain(*every)]
     label = labels.view(-1).index_select(0, torch.tensor(index, dtype=torch.int64, device="cpu"))
     rows, kept = (logits, shown) if pair.source is None else _made(pair.source, shown, labels.shape[:2])
+    if sizes.shard is not None:
+        label = label - sizes.shard.start
     reduced = _statistics(rows, kept, label, window.alternatives)
     return counts.to_numbers(sizes, labels, inputs, known, shown, reduced, scores, window)
 

@@ -16,13 +16,16 @@ from predlog.capture import counts, reduction, score
 from predlog.capture.pair import Pair
 from predlog.capture.positions import Positions, supervised_only
 from predlog.capture.ring import ring_of
-from predlog.capture.rows import Statistics, gathered
+from predlog.capture.rows import gathered
 from predlog.capture.score import Scores
-from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_signed
-from predlog.capture.window import Window, chosen, with_worst
+from predlog.capture.window import chosen, with_worst
+from predlog.numbers.snapshot import Numbers, Sizes, Statistics
+from predlog.numbers.window import Window
 
 _WORD = 8
+# What the columns of `Scores` are called here.
+_SCORES = ("predictions", "losses", "entropies", "ranks", "peaks", "log_sums")
 # The last word of each sequence: a ring needs one that is not 0 at the end.
 _STAMP = 1
 
@@ -90,9 +93,10 @@ def packing(pair: Pair, sizes: Sizes, window: Window) -> Packing:
         parts += [("worst", worst, torch.int64), ("are_worst", worst, torch.bool)]
         parts += [("predictions", rows, torch.int64), ("losses", rows, numbers), ("entropies", rows, numbers)]
         parts += [("ranks", rows, torch.int64)] * (window.all_tokens > 0)
+        parts += [(name, rows, numbers) for name in ("peaks", "log_sums") if sizes.shard is not None]
     parts += [("prediction", shown, torch.int64), ("above", shown, torch.int64)]
     parts += [(name, shown, numbers) for name in ("peak", "label_logit", "prediction_logprob")]
-    if many := min(window.alternatives, sizes.limit):
+    if many := min(window.alternatives, _columns(sizes)):
         parts += [("best", shown * many, torch.int64), ("best_logits", shown * many, numbers)]
     return Packing(tuple(parts))
 
@@ -122,7 +126,7 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     if window.score:
         where = torch.cat([where, _score(pair, part, labels, where, sizes, window)], -1)
     # Clamped, because a label without a logit would raise an assertion on the device.
-    label = labels.gather(-1, where).clamp_(0, sizes.limit - 1).unsqueeze(-1)
+    label = _local(labels.gather(-1, where), sizes).clamp_(0, _columns(sizes) - 1).unsqueeze(-1)
     if pair.source is None:
         logits = pair.logits[: sizes.samples, : sizes.codebooks, : labels.shape[-1]]
         rows = gathered(logits, where.unsqueeze(-1).expand(-1, -1, -1, logits.shape[-1]), dim=2)
@@ -145,7 +149,7 @@ def _score(
     pair: Pair, part: Mapping[str, Tensor], labels: Tensor, where: Tensor, sizes: Sizes, window: Window
 ) -> Tensor:
     """Score all rows, and return those with the largest losses beside the rows shown, [s, k, n]."""
-    scores = Scores(part["predictions"], part["losses"], part["entropies"], part.get("ranks"))
+    scores = Scores(*(part.get(name) for name in _SCORES))  # type: ignore[arg-type] # three are there
     size = sizes.samples, sizes.codebooks, labels.shape[-1]
     if pair.fused is not None:
         for to, values in zip(scores, pair.fused.scores(labels, sizes), strict=True):
@@ -153,7 +157,8 @@ def _score(
                 to.copy_(values)
     else:
         logits = pair.logits[: size[0], : size[1], : size[2]]
-        score.elsewhere([logits] if pair.source is None else pair.source.rows(*size), labels, scores)
+        chunks = [logits] if pair.source is None else pair.source.rows(*size)
+        score.elsewhere(chunks, _local(labels, sizes), scores)
     many = where.shape[-1] // 2
     shown = torch.cat([where[..., : window.first], where[..., many : many + window.last]], -1)
     left_out = (labels == sizes.ignore_index).scatter(-1, shown, True)
@@ -205,8 +210,17 @@ def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numb
     statistics = Statistics(prediction, above, peak, label_logit, [-one for one in logprob], best)
     scores = None
     if "losses" in part:
-        scores = Scores(part["predictions"], part["losses"], part["entropies"], part.get("ranks"))
+        scores = Scores(*(part.get(name) for name in _SCORES))  # type: ignore[arg-type] # three are there
     return counts.to_numbers(sizes, labels, inputs, known, shown, statistics, scores, window)
+
+
+def _columns(sizes: Sizes) -> int:
+    return sizes.limit if sizes.shard is None else sizes.shard.stop - sizes.shard.start
+
+
+def _local(labels: Tensor, sizes: Sizes) -> Tensor:
+    """Return labels as indices of the columns of logits."""
+    return labels if sizes.shard is None else labels - sizes.shard.start
 
 
 def _rows(rows: int, window: Window) -> int:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from predlog.capture.positions import Positions
-from predlog.capture.snapshot import Sizes
 from predlog.capture.tensors import as_signed
+from predlog.numbers.snapshot import Sizes
 
 Words = Sequence[int]
 

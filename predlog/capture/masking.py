@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from predlog.capture.documents import Documents
-from predlog.capture.snapshot import Sizes
 from predlog.findings.evidence import PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Sizes
 
 # More special tokens than these are codes, such as those of speech, of which only the roles are looked at.
 _MOST_SPECIAL = 512

@@ -5,7 +5,7 @@ And what a fused head has returned of each row: the log-probability of its label
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from predlog.capture.rows import gathered
 from predlog.capture.score import Scores
-from predlog.capture.snapshot import Sizes
 from predlog.capture.tensors import as_tensor
 from predlog.errors import PairError
+from predlog.numbers.snapshot import Sizes
 
 # What a fused head may have returned of each row.
 _NAMES = ("label_logprob", "entropy", "match")
@@ -96,6 +96,13 @@ class Source:
         for chunk in self.chunks:
             yield chunk[:samples, :codebooks, : max(length, 0)]
             length -= chunk.shape[2]
+
+    def narrowed(self, columns: int) -> "Source":
+        """Return the source of the first columns of each row."""
+        if self.head is None:
+            return Source(tuple(chunk[..., :columns] for chunk in self.chunks), None)
+        bias = None if self.head.bias is None else self.head.bias[:columns]
+        return Source(self.chunks, replace(self.head, weight=self.head.weight[:columns], bias=bias))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Source":
         """Return the source after a change of each chunk."""

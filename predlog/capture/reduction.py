@@ -19,12 +19,13 @@ from predlog.capture import counts, score
 from predlog.capture.arrays import article
 from predlog.capture.contradictions import NO_ROW, Row, check_predictions, check_rows
 from predlog.capture.positions import Positions
-from predlog.capture.rows import Statistics, is_number
+from predlog.capture.rows import is_number
 from predlog.capture.score import Scores
-from predlog.capture.snapshot import Numbers, Sizes
 from predlog.capture.tensors import as_ids, as_signed, as_tensor
-from predlog.capture.window import Chosen, Window, chosen, with_worst
+from predlog.capture.window import chosen, with_worst
 from predlog.errors import PairError
+from predlog.numbers.snapshot import Numbers, Sizes, Statistics
+from predlog.numbers.window import Chosen, Window
 
 # Of a column: its name in `Rows`, and what it is called in messages.
 _COLUMNS = {

@@ -1,27 +1,9 @@
 """What the reductions of logit rows on the CPU and on other devices share."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-
-
-class Statistics(NamedTuple):
-    """What is kept of the rows shown, on the host: five numbers per row, and more if asked for.
-
-    log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
-    Σ exp(row - peak) in float32. The differences are taken in float64, so they are exact to a few float32
-    roundings however large the logits are. `above` is how many logits exceed the label's; None if it is not known.
-    `best` are the ids and logits of the largest logits of each row, if they are asked for.
-    """
-
-    prediction: list[int]
-    above: list[int | None]
-    peak: list[float]
-    label_logit: list[float]
-    log_sum: list[float]
-    best: Sequence[Sequence[tuple[int, float]]] = ()
 
 
 def wanted_ids(labels: Tensor, inputs: Tensor | None) -> Tensor:

@@ -15,8 +15,8 @@ from predlog._runtime.failure import located, own_failure
 from predlog.capture.pair import Pair
 from predlog.capture.scalar import on_its_way
 from predlog.capture.tensors import as_ids, as_signed
-from predlog.capture.window import Window
 from predlog.errors import NoSuchSampleError, PairError
+from predlog.numbers.window import Window
 
 # Samples of one batch that are shown because they are followed.
 MOST_FOLLOWED: Final = 32

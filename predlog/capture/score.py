@@ -30,13 +30,16 @@ class Scores(NamedTuple):
 
     The `prediction` is the index of the largest logit, and negative where the row holds NaN.
     `loss` is -log p(label), `entropy` -Σ p log p, both in nats and NaN where the row holds NaN. The loss of a label
-    without a logit is NaN, too. `above`, how many logits exceed the label's, is there if ranks are wanted.
+    without a logit is NaN, too. `above`, how many logits exceed the label's, is there if ranks are wanted. `peak`, the
+    largest logit, and `log_sum`, the log of Σ exp(logit - peak), are there if they are wanted, as of a shard.
     """
 
     prediction: Tensor
     loss: Tensor
     entropy: Tensor
     above: Tensor | None = None
+    peak: Tensor | None = None
+    log_sum: Tensor | None = None
 
 
 class Sums(NamedTuple):
@@ -59,19 +62,21 @@ def _number_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def on_cpu(chunks: Iterable[Tensor], labels: Tensor, supervised: Tensor, *, has_ranks: bool) -> Scores:
+def on_cpu(
+    chunks: Iterable[Tensor], labels: Tensor, supervised: Tensor, *, has_ranks: bool, has_sums: bool = False
+) -> Scores:
     """Return the scores of logits on the CPU, chunks [s, k, t, v] along time, for labels that are supervised."""
     begin, parts = 0, []
     for logits in chunks:
         here = (slice(None), slice(None), slice(begin, begin + logits.shape[2]))
-        parts.append(_score(logits, labels[here], supervised[here], has_ranks=has_ranks))
+        parts.append(_score(logits, labels[here], supervised[here], has_ranks=has_ranks, has_sums=has_sums))
         begin += logits.shape[2]
     if len(parts) == 1:
         return parts[0]
     return Scores(*(None if one[0] is None else torch.cat(one, -1) for one in zip(*parts, strict=True)))  # type: ignore[arg-type] # three are there
 
 
-def _score(logits: Tensor, labels: Tensor, supervised: Tensor, *, has_ranks: bool) -> Scores:
+def _score(logits: Tensor, labels: Tensor, supervised: Tensor, *, has_ranks: bool, has_sums: bool) -> Scores:
     vocabulary = logits.shape[-1]
     most = max(_CHUNK // vocabulary, 1)
     rows_at_once = min(most, logits.shape[2])
@@ -90,12 +95,13 @@ def _score(logits: Tensor, labels: Tensor, supervised: Tensor, *, has_ranks: boo
             predictions[here][into] = _reduce(rows, wanted, buffers[:, : len(rows)], Sums(*own), has_ranks=has_ranks)
             sums[:, here[0], here[1], into] = own
     found = Sums(*sums.squeeze(-1).unbind())
-    loss, entropy = _in_nats(logits, index, found)
+    loss, entropy, log_sum = _in_nats(logits, index, found)
     return Scores(
         torch.where(torch.isnan(found.peak), -1, predictions),
         loss.masked_fill_((labels < 0) | (labels >= vocabulary), math.nan),
         entropy,
         found.above.nan_to_num_(-1).to(torch.int64) if has_ranks else None,
+        *((found.peak, log_sum) if has_sums else (None, None)),
     )
 
 
@@ -140,8 +146,8 @@ def _reduce(rows: Tensor, index: Tensor, buffers: Tensor, out: Sums, *, has_rank
     return prediction
 
 
-def _in_nats(logits: Tensor, index: Tensor, sums: Sums) -> tuple[Tensor, Tensor]:
-    """Return the loss and the entropy [s, k, t] of logits for labels [s, k, t, 1], in float64."""
+def _in_nats(logits: Tensor, index: Tensor, sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss, the entropy and the log of the sum [s, k, t] of logits for labels [s, k, t, 1], in float64."""
     log2_e = _LOG2_E if logits.dtype == torch.float64 else _LOG2_E_FLOAT32
     peak, base, total, label, weighed = (
         one.to(torch.float64) for one in (sums.peak, sums.base, sums.total, sums.label, sums.weighed)
@@ -152,15 +158,16 @@ def _in_nats(logits: Tensor, index: Tensor, sums: Sums) -> tuple[Tensor, Tensor]
     for sample, codebook, row in (torch.isfinite(peak) & ~torch.isfinite(total)).nonzero().tolist():
         # Near the largest number of the type the product overflows, so the difference is taken first.
         here = (sample, codebook, row)
-        loss[here], entropy[here] = _apart(logits[here], peak[here], index[here])
-    return loss, entropy
+        loss[here], entropy[here], log_sum[here] = _apart(logits[here], peak[here], index[here])
+    return loss, entropy, log_sum
 
 
-def _apart(row: Tensor, peak: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+def _apart(row: Tensor, peak: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     distance = exact(row).to(torch.float64) - peak
-    logprobs = distance - distance.logsumexp(-1)
+    log_sum = distance.logsumexp(-1)
+    logprobs = distance - log_sum
     probabilities = logprobs.exp()
-    return -logprobs[index].squeeze(), -(probabilities * logprobs.clamp(min=_NOTHING)).sum()
+    return -logprobs[index].squeeze(), -(probabilities * logprobs.clamp(min=_NOTHING)).sum(), log_sum
 
 
 def worst(losses: Tensor, left_out: Tensor, many: int) -> tuple[Tensor, Tensor]:
@@ -201,6 +208,9 @@ def _score_elsewhere(logits: Tensor, labels: Tensor, out: Scores) -> None:
         powers = distance.exp()
         total = powers.sum(-1)
         log_sum = total.log()
+        if out.peak is not None and out.log_sum is not None:
+            out.peak[part] = peak.squeeze(-1)
+            out.log_sum[part] = log_sum
         out.loss[part] = (peak - label).squeeze(-1) + log_sum
         out.entropy[part] = log_sum - powers.mul_(distance.clamp_(min=_NOTHING)).sum(-1) / total
     out.loss.masked_fill_((labels < 0) | (labels >= vocabulary), math.nan)

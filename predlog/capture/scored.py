@@ -1,5 +1,6 @@
 """The scores of all rows, summed up per sequence on the host: the loss of a sample, and its tokens as columns."""
 
+import math
 from collections.abc import Sequence
 from math import isfinite
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from predlog.capture.documents import Documents
 from predlog.capture.score import Scores
-from predlog.capture.snapshot import Sizes, Whole
-from predlog.capture.window import Window
+from predlog.numbers.snapshot import ShardRows, Sizes, Whole
+from predlog.numbers.window import Window
 
 # Positions of a line: with more, a record would be longer than any reader takes.
 MOST_TOKENS = 150_000
@@ -34,7 +36,8 @@ def of_samples(
     tokens: list[dict[str, Any] | None] = [None] * sizes.count
     if window.all_tokens:
         columns = [
-            None if one is None else one.flatten(0, 1) for one in (supervised, labels, *scores._replace(entropy=labels))
+            None if one is None else one.flatten(0, 1)
+            for one in (supervised, labels, scores.prediction, scores.loss, scores.above)
         ]
         tokens = [
             _tokens([None if one is None else one[here] for one in columns], sizes, window)
@@ -43,13 +46,44 @@ def of_samples(
     return [Whole(*both, one) for both, one in zip(numbers, tokens, strict=True)]
 
 
+def rows_of_shard(
+    scores: Scores, labels: Tensor, supervised: Tensor, inputs: Tensor | None, weights: Tensor | None,
+    known: Documents | None, sizes: Sizes,
+) -> list[Whole]:  # fmt: skip
+    """Return what a shard knows of the supervised rows of each sequence [s, k, rows], for the one who joins shards."""
+    assert sizes.shard is not None  # noqa: S101 - for the type checker
+    assert scores.peak is not None  # noqa: S101 - as above
+    assert scores.log_sum is not None  # noqa: S101 - as above
+    start, stop, _ = sizes.shard
+    loss, peak, log_sum = (one.to(torch.float64) for one in (scores.loss, scores.peak, scores.log_sum))
+    columns = {
+        "labels": labels,
+        "inputs": None if inputs is None else inputs[..., : labels.shape[-1]],
+        "weights": None if weights is None else weights[..., sizes.shift :],
+        "documents": None if known is None else known.ids[..., sizes.shift :],
+        "places": None if known is None else known.places[..., sizes.shift :],
+        "prediction": torch.where(scores.prediction < 0, -1, scores.prediction + start),
+        "peak": peak,
+        "log_sum": log_sum,
+        "entropy": scores.entropy,
+        "label_logit": torch.where((labels >= start) & (labels < stop), peak + log_sum - loss, math.nan),
+    }
+    flat = {name: None if one is None else one.flatten(0, 1) for name, one in columns.items()}
+    found = []
+    for here, mask in enumerate(supervised.flatten(0, 1)):
+        rows = mask.nonzero().squeeze(-1)
+        own = {name: None if one is None else one[here][rows].tolist() for name, one in flat.items()}
+        found.append(Whole(math.nan, math.nan, None, ShardRows(rows.tolist(), **own)))  # type: ignore[arg-type] # as named
+    return found
+
+
 def _tokens(columns: Sequence[Tensor | None], sizes: Sizes, window: Window) -> dict[str, Any]:
     """Return the first tokens of one sequence as columns of equal length."""
     supervised, *rest = columns
     assert supervised is not None  # noqa: S101 - for the type checker
     rows = supervised.nonzero().squeeze(-1)[: window.all_tokens]
     unknown: list[Any] = [None] * len(rows)
-    labels, predictions, losses, _, above = [unknown if one is None else one[rows].tolist() for one in rest]
+    labels, predictions, losses, above = [unknown if one is None else one[rows].tolist() for one in rest]
     is_known = [sizes.has_probabilities and isfinite(loss) for loss in losses]
     has_rank = [loss == loss and many is not None for loss, many in zip(losses, above, strict=True)]  # noqa: PLR0124 - not NaN
     return {

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from predlog.capture.documents import Documents
-from predlog.capture.snapshot import Sizes
 from predlog.capture.window import as_bytes
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Sizes
 
 # How many of the last labels may end a text: a template may write a line feed after its end token.
 _TAIL = 3

@@ -83,6 +83,13 @@ RULES: Final = (
     Rule("constant-codebook", "warning", False, False, "a codebook has one value throughout", constant_codebook),
     Rule("same-batch", "warning", False, False, "the same labels come back at every logged step", same_batch, 2),
 )  # fmt: skip
+# What these look at, only whole rows of logits tell; the others need ids alone.
+OF_LOGITS: Final = frozenset(
+    {
+        "logits-not-finite", "prediction-misaligned", "copying-inputs", "collapsed", "at-chance", "sure-and-wrong",
+        "label-never-learnt", "nothing-trained",
+    }
+)  # fmt: skip
 # Judged of a whole stream, by `reported_loss`.
 LOSS: Final = "loss-differs-from-pair"
 # Pairs that are refused before anything is captured.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from predlog.findings import catalog
 from predlog.findings.evidence import Evidence, Others
@@ -116,10 +116,13 @@ class Judge:
     def judge(
         self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None,
         declared: frozenset[str] = frozenset(), is_idle: bool = False,
+        among: Literal["all", "ids", "logits"] = "all",
     ) -> list[FindingEvent]:  # fmt: skip
         """Judge what was captured of a pair, and return what is found now and was not open before.
 
         `is_trained` is whether its logits require gradients, `is_idle` whether the learning rate is known to be 0.
+        `among` says which rules are asked: of a pair in shards, one process asks those that need ids alone, and whoever
+        has joined the shards those that need logits.
         """
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
@@ -134,7 +137,7 @@ class Judge:
                 step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state, across=across,
                 declared=declared, is_idle=is_idle, others=others,
             )  # fmt: skip
-            for case in self._ask(stream, codebook, evidence):
+            for case in self._ask(stream, codebook, evidence, among):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
 
@@ -179,13 +182,13 @@ class Judge:
         """Return one line about all that was found; None if nothing was."""
         return summary_line(self.open, list(self._gone), self._refused)
 
-    def _ask(self, stream: str, codebook: int | None, evidence: Evidence) -> list[_Case]:
+    def _ask(self, stream: str, codebook: int | None, evidence: Evidence, among: str) -> list[_Case]:
         lane = self._lane(stream, codebook, evidence.step)
         past = lane.past
         now: list[str] = []
         cases = []
         # Nearly all of what judging costs is this loop: some thirty rules, most of which find nothing.
-        for rule, opinion in lane.asked:
+        for rule, opinion in lane.asked if among == "all" else _among(lane.asked, among):
             if now and rule.is_symptom and any(catalog.explains(code, rule.code) for code in now):
                 opinion.pool, opinion.is_waiting = [], False
                 self._close(stream, codebook, rule.code, evidence.step, is_gone=False)
@@ -282,3 +285,7 @@ class Judge:
             if not one.codebooks:
                 self._open.remove(one)
         return found
+
+
+def _among(asked: Iterable[tuple[Rule, _Opinion]], among: str) -> list[tuple[Rule, _Opinion]]:
+    return [one for one in asked if (one[0].code in catalog.OF_LOGITS) == (among == "logits")]

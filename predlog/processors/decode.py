@@ -10,7 +10,7 @@ from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.findings.special_tokens import of_tokenizer, per_stream
 from predlog.processors.text_window import Sizes, passages
-from predlog.records.schema import Event
+from predlog.records.schema import OF_PAIRS, Event
 from predlog.records.window import Excerpt
 
 # Characters of a token's text. Tokens are short, but a decoder may return anything.
@@ -46,7 +46,7 @@ class Decode:
 
     def __call__(self, _logger: Any, _name: str, event: Event) -> Event:
         """Fill the texts of each token, and that of the window."""
-        if event.get("event") == "predlog.comparison":
+        if event.get("event") in OF_PAIRS:
             excerpt = event.get("window")
             if isinstance(excerpt, Excerpt):  # of a second decoder, it is text already
                 event["window"] = None

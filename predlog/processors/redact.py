@@ -14,11 +14,26 @@ from predlog.errors import PredlogError, SettingError
 from predlog.processors.passages import changed, following, replaced
 from predlog.records.codec import keys
 from predlog.records.plain import Conversion
-from predlog.records.schema import Event
+from predlog.records.schema import OF_PAIRS, Event
 
 # What readers rely on; only predlog writes these, and the caller the name of a stream.
 _KEPT = frozenset(
-    {"event", "level", "timestamp", "stream", "code", "help", "versions", "tokens", "worst", "all_tokens", "window"}
+    {
+        "event",
+        "level",
+        "timestamp",
+        "stream",
+        "code",
+        "help",
+        "versions",
+        "tokens",
+        "worst",
+        "all_tokens",
+        "window",
+        "facts",
+        "rows",
+        "shard",
+    }
 )
 # Of evidence, these show which finding a line is about.
 _LINKS = frozenset({"since", "codebooks"})
@@ -84,7 +99,7 @@ class Redact:
         if not known:
             return event  # it is not one of predlog's
         event = self._plain(event)
-        if event.get("event") == "predlog.comparison":
+        if event.get("event") in OF_PAIRS:
             tokens = _tokens_of(event)
             for field in _TEXTS:
                 for neighbours in _runs(tokens, field):

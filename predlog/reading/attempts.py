@@ -16,6 +16,7 @@ from predlog.reading.paths import PACKED, opened
 from predlog.records.backwards import read_at
 from predlog.records.codec import from_line, is_whole
 from predlog.records.schema import Comparison, Finding, Gap, Record, Run
+from predlog.records.schema import Part as OfShard
 
 # Every line has these keys in this order, and no text in a line contains an unescaped quotation mark.
 _HEAD = re.compile(
@@ -25,7 +26,8 @@ _HEAD = re.compile(
 # Bytes within which a sample of a file may begin in the middle of that.
 _CUT = 256
 _TIMESTAMP = re.compile(rb'"timestamp":"((?:[^"\\]|\\.)*)"')
-_COMPARISON, _FINDING = b'{"event":"predlog.comparison"', b'{"event":"predlog.finding"'
+_OF_PAIRS = b'{"event":"predlog.comparison"', b'{"event":"predlog.part"'
+_FINDING = b'{"event":"predlog.finding"'
 # How many times the lines of a file may be read, to have each attempt by itself.
 _MOST_READ = 16
 # Bytes at a file's end, and the number and size of samples of it, that show whether it has one attempt.
@@ -77,7 +79,7 @@ class Part:
     def covers(self, record: Record) -> bool:
         """Return whether a record's steps are between the first and the last that this attempt has of a stream."""
         match record:
-            case Comparison() | Finding():
+            case Comparison() | OfShard() | Finding():
                 first, last = self.steps.get(record.stream, (0, -1))
                 return first <= record.step <= last
             case Gap():
@@ -124,7 +126,7 @@ def parts(lines: Iterable[bytes], most: int = sys.maxsize) -> list[Part]:
                 _begin(part, line)
                 kept += 1
             if head[4] is not None and (step := _number(head[4])) is not None:
-                if line.startswith(_COMPARISON):
+                if line.startswith(_OF_PAIRS):
                     kept += _extend(part, _stream(line, head[5], streams), step)
                     part.span = _wider(part.span, number, number)
                 elif line.startswith(_FINDING):
@@ -207,7 +209,7 @@ def _wider(known: tuple[int, int] | None, first: int, last: int) -> tuple[int, i
 
 def _stream(line: bytes, written: bytes, known: dict[bytes, str]) -> str:
     """Return a stream's name as records have it, from its escaped form in a line."""
-    if written not in known and isinstance(record := _read(line), Comparison | Finding):
+    if written not in known and isinstance(record := _read(line), Comparison | OfShard | Finding):
         known[written] = record.stream
     return known.get(written, "")
 
@@ -266,7 +268,7 @@ def _placed(source: Source, *, by_attempt: bool) -> Iterator[tuple[_Place, Recor
     for record in source.records:
         if record.attempt != attempt:
             attempt, reached, below = record.attempt, source.begins, -1
-        if isinstance(record, Comparison | Finding):
+        if isinstance(record, Comparison | OfShard | Finding):
             if record.step > reached:
                 reached, below = record.step, -1
             elif record.step < reached:

@@ -21,6 +21,7 @@ from predlog.reading.lines import Lines, block, blocks_of_stdin
 from predlog.reading.replaced import Replaced
 from predlog.reading.restarts import EarlierRun, Piece
 from predlog.reading.room import FULL, MOST_ATTEMPTS, Room
+from predlog.reading.shards import Joined
 from predlog.reading.tail import last
 from predlog.reading.words import attempts_named
 from predlog.reading.writers import Turns, Writer
@@ -107,7 +108,7 @@ class Reading:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the records from the beginning; then warn of damaged lines, unless the caller reports them."""
-        yield from self._merged()
+        yield from Joined(self._merged())
         for words in self.damage.words() if self._warns else ():
             warnings.warn(words, stacklevel=2)
 

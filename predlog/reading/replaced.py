@@ -6,6 +6,7 @@ from heapq import heappop, heappush
 
 from predlog.reading.attempts import Part
 from predlog.records.schema import Comparison, Finding, Gap, Record
+from predlog.records.schema import Part as OfShard
 
 # Parts that are looked at one by one, of a file. It is needed only where recorders have shared the file, and for gaps;
 # if it is used up, a record counts as not replaced.
@@ -29,7 +30,7 @@ class Replaced:
     def __call__(self, record: Record) -> bool:
         """Return whether a record is replaced."""
         match record:
-            case Comparison() | Finding():
+            case Comparison() | OfShard() | Finding():
                 candidates = {self._at(record.stream, record.step)}
             case Gap():
                 candidates = {self._at(None, record.first_step), self._at(None, record.last_step)}

@@ -89,7 +89,7 @@ class Summary:
             self._ledger.add(record)
         elif isinstance(record, Gap):
             self._miss(record)
-        else:
+        elif isinstance(record, Run):
             self._attempts.add(record)
 
     def replace(self, counts: Mapping[Source, int]) -> None:

@@ -12,6 +12,7 @@ from predlog._runtime.failure import located, own_failure
 from predlog._runtime.fork import ForkSafeLock
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced
+from predlog.capture.shard import Shard
 from predlog.recorder import environment
 from predlog.recorder.recorder import Recorder
 from predlog.records.schema import Comparison
@@ -40,6 +41,7 @@ def compare(
     attention_mask: object = None,
     reported_loss: object = None,
     sample_ids: object = None,
+    shard: Shard | None = None,
     **context: object,
 ) -> Future[tuple[Comparison, ...]] | None:
     """Record what the model predicts next to what it was asked to predict, if this step is due.
@@ -75,6 +77,8 @@ def compare(
         sample_ids: One id per sample of the batch: a list of strings or ints, or a tensor [b] of ints. They are kept as
             `sample_id`, as strings of at most 100 characters, and `follow` finds samples by them; those on another
             device than the CPU are kept, but not followed, since reading them would wait.
+        shard: Which part of the vocabulary these logits are of, if each process has a part: see `predlog.Shard`. Each
+            process that passes one records what it knows, and whoever reads the files of all joins the parts.
         context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
 
     Returns:
@@ -102,7 +106,7 @@ def compare(
         logits, labels, step,
         stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, loss_mask=loss_mask,
         position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
-        reported_loss=reported_loss, sample_ids=sample_ids, **context,
+        reported_loss=reported_loss, sample_ids=sample_ids, shard=shard, **context,
     )  # fmt: skip
 
 

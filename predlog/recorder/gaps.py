@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from predlog.records import codec
-from predlog.records.schema import Checked, Event
+from predlog.records.schema import OF_PAIRS, Checked, Event
 
 # A processor may have changed the step to one that no line can hold.
 _LARGEST: Final = 2**63 - 1
@@ -43,7 +43,7 @@ class MissingCounts:
 
     def add_event(self, event: Event, reason: str) -> None:
         """Count an event that is missing, if it is one that gaps count: a comparison."""
-        if event["event"] == "predlog.comparison":
+        if event["event"] in OF_PAIRS:
             self.add(1, reason, event["step"], event["step"])
 
     def take(self) -> list[Missing]:

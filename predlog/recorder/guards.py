@@ -11,7 +11,7 @@ from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError, RecordError
 from predlog.records import codec
 from predlog.records.plain import Conversion
-from predlog.records.schema import Checked
+from predlog.records.schema import OF_PAIRS, Checked
 
 # Fields of events that hold whatever the caller and the processors put there.
 _FREE = ("context", "evidence", "settings", "stats")
@@ -57,7 +57,7 @@ def checked(event: MutableMapping[str, Any], notices: Notices, *, is_foreign: bo
         RecordError: A key is missing, or a value has the wrong type.
     """
     conformed = Checked(codec.conform(event))
-    if not is_foreign and conformed["event"] == "predlog.comparison":
+    if not is_foreign and conformed["event"] in OF_PAIRS:
         return conformed
     _convert(conformed, _FREE, notices)
     if is_foreign:

@@ -9,9 +9,6 @@ from typing import Any, Final
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced, obstacle
 from predlog.capture.capture import capture
-from predlog.capture.snapshot import Snapshot
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.errors import PairError, PredlogError
 from predlog.findings.catalog import CAUSAL_RULE, LOSS
 from predlog.findings.facts import Facts
@@ -20,6 +17,9 @@ from predlog.findings.ledger import FindingEvent
 from predlog.findings.loss_check import LossCheck
 from predlog.findings.needs import COMPARE_STEPS
 from predlog.findings.rule import CLEAN, Fault
+from predlog.numbers.snapshot import Snapshot
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 from predlog.recorder import settings
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gate import check_stream, whole_step

@@ -10,9 +10,9 @@ from predlog._runtime.failure import briefly, described, own_failure
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced, obstacle
 from predlog.capture.capture import capture
-from predlog.capture.window import Window
 from predlog.errors import NoSuchSampleError, PairError, PredlogError
 from predlog.findings.special_tokens import PerStream, SpecialTokens
+from predlog.numbers.window import Window
 from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.loss_report import LossReports
 from predlog.recorder.submission import Submitter
@@ -22,7 +22,7 @@ from predlog.records.schema import Comparison
 # How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise.
 HOW: Final[dict[str, Any]] = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
-    "document_ids": None, "attention_mask": None, "reported_loss": None, "sample_ids": None,
+    "document_ids": None, "attention_mask": None, "reported_loss": None, "sample_ids": None, "shard": None,
 }  # fmt: skip
 # What callbacks know: how the loss came about, options of the run, and the type in which the model projects.
 OF_CALLBACKS: Final[dict[str, Any]] = {"items": None, "accumulate": None, "declared": frozenset(), "autocast": None}

@@ -10,9 +10,9 @@ from predlog._runtime.failure import briefly, located, own_failure, raised_at
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import obstacle
 from predlog.capture import scalar
-from predlog.capture.snapshot import Snapshot
 from predlog.findings.judge import Judge
 from predlog.findings.reported_loss import Reported, Totals
+from predlog.numbers.snapshot import Snapshot
 from predlog.recorder.gate import Gate, forget_oldest, whole_step
 
 # Of each stream the first pairs with a loss are summed up, and every so many afterwards.

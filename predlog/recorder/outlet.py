@@ -21,7 +21,7 @@ from predlog.errors import NotDurableError, RecordError
 from predlog.recorder.backoff import Backoff
 from predlog.recorder.gaps import Missing, MissingCounts, gap_event
 from predlog.recorder.guards import name_of
-from predlog.records.schema import Event
+from predlog.records.schema import OF_PAIRS, Event
 from predlog.sinks import JSONL, Console
 
 # Findings that are kept for a sink, one for each stream, code and group of codebooks.
@@ -81,7 +81,7 @@ class Outlet:
         A gap record is written after the first event that succeeds: a full disk may have room for the small gap only.
         """
         self._latest = event
-        is_comparison = event["event"] == "predlog.comparison"
+        is_comparison = event["event"] in OF_PAIRS
         if event["event"] == "predlog.run" and event["stats"] is not None:  # the last line: nothing may come after it
             self._skip_wait()
             self._write_missed()

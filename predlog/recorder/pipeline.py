@@ -15,11 +15,11 @@ from structlog.typing import Processor
 from predlog._runtime import process
 from predlog._runtime.failure import located, raised_at
 from predlog._runtime.notices import Notices
-from predlog.capture.unpack import unpack
 from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
+from predlog.numbers.unpack import unpack, unpack_parts
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
@@ -90,7 +90,8 @@ class Pipeline:
             self._report_restart()
             self._share_missing()
             loss = self._losses.reported(submission.capture, submission.step, submission.stream)
-            for fields, fact in unpack(submission.capture):
+            shard = submission.capture.sizes.shard
+            for fields, fact in unpack(submission.capture) if shard is None else unpack_parts(submission.capture):
                 facts.append(fact)
                 event = self._comparison(submission, {**fields, "reported_loss": loss})
                 if event is not None:
@@ -204,7 +205,8 @@ class Pipeline:
         step, stream = submission.step, submission.stream
         fields |= {"step": step, "stream": stream, "context": dict(submission.context)}
         try:
-            reached = self._send(self._event("predlog.comparison", "info", submission.at, fields))
+            kind = "predlog.comparison" if submission.capture.sizes.shard is None else "predlog.part"
+            reached = self._send(self._event(kind, "info", submission.at, fields))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self._accounts.failed += 1
             who, why = (

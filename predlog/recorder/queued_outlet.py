@@ -7,7 +7,7 @@ from predlog._runtime.notices import Notices
 from predlog.errors import NoThreadError
 from predlog.recorder.outlet import Outlet
 from predlog.recorder.worker import Worker
-from predlog.records.schema import Checked, Event
+from predlog.records.schema import OF_PAIRS, Checked, Event
 from predlog.sinks.notebook import INTERVAL
 
 
@@ -40,7 +40,7 @@ class QueuedOutlet:
         """
         # A copy, because each sink numbers its own lines.
         event = Checked(event)
-        if self.outlet.is_console and event["event"] == "predlog.comparison":
+        if self.outlet.is_console and event["event"] in OF_PAIRS:
             self._pair.append(event)
         else:
             self.end_pair()
@@ -68,7 +68,7 @@ class QueuedOutlet:
                 )
         if not accepted:
             for event in events:
-                self.dropped += event["event"] == "predlog.comparison"
+                self.dropped += event["event"] in OF_PAIRS
                 self.outlet.miss(event, why)
 
     def flush(self, timeout: float) -> bool:

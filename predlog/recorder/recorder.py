@@ -17,6 +17,7 @@ from structlog.typing import Processor
 from predlog._runtime.exit import DEADLINE, close_at_exit
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced
+from predlog.capture.shard import Shard
 from predlog.errors import PairError
 from predlog.findings.catalog import LOSS
 from predlog.findings.judge import Judge
@@ -209,6 +210,7 @@ class Recorder:
         attention_mask: object = None,
         reported_loss: object = None,
         sample_ids: object = None,
+        shard: Shard | None = None,
         **context: object,
     ) -> Future[tuple[Comparison, ...]] | None:
         """Record what the model predicts next to what it was asked to predict, if this step is due.

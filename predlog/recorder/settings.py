@@ -15,11 +15,11 @@ from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.capture.samples import as_id
 from predlog.capture.scored import MOST_TOKENS
-from predlog.capture.window import Window
 from predlog.errors import PairError, SettingError
 from predlog.findings.catalog import CODES
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer, per_stream
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
+from predlog.numbers.window import Window
 from predlog.processors.decode import Decode
 from predlog.sinks import JSONL, Console
 from predlog.sinks.console import FORMS

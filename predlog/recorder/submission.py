@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from predlog._runtime.failure import briefly, located, raised_at
 from predlog._runtime.notices import Notices
-from predlog.capture.snapshot import Snapshot
 from predlog.errors import NothingToCompareError, NoThreadError, PairError
+from predlog.numbers.snapshot import Snapshot
 from predlog.recorder.context import MOST_VALUES, plain_context
 from predlog.recorder.gaps import MissingCounts
 from predlog.recorder.gate import forget_oldest
@@ -24,7 +24,7 @@ from predlog.records.schema import Comparison, Event
 
 _ARGUMENTS = (
     "stream", "layout", "shift", "inputs", "ignore_index", "loss_mask", "position_ids", "document_ids",
-    "attention_mask", "reported_loss", "sample_ids",
+    "attention_mask", "reported_loss", "sample_ids", "shard",
 )  # fmt: skip
 # Names that are new in one call and are compared with the arguments' names: each takes tens of microseconds.
 _MOST_NEW = 8

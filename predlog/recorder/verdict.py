@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from predlog.capture.snapshot import Sizes, Snapshot
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import PerStream, SpecialTokens
+from predlog.numbers.snapshot import Sizes, Snapshot
 
 
 def specials_of(specials: PerStream[SpecialTokens], stream: str, layout: object) -> SpecialTokens:
@@ -31,12 +31,15 @@ def judge_pair(
     judge: Judge, captured: Snapshot, facts: Sequence[Facts], step: int, stream: str, *, is_idle: bool = False
 ) -> str | None:
     """Have a captured pair judged; return what is to be reported of a stream's first one without inputs."""
-    sizes = captured.sizes
+    sizes, shard = captured.sizes, captured.sizes.shard
+    if shard is not None and shard.start:
+        return None  # the process that has the first ids reports what ids show
     off = judge.learn(step, stream, sizes.known)
     across = captured.across and captured.across()
     judge.judge(
-        step, stream, facts, is_trained=sizes.is_trained, across=across, declared=sizes.declared, is_idle=is_idle
-    )
+        step, stream, facts, is_trained=sizes.is_trained, across=across, declared=sizes.declared, is_idle=is_idle,
+        among="all" if shard is None else "ids",
+    )  # fmt: skip
     return off
 
 

@@ -16,21 +16,36 @@ from predlog.errors import RecordError, SchemaError, UnknownKindError
 from predlog.records import text
 from predlog.records.bounds import DEEPEST, FEW, LONGEST, excess, is_deeper
 from predlog.records.plain import Conversion
-from predlog.records.schema import LATER_KEYS, SCHEMA, Checked, Comparison, Finding, Gap, Record, Run, Token
+from predlog.records.schema import (
+    JOINED_KEYS,
+    LATER_KEYS,
+    SCHEMA,
+    Checked,
+    Comparison,
+    Finding,
+    Gap,
+    Part,
+    Record,
+    Run,
+    Token,
+)  # fmt: skip
 from predlog.records.surrogates import MARK_LEAD, hide, is_marked, mapped, reveal
 from predlog.records.text import _INVISIBLE
 from predlog.records.window import kept
 
 # A flag for `os.open`. Without it, Windows writes and reads other bytes than these, so offsets would not fit.
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
-_TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Finding, Gap)}
+_TYPES: Final[dict[str, type[Any]]] = {kind.event: kind for kind in (Run, Comparison, Part, Finding, Gap)}
 _TOKEN_KEYS: Final = frozenset(field.name for field in msgspec.structs.fields(Token))
 _KEYS: Final = {
-    name: ("event", *(field.name for field in msgspec.structs.fields(kind))) for name, kind in _TYPES.items()
+    name: ("event", *(field.name for field in msgspec.structs.fields(kind) if field.name not in JOINED_KEYS))
+    for name, kind in _TYPES.items()
 }
 # The keys whose values have no schema.
 _FREE: Final[dict[type[Any], tuple[str, ...]]] = {
-    kind: tuple(name for name in ("settings", "stats", "evidence", "context") if name in kind.__struct_fields__)
+    kind: tuple(
+        name for name in ("settings", "stats", "evidence", "context", "facts") if name in kind.__struct_fields__
+    )
     for kind in _TYPES.values()
 }
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
@@ -65,7 +80,9 @@ def conform(event: Mapping[str, Any]) -> dict[str, Any]:
     if len(event) > len(keys):
         # Of a line without a recorder's name, a key that the schema has gained is a processor's, if it has a value.
         own = _KEYS[name]
-        foreign = {key: item for key, item in event.items() if key not in conformed and (item or key not in own)}
+        conformed |= {key: event[key] for key in JOINED_KEYS if event.get(key) is not None}
+        others = event.keys() - conformed.keys() - JOINED_KEYS
+        foreign = {key: event[key] for key in event if key in others and (event[key] or key not in own)}
         conformed["context"] = conformed["context"] | foreign
     return conformed
 
@@ -110,6 +127,10 @@ def to_event(record: Record) -> dict[str, Any]:
     for one in (event, *event.get("tokens", ())) if record.recorder is None else ():
         for key in LATER_KEYS & one.keys():
             del one[key]
+    for one in (event, *event.get("tokens", ()), *event.get("worst", ())):
+        for key in JOINED_KEYS & one.keys():
+            if one[key] is None:
+                del one[key]
     return event
 
 
@@ -221,7 +242,7 @@ def _known(event: Any) -> Any:
     """Return the event with its unknown keys in the context, where those of processors are, too."""
     if not isinstance(event, dict) or not isinstance(event.get("context"), dict):
         return event
-    known = {"event", *_KEYS.get(str(event.get("event")), ())}
+    known = {"event", *_KEYS.get(str(event.get("event")), ()), *JOINED_KEYS}
     extra = {key: value for key, value in event.items() if key not in known}
     tokens = event.get("tokens")
     if isinstance(tokens, list) and all(isinstance(token, dict) for token in tokens):

@@ -17,9 +17,11 @@ SCHEMA: Final = 1
 LATER_KEYS: Final = frozenset(
     {
         "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
-        "all_tokens", "window", "sample_id",
+        "all_tokens", "window", "sample_id", "rows", "label_rank_at_least", "missing_ids",
     }
 )  # fmt: skip
+# Keys of a comparison and of its tokens that only whoever joins its parts can know: no recorder writes them.
+JOINED_KEYS: Final = frozenset({"missing_ids", "label_rank_at_least"})
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
 _MOST: Final = 2**63 - 1
 _Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
@@ -78,6 +80,10 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     alternatives: Annotated[
         tuple[Alternative, ...], Meta(description="The best predictions, the likeliest first, if they were asked for.")
     ] = ()
+    label_rank_at_least: Annotated[
+        _Positive | None,
+        Meta(description="The least that `label_rank` can be, if shards tell no more; else null."),
+    ] = None
 
 
 class AllTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -192,8 +198,64 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
         tuple[Passage, ...] | None,
         Meta(description="The text around the first and the last label, in its order; null without a decoder."),
     ] = None
+    missing_ids: Annotated[
+        _Count | None,
+        Meta(
+            description="Of how many ids of the vocabulary no part was found, if it was joined from those of several"
+            " processes: with any, it has no tokens and no figures. Null if one process recorded it."
+        ),
+    ] = None
 
     _repr_html_ = html.comparison  # what a notebook shows
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Which ids of the vocabulary the logits are of: from `start` to before `stop`, of so many."""
+
+    start: _Count
+    stop: _Positive
+    of: _Positive
+
+
+class Part(_Line, frozen=True, kw_only=True, tag="predlog.part"):
+    """What one shard of the vocabulary knows of a comparison; whoever reads all parts joins them."""
+
+    event: ClassVar[str] = "predlog.part"
+
+    step: _Count
+    stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
+    codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null if there are none.")]
+    sample: Annotated[_Count, Meta(description="Index in the batch.")]
+    sample_id: Annotated[
+        str | None, Meta(description="Id of the sample, as it was passed, a number as text; null without ids.")
+    ] = None
+    length: Annotated[_Positive, Meta(description="Number of label positions of the sample, as passed.")]
+    vocabulary: Annotated[_Positive, Meta(description="Number of ids in the whole vocabulary.")]
+    shift: Annotated[_Count, Meta(description="By how many positions the labels are ahead of the logits.")]
+    supervised: Annotated[
+        _Count,
+        Meta(description="Positions that have a row of logits and a label other than ignore_index."),
+    ]
+    shard: Shard
+    reported_loss: Annotated[
+        float | None, Meta(description="The loss that the trainer reported for the whole pair, if it was passed.")
+    ] = None
+    context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
+    tokens: Annotated[
+        tuple[Token, ...],
+        Meta(description="The tokens shown; `prediction` and `alternatives` are those of the shard, without figures."),
+    ]
+    window: Annotated[
+        tuple[Passage, ...] | None,
+        Meta(description="The text around the first and the last label; null without a decoder, and in later shards."),
+    ] = None
+    facts: Annotated[
+        dict[str, Any], Meta(description="Numbers of the rows shown, and counts: what joining and judging need.")
+    ]
+    rows: Annotated[
+        dict[str, str] | None,
+        Meta(description="Columns of all supervised rows, base64 of little-endian numbers after their type."),
+    ] = None
 
 
 class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
@@ -234,7 +296,9 @@ class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
     context: dict[str, Any]
 
 
-Record = Run | Comparison | Finding | Gap
+Record = Run | Comparison | Part | Finding | Gap
+# What a pair is recorded as; of these, losses are counted.
+OF_PAIRS: Final = frozenset({Comparison.event, Part.event})
 Event = MutableMapping[str, Any]
 
 

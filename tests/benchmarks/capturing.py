@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from predlog.capture.capture import capture
-from predlog.capture.window import Window
+from predlog.numbers.window import Window
 from tests.benchmarks.baselines import argmax_of_everything
 from tests.benchmarks.harness import Contender, Row, duration, interleaved, ratio, repeated
 from tests.benchmarks.material import LARGE, SMALL, WIDE, Shape, pairs

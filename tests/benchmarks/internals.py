@@ -13,11 +13,11 @@ from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import Pair
 from predlog.capture.positions import NOTHING_KNOWN, Positions
-from predlog.capture.snapshot import Sizes, Snapshot
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Sizes, Snapshot
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 from tests.benchmarks.harness import Contender, Row, Spread, duration, interleaved, ratio
 from tests.benchmarks.material import Shape, pairs
 from tests.benchmarks.options import Options

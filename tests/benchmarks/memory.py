@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from predlog.capture.capture import capture
-from predlog.capture.window import Window
+from predlog.numbers.window import Window
 from tests.benchmarks.harness import Row, Spread
 from tests.benchmarks.material import Shape
 from tests.benchmarks.options import Options

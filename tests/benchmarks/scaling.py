@@ -6,7 +6,7 @@ import torch
 from torch.utils.benchmark import Measurement
 
 from predlog.capture.capture import capture
-from predlog.capture.window import Window
+from predlog.numbers.window import Window
 from tests.benchmarks.harness import Contender, Row, duration, interleaved, ratio
 from tests.benchmarks.options import Options
 from tests.benchmarks.plot import Line, plotted

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from predlog.capture.capture import capture
-from predlog.capture.window import Window
+from predlog.numbers.window import Window
 from tests.benchmarks.harness import Contender, Row, duration, interleaved, ratio, repeated
 from tests.benchmarks.material import SMALL, pairs
 from tests.benchmarks.options import Options

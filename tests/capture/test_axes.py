@@ -9,7 +9,7 @@ from torch import Tensor
 
 import predlog
 from predlog.capture.capture import capture
-from predlog.capture.window import Window
+from predlog.numbers.window import Window
 
 T, B, V = 35, 20, 50
 IDS = torch.randint(V, (T + 2, B), generator=torch.Generator().manual_seed(1))

@@ -16,12 +16,12 @@ from predlog.capture import device, score
 from predlog.capture.capture import capture
 from predlog.capture.pair import Pair
 from predlog.capture.projection import Fused, Head, Source
-from predlog.capture.snapshot import Sizes
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Sizes
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 from tests import reference
 from tests.dispatched import Dispatched
 

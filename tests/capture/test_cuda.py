@@ -13,8 +13,8 @@ from torch import Tensor
 
 from predlog import Comparison, Projection, Recorder
 from predlog.capture.capture import capture
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 from tests import events
 
 pytestmark = [

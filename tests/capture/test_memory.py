@@ -13,7 +13,7 @@ from torch import Tensor
 from predlog.capture import device, score, whole_loss
 from predlog.capture.capture import capture
 from predlog.capture.pair import Pair
-from predlog.capture.window import Window
+from predlog.numbers.window import Window
 from tests.benchmarks.memory import peak_of
 
 CPU = torch.device("cpu")

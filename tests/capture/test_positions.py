@@ -13,12 +13,12 @@ import predlog
 from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import to_pair
-from predlog.capture.snapshot import Snapshot
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Snapshot
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 from tests import events
 
 WINDOW = Window()

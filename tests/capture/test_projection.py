@@ -15,8 +15,8 @@ from torch.nn import functional
 import predlog
 from predlog import Projection, Recorder
 from predlog.capture.capture import capture
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 from predlog.records.schema import Comparison
 from tests.benchmarks.memory import peak_of
 

@@ -16,9 +16,9 @@ from predlog.capture import samples
 from predlog.capture.capture import capture
 from predlog.capture.pair import to_pair
 from predlog.capture.samples import LONGEST_ID, MOST_FOLLOWED, as_id
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.errors import NoSuchSampleError, PairError
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 
 BATCH, LENGTH, VOCABULARY = 7, 9, 11
 NAMES = [f"doc-{one}" for one in range(BATCH)]

@@ -11,11 +11,11 @@ from torch import Tensor
 from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import to_pair
-from predlog.capture.snapshot import Snapshot
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.findings.facts import Text
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Snapshot
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 
 WINDOW = Window(samples=4)
 PAD, BOS, EOS = 0, 1, 2

@@ -12,8 +12,8 @@ from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users
 from predlog.capture import whole_loss
 from predlog.capture.capture import capture
 from predlog.capture.projection import Projection
-from predlog.capture.window import Window
 from predlog.findings.reported_loss import Totals
+from predlog.numbers.window import Window
 
 
 def totals(logits: Any, labels: Any, **how: Any) -> Totals | None:

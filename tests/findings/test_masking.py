@@ -13,9 +13,6 @@ from torch import Tensor
 from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import to_pair
-from predlog.capture.snapshot import Snapshot
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.errors import PairError
 from predlog.findings import catalog
 from predlog.findings.evidence import PROMPT_AFTER, PROMPT_AT, PROMPT_BEFORE, Evidence
@@ -23,6 +20,9 @@ from predlog.findings.facts import Facts, Shown
 from predlog.findings.judge import Judge
 from predlog.findings.rule import Fault, Past
 from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokenizer
+from predlog.numbers.snapshot import Snapshot
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 from tests.cases import material
 from tests.events import evidence, facts
 

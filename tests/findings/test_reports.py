@@ -8,11 +8,11 @@ from torch.nn import functional as F  # noqa: N812 - the name that PyTorch users
 from predlog.capture import device
 from predlog.capture.capture import capture
 from predlog.capture.pair import to_pair
-from predlog.capture.snapshot import Snapshot
-from predlog.capture.unpack import unpack
-from predlog.capture.window import Window
 from predlog.findings.judge import Judge
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.snapshot import Snapshot
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
 
 WINDOW = Window()
 

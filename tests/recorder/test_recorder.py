@@ -22,9 +22,9 @@ from structlog.typing import EventDict
 import predlog
 from predlog import Comparison, Finding, PredlogError, Recorder, read
 from predlog._runtime import exit as at_exit
-from predlog.capture.snapshot import Sizes
-from predlog.capture.unpack import unpack
 from predlog.errors import SettingError
+from predlog.numbers.snapshot import Sizes
+from predlog.numbers.unpack import unpack
 from predlog.recorder.worker import Worker
 from predlog.records.schema import Gap, Run
 from tests import events, fresh

@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
-from predlog.capture.excerpts import merged
-from predlog.capture.snapshot import Counts, Pieces, Sizes, Snapshot, Whole
-from predlog.capture.window import Chosen
 from predlog.findings.facts import Facts, Shown, Text
+from predlog.numbers.excerpts import merged
+from predlog.numbers.parts import to_part
+from predlog.numbers.snapshot import Counts, Pieces, Sizes, Snapshot, Whole, each
+from predlog.numbers.window import Chosen
 
 _UNKNOWN = (None,)
 
@@ -32,6 +34,16 @@ def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
         place, number = sizes.place(sample), codebook if sizes.has_codebooks else None
         fields, facts = _unpacked(sizes, place, number, shown, chosen, counts, scored, text)
         yield {**fields, "sample_id": None if ids is None else ids[sample]}, facts
+
+
+def unpack_parts(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
+    """Yield the fields of a part, and the facts that its rules need, per sample and codebook of a shard."""
+    if snapshot.numbers is None:
+        return
+    numbers = snapshot.numbers()
+    both = zip(unpack(replace(snapshot, numbers=lambda: numbers)), each(numbers), strict=True)
+    for (fields, facts), one in both:
+        yield to_part(fields, one, snapshot.sizes), facts
 
 
 def _unpacked(

@@ -1,19 +1,26 @@
 """What a capture passes to the worker: the sizes of the pair, and its numbers, which may still be on their way."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
-from predlog.capture.rows import Statistics
-from predlog.capture.window import Chosen, Window
 from predlog.findings.facts import Across
 from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.window import Chosen, Window
 
 Counts = dict[str, tuple[int, ...]]
+
+
+class Slice(NamedTuple):
+    """The part of a vocabulary that a process has the logits of: from `start` to before `stop`, of so many ids."""
+
+    start: int
+    stop: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,7 @@ class Sizes:
     passed and is not used, and why. `places` are those of the samples in the batch, if they are not the first of it.
     `has_weights` is whether a mask of the loss was passed, and `declared` are options of the run. `scored` is what the
     scores of all rows know: everything; only losses and matches, or only losses, if a fused head has returned these.
+    `shard` is the part of the vocabulary that the logits are of, None for all of it.
     """
 
     samples: int
@@ -45,6 +53,7 @@ class Sizes:
     declared: frozenset[str] = frozenset()
     places: tuple[int, ...] = ()
     scored: Literal["all", "matches", "losses"] = "all"
+    shard: Slice | None = None
 
     def place(self, sample: int) -> int:
         """Return the place in the batch of one of the samples shown."""
@@ -69,15 +78,55 @@ class Sizes:
         return self.samples * self.codebooks
 
 
+class Statistics(NamedTuple):
+    """What is kept of the rows shown, on the host: five numbers per row, and more if asked for.
+
+    log p(label) = label_logit - peak - log_sum and log p(prediction) = -log_sum, with log_sum the log of
+    Σ exp(row - peak) in float32. The differences are taken in float64, so they are exact to a few float32
+    roundings however large the logits are. `above` is how many logits exceed the label's; None if it is not known.
+    `best` are the ids and logits of the largest logits of each row, if they are asked for. All ids are those of the
+    whole vocabulary. Of a shard, the logit of a label that it does not have is NaN.
+    """
+
+    prediction: list[int]
+    above: list[int | None]
+    peak: list[float]
+    label_logit: list[float]
+    log_sum: list[float]
+    best: Sequence[Sequence[tuple[int, float]]] = ()
+
+
+class ShardRows(NamedTuple):
+    """What a shard knows of all supervised rows of one sequence, as columns of equal length.
+
+    `rows`, `labels`, `inputs`, `weights`, and the label's `documents` and its `places` in them are the same in all
+    shards of a sequence; all but the first two may not be known. `log_sum` is that of `Statistics`, `entropy` that of
+    the shard's own softmax, in nats, and `label_logit` is NaN for a label that the shard does not have.
+    """
+
+    rows: list[int]
+    labels: list[int]
+    inputs: list[int] | None
+    weights: list[float] | None
+    documents: list[int] | None
+    places: list[int] | None
+    prediction: list[int]
+    peak: list[float]
+    log_sum: list[float]
+    entropy: list[float]
+    label_logit: list[float]
+
+
 class Whole(NamedTuple):
     """What all supervised rows of one sequence have given: mean loss and entropy in nats, NaN if they are not known.
 
-    `tokens` are columns of the first tokens, if they are asked for.
+    `tokens` are columns of the first tokens, if they are asked for. Of a shard there are only its `rows`.
     """
 
     loss: float
     entropy: float
     tokens: dict[str, Any] | None
+    rows: ShardRows | None = None
 
 
 class Piece(NamedTuple):
@@ -139,6 +188,23 @@ def joined(parts: Sequence[Numbers]) -> Numbers:
         None if parts[0].whole is None else together("whole"),
         together("texts"),
     )
+
+
+def each(numbers: Numbers) -> Iterator[Numbers]:
+    """Yield the numbers of each sequence by itself."""
+    begin = 0
+    for place, shown in enumerate(numbers.shown):
+        rows = slice(begin, begin := begin + sum(map(len, shown)))
+        yield Numbers(
+            [shown],
+            Statistics._make(column[rows] for column in numbers.statistics),
+            numbers.around[rows],
+            numbers.reads[rows],
+            numbers.homes[rows],
+            numbers.counts[place : place + 1],
+            None if numbers.whole is None else numbers.whole[place : place + 1],
+            numbers.texts[place : place + 1],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,182 @@
+"""The numbers of a shard as the fields of its record, and back.
+
+A `predlog.part` has the tokens shown, as a comparison has them, with what the shard itself predicts. All other numbers
+are in `facts` and, of all supervised rows, in `rows`: columns of little-endian numbers in base64, after their type.
+"""
+
+import base64
+import math
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from predlog.errors import RecordError
+from predlog.findings.special_tokens import ROLES, SpecialTokens
+from predlog.numbers.snapshot import Numbers, ShardRows, Sizes, Slice, Statistics, Whole
+from predlog.numbers.window import Chosen
+from predlog.records.schema import Part
+
+# Columns of `rows` that are the same in all shards: written by the one that has the first ids.
+_SHARED: Final = ("rows", "labels", "inputs", "weights", "documents", "places")
+_OWN: Final = ("prediction", "peak", "log_sum", "entropy", "label_logit")
+_FLAGS: Final = (
+    "is_trained", "has_probabilities", "knows_inputs", "knows_documents", "knows_padding", "has_weights",
+)  # fmt: skip
+_INTEGERS: Final = ("i", "q")
+# What only the whole row tells.
+_UNKNOWN: Final = {"match": False, "label_logprob": None, "prediction_logprob": None, "label_rank": None}
+
+
+def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes) -> dict[str, Any]:
+    """Return the fields of a part from those of a comparison of the shard alone, and the numbers of one sequence."""
+    shard = sizes.shard
+    assert shard is not None  # noqa: S101 - for the type checker
+    names = ("codebook", "sample", "sample_id", "length", "vocabulary", "shift", "supervised", "context")
+    statistics = numbers.statistics
+    whole = None if numbers.whole is None else numbers.whole[0].rows
+    return {
+        **{name: fields[name] for name in names if name in fields},
+        "shard": shard._asdict(),
+        "tokens": [_token(token) for token in fields["tokens"]],
+        "window": fields["window"] if shard.start == 0 else None,
+        "facts": {
+            "peak": packed(statistics.peak),
+            "log_sum": packed(statistics.log_sum),
+            "label_logit": packed(statistics.label_logit),
+            "above": list(statistics.above),
+            "best": packed([logit for ones in statistics.best for _, logit in ones]),
+            "around": list(map(list, numbers.around)),
+            "reads": list(map(list, numbers.reads)),
+            "counts": {name: list(many) for name, many in numbers.counts[0].items()},
+            "ignore_index": sizes.ignore_index,
+            "declared": sorted(sizes.declared),
+            "specials": _specials(sizes.specials, numbers),
+            **{name: getattr(sizes, name) for name in _FLAGS},
+        },
+        "rows": None if whole is None else _rows(whole, shard),
+    }
+
+
+def _token(token: Mapping[str, Any]) -> dict[str, Any]:
+    alternatives = [{**one, "logprob": None} for one in token["alternatives"]]
+    return {**token, **_UNKNOWN, "alternatives": alternatives}
+
+
+def _specials(specials: SpecialTokens, numbers: Numbers) -> dict[str, Any]:
+    """Return the special tokens; of the large sets what is among the ids here."""
+    ids = {
+        *chain.from_iterable(numbers.around), *numbers.statistics.prediction,
+        *(one for ones in numbers.reads for one in ones if one is not None),
+        *chain.from_iterable(numbers.counts[0].get(name, ()) for name in ("start", "text")),
+    }  # fmt: skip
+    return {
+        **{role: list(getattr(specials, role)) for role in ROLES},
+        "every": sorted(specials.every & ids),
+        "added": sorted(specials.added & ids),
+        "prompt": list(specials.prompt),
+        "size": specials.size,
+    }
+
+
+def _rows(rows: ShardRows, shard: Slice) -> dict[str, Any]:
+    shared = _SHARED if shard.start == 0 else ()
+    columns = rows._asdict()
+    return {name: packed(columns[name], is_rounded=True) for name in (*shared, *_OWN) if columns[name] is not None}
+
+
+def packed(values: Sequence[int] | Sequence[float], *, is_rounded: bool = False) -> str:
+    """Return a column as text: 32 bits a number if that is exact or it may be rounded, else 64."""
+    if all(type(one) is int for one in values):
+        narrow = all(-(2**31) <= one < 2**31 for one in values)
+        column = array(_INTEGERS[not narrow], values)
+    else:
+        column = array("f", [_representable(one) for one in values])
+        if not is_rounded and any(one != kept and one == one for one, kept in zip(values, column, strict=True)):  # noqa: PLR0124 - NaN
+            column = array("d", values)
+    if sys.byteorder != "little":
+        column.byteswap()
+    return column.typecode + base64.b64encode(column.tobytes()).decode("ascii")
+
+
+def _representable(number: float) -> float:
+    # What float32 can't hold is infinity there, which `array` refuses.
+    return number if not math.isfinite(number) or abs(number) < 3.4e38 else math.copysign(math.inf, number)
+
+
+def unpacked(text: Any, many: int | None = None) -> list[Any]:
+    """Return the numbers of a column; raise RecordError if it is none, or has not so many."""
+    try:
+        column = array({"i": "i", "q": "q", "f": "f", "d": "d"}[text[:1]])
+        column.frombytes(base64.b64decode(text[1:], validate=True))
+    except (KeyError, TypeError, ValueError):
+        raise RecordError("no column of numbers") from None
+    if sys.byteorder != "little":
+        column.byteswap()
+    if many is not None and len(column) != many:
+        raise RecordError(f"a column of {len(column)} numbers where there are {many}")
+    return column.tolist()
+
+
+def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
+    """Return the numbers of a part; raise RecordError if they are not what a part has."""
+    try:
+        return _from_part(part)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise RecordError(f"the facts of a part don't fit: {type(error).__name__}: {error}") from None
+
+
+def _from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
+    facts, tokens, shift = part.facts, part.tokens, part.shift
+    shard = Slice(part.shard.start, part.shard.stop, part.shard.of)
+    many = len(tokens)
+    logits = iter(unpacked(facts["best"]))
+    statistics = Statistics(
+        prediction=[-1 if one.prediction is None else one.prediction for one in tokens],
+        above=[None if one is None else int(one) for one in facts["above"]],
+        peak=unpacked(facts["peak"], many),
+        label_logit=unpacked(facts["label_logit"], many),
+        log_sum=unpacked(facts["log_sum"], many),
+        best=[[(two.prediction, next(logits)) for two in one.alternatives] for one in tokens],
+    )
+    slots = [one.slot for one in tokens]
+    rows = [one.position - shift for one in tokens]
+    first, last = ([row for row, at in zip(rows, slots, strict=True) if at == slot] for slot in ("first", "last"))
+    shown = Chosen(first, last, [])
+    numbers = Numbers(
+        [shown],
+        statistics,
+        [tuple(map(int, one)) for one in facts["around"]],  # type: ignore[misc] # four each
+        [tuple(one) for one in facts["reads"]],
+        [(one.document, one.document_position) for one in tokens],
+        [{name: tuple(ones) for name, ones in facts["counts"].items()}],
+        None if part.rows is None else [Whole(math.nan, math.nan, None, _unpacked_rows(part.rows))],
+    )
+    if not len(numbers.around) == len(numbers.reads) == len(statistics.above) == many:
+        raise RecordError("a part whose columns differ in length")
+    specials = facts["specials"]
+    flags: dict[str, Any] = {name: facts[name] is True for name in _FLAGS}
+    sizes = Sizes(
+        samples=1, codebooks=1, length=part.length, vocabulary=part.vocabulary, shift=shift,
+        ignore_index=facts["ignore_index"], has_codebooks=part.codebook is not None, places=(part.sample,),
+        declared=frozenset(facts["declared"]), shard=shard,
+        specials=SpecialTokens(
+            **{role: tuple(specials[role]) for role in (*ROLES, "prompt")}, size=specials["size"],
+            every=frozenset(specials["every"]), added=frozenset(specials["added"]),
+        ),
+        **flags,
+    )  # fmt: skip
+    return shard, numbers, sizes
+
+
+def _unpacked_rows(rows: Mapping[str, Any]) -> ShardRows:
+    own: dict[str, Any] = {name: unpacked(rows[name]) for name in _OWN}
+    shared: dict[str, Any] = {name: unpacked(rows[name]) if name in rows else None for name in _SHARED}
+    _check_lengths([one for one in (*own.values(), *shared.values()) if one is not None])
+    return ShardRows(**shared, **own)
+
+
+def _check_lengths(columns: Iterable[Sequence[Any]]) -> None:
+    if len({*map(len, columns)}) > 1:
+        raise RecordError("a part whose columns differ in length")
