@@ -230,6 +230,7 @@ def _report(add: _Add) -> None:
         help="most comparisons in the film strip, of all runs together (20000)",
     )
     _force(report)
+    report.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     _attempts(report)
 
 

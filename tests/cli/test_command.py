@@ -524,6 +524,27 @@ def test_colours_are_asked_for_and_refused(run: Path, command: str) -> None:
     assert max(len(line) for line in lines if not line.startswith("predlog ")) <= 60
 
 
+@pytest.mark.parametrize(("command", "keys"), [
+    ("export", {"path", "output", "bytes", "rows", "without_tokens", "damaged"}),
+    ("report", {"paths", "output", "bytes", "comparisons"}),
+    ("explain", {"code", "level", "says", "page"}),
+])  # fmt: skip
+def test_json_of_what_was_done(
+    run: Path, tmp_path: Path, command: str, keys: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json, what was written, and what a finding means, is one object for another program."""
+    asked = [
+        word.replace(str(run.parent), str(tmp_path)) if "out." in word else word for word in arguments(command, run)
+    ]
+    assert main.main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == keys
+    if "bytes" in found:
+        assert found["bytes"] == Path(found["output"]).stat().st_size
+    else:
+        assert found["page"].startswith("# collapsed")
+
+
 def test_all_commands_have_a_module() -> None:
     """Every subcommand names a module that is there."""
     parser = options.parser()
