@@ -1,5 +1,6 @@
 """What a command reads, and the file that it writes."""
 
+import argparse
 import os
 import stat
 import sys
@@ -9,11 +10,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from predlog._runtime.failure import described
-from predlog.cli import say
+from predlog.cli import say, tell
 from predlog.cli.bar import Bar
+from predlog.cli.text.objects import dumped
 from predlog.errors import ExportError, NoRecordsError, PredlogError
 from predlog.reading.damage import Damages
 from predlog.reading.paths import STDIN
@@ -160,3 +162,12 @@ def replacing(file: Path, read: Sequence[Iterable[Record]]) -> Iterator[BinaryIO
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def tell_written(arguments: argparse.Namespace, size: int, what: str, **known: Any) -> None:
+    """Report a file of so many bytes that was written: what is in it in words, or, with `--json`, what is known."""
+    if arguments.json:
+        sys.stdout.write(dumped({"output": arguments.output, "bytes": size, **known}))
+    else:
+        megabytes = f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+        tell(f"{arguments.output}: {what}, {megabytes}")

@@ -480,4 +480,4 @@ class TestCommand:
     def test_standard_input_is_one(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Both runs can't come from standard input."""
         assert command("diff", "-", "-") == 2
-        assert "only one of the two" in events.said(capsys)
+        assert "only one of the runs can be standard input" in events.said(capsys)

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +12,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from predlog.cli import say, tell
-from predlog.cli.io import replacing, target, waiting
-from predlog.cli.text.objects import dumped
+from predlog.cli import say
+from predlog.cli.io import replacing, target, tell_written, waiting
 from predlog.errors import ExportError, required
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
@@ -46,12 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     if exported.without_tokens:
         what = "all tokens were not kept" if arguments.all_tokens else "no token is shown"
         say(f"{what} in {counted(exported.without_tokens, 'comparison')}: they have no row")
+    counts = {"rows": exported.rows, "without_tokens": exported.without_tokens, "damaged": records.damage.total}
     size = Path(arguments.output).stat().st_size
-    if arguments.json:
-        counts = {"rows": exported.rows, "without_tokens": exported.without_tokens, "damaged": records.damage.total}
-        sys.stdout.write(dumped({"path": arguments.path, "output": arguments.output, "bytes": size, **counts}))
-    else:
-        tell(f"{arguments.output}: {counted(exported.rows, 'row')}, {_megabytes(size)}")
+    tell_written(arguments, size, counted(exported.rows, "row"), path=arguments.path, **counts)
     return 0
 
 
@@ -61,10 +56,6 @@ def _say_damage(damage: Damages) -> None:
         say(f"not exported: {one.file} line {one.line}: {one.reason}")
     if more := damage.passed.total() - len(named):
         say(f"not exported: {counted(more, 'damaged place')} more")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
 
 
 # Rows of one batch: ten times as many take longer, and more memory.

@@ -1,13 +1,11 @@
 """`predlog report`: one page of a run, or of several, that can be sent to people."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from predlog.cli import say, tell
+from predlog.cli import say
 from predlog.cli.browser import show
-from predlog.cli.io import replacing, target, waiting
-from predlog.cli.text.objects import dumped
+from predlog.cli.io import replacing, target, tell_written, waiting
 from predlog.reading import paths
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted, left_out
@@ -32,11 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     for path, records in zip(given, readings, strict=True):
         if records.left_out:
             say(f"{f'{path}: ' if len(given) > 1 else ''}{left_out(records.left_out)}")
-    if arguments.json:
-        written = {"paths": given, "output": arguments.output, "bytes": len(content), "comparisons": made.comparisons}
-        sys.stdout.write(dumped(written))
-    else:
-        tell(f"{arguments.output}: {counted(made.comparisons, 'comparison')}, {len(content) / 1e6:.1f} MB")
+    comparisons = made.comparisons
+    tell_written(arguments, len(content), counted(comparisons, "comparison"), paths=given, comparisons=comparisons)
     if arguments.open:
         show(file)
     return 0
