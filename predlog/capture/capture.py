@@ -14,6 +14,7 @@ from torch import Tensor
 
 from predlog._runtime.torch_state import alone
 from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
+from predlog.capture.local import to_local
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.shard import BEST, of_shard
@@ -23,6 +24,10 @@ from predlog.numbers.snapshot import Sizes, Slice, Snapshot, joined
 from predlog.numbers.window import Window
 
 _NONE_KNOWN = SpecialTokens()
+_ROWS = (
+    "logits are a DTensor that is sharded over the time, and this rank has {1} of {2} rows, from {0} on: redistribute them"
+    " to Replicate, or over the vocabulary"
+)
 # The devices on which reading a value waits for nothing.
 _NEAR = frozenset({"cpu"})
 
@@ -62,23 +67,35 @@ def capture(
     against it; with `has_axes` it is looked at which axis is time. `shard` says which part of the vocabulary the logits
     are of. `window` says which samples, tokens and codebooks are shown.
 
-    Raises PairError if they are no pair, and NoSuchSampleError if the batch has none of the samples to be shown.
+    Of DTensors the part that this process has is read. Raises PairError if they are no pair, NoSuchSampleError if the
+    batch has none of the samples to be shown, and NothingHereError if this process has no part of the pair.
     """
     product = _autocast_type(logits, autocast)
     enter, leave = alone()
     try:
         enter()
+        beside = {
+            "loss_mask": loss_mask, "position_ids": position_ids, "document_ids": document_ids,
+            "attention_mask": attention_mask, "sample_ids": sample_ids,
+        }  # fmt: skip
+        here = to_local(logits, labels, inputs, layout, shard, beside)
+        logits, labels, inputs, beside = here.logits, here.labels, here.inputs, here.beside
+        sample_ids = beside.pop("sample_ids")
+        if here.rows is not None:
+            raise PairError(_ROWS.format(*here.rows))
         pair = to_pair(
-            logits, labels, inputs,
-            layout=layout, shift=shift, ignore_index=ignore_index, product=product, loss_mask=loss_mask,
-            position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
-        )  # fmt: skip
+            logits, labels, inputs, layout=layout, shift=shift, ignore_index=ignore_index, product=product, **beside
+        )
+        if here.is_trained is not None:
+            pair = replace(pair, is_trained=here.is_trained)
         part = None
-        if shard is not None:
-            pair, part = of_shard(pair, logits, shard)
+        if shard is not None or here.part is not None:
+            pair, part = of_shard(pair, logits, shard, here.part)
         window = _possible(window, pair, part)
         choice = samples.choose(pair, window, sample_ids)
         sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part)
+        if here.samples is not None:
+            sizes = replace(sizes, places=tuple(here.samples.start + one for one in choice.places))
         if pair.fused is not None:
             sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
         shown = samples.parts(pair, choice)
@@ -92,7 +109,8 @@ def capture(
                 reported = scalar.reported(reported_loss, items, accumulate)
             except PairError as error:  # the pair can be recorded without it
                 sizes = replace(sizes, unused=(*sizes.unused, f"the loss is not checked: {error}"))
-        totals = whole_loss.start(pair, shift, ignore_index) if has_totals and part is None else None
+        is_whole = part is None and here.samples is None
+        totals = whole_loss.start(pair, shift, ignore_index) if has_totals and is_whole else None
         across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes else None
         if pair.labels.device.type in _NEAR:
             numbers = joined([cpu.to_numbers(one, _part(sizes, one, shown), window) for one in shown])
