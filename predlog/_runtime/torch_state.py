@@ -63,8 +63,8 @@ PRIVATE_NAMES = {
     _COUNTERS: "predlog.watch does not see compiled functions, and may have them compiled again",
     _CALL: "with torch before 2.6, or a module with a `forward` of its own, a torch function mode of yours may stay on"
     " if Ctrl-C ends a watched call",
-    _ROOT_MESH: "of several stages of a pipeline or replicas, only those with rank 0 record logits that are sharded over a"
-    " part of a mesh, unless `ranks=` names others",
+    _ROOT_MESH: "of pipeline stages and replicas, only the one with rank 0 records logits that are sharded over a part"
+    " of a mesh, unless `ranks=` names others",
     _COMPILED_CALL: "modules compiled in place, by their `compile()`, are not recognized",
     _ORIGINAL: "models of which only regions are compiled are not recognized, and the Trainer's callback misses them",
 }

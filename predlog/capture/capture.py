@@ -8,13 +8,15 @@ graph can be freed as soon as `capture` returns.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from predlog._runtime.torch_state import alone
 from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
-from predlog.capture.local import to_local
+from predlog.capture.dtensor import Span
+from predlog.capture.local import Local, to_local
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.shard import BEST, of_shard
@@ -25,8 +27,8 @@ from predlog.numbers.window import Window
 
 _NONE_KNOWN = SpecialTokens()
 _ROWS = (
-    "logits are a DTensor that is sharded over the time, and this rank has {1} of {2} rows, from {0} on: redistribute them"
-    " to Replicate, or over the vocabulary"
+    "logits are a DTensor that is sharded over the time, and this rank has {1} of {2} rows, from {0} on: redistribute"
+    " them to Replicate, or over the vocabulary"
 )
 # The devices on which reading a value waits for nothing.
 _NEAR = frozenset({"cpu"})
@@ -79,23 +81,11 @@ def capture(
             "attention_mask": attention_mask, "sample_ids": sample_ids,
         }  # fmt: skip
         here = to_local(logits, labels, inputs, layout, shard, beside)
-        logits, labels, inputs, beside = here.logits, here.labels, here.inputs, here.beside
-        sample_ids = beside.pop("sample_ids")
-        if here.rows is not None:
-            raise PairError(_ROWS.format(*here.rows))
-        pair = to_pair(
-            logits, labels, inputs, layout=layout, shift=shift, ignore_index=ignore_index, product=product, **beside
-        )
-        if here.is_trained is not None:
-            pair = replace(pair, is_trained=here.is_trained)
-        part = None
-        if shard is not None or here.part is not None:
-            pair, part = of_shard(pair, logits, shard, here.part)
+        labels, inputs = here.labels, here.inputs
+        pair, part = _pair(here, shard, layout=layout, shift=shift, ignore_index=ignore_index, product=product)
         window = _possible(window, pair, part)
-        choice = samples.choose(pair, window, sample_ids)
-        sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part)
-        if here.samples is not None:
-            sizes = replace(sizes, places=tuple(here.samples.start + one for one in choice.places))
+        choice = samples.choose(pair, window, here.beside["sample_ids"])
+        sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part, here.samples)
         if pair.fused is not None:
             sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
         shown = samples.parts(pair, choice)
@@ -123,6 +113,17 @@ def capture(
         leave()
 
 
+def _pair(here: Local, shard: object, **how: Any) -> tuple[Pair, Slice | None]:
+    """Return the pair that this process has, and which part of the vocabulary it is of, None if of all of it."""
+    if here.rows is not None:
+        raise PairError(_ROWS.format(*here.rows))
+    beside = {name: value for name, value in here.beside.items() if name != "sample_ids"}
+    pair = to_pair(here.logits, here.labels, here.inputs, **how, **beside)
+    if here.is_trained is not None:
+        pair = replace(pair, is_trained=here.is_trained)
+    return (pair, None) if shard is None and here.part is None else of_shard(pair, here.logits, shard, here.part)
+
+
 def _possible(window: Window, pair: Pair, shard: Slice | None) -> Window:
     """Return what can be shown of a pair of what is to be shown."""
     if pair.fused is not None:
@@ -142,15 +143,16 @@ def _part(sizes: Sizes, one: Pair, shown: Sequence[Pair]) -> Sizes:
 
 def _sizes(
     pair: Pair, choice: samples.Choice, window: Window, shift: int, ignore_index: int, specials: SpecialTokens,
-    shard: Slice | None,
+    shard: Slice | None, of_batch: Span | None,
 ) -> Sizes:  # fmt: skip
     _, codebooks, length = pair.labels.shape
+    offset = 0 if of_batch is None else of_batch.start
     vocabulary = pair.vocabulary if shard is None else shard.of
     if vocabulary is not None and 2 * vocabulary < specials.size:
         specials = _NONE_KNOWN  # these are not the ids of that tokenizer
     return Sizes(
         samples=len(choice.places),
-        places=() if choice.are_first else choice.places,
+        places=() if choice.are_first and not offset else tuple(offset + one for one in choice.places),
         codebooks=min(codebooks, window.codebooks),
         length=length,
         vocabulary=vocabulary,

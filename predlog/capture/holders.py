@@ -71,8 +71,8 @@ def _is_first_of_group(group: Any) -> bool:
         if ranks and all(isinstance(one, Integral) and not isinstance(one, bool) for one in ranks):
             return 0 in ranks and process.rank() in ranks
     raise PairError(
-        f"group is of type {type(group).__name__}: pass the ranks that hold one copy of the logits together, as a process"
-        " group, a DeviceMesh, or a list of global ranks"
+        f"group is of type {type(group).__name__}: pass the ranks that have one copy of the logits together, as a"
+        " process group, a DeviceMesh, or a list of global ranks"
     )
 
 

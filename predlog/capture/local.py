@@ -60,7 +60,7 @@ def to_local(
     Gradients must be off. `beside` are arguments by name. Raises PairError for tensors that can't be read without a
     collective, or that are not cut alike, and NothingHereError if this process has nothing of the pair.
     """
-    found = _Logits(logits, labels, layout, shard).local()
+    found = replace(_Logits(logits, labels, layout, shard).local(), inputs=inputs, beside=dict(beside))
     if isinstance(shard, Shard) and isinstance(found.logits, Tensor):
         names = axes_of(found.logits, labels, layout)
         if "v" in names and not found.logits.shape[names.index("v")]:
@@ -180,23 +180,24 @@ class _Logits:
         of = spans("the head's weight", weight) if is_dtensor(weight) else {}
         if 1 in of:
             raise PairError(
-                f"the head's weight {list(weight.shape)} is a DTensor that is sharded over its width, so each rank has a"
-                " term of the logits alone: pass it gathered, or sharded over the vocabulary"
+                f"the head's weight {list(weight.shape)} is a DTensor that is sharded over its width, so each rank has"
+                " a term of the logits alone: pass it gathered, or sharded over the vocabulary"
             )
         part = of.get(0)
         if part is not None and not part.length:
             raise NothingHereError("this rank has no row of the head's weight")
         if part is not None and not (isinstance(self.shard, Shard) or _is_same_on(weight, given.hidden)):
             raise PairError(
-                f"the head's weight {list(weight.shape)} is a DTensor, of which this rank has {part.length} rows, and"
+                f"the head's weight {list(weight.shape)} is a DTensor, of which this rank has the rows {part.start} to"
+                f" {part.stop - 1}, and"
                 " gathering it is a collective, which predlog never issues. If FSDP has sharded it, pass the projection"
                 " inside the forward, where FSDP has gathered it; if tensor parallelism has, and all its ranks have the"
                 " same hidden states, pass shard=predlog.Shard()"
             )
         if part is not None and len(dimensions(weight, {0})) > 1:
             raise PairError(
-                f"the head's weight {list(weight.shape)} is a DTensor that several dimensions of its mesh shard over the"
-                " vocabulary: pass the projection inside the forward, where FSDP has gathered its own"
+                f"the head's weight {list(weight.shape)} is a DTensor that several dimensions of its mesh shard over"
+                " the vocabulary: pass the projection inside the forward, where FSDP has gathered its own"
             )
         cut: dict[str, Any] = {
             name: _cut(f"the head's {name}", value, ["v"], {"v": part})

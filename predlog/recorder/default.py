@@ -52,9 +52,9 @@ def compare(
 
     Args:
         logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that supports DLPack,
-            [b, t, v] or as `layout` says. Of a DTensor this process's part is read. Only the rows of the tokens shown are read, and, for the accuracy, those of
-            their samples. Without logits, pass a `Projection`, or `Rows` that were reduced elsewhere; for chunks along
-            time, pass a list of them.
+            [b, t, v] or as `layout` says. Only the rows of the tokens shown are read, and, for the accuracy, those of
+            their samples; of a DTensor, the part that this process has. Without logits, pass a `Projection`, or `Rows`
+            that were reduced elsewhere; for chunks along time, pass a list of them.
         labels: Integer token ids of the same samples, [b, t].
         step: The training step, a Python int from 0 to 2**63 - 1. The first pair of each stream and step is recorded.
         stream: Name of the pair: "text", "audio", "eval/text".
