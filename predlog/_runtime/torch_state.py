@@ -224,8 +224,12 @@ def uncompiled(module: Any) -> Any:
 
 def root_mesh(mesh: Any) -> Any:
     """Return the mesh that a mesh of devices is a part of; itself, if it is no part."""
-    root_of = _find(_ROOT_MESH)
-    return mesh if root_of is None else root_of(mesh)
+    root_of = _find(_ROOT_MESH, _itself)
+    return root_of(mesh)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def count_graphs() -> int:

@@ -23,9 +23,9 @@ from predlog.errors import PairError
 _PIPELINE: Final = re.compile(r"pp|pipe|pipeline(_?parallel)?|stages?", re.IGNORECASE)
 
 
-def is_part(logits: object, shard: object, group: object) -> bool:
-    """Return whether this process may have a part of the logits only, as far as that is known at no cost."""
-    return shard is not None or group is not None or any(map(is_dtensor, _tensors(logits)))
+def is_part(logits: object, *said: object) -> bool:
+    """Return whether this process may have a part of the logits only: if anything `said` so, or they are a DTensor."""
+    return any(one is not None for one in said) or any(map(is_dtensor, _tensors(logits)))
 
 
 def is_recorded(logits: object, labels: object, layout: object, group: object) -> bool | None:

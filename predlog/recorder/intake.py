@@ -85,7 +85,7 @@ class Intake:
             return None
         try:
             at, number = time.time(), whole_step(step)
-            is_part = holders.is_part(logits, how["shard"], how["group"])
+            is_part = holders.is_part(logits, how["shard"], how["group"], how.get("row_index"))
             if not self._gate.takes(stream, number, every, is_part=is_part):
                 return None
             self._raise_failure()
@@ -119,7 +119,7 @@ class Intake:
         how = dict(how)
         group = how.pop("group")
         try:
-            if holders.is_part(logits, how["shard"], group):
+            if holders.is_part(logits, how["shard"], group, how.get("row_index")):
                 holds = partial(holders.is_recorded, logits, labels, how["layout"], group)
                 if not self._gate.admits(holds, f"step {step}, stream {briefly(stream)}"):
                     return None

@@ -191,9 +191,10 @@ def _otherwise(ran: Ran, line: Any, grid: Any) -> None:
         "samples, cut alike", cut, distribute_tensor(labels, line, [Shard(0)]), sample_ids=ids, ranks="all", **alike
     )
     ran.record("samples, auto", cut, labels, inputs=inputs)
-    # What a column-parallel head without loss parallelism returns: gathered, and perhaps still on its way.
-    gathered = distribute_tensor(logits, line, [Shard(2)]).redistribute(placements=[Replicate()], async_op=True)
-    ran.record("gathered", gathered.to_local(), labels, inputs=inputs)
+    # What a head without loss parallelism returns is gathered, and may be on its way still.
+    gathered = functional.all_reduce(logits * (ran.rank == 0), "sum", dist.group.WORLD)
+    assert type(gathered).__name__ == "AsyncCollectiveTensor"
+    ran.record("gathered", gathered, labels, inputs=inputs)
     loss = distribute_tensor(torch.tensor(1.5), line, [Replicate()])
     ran.record("loss", logits, labels, inputs=inputs, reported_loss=loss)
 
