@@ -117,7 +117,7 @@ def _pair(here: Local, shard: object, **how: Any) -> tuple[Pair, Slice | None]:
     """Return the pair that this process has, and which part of the vocabulary it is of, None if of all of it."""
     if here.rows is not None:
         raise PairError(_ROWS.format(*here.rows))
-    beside = {name: value for name, value in here.beside.items() if name != "sample_ids"}
+    beside: dict[str, Any] = {name: value for name, value in here.beside.items() if name != "sample_ids"}
     pair = to_pair(here.logits, here.labels, here.inputs, **how, **beside)
     if here.is_trained is not None:
         pair = replace(pair, is_trained=here.is_trained)

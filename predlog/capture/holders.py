@@ -13,7 +13,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from predlog._runtime import process
-from predlog._runtime.torch_state import root_mesh
+from predlog._runtime.torch_state import alone, root_mesh
 from predlog.capture.dtensor import dimensions, is_dtensor
 from predlog.capture.local import axes_of
 from predlog.capture.projection import Projection
@@ -34,12 +34,15 @@ def is_recorded(logits: object, labels: object, layout: object, group: object) -
     `group` are the ranks that hold one copy together: a process group, a mesh of devices, or ranks. Without it, the
     mesh of the DTensors tells. Raises PairError if `group` is none of these.
     """
-    if group is not None:
-        return _is_first_of_group(group)
-    for value in _tensors(logits):
-        if is_dtensor(value):
-            return _is_first_of_mesh(value.device_mesh, _inner(value, logits, labels, layout))
-    return None
+    value = next(filter(is_dtensor, _tensors(logits)), None)
+    enter, leave = alone()  # meshes are tensors, and nobody's modes are to see them read
+    try:
+        enter()
+        if group is not None:
+            return _is_first_of_group(group)
+        return None if value is None else _is_first_of_mesh(value.device_mesh, _inner(value, logits, labels, layout))
+    finally:
+        leave()
 
 
 def _tensors(logits: object) -> Iterator[Any]:
@@ -64,8 +67,11 @@ def _is_first_of_group(group: Any) -> bool:
     distributed = sys.modules.get("torch.distributed")
     if hasattr(group, "get_coordinate") and hasattr(group, "mesh"):
         return _is_first_of_mesh(group, tuple(range(group.ndim)))
-    if distributed is not None and distributed.is_available() and isinstance(group, distributed.ProcessGroup):
-        return 0 in distributed.get_process_group_ranks(group)
+    if distributed is not None and distributed.is_available():
+        if group is distributed.GroupMember.NON_GROUP_MEMBER:
+            return False
+        if isinstance(group, distributed.ProcessGroup):
+            return 0 in distributed.get_process_group_ranks(group)
     if isinstance(group, Iterable) and not isinstance(group, str | bytes | Tensor):
         ranks = list(group)
         if ranks and all(isinstance(one, Integral) and not isinstance(one, bool) for one in ranks):

@@ -73,14 +73,11 @@ def to_local(
     shape = tuple(getattr(labels, "shape", ()))
 
     def cut(name: str, value: object) -> object:
-        many = getattr(value, "ndim", -1)
-        if name == "sample_ids":
-            names = ["b"]
-        elif many == len(shape):
-            names = _names(layout, 1, many)
-        else:
-            names = ["t"] if many == 1 else []
-        return _cut(name, value, names, wanted)
+        many = 1 if isinstance(value, list | tuple) else getattr(value, "ndim", -1)
+        of_labels = _names(layout, 1, len(shape))
+        # What is beside the labels may have no codebooks, or be that of all samples.
+        likely = [["b"]] if name == "sample_ids" else [of_labels, [one for one in of_labels if one != "k"], ["t"]]
+        return _cut(name, value, next((one for one in likely if len(one) == many), []), wanted)
 
     return replace(
         found,
@@ -114,8 +111,8 @@ def _cut(name: str, value: Any, names: list[str], wanted: Mapping[str, Span | No
         span = wanted.get(axis_name)
         if span is None or axis in own:
             continue
-        if isinstance(value, list | tuple) and len(value) == span.whole:
-            value = value[span.start : span.stop]
+        if isinstance(value, list | tuple):
+            value = value[span.start : span.stop] if len(value) == span.whole else value
         elif isinstance(value, Tensor) and value.shape[axis] == span.whole:
             value = value.narrow(axis, span.start, span.length)
         elif hasattr(value, "shape") and hasattr(value, "__getitem__") and value.shape[axis] == span.whole:

@@ -108,20 +108,20 @@ class Ran:
         self.folder, self.counter, self.rank = folder, counter, dist.get_rank()
         self.seen: dict[str, Any] = {}
 
-    def record(self, name: str, *given: Any, ranks: Any = "auto", strict: bool = True, **how: Any) -> None:
+    def record(self, name: str, logits: Any, labels: Any, ranks: Any = "auto", strict: bool = True, **how: Any) -> None:
         """Record one pair in the folder of this name, and count what that sends."""
         with self.counter.counting():
             with Recorder(self.folder / name, **{**HOW, "ranks": ranks, "strict": strict}) as recorder:
-                future = recorder.compare(*given, 0, **how)
+                future = recorder.compare(logits, labels, 0, **how)
                 assert future is None or future.exception(60) is None
                 stats = recorder.stats()
             assert not stats["failed"], stats
         self.seen[name] = future is not None
 
-    def refused(self, name: str, *given: Any, ranks: Any = "all", **how: Any) -> None:
+    def refused(self, name: str, logits: Any, labels: Any, ranks: Any = "all", **how: Any) -> None:
         """Have a pair refused, and note why."""
         with self.counter.counting(), Recorder(**{**HOW, "strict": False, "ranks": ranks}) as recorder:
-            assert recorder.compare(*given, 0, **how) is None
+            assert recorder.compare(logits, labels, 0, **how) is None
             recorder.flush(30)
             self.seen[name] = [(one.code, one.message) for one in recorder.findings]
 
@@ -156,7 +156,7 @@ def _vocabulary(ran: Ran, line: Any, grid: Any, stages: Any) -> None:
     for name, (width, of) in VOCABULARIES.items():
         logits, labels, inputs, mask = pair(width, of)
         shard = predlog.Shard(of=of) if of < width else None
-        how = {"inputs": inputs, "loss_mask": mask, "shard": shard}
+        how: dict[str, Any] = {"inputs": inputs, "loss_mask": mask, "shard": shard}
         cut = distribute_tensor(logits, line, [Shard(-1)]).requires_grad_()
         ran.record(name, cut, labels, **how)
         whole = {

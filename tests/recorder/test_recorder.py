@@ -244,7 +244,7 @@ def test_nothing_is_made_where_nothing_is_recorded(tmp_path: Path) -> None:
 def test_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: Any, environment: dict[str, str], recorded: bool
 ) -> None:
-    """Global rank 0, the first of a node, all, or those named: read when the step is due, each with a file of its own."""
+    """Rank 0, the first of a node, all, or those named: read when the step is due, each with a file of its own."""
     recorder = Recorder(tmp_path, every=1, ranks=ranks, console=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
