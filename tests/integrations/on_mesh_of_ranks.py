@@ -159,7 +159,7 @@ def _vocabulary(ran: Ran, line: Any, grid: Any, stages: Any) -> None:
         how: dict[str, Any] = {"inputs": inputs, "loss_mask": mask, "shard": shard}
         cut = distribute_tensor(logits, line, [Shard(-1)]).requires_grad_()
         ran.record(name, cut, labels, **how)
-        whole = {
+        whole: dict[str, Any] = {
             key: distribute_tensor(one, line, [Replicate()]) for key, one in (("inputs", inputs), ("loss_mask", mask))
         }
         replicated = distribute_tensor(labels, line, [Replicate()])
@@ -186,13 +186,15 @@ def _otherwise(ran: Ran, line: Any, grid: Any) -> None:
     cut = distribute_tensor(logits, line, [Shard(0)])
     ids = [f"doc-{one}" for one in range(BATCH)]
     ran.record("samples", cut, labels, inputs=inputs, loss_mask=mask, sample_ids=ids, ranks="all")
-    alike = {key: distribute_tensor(one, line, [Shard(0)]) for key, one in (("inputs", inputs), ("loss_mask", mask))}
+    alike: dict[str, Any] = {
+        key: distribute_tensor(one, line, [Shard(0)]) for key, one in (("inputs", inputs), ("loss_mask", mask))
+    }
     ran.record(
         "samples, cut alike", cut, distribute_tensor(labels, line, [Shard(0)]), sample_ids=ids, ranks="all", **alike
     )
     ran.record("samples, auto", cut, labels, inputs=inputs)
     # What a head without loss parallelism returns is gathered, and may be on its way still.
-    gathered = functional.all_reduce(logits * (ran.rank == 0), "sum", dist.group.WORLD)
+    gathered = functional.all_reduce(logits * (ran.rank == 0), "sum", line)
     assert type(gathered).__name__ == "AsyncCollectiveTensor"
     ran.record("gathered", gathered, labels, inputs=inputs)
     loss = distribute_tensor(torch.tensor(1.5), line, [Replicate()])
@@ -222,7 +224,7 @@ def _plain(ran: Ran, stages: Any) -> None:
     logits, labels, inputs, _ = pair(10, 10)
     pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
     own = slice(0, 4) if ran.rank % 2 == 0 else slice(4, 10)
-    how = {"inputs": inputs, "shard": predlog.Shard(own.start, of=10)}
+    how: dict[str, Any] = {"inputs": inputs, "shard": predlog.Shard(own.start, of=10)}
     given = logits[..., own], labels
     ran.record("no group", *given, strict=False, **how)
     ran.record("process group", *given, group=pairs[ran.rank // 2], **how)

@@ -62,10 +62,10 @@ def comparisons(folder: Path) -> list[Comparison]:
     return [one for one in predlog.read(folder) if isinstance(one, Comparison)]
 
 
-def expected(folder: Path, *given: Any, **how: Any) -> list[Comparison]:
+def expected(folder: Path, logits: Any, labels: Any, **how: Any) -> list[Comparison]:
     """Record a pair in this process, which has all of it."""
     with Recorder(folder, **mesh.HOW) as recorder:
-        recorder.compare(*given, 0, **how)
+        recorder.compare(logits, labels, 0, **how)
     return comparisons(folder)
 
 
