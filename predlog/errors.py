@@ -38,6 +38,10 @@ class NoSuchSampleError(NothingToCompareError):
     """A batch has none of the samples that are to be shown, as the last one of an epoch may have fewer."""
 
 
+class NothingHereError(PairError):
+    """This process has no part of a pair of which others have parts: there is nothing to record, and nothing wrong."""
+
+
 class SettingError(PredlogError, ValueError):
     """An argument of a recorder makes no sense."""
 

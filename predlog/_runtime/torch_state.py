@@ -37,6 +37,7 @@ _INFERENCE = "torch._C._InferenceMode"
 _STACK = tuple(f"torch._C._{act}_torch_function_stack" for act in ("len", "pop", "push_on"))
 _OPTIMIZED_MODULE = "torch._dynamo.eval_frame.OptimizedModule"
 _COUNTERS = "torch._dynamo.utils.counters"
+_ROOT_MESH = "torch.distributed.device_mesh.DeviceMesh._get_root_mesh"
 _COMPILED_CALL = "torch.nn.Module._compiled_call_impl"
 _ORIGINAL = "torch._dynamo.eval_frame.OptimizedModule._orig_mod"
 # The method in which torch calls a module's hooks and its forward.
@@ -62,6 +63,8 @@ PRIVATE_NAMES = {
     _COUNTERS: "predlog.watch does not see compiled functions, and may have them compiled again",
     _CALL: "with torch before 2.6, or a module with a `forward` of its own, a torch function mode of yours may stay on"
     " if Ctrl-C ends a watched call",
+    _ROOT_MESH: "of pipeline stages and replicas, only the one with rank 0 records logits that are sharded over a part"
+    " of a mesh, unless `ranks=` names others",
     _COMPILED_CALL: "modules compiled in place, by their `compile()`, are not recognized",
     _ORIGINAL: "models of which only regions are compiled are not recognized, and the Trainer's callback misses them",
 }
@@ -217,6 +220,16 @@ def is_compiled_around(module: object) -> bool:
 def uncompiled(module: Any) -> Any:
     """Return the module that a compiled one was made from; any other as it is."""
     return getattr(module, "_orig_mod", module)
+
+
+def root_mesh(mesh: Any) -> Any:
+    """Return the mesh that a mesh of devices is a part of; itself, if it is no part."""
+    root_of = _find(_ROOT_MESH, _itself)
+    return root_of(mesh)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def count_graphs() -> int:

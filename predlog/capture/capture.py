@@ -8,12 +8,15 @@ graph can be freed as soon as `capture` returns.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from predlog._runtime.torch_state import alone
 from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
+from predlog.capture.dtensor import Span
+from predlog.capture.local import Local, to_local
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.shard import BEST, of_shard
@@ -23,6 +26,10 @@ from predlog.numbers.snapshot import Sizes, Slice, Snapshot, joined
 from predlog.numbers.window import Window
 
 _NONE_KNOWN = SpecialTokens()
+_ROWS = (
+    "logits are a DTensor that is sharded over the time, and this rank has {1} of {2} rows, from {0} on: redistribute"
+    " them to Replicate, or over the vocabulary"
+)
 # The devices on which reading a value waits for nothing.
 _NEAR = frozenset({"cpu"})
 
@@ -62,23 +69,23 @@ def capture(
     against it; with `has_axes` it is looked at which axis is time. `shard` says which part of the vocabulary the logits
     are of. `window` says which samples, tokens and codebooks are shown.
 
-    Raises PairError if they are no pair, and NoSuchSampleError if the batch has none of the samples to be shown.
+    Of DTensors the part that this process has is read. Raises PairError if they are no pair, NoSuchSampleError if the
+    batch has none of the samples to be shown, and NothingHereError if this process has no part of the pair.
     """
     product = _autocast_type(logits, autocast)
     enter, leave = alone()
     try:
         enter()
-        pair = to_pair(
-            logits, labels, inputs,
-            layout=layout, shift=shift, ignore_index=ignore_index, product=product, loss_mask=loss_mask,
-            position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
-        )  # fmt: skip
-        part = None
-        if shard is not None:
-            pair, part = of_shard(pair, logits, shard)
+        beside = {
+            "loss_mask": loss_mask, "position_ids": position_ids, "document_ids": document_ids,
+            "attention_mask": attention_mask, "sample_ids": sample_ids,
+        }  # fmt: skip
+        here = to_local(logits, labels, inputs, layout, shard, beside)
+        labels, inputs = here.labels, here.inputs
+        pair, part = _pair(here, shard, layout=layout, shift=shift, ignore_index=ignore_index, product=product)
         window = _possible(window, pair, part)
-        choice = samples.choose(pair, window, sample_ids)
-        sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part)
+        choice = samples.choose(pair, window, here.beside["sample_ids"])
+        sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part, here.samples)
         if pair.fused is not None:
             sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
         shown = samples.parts(pair, choice)
@@ -92,7 +99,8 @@ def capture(
                 reported = scalar.reported(reported_loss, items, accumulate)
             except PairError as error:  # the pair can be recorded without it
                 sizes = replace(sizes, unused=(*sizes.unused, f"the loss is not checked: {error}"))
-        totals = whole_loss.start(pair, shift, ignore_index) if has_totals and part is None else None
+        is_whole = part is None and here.samples is None
+        totals = whole_loss.start(pair, shift, ignore_index) if has_totals and is_whole else None
         across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes else None
         if pair.labels.device.type in _NEAR:
             numbers = joined([cpu.to_numbers(one, _part(sizes, one, shown), window) for one in shown])
@@ -103,6 +111,17 @@ def capture(
         return Snapshot(sizes, arrived, totals, reported, across, choice.ids)
     finally:
         leave()
+
+
+def _pair(here: Local, shard: object, **how: Any) -> tuple[Pair, Slice | None]:
+    """Return the pair that this process has, and which part of the vocabulary it is of, None if of all of it."""
+    if here.rows is not None:
+        raise PairError(_ROWS.format(*here.rows))
+    beside: dict[str, Any] = {name: value for name, value in here.beside.items() if name != "sample_ids"}
+    pair = to_pair(here.logits, here.labels, here.inputs, **how, **beside)
+    if here.is_trained is not None:
+        pair = replace(pair, is_trained=here.is_trained)
+    return (pair, None) if shard is None and here.part is None else of_shard(pair, here.logits, shard, here.part)
 
 
 def _possible(window: Window, pair: Pair, shard: Slice | None) -> Window:
@@ -124,15 +143,16 @@ def _part(sizes: Sizes, one: Pair, shown: Sequence[Pair]) -> Sizes:
 
 def _sizes(
     pair: Pair, choice: samples.Choice, window: Window, shift: int, ignore_index: int, specials: SpecialTokens,
-    shard: Slice | None,
+    shard: Slice | None, of_batch: Span | None,
 ) -> Sizes:  # fmt: skip
     _, codebooks, length = pair.labels.shape
+    offset = 0 if of_batch is None else of_batch.start
     vocabulary = pair.vocabulary if shard is None else shard.of
     if vocabulary is not None and 2 * vocabulary < specials.size:
         specials = _NONE_KNOWN  # these are not the ids of that tokenizer
     return Sizes(
         samples=len(choice.places),
-        places=() if choice.are_first else choice.places,
+        places=() if choice.are_first and not offset else tuple(offset + one for one in choice.places),
         codebooks=min(codebooks, window.codebooks),
         length=length,
         vocabulary=vocabulary,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from predlog.errors import PairError
 
-_INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
+INFERRED = {(3, 2): "b t v, b t", (2, 1): "t v, t"}
 _EXAMPLES = '"b t v, b t", "b v t, b t", "t k v, k t", "(b k) t v, b t k" or "b t (k v), b t k"'
 # The layouts tried, in this order, if the layout of a pair does not fit.
 _COMMON = (
@@ -87,7 +87,7 @@ def canonical(
     def no_layout(problem: str) -> PairError:
         return _no_layout(problem, logits.shape, labels.shape, shift, evidence, is_reduced=is_reduced)
 
-    layout = _INFERRED.get((logits.ndim + is_reduced, labels.ndim)) if layout is None else layout
+    layout = INFERRED.get((logits.ndim + is_reduced, labels.ndim)) if layout is None else layout
     if layout is None:
         raise no_layout(f"{shapes} need a layout, because none can be inferred")
     parsed = _parse(layout).reduced() if is_reduced else _parse(layout)
@@ -112,12 +112,12 @@ def canonical(
 
 def viewed(logits: Tensor, labels: Tensor, layout: str | None) -> Tensor:
     """Return one chunk, along time, of the logits of a pair that `canonical` accepted, in canonical form."""
-    return _view_logits(logits, labels, _parse(_INFERRED[logits.ndim, labels.ndim] if layout is None else layout))
+    return _view_logits(logits, labels, _parse(INFERRED[logits.ndim, labels.ndim] if layout is None else layout))
 
 
 def viewed_rows(column: Tensor, labels: Tensor, layout: str | None) -> Tensor:
     """Return one column of the reduced rows of a pair that `canonical` accepted, as a view [b, k, t]."""
-    parsed = _parse(_INFERRED[column.ndim + 1, labels.ndim] if layout is None else layout).reduced()
+    parsed = _parse(INFERRED[column.ndim + 1, labels.ndim] if layout is None else layout).reduced()
     return _view_logits(column, labels, parsed).squeeze(-1)
 
 
@@ -127,7 +127,7 @@ def beside(value: Tensor, labels: Tensor, layout: str | None, size: tuple[int, i
     It has the labels' axes, or these with one codebook or none, or is [b, t], [1, t] or [t]; either may be flattened.
     """
     samples, _, length = size
-    parsed = _parse(_INFERRED[labels.ndim + 1, labels.ndim] if layout is None else layout)
+    parsed = _parse(INFERRED[labels.ndim + 1, labels.ndim] if layout is None else layout)
     shapes = dict(zip(parsed.labels.split(), labels.shape, strict=True))
     if 1 in {value.ndim, labels.ndim} and value.numel() == labels.numel():
         value = value.reshape(labels.shape)

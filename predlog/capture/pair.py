@@ -186,11 +186,6 @@ def _head(projection: Projection, product: torch.dtype | None) -> Head:
 
 
 def _plain(name: str, value: object) -> Tensor:
-    if type(value).__name__ == "DTensor":
-        raise PairError(
-            f"the head's {name} is a DTensor, and gathering it is a collective, which predlog never issues: pass the "
-            "projection inside the forward, where FSDP has gathered it"
-        )
     tensor = as_tensor(f"the head's {name}", value)
     if not tensor.dtype.is_floating_point:
         raise PairError(f"the head's {name} {list(tensor.shape)} is {tensor.dtype}: it must be of floating point")

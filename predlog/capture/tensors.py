@@ -7,6 +7,7 @@ from torch import Tensor
 
 from predlog._runtime.failure import own_failure
 from predlog.capture import arrays
+from predlog.capture.dtensor import is_subclass, whole
 from predlog.errors import PairError
 
 
@@ -17,11 +18,11 @@ def as_tensor(name: str, value: object) -> Tensor:
     """
     if not isinstance(value, Tensor):
         value = arrays.to_tensor(name, value)
-    kind = type(value)
-    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        fix = "pass .to_local()" if kind.__name__ == "DTensor" else "pass a plain tensor"
-        what = arrays.article(kind.__name__)
-        raise PairError(f"{name} {arrays.verb(name)} {what}, which predlog does not read: {fix}")
+    if is_subclass(value):
+        value = whole(name, value)
+    if is_subclass(value):
+        what = arrays.article(type(value).__name__)
+        raise PairError(f"{name} {arrays.verb(name)} {what}, which predlog does not read: pass a plain tensor")
     if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
         what = "on the meta device" if value.is_meta else "sparse, nested or quantized"
         raise PairError(f"{name} {arrays.verb(name)} {what}: there are no values to show")

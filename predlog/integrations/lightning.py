@@ -108,7 +108,7 @@ class PredictionCallback(CopiedCallback, Callback):
         follow: Collection[str | int] = (),
         first: int = 5,
         last: int = 5,
-        ranks: Literal[0, "local", "all"] = 0,
+        ranks: Literal["auto", 0, "local", "all"] | Collection[int] = "auto",
         streams: Collection[str] | None = None,
         codebooks: int = 8,
         decode: Any = None,
@@ -331,7 +331,7 @@ class PredictionCallback(CopiedCallback, Callback):
     def _folder(self, trainer: Trainer) -> Path | None:
         if getattr(trainer, "fast_dev_run", False):
             return None
-        if (found := fit.folder(trainer, is_alone=self._make.keywords["ranks"] == 0)) is None:
+        if (found := fit.folder(trainer, is_alone=self._make.keywords["ranks"] in {0, "auto"})) is None:
             self._report_once("folder", "no file is written: the trainer's folder is not a local path; pass directory=")
         return found
 

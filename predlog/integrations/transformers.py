@@ -95,7 +95,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         follow: Collection[str | int] = (),
         first: int = 5,
         last: int = 5,
-        ranks: Literal[0, "local", "all"] = 0,
+        ranks: Literal["auto", 0, "local", "all"] | Collection[int] = "auto",
         streams: Collection[str] | None = None,
         codebooks: int = 8,
         decode: Any = "trainer",

@@ -93,7 +93,7 @@ class Closing:
         rank = process.rank()
         self._notices.write(
             f"no pair was offered on this rank ({rank} of {size}), so it has recorded nothing: in pipeline parallelism"
-            " the last stage alone has logits; ranks='all' records wherever they are"
+            " the last stage alone has logits; ranks='all', or the numbers of its ranks, records where they are"
         )
         try:
             self._pipeline.write_without_pairs()

@@ -42,6 +42,7 @@ def compare(
     reported_loss: object = None,
     sample_ids: object = None,
     shard: Shard | None = None,
+    group: object = None,
     **context: object,
 ) -> Future[tuple[Comparison, ...]] | None:
     """Record what the model predicts next to what it was asked to predict, if this step is due.
@@ -52,8 +53,8 @@ def compare(
     Args:
         logits: Floating point, any dtype and device: a torch tensor, a NumPy array, or anything that supports DLPack,
             [b, t, v] or as `layout` says. Only the rows of the tokens shown are read, and, for the accuracy, those of
-            their samples. Without logits, pass a `Projection`, or `Rows` that were reduced elsewhere; for chunks along
-            time, pass a list of them.
+            their samples; of a DTensor, the part that this process has. Without logits, pass a `Projection`, or `Rows`
+            that were reduced elsewhere; for chunks along time, pass a list of them.
         labels: Integer token ids of the same samples, [b, t].
         step: The training step, a Python int from 0 to 2**63 - 1. The first pair of each stream and step is recorded.
         stream: Name of the pair: "text", "audio", "eval/text".
@@ -78,7 +79,10 @@ def compare(
             `sample_id`, as strings of at most 100 characters, and `follow` finds samples by them; those on another
             device than the CPU are kept, but not followed, since reading them would wait.
         shard: Which part of the vocabulary these logits are of, if each process has a part: see `predlog.Shard`. Each
-            process that passes one records what it knows, and whoever reads the files of all joins the parts.
+            process that passes one records what it knows, and whoever reads the files of all joins the parts. A DTensor
+            knows its own part.
+        group: The ranks that have one copy of such logits together: a process group, a `DeviceMesh`, or a list of
+            global ranks. With `ranks="auto"` only the copy of the lowest ranks is recorded. DTensors know their mesh.
         context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
 
     Returns:
@@ -106,7 +110,7 @@ def compare(
         logits, labels, step,
         stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, loss_mask=loss_mask,
         position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
-        reported_loss=reported_loss, sample_ids=sample_ids, shard=shard, **context,
+        reported_loss=reported_loss, sample_ids=sample_ids, shard=shard, group=group, **context,
     )  # fmt: skip
 
 
@@ -143,7 +147,7 @@ def configure(
     follow: Collection[str | int] = (),
     first: int = 5,
     last: int = 5,
-    ranks: Literal[0, "local", "all"] = 0,
+    ranks: Literal["auto", 0, "local", "all"] | Collection[int] = "auto",
     streams: Collection[str] | None = None,
     codebooks: int = 8,
     decode: Any = None,
@@ -174,7 +178,8 @@ def configure(
         follow: Ids of samples that are shown whenever a recorded batch has them.
         first: How many supervised tokens to show from the start of a sample.
         last: How many to show from its end.
-        ranks: Which processes record: 0 (global rank 0), "local" (the first of each node) or "all".
+        ranks: Which processes record: "auto" (global rank 0; of logits in parts, the ranks that have one copy), "local"
+            (the first of each node), "all", or global ranks, such as 0 or (4, 5).
         streams: Names of the streams to record; None records all.
         codebooks: How many codebooks of a sample to show.
         decode: A tokenizer, a callable from one id to its text, or one of these for each stream.

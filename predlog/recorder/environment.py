@@ -75,7 +75,8 @@ def _places(text: str) -> Any:
 
 
 def _ranks(text: str) -> Any:
-    return 0 if text == "0" else text.lower()
+    listed = [_number(one) for one in _names(text)]
+    return 0 if text == "0" else tuple(listed) if "," in text and str not in map(type, listed) else text.lower()
 
 
 def _form(text: str) -> Any:

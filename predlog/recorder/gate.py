@@ -11,6 +11,7 @@ from predlog.errors import PairError
 # Names of streams that are remembered; older ones are forgotten, since some programs make a new name for each step.
 MOST_NAMES = 1024
 Outcome = TypeVar("Outcome")
+Ranks = Literal["auto", 0, "local", "all"] | tuple[int, ...]
 # Of a stream, the pairs in which it is looked at which axis is time.
 _EARLY = 3
 # Calls of `compare` of which none was due, after which that is reported.
@@ -23,7 +24,7 @@ class Gate:
     Args:
         every: Record the steps that this divides.
         streams: Names of the streams to record; None records all.
-        ranks: Which processes record: 0, "local" or "all", as in `Recorder`.
+        ranks: Which processes record: "auto", "local", "all", 0 or a tuple of ranks, as in `Recorder`.
         is_off: Whether predlog is switched off by PREDLOG_DISABLE.
         is_mine: Returns whether this process made the recorder; a forked child did not, and records nothing.
         notices: Where it is reported that a closed recorder was called.
@@ -34,7 +35,7 @@ class Gate:
         *,
         every: int,
         streams: frozenset[str] | None,
-        ranks: Literal[0, "local", "all"],
+        ranks: Ranks,
         is_off: bool,
         is_mine: Callable[[], bool],
         notices: Notices,
@@ -57,13 +58,33 @@ class Gate:
         self._counts: dict[str, int] = {}
         self._claims: dict[tuple[str, int], object] = {}
 
-    def takes(self, stream: str, step: int, every: int) -> bool:
-        """Return whether a pair that is offered is due, and its stream recorded; raise PairError if that is no name."""
+    def takes(self, stream: str, step: int, every: int, *, is_part: bool = False) -> bool:
+        """Return whether a pair that is offered is due, and its stream recorded; raise PairError if that is no name.
+
+        With `is_part` it is a part of a pair, of which "auto" has more ranks record than one: `admits` says which.
+        """
         self.has_offers = True
         if step % every:
             return False
         self.is_waiting = False
-        return self.is_wanted(stream)
+        return self.is_wanted(stream, is_part=is_part)
+
+    def admits(self, holds: Callable[[], bool | None], where: str) -> bool:
+        """Return whether this process records its part of a pair.
+
+        `holds` says whether this rank has a part of the copy to be recorded, None if nobody can tell; it is asked if
+        that decides. What to pass then is reported once per node, with `where` the pair is.
+        """
+        if self._ranks != "auto" or (found := holds()) is True:
+            return True
+        if found is None and process.world_size() > 1 and process.local_rank() == 0:
+            self._notices.report_once(
+                "group",
+                f"{where}: which ranks have a part of one copy of the logits is not known, so every rank that passes a"
+                " part records it. Pass group= to compare, the process group of these ranks, or ranks= to the recorder,"
+                " such as ranks=(0, 1)",
+            )
+        return found is None
 
     def skip(self, step: int) -> None:
         """Count a pair that is not due; after `PATIENCE` of them, of which none was due, report which steps are."""
@@ -84,7 +105,7 @@ class Gate:
                 " every",
             )
 
-    def is_recording(self) -> bool:
+    def is_recording(self, *, is_part: bool = False) -> bool:
         """Return whether this process records at all, whatever the stream; report a call after `close`."""
         if self._is_off or not self._is_mine():
             return False
@@ -97,17 +118,15 @@ class Gate:
                 "compare was called after close and records nothing; call predlog.configure or make a new Recorder",
             )
             return False
-        match self._ranks:
-            case "all":
-                return True
-            case "local":
-                return process.local_rank() == 0
-            case _:
-                return process.rank() == 0
+        if self._ranks == "local":
+            return process.local_rank() == 0
+        if self._ranks == "all" or (self._ranks == "auto" and is_part):
+            return True
+        return process.rank() in (self._ranks if isinstance(self._ranks, tuple) else (0,))
 
-    def is_wanted(self, stream: str) -> bool:
+    def is_wanted(self, stream: str, *, is_part: bool = False) -> bool:
         """Return whether this process records the stream; raise PairError if that is no name."""
-        if not self.is_recording():
+        if not self.is_recording(is_part=is_part):
             return False
         check_stream(stream)
         return self._streams is None or stream in self._streams

@@ -9,8 +9,9 @@ from typing import Any, Final
 from predlog._runtime.failure import briefly, described, own_failure
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_traced, obstacle
+from predlog.capture import holders
 from predlog.capture.capture import capture
-from predlog.errors import NoSuchSampleError, PairError, PredlogError
+from predlog.errors import NoSuchSampleError, NothingHereError, PairError, PredlogError
 from predlog.findings.special_tokens import PerStream, SpecialTokens
 from predlog.numbers.window import Window
 from predlog.recorder.gate import Gate, whole_step
@@ -23,6 +24,7 @@ from predlog.records.schema import Comparison
 HOW: Final[dict[str, Any]] = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
     "document_ids": None, "attention_mask": None, "reported_loss": None, "sample_ids": None, "shard": None,
+    "group": None,
 }  # fmt: skip
 # What callbacks know: how the loss came about, options of the run, and the type in which the model projects.
 OF_CALLBACKS: Final[dict[str, Any]] = {"items": None, "accumulate": None, "declared": frozenset(), "autocast": None}
@@ -83,7 +85,8 @@ class Intake:
             return None
         try:
             at, number = time.time(), whole_step(step)
-            if not self._gate.takes(stream, number, every):
+            is_part = holders.is_part(logits, how["shard"], how["group"], how.get("row_index"))
+            if not self._gate.takes(stream, number, every, is_part=is_part):
                 return None
             self._raise_failure()
             record = partial(self._capture, logits, labels, number, stream, context, at, how)
@@ -113,13 +116,21 @@ class Intake:
             self._notices.report_once(f"skipped: {why}", f"step {step}, stream {briefly(stream)}: not captured: {why}")
             return None
         specials = specials_of(self.specials, stream, how["layout"])
+        how = dict(how)
+        group = how.pop("group")
         try:
+            if holders.is_part(logits, how["shard"], group, how.get("row_index")):
+                holds = partial(holders.is_recorded, logits, labels, how["layout"], group)
+                if not self._gate.admits(holds, f"step {step}, stream {briefly(stream)}"):
+                    return None
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
             options = [how.get("declared", ()), *(self.declared.get(one, ()) for one in ("", stream))]
             captured = capture(
                 logits, labels, **{**how, "declared": frozenset().union(*options)}, window=self._window,
                 specials=specials, has_totals=has_totals, has_axes=self._gate.is_early(stream),
             )  # fmt: skip
+        except NothingHereError:
+            return None
         except PairError as error:
             if self._strict and not isinstance(error, NoSuchSampleError):
                 raise

@@ -62,7 +62,8 @@ class LossReports:
         """Pass the loss of a pair that was captured to the worker, and have the next pairs of the stream summed up."""
         try:
             number = whole_step(step)
-            if self._is_off or not self._gate.is_wanted(stream) or obstacle() is not None:
+            is_part = self._gate.latest(stream) is not None  # then this rank records, whatever "auto" means
+            if self._is_off or not self._gate.is_wanted(stream, is_part=is_part) or obstacle() is not None:
                 return
             self.expect(stream)
             if not self._gate.is_recorded(stream, number):

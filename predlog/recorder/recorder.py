@@ -51,8 +51,8 @@ class Recorder:
             `compare` names them; up to 32 of a batch, also if `samples` are fewer.
         first: How many supervised tokens to show from the start of a sample.
         last: How many to show from its end.
-        ranks: Which processes of a distributed run record: 0 (global rank 0), "local" (the first of each
-            node) or "all". Ranks other than 0 write to `predictions-rank<n>.jsonl`.
+        ranks: Which processes of a distributed run record: "auto" (global rank 0; of logits in parts, the ranks that
+            have one copy), "local" (the first of each node), "all", or ranks, as (4, 5). Each has a file of its own.
         streams: Names of the streams to record; None records all.
         decode: A tokenizer, or a callable from one id to its text, or one of these for each stream:
             {"text": tokenizer}. One alone is used for streams without codebooks. Tokenizers are copied here and now.
@@ -98,7 +98,7 @@ class Recorder:
         follow: Collection[str | int] = (),
         first: int = 5,
         last: int = 5,
-        ranks: Literal[0, "local", "all"] = 0,
+        ranks: Literal["auto", 0, "local", "all"] | Collection[int] = "auto",
         streams: Collection[str] | None = None,
         codebooks: int = 8,
         decode: Any = None,
@@ -145,7 +145,7 @@ class Recorder:
         self.gate = Gate(
             every=every,
             streams=chosen.streams,
-            ranks=ranks,
+            ranks=chosen.ranks,
             is_off=environment.is_disabled(),
             is_mine=self._worker.is_mine,
             notices=self._notices,
@@ -211,6 +211,7 @@ class Recorder:
         reported_loss: object = None,
         sample_ids: object = None,
         shard: Shard | None = None,
+        group: object = None,
         **context: object,
     ) -> Future[tuple[Comparison, ...]] | None:
         """Record what the model predicts next to what it was asked to predict, if this step is due.

@@ -21,6 +21,7 @@ from predlog.findings.special_tokens import PerStream, SpecialTokens, of_tokeniz
 from predlog.findings.special_tokens import special_tokens as read_special_tokens
 from predlog.numbers.window import Window
 from predlog.processors.decode import Decode
+from predlog.recorder.gate import Ranks
 from predlog.sinks import JSONL, Console
 from predlog.sinks.console import FORMS
 
@@ -38,7 +39,7 @@ class Settings:
     first: int
     last: int
     codebooks: int
-    ranks: Literal[0, "local", "all"]
+    ranks: Ranks
     streams: frozenset[str] | None
     score: bool
     worst: int
@@ -71,10 +72,8 @@ class Settings:
     def shown(self) -> dict[str, Any]:
         """Return the settings as plain values, as the first line of an attempt holds them."""
         return {
-            **asdict(self),
+            **{name: list(value) if type(value) is tuple else value for name, value in asdict(self).items()},
             "directory": None if self.directory is None else str(self.directory),
-            "samples": self.samples if isinstance(self.samples, int) else list(self.samples),
-            "follow": list(self.follow),
             "streams": None if self.streams is None else sorted(self.streams),
             "ignore": {name: sorted(ones) for name, ones in self.ignore.by_name.items()}
             or sorted(self.ignore.alone or ()),
@@ -197,9 +196,12 @@ def codes(ignore: Any) -> frozenset[str]:
 
 
 def _ranks(ranks: Any) -> Any:
-    if type(ranks) in {int, str} and ranks in {0, "local", "all"}:
+    if type(ranks) in {int, str} and ranks in {"auto", 0, "local", "all"}:
         return ranks
-    raise SettingError(f"ranks={ranks!r} must be 0 (global rank 0), 'local' or 'all'")
+    listed = tuple(ranks) if isinstance(ranks, Iterable) and not isinstance(ranks, str | bytes) else ()
+    if listed and all(type(one) is int and one >= 0 for one in listed):
+        return tuple(sorted(set(listed)))
+    raise SettingError(f"ranks={ranks!r} must be 'auto', 0, 'local', 'all' or global ranks, such as (0, 1)")
 
 
 def _form(console: Any) -> Any:

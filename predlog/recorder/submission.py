@@ -24,7 +24,7 @@ from predlog.records.schema import Comparison, Event
 
 _ARGUMENTS = (
     "stream", "layout", "shift", "inputs", "ignore_index", "loss_mask", "position_ids", "document_ids",
-    "attention_mask", "reported_loss", "sample_ids", "shard",
+    "attention_mask", "reported_loss", "sample_ids", "shard", "group",
 )  # fmt: skip
 # Names that are new in one call and are compared with the arguments' names: each takes tens of microseconds.
 _MOST_NEW = 8

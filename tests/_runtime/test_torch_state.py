@@ -627,6 +627,11 @@ def recognize_a_compiled_module(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch_state.is_compiled_around(Renamed())
 
 
+def find_no_larger_mesh(_: pytest.MonkeyPatch) -> None:
+    mesh = object()
+    assert torch_state.root_mesh(mesh) is mesh
+
+
 # What still works without each of the private names.
 WORKING: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "peek_interpreter_stack": find_no_obstacle,
@@ -647,6 +652,7 @@ WORKING: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "_call_impl": find_no_call,
     "_compiled_call_impl": find_nothing_compiled,
     "_orig_mod": recognize_a_compiled_module,
+    "_get_root_mesh": find_no_larger_mesh,
 }
 
 

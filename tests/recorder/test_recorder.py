@@ -235,12 +235,16 @@ def test_nothing_is_made_where_nothing_is_recorded(tmp_path: Path) -> None:
         ("local", {"RANK": "9", "LOCAL_RANK": "1"}, False),
         ("all", {"RANK": "9", "LOCAL_RANK": "1"}, True),
         (0, {"SLURM_PROCID": "3"}, False),
+        ("auto", {"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ("auto", {"RANK": "8", "LOCAL_RANK": "0"}, False),
+        ((7, 8), {"RANK": "8", "LOCAL_RANK": "0"}, True),
+        ((7, 8), {"RANK": "0", "LOCAL_RANK": "0"}, False),
     ],
 )
 def test_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: Any, environment: dict[str, str], recorded: bool
 ) -> None:
-    """Global rank 0, the first of each node, or all: read when the step is due, each with a file of its own."""
+    """Rank 0, the first of a node, all, or those named: read when the step is due, each with a file of its own."""
     recorder = Recorder(tmp_path, every=1, ranks=ranks, console=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -270,6 +274,7 @@ def test_the_process_group_has_the_last_word(tmp_path: Path, monkeypatch: pytest
     [
         {"every": 0}, {"every": 2.5}, {"every": None}, {"samples": 0}, {"first": -1}, {"first": 0, "last": 0},
         {"queue": 0}, {"sinks": 3}, {"sinks": [3]}, {"processors": print}, {"ranks": 1}, {"ranks": "one"},
+        {"ranks": ()}, {"ranks": (0, -1)}, {"ranks": [True]},
         {"streams": "text"}, {"streams": [1]}, {"streams": 5}, {"streams": ()}, {"decode": 7}, {"directory": 7},
         {"durable_every": -1}, {"durable_every": float("nan")}, {"durable_every": "x"}, {"directory": ""},
         {"text": "no"}, {"mode": 0o400}, {"mode": "600"}, {"mode": 0o7600}, {"mode": -1}, {"mode": True},

@@ -33,6 +33,7 @@ LightningCallback("runs/typed", every=10, shift=1, samples=4, logits="last_logit
 
 predlog.configure(evry=3)  # type: ignore[call-arg] # an error
 predlog.configure(every="3")  # type: ignore[arg-type] # an error
+predlog.configure(ranks=(4, 5))
 predlog.configure(ranks="first")  # type: ignore[arg-type] # an error
 predlog.Recorder(evry=3)  # type: ignore[call-arg] # an error
 predlog.Rows(labels, logits[..., 0])  # type: ignore[call-arg] # an error

@@ -1,0 +1,115 @@
+"""Distributed tensors of a mesh of four ranks, each rank by itself: which part it has, and whether it records it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+import predlog
+from predlog import Comparison, Recorder
+from predlog.capture import holders
+from predlog.errors import PairError
+from tests.installed import release
+
+if release("torch") < (2, 6):
+    pytest.skip("the tensors' modules were moved in torch 2.5", allow_module_level=True)
+tensor: Any = import_module("torch.distributed.tensor")
+device_mesh: Any = import_module("torch.distributed.device_mesh")
+fake: Any = import_module("torch.testing._internal.distributed.fake_pg")
+
+RANKS, VOCABULARY = 4, 10
+
+
+@contextmanager
+def as_rank(rank: int, size: int = RANKS) -> Iterator[None]:
+    """Be a rank of a process group that sends nothing: what a rank decides by itself needs no other."""
+    dist.init_process_group("fake", store=fake.FakeStore(), rank=rank, world_size=size)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def cut(logits: torch.Tensor, mesh: Any, placements: list[Any]) -> Any:
+    """Return the DTensor of which each rank takes its part by itself."""
+    return tensor.distribute_tensor(logits, mesh, placements, src_data_rank=None)
+
+
+def test_each_rank_records_its_columns(tmp_path: Path) -> None:
+    """Four ranks, of which the last one has a single column, record what joins to the record of all columns."""
+    logits, labels = torch.randn(2, 6, VOCABULARY), torch.randint(VOCABULARY, (2, 6))
+    for rank in range(RANKS):
+        with as_rank(rank), Recorder(tmp_path / "parts", every=1, console=False, strict=True) as recorder:
+            mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
+            assert recorder.compare(cut(logits, mesh, [tensor.Shard(2)]), labels, 0) is not None
+    with Recorder(tmp_path / "whole", every=1, console=False) as recorder:
+        recorder.compare(logits, labels, 0)
+    parts, whole = (
+        [one for one in predlog.read(tmp_path / name) if isinstance(one, Comparison)] for name in ("parts", "whole")
+    )
+    for one, other in zip(parts, whole, strict=True):
+        assert one.missing_ids == 0
+        assert (one.vocabulary, one.matched, one.supervised) == (other.vocabulary, other.matched, other.supervised)
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+        assert [token.prediction for token in one.tokens] == [token.prediction for token in other.tokens]
+
+
+@pytest.mark.parametrize(
+    ("names", "inner", "expected"),
+    [
+        (("dp", "cp", "tp"), ("tp",), [0, 1]),
+        (("dp", "cp", "tp"), ("cp", "tp"), [0, 1, 2, 3]),
+        (("pp", "dp", "tp"), ("tp",), [0, 1, 4, 5]),  # of these stages only one is offered logits
+        (("dp", "pp", "tp"), ("tp",), [0, 1, 2, 3]),
+    ],
+)
+def test_the_lowest_copy_of_a_mesh_records(names: tuple[str, ...], inner: tuple[str, ...], expected: list[int]) -> None:
+    """Of all copies, the one at 0 of the other dimensions records, in each stage of a pipeline; also of a submesh."""
+    found: dict[str, list[int]] = {"submesh": [], "mesh": [], "group": []}
+    logits, labels = torch.randn(1, 6, VOCABULARY), torch.randint(VOCABULARY, (1, 6))
+    for rank in range(8):
+        with as_rank(rank, 8):
+            whole = device_mesh.init_device_mesh("cpu", (2, 2, 2), mesh_dim_names=names)
+            places = {"cp": tensor.Shard(1), "tp": tensor.Shard(2)}
+            submesh = whole[inner]
+            for name, mesh in (("submesh", submesh), ("mesh", whole)):
+                placements = [places[one] if one in inner else tensor.Replicate() for one in mesh.mesh_dim_names]
+                value = cut(logits, mesh, placements)
+                assert holders.is_part(value)
+                if holders.is_recorded(value, labels, None, None):
+                    found[name].append(rank)
+            if holders.is_recorded(logits, labels, None, submesh):
+                found["group"].append(rank)
+    assert found == dict.fromkeys(found, expected)
+
+
+def test_a_group_that_is_none_is_refused() -> None:
+    """What is no group of ranks is named; ranks that this process is not among record nothing here."""
+    for group in ("tp", 3, [], ["0"], torch.zeros(2)):
+        with pytest.raises(PairError, match="pass the ranks that have one copy"):
+            holders.is_recorded(None, None, None, group)
+    assert holders.is_recorded(None, None, None, [0, 1]) is True
+    assert holders.is_recorded(None, None, None, [1, 2]) is False
+
+
+def test_a_rank_with_padding_alone_has_nothing_to_record(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Columns that are all past the vocabulary are no fault: nothing is recorded, counted or reported."""
+    with Recorder(tmp_path, every=1, console=False, ranks="all", strict=True) as recorder:
+        for logits, start in ((torch.randn(2, 6, 4), 12), (torch.randn(2, 6, 0), 10)):
+            labels = torch.randint(VOCABULARY, (2, 6))
+            assert recorder.compare(logits, labels, 0, shard=predlog.Shard(start, of=VOCABULARY)) is None
+        assert (recorder.stats()["refused"], recorder.findings) == (0, ())
+    assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("shard", "words"), [(predlog.Shard(of=10), "start of Shard is missing"),
+                                              (predlog.Shard(0), "of of Shard is missing")])  # fmt: skip
+def test_plain_logits_need_both_numbers(shard: predlog.Shard, words: str) -> None:
+    """A plain tensor does not know where its columns are: what is missing is named."""
+    with Recorder(every=1, console=False, strict=True) as recorder, pytest.raises(PairError, match=words):
+        recorder.compare(torch.randn(1, 4, 5), torch.zeros(1, 4, dtype=torch.int64), 0, shard=shard)
