@@ -15,6 +15,7 @@ from typing import Any, Final
 from predlog.errors import RecordError
 from predlog.findings.special_tokens import ROLES, SpecialTokens
 from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics, Whole
+from predlog.numbers.suspicious import suspicious
 from predlog.numbers.window import Chosen
 from predlog.records.part_facts import facts_of
 from predlog.records.schema import Part
@@ -30,18 +31,24 @@ _INTEGERS: Final = ("i", "q")
 _UNKNOWN: Final = {"match": False, "label_logprob": None, "prediction_logprob": None, "label_rank": None}
 
 
-def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes) -> dict[str, Any]:
-    """Return the fields of a part from those of a comparison of the shard alone, and the numbers of one sequence."""
+def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: int = 0) -> dict[str, Any]:
+    """Return the fields of a part from those of a comparison of the shard alone, and the numbers of one sequence.
+
+    `texts` is of how many of the worst tokens the texts are wanted: tokens that may be among them come after those
+    shown, without a slot.
+    """
     shard = sizes.shard
     assert shard is not None  # noqa: S101 - for the type checker
     names = ("codebook", "sample", "sample_id", "length", "vocabulary", "shift", "supervised", "context")
     statistics = numbers.statistics
     whole = None if numbers.whole is None else numbers.whole[0].rows
     best = [ones for ones, token in zip(statistics.best, fields["tokens"], strict=True) if token["alternatives"]]
+    shown = {*numbers.shown[0].first, *numbers.shown[0].last}
+    more = suspicious(whole, shown, texts, sizes.shift) if whole is not None and texts else []
     return {
         **{name: fields[name] for name in names if name in fields},
         "shard": shard._asdict(),
-        "tokens": [_token(token) for token in fields["tokens"]],
+        "tokens": [*(_token(token) for token in fields["tokens"]), *more],
         "window": fields["window"] if shard.start == 0 else None,
         "facts": {
             "peak": packed(statistics.peak),

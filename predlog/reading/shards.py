@@ -16,7 +16,7 @@ from predlog.findings.special_tokens import PerStream
 from predlog.numbers.window import Window
 from predlog.reading.joining import Whole, comparison
 from predlog.records.codec import from_event
-from predlog.records.schema import SCHEMA, Comparison, Finding, Part, Record, Run
+from predlog.records.schema import SCHEMA, Comparison, Finding, Part, Record, Run, WholeRecord
 
 _Lane = tuple[str | None, int, str]  # run, attempt, stream
 _Sample = tuple[int, int | None, str | None]  # sample, codebook, sample_id
@@ -51,7 +51,7 @@ class Joined:
         self._open: dict[_Writer, dict[str, set[int | None]]] = {}
         self.parts = self.partial = 0
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[WholeRecord]:
         """Yield the records in their order, and each joined comparison before those of a later step."""
         for record in self._records:
             if not isinstance(record, Part):
@@ -67,7 +67,7 @@ class Joined:
             waiting.append(record)
         yield from self._all()
 
-    def _note(self, record: Record) -> None:
+    def _note(self, record: WholeRecord) -> None:
         """Note what joining and judging need of other records: settings, and which findings are open."""
         if isinstance(record, Run) and record.stats is None:
             self._asked.setdefault((record.run, record.attempt), _asked(record.settings))
@@ -78,12 +78,12 @@ class Joined:
             else:
                 codes.setdefault(record.code, set()).update(record.codebooks)
 
-    def _all(self) -> Iterator[Record]:
+    def _all(self) -> Iterator[WholeRecord]:
         waiting, self._waiting = self._waiting, {}
         for parts in waiting.values():
             yield from self._join(parts)
 
-    def _join(self, parts: Sequence[Part]) -> Iterator[Record]:
+    def _join(self, parts: Sequence[Part]) -> Iterator[WholeRecord]:
         samples: dict[_Sample, list[Part]] = {}
         for part in parts:
             samples.setdefault((part.sample, part.codebook, part.sample_id), []).append(part)
@@ -94,7 +94,7 @@ class Joined:
         yield from (one.record for one in whole)
         yield from self._findings([one for one in whole if one.facts is not None], asked.ignore)
 
-    def _findings(self, whole: Sequence[Whole], ignore: PerStream[frozenset[str]]) -> Iterator[Record]:
+    def _findings(self, whole: Sequence[Whole], ignore: PerStream[frozenset[str]]) -> Iterator[WholeRecord]:
         if not whole or (sizes := whole[0].sizes) is None:
             return
         like = whole[0].record
@@ -115,11 +115,13 @@ def _writer(record: Comparison | Finding) -> _Writer:
     return record.run, record.attempt, record.rank, record.recorder, record.stream
 
 
-def _finding(found: FindingEvent, like: Comparison) -> Record:
+def _finding(found: FindingEvent, like: Comparison) -> Finding:
     """Return a finding that is in no file, as a record of the process and the line that its comparison begins with."""
     head = {name: getattr(like, name) for name in ("timestamp", "run", "recorder", "attempt", "rank", "seq")}
     event = {"event": "predlog.finding", "level": found.level, "schema": SCHEMA, **head, **found.fields}
-    return from_event(event)
+    made = from_event(event)
+    assert isinstance(made, Finding)  # noqa: S101 - for the type checker
+    return made
 
 
 def _asked(settings: Mapping[str, Any]) -> _Asked:
