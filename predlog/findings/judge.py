@@ -6,11 +6,12 @@ the log. That it is gone is reported, too. Codebooks with the same fault at the 
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 from predlog.findings import catalog
 from predlog.findings.evidence import Evidence, Others
@@ -24,6 +25,7 @@ from predlog.findings.special_tokens import PerStream
 
 # If there are more streams and codebooks, those that were not seen for longest are forgotten.
 _MOST_LANES = 1024
+_NOTHING: Final[Mapping[str, Collection[int | None]]] = MappingProxyType({})
 
 _codebook, _in_order = attrgetter("codebook"), attrgetter("codebook", "sample")
 
@@ -116,13 +118,14 @@ class Judge:
     def judge(
         self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None,
         declared: frozenset[str] = frozenset(), is_idle: bool = False,
-        among: Literal["all", "ids", "logits"] = "all",
+        among: Literal["all", "ids", "logits"] = "all", elsewhere: Mapping[str, Collection[int | None]] = _NOTHING,
     ) -> list[FindingEvent]:  # fmt: skip
         """Judge what was captured of a pair, and return what is found now and was not open before.
 
         `is_trained` is whether its logits require gradients, `is_idle` whether the learning rate is known to be 0.
         `among` says which rules are asked: of a pair in shards, one process asks those that need ids alone, and whoever
-        has joined the shards those that need logits.
+        has joined the shards those that need logits. `elsewhere` are the codes, with their codebooks, that the former
+        has open in the stream: they explain symptoms, too.
         """
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
@@ -137,7 +140,8 @@ class Judge:
                 step, tuple(ones), is_trained=is_trained, widest=widest, loss=lane.loss.state, across=across,
                 declared=declared, is_idle=is_idle, others=others,
             )  # fmt: skip
-            for case in self._ask(stream, codebook, evidence, among):
+            known = [code for code, codebooks in elsewhere.items() if codebook in codebooks]
+            for case in self._ask(stream, codebook, evidence, among, known):
                 cases.setdefault(case.rule.code, []).append(case)
         return [self._found(step, stream, alike) for alike in cases.values()]
 
@@ -182,10 +186,12 @@ class Judge:
         """Return one line about all that was found; None if nothing was."""
         return summary_line(self.open, list(self._gone), self._refused)
 
-    def _ask(self, stream: str, codebook: int | None, evidence: Evidence, among: str) -> list[_Case]:
+    def _ask(
+        self, stream: str, codebook: int | None, evidence: Evidence, among: str, now: list[str]
+    ) -> list[_Case]:  # fmt: skip
+        """Ask the rules about a codebook; `now` are codes that are open there elsewhere, and gets those from here."""
         lane = self._lane(stream, codebook, evidence.step)
         past = lane.past
-        now: list[str] = []
         cases = []
         # Nearly all of what judging costs is this loop: some thirty rules, most of which find nothing.
         for rule, opinion in lane.asked if among == "all" else _among(lane.asked, among):

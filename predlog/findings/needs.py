@@ -16,7 +16,7 @@ class Known:
 
     `inputs`, `positions` (of documents) and `padding` are whether these were passed; `vocabulary` and `probabilities`
     whether the logits tell them; `is_trained` whether the logits require gradients. `loss` is whether the trainer's
-    loss was reported, and is still checked.
+    loss was reported, and is still checked. `whole` is whether one process has whole rows of logits.
     """
 
     inputs: bool = False
@@ -27,6 +27,7 @@ class Known:
     probabilities: bool = True
     is_trained: bool = True
     loss: bool = False
+    whole: bool = True
 
 
 class Need(NamedTuple):
@@ -58,6 +59,12 @@ _PROBABILITIES: Final = Need(
     lambda known: known.probabilities, "the probabilities are not known: pass the head's scale to Projection"
 )
 _TRAINED: Final = Need(lambda known: known.is_trained, "the logits require no gradients, so nothing is trained here")
+_WHOLE: Final = Need(
+    lambda known: known.whole, "the logits are in shards: predlog check judges the records that are joined from parts"
+)
+_SUMMED: Final = Need(
+    lambda known: known.whole, "the logits are in shards, so no process can sum up the loss of the pair"
+)
 _LOSS: Final = Need(
     lambda known: known.loss,
     "the trainer's loss is not known, has other terms, or there are no logits to check it against, as with a fused"
@@ -73,12 +80,16 @@ NEEDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType({
     "bos-doubled": (_INPUTS, _SPECIALS),
     "pad-supervised": (_PADDING,),
     "eos-never-supervised": (_INPUTS, _END),
-    "prediction-misaligned": (_PROBABILITIES,),
-    "copying-inputs": (_INPUTS, _PROBABILITIES),
-    "collapsed": (_PROBABILITIES,),
-    "at-chance": (_PROBABILITIES, _VOCABULARY),
+    "logits-not-finite": (_WHOLE,),
+    "prediction-misaligned": (_PROBABILITIES, _WHOLE),
+    "copying-inputs": (_INPUTS, _PROBABILITIES, _WHOLE),
+    "collapsed": (_PROBABILITIES, _WHOLE),
+    "at-chance": (_PROBABILITIES, _VOCABULARY, _WHOLE),
+    "sure-and-wrong": (_WHOLE,),
+    "label-never-learnt": (_WHOLE,),
+    "nothing-trained": (_WHOLE,),
     "same-batch": (_TRAINED,),
-    "loss-differs-from-pair": (_LOSS,),
+    "loss-differs-from-pair": (_LOSS, _SUMMED),
 })  # fmt: skip
 _STEPS: Final = "one step is not enough: record the training"
 _TOKENS: Final = "this pair has too few supervised tokens to tell"

@@ -8,14 +8,16 @@ import base64
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
 from predlog.errors import RecordError
 from predlog.findings.special_tokens import ROLES, SpecialTokens
-from predlog.numbers.snapshot import Numbers, ShardRows, Sizes, Slice, Statistics, Whole
+from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics, Whole
+from predlog.numbers.suspicious import suspicious
 from predlog.numbers.window import Chosen
+from predlog.records.part_facts import facts_of
 from predlog.records.schema import Part
 
 # Columns of `rows` that are the same in all shards: written by the one that has the first ids.
@@ -29,24 +31,32 @@ _INTEGERS: Final = ("i", "q")
 _UNKNOWN: Final = {"match": False, "label_logprob": None, "prediction_logprob": None, "label_rank": None}
 
 
-def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes) -> dict[str, Any]:
-    """Return the fields of a part from those of a comparison of the shard alone, and the numbers of one sequence."""
+def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: int = 0) -> dict[str, Any]:
+    """Return the fields of a part from those of a comparison of the shard alone, and the numbers of one sequence.
+
+    `texts` is of how many of the worst tokens the texts are wanted: tokens that may be among them come after those
+    shown, without a slot.
+    """
     shard = sizes.shard
     assert shard is not None  # noqa: S101 - for the type checker
     names = ("codebook", "sample", "sample_id", "length", "vocabulary", "shift", "supervised", "context")
     statistics = numbers.statistics
     whole = None if numbers.whole is None else numbers.whole[0].rows
+    best = [ones for ones, token in zip(statistics.best, fields["tokens"], strict=True) if token["alternatives"]]
+    shown = {*numbers.shown[0].first, *numbers.shown[0].last}
+    more = suspicious(whole, shown, texts, sizes.shift) if whole is not None and texts else []
     return {
         **{name: fields[name] for name in names if name in fields},
         "shard": shard._asdict(),
-        "tokens": [_token(token) for token in fields["tokens"]],
+        "tokens": [*(_token(token) for token in fields["tokens"]), *more],
         "window": fields["window"] if shard.start == 0 else None,
         "facts": {
             "peak": packed(statistics.peak),
             "log_sum": packed(statistics.log_sum),
             "label_logit": packed(statistics.label_logit),
             "above": list(statistics.above),
-            "best": packed([logit for ones in statistics.best for _, logit in ones]),
+            # A row with NaN has no alternatives.
+            "best": packed([logit for ones in best for _, logit in ones]),
             "around": list(map(list, numbers.around)),
             "reads": list(map(list, numbers.reads)),
             "counts": {name: list(many) for name, many in numbers.counts[0].items()},
@@ -120,63 +130,68 @@ def unpacked(text: Any, many: int | None = None) -> list[Any]:
 
 
 def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
-    """Return the numbers of a part; raise RecordError if they are not what a part has."""
-    try:
-        return _from_part(part)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise RecordError(f"the facts of a part don't fit: {type(error).__name__}: {error}") from None
-
-
-def _from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
-    facts, tokens, shift = part.facts, part.tokens, part.shift
-    shard = Slice(part.shard.start, part.shard.stop, part.shard.of)
+    """Return the numbers of a part; raise RecordError if they are not what a part has: a file may hold anything."""
+    facts, shift, shard = facts_of(part), part.shift, Slice(part.shard.start, part.shard.stop, part.shard.of)
+    if not shard.start < shard.stop <= shard.of == part.vocabulary:
+        raise RecordError(f"a part of the ids {shard.start} to {shard.stop} of {shard.of}")
+    _check_counts(facts.counts)
+    # Others are there for their texts.
+    tokens = [token for token in part.tokens if token.slot is not None]
     many = len(tokens)
-    logits = iter(unpacked(facts["best"]))
+    if not many == len(facts.around) == len(facts.reads) == len(facts.above):
+        raise RecordError("a part whose columns differ in length")
+    logits = iter(_unpacked_floats(facts.best, sum(len(one.alternatives) for one in tokens)))
     statistics = Statistics(
         prediction=[-1 if one.prediction is None else one.prediction for one in tokens],
-        above=[None if one is None else int(one) for one in facts["above"]],
-        peak=unpacked(facts["peak"], many),
-        label_logit=unpacked(facts["label_logit"], many),
-        log_sum=unpacked(facts["log_sum"], many),
-        best=[[(two.prediction, next(logits)) for two in one.alternatives] for one in tokens],
+        above=list(facts.above),
+        peak=_unpacked_floats(facts.peak, many),
+        label_logit=_unpacked_floats(facts.label_logit, many),
+        log_sum=_unpacked_floats(facts.log_sum, many),
+        best=[list(zip([two.prediction for two in one.alternatives], logits, strict=False)) for one in tokens],
     )
-    slots = [one.slot for one in tokens]
-    rows = [one.position - shift for one in tokens]
-    first, last = ([row for row, at in zip(rows, slots, strict=True) if at == slot] for slot in ("first", "last"))
-    shown = Chosen(first, last, [])
+    first, last = ([one.position - shift for one in tokens if one.slot == slot] for slot in ("first", "last"))
     numbers = Numbers(
-        [shown],
+        [Chosen(first, last, [])],
         statistics,
-        [tuple(map(int, one)) for one in facts["around"]],  # type: ignore[misc] # four each
-        [tuple(one) for one in facts["reads"]],
+        facts.around,
+        facts.reads,
         [(one.document, one.document_position) for one in tokens],
-        [{name: tuple(ones) for name, ones in facts["counts"].items()}],
-        None if part.rows is None else [Whole(math.nan, math.nan, None, _unpacked_rows(part.rows))],
+        [facts.counts],
+        None if part.rows is None else [Whole(math.nan, math.nan, None, _unpacked_rows(part.rows, part))],
     )
-    if not len(numbers.around) == len(numbers.reads) == len(statistics.above) == many:
-        raise RecordError("a part whose columns differ in length")
-    specials = facts["specials"]
-    flags: dict[str, Any] = {name: facts[name] is True for name in _FLAGS}
+    special = facts.specials
+    flags: dict[str, Any] = {name: getattr(facts, name) for name in _FLAGS}
     sizes = Sizes(
         samples=1, codebooks=1, length=part.length, vocabulary=part.vocabulary, shift=shift,
-        ignore_index=facts["ignore_index"], has_codebooks=part.codebook is not None, places=(part.sample,),
-        declared=frozenset(facts["declared"]), shard=shard,
+        ignore_index=facts.ignore_index, has_codebooks=part.codebook is not None, places=(part.sample,),
+        declared=facts.declared, shard=shard,
         specials=SpecialTokens(
-            **{role: tuple(specials[role]) for role in (*ROLES, "prompt")}, size=specials["size"],
-            every=frozenset(specials["every"]), added=frozenset(specials["added"]),
+            **{name: getattr(special, name) for name in (*ROLES, "prompt", "size", "every", "added")}
         ),
         **flags,
     )  # fmt: skip
     return shard, numbers, sizes
 
 
-def _unpacked_rows(rows: Mapping[str, Any]) -> ShardRows:
-    own: dict[str, Any] = {name: unpacked(rows[name]) for name in _OWN}
-    shared: dict[str, Any] = {name: unpacked(rows[name]) if name in rows else None for name in _SHARED}
-    _check_lengths([one for one in (*own.values(), *shared.values()) if one is not None])
-    return ShardRows(**shared, **own)
+def _check_counts(counts: Counts) -> None:
+    """Raise RecordError if counts are not there that all sequences have, or have not as many numbers as they must."""
+    exact = {"equal": 3, "compared": 3, "lone": 3}
+    least = {**dict.fromkeys(counts, 1), "start": 0, "separators": 0, "text": 11}
+    for name in ("supervised", "lowest", "highest", "fingerprint", *counts):
+        many = len(counts.get(name, ()))
+        if many < least.get(name, 1) or many != exact.get(name, many):
+            raise RecordError(f"a part with {many} numbers as the count {name!r}")
 
 
-def _check_lengths(columns: Iterable[Sequence[Any]]) -> None:
-    if len({*map(len, columns)}) > 1:
-        raise RecordError("a part whose columns differ in length")
+def _unpacked_floats(text: str, many: int) -> list[float]:
+    return list(map(float, unpacked(text, many)))
+
+
+def _unpacked_rows(rows: Mapping[str, str], part: Part) -> ShardRows:
+    names = [name for name in (*_SHARED, *_OWN) if name in rows]
+    needed = {*_OWN, *(("rows", "labels") if part.shard.start == 0 else ())}
+    if missing := needed.difference(names):
+        raise RecordError(f"a part whose rows have no {min(missing)}")
+    columns: dict[str, Any] = dict.fromkeys(_SHARED)
+    columns |= {name: unpacked(rows[name], part.supervised) for name in names}
+    return ShardRows(**columns)

@@ -69,7 +69,7 @@ class Sizes:
         """What rules may use of the pair."""
         return Known(
             self.knows_inputs, self.knows_documents, self.knows_padding, self.specials, self.vocabulary is not None,
-            self.has_probabilities, self.is_trained,
+            self.has_probabilities, self.is_trained, whole=self.shard is None,
         )  # fmt: skip
 
     @property

@@ -36,14 +36,17 @@ def unpack(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
         yield {**fields, "sample_id": None if ids is None else ids[sample]}, facts
 
 
-def unpack_parts(snapshot: Snapshot) -> Iterator[tuple[dict[str, Any], Facts]]:
-    """Yield the fields of a part, and the facts that its rules need, per sample and codebook of a shard."""
+def unpack_parts(snapshot: Snapshot, texts: int = 0) -> Iterator[tuple[dict[str, Any], Facts]]:
+    """Yield the fields of a part, and the facts that its rules need, per sample and codebook of a shard.
+
+    `texts` is of how many of the worst tokens the texts are wanted.
+    """
     if snapshot.numbers is None:
         return
     numbers = snapshot.numbers()
     both = zip(unpack(replace(snapshot, numbers=lambda: numbers)), each(numbers), strict=True)
     for (fields, facts), one in both:
-        yield to_part(fields, one, snapshot.sizes), facts
+        yield to_part(fields, one, snapshot.sizes, texts), facts
 
 
 def _unpacked(

@@ -110,6 +110,8 @@ class Redact:
                 one["text"] = self._redacted(one["text"])
             for passages in following(event.get("window") or ()):
                 self._redact_passages(passages)
+            if "facts" in event:  # numbers but for the names of options
+                event["facts"] = {**event["facts"], "declared": self._redacted(event["facts"]["declared"])}
         # What processors have added goes to the context, and is redacted with it.
         added = {key: value for key, value in event.items() if key not in known}
         free = {key: self._redacted_within(event[key]) for key in ("evidence", "settings") if key in event}

@@ -10,13 +10,17 @@ MANY_SAMPLES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the records of one stream show: how many samples, and whether ever what the rules need."""
+    """What the records of one stream show: how many samples, and whether ever what the rules need.
+
+    `whole` is whether one process had whole rows of logits, and no record was joined from parts.
+    """
 
     stream: str
     samples: int
     inputs: bool
     positions: bool
     probabilities: bool
+    whole: bool = True
 
 
 class Unchecked(NamedTuple):
@@ -31,6 +35,7 @@ _NEEDS: Final[Sequence[tuple[str, str, Callable[[Coverage], bool]]]] = (
     ("whether labels are shifted correctly", "no inputs", lambda one: one.inputs),
     ("whether labels cross into another document", "no positions", lambda one: one.positions),
     ("what predictions and probabilities show", "no probabilities", lambda one: one.probabilities),
+    ("whether the reported loss is that of the pair", "logits in shards", lambda one: one.whole),
     (
         "what only many samples show", f"fewer than {MANY_SAMPLES} samples",
         lambda one: one.samples >= MANY_SAMPLES,

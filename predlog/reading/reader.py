@@ -27,7 +27,7 @@ from predlog.reading.words import attempts_named
 from predlog.reading.writers import Turns, Writer
 from predlog.records import html
 from predlog.records.codec import from_line
-from predlog.records.schema import Comparison, Finding, Record
+from predlog.records.schema import Comparison, Finding, Record, WholeRecord
 
 # Seconds. Each line is one `write`, so one without its end is whole within less, or never.
 _FRESH = 1.0
@@ -106,7 +106,7 @@ class Reading:
         """Return how many bytes there are to read."""
         return sum(file.stat().st_size for file in self.files)
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[WholeRecord]:
         """Yield the records from the beginning; then warn of damaged lines, unless the caller reports them."""
         yield from Joined(self._merged())
         for words in self.damage.words() if self._warns else ():

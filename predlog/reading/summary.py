@@ -55,6 +55,7 @@ class Summary:
         self._with_inputs: set[str] = set()
         self._with_positions: set[str] = set()
         self._with_probabilities: set[str] = set()
+        self._in_parts: set[str] = set()
         self.shared: tuple[Shared, ...] = ()
         self.beside: dict[tuple[str | None, int, int], int] = {}
         self.left_out: tuple[EarlierRun, ...] = ()
@@ -71,26 +72,31 @@ class Summary:
     def add(self, record: Record) -> None:
         """Add one more record."""
         if isinstance(record, Comparison):
-            self._curves = None
-            key = record.stream, record.codebook
-            builder = self._builders.get(key)
-            if builder is None:
-                builder = self._builders[key] = CurveBuilder(*key)
-            builder.add(record)
-            if record.tokens:
-                stream, token = record.stream, record.tokens[0]
-                if stream not in self._with_inputs and token.input is not None:
-                    self._with_inputs.add(stream)
-                if stream not in self._with_positions and token.document is not None:
-                    self._with_positions.add(stream)
-                if stream not in self._with_probabilities and token.prediction_logprob is not None:
-                    self._with_probabilities.add(stream)
+            self._add_comparison(record)
         elif isinstance(record, Finding):
             self._ledger.add(record)
         elif isinstance(record, Gap):
             self._miss(record)
         elif isinstance(record, Run):
             self._attempts.add(record)
+
+    def _add_comparison(self, record: Comparison) -> None:
+        self._curves = None
+        key = record.stream, record.codebook
+        builder = self._builders.get(key)
+        if builder is None:
+            builder = self._builders[key] = CurveBuilder(*key)
+        builder.add(record)
+        if record.missing_ids is not None:
+            self._in_parts.add(record.stream)
+        if record.tokens:
+            stream, token = record.stream, record.tokens[0]
+            if stream not in self._with_inputs and token.input is not None:
+                self._with_inputs.add(stream)
+            if stream not in self._with_positions and token.document is not None:
+                self._with_positions.add(stream)
+            if stream not in self._with_probabilities and token.prediction_logprob is not None:
+                self._with_probabilities.add(stream)
 
     def replace(self, counts: Mapping[Source, int]) -> None:
         """Set how many comparisons of each run, attempt and rank a later attempt has done again.
@@ -171,7 +177,7 @@ class Summary:
         return tuple(
             Coverage(
                 stream, count, stream in self._with_inputs, stream in self._with_positions,
-                stream in self._with_probabilities,
+                stream in self._with_probabilities, stream not in self._in_parts,
             )
             for stream, count in samples.items()
         )  # fmt: skip

@@ -118,10 +118,10 @@ class Closing:
         if not (is_watched or found or missing):
             return ""
         file = self._pipeline.file_name()
-        counted = f"{stats['written']} comparison{'s' * (stats['written'] != 1)}"
+        counted = self._accounts.named(stats["written"])
         parts = [
             f"{counted} in {file}" if file else f"{counted}, and no file: no directory was passed",
-            f"of {stats['submitted']} comparisons {missing}" if missing else "",
+            f"of {self._accounts.named(stats['submitted'])} {missing}" if missing else "",
             found or "no open findings",
             f"next: predlog report {shlex.quote(str(Path(file).parent))}" if file else "",
         ]
@@ -134,4 +134,4 @@ class Closing:
         if listed and listed != self._reported_missing:
             self._reported_missing = listed
             report = self._notices.report if why else self._notices.note
-            report("close", f"{why}of {stats['submitted']} comparisons {listed}")
+            report("close", f"{why}of {self._accounts.named(stats['submitted'])} {listed}")

@@ -15,7 +15,7 @@ from predlog._runtime.torch_state import is_traced
 from predlog.capture.shard import Shard
 from predlog.recorder import environment
 from predlog.recorder.recorder import Recorder
-from predlog.records.schema import Comparison
+from predlog.records.schema import Comparison, Part
 
 _default: Recorder | None = None
 # A copy of the default recorder's, for the check in `compare`. Without a recorder every step is due.
@@ -44,7 +44,7 @@ def compare(
     shard: Shard | None = None,
     group: object = None,
     **context: object,
-) -> Future[tuple[Comparison, ...]] | None:
+) -> Future[tuple[Comparison | Part, ...]] | None:
     """Record what the model predicts next to what it was asked to predict, if this step is due.
 
     The default recorder records it: the one that `configure` made. Without it, the first call makes one from the
@@ -86,8 +86,8 @@ def compare(
         context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
 
     Returns:
-        None if nothing was captured; else a future of the records as the sinks got them, one per sample and codebook,
-        without those that a processor dropped. Wait for it only in notebooks and tests.
+        None if nothing was captured; else a future of the records as the sinks got them, one per sample and codebook
+        (of logits in shards `Part`s), without those that a processor dropped. Wait for it only in notebooks and tests.
 
     Raises:
         PredlogError: Only if the default recorder was made with `strict`.

@@ -1,7 +1,7 @@
 """Guards around the user's processors: a failure is reported with its name, and what they add is made plain."""
 
 from collections.abc import Iterable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from structlog.typing import Processor
@@ -16,6 +16,8 @@ from predlog.records.schema import OF_PAIRS, Checked
 # Fields of events that hold whatever the caller and the processors put there.
 _FREE = ("context", "evidence", "settings", "stats")
 _MOST_NAMED = 3
+# What a processor was to change in the first and last line, but failed.
+WITHHELD: Final[dict[str, Any]] = {"host": "", "settings": {}, "context": {}}
 
 
 class ProcessorError(PredlogError):
@@ -67,6 +69,11 @@ def checked(event: MutableMapping[str, Any], notices: Notices, *, is_foreign: bo
             _convert(conformed, conformed, notices)
             codec.from_event(conformed)
     return conformed
+
+
+def without_message(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a finding without its message, which a processor was to change but dropped, or failed on."""
+    return {**event, "message": f"{event['code']}: a processor dropped the message, or failed", "evidence": {}}
 
 
 def _convert(event: Checked, names: Iterable[str], notices: Notices) -> None:

@@ -32,6 +32,10 @@ from predlog.records.schema import Comparison, Finding
 # Supervised tokens of a pair that rules look at: four times as many as the statistical ones need.
 _JUDGED: Final = 256
 _ALL: Final = 2**31
+_IN_SHARDS: Final = (
+    "the logits are a shard of the vocabulary, and one look needs whole rows: record the shards with compare on each"
+    " process, and let predlog check or predlog.read join them, or pass logits that were gathered"
+)
 _UNCHECKED: Final = "the loss can be checked against whole logits only, and this pair has none"
 
 
@@ -115,6 +119,8 @@ class Inspector:
     def _look(self, logits: object, labels: object, step: int, stream: str, how: Mapping[str, Any]) -> None:
         specials = specials_of(self.specials, stream, how.get("layout"))
         shown = capture(logits, labels, **{**how, "reported_loss": None}, window=self._window, specials=specials)
+        if shown.sizes.shard is not None:
+            raise PairError(_IN_SHARDS)
         judged = capture(
             logits, labels, **how, window=self._wider(shown), specials=specials,
             has_totals=how.get("reported_loss") is not None, has_axes=True,
@@ -175,6 +181,7 @@ def inspect(
     attention_mask: object = None,
     reported_loss: object = None,
     sample_ids: object = None,
+    shard: object = None,
     decode: Any = None,
     special_tokens: Any = None,
     ignore: Collection[str] | Mapping[str, Collection[str]] = (),
@@ -202,6 +209,7 @@ def inspect(
         attention_mask: [b, t], 0 at padding.
         reported_loss: The loss of this pair as the trainer computes it, in nats; it is checked against the pair.
         sample_ids: One id per sample, as in `compare`.
+        shard: As in `compare`; a shard alone can't be looked at, so it gives a finding that says what to do.
         decode: A tokenizer, a callable from one id to its text, or one of these for each stream.
         special_tokens: A tokenizer, {"pad": 0, "eos": 2, "bos": 1}, or one of these for each stream.
         ignore: Codes of findings to ignore, or codes for each stream.
@@ -222,7 +230,7 @@ def inspect(
     how = {
         "layout": layout, "shift": shift, "inputs": inputs, "ignore_index": ignore_index, "loss_mask": loss_mask,
         "position_ids": position_ids, "document_ids": document_ids, "attention_mask": attention_mask,
-        "reported_loss": reported_loss, "sample_ids": sample_ids,
+        "reported_loss": reported_loss, "sample_ids": sample_ids, "shard": shard,
     }  # fmt: skip
     check_stream(stream)
     number = whole_step(step)

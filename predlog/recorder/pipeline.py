@@ -6,8 +6,8 @@ nothing in it. A failure loses the event that it happened with, is reported, and
 
 import os
 import time
-from collections.abc import Callable, MutableMapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from typing import Any
 
 import structlog
 from structlog.typing import Processor
@@ -19,21 +19,18 @@ from predlog.errors import PairError
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
-from predlog.numbers.unpack import unpack, unpack_parts
 from predlog.processors.decode import Decode
 from predlog.recorder.attempt import Attempt
 from predlog.recorder.gaps import MissingCounts
-from predlog.recorder.guards import ProcessorError, checked, named
+from predlog.recorder.guards import WITHHELD, ProcessorError, checked, named, without_message
 from predlog.recorder.loss_report import Losses, LossReport
 from predlog.recorder.outlets import Outlets
+from predlog.recorder.parted import in_parts, unpacked
 from predlog.recorder.stats import Accounts
 from predlog.recorder.submission import Item, Refusal, Submission
 from predlog.recorder.verdict import judge_pair, refusal_message
 from predlog.records import codec
 from predlog.records.schema import Checked, Event, Finding
-
-# What a processor was to change in the first and last line, but failed.
-_WITHHELD: Final[dict[str, Any]] = {"host": "", "settings": {}, "context": {}}
 
 
 class Pipeline:
@@ -90,8 +87,7 @@ class Pipeline:
             self._report_restart()
             self._share_missing()
             loss = self._losses.reported(submission.capture, submission.step, submission.stream)
-            shard = submission.capture.sizes.shard
-            for fields, fact in unpack(submission.capture) if shard is None else unpack_parts(submission.capture):
+            for fields, fact in self._unpacked(submission):
                 facts.append(fact)
                 event = self._comparison(submission, {**fields, "reported_loss": loss})
                 if event is not None:
@@ -111,6 +107,13 @@ class Pipeline:
         finally:
             self.outlets.end_pair()  # whatever has failed, none of its comparisons waits for the next pair
             self._resolve(submission, recorded)
+
+    def _unpacked(self, submission: Submission) -> Iterable[tuple[dict[str, Any], Facts]]:
+        """Return the fields and facts of a pair; report once that those of a shard are parts."""
+        shard = submission.capture.sizes.shard
+        if shard is not None and shard.start == 0 and not self._accounts.has_parts and self._settings["console"]:
+            self._notices.note("parts", in_parts(submission.step, submission.stream, self.file_name()))
+        return unpacked(submission.capture, self._settings["worst"] if self._processors else 0)
 
     def _refuse_late(self, submission: Submission, error: PairError) -> None:
         """Refuse a pair for numbers that no one had read before they came from the device, as `compare` would have."""
@@ -151,7 +154,7 @@ class Pipeline:
     def _report_finding(self, found: FindingEvent, at: float) -> None:
         event = self._event("predlog.finding", found.level, at, found.fields)
         if self._processors:
-            found.record = _finding(codec.conform(_withheld(event)))
+            found.record = _finding(codec.conform(without_message(event)))
         reached = self._send(event)
         if reached is not None:
             found.record = _finding(reached)
@@ -204,8 +207,9 @@ class Pipeline:
         """Write a comparison; return the event if the file has it, or if there is no file."""
         step, stream = submission.step, submission.stream
         fields |= {"step": step, "stream": stream, "context": dict(submission.context)}
+        kind = "predlog.comparison" if submission.capture.sizes.shard is None else "predlog.part"
+        self._accounts.kinds.add(kind)
         try:
-            kind = "predlog.comparison" if submission.capture.sizes.shard is None else "predlog.part"
             reached = self._send(self._event(kind, "info", submission.at, fields))
         except Exception as error:  # noqa: BLE001 - a user's processor may raise anything
             self._accounts.failed += 1
@@ -269,7 +273,7 @@ class Pipeline:
                 f"the {which} line of the attempt is recorded without host and settings: {located(error)}",
                 error,
             )
-            reached = checked({**event, **_WITHHELD}, self._notices, is_foreign=True)
+            reached = checked({**event, **WITHHELD}, self._notices, is_foreign=True)
         if reached is not None:
             self._deliver(reached)
 
@@ -287,11 +291,6 @@ class Pipeline:
     ) -> tuple[tuple[Checked], dict[str, Any]]:
         """Check the event after the user's processors, and have structlog's logger return it."""
         return (checked(event, self._notices, is_foreign=self._has_user_processors),), {}
-
-
-def _withheld(event: dict[str, Any]) -> dict[str, Any]:
-    """Return a finding without its message, which a processor was to change but dropped, or failed on."""
-    return {**event, "message": f"{event['code']}: a processor dropped the message, or failed", "evidence": {}}
 
 
 def _finding(event: Event) -> Finding | None:

@@ -33,7 +33,7 @@ from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, Stats
 from predlog.recorder.submission import Item, Submitter
 from predlog.recorder.worker import Worker
-from predlog.records.schema import Comparison, Finding
+from predlog.records.schema import Comparison, Finding, Part
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -213,14 +213,15 @@ class Recorder:
         shard: Shard | None = None,
         group: object = None,
         **context: object,
-    ) -> Future[tuple[Comparison, ...]] | None:
+    ) -> Future[tuple[Comparison | Part, ...]] | None:
         """Record what the model predicts next to what it was asked to predict, if this step is due.
 
         The arguments are those of `predlog.compare`, which explains them.
 
         Returns:
             None if nothing was captured; else a future of the records as the sinks got them, one per sample and
-            codebook, without those that a processor dropped. Wait for it only in notebooks and tests.
+            codebook (of logits in shards `Part`s), without those that a processor dropped. Wait for it only in
+            notebooks and tests.
 
         Raises:
             PredlogError: Only a recorder with `strict` raises.
@@ -237,7 +238,7 @@ class Recorder:
 
     def compare_due(
         self, /, logits: object, labels: object, step: int, *, stream: str = "text", **more: Any
-    ) -> Future[tuple[Comparison, ...]] | None:
+    ) -> Future[tuple[Comparison | Part, ...]] | None:
         """Record a pair as `compare` does, whatever `every` says: the caller has decided that its step is due.
 
         Callbacks use it, since an evaluation is recorded at whatever step it runs. `more` is as in `compare`.

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from predlog.recorder.outlet import Outlet
 from predlog.recorder.queued_outlet import QueuedOutlet
+from predlog.records.schema import Part
 
 
 class Counts(TypedDict):
@@ -39,8 +40,20 @@ class Accounts:
         self.filtered = 0
         self.failed = 0
         self.passed = 0
+        # The events that pairs have become: comparisons, or, of logits in shards, their parts.
+        self.kinds: set[str] = set()
         self.file: Outlet | None = None
         self.queued: list[QueuedOutlet] = []
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a pair was recorded in parts."""
+        return Part.event in self.kinds
+
+    def named(self, count: int) -> str:
+        """Return a count with the name of what is counted: comparisons, parts of them, or both."""
+        noun = "comparison" if not self.has_parts else "part" if len(self.kinds) == 1 else "record"
+        return f"{count} {noun}{'s' * (count != 1)}"
 
     @property
     def counted(self) -> int:

@@ -20,7 +20,7 @@ from predlog.recorder.stats import Accounts
 from predlog.recorder.verdict import remarks
 from predlog.recorder.worker import Ticket, Worker
 from predlog.records import codec
-from predlog.records.schema import Comparison, Event
+from predlog.records.schema import Comparison, Event, Part
 
 _ARGUMENTS = (
     "stream", "layout", "shift", "inputs", "ignore_index", "loss_mask", "position_ids", "document_ids",
@@ -49,13 +49,16 @@ class Submission:
         return any(self.context.get(name) == 0 for name in _RATES)
 
 
-class Recorded(Future[tuple[Comparison, ...]]):
-    """A standard future of the records that reached the sinks; they are typed only when `result` is called."""
+class Recorded(Future[tuple[Comparison | Part, ...]]):
+    """A standard future of the records that reached the sinks; they are typed only when `result` is called.
 
-    def result(self, timeout: float | None = None) -> tuple[Comparison, ...]:
+    Of logits in shards these are the parts that this process has written.
+    """
+
+    def result(self, timeout: float | None = None) -> tuple[Comparison | Part, ...]:
         """Wait for the records, and return them."""
         events: Any = super().result(timeout)
-        return tuple(record for record in map(codec.from_event, events) if isinstance(record, Comparison))
+        return tuple(record for record in map(codec.from_event, events) if isinstance(record, Comparison | Part))
 
     def set_events(self, events: Sequence[Event]) -> None:
         """Resolve with what reached the sinks."""
@@ -102,7 +105,7 @@ class Submitter:
 
     def submit(
         self, captured: Snapshot, step: int, stream: str, context: Mapping[str, object], at: float
-    ) -> Future[tuple[Comparison, ...]] | None:
+    ) -> Future[tuple[Comparison | Part, ...]] | None:
         """Queue a captured pair, and return the future of its records; None if there is no room for it."""
         values = self._plain(context, step, stream)
         count = captured.sizes.count

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from predlog.records.codec import conform, from_event, from_line, is_ours, keys, timestamp, to_event, to_line
-    from predlog.records.schema import SCHEMA, Comparison, Event, Finding, Gap, Record, Run, Token, json_schema
+    from predlog.records.schema import (
+        SCHEMA, Comparison, Event, Finding, Gap, Part, Record, Run, Shard, Token, json_schema,
+    )  # fmt: skip
 
 __all__ = [
     "SCHEMA",
@@ -18,8 +20,10 @@ __all__ = [
     "Event",
     "Finding",
     "Gap",
+    "Part",
     "Record",
     "Run",
+    "Shard",
     "Token",
     "conform",
     "from_event",

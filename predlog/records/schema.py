@@ -243,7 +243,10 @@ class Part(_Line, frozen=True, kw_only=True, tag="predlog.part"):
     context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
     tokens: Annotated[
         tuple[Token, ...],
-        Meta(description="The tokens shown; `prediction` and `alternatives` are those of the shard, without figures."),
+        Meta(
+            description="The tokens shown, and without a slot others that may be among the worst; `prediction` and"
+            " `alternatives` are those of the shard, without figures."
+        ),
     ]
     window: Annotated[
         tuple[Passage, ...] | None,
@@ -297,6 +300,8 @@ class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
 
 
 Record = Run | Comparison | Part | Finding | Gap
+# What a reader yields, who has joined the parts.
+WholeRecord = Run | Comparison | Finding | Gap
 # What a pair is recorded as; of these, losses are counted.
 OF_PAIRS: Final = frozenset({Comparison.event, Part.event})
 Event = MutableMapping[str, Any]

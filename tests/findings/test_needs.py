@@ -41,6 +41,9 @@ def test_every_rule_that_needs_something_is_one() -> None:
         ({"probabilities": False}, {"prediction-misaligned", "copying-inputs", "collapsed", "at-chance"}),
         ({"is_trained": False}, {"same-batch"}),
         ({"loss": False}, {"loss-differs-from-pair"}),
+        ({"whole": False}, {*catalog.OF_LOGITS, "loss-differs-from-pair"} - {
+            "sure-and-wrong", "label-never-learnt", "nothing-trained",
+        }),
     ],
 )  # fmt: skip
 def test_what_is_not_known_switches_off_the_rules_that_need_it(unknown: dict[str, Any], codes: set[str]) -> None:
@@ -55,6 +58,11 @@ EVERY_RULE = (
     "label-crosses-boundary", "bos-doubled", "pad-supervised", "eos-never-supervised", "prediction-misaligned",
     "copying-inputs", "collapsed", "at-chance", "same-batch", "loss-differs-from-pair",
 )  # fmt: skip
+
+
+def test_the_rules_of_logits_need_whole_rows() -> None:
+    """What a process with a shard can't decide is what is judged of the joined parts, and the loss."""
+    assert {*undecided(replace(EVERYTHING, whole=False))} == {*catalog.OF_LOGITS, catalog.LOSS}
 
 
 def test_a_recorder_lists_the_rules_that_cant_decide_per_stream() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import predlog
 from predlog import Comparison, Finding, Recorder, Shard
+from predlog.cli.main import main
 from predlog.reading.reader import Reading
 from predlog.records.schema import Record
 
@@ -125,3 +126,58 @@ def test_a_missing_part_makes_a_partial_comparison(
         (one.matched, one.loss, one.entropy, one.tokens, one.worst) == (None, None, None, (), ()) for one in found
     )
     assert {one.supervised for one in found} == {33}
+
+
+def alone(copied: bool) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return steps of a model that is sure of one token, whose labels are the inputs or follow them."""
+    made = []
+    for logits, labels, inputs in pairs(40):
+        one = torch.zeros_like(logits.detach())
+        one[..., 77] = 12.0
+        one[..., VOCABULARY:] = 99.0
+        made.append((one.requires_grad_(), inputs if copied else labels.clamp(min=0), inputs))
+    return made
+
+
+def codes(records: Any) -> list[tuple[str, int]]:
+    return [(one.code, one.step) for one in records if isinstance(one, Finding)]
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_finding_in_a_file_explains_what_the_reader_would_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, copied: bool
+) -> None:
+    """While one process has an error open that is certain, the reader reports no symptom of it; otherwise it does."""
+    ours = codes(predlog.read(record(monkeypatch, tmp_path / "parts", alone(copied), range(4))))
+    theirs = codes(predlog.read(whole(tmp_path / "whole", alone(copied))))
+    assert ours == theirs
+    assert ("labels-are-inputs" in dict(ours)) is copied
+    assert bool({"at-chance", "collapsed", "sure-and-wrong"} & {*dict(ours)}) is not copied
+
+
+@pytest.mark.parametrize("ignore", [("copying-inputs",), {"text": ("copying-inputs",)}])
+def test_what_a_run_ignores_the_reader_ignores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignore: Any) -> None:
+    """The codes are in the first line's settings, for all streams or for each."""
+    made = [*pairs(6), *pairs(8, copies=True)]
+    assert codes(predlog.read(record(monkeypatch, tmp_path, made, range(4), ignore=ignore))) == []
+
+
+def test_findings_of_the_reader_are_findings_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are the same each time, of the line that begins their step; commands list them, and what was not checked."""
+    record(monkeypatch, tmp_path / "run", [*pairs(6), *pairs(8, copies=True)], range(4))
+    once, again = ([one for one in predlog.read(tmp_path / "run") if isinstance(one, Finding)] for _ in range(2))
+    assert once == again
+    (found,) = once
+    first = next(one for one in comparisons(predlog.read(tmp_path / "run")) if one.step == found.step)
+    assert (found.rank, found.seq, found.timestamp, found.recorder) == (0, first.seq, first.timestamp, first.recorder)
+    assert main(["check", str(tmp_path / "run")]) == 1
+    out = capsys.readouterr().out
+    assert "copying-inputs" in out
+    assert "whether the reported loss is that of the pair" in out
+    main(["summary", str(tmp_path / "run")])
+    assert "copying-inputs" in capsys.readouterr().out
+    report = tmp_path / "page.html"
+    main(["report", str(tmp_path / "run"), "-o", str(report)])
+    assert "copying-inputs" in report.read_text("utf-8")

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predlog.errors import RecordError, UnknownKindError
+from predlog.reading.shards import Joined
 from predlog.records import codec
 from predlog.records import schema as records_schema
 from tests import ROOT, events
@@ -25,6 +26,8 @@ from tests.written import sealed
 GOLDEN = Path(__file__).parent / "golden" / "schema-1.jsonl"
 # Of lines with the keys that schema 1 has gained.
 LATER = GOLDEN.with_name("schema-1-later.jsonl")
+# The parts of one comparison.
+PARTS = GOLDEN.with_name("schema-1-parts.jsonl")
 PUBLISHED = ROOT / "docs" / "records.schema.json"
 EVERY_KIND = [events.run(), events.comparison(), events.finding(), events.gap()]
 NOW = [events.now(event) for event in EVERY_KIND]
@@ -322,6 +325,24 @@ def test_the_golden_file_of_later_keys_reads_as_ever() -> None:
     assert [(one.left_out, one.read, one.asked) for one in newer.window] == [
         (40, " is one?\n", "A list"),
         (300, "", " is mutable.</s>"),
+    ]
+
+
+def test_the_golden_file_of_parts_reads_as_ever() -> None:
+    """Parts are still read, written the same, and joined to the same comparison."""
+    lines = PARTS.read_bytes().splitlines(keepends=True)
+    parts = [codec.from_line(line) for line in lines]
+    assert [codec.to_line(codec.to_event(part)) for part in parts] == lines
+    (whole,) = Joined(parts)
+    assert isinstance(whole, records_schema.Comparison)
+    assert (whole.recorder, whole.sample_id, whole.missing_ids) == ("0a1b2c3d", "doc-17", 0)
+    assert (whole.supervised, whole.matched, whole.loss, whole.entropy) == (3, 0, 2.375146, 0.953301)
+    assert [(one.label, one.prediction, one.label_logprob, one.label_rank) for one in whole.tokens] == [
+        (4, 0, -1.483108, 2),
+        (0, 4, -3.116048, 2),
+    ]
+    assert [(one.label_text, one.prediction_text, one.label_logprob) for one in whole.worst] == [
+        ("<1>", "<2>", -1.195614)
     ]
 
 

@@ -14,10 +14,11 @@ logits, labels = torch.zeros(1, 3, 4), torch.zeros(1, 3).long()
 
 recorder = predlog.configure("runs/typed", every=10, samples=4, decode=str, ranks="local", console=False)
 assert_type(recorder, predlog.Recorder)
-assert_type(predlog.compare(logits, labels, 0, shift=1, lr=0.1), Future[tuple[predlog.Comparison, ...]] | None)
+Recorded = Future[tuple[predlog.Comparison | predlog.Part, ...]] | None
+assert_type(predlog.compare(logits, labels, 0, shift=1, lr=0.1), Recorded)
 rows = predlog.Rows(labels, logits[..., 0], logits[..., 0], label_rank=labels, vocabulary=np.int64(4))
 assert_type(rows, predlog.Rows)
-assert_type(predlog.compare(rows, labels, 0), Future[tuple[predlog.Comparison, ...]] | None)
+assert_type(predlog.compare(rows, labels, 0), Recorded)
 predlog.Rows(prediction=labels, prediction_logprob=logits[..., 0], label_logprob=logits[..., 0], vocabulary=None)
 seen = predlog.inspect(logits, labels, shift=1, inputs=labels, decode=str, ignore={"text": ("collapsed",)})
 assert_type(seen, predlog.Inspection)

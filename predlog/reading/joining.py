@@ -1,0 +1,140 @@
+"""The parts of one sample and codebook → its comparison, whole or, if one is missing or damaged, partial.
+
+A file may hold anything. A part that can't be read, or that is of another pair than most, counts as missing.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from predlog.errors import RecordError
+from predlog.findings.facts import Facts
+from predlog.numbers.parts import from_part
+from predlog.numbers.shards import is_whole, joined
+from predlog.numbers.snapshot import Numbers, Sizes, Slice, Snapshot
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
+from predlog.records.codec import from_event
+from predlog.records.schema import Comparison, Part, Passage
+
+
+class Whole(NamedTuple):
+    """A joined comparison, and what judging needs; without facts it is partial."""
+
+    record: Comparison
+    facts: Facts | None = None
+    sizes: Sizes | None = None
+
+
+class _Known(NamedTuple):
+    """A part, and its numbers."""
+
+    part: Part
+    shard: Slice
+    numbers: Numbers
+    sizes: Sizes
+
+
+def comparison(parts: Sequence[Part], window: Window) -> Whole:
+    """Return the comparison of one sample and codebook from its parts, of which there is at least one."""
+    ordered = sorted(parts, key=lambda part: (part.shard.start, part.rank))
+    known = _of_one_pair(list(_readable(ordered)))
+    shards = [one.shard for one in known]
+    if known and is_whole(shards):
+        try:
+            return _whole(known, window)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            shards = []  # numbers that no recorder writes
+    kept = [one.part for one in known] or ordered
+    return Whole(_comparison(kept, {}, _missing(shards, kept[0].shard.of)))
+
+
+def _readable(ordered: Sequence[Part]) -> Iterator[_Known]:
+    for part in ordered:
+        try:
+            shard, numbers, sizes = from_part(part)
+        except RecordError:
+            continue
+        yield _Known(part, shard, numbers, sizes)
+
+
+def _of_one_pair(known: Sequence[_Known]) -> list[_Known]:
+    """Return each shard once, of the pair that most of them are of; of replicas the first counts."""
+    pairs = Counter(map(_pair, known))
+    pair = max(pairs, key=pairs.__getitem__, default=None)
+    each = {one.shard.start: one for one in reversed(known) if _pair(one) == pair}
+    return [each[start] for start in sorted(each)]
+
+
+def _pair(known: _Known) -> Hashable:
+    """Return what the parts of a pair have in common."""
+    part, sizes = known.part, known.sizes
+    shown = tuple((one.slot, one.position, one.label) for one in part.tokens if one.slot is not None)
+    return part.length, part.shift, part.supervised, part.shard.of, sizes.ignore_index, shown
+
+
+def _whole(known: Sequence[_Known], window: Window) -> Whole:
+    parts, sizes = [one.part for one in known], replace(known[0].sizes, shard=None)
+    whole, bounds = joined([(one.shard, one.numbers) for one in known], sizes, window)
+    ((fields, facts),) = unpack(Snapshot(sizes, lambda: whole))
+    facts = replace(facts, codebook=parts[0].codebook)
+    texts = _texts(parts)
+    tokens = [*fields["tokens"], *fields["worst"]]
+    for token, bound in zip(tokens, bounds, strict=True):
+        token["label_rank_at_least"] = bound
+        for name in ("label", "prediction", "input"):
+            token[f"{name}_text"] = texts.get(token[name])
+        for one in token["alternatives"]:
+            one["text"] = texts.get(one["prediction"])
+    return Whole(_comparison(parts, fields, 0), facts, sizes)
+
+
+def _missing(shards: Sequence[Slice], of: int) -> int:
+    """Return of how many ids of a vocabulary no shard is known, at least 1."""
+    covered = end = 0
+    for one in sorted(shards):
+        covered += max(one.stop - max(one.start, end), 0)
+        end = max(end, one.stop)
+    return max(of - covered, 1)
+
+
+def _texts(parts: Sequence[Part]) -> dict[int | None, str | None]:
+    """Return the texts of all ids that any part has."""
+    texts: dict[int | None, str | None] = {}
+    for token in (token for part in parts for token in part.tokens):
+        pairs = [(token.label, token.label_text), (token.prediction, token.prediction_text)]
+        pairs += [(token.input, token.input_text), *((one.prediction, one.text) for one in token.alternatives)]
+        texts.update((one, text) for one, text in pairs if one is not None and text is not None)
+    return texts
+
+
+def _comparison(parts: Sequence[Part], fields: dict[str, Any], missing: int) -> Comparison:
+    """Return a comparison with what all parts have in common, and the fields that they give together."""
+    first = parts[0]
+    names = (
+        "level", "timestamp", "schema", "run", "recorder", "attempt", "rank", "seq", "step", "stream", "codebook",
+        "sample", "sample_id", "length", "vocabulary", "shift", "supervised", "context",
+    )  # fmt: skip
+    common = {name: getattr(first, name) for name in names}
+    losses = [part.reported_loss for part in parts if part.reported_loss is not None]
+    window = next((part.window for part in parts if part.window is not None), None)
+    made = from_event(
+        {
+            "event": "predlog.comparison",
+            **common,
+            "reported_loss": losses[0] if losses else None,
+            **{name: fields.get(name) for name in ("matched", "loss", "entropy", "all_tokens")},
+            "nonfinite": fields.get("nonfinite", 0),
+            "tokens": fields.get("tokens", []),
+            "worst": fields.get("worst", []),
+            "window": None if window is None else [_passage(one) for one in window],
+            "missing_ids": missing,
+        }
+    )
+    assert isinstance(made, Comparison)  # noqa: S101 - for the type checker
+    return made
+
+
+def _passage(passage: Passage) -> dict[str, Any]:
+    return {"left_out": passage.left_out, "read": passage.read, "asked": passage.asked}
