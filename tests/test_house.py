@@ -74,7 +74,6 @@ LONGER = {
     "integrations.lightning": "a fifth of it spells out and explains the arguments",
     "integrations.transformers": "a fifth of it spells out and explains the arguments",
     "cli.options": "it spells out the arguments of every subcommand",
-    "cli.commands.export": "the columns, their types and their formats are one table",
 }
 SHORTER = {
     "cli.commands.serve": "one module per subcommand",

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from predlog.records.codec import conform, from_event, from_line, is_ours, keys, timestamp, to_event, to_line
     from predlog.records.schema import (
-        SCHEMA, Comparison, Event, Finding, Gap, Part, Record, Run, Shard, Token, json_schema,
+        SCHEMA,
+        Comparison,
+        Event,
+        Finding,
+        Gap,
+        Part,
+        Record,
+        Run,
+        Shard,
+        Token,
+        json_schema,
     )  # fmt: skip
 
 __all__ = [
