@@ -13,7 +13,11 @@ import torch.distributed as dist
 import predlog
 from predlog import Comparison, Recorder
 from predlog.capture import holders
-from predlog.errors import PairError
+from predlog.capture.capture import capture
+from predlog.errors import NothingHereError, PairError
+from predlog.numbers.unpack import unpack
+from predlog.numbers.window import Window
+from tests.capture.test_shards import check, near, together
 from tests.installed import release
 
 if release("torch") < (2, 6):
@@ -57,6 +61,78 @@ def test_each_rank_records_its_columns(tmp_path: Path) -> None:
         assert (one.vocabulary, one.matched, one.supervised) == (other.vocabulary, other.matched, other.supervised)
         assert one.loss == pytest.approx(other.loss, abs=1e-5)
         assert [token.prediction for token in one.tokens] == [token.prediction for token in other.tokens]
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape", "axis"),
+    [
+        ("b t v, b t", (3, 6, VOCABULARY), 2),
+        ("b v t, b t", (3, VOCABULARY, 6), 1),
+        ("t b v, b t", (6, 3, VOCABULARY), 2),
+        ("(b t) v, b t", (18, VOCABULARY), 1),
+        ("b t k v, b t k", (3, 6, 2, VOCABULARY), 3),
+        (None, (3, 6, VOCABULARY), -1),
+    ],
+)
+def test_the_vocabulary_may_be_any_axis(layout: str | None, shape: tuple[int, ...], axis: int) -> None:
+    """Whatever the layout, the columns of four ranks join to what all columns give, fields and facts."""
+    logits, mask = torch.randn(shape) * 3, (torch.rand(3, 6) > 0.2).float()
+    labels = torch.randint(VOCABULARY, (3, 6, 2) if layout and "k" in layout else (3, 6))
+    how: dict[str, Any] = {"layout": layout, "loss_mask": mask, "window": Window(3)}
+    parts = []
+    for rank in range(RANKS):
+        with as_rank(rank):
+            mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
+            parts.append(capture(cut(logits, mesh, [tensor.Shard(axis)]), labels, **how))
+    whole = list(unpack(capture(logits, labels, **how)))
+    assert len(whole) == (6 if labels.ndim == 3 else 3)
+    for one, other in zip(whole, together(parts, Window(3)), strict=True):
+        check(one, other)
+
+
+@pytest.mark.parametrize("kind", ["whole", "cut alike", "whole DTensors"])
+@pytest.mark.parametrize("has_codebooks", [False, True])
+def test_samples_are_cut_with_all_that_belongs_to_them(kind: str, *, has_codebooks: bool) -> None:
+    """Of three samples on four ranks, each captures its own, under its number, with labels, mask, inputs and id."""
+    shape = (3, 6, 2) if has_codebooks else (3, 6)
+    layout = "b t k v, b t k" if has_codebooks else None
+    logits = torch.randn(*shape, VOCABULARY)
+    labels, inputs = torch.randint(VOCABULARY, shape), torch.randint(VOCABULARY, shape)
+    mask, ids = (torch.rand(3, 6) > 0.3).float(), ["a", "b", "c"]
+    how: dict[str, Any] = {"layout": layout, "window": Window(3)}
+    whole = list(unpack(capture(logits, labels, inputs=inputs, loss_mask=mask, sample_ids=ids, **how)))
+    found: list[Any] = []
+    for rank in range(RANKS):
+        with as_rank(rank):
+            mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
+            places = {"whole": None, "cut alike": [tensor.Shard(0)], "whole DTensors": [tensor.Replicate()]}[kind]
+            beside = [one if places is None else cut(one, mesh, places) for one in (labels, inputs, mask)]
+            given: dict[str, Any] = {"inputs": beside[1], "loss_mask": beside[2], "sample_ids": ids}
+            if rank == 3:
+                with pytest.raises(NothingHereError):
+                    capture(cut(logits, mesh, [tensor.Shard(0)]), beside[0], **given, **how)
+            else:
+                found += unpack(capture(cut(logits, mesh, [tensor.Shard(0)]), beside[0], **given, **how))
+    assert [fields["sample"] for fields, _ in found] == [fields["sample"] for fields, _ in whole]
+    for (fields, facts), (others, known) in zip(found, whole, strict=True):
+        assert near(fields, others)
+        assert near(facts.supervised, known.supervised)
+
+
+@pytest.mark.parametrize(
+    ("placements", "words"),
+    [
+        (lambda: [tensor.Partial()], r"placements \(P\(sum\)\).*Redistribute"),
+        (lambda: [tensor.Shard(1)], "sharded over the time"),
+    ],
+)
+def test_what_needs_a_collective_is_refused(placements: Any, words: str) -> None:
+    """Sums that are not added up, and rows of other ranks, are refused by name, with what to do."""
+    with as_rank(1):
+        mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
+        logits = cut(torch.randn(2, 8, VOCABULARY), mesh, placements())
+        with pytest.raises(PairError, match=words):
+            capture(logits, torch.randint(VOCABULARY, (2, 8)), window=Window())
 
 
 @pytest.mark.parametrize(
