@@ -21,9 +21,10 @@ from torch.nn import functional
 
 import predlog
 from predlog import Comparison, Projection, Recorder, Rows
-from predlog.capture import cpu, rows
+from predlog.capture import cpu
 from predlog.capture.ring import Ring
 from predlog.integrations._watch.listener import Listener
+from predlog.numbers import snapshot
 from predlog.recorder.worker import Worker
 from tests import events, fresh
 from tests.interruption import NUMBER, Preempted, handled, interruptions
@@ -294,7 +295,7 @@ def test_what_another_thread_raises_passes(tmp_path: Path, error: type[Exception
 
 def test_a_named_tuple_is_not_code_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another thread raises passes while a named tuple is made, whose constructor says it is of another module."""
-    known = {"__name__": rows.Statistics.__new__.__globals__["__name__"], "error": Preempted()}
+    known = {"__name__": snapshot.Statistics.__new__.__globals__["__name__"], "error": Preempted()}
     exec("def constructor(**_values): raise error", known)
     monkeypatch.setattr(cpu, "Statistics", known["constructor"])
     with Recorder(tmp_path, every=1, console=False) as recorder:
