@@ -53,7 +53,7 @@ def test_the_first_rank_says_once_what_shows_the_records_whole(
     record(monkeypatch, Path("runs/my exp"), 0, steps=3)
     out, err = capfd.readouterr()
     assert err.count("predlog tail -f 'runs/my exp'") == 1
-    assert re.search(r"3 parts in runs/my exp/predictions.jsonl", err)
+    assert re.search(r"3 parts in runs/my exp/predictions.jsonl; .*; next: predlog check 'runs/my exp'", err)
     assert "§" not in out
     record(monkeypatch, Path("runs/my exp"), 1, steps=3)
     assert capfd.readouterr() == ("", "")
