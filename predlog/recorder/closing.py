@@ -119,11 +119,12 @@ class Closing:
             return ""
         file = self._pipeline.file_name()
         counted = self._accounts.named(stats["written"])
+        command = "check" if self._accounts.has_parts else "report"  # what needs whole rows is judged by a reader
         parts = [
             f"{counted} in {file}" if file else f"{counted}, and no file: no directory was passed",
             f"of {self._accounts.named(stats['submitted'])} {missing}" if missing else "",
-            found or "no open findings",
-            f"next: predlog report {shlex.quote(str(Path(file).parent))}" if file else "",
+            found or ("no open findings by ids alone" if self._accounts.has_parts else "no open findings"),
+            f"next: predlog {command} {shlex.quote(str(Path(file).parent))}" if file else "",
         ]
         return "; ".join(filter(None, parts))
 

@@ -120,7 +120,7 @@ def test_whatever_a_part_holds_costs_its_own_comparison_alone(
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_a_part_holds_costs_its_own_comparison_alone_at_length(
     data: st.DataObject, written: list[list[dict[str, Any]]], untouched: Comparison, tmp_path: Path

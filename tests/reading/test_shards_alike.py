@@ -90,8 +90,8 @@ def record(folder: Path, case: dict[str, Any], shard: tuple[int, int] | None, ra
         with Recorder(folder, every=1, console=False, ranks="all", decode=str, **case["how"]) as recorder:
             for logits, labels, how, which in pairs(case):
                 begin, end = shard or (0, case["of"])
-                own = {} if shard is None else {"shard": Shard(begin, of=case["of"])}
-                recorder.compare(logits[..., begin:end], labels, **which, **how, **own)
+                own = None if shard is None else Shard(begin, of=case["of"])
+                recorder.compare(logits[..., begin:end], labels, **which, **how, shard=own)
 
 
 def read(folder: Path) -> tuple[list[Comparison], list[tuple[Any, ...]]]:

@@ -53,7 +53,7 @@ def test_the_first_rank_says_once_what_shows_the_records_whole(
     record(monkeypatch, Path("runs/my exp"), 0, steps=3)
     out, err = capfd.readouterr()
     assert err.count("predlog tail -f 'runs/my exp'") == 1
-    assert re.search(r"3 parts in runs/my exp/predictions.jsonl", err)
+    assert re.search(r"3 parts in runs/my exp/predictions.jsonl; .*; next: predlog check 'runs/my exp'", err)
     assert "§" not in out
     record(monkeypatch, Path("runs/my exp"), 1, steps=3)
     assert capfd.readouterr() == ("", "")
@@ -145,7 +145,7 @@ def test_a_processor_may_change_or_drop_parts(
     """What it adds is in the context; a part that is dropped or broken is counted, and missing in the whole."""
 
     def processor(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return event if event["event"] != "predlog.part" else change(event)  # type: ignore[no-any-return]
+        return event if event["event"] != "predlog.part" else change(event)
 
     stats: dict[str, Any] = {**record(monkeypatch, tmp_path, 0, console=False, processors=[processor]).stats()}
     record(monkeypatch, tmp_path, 1, console=False)

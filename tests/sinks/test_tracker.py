@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from predlog.records import codec
 from predlog.records.schema import Finding
 from predlog.sinks.tracker import Step, Tracker
 from tests import events
+from tests.records.test_records import PARTS
 
 
 def shown_of(*sent: dict[str, Any] | None) -> list[tuple[int, str, int]]:
@@ -59,3 +61,14 @@ def test_the_run_s_last_line_ends_them() -> None:
 def test_however_many_streams_few_wait() -> None:
     """Where names of streams never come again, the oldest are shown."""
     assert len(shown_of(*(events.comparison(stream=f"s{n}") for n in range(3000)))) == 3000 - 1024
+
+
+def test_parts_are_shown_nowhere_and_disturb_nothing() -> None:
+    """A part of a comparison is no step: what comes before and after it is shown as ever."""
+    lines = PARTS.read_bytes().splitlines(keepends=True)
+    parts = [codec.to_event(codec.from_line(line)) for line in lines]
+    assert shown_of(*parts, None) == []
+    assert shown_of(events.comparison(step=1), *parts, events.comparison(step=2), None) == [
+        (1, "text", 1),
+        (2, "text", 1),
+    ]
