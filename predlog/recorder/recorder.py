@@ -75,6 +75,7 @@ class Recorder:
         text: Keep the texts of tokens; False keeps their ids only, and uses `decode` for the special tokens alone.
         text_window: Characters of text to keep around the tokens shown, if there is a decoder; 0 keeps none.
         mode: An upper limit for the file's permissions, such as 0o600; with None they follow the umask.
+        rank_folders: Write the file of each rank to a folder of its own, `rank=3/`, as engines partition by.
 
     A setting that is not passed is taken from the environment, if that has it, before its default counts: PREDLOG_EVERY
     is that of `every`, PREDLOG_DIR that of `directory`; docs/reference/settings.md lists them.
@@ -117,6 +118,7 @@ class Recorder:
         text: bool = True,
         text_window: int = 400,
         mode: int | None = None,
+        rank_folders: bool = False,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name in _PARAMETERS}
         self._original = uuid.uuid4().hex
