@@ -250,14 +250,11 @@ class Joined:
 
     def __iter__(self) -> Iterator[WholeRecord]:
         """Yield the records in their order, and each joined comparison where its last part is."""
-        joiner, is_whole = self._joiner, True
+        joiner = self._joiner
         for record in self._records:
-            kind = type(record)
-            # Without parts, nearly all are comparisons, of which nothing is noted.
-            if kind is Comparison or (is_whole and kind is not Part and kind is not Run):
+            if isinstance(record, Comparison):  # without parts, nearly all are, and nothing is noted of them
                 yield record
             else:
-                is_whole = is_whole and kind is not Part
                 yield from joiner.add(record)
         yield from joiner.end()
 
