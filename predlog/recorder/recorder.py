@@ -63,8 +63,7 @@ class Recorder:
         worst: Of these, how many tokens with the lowest label probability to keep beside those shown.
         alternatives: How many of the best predictions to keep of each token shown.
         all_tokens: How many of the first supervised tokens to keep as columns; True keeps all, up to 150,000.
-        console: Show what is recorded on stdout: on a terminal in the "compact" form (True) or as "full" tables,
-            elsewhere as one line per sample; False shows nothing.
+        console: Show what is recorded on stdout: True or "compact", or as "full" tables; without a terminal in lines.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.

@@ -108,7 +108,7 @@ def test_list_has_the_figures_of_the_summary(run: Path) -> None:
 
 def test_list_has_findings_that_only_whole_rows_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a run's files are short, the findings of joined records are among them."""
-    record(monkeypatch, tmp_path / "exp1", COPIES, RANKS, first=2, last=2, text=False)
+    record(monkeypatch, tmp_path / "exp1", COPIES, RANKS, text=False, worst=0)
     (one,) = listed(tmp_path)
     assert one.is_complete
     assert "copying-inputs" in [finding.code for finding in one.findings]
