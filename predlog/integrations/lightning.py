@@ -75,7 +75,7 @@ class PredictionCallback(CopiedCallback, Callback):
         decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore, queue, strict, durable_every, mode: As in `Recorder`.
+        ignore, queue, strict, durable_every, mode, rank_folders: As in `Recorder`.
 
     The recorder is made when the training starts, and closed when it ends, even by an exception.
 
@@ -127,6 +127,7 @@ class PredictionCallback(CopiedCallback, Callback):
         text: bool = True,
         text_window: int = 400,
         mode: int | None = None,
+        rank_folders: bool = False,
     ) -> None:
         passed = locals()  # spelt out for editors; those of the recorder are passed on as they are
         super().__init__()

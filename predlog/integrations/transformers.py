@@ -72,7 +72,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             `decode="trainer"` it is the trainer's tokenizer.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.
         console, processors, sinks: Where records go beside the file, as in `Recorder`.
-        ignore, queue, strict, durable_every, mode: As in `Recorder`.
+        ignore, queue, strict, durable_every, mode, rank_folders: As in `Recorder`.
 
     Raises:
         SettingError: An argument makes no sense; the message says which and why.
@@ -114,6 +114,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         text: bool = True,
         text_window: int = 400,
         mode: int | None = None,
+        rank_folders: bool = False,
     ) -> None:
         passed = locals()  # spelt out for editors; those of the recorder are passed on as they are
         self._make = partial(Recorder, **{name: passed[name] for name in PASSED_ON - {"decode"}})

@@ -162,6 +162,8 @@ def has_one(file: Path) -> bool:
     with os.fdopen(opened(file), "rb", buffering=0) as looked_at:
         size = os.fstat(looked_at.fileno()).st_size
         places = {(max(size - _END, 0), _END), *((size * number // _SAMPLES, _SAMPLE) for number in range(_SAMPLES))}
+        if size <= _SAMPLES * _SAMPLE:
+            places = {(0, size)}
         heads = {
             head.group(1, 2)
             for start, length in places

@@ -18,7 +18,7 @@ from predlog.reading.tail import reads
 from predlog.reading.writers import Writer, newest_beside
 from predlog.records.backwards import read_at
 from predlog.records.bounds import LONGEST
-from predlog.records.schema import Comparison, Finding, Record, Run
+from predlog.records.schema import Comparison, Finding, Part, Record, Run
 
 # Bytes that are read of a run's files at their beginnings and at their ends, and the least of one file.
 HEAD, TAIL, LEAST = 1 << 18, 1 << 20, 1 << 14
@@ -28,7 +28,7 @@ _LINES = 32
 _PACKED, _UNPACKED = 1 << 19, 1 << 23
 # Comparisons at the beginning among which the stream that is trained is searched.
 _MOST_FIRST = 32
-_COMPARISON: Final = b'{"event":"predlog.comparison"'
+_COMPARISON: Final = b'{"event":"predlog.comparison"', b'{"event":"predlog.part"'
 _NOTABLE: Final = (b'{"event":"predlog.finding"', b'{"event":"predlog.run"')
 
 Key = tuple[int, str | None]
@@ -39,7 +39,9 @@ class Ends:
     """What the first and the last lines of one file tell.
 
     Attributes:
-        last: The last comparisons of one stream, oldest first: as many whole steps as have 10 records together.
+        last: The last comparisons of one stream, or parts of such, oldest first: as many whole steps as have 10 records
+            together.
+        first: The first line of the newest attempt that was read.
         findings: All findings, in their order, without those that a later attempt has replaced.
         recorded: The newest attempt that has recorded a stream, by run, rank and stream, if there are several.
         beside: As `newest_beside` has it.
@@ -50,7 +52,8 @@ class Ends:
         problem: Why nothing is known.
     """
 
-    last: list[Comparison] = field(default_factory=list)
+    last: list[Comparison | Part] = field(default_factory=list)
+    first: Run | None = None
     findings: list[Finding] = field(default_factory=list)
     recorded: dict[tuple[str | None, int, str], int] = field(default_factory=dict)
     beside: dict[tuple[str | None, int, int], int] = field(default_factory=dict)
@@ -83,6 +86,7 @@ def ends(file: Path, files: int = 1) -> Ends:
         return Ends(is_complete=is_complete, problem=problem)
     return Ends(
         found.last(),
+        found.first(),
         found.findings,
         found.recorded,
         found.beside,
@@ -155,7 +159,7 @@ class _Found:
                     self.recorded[key] = max(self.recorded.get(key, 0), part.attempt or 0)
         self.beside = newest_beside(writers)
 
-    def backwards(self, beginning: bytes = b"") -> Iterator[Record]:
+    def backwards(self, beginning: bytes | tuple[bytes, ...] = b"") -> Iterator[Record]:
         """Yield the records whose lines begin with something, the last one first."""
         return _records(line for line in reversed(self._lines) if line.startswith(beginning))
 
@@ -167,7 +171,11 @@ class _Found:
         last = next(self.backwards(_COMPARISON), newest)
         return {_key(last), *(_key(one) for one in known if one.attempt == number)} <= ended
 
-    def last(self) -> list[Comparison]:
+    def first(self) -> Run | None:
+        """Return the first line of the newest attempt."""
+        return max((one for one in self._starts if one.stats is None), key=lambda one: one.attempt, default=None)
+
+    def last(self) -> list[Comparison | Part]:
         """Return the last comparisons of the stream that is trained, or, if there are none, of the last one."""
         trained = self._trained()
         newest = next((one.stream for one in self._comparisons(reversed(self._lines))), None)
@@ -183,13 +191,13 @@ class _Found:
             first = one.stream if first is None else first
         return first
 
-    def _comparisons(self, lines: Iterable[bytes]) -> Iterator[Comparison]:
+    def _comparisons(self, lines: Iterable[bytes]) -> Iterator[Comparison | Part]:
         for record in _records(line for line in lines if line.startswith(_COMPARISON)):
-            if isinstance(record, Comparison) and not self._is_replaced(record):
+            if isinstance(record, Comparison | Part) and not self._is_replaced(record):
                 yield record
 
-    def _last_of(self, stream: str) -> list[Comparison]:
-        found: list[Comparison] = []
+    def _last_of(self, stream: str) -> list[Comparison | Part]:
+        found: list[Comparison | Part] = []
         scored = 0
         for one in self._comparisons(reversed(self._lines)):
             # An earlier attempt may have come further: what counts is where the newest one is.
@@ -199,7 +207,7 @@ class _Found:
                 if is_enough and one.step != found[-1].step:
                     break
                 found.append(one)
-                scored += one.loss is not None
+                scored += one.loss is not None if isinstance(one, Comparison) else one.rows is not None
         return found[::-1]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from predlog.reading.words import attempts_named
-from predlog.records.schema import Comparison, Finding, Gap, Record
+from predlog.records.schema import Comparison, Finding, Gap, Part, Record
 
 # No more streams and attempts are listed.
 _MOST_NAMED = 100
@@ -42,11 +42,15 @@ class Selection:
                 return self.only is None and self._reaches(record.first_step, record.last_step)
         return self.only is None and self._is_wide
 
+    def may_take(self, part: Part) -> bool:
+        """Return whether a comparison that a part is of may be wanted, whichever rank it will have."""
+        return (self.attempt is None or part.attempt == self.attempt) and self.only != "findings" and self._has(part)
+
     @property
     def _is_wide(self) -> bool:
         return {self.streams, self.codebooks, self.samples, self.sample_ids} == {None} and self.steps == (None, None)
 
-    def _has(self, record: Comparison | Finding) -> bool:
+    def _has(self, record: Comparison | Part | Finding) -> bool:
         # A finding may be about several codebooks, and about no sample in particular.
         codebooks = record.codebooks if isinstance(record, Finding) else {record.codebook}
         return (

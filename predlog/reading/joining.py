@@ -4,7 +4,7 @@ A file may hold anything. A part that can't be read, or that is of another pair 
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,11 +20,16 @@ from predlog.records.schema import Comparison, Part, Passage
 
 
 class Whole(NamedTuple):
-    """A joined comparison, and what judging needs; without facts it is partial."""
+    """A joined comparison, the ranks whose parts it has, what judging needs, and the ranges of ids that it lacks.
+
+    If it lacks any, it has no facts. The ranges are each up to before their second number.
+    """
 
     record: Comparison
+    ranks: frozenset[int]
     facts: Facts | None = None
     sizes: Sizes | None = None
+    lacking: tuple[tuple[int, int], ...] = ()
 
 
 class _Known(NamedTuple):
@@ -40,14 +45,18 @@ def comparison(parts: Sequence[Part], window: Window) -> Whole:
     """Return the comparison of one sample and codebook from its parts, of which there is at least one."""
     ordered = sorted(parts, key=lambda part: (part.shard.start, part.rank))
     known = _of_one_pair(list(_readable(ordered)))
+    ranks = frozenset(one.part.rank for one in known)
     shards = [one.shard for one in known]
+    holes = _missing(shards, ordered[0].shard.of)
     if known and is_whole(shards):
         try:
-            return _whole(known, window)
+            return _whole(known, ranks, window)
         except (ArithmeticError, LookupError, TypeError, ValueError):
-            shards = []  # numbers that no recorder writes
+            ranks = frozenset()  # numbers that no recorder writes
     kept = [one.part for one in known] or ordered
-    return Whole(_comparison(kept, {}, _missing(shards, kept[0].shard.of)))
+    holes = holes or ((0, kept[0].shard.of),)
+    lacking = sum(stop - start for start, stop in holes)
+    return Whole(_comparison(kept, {}, lacking), ranks, lacking=holes)
 
 
 def _readable(ordered: Sequence[Part]) -> Iterator[_Known]:
@@ -74,39 +83,44 @@ def _pair(known: _Known) -> Hashable:
     return part.length, part.shift, part.supervised, part.shard.of, sizes.ignore_index, shown
 
 
-def _whole(known: Sequence[_Known], window: Window) -> Whole:
+def _whole(known: Sequence[_Known], ranks: frozenset[int], window: Window) -> Whole:
     parts, sizes = [one.part for one in known], replace(known[0].sizes, shard=None)
     whole, bounds = joined([(one.shard, one.numbers) for one in known], sizes, window)
     ((fields, facts),) = unpack(Snapshot(sizes, lambda: whole))
     facts = replace(facts, codebook=parts[0].codebook)
-    texts = _texts(parts)
+    texts = _texts(parts, has_alternatives=window.alternatives > 0)
     tokens = [*fields["tokens"], *fields["worst"]]
     for token, bound in zip(tokens, bounds, strict=True):
         token["label_rank_at_least"] = bound
-        for name in ("label", "prediction", "input"):
+        for name in ("label", "prediction", "input") if texts else ():
             token[f"{name}_text"] = texts.get(token[name])
-        for one in token["alternatives"]:
+        for one in token["alternatives"] if texts else ():
             one["text"] = texts.get(one["prediction"])
-    return Whole(_comparison(parts, fields, 0), facts, sizes)
+    return Whole(_comparison(parts, fields, 0), ranks, facts, sizes)
 
 
-def _missing(shards: Sequence[Slice], of: int) -> int:
-    """Return of how many ids of a vocabulary no shard is known, at least 1."""
-    covered = end = 0
+def _missing(shards: Iterable[Slice], of: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of ids of a vocabulary that no shard has, each up to before its second number."""
+    holes, end = [], 0
     for one in sorted(shards):
-        covered += max(one.stop - max(one.start, end), 0)
+        if one.start > end:
+            holes.append((end, one.start))
         end = max(end, one.stop)
-    return max(of - covered, 1)
+    return (*holes, (end, of)) if end < of else tuple(holes)
 
 
-def _texts(parts: Sequence[Part]) -> dict[int | None, str | None]:
-    """Return the texts of all ids that any part has."""
+def _texts(parts: Sequence[Part], *, has_alternatives: bool) -> dict[int | None, str | None]:
+    """Return the texts of the ids that are shown; labels and inputs are the same in all parts."""
     texts: dict[int | None, str | None] = {}
-    for token in (token for part in parts for token in part.tokens):
-        pairs = [(token.label, token.label_text), (token.prediction, token.prediction_text)]
-        pairs += [(token.input, token.input_text), *((one.prediction, one.text) for one in token.alternatives)]
-        texts.update((one, text) for one, text in pairs if one is not None and text is not None)
-    return texts
+    for token in parts[0].tokens:
+        texts[token.label] = token.label_text
+        texts.setdefault(token.input, token.input_text)
+    for token in [token for part in parts for token in part.tokens]:
+        if token.prediction_text is not None:
+            texts[token.prediction] = token.prediction_text
+        if has_alternatives:
+            texts.update({one.prediction: one.text for one in token.alternatives if one.text is not None})
+    return {one: text for one, text in texts.items() if one is not None and text is not None}
 
 
 def _comparison(parts: Sequence[Part], fields: dict[str, Any], missing: int) -> Comparison:

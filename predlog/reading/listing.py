@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -14,8 +14,12 @@ from predlog.reading import paths
 from predlog.reading.curves import CurveBuilder
 from predlog.reading.ends import Ends, ends
 from predlog.reading.holders import Identity, held
+from predlog.reading.reader import Reading
+from predlog.reading.run_table import complete
+from predlog.reading.shards import STEPS, Joiner
+from predlog.reading.summary import Summary
 from predlog.records.codec import moment
-from predlog.records.schema import Comparison, Finding
+from predlog.records.schema import Comparison, Finding, Part, Record
 
 # Seconds since the last change of a file that is still being written.
 _FRESH = 60.0
@@ -107,7 +111,10 @@ def _runs(top: Path) -> Iterator[Path | Listed]:
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
-                        below.append(folder / entry.name)
+                        if paths.is_of_rank(entry.name) and _holds_records(Path(entry)):
+                            is_run = True
+                        else:
+                            below.append(folder / entry.name)
                     elif paths.is_records(entry.name):
                         is_run = True
                     elif entry.is_symlink() and entry.is_dir() and _is_run_elsewhere(Path(entry), top):
@@ -122,11 +129,16 @@ def _runs(top: Path) -> Iterator[Path | Listed]:
 def _is_run_elsewhere(link: Path, top: Path) -> bool:
     """Return whether a link leads to a run that is not listed anyway."""
     try:
-        return any(paths.is_records(one.name) for one in link.iterdir()) and not link.resolve().is_relative_to(
-            top.resolve()
+        is_run = _holds_records(link) or any(
+            paths.is_of_rank(one.name) and _holds_records(one) for one in link.iterdir() if one.is_dir()
         )
+        return is_run and not link.resolve().is_relative_to(top.resolve())
     except OSError:
         return False
+
+
+def _holds_records(folder: Path) -> bool:
+    return any(paths.is_records(one.name) for one in folder.iterdir())
 
 
 def _listed(run: Path, name: str, writing: frozenset[Identity]) -> Listed:
@@ -146,7 +158,12 @@ def _listed(run: Path, name: str, writing: frozenset[Identity]) -> Listed:
     is_ended = all(one.is_ended for one in found)
     timestamp = max((one.timestamp for one in found if one.timestamp is not None), default=None)
     last = moment(timestamp) if timestamp is not None else None
-    stream, step, loss, accuracy = _figures([one.last for one in found])
+    last_ones = [one.last for one in found]
+    is_complete = all(one.is_complete for one in found)
+    has_parts = any(isinstance(part, Part) for ones in last_ones for part in ones[-1:])
+    if has_parts:
+        last_ones = [_whole([one.first for one in found], last_ones)]
+    stream, step, loss, accuracy = _figures(last_ones)
     return Listed(
         run,
         name,
@@ -154,8 +171,9 @@ def _listed(run: Path, name: str, writing: frozenset[Identity]) -> Listed:
         step,
         loss,
         accuracy,
-        findings=_open(found),
-        is_complete=all(one.is_complete for one in found),
+        # What only whole rows show is in no file; where these are short, all of them are read.
+        findings=_found(run) if has_parts and is_complete else _open(found),
+        is_complete=is_complete,
         is_packed=any(one.is_packed for one in found),
         is_running=is_written and not is_ended,
         is_ended=is_ended,
@@ -170,9 +188,26 @@ def _is_written(status: os.stat_result, writing: frozenset[Identity]) -> bool:
     return (status.st_dev, status.st_ino) in writing or abs(time.time() - status.st_mtime) < _FRESH
 
 
-def _figures(last: Iterable[list[Comparison]]) -> tuple[str | None, int | None, float | None, float | None]:
+def _whole(first: Iterable[Record | None], last: Iterable[list[Comparison | Part]]) -> list[Comparison | Part]:
+    """Return the last comparisons of a run whose processes have written parts: those that are whole."""
+    joiner = Joiner(STEPS)
+    parts = sorted((one for ones in last for one in ones), key=attrgetter("step"))
+    records: list[Record] = [*(one for one in first if one is not None), *parts]
+    every = [one for record in records for one in joiner.add(record)]
+    return [one for one in (*every, *joiner.end()) if isinstance(one, Comparison) and not one.missing_ids]
+
+
+def _found(run: Path) -> tuple[Finding, ...]:
+    """Return the open findings of a whole run."""
+    records = Reading(run, warns=False)
+    summary = Summary.of(records)
+    complete(summary, records)
+    return tuple(one.finding for one in across_ranks(summary.findings) if one.is_open)
+
+
+def _figures(last: Iterable[Sequence[Comparison | Part]]) -> tuple[str | None, int | None, float | None, float | None]:
     """Return stream, step, loss and accuracy, as a summary has them, of the stream that the first file shows."""
-    every = [one for ones in last for one in ones]
+    every = [one for ones in last for one in ones if isinstance(one, Comparison)]
     if not every:
         return None, None, None, None
     stream = every[0].stream

@@ -18,12 +18,15 @@ PACKED = (".gz", ".zst")
 # Without this, opening a pipe waits until somebody writes to it; Windows has no such pipes.
 _AT_ONCE: Final[int] = getattr(os, "O_NONBLOCK", 0)
 _NAMES = [f"predictions*.jsonl{suffix}" for suffix in ("", *PACKED)]
+# Folders of a run that have the file of one rank each.
+_OF_RANK = "rank=[0-9]*"
 
 
 def files(path: str | os.PathLike[str]) -> list[Path]:
     """Return the files at a path: itself, a folder's `predictions*.jsonl` (also `.gz` and `.zst`), or those of a glob.
 
-    A file that exists packed and unpacked counts once, unpacked. Files come in the order of their ranks.
+    Those of a folder may be in folders of their ranks, `rank=3/`. A file that exists packed and unpacked counts once,
+    unpacked. Files come in the order of their ranks.
 
     Raises:
         NoRecordsError: There is nothing at `path`, or no such file in the folder; or it is a pipe or a device.
@@ -55,7 +58,7 @@ def names(given: Iterable[str | os.PathLike[str]]) -> list[str]:
     The name of a file that predlog gives is left out where the folders differ. A path that comes twice has one name.
     """
     whole = [Path("standard input") if os.fspath(path) == STDIN else Path(os.path.abspath(path)) for path in given]  # noqa: PTH100 - links keep their names
-    folders = [path.parent if fnmatch(path.name, "predictions*.jsonl*") else path for path in whole]
+    folders = [run_folder(path) if fnmatch(path.name, "predictions*.jsonl*") else path for path in whole]
     every = folders if len({*folders}) == len({*whole}) else whole
     return [_end(path, {*every} - {path}) for path in every]
 
@@ -96,7 +99,7 @@ def opened(file: Path) -> int:
 
 def _in_folder(folder: Path) -> list[Path]:
     """Return the files of a folder, without pipes and devices, which might never end, and folders of such a name."""
-    found = (file for name in _NAMES for file in folder.glob(name))
+    found = (file for name in _NAMES for place in ("", f"{_OF_RANK}/") for file in folder.glob(f"{place}{name}"))
     return _once(file for file in found if not is_stream(file) and not file.is_dir())
 
 
@@ -118,4 +121,14 @@ def _in_order(file: Path) -> tuple[str, int, str]:
     """Return a sorting key that puts rank 10 after rank 9."""
     _, _, rank = file.name.partition("-rank")
     number = rank.partition(".")[0]
-    return str(file.parent), int(number) if number.isdecimal() else -1, file.name
+    return str(run_folder(file)), int(number) if number.isdecimal() else -1, file.name
+
+
+def run_folder(file: Path) -> Path:
+    """Return the folder of the run that a file is of: not that of its rank."""
+    return file.parent.parent if is_of_rank(file.parent.name) else file.parent
+
+
+def is_of_rank(name: str) -> bool:
+    """Return whether a folder of this name in that of a run is the one of a rank."""
+    return fnmatchcase(name, _OF_RANK)

@@ -17,20 +17,24 @@ from predlog.errors import NoRecordsError, RecordError, SchemaError, SettingErro
 from predlog.reading import attempts, paths, restarts
 from predlog.reading.attempts import Part, Source, merged
 from predlog.reading.damage import Damage, Damages, Sequence
+from predlog.reading.lacks import Lacks
 from predlog.reading.lines import Lines, block, blocks_of_stdin
 from predlog.reading.replaced import Replaced
 from predlog.reading.restarts import EarlierRun, Piece
 from predlog.reading.room import FULL, MOST_ATTEMPTS, Room
 from predlog.reading.shards import Joined
-from predlog.reading.tail import last
+from predlog.reading.tails import last_joined
 from predlog.reading.words import attempts_named
 from predlog.reading.writers import Turns, Writer
 from predlog.records import html
 from predlog.records.codec import from_line
 from predlog.records.schema import Comparison, Finding, Record, WholeRecord
+from predlog.records.schema import Part as PartOf
 
 # Seconds. Each line is one `write`, so one without its end is whole within less, or never.
 _FRESH = 1.0
+# The lines with the settings, which joining needs.
+_FIRST = b'{"event":"predlog.run"'
 # Records that a notebook shows of a run.
 _SHOWN = 3
 # Which attempts are read: those of the latest run, the one of a number, or all.
@@ -78,6 +82,7 @@ class Reading:
         left_out: The earlier runs in the folders that were left out when the files were last read, oldest first.
         replaced: How many comparisons of each run, attempt and rank were skipped then, because a later attempt has
             done them again.
+        lacks: Which comparisons lacked parts then, of which ranks: it has a length, and yields one `Lack` each.
         size: Bytes of all files, as they are on disk.
         told: Called with the number of bytes of each block that has been read.
     """
@@ -99,6 +104,7 @@ class Reading:
         self.left_out: list[EarlierRun] = []
         self.replaced = Counter[tuple[str | None, int, int]]()
         self.writers: list[Writer] = []
+        self.lacks = Lacks()
         self.told: Callable[[int], object] = bool
 
     @property
@@ -108,19 +114,26 @@ class Reading:
 
     def __iter__(self) -> Iterator[WholeRecord]:
         """Yield the records from the beginning; then warn of damaged lines, unless the caller reports them."""
-        yield from Joined(self._merged())
+        joined = Joined(self.as_written())
+        self.lacks = joined.lacks
+        yield from joined
         for words in self.damage.words() if self._warns else ():
             warnings.warn(words, stacklevel=2)
 
+    def as_written(self) -> Iterator[Record]:
+        """Yield the records with the parts of comparisons as the processes have written them, and warn of nothing."""
+        return self._merged()
+
     def _repr_html_(self) -> str:
         """Return what a notebook shows, as HTML: the files and the last records, found without reading the whole."""
-        every = [read.record for file in self.files for read in last(file, _SHOWN, self._is_shown)[0]]
+        found, joiner, _ = last_joined(self.files, _SHOWN, self._is_shown, self._is_shown, (_FIRST,))
+        every = [*(read.record for read in found), *joiner.end()]
         shown = [record for record in every if isinstance(record, Comparison | Finding)]
         latest = sorted(shown, key=attrgetter("timestamp"))[-_SHOWN:]
         return html.reading(self.path, self.files, [record._repr_html_() for record in latest])
 
     def _is_shown(self, record: Record) -> bool:
-        return isinstance(record, Comparison | Finding) and self.attempt in {None, "all", record.attempt}
+        return isinstance(record, Comparison | PartOf | Finding) and self.attempt in {None, "all", record.attempt}
 
     def _merged(self) -> Iterator[Record]:
         self.damage = Damages()
@@ -144,7 +157,7 @@ class Reading:
             return [(file, Part(), None) for file in files]
         chosen: list[_Reads] = []
         known: set[int | None] = set()
-        for _, folder in groupby(files, key=attrgetter("parent")):
+        for _, folder in groupby(files, key=paths.run_folder):
             ones = [*folder]
             if all(map(attempts.has_one, ones)):
                 known.add(1)
@@ -222,7 +235,9 @@ class Reading:
     def _is_valid(self, replaced: Replaced, record: Record) -> bool:
         """Return whether a record is still valid, not replaced by a later attempt; count the comparisons that are."""
         is_replaced = replaced(record)
-        if is_replaced and isinstance(record, Comparison):
+        # Of parts, those with the first ids count the comparisons.
+        is_counted = isinstance(record, Comparison) or (isinstance(record, PartOf) and record.shard.start == 0)
+        if is_replaced and is_counted:
             self.replaced[record.run, record.attempt, record.rank] += 1
         return not is_replaced
 

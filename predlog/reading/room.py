@@ -5,7 +5,7 @@ A file that is not packed is as long as what it holds, so it needs no such bound
 
 from typing import Final
 
-from predlog.records.schema import Comparison, Record
+from predlog.records.schema import Comparison, Part, Record
 
 # Bytes of lines, beside twice the packed file's size. What is kept of a line takes up to ten times its length, and two
 # files may be read at once.
@@ -29,7 +29,7 @@ class Room:
 
     def takes(self, record: Record, size: int) -> bool:
         """Return whether there is room for a record, whose line has `size` bytes."""
-        if isinstance(record, Comparison):
+        if isinstance(record, Comparison | Part):
             if (step := (record.stream, record.step)) != self._step:
                 self._step, self._of_step = step, 0
             self._of_step += size

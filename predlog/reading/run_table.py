@@ -19,6 +19,7 @@ def complete(summary: Summary, reading: Reading) -> None:
     summary.replace(reading.replaced)
     summary.share(reading.writers)
     summary.left_out = tuple(reading.left_out)
+    summary.lacks = reading.lacks
 
 
 @dataclass(frozen=True, slots=True)

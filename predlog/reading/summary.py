@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from predlog.findings.ledger import Found, Ledger
 from predlog.reading.coverage import Coverage
 from predlog.reading.curves import Course, Curve, CurveBuilder, Key, Mark, Source, none_first
+from predlog.reading.lacks import Lacks
 from predlog.reading.restarts import EarlierRun
 from predlog.reading.runs import Attempt, Attempts
 from predlog.reading.writers import Shared, Writer, newest_beside, shared
@@ -39,6 +40,7 @@ class Summary:
     Attributes:
         shared: Which recorders wrote to a file at the same time, if they were passed to `share`.
         beside: For each run, rank and attempt the highest attempt that was written at the same time.
+        lacks: Which comparisons lack parts, and of which ranks; `Reading.lacks` has them.
         left_out: The earlier runs whose records are not among those added; `Reading.left_out` has them.
 
     Records are added in the order of `predlog.read`: by step, all ranks together. Each property is computed from all
@@ -59,6 +61,7 @@ class Summary:
         self.shared: tuple[Shared, ...] = ()
         self.beside: dict[tuple[str | None, int, int], int] = {}
         self.left_out: tuple[EarlierRun, ...] = ()
+        self.lacks = Lacks()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Summary":

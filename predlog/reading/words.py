@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from predlog.reading.lacks import Lack
 from predlog.reading.restarts import EarlierRun
 from predlog.records.schema import Finding
 from predlog.records.text import visible
@@ -102,6 +103,17 @@ def attempts_named(numbers: Collection[int | None]) -> str:
     known = {one for one in numbers if one is not None}
     both = " and ".join(map(str, sorted(known)))
     return f"attempt {both}" if len(known) == 1 else f"attempts {both if len(known) == 2 else listed(known)}"
+
+
+def lacking(lack: Lack) -> str:
+    """Return which comparisons lack which parts: those of ranks, or, if these are not known, of ids."""
+    many, lacks = counted(lack.many, "comparison"), "lacks" if lack.many == 1 else "lack"
+    where = steps(lack.first_step, lack.last_step)
+    if lack.ranks:
+        return f"{many} {lacks} parts of rank{'s' if len(lack.ranks) > 1 else ''} {listed(lack.ranks)} ({where})"
+    ids = ", ".join(f"{first} to {last}" for first, last in lack.ids[:_MOST_RUNS])
+    more = f" and {len(lack.ids) - _MOST_RUNS} more ranges" if len(lack.ids) > _MOST_RUNS else ""
+    return f"{many} {lacks} parts: no file has those of the ids {ids}{more} ({where})"
 
 
 def left_out(runs: Sequence[EarlierRun]) -> str:

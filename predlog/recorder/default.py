@@ -166,6 +166,7 @@ def configure(
     text: bool = True,
     text_window: int = 400,
     mode: int | None = None,
+    rank_folders: bool = False,
 ) -> Recorder:
     """Make the default recorder, and close the one before.
 
@@ -198,6 +199,7 @@ def configure(
         text: Keep the texts of tokens; False keeps their ids only.
         text_window: Characters of text to keep around the tokens shown, if there is a decoder; 0 keeps none.
         mode: An upper limit for the file's permissions, such as 0o600.
+        rank_folders: Write the file of each rank to a folder of its own, `rank=3/`, as engines partition by.
 
     Returns:
         The recorder. `Recorder` explains the arguments in more detail.

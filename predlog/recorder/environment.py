@@ -88,6 +88,7 @@ READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "codebooks": _number, "ranks": _ranks, "streams": _names, "score": _flag, "worst": _number,
     "alternatives": _number, "all_tokens": _number_or_flag, "console": _form, "ignore": _names, "queue": _number,
     "strict": _flag, "durable_every": _decimal, "text": _flag, "text_window": _number_or_flag, "mode": _octal,
+    "rank_folders": _flag,
 }  # fmt: skip
 # The variable of each setting.
 VARIABLES: Final[Mapping[str, str]] = {

@@ -32,7 +32,7 @@ def _facts(recorder: Any) -> dict[str, str]:
     counted = [f"{stats['written']} comparison{'s' * (stats['written'] != 1)}"]
     counted += [f"{stats[name]} {name}" for name in ("pending", "filtered", "dropped", "failed") if stats[name]]
     newest = recorder.gate.newest()
-    place = settings.file_of(chosen.directory)
+    place = settings.file_of(chosen.directory, has_folders=chosen.rank_folders)
     return {
         "file": "no file, since no directory was passed" if place is None else str(place),
         "every": "step" if chosen.every == 1 else f"{chosen.every} steps",

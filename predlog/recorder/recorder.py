@@ -63,21 +63,20 @@ class Recorder:
         worst: Of these, how many tokens with the lowest label probability to keep beside those shown.
         alternatives: How many of the best predictions to keep of each token shown.
         all_tokens: How many of the first supervised tokens to keep as columns; True keeps all, up to 150,000.
-        console: Show what is recorded on stdout: on a terminal in the "compact" form (True) or as "full" tables,
-            elsewhere as one line per sample; False shows nothing.
+        console: Show what is recorded on stdout: True or "compact", or as "full" tables; without a terminal in lines.
         processors: structlog processors that see every event before it is written, in order.
         sinks: structlog processors that get every event beside the file and the console, after all processors.
         ignore: Codes of findings to ignore, or codes for each stream: {"audio": ("collapsed",)}.
-        queue: How many pairs may wait for the worker thread and for the console, and how many events for each other
-            sink beside the file, which have threads of their own; the next is dropped and counted.
+        queue: How many pairs may wait for predlog's thread, and events for each sink; the next is dropped and counted.
         strict: Raise the first failure instead of reporting it on stderr. For tests.
         durable_every: Seconds between syncs to the disk while lines are written; synced lines survive a power cut.
         text: Keep the texts of tokens; False keeps their ids only, and uses `decode` for the special tokens alone.
         text_window: Characters of text to keep around the tokens shown, if there is a decoder; 0 keeps none.
         mode: An upper limit for the file's permissions, such as 0o600; with None they follow the umask.
+        rank_folders: Write the file of each rank to a folder of its own, `rank=3/`, as engines partition by.
 
-    A setting that is not passed is taken from the environment, if that has it, before its default counts: PREDLOG_EVERY
-    is that of `every`, PREDLOG_DIR that of `directory`; docs/reference/settings.md lists them.
+    A setting that is not passed is taken from the environment, if that has it: `every` from PREDLOG_EVERY, `directory`
+    from PREDLOG_DIR. docs/reference/settings.md lists them.
 
     Once constructed, a recorder raises nothing unless it is `strict`: a failure is reported in one line on stderr, at
     most once per minute and kind. With `PREDLOG_DISABLE=1` in the environment it records nothing. A context manager
@@ -117,6 +116,7 @@ class Recorder:
         text: bool = True,
         text_window: int = 400,
         mode: int | None = None,
+        rank_folders: bool = False,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name in _PARAMETERS}
         self._original = uuid.uuid4().hex

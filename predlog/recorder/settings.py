@@ -53,6 +53,7 @@ class Settings:
     text: bool
     text_window: int
     mode: int | None
+    rank_folders: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "Settings":
@@ -230,6 +231,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "all_tokens": _count("all_tokens", 0, most=MOST_TOKENS, usual=MOST_TOKENS), "console": _form, "ignore": ignored,
     "queue": _count("queue"), "strict": _flag("strict"), "durable_every": _seconds, "text": _flag("text"),
     "text_window": _count("text_window", 0, most=_LONGEST_WINDOW, usual=TEXT_WINDOW), "mode": _permissions,
+    "rank_folders": _flag("rank_folders"),
 }  # fmt: skip
 
 
@@ -249,21 +251,20 @@ def make_sinks(
     Called when the first pair arrives: the process group, and with it the rank, may not exist before. A function, not
     a method: the thread that calls it refers to no recorder, which could then never be freed.
     """
-    file = file_of(place if chosen.directory is not None else None)
+    file = file_of(place if chosen.directory is not None else None, has_folders=chosen.rank_folders)
     jsonl = None if file is None else JSONL(file, durable_every=chosen.durable_every, mode=chosen.mode)
     is_shown = chosen.console and process.local_rank() == 0
     console = Console(form="full" if chosen.console == "full" else "compact")
     return jsonl, [*([console] if is_shown else []), *more]
 
 
-def file_of(directory: Path | None) -> Path | None:
-    """Return the file of this process in the folder of a run."""
+def file_of(directory: Path | None, *, has_folders: bool) -> Path | None:
+    """Return the file of this process in the folder of a run, which may have a folder for each rank."""
+    if directory is None:
+        return None
     number = process.rank()
-    return (
-        None
-        if directory is None
-        else directory / (f"predictions-rank{number}.jsonl" if number else "predictions.jsonl")
-    )
+    folder = directory / f"rank={number}" if has_folders else directory
+    return folder / (f"predictions-rank{number}.jsonl" if number else "predictions.jsonl")
 
 
 def decoding(decode: Any, notices: Notices) -> list[Processor]:

@@ -45,6 +45,7 @@ class Contents:
         if isinstance(records, Reading):
             run.summary.share(records.writers)
             run.summary.left_out = tuple(records.left_out)
+            run.summary.lacks = records.lacks
             run.damage = records.damage
         return run
 

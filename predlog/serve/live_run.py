@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,8 +10,9 @@ from predlog.errors import PredlogError
 from predlog.reading.lines import block
 from predlog.reading.paths import PACKED
 from predlog.reading.reader import Reading
+from predlog.reading.shards import STEPS, Joiner
 from predlog.reading.tail import Follower, last
-from predlog.records.schema import Comparison, Record
+from predlog.records.schema import Comparison, Part, Record
 from predlog.report.contents import Contents
 from predlog.report.film_strip import Strip
 from predlog.serve import places
@@ -76,12 +78,18 @@ class LiveRun:
         plain = [file for file in files if file.suffix not in PACKED]
         ends = {file: last(file, 0, bool)[1] for file in plain}
         records = Reading(self._folder, warns=False)
-        for record in records:
+        for record in records.as_written():
             if self.stopped.is_set():
                 raise StoppedError
             self._order.begin(record, started)
             self._next[writer(record)] = record.seq + 1
-            self._note(record)
+            self._place(record)
+            for one in self._joiner.add(record, started):
+                self._note(one)
+        if self.is_ended:
+            for one in self._joiner.end():
+                self._note(one)
+        self.contents.summary.lacks = self._joiner.lacks
         self.contents.summary.share(records.writers)
         self.contents.summary.left_out = tuple(records.left_out)
         self.contents.damage = records.damage
@@ -108,7 +116,8 @@ class LiveRun:
                 return []
             self.read()
             return [None]
-        return self._added(self._order.take(now), now)
+        taken = [one for record in self._order.take(now) for one in self._joined(record, now)]
+        return self._added([*taken, *(self._joiner.end() if self.is_ended else self._joiner.settle(now))], now)
 
     def close(self) -> None:
         """Close the files."""
@@ -126,6 +135,7 @@ class LiveRun:
 
     def _begin(self) -> None:
         self._order = Order()
+        self._joiner = Joiner(STEPS)
         self._next: dict[Writer, int] = {}
         self._tops: dict[Writer, int] = {}
         self._streams: set[str] = set()
@@ -134,11 +144,21 @@ class LiveRun:
     def _note(self, record: Record) -> None:
         """Add a record to what is there."""
         if isinstance(record, Comparison):
-            key = writer(record)
-            self._tops[key] = max(self._tops.get(key, -1), record.step)
             self._streams.add(record.stream)
         self.heard = max(self.heard or "", record.timestamp)
         self.contents.add(record)
+
+    def _place(self, record: Record) -> None:
+        """Note how far a writer is."""
+        if isinstance(record, Comparison | Part):
+            key = writer(record)
+            self._tops[key] = max(self._tops.get(key, -1), record.step)
+
+    def _joined(self, record: Record, now: float) -> Iterator[Record]:
+        """Yield what a record that comes completes."""
+        self._place(record)
+        yield from self._joiner.add(record, now)
+        self._is_stale |= self._joiner.late > 0
 
     def _follow(self, now: float) -> None:
         for follower in self._followed.values():
@@ -161,13 +181,13 @@ class LiveRun:
         if expected is not None and record.seq < expected:
             return  # it was there when the file was read
         # Another attempt, another recorder, a hole, or a step that a process did before.
-        if record.seq != expected or (isinstance(record, Comparison) and self._is_again(record, key)):
+        if record.seq != expected or (isinstance(record, Comparison | Part) and self._is_again(record, key)):
             self._is_stale = True
             return
         self._next[key] = record.seq + 1
         self._order.put(record, now)
 
-    def _is_again(self, record: Comparison, key: Writer) -> bool:
+    def _is_again(self, record: Comparison | Part, key: Writer) -> bool:
         others = (top for other, top in self._tops.items() if other != key and other[1] == record.rank)
         return record.step <= max(others, default=-1)
 

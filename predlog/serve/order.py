@@ -4,7 +4,7 @@ import heapq
 from collections import deque
 from itertools import count
 
-from predlog.records.schema import Comparison, Finding, Record, Run
+from predlog.records.schema import Comparison, Finding, Part, Record, Run
 
 Writer = tuple[str | None, int, int, str | None]
 # The highest step that a writer has reached, and within it that of a stream which counts its own.
@@ -27,7 +27,7 @@ class _Source:
         self.is_ended = False
 
     def place(self, record: Record) -> _Place:
-        if isinstance(record, Comparison | Finding):
+        if isinstance(record, Comparison | Part | Finding):
             if record.step > self.reached:
                 self.reached, self.below = record.step, -1
             elif record.step < self.reached:

@@ -1,11 +1,15 @@
-"""The file of a run that learns, as long as a benchmark needs it: two samples a step, ten tokens each."""
+"""The files of runs, as long as a benchmark needs them: two samples a step, ten tokens each."""
 
 import math
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from predlog import Recorder, Shard
 from predlog.records.codec import to_line
 from tests import events
 
@@ -38,3 +42,21 @@ def _token(draw: random.Random, place: int, learnt: float) -> dict[str, Any]:
         label_rank=1 if label == prediction else draw.randrange(2, 900), input=label - 1,
         label_text=f" token{label}", prediction_text=f" token{prediction}", input_text=f" token{label - 1}",
     )  # fmt: skip
+
+
+def in_parts(folder: Path, *, steps: int, length: int, parts: int, vocabulary: int = 512) -> None:
+    """Write so many steps of one sample, of which each of some processes has a shard, as real recorders do."""
+    size = vocabulary // parts
+    before = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE")}
+    for rank in range(parts):
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(parts))
+        torch.manual_seed(0)
+        with Recorder(folder, every=1, console=False, ranks="all", queue=steps) as recorder:
+            for step in range(steps):
+                labels = torch.randint(vocabulary, (1, length))
+                logits = torch.randn(1, length, vocabulary)[..., rank * size : (rank + 1) * size]
+                inputs = labels.roll(1, -1)
+                recorder.compare(logits, labels, step, inputs=inputs, shard=Shard(rank * size, of=vocabulary))
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        os.environ.update({} if value is None else {name: value})

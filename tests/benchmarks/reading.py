@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.benchmarks.harness import Row, Spread, duration
-from tests.benchmarks.logged import logged
+from tests.benchmarks.logged import in_parts, logged
 from tests.benchmarks.options import Options
 from tests.benchmarks.paging import paging
 
@@ -83,7 +83,42 @@ def reading(options: Options) -> Iterator[Row]:
             comparisons,
             at_most=2.0,
         )
+    yield from _joining()
     yield from paging(options)
+
+
+# Comparisons, parts of each, and supervised rows of a sample.
+_JOINED, _PARTS, _LENGTHS = 1_000, 8, {32: 3.0, 256: None}
+# Joining alone: the records are there. What is timed is the processor's time, as both are of one thread.
+_AGAINST_READING = """
+import sys, time
+from pathlib import Path
+from predlog.reading.shards import Joined
+from predlog.records.codec import from_line
+from predlog.records.schema import Comparison, Part
+
+files = [file.read_bytes().splitlines() for file in sorted(Path(sys.argv[1]).glob("*.jsonl"))]
+lines = [line for every in zip(*files) for line in every]  # as they are merged by step
+for _ in range(int(sys.argv[2])):
+    times = [time.process_time()]
+    records = [from_line(line) for line in lines]
+    times.append(time.process_time())
+    whole = sum(isinstance(one, Comparison) and one.missing_ids == 0 for one in Joined(records))
+    times.append(time.process_time())
+    assert whole == sum(isinstance(one, Part) and one.shard.start == 0 for one in records)
+    print(times[2] - times[1], times[1] - times[0])
+"""
+
+
+def _joining() -> Iterator[Row]:
+    """Measure what joining parts takes, against reading them."""
+    for length, most in _LENGTHS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            in_parts(Path(folder), steps=_JOINED, length=length, parts=_PARTS)
+            yield _ratio(
+                f"join-{length}", f"joining {_PARTS} parts of {length} rows / reading them", _AGAINST_READING,
+                Path(folder), 5, _JOINED, at_most=most,
+            )  # fmt: skip
 
 
 def _ratio(

@@ -49,6 +49,7 @@ def _blocks() -> list[Block]:
 BLOCKS = _blocks()
 (BEGIN,) = (block.code for block in BLOCKS if block[:2] == ("Before you begin", "python"))
 DISTRIBUTED = "When one machine is not enough"
+SHARDS = "When the logits are in shards"
 
 
 def logits_of(labels: Tensor, step: int, generator: torch.Generator, vocabulary: int) -> Tensor:
@@ -280,7 +281,7 @@ def test_each_block_is_run() -> None:
     """Each block of the page belongs to a question below, or to the sections before and after the questions."""
     asked = Counter((block.section, block.language) for block in BLOCKS)
     others = {("Query tokens", "bash"): 1, ("Before you begin", "python"): 1, ("Before you begin", "sql"): 1}
-    distributed = {(DISTRIBUTED, "python"): 2, (DISTRIBUTED, "bash"): 1}
+    distributed = {(DISTRIBUTED, "python"): 2, (DISTRIBUTED, "bash"): 1, (SHARDS, "python"): 1}
     questions = {(section, language): many for section in ANSWERS for language, many in (("sql", 1), ("python", 2))}
     assert asked == {**others, **distributed, **questions}
 
@@ -409,3 +410,28 @@ def test_the_ranks_files_by_a_distributed_engine(tmp_path: Path, monkeypatch: py
     bash(export, tmp_path)
     assert len(due) == 16
     assert_same(zip(*last_value(exports, names).values(), strict=True), due)
+
+
+def test_daft_joins_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daft computes from the parts in the folders of ranks what `predlog.read` joins."""
+    pytest.importorskip("daft")
+    cuts = (0, 3, 4, 12)
+    for rank, (start, stop) in enumerate(pairwise(cuts)):
+        monkeypatch.setenv("RANK", str(rank))
+        generator = torch.Generator().manual_seed(7)
+        with predlog.Recorder(
+            tmp_path / "runs/exp1", every=1, ranks="all", console=False, rank_folders=True
+        ) as recorder:
+            for step in range(6):
+                labels = torch.randint(12, (2, 9), generator=generator)
+                logits = logits_of(labels, 20 * step, generator, 12)[..., start:stop]
+                recorder.compare(logits, labels, step, shard=predlog.Shard(start, of=12))
+    monkeypatch.chdir(tmp_path)
+    (block,) = (block.code for block in BLOCKS if block[:2] == (SHARDS, "python"))
+    found = last_value(block, {})
+    due = [one for one in Reading(tmp_path / "runs/exp1") if isinstance(one, Comparison)]
+    assert [one.missing_ids for one in due] == [0] * 12
+    expected = [(one.step, one.stream, one.sample, one.supervised, one.matched, one.loss) for one in due]
+    # A record has the loss to six places.
+    rounded = [(*rest, round(loss, 6)) for *rest, loss in zip(*found.values(), strict=True)]
+    assert_same(rounded, expected)

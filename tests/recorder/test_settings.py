@@ -47,6 +47,7 @@ EXAMPLES: dict[str, tuple[str, Any, Any]] = {
     "text": ("no", False, True),
     "text_window": ("80", 80, 400),
     "mode": ("0640", 0o640, None),
+    "rank_folders": ("on", True, False),
 }
 
 

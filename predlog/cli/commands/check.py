@@ -13,6 +13,7 @@ from predlog.cli.text.findings import (
     add_damage,
     add_ended,
     add_gaps,
+    add_lacks,
     add_left_out,
     add_open,
     add_shared,
@@ -85,6 +86,7 @@ def _object(
         "ignored": ignored,
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
+        "partial": [objects.lack(one) for one in summary.lacks],
         "left_out": [objects.left_out(one) for one in summary.left_out],
         "comparisons": summary.comparisons,
         "checked": [objects.coverage(one) for one in summary.coverage],
@@ -103,4 +105,5 @@ def _draw(paper: Paper, summary: Summary, found: tuple[Sequence[Found], ...], da
     for one in ended:
         add_ended(paper, one)
     add_gaps(paper, summary.gaps, summary.lost)
+    add_lacks(paper, summary.lacks)
     add_shared(paper, summary.shared)

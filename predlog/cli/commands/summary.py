@@ -7,7 +7,7 @@ from typing import Any
 from predlog.cli.io import look_at_each
 from predlog.cli.text import objects
 from predlog.cli.text.curves import add_curves
-from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_left_out, add_open, add_start
+from predlog.cli.text.findings import add_damage, add_ended, add_gaps, add_lacks, add_left_out, add_open, add_start
 from predlog.cli.text.paper import Paper
 from predlog.findings.ledger import across_ranks
 from predlog.reading.damage import Damages
@@ -46,6 +46,7 @@ def _object(path: str, summary: Summary, damage: Damages) -> dict[str, Any]:
         "findings": [objects.finding(one) for one in across_ranks(summary.findings)],
         "gaps": [objects.gap(one) for one in summary.gaps],
         "lost": summary.lost,
+        "partial": [objects.lack(one) for one in summary.lacks],
         "left_out": [objects.left_out(one) for one in summary.left_out],
         "attempts": [objects.attempt(one) for one in summary.attempts],
         "damage": objects.damages(damage),
@@ -67,9 +68,10 @@ def _draw(paper: Paper, summary: Summary, damage: Damages) -> None:
         (add_open if one.is_open else add_ended)(paper, one)
     if not found:
         paper.line(("no findings", RIGHT))
-    if summary.gaps or any(summary.lost.values()):
+    if summary.gaps or summary.lacks or any(summary.lost.values()):
         paper.heading("missing")
         add_gaps(paper, summary.gaps, summary.lost)
+        add_lacks(paper, summary.lacks)
     if damage:
         paper.heading("damage")
         add_damage(paper, damage)

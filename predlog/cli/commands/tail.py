@@ -1,14 +1,12 @@
 """`predlog tail`: the last records of a run as the console shows them, and those that come."""
 
 import argparse
-import heapq
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import chain, groupby, islice
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,11 @@ from predlog.errors import NoRecordsError
 from predlog.reading import paths
 from predlog.reading.filters import Asked, Selection
 from predlog.reading.lines import Lines, block
-from predlog.reading.tail import Follower, Read, last, latest, reads
+from predlog.reading.shards import STEPS, Joiner
+from predlog.reading.tail import Follower, Read, Wanted, latest, reads
+from predlog.reading.tails import as_read, joined, last_joined, merged
 from predlog.records.codec import escape, to_event
-from predlog.records.schema import Comparison, Record, Run
+from predlog.records.schema import Comparison, Part, Record, Run
 from predlog.sinks.console import Console, one_line
 from predlog.sinks.terminal.style import WARNING
 
@@ -49,27 +49,36 @@ def run(arguments: argparse.Namespace) -> int:
 
     Returns 1 if there are records, and none of them is what was asked for.
     """
-    wanted = Asked(_wanted(arguments) if arguments.json else _drawn(_wanted(arguments)))
+    selection = _wanted(arguments)
+    chosen = selection if arguments.json else _drawn(selection)
+    wanted = Asked(chosen)
     show = _lines(wanted) if arguments.json else _tables(wanted)
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == paths.STDIN:
         if sys.stdin is None:
             raise NoRecordsError("standard input is closed")
-        comes = reads(Lines(paths.STDIN_FILE))
+        comes = _whole(reads(Lines(paths.STDIN_FILE)))
         if arguments.lines in {None, ALL}:
             for read in comes:  # shown one by one, so that none waits for the next
                 show([read], None)
         else:
             show(latest(comes, many, wanted, _BESIDE), many)
     else:
-        _of_files(arguments, many, wanted, show)
+
+        def takes(record: Record) -> bool:
+            return selection.may_take(record) if isinstance(record, Part) else chosen(record)
+
+        _of_files(arguments, many, (wanted, chosen, takes), show)
     if many and not wanted.fitting:
         _say_why_nothing(arguments.path, wanted)
         return 1
     return 0
 
 
-def _of_files(arguments: argparse.Namespace, many: int, wanted: Asked, show: _Show) -> None:
+def _of_files(
+    arguments: argparse.Namespace, many: int, which: tuple[Asked, Wanted, Wanted], show: _Show
+) -> None:  # fmt: skip
+    wanted, chosen, takes = which
     files = _files(arguments.path, waits=arguments.follow)
     packed = [file for file in files if file.suffix in paths.PACKED]
     follower = partial(Follower, stays_open=len(files) <= _MOST_OPEN, block=block(max(len(files), 1)))
@@ -77,13 +86,17 @@ def _of_files(arguments: argparse.Namespace, many: int, wanted: Asked, show: _Sh
     if many == ALL:
         sources: list[Iterable[Read]] = [reads(Lines(file)) for file in packed]
         sources += map(Follower.poll, followed.values())
-        show(_merged(sources), None)
+        joiner = Joiner(STEPS)
+        shown = joined(merged(sources), joiner)
+        show(shown if arguments.follow else chain(shown, _ended(joiner)), None)
     else:
-        show(_last(files, followed, many, wanted, follower), many)
+        found, joiner, ends = last_joined(files, many, chosen, takes, _BESIDE)
+        followed |= {file: follower(file, ends[file]) for file in followed}
+        show(found if arguments.follow else chain(found, _ended(joiner)), many)
     if arguments.follow:
         if many and wanted.asked and not wanted.fitting:
             _say_why_nothing(arguments.path, wanted)
-        _follow(arguments.path, followed, show, follower)
+        _follow(arguments.path, followed, joiner, show, follower)
     _say_damage(followed.values())
 
 
@@ -127,27 +140,29 @@ def _files(path: str, *, waits: bool) -> list[Path]:
         return []
 
 
-def _last(
-    files: list[Path],
-    followed: dict[Path, Follower],
-    many: int,
-    wanted: Asked,
-    follower: Callable[[Path, int], Follower],
-) -> Iterable[Read]:
-    """Return the last records of each file, with the findings and runs around them, and follow it from there."""
-    found: list[Iterable[Read]] = []
-    for file in files:
-        here, end = last(file, many, wanted, _BESIDE)
-        found.append(here)
-        if file in followed:
-            followed[file] = follower(file, end)
-    return _merged(found)
+def _whole(found: Iterable[Read]) -> Iterator[Read]:
+    """Yield all records with their comparisons whole."""
+    joiner = Joiner(STEPS)
+    return chain(joined(found, joiner), _ended(joiner))
 
 
-def _follow(path: str, followed: dict[Path, Follower], show: _Show, follower: Callable[[Path], Follower]) -> None:
+def _ended(joiner: Joiner) -> Iterator[Read]:
+    return map(as_read, joiner.end())
+
+
+def _coming(followed: Iterable[Follower], joiner: Joiner) -> Iterator[Read]:
+    """Yield what has come to files since the last look, and what has waited for parts long enough."""
+    now = time.monotonic()
+    yield from joined(chain.from_iterable(map(Follower.poll, followed)), joiner, now)
+    yield from map(as_read, joiner.settle(now))
+
+
+def _follow(
+    path: str, followed: dict[Path, Follower], joiner: Joiner, show: _Show, follower: Callable[[Path], Follower]
+) -> None:
     looked = time.monotonic()
     while True:
-        show(chain.from_iterable(map(Follower.poll, followed.values())), None)
+        show(_coming(followed.values(), joiner), None)
         _say_damage(followed.values())
         if time.monotonic() - looked >= (_FOLDER if followed else _PAUSE):
             looked = time.monotonic()
@@ -157,11 +172,6 @@ def _follow(path: str, followed: dict[Path, Follower], show: _Show, follower: Ca
                         is_many = len(followed) >= _MOST_OPEN
                         followed[file] = Follower(file, stays_open=False) if is_many else follower(file)
         time.sleep(_PAUSE)
-
-
-def _merged(sources: list[Iterable[Read]]) -> Iterable[Read]:
-    """Merge files by time, and leave each in its own order: another node's clock, after a restart, may be slow."""
-    return heapq.merge(*sources, key=attrgetter("record.timestamp"))
 
 
 def _lines(wanted: Asked) -> _Show:

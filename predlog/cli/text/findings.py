@@ -7,10 +7,11 @@ from predlog.findings.catalog import CODES
 from predlog.findings.ledger import Found
 from predlog.reading.coverage import Coverage, unchecked
 from predlog.reading.damage import Damages
+from predlog.reading.lacks import Lack
 from predlog.reading.restarts import EarlierRun
 from predlog.reading.runs import Start
 from predlog.reading.summary import Missing
-from predlog.reading.words import counted, lane, left_out, listed, moment, number, steps
+from predlog.reading.words import counted, lacking, lane, left_out, listed, moment, number, steps
 from predlog.reading.writers import Shared
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING
@@ -18,7 +19,7 @@ from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING
 # Whoever sees so many damaged lines knows.
 MOST_DAMAGE = 20
 _MOST_HOSTS = 4
-_MOST_SHARED = 3
+_MOST_SHARED, _MOST_LACKS = 3, 8
 # Streams that are named.
 _MOST_NAMED = 4
 
@@ -61,6 +62,16 @@ def add_gaps(paper: Paper, gaps: Iterable[Missing], lost: dict[str, int]) -> Non
     if lost["refused"]:
         pairs = counted(lost["refused"], "pair")
         paper.paragraph(f"{_start(paper, 'refused')}{pairs} refused: they could not be compared", WARNING)
+
+
+def add_lacks(paper: Paper, lacks: Iterable[Lack]) -> None:
+    """Add which comparisons lack parts that other processes have; beyond the first few, how many."""
+    every = [*lacks]
+    for one in every[:_MOST_LACKS]:
+        what = lacking(one)
+        paper.paragraph(f"{_start(paper, 'partial')}{what}: of these, there are no tokens and no figures", WARNING)
+    if more := sum(one.many for one in every[_MOST_LACKS:]):
+        paper.paragraph(f"{_start(paper, 'partial')}{counted(more, 'comparison')} more lack parts", WARNING)
 
 
 def add_shared(paper: Paper, shared: Sequence[Shared]) -> None:

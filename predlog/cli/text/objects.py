@@ -12,6 +12,7 @@ from predlog.reading.coverage import Coverage, Unchecked
 from predlog.reading.curves import Course, Curve, Key
 from predlog.reading.damage import Damage
 from predlog.reading.diff import Difference
+from predlog.reading.lacks import Lack
 from predlog.reading.listing import Listed, state
 from predlog.reading.reader import Reading
 from predlog.reading.restarts import EarlierRun
@@ -90,6 +91,17 @@ def unchecked(one: Unchecked) -> dict[str, Any]:
 def gap(one: Missing) -> dict[str, Any]:
     """Return what is missing for one reason."""
     return _fields(one, "reason", "count", "gaps", "first_step", "last_step")
+
+
+def lack(one: Lack) -> dict[str, Any]:
+    """Return comparisons that lack the same parts as an object."""
+    return {
+        "comparisons": one.many,
+        "ranks": list(one.ranks),
+        "ids": list(map(list, one.ids)),
+        "first_step": one.first_step,
+        "last_step": one.last_step,
+    }
 
 
 def attempt(one: Attempt) -> dict[str, Any]:

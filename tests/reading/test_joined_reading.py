@@ -1,0 +1,236 @@
+"""What reads a run in shards shows whole records, also while the run goes on, and says what is missing."""
+
+import json
+import shutil
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import predlog
+from predlog import Comparison, Recorder, Shard
+from predlog.reading.listing import listed
+from predlog.reading.reader import Reading
+from predlog.reading.shards import STEPS, Joiner
+from predlog.reading.summary import Summary
+from predlog.records.codec import from_line, to_event
+from predlog.records.schema import Part, Record
+from predlog.serve.live_run import LiveRun
+from tests.reading.test_shards import CUTS, VOCABULARY, pairs, record, whole
+from tests.written import command
+
+MADE = pairs(12)
+COPIES = [*pairs(6), *pairs(8, copies=True)]
+RANKS = range(len(CUTS) - 1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run in four shards."""
+    with pytest.MonkeyPatch.context() as patch:
+        return record(patch, tmp_path_factory.mktemp("runs") / "exp1", MADE, RANKS)
+
+
+def lines(run: Path) -> dict[int, list[bytes]]:
+    """Return the lines of each rank."""
+    found = {rank: run / f"predictions{f'-rank{rank}' if rank else ''}.jsonl" for rank in RANKS}
+    return {rank: file.read_bytes().splitlines(keepends=True) for rank, file in found.items()}
+
+
+def written(folder: Path, content: dict[int, list[bytes]]) -> Path:
+    folder.mkdir(parents=True)
+    for rank, ones in content.items():
+        (folder / f"predictions{f'-rank{rank}' if rank else ''}.jsonl").write_bytes(b"".join(ones))
+    return folder
+
+
+def comparisons(records: object) -> list[Comparison]:
+    return [one for one in records if isinstance(one, Comparison)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("many", [1, 3, 7, 24, 50])
+def test_tail_prints_the_last_whole_comparisons(run: Path, many: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are those that `predlog.read` has last, as lines from which the same records are read."""
+    assert command("tail", str(run), "-n", str(many), "--json", "--stream", "text") == 0
+    out = capsys.readouterr().out.encode().splitlines()
+    assert comparisons(map(from_line, out)) == comparisons(Reading(run))[-many:]
+    assert "predlog.part" not in str(out)
+
+
+@pytest.mark.parametrize("behind", [1, 6])
+def test_tail_reads_further_back_where_a_rank_is_behind(
+    run: Path, tmp_path: Path, behind: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If one file ends steps before the others, as many whole comparisons are found, and no part is left out."""
+    content = lines(run)
+    content[2] = content[2][: -2 * behind - 1]
+    folder = written(tmp_path / "behind", content)
+    assert command("tail", str(folder), "-n", "6", "--json", "--stream", "text") == 0
+    found = comparisons(map(from_line, capsys.readouterr().out.encode().splitlines()))
+    assert found == comparisons(Reading(folder))[-6:]
+    assert [one.missing_ids for one in found][-1] == CUTS[3] - CUTS[2]
+
+
+def test_follow_joins_what_comes_in_any_order(run: Path, tmp_path: Path) -> None:
+    """`tail -f` prints each comparison when its last part is there, in the order of steps, however files grow."""
+    content = lines(run)
+    folder = written(tmp_path / "live", {0: content[0], 1: content[1][:9], 2: content[2][:3], 3: []})
+    arguments = [sys.executable, "-m", "predlog", "tail", "-f", str(folder), "-n", "all", "--json", "--stream", "text"]
+    tail = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    try:
+        assert tail.stdout is not None
+        for rank, ones in ((3, content[3]), (1, content[1][9:]), (2, content[2][3:])):
+            with (folder / f"predictions-rank{rank}.jsonl").open("ab") as file:
+                file.writelines(ones)
+        expected = comparisons(Reading(run))
+        found: list[Record] = []
+        while len(found) < len(expected):
+            one = from_line(tail.stdout.readline())
+            found += [one] if isinstance(one, Comparison) else []
+        assert found == expected
+    finally:
+        tail.terminate()
+        tail.communicate()
+
+
+def test_list_has_the_figures_of_the_summary(run: Path) -> None:
+    """Step, loss, accuracy and findings are those of the joined records, from heads and tails."""
+    (one,) = listed(run.parent)
+    curve = Summary.of(Reading(run)).curves["text", None]
+    assert curve.loss is not None
+    assert curve.accuracy is not None
+    assert (one.step, one.loss, one.accuracy) == (curve.last_step, curve.loss.last.value, curve.accuracy.last.value)
+    assert [finding.code for finding in one.findings] == []
+    assert one.is_ended
+
+
+def test_list_has_findings_that_only_whole_rows_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a run's files are short, the findings of joined records are among them."""
+    record(monkeypatch, tmp_path / "exp1", COPIES, RANKS, text=False, worst=0)
+    (one,) = listed(tmp_path)
+    assert one.is_complete
+    assert "copying-inputs" in [finding.code for finding in one.findings]
+
+
+def test_check_fails_by_findings_of_joined_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is found in whole rows alone makes the status 1, as in a run of one process."""
+    statuses = [
+        command("check", str(record(monkeypatch, tmp_path / "parts", COPIES, RANKS))),
+        command("check", str(whole(tmp_path / "whole", COPIES))),
+    ]
+    assert statuses == [1, 1]
+    assert capsys.readouterr().out.count("finding copying-inputs is open") == 2
+
+
+def test_check_names_the_ranks_whose_parts_are_missing(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Partial comparisons are counted with the ranks that had a part of other ones, or else with the ids."""
+    content = lines(run)
+    content[2], content[3] = content[2][:-3], content[3][:-3]
+    folder = written(tmp_path / "short", content)
+    assert command("check", str(folder)) == 0
+    assert "2 comparisons lack parts of ranks 2, 3 (step 11)" in " ".join(capsys.readouterr().out.split())
+    assert command("summary", "--json", str(folder)) == 0
+    expected = {"comparisons": 2, "ranks": [2, 3], "ids": [[CUTS[2], 499]], "first_step": 11, "last_step": 11}
+    assert json.loads(capsys.readouterr().out)["partial"] == [expected]
+    (folder / "predictions-rank1.jsonl").unlink()
+    assert command("check", str(folder)) == 0
+    assert "no file has those of the ids 120 to 120" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", ["predictions.jsonl", "predictions-rank2.jsonl"])
+def test_damage_of_one_file_costs_its_parts_alone(run: Path, tmp_path: Path, name: str) -> None:
+    """A damaged line is named with its file, and one comparison is partial; all others are as they were."""
+    folder = Path(shutil.copytree(run, tmp_path / "damaged"))
+    content = (folder / name).read_bytes().splitlines(keepends=True)
+    content[8] = content[8].replace(b'"step":3', b'"step":4')
+    (folder / name).write_bytes(b"".join(content))
+    reading = Reading(folder, warns=False)
+    found, expected = comparisons(reading), comparisons(Reading(run))
+    differ = [(one, other) for one, other in zip(found, expected, strict=True) if one != other]
+    assert [(one.step, one.sample) for one, _ in differ] == [(3, 1)]
+    assert differ[0][0].tokens == ()
+    assert [(one.file.name, one.line) for one in reading.damage if not one.hole] == [(name, 9)]
+    assert [lack.ranks for lack in reading.lacks] == [(0 if name == "predictions.jsonl" else 2,)]
+
+
+def test_a_page_that_is_served_shows_joined_records_as_they_come(run: Path, tmp_path: Path) -> None:
+    """Files that grow one after the other end as the same summary as all of them read at once."""
+    content = lines(run)
+    folder = written(tmp_path / "live", {rank: ones[:9] for rank, ones in content.items()})
+    live = LiveRun(tmp_path, folder, 1000)
+    live.read()
+    assert live.contents.summary.comparisons == 8
+    for rank in (3, 1, 0, 2):
+        with (folder / f"predictions{f'-rank{rank}' if rank else ''}.jsonl").open("ab") as file:
+            file.writelines(content[rank][9:])
+    while live.contents.summary.comparisons < len(MADE) * 2:
+        live.look()
+    live.close()
+    assert live.contents.summary.curves == Summary.of(Reading(run)).curves
+    assert not live.contents.summary.lacks
+
+
+def test_a_notebook_shows_whole_comparisons(run: Path) -> None:
+    """The last records of a run in parts are drawn as comparisons."""
+    shown = Reading(run)._repr_html_()
+    assert shown.count("<table") == 3
+    assert "step 11" in shown
+
+
+def test_a_comparison_is_joined_when_its_last_part_is_there(run: Path) -> None:
+    """It does not wait for a later step; a part of a replica that comes later makes no second comparison."""
+    parts = [[one for line in ones if isinstance(one := from_line(line), Part)] for ones in lines(run).values()]
+    joiner = Joiner()
+    for rank, ones in enumerate(parts):
+        found = list(chain.from_iterable(map(joiner.add, ones[:2])))
+        assert len(comparisons(found)) == (2 if rank == 3 else 0)
+    assert list(chain.from_iterable(map(joiner.add, parts[1][:2]))) == []
+    assert comparisons(joiner.end()) == []
+
+
+def test_few_steps_wait_at_once(run: Path) -> None:
+    """Without a rank, parts wait for at most so many steps of a stream, and then make partial comparisons."""
+    first = [one for line in lines(run)[0] if isinstance(one := from_line(line), Part)]
+    joiner, waiting = Joiner(STEPS), 0
+    for step in range(5 * STEPS):
+        event = {**to_event(first[0]), "step": step}
+        waiting += 1 - len(comparisons(joiner.add(predlog.records.codec.from_event(event))))
+        assert waiting <= STEPS
+
+
+def test_data_parallel_groups_with_other_labels_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two groups that record the same step and sample make two comparisons, and one that lacks a part costs itself."""
+    groups = [pairs(3), [(logits, labels.roll(1, -1), inputs) for logits, labels, inputs in pairs(3)]]
+    for rank in range(2 * len(RANKS)):
+        group, at = divmod(rank, len(RANKS))
+        monkeypatch.setenv("RANK", str(rank))
+        with Recorder(tmp_path, every=1, console=False, ranks="all", rank_folders=True) as recorder:
+            for step, (logits, labels, _) in enumerate(groups[group]):
+                part = logits[..., CUTS[at] : CUTS[at + 1]]
+                if (rank, step) != (6, 2):
+                    recorder.compare(part, labels, step, shard=Shard(CUTS[at], of=VOCABULARY))
+    reading = Reading(tmp_path)
+    found = comparisons(reading)
+    assert sorted((one.step, one.sample, one.rank, one.missing_ids) for one in found) == [
+        (step, sample, rank, 279 if (step, rank) == (2, 4) else 0)
+        for step in range(3)
+        for sample in range(2)
+        for rank in (0, 4)
+    ]
+    assert [(lack.many, lack.ranks) for lack in reading.lacks] == [(2, (6,))]
+
+
+def test_folders_of_ranks_are_read_as_one_run(run: Path, tmp_path: Path) -> None:
+    """Files under `rank=…/` are found by a run's folder, in the order of ranks, and listed as one run."""
+    for rank in RANKS:
+        name = f"predictions{f'-rank{rank}' if rank else ''}.jsonl"
+        (tmp_path / "exp1" / f"rank={rank}").mkdir(parents=True)
+        shutil.copy(run / name, tmp_path / "exp1" / f"rank={rank}" / name)
+    assert list(Reading(tmp_path / "exp1")) == list(Reading(run))
+    assert [one.name for one in listed(tmp_path)] == ["exp1"]
