@@ -57,7 +57,7 @@ def launched(
     def run(folder: Path) -> None:
         _run([edited(name, edits, folder / variant) for variant, edits in variants.items()], processes)
 
-    folder = made_once(factory, name, run)
+    folder = made_once(factory, f"{name} in {processes}", run)
     return {variant: _left(folder / variant) for variant in variants}
 
 
