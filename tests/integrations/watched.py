@@ -57,7 +57,7 @@ def made() -> int:
 
 def weights(model: Any) -> dict[str, Tensor]:
     """Return a model's whole weights; where they are in shards, that is a collective."""
-    found = {name: one.detach() for name, one in model.state_dict().items()}
+    found = {name: one.detach() for name, one in model.state_dict().items() if isinstance(one, Tensor)}
     return {name: one.full_tensor() if hasattr(one, "full_tensor") else one.clone() for name, one in found.items()}
 
 
