@@ -54,7 +54,8 @@ predlog.configure("runs/cp", every=5, decode=chr)
 for step, batch in enumerate(ids):
     inputs, labels = split(batch[:, :-1]), split(batch[:, 1:])
     logits = model(input_ids=inputs, position_ids=rows[None]).logits
-    predlog.compare(logits, labels, step, inputs=inputs, row_index=rows)
+    where = {"row_index": rows, "row_count": 64, "group": distributed.group.WORLD}
+    predlog.compare(logits, labels, step, inputs=inputs, **where)
     cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
     optimizer.step()
     optimizer.zero_grad()

@@ -16,6 +16,7 @@ ids = torch.tensor(list("".join(topics.values()).encode()[: 64 * 40])).view(10, 
 distributed.init_process_group()
 ranks = distributed.get_world_size()
 parallel_state.initialize_model_parallel(tensor_model_parallel_size=ranks)
+tp = parallel_state.get_tensor_model_parallel_group()
 config = ModelParallelConfig(tensor_model_parallel_size=ranks, use_cpu_initialization=True)
 torch.manual_seed(0)
 model = LlamaModel(LlamaConfig(vocab_size=VOCABULARY, **SIZES))
@@ -26,8 +27,9 @@ for step, batch in enumerate(ids):
     inputs, labels = batch[:, :-1], batch[:, 1:]
     hidden = model(input_ids=inputs).last_hidden_state.transpose(0, 1).contiguous()
     logits, _ = model.head(hidden)  # [t, b, ids of this process]
-    shard = predlog.Shard(parallel_state.get_tensor_model_parallel_rank() * logits.shape[-1], of=VOCABULARY)
-    predlog.compare(logits, labels, step, layout="t b v, b t", inputs=inputs, shard=shard)  # the loss overwrites them
+    shard = predlog.Shard(tp.rank() * logits.shape[-1], of=VOCABULARY)
+    # Before the loss, which overwrites the logits.
+    predlog.compare(logits, labels, step, layout="t b v, b t", inputs=inputs, shard=shard, group=tp)
     vocab_parallel_cross_entropy(logits, labels.t().contiguous()).mean().backward()
     optimizer.step()
     optimizer.zero_grad()

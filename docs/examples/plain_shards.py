@@ -47,7 +47,8 @@ for step, batch in enumerate(ids):
     inputs, labels = batch[:, :-1], batch[:, 1:]
     hidden = model(input_ids=inputs).last_hidden_state
     logits = linear(SummedGradient.apply(hidden), model.lm_head)
-    predlog.compare(logits, labels, step, inputs=inputs, shard=predlog.Shard(start, of=VOCABULARY))
+    shard = predlog.Shard(start, of=VOCABULARY)
+    predlog.compare(logits, labels, step, inputs=inputs, shard=shard, group=distributed.group.WORLD)
     loss_of(logits, labels).backward()
     optimizer.step()
     optimizer.zero_grad()
