@@ -1,7 +1,8 @@
 """The programs of docs/explanations/shards.md: trainings in several processes, read as if one had had all logits."""
 
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 import pytest
@@ -30,6 +31,7 @@ class Recipe:
     processes: int = 2
     ranks: frozenset[int] = frozenset({0, 1})
     installs: str = ""
+    more: Mapping[str, Edits] = field(default_factory=dict)
 
     @property
     def without(self) -> Edits:
@@ -37,8 +39,19 @@ class Recipe:
 
 
 PLAIN = "    predlog.compare(logits, labels, step, inputs=inputs)\n"
+LOSS = "    with loss_parallel():\n        cross_entropy("
 RECIPES = {
-    "tensor_parallel": Recipe(PLAIN, [(PLAN.format("mesh"), "")]),
+    "tensor_parallel": Recipe(
+        PLAIN,
+        [(PLAN.format("mesh"), "")],
+        more={
+            "watched": [
+                (PLAIN, ""),
+                ("for step, batch in", "criterion = torch.nn.CrossEntropyLoss()\nfor step, batch in"),
+                (LOSS, "    with loss_parallel(), predlog.watch(criterion, step=lambda: step):\n        criterion("),
+            ]
+        },
+    ),
     "fsdp2_tensor_parallel": Recipe(
         PLAIN,
         [
@@ -51,12 +64,12 @@ RECIPES = {
         processes=4,
     ),
     "plain_shards": Recipe(
-        "    predlog.compare(logits, labels, step, inputs=inputs, shard=predlog.Shard(start, of=VOCABULARY))\n",
-        [(", shard=predlog.Shard(start, of=VOCABULARY)", "")],
+        "    predlog.compare(logits, labels, step, inputs=inputs, shard=shard, group=distributed.group.WORLD)\n",
+        [(", shard=shard, group=distributed.group.WORLD", "")],
     ),
     "context_parallel": Recipe(
-        "    predlog.compare(logits, labels, step, inputs=inputs, row_index=rows)\n",
-        [(', attn_implementation="gathered"', ""), (", row_index=rows", "")],
+        "    predlog.compare(logits, labels, step, inputs=inputs, **where)\n",
+        [(', attn_implementation="gathered"', ""), (", **where", "")],
     ),
     "transformers_tensor_parallel": Recipe(
         "    predlog.compare(output.logits, batch, step, shift=1, inputs=batch)\n",
@@ -64,18 +77,10 @@ RECIPES = {
         ranks=frozenset({0}),
     ),
     "megatron_loss": Recipe(
-        '    predlog.compare(logits, labels, step, layout="t b v, b t", inputs=inputs, shard=shard)'
-        "  # the loss overwrites them\n",
-        [("compare(logits, labels", "compare(logits[..., :VOCABULARY], labels"), (", shard=shard)", ")")],
+        '    predlog.compare(logits, labels, step, layout="t b v, b t", inputs=inputs, shard=shard, group=tp)\n',
+        [("compare(logits, labels", "compare(logits[..., :VOCABULARY], labels"), (", shard=shard, group=tp", "")],
         installs="megatron-core==0.16.1",
     ),
-}
-
-
-ALL = ("every=5,", 'every=5, ranks="all",')
-TEMP = {"tensor_parallel": [ALL,(PLAIN, PLAIN.replace("logits,", "logits.to_local(),").replace("inputs=inputs", "inputs=inputs, shard=predlog.Shard(129*mesh.get_local_rank(), of=257)"))],
-"fsdp2_tensor_parallel": [("every=5,", 'every=5, ranks="all" if mesh["dp"].get_local_rank()==0 else 99,') and ("predlog.configure(", "if mesh['dp'].get_local_rank():\n  predlog.compare=lambda *a,**k:None\npredlog.configure("), ALL,(PLAIN, PLAIN.replace("logits,", "logits.to_local(),").replace("inputs=inputs", "inputs=inputs, shard=predlog.Shard(129*mesh['tp'].get_local_rank(), of=257)"))],
-"megatron_loss": [ALL], "plain_shards": [ALL],
 }
 
 
@@ -87,6 +92,7 @@ class Runs:
     sharded: Training
     without: Training
     whole: Training
+    more: Mapping[str, Training]
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -95,16 +101,18 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if release("torch") < (2, 8) or release("transformers") < (5, 18):
         pytest.skip("written for torch 2.8 and transformers 5.18, and later")
     if not _is_installed(recipe):
-        pytest.skip(f"needs what an extra can't name, for its own dependencies: pip install --no-deps {recipe.installs}")
+        pytest.skip(
+            f"needs what an extra can't name, for its own dependencies: pip install --no-deps {recipe.installs}"
+        )
     there = {one: other for one, other in RECIPES.items() if _is_installed(other)}
     alike = {
-        one: {"sharded": TEMP.get(one, []), "without": other.without}
+        one: {"sharded": [], "without": other.without, **other.more}
         for one, other in there.items()
         if other.processes == recipe.processes
     }
     made = launched_together(tmp_path_factory, alike, processes=recipe.processes)[name]
     whole = launched_together(tmp_path_factory, {one: {"whole": two.whole} for one, two in there.items()}, processes=1)
-    return Runs(recipe, made["sharded"], made["without"], whole[name]["whole"])
+    return Runs(recipe, made["sharded"], made["without"], whole[name]["whole"], made)
 
 
 def _is_installed(recipe: Recipe) -> bool:
@@ -163,3 +171,17 @@ def test_the_training_is_the_same_without(runs: Runs) -> None:
         assert seen["collectives"] == without["collectives"] > 10
     assert not runs.without.records
 
+
+def test_a_watched_loss_of_shards(runs: Runs) -> None:
+    """`watch` passes on what `loss_parallel`'s cross entropy is called with: the same pairs, without the inputs."""
+    if (watched := runs.more.get("watched")) is None:
+        pytest.skip("its loss is no cross_entropy, or whole")
+    assert watched.ranks == runs.recipe.ranks
+    assert not [one for one in watched.records if isinstance(one, Finding)]
+    for one, other in zip(comparisons(watched), comparisons(runs.sharded), strict=True):
+        assert (one.loss, one.matched, one.length) == (other.loss, other.matched, other.length)
+        theirs = [msgspec.structs.replace(token, input=None, input_text=None) for token in other.tokens]
+        assert list(one.tokens) == theirs
+    for seen, without in zip(watched.seen, runs.without.seen, strict=True):
+        assert same(seen["weights"], without["weights"])
+        assert seen["collectives"] == without["collectives"]
