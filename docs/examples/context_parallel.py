@@ -37,7 +37,7 @@ class Gathered(torch.autograd.Function):
         return whole.chunk(ranks, 2)[rank]
 
 
-def attention(module, query, key, value, mask, scaling, **_):
+def attention(_, query, key, value, __, scaling, **___):
     """Attend to the keys of all processes that are not after a row in the whole sample."""
     before = torch.cat([split(torch.arange(64)[None], one)[0] for one in range(ranks)])[None] <= rows[:, None]
     keys, values = Gathered.apply(key), Gathered.apply(value)

@@ -49,7 +49,7 @@ class Training:
 def launched(
     factory: pytest.TempPathFactory, name: str, variants: Mapping[str, Edits], *, processes: int = 2
 ) -> dict[str, Training]:
-    """Run the variants of docs/examples/`name`.py one after the other in the same processes, and read what they left."""
+    """Run the variants of docs/examples/`name`.py in the same processes, and read what they left."""
     return launched_together(factory, {name: variants}, processes=processes)[name]
 
 

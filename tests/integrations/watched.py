@@ -1,8 +1,8 @@
 """Run training programs one after the other in this process, and keep what their models saw and came to.
 
 `python -m tests.integrations.watched PROGRAM...`, under torchrun. Each program runs in its own folder, where
-`seen-rank<n>.pt` is left: every pair [logits, labels, inputs] in the order of the forwards, if the model got the labels,
-the weights of the model at the end, and how many collectives the program has made. Nothing of predlog's is used.
+`seen-rank<n>.pt` is left: every pair [logits, labels, inputs] in the order of the forwards if the model gets labels, its
+weights at the end, and how many collectives the program has made. Nothing of predlog's is used.
 
 The processes have one group for all programs, since the launcher's store can't be used for a second one.
 """
