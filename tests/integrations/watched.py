@@ -1,7 +1,7 @@
 """Run training programs one after the other in this process, and keep what their models saw and came to.
 
 `python -m tests.integrations.watched PROGRAM...`, under torchrun. Each program runs in its own folder, where
-`seen-rank<n>.pt` is left: every pair [logits, labels, inputs] in the order of the forwards if the model gets labels, its
+`seen-rank<n>.pt` is left: every pair [logits, labels, inputs] of a model that gets labels, in the order of the forwards, the
 weights at the end, and how many collectives the program has made. Nothing of predlog's is used.
 
 The processes have one group for all programs, since the launcher's store can't be used for a second one.
@@ -51,7 +51,8 @@ def forget() -> None:
 def made() -> int:
     """Return how many collectives this process has made, in all groups."""
     # The backend is named, because a group of two backends, which is the default, can't be asked before torch 2.5.
-    cpu, groups = torch.device("cpu"), list(distributed.distributed_c10d._world.pg_map)
+    cpu = torch.device("cpu")
+    groups: list[Any] = list(distributed.distributed_c10d._world.pg_map)
     return sum(group._get_backend(cpu)._get_sequence_number_for_group() for group in groups)
 
 
