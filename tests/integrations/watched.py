@@ -1,7 +1,7 @@
 """Run training programs one after the other in this process, and keep what their models saw and came to.
 
 `python -m tests.integrations.watched PROGRAM...`, under torchrun. Each program runs in its own folder, where
-`seen-rank<n>.pt` is left: every pair [logits, labels, inputs] of a model that gets labels, in the order of the forwards, the
+`seen-rank<n>.pt` is left: every pair [logits, labels, inputs] of a model that gets labels, in their order, the
 weights at the end, and how many collectives the program has made. Nothing of predlog's is used.
 
 The processes have one group for all programs, since the launcher's store can't be used for a second one.
