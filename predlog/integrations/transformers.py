@@ -119,9 +119,10 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         passed = locals()  # spelt out for editors; those of the recorder are passed on as they are
         self._make = partial(Recorder, **{name: passed[name] for name in PASSED_ON - {"decode"}})
         # Checked now, not when the training begins; a recorder that is dropped at once has no thread and no file.
-        self._make(
+        checked = self._make(
             directory=directory, every=1 if every is None else every, decode=None if decode == "trainer" else decode
         )
+        checked.gate.is_closed = True  # else it would report at the exit of one process of several that it had no pair
         self._directory = directory
         self._every = every
         self._shift = shift

@@ -144,7 +144,8 @@ class _Watcher:
             number, place = self._steps.next()
             if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
-            if not is_traced() and recorder.gate.is_recording() and self._can_listen(recorder):
+            # A loss may have a part of sharded logits, which other ranks record than whole ones.
+            if not is_traced() and recorder.gate.is_recording(is_part=True) and self._can_listen(recorder):
                 if self._steps.counts_from_0 and number == 0:
                     recorder.expect_restart(self._restarted)
                 self._active[threading.get_ident()] = Listener(recorder, self._steps, number, place)
@@ -191,7 +192,7 @@ class _Watcher:
         if self._was_called:
             return
         recorder = default.current_or_none() if self._recorder is None else self._recorder
-        if recorder is not None and recorder.gate.is_recording():  # other ranks report nothing
+        if recorder is not None:
             report_once(
                 recorder,
                 "never called",

@@ -5,7 +5,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, TypeVar, cast
 
-from predlog.records.schema import Comparison
+from predlog.records.schema import Comparison, Token
 from predlog.records.text import HIGHEST, share
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ def of_step(ones: Sequence[Comparison]) -> Point:
     """Return the point of one step. It runs for each logged step of large files, so its loops are fast ones."""
     tokens = ones[0].tokens if len(ones) == 1 else list(chain.from_iterable(map(_tokens, ones)))
     logprobs = _known([token.label_logprob for token in tokens])
-    ranks = _known([token.label_rank for token in tokens])
+    rank = _median_rank(tokens)
     length = supervised = right = of = scored = measured = 0
     loss = entropy = 0.0
     for one in ones:
@@ -106,10 +106,10 @@ def of_step(ones: Sequence[Comparison]) -> Point:
         right,
         of,
         sum(logprobs) / len(logprobs) if logprobs else None,
-        _median(ranks),
+        rank,
         1,
         len(logprobs),
-        1 if ranks else 0,
+        0 if rank is None else 1,
         loss / scored if scored else None,
         entropy / measured if measured else None,
         scored,
@@ -119,6 +119,19 @@ def of_step(ones: Sequence[Comparison]) -> Point:
 
 def _known(values: list[T | None]) -> list[T]:
     return [value for value in values if value is not None] if None in values else cast("list[T]", values)
+
+
+def _median_rank(tokens: Sequence[Token]) -> float | None:
+    """Return the median rank of tokens; None if none is known, or if one that is known by a bound decides."""
+    ranks = _known([token.label_rank for token in tokens])
+    if len(ranks) < len(tokens):
+        least = _known([token.label_rank_at_least for token in tokens if token.label_rank is None])
+        # The true rank may be anywhere from its bound on: the median is that of the others if all bounds are above it.
+        ordered = sorted([*((one, False) for one in ranks), *((one, True) for one in least)])
+        if any(is_bound for _, is_bound in ordered[: len(ordered) // 2 + 1]):
+            return None
+        ranks += least
+    return _median(ranks)
 
 
 def _median(values: list[int]) -> float | None:

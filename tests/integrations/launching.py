@@ -49,16 +49,26 @@ class Training:
 def launched(
     factory: pytest.TempPathFactory, name: str, variants: Mapping[str, Edits], *, processes: int = 2
 ) -> dict[str, Training]:
-    """Run the variants of docs/examples/`name`.py one after the other in the same processes, and read what they left.
+    """Run the variants of docs/examples/`name`.py in the same processes, and read what they left."""
+    return launched_together(factory, {name: variants}, processes=processes)[name]
+
+
+def launched_together(
+    factory: pytest.TempPathFactory, programs: Mapping[str, Mapping[str, Edits]], *, processes: int
+) -> dict[str, dict[str, Training]]:
+    """Run the variants of several examples one after the other in the same processes, and read what they left.
 
     Of several workers of pytest's that ask for the same, one runs it.
     """
 
     def run(folder: Path) -> None:
-        _run([edited(name, edits, folder / variant) for variant, edits in variants.items()], processes)
+        each = [(name, *one) for name, variants in programs.items() for one in variants.items()]
+        _run([edited(name, edits, folder / name / variant) for name, variant, edits in each], folder, processes)
 
-    folder = made_once(factory, name, run)
-    return {variant: _left(folder / variant) for variant in variants}
+    folder = made_once(factory, f"{'+'.join(programs)} in {processes}", run)
+    return {
+        name: {variant: _left(folder / name / variant) for variant in variants} for name, variants in programs.items()
+    }
 
 
 def edited(name: str, edits: Edits, folder: Path) -> Path:
@@ -67,25 +77,25 @@ def edited(name: str, edits: Edits, folder: Path) -> Path:
     for old, new in edits:
         assert text.count(old) == 1, f"{old!r} is not in {name}.py once"
         text = text.replace(old, new)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     program = folder / "program.py"
     program.write_text(text)
     return program
 
 
-def _run(programs: list[Path], processes: int) -> None:
+def _run(programs: list[Path], folder: Path, processes: int) -> None:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
         "-m", "tests.integrations.watched", *map(str, programs),
     ]  # fmt: skip
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "ACCELERATE_USE_CPU": "true"}
-    with (programs[0].parent / "output").open("w+") as output:
+    with (folder / "output").open("w+") as output:
         launcher = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            code = launcher.wait(200)
+            code = launcher.wait(400)
         except subprocess.TimeoutExpired:
             os.killpg(launcher.pid, signal.SIGTERM)  # torchrun ends its workers then
             code = launcher.wait(60)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.integrations.needed import needed
+from tests.recorder.test_closing import program
 
 needed("accelerate")
 needed("transformers")
@@ -375,3 +376,10 @@ def test_labels_that_the_trainer_keeps(kind: Any, says: str, tmp_path: Path, cap
     train(tmp_path, Unlabelled(), rows(), kind, remove_unused_columns=False)
     (line,) = lines(capfd)
     assert says in line
+
+
+def test_a_callback_of_one_process_of_several_leaves_nothing_by_being_made(tmp_path: Path) -> None:
+    """Its arguments are checked by a recorder that is dropped: at the exit that one reports and writes nothing."""
+    made = f"PredictionCallback({str(tmp_path)!r}, console=False)"
+    assert program(f"from predlog.integrations.transformers import PredictionCallback; {made}", 0, 2) == []
+    assert not list(tmp_path.iterdir())

@@ -133,5 +133,6 @@ def _part(pair: LossPair | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def report_once(recorder: Recorder, kind: str, message: str, error: Exception | None = None) -> None:
-    """Report what is no failure of predlog's, each kind once for each recorder."""
-    recorder.report_once(f"watch: {kind}", message, error)
+    """Report what is no failure of predlog's, each kind once for each recorder, where whole logits are recorded."""
+    if recorder.gate.is_recording():  # the other ranks see the same
+        recorder.report_once(f"watch: {kind}", message, error)

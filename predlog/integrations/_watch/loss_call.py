@@ -11,6 +11,7 @@ from torch.nn import functional
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import alone, obstacle
+from predlog.capture.dtensor import is_dtensor, local, spans
 from predlog.capture.projection import Projection
 from predlog.capture.tensors import as_tensor
 from predlog.errors import PairError
@@ -113,7 +114,7 @@ def pair_of_call(
     logits = as_it_is.logits
     head = logits if isinstance(logits, Projection) else None
     try:
-        rows = as_tensor("logits", logits if head is None else head.hidden)
+        rows, whole = _rows(logits) if head is None else (as_tensor("logits", head.hidden), None)
         labels = as_tensor("labels", as_it_is.labels)
     except PairError:
         return as_it_is  # `compare` reports it
@@ -126,7 +127,8 @@ def pair_of_call(
             f"not recorded: logits for labels {list(labels.shape)} have further axes, whose meaning is unknown; call"
             " predlog.compare(logits, labels, step) where you have both, with layout="
         )
-    came_from = _origin(rows) if rows.ndim > 1 else None
+    graph = rows if whole is None else whole
+    came_from = _origin(graph) if rows.ndim > 1 else None
     enter, leave = alone()
     try:
         enter()
@@ -142,9 +144,38 @@ def pair_of_call(
         made = rows if head is None else replace(head, hidden=rows)
         if (mask := known.get("loss_mask")) is not None and mask.shape == labels.shape:
             more["loss_mask"] = mask.detach()
-        return replace(as_it_is, logits=made, labels=labels, layout=layout, more=more)
+        pair = replace(as_it_is, logits=made, labels=labels, layout=layout, more=more)
     finally:
         leave()
+    if whole is None:
+        return pair
+    return replace(pair, logits=whole if rows.ndim == 2 else _sharded_like(whole, rows))
+
+
+def _rows(value: object) -> tuple[Tensor, Any]:
+    """Return rows to be read and what they are sharded as; of a DTensor of columns, the local rows and the DTensor.
+
+    Raises PairError for what `compare` can't read, or has to read as it is.
+    """
+    if not is_dtensor(value):
+        return as_tensor("logits", value), None
+    assert isinstance(value, Tensor)  # noqa: S101 - for the type checker
+    if value.ndim != 2 or 0 in spans("logits", value):
+        raise PairError("a part of the rows")
+    with torch.no_grad():
+        return local(value), value
+
+
+def _sharded_like(whole: Any, rows: Tensor) -> Tensor:
+    """Return local rows [b, t, columns] as the DTensor that they are of, which issues no collective."""
+    placements = [type(one)(2) if hasattr(one, "dim") else one for one in whole.placements]
+    shape = torch.Size([*rows.shape[:2], whole.shape[-1]])
+    stride = (shape[1] * shape[2], shape[2], 1)
+    with torch.no_grad():
+        made: Tensor = type(whole).from_local(
+            rows, whole.device_mesh, placements, run_check=False, shape=shape, stride=stride
+        )
+    return made
 
 
 def _is_transposed(ids: Tensor | None, came_from: autograd_rows.Origin) -> bool:
