@@ -125,7 +125,7 @@ def _with_commands(_app: Sphinx, page: str, source: list[str]) -> None:
     """Put the help of each command in the place of the comment that names it."""
     if page != "reference/command-line":
         return
-    from predlog.cli.options import parser  # noqa: PLC0415 - nothing else here needs the command
+    from predlog.cli.parser import parser  # noqa: PLC0415 - nothing else here needs the command
 
     os.environ["COLUMNS"] = "100"
     (commands,) = (one.choices for one in parser()._actions if isinstance(one.choices, dict))  # noqa: SLF001 - as shtab does

@@ -55,7 +55,7 @@ HOMES = {
     "msgspec": {"records"},
     "orjson": {"records"},
     "rich": {"sinks.terminal", "sinks.console", "cli", "_runtime.first_imports"},
-    "pyarrow": {"cli.commands.export"},
+    "pyarrow": {"cli.token_table", "cli.commands.export"},
     "jinja2": {"report.page"},
     "bokeh": {"report"},
     "starlette": {"serve"},
@@ -73,7 +73,6 @@ LONGER = {
     "recorder.recorder": "a third of it spells out and explains the arguments",
     "integrations.lightning": "a fifth of it spells out and explains the arguments",
     "integrations.transformers": "a fifth of it spells out and explains the arguments",
-    "cli.options": "it spells out the arguments of every subcommand",
 }
 SHORTER = {
     "cli.commands.serve": "one module per subcommand",
@@ -281,7 +280,7 @@ def loaded_by(code: str) -> set[str]:
         ("import predlog", {"torch", "structlog", "rich", "msgspec", "orjson", "einops", "numpy"}),
         ("import predlog; predlog.read", {"torch", "structlog", "rich", "einops", "numpy"}),
         (
-            "import predlog.cli.main, predlog.cli.options; predlog.cli.options.parser()",
+            "import predlog.cli.main, predlog.cli.parser; predlog.cli.parser.parser()",
             {"torch", "structlog", "rich", "msgspec", "orjson", "einops", "numpy"},
         ),
     ],
