@@ -98,7 +98,7 @@ def _table(record: Any) -> Iterator[str]:
 
 
 def _plain(hint: Any) -> str:
-    """Return a type as text, without what is said about it."""
+    """Return a type as text, without its description."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _plain(arguments[0])
@@ -112,7 +112,7 @@ def _plain(hint: Any) -> str:
 
 
 def _descriptions(hint: Any) -> Iterator[str]:
-    """Yield what is said about a field, at any depth of its type."""
+    """Yield the description of a field, at any depth of its type."""
     for said in getattr(hint, "__metadata__", ()):
         if getattr(said, "description", None):
             yield said.description
