@@ -30,6 +30,7 @@ IMAGES = ROOT / "docs" / "images"
 SITE = ROOT / "docs" / "_build" / "pictures"
 PREDLOG = (sys.executable, "-m", "predlog")
 DESKTOP, PHONE = (1280, 880), (390, 780)
+MARGIN = 14  # pixels above the part of a page that a picture shows
 # What is trained once, by the name of the run's folder: one for the page, with so many records that its strip is long,
 # one to be beside it, and one with a mistake.
 LONG = ("--every", "5", "--seconds", "600")
@@ -143,7 +144,8 @@ def page(
     """Take a picture of the page of runs, scrolled to a part of it, or at its top."""
     studio.open(f"{studio.page(*names).as_uri()}{place}", size, dark=dark, until=DRAWN)
     if part:
-        studio.browser.execute_script("document.getElementById(arguments[0]).scrollIntoView()", part)
+        top = "document.getElementById(arguments[0]).getBoundingClientRect().top"
+        studio.browser.execute_script(f"scrollBy(0, {top} - {MARGIN})", part)
     studio.save(file)
 
 
