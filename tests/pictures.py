@@ -103,7 +103,7 @@ class Studio:
         """Take a picture of the window, with a palette: a third of the size, and nobody sees the difference."""
         file.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(BytesIO(self.browser.get_screenshot_as_png())) as image:
-            image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+            image.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE).save(file, optimize=True)
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1e3:.0f} kB", flush=True)
 
 
@@ -112,8 +112,8 @@ def environment() -> dict[str, str]:
 
 
 def console(studio: Studio, file: Path) -> None:
-    """Take a picture of the last two steps of the demo, as the README has it called."""
-    terminal(studio, file, studio.type("demo", directory="alone"), begin=2, end="^predlog report")
+    """Take a picture of the last two steps of the demo, as the README has it called; it may take longer."""
+    terminal(studio, file, studio.type("demo", "--steps", "200", "--seconds", "600", directory="alone"), begin=2, end="^predlog report")
 
 
 def finding(studio: Studio, file: Path) -> None:
@@ -162,7 +162,8 @@ def site(studio: Studio, file: Path, *, path: str, size: tuple[int, int], dark: 
     studio.save(file)
 
 
-LIST = partial(served, path="", ready="document.querySelector('.state.running') !== null")
+STEP = "Number(document.querySelector('tr:has(.running) > td:nth-of-type(3)')?.textContent) >= 50"
+LIST = partial(served, path="", ready=STEP)
 RUN = partial(
     served, path="run/longer/", ready=f"{DRAWN} && Number(document.querySelector('#grid .number').textContent) >= 100"
 )
@@ -200,7 +201,7 @@ def main() -> None:
     if not asked:
         parser.error(f"no picture begins with {only!r}: there are {', '.join(file.name for file in PICTURES)}")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="predlog-")))
         browser = stack.enter_context(browsing.browser(folder / "profile"))
         studio = Studio(folder, browser, stack)
         for file, make in asked.items():

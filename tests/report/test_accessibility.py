@@ -21,6 +21,7 @@ from tests.pages import opened
 from tests.reported import corpus, odd, scored, trained, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)]
+SCREENS = [(1280, False), (1280, True), (390, False), (390, True)]
 KINDS = ("one run, with codebooks", "two runs", "whole tokens", "what is odd", "no comparison", "hostile texts")
 
 
@@ -43,9 +44,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return dict(zip(KINDS, (one, both, whole, strange, nothing, hostile), strict=True))
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "width", "dark"),
+    [*((kind, *screen) for kind in KINDS[:3] for screen in SCREENS), *((kind, *SCREENS[-1]) for kind in KINDS[3:])],
+)
 def test_nothing_keeps_people_out(chromium: Chrome, pages: dict[str, Path], kind: str, width: int, dark: bool) -> None:
     """Neither as it opens nor with all of it unfolded, a line hidden and another way to show cells."""
     opened(chromium, pages[kind], width=width, height=900, dark=dark)
