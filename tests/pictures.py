@@ -113,7 +113,13 @@ def environment() -> dict[str, str]:
 
 def console(studio: Studio, file: Path) -> None:
     """Take a picture of the last two steps of the demo, as the README has it called; it may take longer."""
-    terminal(studio, file, studio.type("demo", "--steps", "200", "--seconds", "600", directory="alone"), begin=2, end="^predlog report")
+    terminal(
+        studio,
+        file,
+        studio.type("demo", "--steps", "200", "--seconds", "600", directory="alone"),
+        begin=2,
+        end="^predlog report",
+    )
 
 
 def finding(studio: Studio, file: Path) -> None:
