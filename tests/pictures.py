@@ -20,6 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 from selenium.webdriver import Chrome
+from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import ROOT, browsing
 from tests.serve.serving import Server, serving
@@ -30,6 +31,7 @@ IMAGES = ROOT / "docs" / "images"
 SITE = ROOT / "docs" / "_build" / "pictures"
 PREDLOG = (sys.executable, "-m", "predlog")
 DESKTOP, PHONE = (1280, 880), (390, 780)
+MINUTES = 5  # at most, until a run that is looked at has enough steps
 MARGIN = 14  # pixels above the part of a page that a picture shows
 # What is trained once, by the name of the run's folder: one for the page, with so many records that its strip is long,
 # one to be beside it, and one with a mistake.
@@ -97,7 +99,7 @@ class Studio:
         browsing.forget(self.browser)
         browsing.look(self.browser, width=size[0], height=size[1], dark=dark)
         self.browser.get(address)
-        browsing.until(self.browser, until)
+        WebDriverWait(self.browser, MINUTES * 60).until(lambda _: self.browser.execute_script(f"return {until}"))
 
     def save(self, file: Path) -> None:
         """Take a picture of the window, with a palette: a third of the size, and nobody sees the difference."""
@@ -168,8 +170,8 @@ def site(studio: Studio, file: Path, *, path: str, size: tuple[int, int], dark: 
     studio.save(file)
 
 
-STEP = "Number(document.querySelector('tr:has(.running) > td:nth-of-type(3)')?.textContent) >= 50"
-LIST = partial(served, path="", ready=STEP)
+STEP = "document.querySelector('tr:has(.running) > td:nth-of-type(3)')?.textContent.replaceAll(',', '')"
+LIST = partial(served, path="", ready=f"Number({STEP}) >= 50")
 RUN = partial(
     served, path="run/longer/", ready=f"{DRAWN} && Number(document.querySelector('#grid .number').textContent) >= 100"
 )
@@ -201,11 +203,12 @@ PICTURES: dict[Path, Callable[[Studio, Path], None]] = {
 def main() -> None:
     """Make all pictures, or those whose name begins as asked."""
     parser = argparse.ArgumentParser(prog="python -m tests.pictures", description=__doc__)
-    parser.add_argument("--only", default="", metavar="NAME", help="pictures whose file's name begins with this")
-    only = parser.parse_args().only
+    says = "pictures whose file's name begins with this; may be repeated"
+    parser.add_argument("--only", action="append", metavar="NAME", help=says)
+    only = tuple(parser.parse_args().only or [""])
     asked = {file: make for file, make in PICTURES.items() if file.name.startswith(only)}
     if not asked:
-        parser.error(f"no picture begins with {only!r}: there are {', '.join(file.name for file in PICTURES)}")
+        parser.error(f"no picture begins with {' or '.join(only)}: there are {', '.join(one.name for one in PICTURES)}")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="predlog-")))
         browser = stack.enter_context(browsing.browser(folder / "profile"))

@@ -11,7 +11,7 @@ pytest.importorskip("jinja2")
 
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from predlog.reading.reader import read
 from predlog.report import page as report
@@ -51,20 +51,19 @@ def test_the_overview_moves_the_strip(chromium: Chrome, page: Path) -> None:
     browser = opened(chromium, page)
     canvas = at(browser, "#overview canvas")
     browser.execute_script("document.getElementById('overview').scrollIntoView({block: 'center'})")
-    tall = canvas.size["height"]
+    half = canvas.size["height"] // 2 - 2
     assert STEPS[-1] in steps_in_sight(browser)
-    acting(browser).move_to_element_with_offset(canvas, 0, tall // 2 - 2).click().perform()
-    until(browser, "document.getElementById('grid').scrollTop > 0")
-    assert 0 in steps_in_sight(browser)
-    moving = acting(browser).move_to_element_with_offset(canvas, 0, 0).click_and_hold()
-    moving.perform()
-    middle = steps_in_sight(browser)
-    assert 0 not in middle
-    assert STEPS[-1] not in middle
-    acting(browser).move_by_offset(0, 2 - tall // 2).release().perform()
+    wait = WebDriverWait(browser, 20, 0.05)
+    acting(browser).move_to_element_with_offset(canvas, 0, half).click().perform()
+    wait.until(lambda _: 0 in steps_in_sight(browser))
+    held = acting(browser).move_to_element_with_offset(canvas, 0, 0).click_and_hold()
+    held.move_to_element_with_offset(canvas, 0, -half).release().perform()
+    wait.until(lambda _: STEPS[-1] in steps_in_sight(browser))
+    acting(browser).move_to_element_with_offset(canvas, 0, half).perform()
     assert STEPS[-1] in steps_in_sight(browser)
-    acting(browser).move_to_element(at(browser, "#strip-title")).perform()
-    assert STEPS[-1] in steps_in_sight(browser)
+    acting(browser).move_to_element_with_offset(canvas, 0, 0).click().perform()
+    wait.until(lambda _: STEPS[-1] not in steps_in_sight(browser))
+    assert 0 not in steps_in_sight(browser)
 
 
 def test_newest_and_first(chromium: Chrome, page: Path) -> None:

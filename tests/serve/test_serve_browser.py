@@ -381,12 +381,12 @@ def test_from_the_list_to_a_run_and_back(
     chromium.find_element(By.LINK_TEXT, name).click()
     until(chromium, f"document.getElementById('curves')?.dataset.drawn !== undefined && {LIVE}")
     assert chromium.current_url == page_of(server, name)
-    run.compare(200)
+    run.compare(200, stream="audio")
     chromium.back()
     row = f"document.querySelector('#runs tr[data-key=\"run {name}\"]')?.textContent ?? ''"
     until(chromium, f"({row}).includes('200') && {LIVE}")
     chromium.forward()
-    run.compare(201)
+    run.compare(201, stream="audio")
     until(chromium, f"document.getElementById('curves')?.dataset.drawn !== undefined && {ROWS}.includes('201')")
     chromium.find_element(By.LINK_TEXT, "All runs").click()
     until(chromium, f"document.getElementById('runs') !== null && ({row}).includes('201')")
@@ -401,7 +401,7 @@ def test_a_run_that_is_gone(chromium: Chrome, server: Server, run: Run, request:
     until(chromium, "document.getElementById('live').textContent === 'not there'")
     assert chromium.execute_script(f"return {ROWS}.length") > 0
     run.folder.with_name("elsewhere.hidden").rename(run.folder)
-    run.compare(200)
+    run.compare(200, stream="audio")
     until(chromium, f"{LIVE} && {ROWS}.includes('200')")
 
 
@@ -418,7 +418,7 @@ def test_light_and_dark_stay(chromium: Chrome, server: Server, run: Run, request
         chromium.find_element(By.ID, "scheme").click()
         dark = until(chromium, f"{paper} !== '{light}' && {paper}")
         assert chromium.find_element(By.ID, "scheme").text == "Light"
-    run.compare(200)
+    run.compare(200, stream="audio")
     until(chromium, "document.querySelector('.facts').textContent.includes('steps 0 to 200')")
     assert chromium.execute_script(f"return {paper}") == dark
 
