@@ -222,6 +222,14 @@ def test_the_house_has_these_rooms_only() -> None:
     assert rooms == set(TABLE)
 
 
+def test_the_docs_have_the_table() -> None:
+    """The page for contributors lists each package, and what it may import, as the table of this test does."""
+    page = (ROOT / "docs" / "contributing" / "changing-the-code.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| (.*?) \|$", page, re.MULTILINE)
+    packages = {name: names for name, names in TABLE.items() if (PACKAGE / name).is_dir()}
+    assert {name: {*re.findall(r"`(\w+)`", names)} for name, names in rows} == packages
+
+
 @pytest.mark.parametrize("library", HOMES)
 def test_each_heavy_dependency_has_its_home(library: str) -> None:
     """Only the rooms of the table import a heavy dependency, and each of them does."""
