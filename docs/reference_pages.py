@@ -98,7 +98,7 @@ def _table(record: Any) -> Iterator[str]:
 
 
 def _plain(hint: Any) -> str:
-    """Return a type as text, without what is said about it."""
+    """Return a type as text, without its description."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _plain(arguments[0])
@@ -112,7 +112,7 @@ def _plain(hint: Any) -> str:
 
 
 def _descriptions(hint: Any) -> Iterator[str]:
-    """Yield what is said about a field, at any depth of its type."""
+    """Yield the description of a field, at any depth of its type."""
     for said in getattr(hint, "__metadata__", ()):
         if getattr(said, "description", None):
             yield said.description
@@ -125,7 +125,7 @@ def _with_commands(_app: Sphinx, page: str, source: list[str]) -> None:
     """Put the help of each command in the place of the comment that names it."""
     if page != "reference/command-line":
         return
-    from predlog.cli.options import parser  # noqa: PLC0415 - nothing else here needs the command
+    from predlog.cli.parser import parser  # noqa: PLC0415 - nothing else here needs the command
 
     os.environ["COLUMNS"] = "100"
     (commands,) = (one.choices for one in parser()._actions if isinstance(one.choices, dict))  # noqa: SLF001 - as shtab does

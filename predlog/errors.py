@@ -77,8 +77,9 @@ class MissingExtraError(PredlogError, ImportError):
 
     def __init__(self, extra: str, package: str) -> None:
         # Where only the reading side is installed, the extra would also install torch.
-        wanted = f"predlog[{extra}]" if _is_installed("torch") else _requirement(package)
-        super().__init__(f"this needs {package}, which is not installed: pip install '{wanted}'")
+        whole = f"pip install 'predlog[{extra}]', or in a clone of predlog pip install '.[{extra}]'"
+        how = whole if _is_installed("torch") else f"pip install '{_requirement(package)}'"
+        super().__init__(f"this needs {package}, which is not installed: {how}")
 
 
 class MissingPackageError(PredlogError, ImportError):

@@ -56,9 +56,9 @@ def _read(terminal: int) -> bytes:
 
 
 def drawn(written: str, begin: str | int = "", end: str = "") -> str:
-    """Return a page of what a terminal shows after this: from the first line with `begin` to the last with `end`.
+    """Return a page of what a terminal shows after this: from the first line with `begin` to the last like `end`.
 
-    A number for `begin` means that many steps: a line across the screen is between two steps.
+    A number for `begin` means that many steps: a line across the screen is between two steps. `end` is an expression.
     """
     screen = pyte.Screen(COLUMNS, ROOM)
     # pyte knows no dim text, and nothing here blinks: the one is drawn in the place of the other.
@@ -68,7 +68,7 @@ def drawn(written: str, begin: str | int = "", end: str = "") -> str:
         first = [row for row, text in enumerate(texts) if text == "─" * COLUMNS][-begin] + 1
     else:
         first = next(row for row, text in enumerate(texts) if begin in text)
-    last = max(row for row, text in enumerate(texts) if text and (end in text or not end))
+    last = max(row for row, text in enumerate(texts) if text and re.search(end, text))
     lines = ["".join(map(_span, groupby(_cells(screen, row), _style))) for row in range(first, last + 1)]
     return PAGE.format(colour=COLOURS["default"], lines="\n".join(lines))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from predlog._runtime.failure import described, located, traceback_of
-from predlog.cli import options, say
+from predlog.cli import parser, say
 from predlog.errors import PredlogError, required
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -40,7 +40,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if sys.stdout is None:
         raise PredlogError("standard output is closed: redirect it, to /dev/null if need be")
     try:
-        parsed = options.parsed(arguments)
+        parsed = parser.parsed(arguments)
         with required():
             status: int = import_module(parsed.module).run(parsed)
     finally:

@@ -1,4 +1,4 @@
-"""What is watched → its viewers: one task looks for what is new while anybody watches, and all are told the same."""
+"""What is watched → its viewers: one task looks for what is new while anybody watches, and all get the same."""
 
 import asyncio
 import time

@@ -78,7 +78,7 @@ def test_that_test_can_fail() -> None:
 def test_starting_loads_next_to_nothing() -> None:
     """The parser with all its subcommands needs neither rich nor any extra."""
     heavy = {"torch", "structlog", "rich", "duckdb", "bokeh", "jinja2", "shtab"}
-    assert not loaded("import predlog.cli.options\npredlog.cli.options.parser().parse_args(['tail', 'x'])") & heavy
+    assert not loaded("import predlog.cli.parser\npredlog.cli.parser.parser().parse_args(['tail', 'x'])") & heavy
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "demo"])

@@ -487,9 +487,10 @@ class TestCommand:
     def test_without_the_extra(self, tmp_path: Path) -> None:
         """Where pyarrow is missing, one line says so, and how to get it; nothing else is needed."""
         source = write_lines(tmp_path / "in.jsonl", events.comparison())
+        how = "pip install 'predlog[export]', or in a clone of predlog pip install '.[export]'"
         for missing, status, said in (
             ("duckdb", 0, ""),
-            ("pyarrow", 2, "predlog: this needs pyarrow, which is not installed: pip install 'predlog[export]'\n"),
+            ("pyarrow", 2, f"predlog: this needs pyarrow, which is not installed: {how}\n"),
         ):
             done = predlog(
                 "export", source, "-o", tmp_path / "out.csv", first=f"import sys; sys.modules[{missing!r}] = None"

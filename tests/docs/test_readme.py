@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import predlog
-from predlog.cli import options
+from predlog.cli import parser
 from predlog.findings import CODES
 from tests import ROOT
 from tests.written import command
@@ -34,8 +34,8 @@ def test_its_commands_are_understood() -> None:
     """predlog takes the arguments of each command that it shows, and they look where the demo records."""
     shown = [line.partition("predlog ")[2].split() for line in block("next") + block("demo") if "predlog " in line]
     assert len(shown) == 4
-    (default,) = {options.parsed(one).directory for one in shown if one[0] == "demo"}
-    looked_at = [vars(options.parsed(one)) for one in shown if one[0] != "demo"]
+    (default,) = {parser.parsed(one).directory for one in shown if one[0] == "demo"}
+    looked_at = [vars(parser.parsed(one)) for one in shown if one[0] != "demo"]
     assert all(one.get("paths", [one.get("path")]) == [default] for one in looked_at)
 
 

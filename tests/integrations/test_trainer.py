@@ -299,7 +299,8 @@ def test_without_the_framework_the_command_to_run_is_told() -> None:
     code = "import sys; sys.modules['transformers'] = None; import predlog.integrations.transformers"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].endswith(
-        "MissingExtraError: this needs transformers, which is not installed: pip install 'predlog[hf]'"
+        "MissingExtraError: this needs transformers, which is not installed:"
+        " pip install 'predlog[hf]', or in a clone of predlog pip install '.[hf]'"
     )
 
 

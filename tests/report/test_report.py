@@ -372,7 +372,8 @@ def test_a_missing_package_is_named(run: Path, tmp_path: Path, package: str) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"predlog: this needs {package}, which is not installed: pip install 'predlog[report]'\n"
+    how = "pip install 'predlog[report]', or in a clone of predlog pip install '.[report]'"
+    assert done.stderr == f"predlog: this needs {package}, which is not installed: {how}\n"
 
 
 def test_torch_is_not_imported(run: Path, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class Run:
 
     def __init__(self, folder: Path, started: Iterable[dict[str, Any]] = ()) -> None:
         folder.mkdir(parents=True)
+        self.folder = folder
         self._file = folder / "predictions.jsonl"
         self._seq = 0
         for event in started:
@@ -363,3 +364,78 @@ def test_changes_make_the_page_that_is_loaded(chromium: Chrome, server: Server, 
     chromium.close()
     chromium.switch_to.window(kept)
     WebDriverWait(chromium, 20, 0.1).until(lambda _: json.dumps(chromium.execute_script(f"return {drawn}")) == loaded)
+
+
+# --- ways through the pages ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_from_the_list_to_a_run_and_back(
+    chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest
+) -> None:
+    """The browser's own way back leads to a list that is as new as the files, and forward to a run that goes on."""
+    name = request.node.name
+    forget(chromium)
+    chromium.get(server.address)
+    until(chromium, LIVE)
+    chromium.find_element(By.LINK_TEXT, name).click()
+    until(chromium, f"document.getElementById('curves')?.dataset.drawn !== undefined && {LIVE}")
+    assert chromium.current_url == page_of(server, name)
+    run.compare(200, stream="audio")
+    chromium.back()
+    row = f"document.querySelector('#runs tr[data-key=\"run {name}\"]')?.textContent ?? ''"
+    until(chromium, f"({row}).includes('200') && {LIVE}")
+    chromium.forward()
+    run.compare(201, stream="audio")
+    until(chromium, f"document.getElementById('curves')?.dataset.drawn !== undefined && {ROWS}.includes('201')")
+    chromium.find_element(By.LINK_TEXT, "All runs").click()
+    until(chromium, f"document.getElementById('runs') !== null && ({row}).includes('201')")
+    assert complaints(chromium) == []
+
+
+@pytest.mark.slow
+def test_a_run_that_is_gone(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:
+    """If a run's folder is taken away, its page says so and keeps what it has; if it is there again, it goes on."""
+    opened(chromium, page_of(server, request.node.name))
+    run.folder.rename(run.folder.with_name("elsewhere.hidden"))
+    until(chromium, "document.getElementById('live').textContent === 'not there'")
+    assert chromium.execute_script(f"return {ROWS}.length") > 0
+    run.folder.with_name("elsewhere.hidden").rename(run.folder)
+    run.compare(200, stream="audio")
+    until(chromium, f"{LIVE} && {ROWS}.includes('200')")
+
+
+@pytest.mark.slow
+def test_light_and_dark_stay(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:
+    """The button for light and dark works on the list and on a run, and an update leaves it as it was chosen."""
+    for address in (server.address, page_of(server, request.node.name)):
+        forget(chromium)
+        look(chromium, dark=False)
+        chromium.get(address)
+        until(chromium, LIVE)
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = chromium.execute_script(f"return {paper}")
+        chromium.find_element(By.ID, "scheme").click()
+        dark = until(chromium, f"{paper} !== '{light}' && {paper}")
+        assert chromium.find_element(By.ID, "scheme").text == "Light"
+    run.compare(200, stream="audio")
+    until(chromium, "document.querySelector('.facts').textContent.includes('steps 0 to 200')")
+    assert chromium.execute_script(f"return {paper}") == dark
+
+
+@pytest.mark.slow
+def test_the_text_goes_along(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:
+    """Who looks at the newest text sees the newer one; who has gone back by the slider stays, and has more to go to."""
+    opened(chromium, page_of(server, request.node.name))
+    here = "document.getElementById('text-here').textContent"
+    until(chromium, f"{here}.includes('step 198')")
+    run.compare(202, stream="audio")
+    until(chromium, f"{here}.includes('step 202')")
+    slider = chromium.find_element(By.ID, "text-step")
+    last = int(slider.get_attribute("max") or 0)
+    chromium.find_element(By.ID, "text-earlier").click()
+    assert chromium.execute_script(f"return {here}").count("step 198") == 1
+    run.compare(204, stream="audio")
+    until(chromium, f"Number(document.getElementById('text-step').max) === {last + 1}")
+    assert chromium.execute_script(f"return {here}").count("step 198") == 1
+    assert complaints(chromium) == []

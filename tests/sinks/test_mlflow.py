@@ -157,5 +157,6 @@ def test_the_page_s_example(own_folder: Path, run: Any) -> None:
 def test_without_the_library() -> None:
     """The import fails, and says which command helps."""
     assert tracked.without("mlflow", "mlflow").endswith(
-        "this needs mlflow, which is not installed: pip install 'predlog[mlflow]'"
+        "this needs mlflow, which is not installed:"
+        " pip install 'predlog[mlflow]', or in a clone of predlog pip install '.[mlflow]'"
     )

@@ -152,5 +152,6 @@ def test_the_page_s_example(own_folder: Path) -> None:
 def test_without_the_library() -> None:
     """The import fails, and says which command helps."""
     assert tracked.without("tensorboard", "tensorboard").endswith(
-        "this needs tensorboard, which is not installed: pip install 'predlog[tensorboard]'"
+        "this needs tensorboard, which is not installed:"
+        " pip install 'predlog[tensorboard]', or in a clone of predlog pip install '.[tensorboard]'"
     )

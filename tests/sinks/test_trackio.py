@@ -148,5 +148,6 @@ def test_the_page_s_example(own_folder: Path, run: Any, monkeypatch: pytest.Monk
 def test_without_the_library() -> None:
     """The import fails, and says which command helps."""
     assert tracked.without("trackio", "trackio").endswith(
-        "this needs trackio, which is not installed: pip install 'predlog[trackio]'"
+        "this needs trackio, which is not installed:"
+        " pip install 'predlog[trackio]', or in a clone of predlog pip install '.[trackio]'"
     )

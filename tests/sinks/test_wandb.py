@@ -221,7 +221,8 @@ def test_the_page_s_examples(own_folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_without_the_library() -> None:
     """The import fails, and says which command helps."""
     assert tracked.without("wandb", "wandb").endswith(
-        "this needs wandb, which is not installed: pip install 'predlog[wandb]'"
+        "this needs wandb, which is not installed:"
+        " pip install 'predlog[wandb]', or in a clone of predlog pip install '.[wandb]'"
     )
 
 

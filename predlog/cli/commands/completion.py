@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from predlog.cli import options
+from predlog.cli.parser import parser
 from predlog.errors import required
 
 # The names of the arguments that are runs, other files, and folders.
@@ -66,15 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the script, in which paths are completed, too: a shell that has it completes nothing else by itself."""
     with required("cli"):
         import shtab  # noqa: PLC0415 - it may not be installed
-    parser = options.parser()
+    whole = parser()
     completed = {**dict.fromkeys(_RUNS, _COMPLETE), **dict.fromkeys(_FILES, shtab.FILE)}
     completed |= dict.fromkeys(_FOLDERS, shtab.DIRECTORY)
-    for action in _actions(parser):
+    for action in _actions(whole):
         name = action.metavar or action.dest.upper()
         if name in completed:
             vars(action)["complete"] = completed[name]
     preamble = {"bash": _BASH, "zsh": _ZSH}.get(arguments.shell, "")
-    sys.stdout.write(f"{shtab.complete(parser, arguments.shell, preamble=preamble)}\n")
+    sys.stdout.write(f"{shtab.complete(whole, arguments.shell, preamble=preamble)}\n")
     return 0
 
 

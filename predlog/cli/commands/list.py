@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _found(folders: Sequence[Path], bar: Bar) -> tuple[list[Listed], list[str]]:
-    """Return the runs of all folders, each once, and what is said of folders that are none."""
+    """Return the runs of all folders, each once, and what is reported of folders that are none."""
     found: dict[Path, Listed] = {}
     missing = []
     for folder in folders:

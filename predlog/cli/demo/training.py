@@ -202,7 +202,7 @@ def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
     command, directory = _command(), shlex.quote(str(arguments.directory))
     print(f"""
 {_found(arguments.mistake, recorder)}\
-At step {first.first_step} the loss of the supervised bytes shown was {nats(first.loss)}, and {_share(first)} were \
+At step {first.first_step} the loss of the supervised bytes shown was {nats(first.loss)}, and {_share(first)} were
 predicted correctly; at step {last.first_step} it was {nats(last.loss)}, and {_share(last)}.
 
 How predlog is called in a training loop:

@@ -138,7 +138,7 @@ function notesOn(row, others) {
   if (rows.codebook[row] !== null) notes.push(`Codebook ${rows.codebook[row]} has no text: these are the ids of its tokens.`);
   else if (!hasTexts(row)) notes.push("No text was recorded: these are the ids of the tokens. Texts come with decode=.");
   if (isIndexed && different > 1) {
-    notes.push(`Sample ${rows.place[row]} is a place in the batch, not one text: ${different} different ones stand there at ${others.length} steps. sample_ids= and follow= follow one text.`);
+    notes.push(`Sample ${rows.place[row]} is a place in the batch, not one text: ${different} different ones at ${others.length} steps. With sample_ids= and follow=, one text is followed.`);
   }
   const count = words.length;
   if (whole.kept[row] && !whole.count[row]) notes.push(`Its ${whole.kept[row]} tokens are in the file only: they are too many for this page.`);
