@@ -7,11 +7,15 @@ Slurm job, a line of ours would begin behind it.
 import os
 import stat
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from predlog._runtime.failure import own_failure
+
+# Seconds that a line waits for a bar that is being drawn.
+_MOMENT = 0.5
 
 
 def is_open(stream: Any) -> bool:
@@ -39,6 +43,43 @@ def bars_quiet() -> AbstractContextManager[Any]:
         return nullcontext()
     lock: AbstractContextManager[Any] = tqdm.tqdm.get_lock()
     return lock
+
+
+@contextmanager
+def begun(stream: Any) -> Iterator[str]:
+    """Yield what must precede a line for it to begin in the first column: a newline, or nothing.
+
+    Bars on the same terminal are cleared, and drawn again below the line. Whoever else holds the lock of the bars is
+    not waited for longer than a moment; then a newline parts them.
+    """
+    if not (bars := _bars()):
+        yield "\n" if is_open(stream) else ""
+        return
+    tqdm = sys.modules["tqdm"].tqdm
+    is_screen = _is_terminal(stream)
+    with ExitStack() as held:
+        is_ours = all(_taken(lock, held) for lock in getattr(tqdm.get_lock(), "locks", [tqdm.get_lock()]))
+        if not is_screen:
+            yield "\n" if is_open(stream) else ""
+        elif is_ours:
+            with tqdm.external_write_mode(file=stream, nolock=True):
+                yield ""
+        else:
+            yield "\n" if any(_is_same(bar, os.fstat(stream.fileno())) for bar in bars) else ""
+
+
+def _taken(lock: Any, held: ExitStack) -> bool:
+    """Return whether a lock could be taken, which `held` then releases."""
+    if is_taken := lock.acquire(True, _MOMENT):
+        held.callback(lock.release)
+    return bool(is_taken)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except own_failure(Exception, stream):  # no file
+        return False
 
 
 def _ends_open(number: int, size: int) -> bool | None:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from predlog._runtime import writable
+from predlog._runtime import line_start, writable
 from predlog._runtime.failure import own_failure, traceback_of
 
 # Characters. A stream that is writable has room for a line of this length; the message of an error may be longer.
@@ -121,8 +121,9 @@ def _write(message: str) -> bool:
     try:
         if not writable.is_writable(sys.stderr):
             return False
-        sys.stderr.write(f"predlog: {line}\n")
-        sys.stderr.flush()
+        with line_start.begun(sys.stderr) as start:
+            sys.stderr.write(f"{start}predlog: {line}\n")
+            sys.stderr.flush()
     except own_failure(Exception, sys.stderr):  # the last resort: there is nowhere left to report to
         return False
     return True

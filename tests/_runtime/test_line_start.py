@@ -80,3 +80,57 @@ def test_a_file_whose_end_cannot_be_read_is_taken_for_a_pipe(tmp_path: Path, mon
         with tqdm(range(3), file=stream):
             assert line_start.is_open(stream)
         assert not line_start.is_open(stream)
+
+
+@pytest.mark.parametrize("way", ["file", "pipe"])
+def test_the_line_at_the_exit_does_not_begin_behind_a_bar(tmp_path: Path, way: str) -> None:
+    """A bar that nobody has closed leaves its line open; what is reported at the exit begins in the first column."""
+    code = """
+import predlog
+from tqdm import tqdm
+from tests import events
+predlog.configure(every=1, samples=1)
+bar = tqdm(range(3), mininterval=0, miniters=1, desc="training")
+for step in bar:
+    predlog.compare(*events.pair(step), step)
+    predlog.flush()
+    if step == 1:
+        break
+"""
+    if way == "pipe":
+        reader, writer = os.pipe()
+        fresh.start(code, streams=(writer, writer, writer))
+        os.close(writer)
+        with os.fdopen(reader, newline="") as pipe:
+            output = pipe.read()
+        assert fresh.wait(60) == 0
+    else:
+        with (tmp_path / "log").open("w") as out:
+            fresh.start(code, streams=(out, out, out))
+            assert fresh.wait(60) == 0
+        output = (tmp_path / "log").read_bytes().decode()
+    assert len(re.findall(r"^predlog: 2 comparisons, and no file", output, re.MULTILINE)) == 1, output
+    assert len(re.findall(r"^predlog: step 0, .*: the inputs are not known", output, re.MULTILINE)) == 1, output
+    assert way == "pipe" or "\n\n" not in output  # of a pipe nobody knows who wrote last
+
+
+def test_a_bar_that_is_being_drawn_is_not_waited_for_without_end() -> None:
+    """Whoever holds the lock of the bars for long keeps no line back."""
+    code = """
+import sys, threading
+from tqdm import tqdm
+from predlog._runtime.notices import Notices
+held, done = threading.Event(), threading.Event()
+def hold():
+    with tqdm.get_lock():
+        held.set()
+        done.wait(30)
+bar = tqdm(total=3, file=sys.stderr)
+threading.Thread(target=hold).start()
+held.wait(30)
+Notices().report("a", "all the same")
+done.set()
+"""
+    done = fresh.run(code)
+    assert done.returncode == 0
+    assert "\npredlog: all the same\n" in done.stderr

@@ -93,3 +93,21 @@ def test_that_test_can_fail() -> None:
     """A plain print does break a bar, and the test above would see it."""
     code = "from tqdm import tqdm\nfor step in tqdm(range(9), mininterval=0): print('step')\n"
     assert sum("it/s" in line or "%|" in line for line in on_terminal(code)) > 1
+
+
+@pytest.mark.parametrize("end", ["bar.close(); predlog.close()", "predlog.close(); bar.close()", ""])
+def test_the_last_line_is_whole(end: str) -> None:
+    """The line at the end begins in the first column, and one bar is left: closed before, afterwards, or never."""
+    code = f"""
+from tqdm import tqdm
+predlog.configure(every=5, samples=1, ignore=ALIGNMENT)
+bar = tqdm(total=10, mininterval=0, miniters=1, desc="training")
+for step in range(10):
+    predlog.compare(*pair, step)
+    bar.update()
+{end}
+"""
+    lines = [line for line in on_terminal(HEAD + code, columns=200) if line]
+    assert sum("training:" in line for line in lines) == 1, lines
+    assert sum(line.startswith("predlog: 2 comparisons") for line in lines) == 1, lines
+    assert all(line.startswith(("predlog", "step", " ", "─", "training: 100%")) for line in lines), lines
