@@ -67,7 +67,7 @@ HOMES = {
     "trackio": {"sinks.trackio"},
 }  # fmt: skip
 # A module has one reason to exist. What is longer, or shorter, has a reason here.
-LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 260
+LONGEST, LONGEST_WITH_REASON, SHORTEST, MOST_FILES = 300, 350, 25, 270
 LONGER = {
     "records.schema": "a third of it describes the keys, for the published schema",
     "recorder.recorder": "a third of it spells out and explains the arguments",

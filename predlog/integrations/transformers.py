@@ -66,8 +66,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             has one id per sample; None keeps none.
         probe, probe_every: A batch as the model takes it, labels included, and how often it is looked at in evaluation
             mode: stream `probe`. The training goes on as without it, to the last bit.
-        samples, follow, first, last, codebooks: Which samples, tokens and codebooks to show, as in `Recorder`.
-        ranks, streams: Which processes and which streams record, as in `Recorder`.
+        samples, follow, first, last, codebooks, ranks, streams: What is shown, and who records, as in `Recorder`.
         decode, special_tokens, text, text_window: How ids become text, and which are special, as in `Recorder`; with
             `decode="trainer"` it is the trainer's tokenizer.
         score, worst, alternatives, all_tokens: What to keep of all supervised tokens, as in `Recorder`.

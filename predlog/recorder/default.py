@@ -15,7 +15,7 @@ from predlog._runtime.torch_state import is_traced
 from predlog.capture.shard import Shard
 from predlog.recorder import environment
 from predlog.recorder.recorder import Recorder
-from predlog.records.schema import Comparison, Part
+from predlog.records.schema import Comparison
 
 _default: Recorder | None = None
 # A copy of the default recorder's, for the check in `compare`. Without a recorder every step is due.
@@ -44,7 +44,7 @@ def compare(
     shard: Shard | None = None,
     group: object = None,
     **context: object,
-) -> Future[tuple[Comparison | Part, ...]] | None:
+) -> Future[tuple[Comparison, ...]] | None:
     """Record what the model predicts next to what it was asked to predict, if this step is due.
 
     The default recorder records it: the one that `configure` made. Without it, the first call makes one from the

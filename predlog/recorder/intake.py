@@ -18,7 +18,7 @@ from predlog.recorder.gate import Gate, whole_step
 from predlog.recorder.loss_report import LossReports
 from predlog.recorder.submission import Submitter
 from predlog.recorder.verdict import specials_of
-from predlog.records.schema import Comparison, Part
+from predlog.records.schema import Comparison
 
 # How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise.
 HOW: Final[dict[str, Any]] = {
@@ -76,7 +76,7 @@ class Intake:
     def take(
         self, logits: object, labels: object, step: object, stream: str, context: Mapping[str, object], every: int,
         how: Mapping[str, Any],
-    ) -> Future[tuple[Comparison | Part, ...]] | None:  # fmt: skip
+    ) -> Future[tuple[Comparison, ...]] | None:  # fmt: skip
         """Capture a pair if its step is due at `every`, and return the future of its records.
 
         `how` has the values of `HOW`. Raises PredlogError if something fails in a strict recorder.
@@ -111,7 +111,7 @@ class Intake:
     def _capture(
         self, logits: object, labels: object, step: int, stream: str, context: Mapping[str, object], at: float,
         how: Mapping[str, Any],
-    ) -> Future[tuple[Comparison | Part, ...]] | None:  # fmt: skip
+    ) -> Future[tuple[Comparison, ...]] | None:  # fmt: skip
         if (why := obstacle()) is not None:
             self._notices.report_once(f"skipped: {why}", f"step {step}, stream {briefly(stream)}: not captured: {why}")
             return None

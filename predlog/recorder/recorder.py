@@ -33,7 +33,7 @@ from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, Stats
 from predlog.recorder.submission import Item, Submitter
 from predlog.recorder.worker import Worker
-from predlog.records.schema import Comparison, Finding, Part
+from predlog.records.schema import Comparison, Finding
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -213,7 +213,7 @@ class Recorder:
         shard: Shard | None = None,
         group: object = None,
         **context: object,
-    ) -> Future[tuple[Comparison | Part, ...]] | None:
+    ) -> Future[tuple[Comparison, ...]] | None:
         """Record what the model predicts next to what it was asked to predict, if this step is due.
 
         The arguments are those of `predlog.compare`, which explains them.
@@ -238,7 +238,7 @@ class Recorder:
 
     def compare_due(
         self, /, logits: object, labels: object, step: int, *, stream: str = "text", **more: Any
-    ) -> Future[tuple[Comparison | Part, ...]] | None:
+    ) -> Future[tuple[Comparison, ...]] | None:
         """Record a pair as `compare` does, whatever `every` says: the caller has decided that its step is due.
 
         Callbacks use it, since an evaluation is recorded at whatever step it runs. `more` is as in `compare`.

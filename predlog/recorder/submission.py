@@ -49,16 +49,17 @@ class Submission:
         return any(self.context.get(name) == 0 for name in _RATES)
 
 
-class Recorded(Future[tuple[Comparison | Part, ...]]):
+class Recorded(Future[tuple[Comparison, ...]]):
     """A standard future of the records that reached the sinks; they are typed only when `result` is called.
 
     Of logits in shards these are the parts that this process has written.
     """
 
-    def result(self, timeout: float | None = None) -> tuple[Comparison | Part, ...]:
+    def result(self, timeout: float | None = None) -> tuple[Comparison, ...]:
         """Wait for the records, and return them."""
         events: Any = super().result(timeout)
-        return tuple(record for record in map(codec.from_event, events) if isinstance(record, Comparison | Part))
+        records = [record for record in map(codec.from_event, events) if isinstance(record, Comparison | Part)]
+        return cast(tuple[Comparison, ...], tuple(records))  # of a shard they are parts, which few programs have
 
     def set_events(self, events: Sequence[Event]) -> None:
         """Resolve with what reached the sinks."""
@@ -105,7 +106,7 @@ class Submitter:
 
     def submit(
         self, captured: Snapshot, step: int, stream: str, context: Mapping[str, object], at: float
-    ) -> Future[tuple[Comparison | Part, ...]] | None:
+    ) -> Future[tuple[Comparison, ...]] | None:
         """Queue a captured pair, and return the future of its records; None if there is no room for it."""
         values = self._plain(context, step, stream)
         count = captured.sizes.count

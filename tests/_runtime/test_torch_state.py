@@ -32,18 +32,18 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import predlog
-from predlog import Comparison, Part, Recorder
+from predlog import Comparison, Recorder
 from predlog._runtime import torch_state
 from predlog._runtime.notices import Notices
 from tests import events, fresh
 from tests.sizes import sizes
 
 STEPS = 50
-Compare = Callable[..., Future[tuple[Comparison | Part, ...]] | None]
+Compare = Callable[..., Future[tuple[Comparison, ...]] | None]
 How = dict[str, Any]
 
 
-def shown(future: Future[tuple[Comparison | Part, ...]] | None) -> list[How]:
+def shown(future: Future[tuple[Comparison, ...]] | None) -> list[How]:
     """Return what was recorded, without what any two recorders differ in."""
     assert future is not None
     records = [msgspec.structs.asdict(one) for one in future.result(10)]
@@ -524,7 +524,7 @@ def test_what_is_skipped_is_no_failure() -> None:
 def test_a_functional_call_is_recorded() -> None:
     """Weights put in by `functional_call` alone are plain tensors, so there is a pair to record."""
     weight, (_, labels) = torch.randn(50, 8, requires_grad=True), events.pair()
-    futures: list[Future[tuple[Comparison | Part, ...]] | None] = []
+    futures: list[Future[tuple[Comparison, ...]] | None] = []
     with Recorder(every=1, console=False, strict=True) as recorder:
 
         def compare(logits: Tensor, labels: Tensor, step: int, **how: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from predlog import Recorder
-from predlog.records.schema import Comparison, Finding, Part
+from predlog.records.schema import Comparison, Finding
 
 POSITIONS = ("loss_mask", "position_ids", "document_ids", "attention_mask", "reported_loss", "items", "accumulate")
 
@@ -45,7 +45,7 @@ class Witness(Recorder):
 
     def compare(
         self, /, logits: object, labels: object, step: int, **how: Any
-    ) -> Future[tuple[Comparison | Part, ...]] | None:
+    ) -> Future[tuple[Comparison, ...]] | None:
         """Record a pair with less, and wait."""
         if step % self.passed.every:
             return None
@@ -53,7 +53,7 @@ class Witness(Recorder):
 
     def compare_due(
         self, /, logits: object, labels: object, step: int, **how: Any
-    ) -> Future[tuple[Comparison | Part, ...]] | None:
+    ) -> Future[tuple[Comparison, ...]] | None:
         """Record a pair with less, and wait."""
         return self._waited(super().compare_due(logits, self._less(labels, how), step, **how))  # type: ignore[no-any-return]
 

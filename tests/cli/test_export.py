@@ -25,8 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predlog.cli.commands import export as exporting
-from predlog.cli.commands.export import export, schema
+from predlog.cli.commands.export import export
 from predlog.cli.io import replacing
+from predlog.cli.token_table import schema
 from predlog.errors import ExportError
 from predlog.records import codec
 from predlog.records import schema as records_schema

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import predlog
-from predlog.cli.commands import export as exporting
+from predlog.cli import token_table
 from predlog.reading.reader import Reading
 from predlog.records.codec import to_line
 from predlog.records.schema import Comparison, Token
@@ -67,7 +67,7 @@ def record(folder: Path, rank: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with predlog.Recorder(folder, every=10, ranks="all", console=False, decode=lambda one: TEXTS[one]) as recorder:
         for step in range(0, 200, 10):
-            context = {"epoch": step // 50} if step >= 50 else {}
+            context: dict[str, Any] = {"epoch": step // 50} if step >= 50 else {}
             for stream, shape, layout in (("text", (2, 30), None), ("audio", (2, 2, 20), "b k t v, b k t")):
                 labels = torch.randint(len(TEXTS), shape, generator=generator)
                 logits = logits_of(labels, step, generator, len(TEXTS))
@@ -368,7 +368,7 @@ def test_the_macro_has_all_columns(exported: Path) -> None:
             "context": "JSON",
             "window": "JSON",
         }
-        assert sorted(rows.columns) == sorted(exporting.schema().names)
+        assert sorted(rows.columns) == sorted(token_table.schema().names)
 
 
 def test_guessed_columns_lose_texts(tmp_path: Path) -> None:

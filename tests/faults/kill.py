@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from predlog import Comparison, Part, Recorder
+from predlog import Comparison, Recorder
 from tests import events
 from tests.faults.experiment import Figure, Size, at_least, at_most, equals, told
 from tests.faults.forked import context
@@ -97,7 +97,7 @@ def _compare_until_killed(directory: str, acknowledgements: Connection) -> None:
     torch.set_num_threads(1)
     recorder = Recorder(directory, every=1, first=50, last=50, decode=_long_text, console=False)
     logits, labels = events.pair(samples=2, length=120)
-    waiting: deque[Future[tuple[Comparison | Part, ...]] | None] = deque()
+    waiting: deque[Future[tuple[Comparison, ...]] | None] = deque()
     for step in range(2**32):
         waiting.append(recorder.compare(logits, labels, step))
         # Some pairs stay on their way, so that the worker always has a line to write.

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 import predlog
-from predlog.records.schema import Record
+from predlog.records.schema import WholeRecord
 
 
 def each(path: Path) -> Iterator[dict[str, Any] | None]:
@@ -55,7 +55,7 @@ class Lines:
 class Reading:
     """The records that `predlog.read` gives, and its warnings."""
 
-    records: list[Record]
+    records: list[WholeRecord]
     warned: list[str]
 
     @classmethod

@@ -14,7 +14,7 @@ logits, labels = torch.zeros(1, 3, 4), torch.zeros(1, 3).long()
 
 recorder = predlog.configure("runs/typed", every=10, samples=4, decode=str, ranks="local", console=False)
 assert_type(recorder, predlog.Recorder)
-Recorded = Future[tuple[predlog.Comparison | predlog.Part, ...]] | None
+Recorded = Future[tuple[predlog.Comparison, ...]] | None
 assert_type(predlog.compare(logits, labels, 0, shift=1, lr=0.1), Recorded)
 rows = predlog.Rows(labels, logits[..., 0], logits[..., 0], label_rank=labels, vocabulary=np.int64(4))
 assert_type(rows, predlog.Rows)
