@@ -18,6 +18,7 @@ import pytest
 import predlog
 from predlog.cli import main, options
 from predlog.cli.bar import Bar
+from predlog.cli.parser import parser as command_line
 from predlog.reading.reader import Reading
 from predlog.records import codec
 from tests import ROOT, events
@@ -547,7 +548,7 @@ def test_json_of_what_was_done(
 
 def test_all_commands_have_a_module() -> None:
     """Every subcommand names a module that is there."""
-    parser = options.parser()
+    parser = command_line()
     for command in COMMANDS:
         needed = {"diff": ["a", "b"], "export": ["p", "-o", "f"], "explain": [], "completion": ["bash"]}
         parsed = parser.parse_args([command, *needed.get(command, ["p"])])

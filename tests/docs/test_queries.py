@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import predlog
-from predlog.cli.commands import export as exporting
+from predlog.cli import token_table
 from predlog.reading.reader import Reading
 from predlog.records.codec import to_line
 from predlog.records.schema import Comparison, Token
@@ -367,7 +367,7 @@ def test_the_macro_has_all_columns(exported: Path) -> None:
             "context": "JSON",
             "window": "JSON",
         }
-        assert sorted(rows.columns) == sorted(exporting.schema().names)
+        assert sorted(rows.columns) == sorted(token_table.schema().names)
 
 
 def test_guessed_columns_lose_texts(tmp_path: Path) -> None:
