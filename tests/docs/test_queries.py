@@ -66,7 +66,7 @@ def record(folder: Path, rank: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with predlog.Recorder(folder, every=10, ranks="all", console=False, decode=lambda one: TEXTS[one]) as recorder:
         for step in range(0, 200, 10):
-            context = {"epoch": step // 50} if step >= 50 else {}
+            context: dict[str, Any] = {"epoch": step // 50} if step >= 50 else {}
             for stream, shape, layout in (("text", (2, 30), None), ("audio", (2, 2, 20), "b k t v, b k t")):
                 labels = torch.randint(len(TEXTS), shape, generator=generator)
                 logits = logits_of(labels, step, generator, len(TEXTS))
