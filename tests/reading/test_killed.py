@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from predlog import Comparison
+from predlog.reading.lacks import Lack
 from predlog.reading.reader import Reading
 from tests.reading.killed import RANKS, STEPS, VOCABULARY
 from tests.sizes import sizes
@@ -36,4 +37,4 @@ def test_one_of_four_ranks_is_killed(tmp_path: Path, trials: int) -> None:
         if whole < STEPS:
             (lack,) = reading.lacks
             ids = (victim * VOCABULARY // RANKS, (victim + 1) * VOCABULARY // RANKS - 1)
-            assert lack == (STEPS - whole, (victim,) if whole else (), (ids,), whole, STEPS - 1)
+            assert lack == Lack(STEPS - whole, (victim,) if whole else (), (ids,), whole, STEPS - 1)
