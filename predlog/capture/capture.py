@@ -16,20 +16,16 @@ from torch import Tensor
 from predlog._runtime.torch_state import alone
 from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
 from predlog.capture.dtensor import Span
-from predlog.capture.local import Local, to_local
+from predlog.capture.local import Local, to_local, with_rows
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
-from predlog.capture.shard import BEST, of_shard
+from predlog.capture.shard import BEST, of_part
 from predlog.errors import PairError
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.numbers.snapshot import Sizes, Slice, Snapshot, joined
 from predlog.numbers.window import Window
 
 _NONE_KNOWN = SpecialTokens()
-_ROWS = (
-    "logits are a DTensor that is sharded over the time, and this rank has {1} of {2} rows, from {0} on: redistribute"
-    " them to Replicate, or over the vocabulary"
-)
 # The devices on which reading a value waits for nothing.
 _NEAR = frozenset({"cpu"})
 
@@ -46,6 +42,8 @@ def capture(
     position_ids: object = None,
     document_ids: object = None,
     attention_mask: object = None,
+    row_index: object = None,
+    row_count: object = None,
     reported_loss: object = None,
     sample_ids: object = None,
     items: object = None,
@@ -62,7 +60,8 @@ def capture(
 
     `logits` are a tensor, a `Projection`, `Rows`, or a list of chunks along time; `labels` and `inputs` are integer
     ids. What has no torch tensor may speak DLPack. `shift` is by how many positions the labels lead the logits.
-    `loss_mask`, `position_ids`, `document_ids` and `attention_mask` are what `to_positions` takes. `reported_loss` is
+    `loss_mask`, `position_ids`, `document_ids`, `attention_mask` and `row_index` are what `to_positions` takes, and
+    `row_count` is how many positions the whole sample has that the last is an index into. `reported_loss` is
     the trainer's loss, divided by `items` if not by the number of labels, of one of `accumulate` micro-batches.
     `sample_ids` are one id per sample. `declared` are options of the run. A projection is computed in the type
     `autocast`, or in that of the caller's autocast. With `has_totals` the losses of all rows are summed up, to be held
@@ -78,14 +77,21 @@ def capture(
         enter()
         beside = {
             "loss_mask": loss_mask, "position_ids": position_ids, "document_ids": document_ids,
-            "attention_mask": attention_mask, "sample_ids": sample_ids,
+            "attention_mask": attention_mask, "row_index": row_index, "sample_ids": sample_ids,
         }  # fmt: skip
-        here = to_local(logits, labels, inputs, layout, shard, beside)
+        here = with_rows(to_local(logits, labels, inputs, layout, shard, beside))
         labels, inputs = here.labels, here.inputs
-        pair, part = _pair(here, shard, layout=layout, shift=shift, ignore_index=ignore_index, product=product)
-        window = _possible(window, pair, part)
+        if here.rows is not None and row_count is None:
+            row_count = here.rows.whole
+        pair, part = _pair(
+            here, shard, row_count, layout=layout, shift=shift, ignore_index=ignore_index, product=product
+        )
+        is_split = pair.positions.index is not None
+        window = _possible(window, pair, part, is_split=is_split)
         choice = samples.choose(pair, window, here.beside["sample_ids"])
         sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part, here.samples)
+        if is_split:
+            sizes = replace(sizes, is_split=True, row_count=row_count)  # type: ignore[arg-type] # it was checked
         if pair.fused is not None:
             sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
         shown = samples.parts(pair, choice)
@@ -101,7 +107,7 @@ def capture(
                 sizes = replace(sizes, unused=(*sizes.unused, f"the loss is not checked: {error}"))
         is_whole = part is None and here.samples is None
         totals = whole_loss.start(pair, shift, ignore_index) if has_totals and is_whole else None
-        across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes else None
+        across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes and not is_split else None
         if pair.labels.device.type in _NEAR:
             numbers = joined([cpu.to_numbers(one, _part(sizes, one, shown), window) for one in shown])
             return Snapshot(sizes, lambda: numbers, totals, reported, across, choice.ids)
@@ -113,18 +119,16 @@ def capture(
         leave()
 
 
-def _pair(here: Local, shard: object, **how: Any) -> tuple[Pair, Slice | None]:
-    """Return the pair that this process has, and which part of the vocabulary it is of, None if of all of it."""
-    if here.rows is not None:
-        raise PairError(_ROWS.format(*here.rows))
+def _pair(here: Local, shard: object, row_count: object, **how: Any) -> tuple[Pair, Slice | None]:
+    """Return the pair that this process has, and which part of the vocabulary it is of, None if it is whole."""
     beside: dict[str, Any] = {name: value for name, value in here.beside.items() if name != "sample_ids"}
     pair = to_pair(here.logits, here.labels, here.inputs, **how, **beside)
     if here.is_trained is not None:
         pair = replace(pair, is_trained=here.is_trained)
-    return (pair, None) if shard is None and here.part is None else of_shard(pair, here.logits, shard, here.part)
+    return of_part(pair, here.logits, shard, here.part, row_count)
 
 
-def _possible(window: Window, pair: Pair, shard: Slice | None) -> Window:
+def _possible(window: Window, pair: Pair, shard: Slice | None, *, is_split: bool) -> Window:
     """Return what can be shown of a pair of what is to be shown."""
     if pair.fused is not None:
         return replace(window, all_tokens=0)  # their predictions are not known
@@ -132,7 +136,8 @@ def _possible(window: Window, pair: Pair, shard: Slice | None) -> Window:
         window = replace(window, score=False)  # it would make all rows
     if shard is not None:
         # Which rows are the worst, and what is predicted, is known when all shards are there.
-        return replace(window, worst=0, all_tokens=0, alternatives=max(window.alternatives, BEST))
+        text = 0 if is_split else window.text  # it may go on elsewhere
+        return replace(window, worst=0, all_tokens=0, alternatives=max(window.alternatives, BEST), text=text)
     return window
 
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from predlog.capture.documents import Documents, Words, crossings, documents
+from predlog.capture.documents import Documents, Words, crossings, documents, of_runs
 from predlog.capture.excerpts import cut_out
 from predlog.capture.masking import masking
 from predlog.capture.positions import Positions
 from predlog.capture.rows import hits, wanted_ids
 from predlog.capture.score import Scores
 from predlog.capture.scored import of_samples, rows_of_shard
+from predlog.capture.split import in_whole, neighbours, runs
 from predlog.capture.texts import texts
 from predlog.capture.window import as_bytes, words
 from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
@@ -49,21 +50,19 @@ def to_numbers(
     if sizes.has_codebooks:
         columns["varied"] = ((scored != columns["highest"]) & supervised).sum(-1, keepdim=True)
     columns |= _of_specials(scored, sizes.specials, sizes.ignore_index)
-    known = documents(positions, sizes.length)
-    if inputs is not None:
-        columns |= _of_inputs(scored, inputs, supervised, sizes, known)
-    columns |= masking(scored, supervised, inputs, known, sizes)
+    near = None if positions.index is None else neighbours(positions.index)
+    known = documents(positions, sizes.length, near)
+    columns |= _of_neighbours(scored, supervised, inputs, known, near, sizes)
     columns |= _of_scores(scores, scored, inputs, supervised, sizes)
     if unreduced is not None:
         columns["unreduced"] = unreduced
     sequences = _with_out_of_range(list(_by_sequence(columns)), scored, supervised, sizes)
     ids, read = words(labels), None if inputs is None else words(inputs)
-    if known is not None or positions.attended is not None:
-        beside = crossings(known, positions.attended, ids, read, sizes)
-        sequences = [counts | more for counts, more in zip(sequences, beside, strict=True)]
+    for counts, beside in zip(sequences, crossings(known, positions.attended, ids, read, sizes, near), strict=False):
+        counts.update(beside)
     for number, counts in enumerate(sequences):
         counts["fingerprint"] = _fingerprint(ids, read, number * sizes.length, sizes)
-    ends = list(texts(sizes, supervised, inputs, ids, read, positions.attended, known))
+    ends = [] if near is not None else list(texts(sizes, supervised, inputs, ids, read, positions.attended, known))
     for counts, one in zip(sequences, ends, strict=False):  # codebooks have none
         counts["text"] = one
     kept = list(cut_out(sizes, window, as_bytes(supervised), ids, read, ends)) if window.text else ()
@@ -71,11 +70,26 @@ def to_numbers(
     if sizes.shard is not None:
         statistics = of_shard(statistics, [own for _, own, *_ in around], sizes.shard)
     whole = None
-    if scores is not None and sizes.shard is not None:
-        whole = rows_of_shard(scores, scored, supervised, inputs, positions.weights, known, sizes)
-    elif scores is not None:
-        whole = of_samples(scores, scored, supervised, positions.weights, sizes, window)
-    return Numbers(shown, statistics, around, reads, homes, sequences, whole, kept)
+    if scores is not None:
+        whole = (
+            of_samples(scores, scored, supervised, positions.weights, sizes, window)
+            if sizes.shard is None
+            else rows_of_shard(scores, scored, supervised, inputs, positions, known, sizes)
+        )
+    if positions.index is None:
+        return Numbers(shown, statistics, around, reads, homes, sequences, whole, kept)
+    own = runs(labels, inputs, positions, known, sizes, window)
+    shown = in_whole(shown, positions.index, sizes)
+    return Numbers(shown, statistics, around, reads, homes, sequences, whole, (), own)
+
+
+def _of_neighbours(
+    scored: Tensor, supervised: Tensor, inputs: Tensor | None, known: Documents | None, near: Tensor | None,
+    sizes: Sizes,
+) -> _Columns:  # fmt: skip
+    """Return what is counted of labels and what is beside them; of a part of a sample, what is within its runs."""
+    found = {} if inputs is None else _of_inputs(scored, inputs, supervised, sizes, known or of_runs(near))
+    return found if near is not None else found | masking(scored, supervised, inputs, known, sizes)
 
 
 def _with_out_of_range(sequences: list[Counts], labels: Tensor, supervised: Tensor, sizes: Sizes) -> list[Counts]:
@@ -168,20 +182,23 @@ def _of_inputs(labels: Tensor, inputs: Tensor, supervised: Tensor, sizes: Sizes,
         compared = asked.sum(-1)
     equal = ((labels.unsqueeze(-2) == windows) & asked).sum(-1)
     columns = {"start": inputs[..., :3], "equal": equal, "compared": compared}
-    if bool(((equal < compared) & (2 * equal >= compared))[..., ::2].any()):
+    # A part of a sample doesn't know what the others read: what may be such a label is counted in each.
+    if sizes.is_split or bool(((equal < compared) & (2 * equal >= compared))[..., ::2].any()):
         near = torch.arange(rows) < torch.tensor(ends).unsqueeze(-1) if known is None else known.follow(rows)
-        lone = _lone_ends(labels, inputs, supervised, sizes.specials).unsqueeze(-2) & near
+        # torch.isin takes views of its arguments.
+        lone = supervised & ~torch.isin(labels.contiguous(), inputs.contiguous())
+        if not sizes.is_split:
+            lone = _lone_ends(lone, labels, supervised, sizes.specials)
+        lone = lone.unsqueeze(-2) & near
         columns["lone"] = lone.sum(-1)
     return columns
 
 
-def _lone_ends(labels: Tensor, inputs: Tensor, supervised: Tensor, specials: SpecialTokens) -> Tensor:
-    """Return where the labels [s, k, rows] are an end token that is no input anywhere; nowhere if that is not sure.
+def _lone_ends(lone: Tensor, labels: Tensor, supervised: Tensor, specials: SpecialTokens) -> Tensor:
+    """Return where labels [s, k, rows] that are no input anywhere are an end token; nowhere if that is not sure.
 
     Such labels are all the same id, and each is known to end a text or is the last before ignored ones.
     """
-    # torch.isin takes views of its arguments.
-    lone = supervised & ~torch.isin(labels.contiguous(), inputs.contiguous())
     ids = labels[lone].unique().tolist()
     is_last = torch.ones_like(supervised)
     is_last[..., :-1] = ~supervised[..., 1:]

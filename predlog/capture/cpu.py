@@ -11,7 +11,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from predlog.capture import counts, reduction, score
+from predlog.capture import counts, reduction, score, split
 from predlog.capture.pair import Pair
 from predlog.capture.peaks import BLOCK, block_peaks, starts
 from predlog.capture.positions import supervised_only
@@ -32,14 +32,17 @@ _MOST = 8
 def to_numbers(pair: Pair, sizes: Sizes, window: Window) -> Numbers:
     """Return the numbers of a pair in the memory of the host."""
     known = pair.positions.shown(sizes.samples, sizes.codebooks)
-    labels = supervised_only(_own(pair.labels, sizes), known.weights, sizes.ignore_index).contiguous()
+    labels = supervised_only(_own(pair.labels, sizes), known.weights, sizes.ignore_index)
+    labels = split.paired(labels, known.index, sizes.shift, sizes.ignore_index).contiguous()
     inputs = None if pair.inputs is None else _own(pair.inputs, sizes)
     if pair.columns is not None:
         return reduction.to_numbers(pair.columns.shown(sizes), sizes, window, labels, inputs, known)
     scored = labels[..., sizes.shift :]
     logits = pair.logits[: sizes.samples, : sizes.codebooks, : scored.shape[-1]]
     supervised = scored != sizes.ignore_index
-    shown, scores = chosen(supervised, window), None
+    if known.index is not None:
+        split.check(known.index, sizes)
+    shown, scores = chosen(supervised, window, known.index), None
     if window.score and pair.fused is not None:
         scores = pair.fused.scores(scored, sizes)
     elif window.score:

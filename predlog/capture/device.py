@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from predlog.capture import counts, reduction, score
+from predlog.capture import counts, reduction, score, split
 from predlog.capture.pair import Pair
 from predlog.capture.positions import Positions, supervised_only
 from predlog.capture.ring import ring_of
@@ -109,6 +109,7 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
     """
     known = pair.positions.shown(sizes.samples, sizes.codebooks)
     labels = supervised_only(pair.labels[: sizes.samples, : sizes.codebooks], known.weights, sizes.ignore_index)
+    labels = split.paired(labels, known.index, sizes.shift, sizes.ignore_index)
     packed = pad(labels, (0, to.words - labels.shape[-1]), value=_STAMP)
     part = to.views(packed)
     if pair.inputs is not None:
@@ -122,7 +123,7 @@ def pack(pair: Pair, to: Packing, sizes: Sizes, window: Window) -> Tensor:
             part[name].copy_(column)
         return packed
     labels = part["labels"][..., sizes.shift :]
-    where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window))
+    where = _ends(labels != sizes.ignore_index, _rows(labels.shape[-1], window), known.index)
     if window.score:
         where = torch.cat([where, _score(pair, part, labels, where, sizes, window)], -1)
     # Clamped, because a label without a logit would raise an assertion on the device.
@@ -178,6 +179,7 @@ def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numb
         part.get("documents"),
         None if ends is None else ends[0, 0],
         part.get("attended"),
+        part.get("index"),
     )
     if "label_logprob" in part:
         columns = reduction.Columns(
@@ -187,7 +189,9 @@ def to_numbers(part: Mapping[str, Tensor], sizes: Sizes, window: Window) -> Numb
         return reduction.to_numbers(columns, sizes, window, labels, inputs, known)
     scored = labels[..., sizes.shift :]
     supervised = scored != sizes.ignore_index
-    shown = chosen(supervised, window)
+    if known.index is not None:
+        split.check(known.index, sizes)
+    shown = chosen(supervised, window, known.index)
     if "worst" in part:
         shown = with_worst(shown, part["worst"], part["are_worst"])
     width, many = part["prediction"].shape[-1], _rows(scored.shape[-1], window)
@@ -227,12 +231,17 @@ def _rows(rows: int, window: Window) -> int:
     return min(max(window.first, window.last), rows)
 
 
-def _ends(supervised: Tensor, many: int) -> Tensor:
+def _ends(supervised: Tensor, many: int, index: Tensor | None) -> Tensor:
     """Return the first and the last supervised rows of a mask [s, k, t], from the outside in, as [s, k, 2 many].
 
-    If there are fewer, other rows fill up: the host knows from the labels how many are supervised.
+    If there are fewer, other rows fill up: the host knows from the labels how many are supervised. With an `index`
+    [s, k, labels] of their labels in the whole sample, they are the first and the last by that.
     """
     rows = supervised.shape[-1]
+    if index is not None:
+        places = as_signed(index)[..., -rows:]
+        ramps = torch.stack([split.MOST_POSITIONS - places, places + 1], -2)
+        return (supervised.unsqueeze(-2) * ramps).topk(many).indices.flatten(-2)
     # t, …, 1 for the first and, after the 0, 1, …, t for the last: the further out, the larger.
     ramps = torch.arange(-rows, rows + 1, dtype=torch.int32, device=supervised.device).abs_().unfold(0, rows, rows + 1)
     return (supervised.unsqueeze(-2) * ramps).topk(many).indices.flatten(-2)

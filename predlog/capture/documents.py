@@ -4,9 +4,8 @@ All of it is computed on the host from the ids of the samples shown, for pairs o
 there are few operations, and what happens at few places, such as boundaries, is looked at one by one.
 """
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,13 +24,16 @@ class Documents:
 
     `ids` are the documents' own ids, or their numbers in the row; `places` are the position ids, counted from the begin
     of a document if none were passed. `is_next` [s, k, t - 1] is whether the position after is the next one in the same
-    document, and `begins` [s, k, t - 1] whether a document begins there.
+    document, and `begins` [s, k, t - 1] whether a document begins there. `is_counted` is whether the ids are numbers in
+    the row, and `has_places` whether the places were passed.
     """
 
     ids: Tensor
     places: Tensor
     is_next: Tensor
     begins: Tensor
+    is_counted: bool = False
+    has_places: bool = False
 
     def follow(self, rows: int) -> Tensor:
         """Return [s, k, 3, rows]: whether the position 0, 1 and 2 after each is so in its document, too."""
@@ -40,8 +42,12 @@ class Documents:
         return torch.stack([torch.ones_like(one), one, two], -2)[..., :rows]
 
 
-def documents(positions: Positions, length: int) -> Documents | None:
-    """Return the documents of rows of this length; None if nothing is known of them."""
+def documents(positions: Positions, length: int, near: Tensor | None = None) -> Documents | None:
+    """Return the documents of rows of this length; None if nothing is known of them.
+
+    `near` [s, k, t - 1] is whether each next position is the one after in the whole sample, if rows are split over
+    processes. Where it is not, places are counted anew, and nothing follows or begins.
+    """
     places = None if positions.places is None else as_signed(positions.places)
     ids = None if positions.documents is None else as_signed(positions.documents)
     if positions.ends is not None:
@@ -49,20 +55,39 @@ def documents(positions: Positions, length: int) -> Documents | None:
     if ids is None and positions.attended is not None:
         ids = _of_mask(positions.attended)
     if ids is None:
-        if places is None or (length > 1 and not bool(places.any())):
-            return None  # zeros fill an argument that the model does not use
+        # Zeros fill an argument that the model does not use, or all of one part of a sample, where they are padding.
+        if places is None or (near is None and length > 1 and not bool(places.any())):
+            return None
         step = places[..., 1:] - places[..., :-1]
         begins = step <= 0
-        return Documents(pad(begins.to(torch.int64).cumsum(-1), (1, 0)), places, step == 1, begins)
+        ids = pad(begins.to(torch.int64).cumsum(-1), (1, 0))
+        known = Documents(ids, places, step == 1, begins, is_counted=True, has_places=True)
+        return known if near is None else _within_runs(known, near)
     begins = ids[..., 1:] != ids[..., :-1]
+    has_places = places is not None
     if places is None:
+        breaks = begins if near is None else begins | ~near
         index = torch.arange(length, device=ids.device).expand_as(ids)
-        places = index - pad(index[..., 1:] * begins, (1, 0)).cummax(-1).values
+        places = index - pad(index[..., 1:] * breaks, (1, 0)).cummax(-1).values
     begins, ids = begins.expand_as(places[..., 1:]), ids.expand_as(places)
     follows = places[..., 1:] - places[..., :-1] == 1
     if positions.ends is not None:
         begins = begins | ~follows  # attention that is contiguous: what jumps is no neighbour in it either
-    return Documents(ids, places, follows & ~begins, begins)
+    known = Documents(ids, places, follows & ~begins, begins, has_places=has_places)
+    return known if near is None else _within_runs(known, near)
+
+
+def _within_runs(known: Documents, near: Tensor) -> Documents:
+    return replace(known, is_next=known.is_next & near, begins=known.begins & near)
+
+
+def of_runs(near: Tensor | None) -> Documents | None:
+    """Return what is known of neighbours where nothing is known of documents: the next of each position, by `near`."""
+    if near is None:
+        return None
+    nothing = torch.zeros_like(near)
+    ids = pad(nothing.to(torch.int64), (1, 0))
+    return Documents(ids, ids, near, nothing)
 
 
 def _of_mask(attended: Tensor) -> Tensor | None:
@@ -89,18 +114,23 @@ def _of_lengths(ends: Tensor, length: int) -> Tensor | None:
 
 
 def crossings(
-    known: Documents | None, attended: Tensor | None, labels: Words, inputs: Words | None, sizes: Sizes
-) -> list[dict[str, tuple[int, ...]]]:
-    """Return, per sequence, counts of the labels that their rows can't know, by what is known of their positions.
+    known: Documents | None, attended: Tensor | None, labels: Words, inputs: Words | None, sizes: Sizes,
+    near: Tensor | None = None,
+) -> list[dict[str, tuple[int, ...]]]:  # fmt: skip
+    """Return, per sequence, counts of labels that their rows can't know; none if nothing is known of their positions.
 
     `labels` and `inputs` are the ids of all sequences, one after the other. `crossing` labels belong to another
     document than their row, `from_padding` ones to a row that reads padding, and `padding` ones are padding themselves.
     `separators` are the lowest and the highest id that rows of crossing labels read, or -1 without any. A row that
-    reads an end token, or a label that begins a text, crosses nothing.
+    reads an end token, or a label that begins a text, crosses nothing. With `near`, as in `documents`, only what lies
+    within runs is counted.
     """
+    if known is None and attended is None:
+        return []
     begins = None if known is None else _places(known.begins)
     padding = None if attended is None else (attended == 0).flatten(0, 1)
     has_padding = padding is not None and bool(padding.any())
+    ends = None if near is None else pad(~near, (0, 1), value=True).flatten(0, 1)
     found = []
     for number in range(sizes.count):
         here = slice(number * sizes.length, (number + 1) * sizes.length)
@@ -114,9 +144,14 @@ def crossings(
             counts["crossing"] = (len(read),)
             counts["separators"] = (min(read, default=-1), max(read, default=-1))
         if padding is not None:
-            before = [at for at in range(1, len(is_padding)) if is_padding[at - 1] and not is_padding[at]]
+            is_end = [False] * len(is_padding) if ends is None else ends[number].tolist()
+            before = [
+                at for at in range(1, len(is_padding))
+                if is_padding[at - 1] and not is_padding[at] and not is_end[at - 1]
+            ]  # fmt: skip
             counts["from_padding"] = (len(row.crossing(before)),)
-            counts["padding"] = (sum(map(row.is_padding, itertools.compress(range(sizes.length), is_padding))),)
+            padded = [at for at, one in enumerate(is_padding) if one and not is_end[at]]
+            counts["padding"] = (sum(map(row.is_padding, padded)),)
         found.append(counts)
     return found
 

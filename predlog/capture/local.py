@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from predlog.capture.dtensor import Span, dimensions, is_dtensor, is_subclass, local, settled, spans
@@ -18,7 +19,7 @@ from predlog.capture.shard import Shard
 from predlog.errors import NothingHereError, PairError
 
 # What is laid out as the labels are, or over their samples.
-_BESIDE: Final = ("loss_mask", "position_ids", "document_ids", "attention_mask", "sample_ids")
+_BESIDE: Final = ("loss_mask", "position_ids", "document_ids", "attention_mask", "row_index", "sample_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,15 @@ def to_local(
         inputs=None if inputs is None else cut("inputs", inputs),
         beside={name: value if name not in _BESIDE else cut(name, value) for name, value in beside.items()},
     )
+
+
+def with_rows(here: Local) -> Local:
+    """Return a part with the index of its rows in the whole sample, if the distributed logits tell and nobody else."""
+    if here.rows is None or here.beside.get("row_index") is not None:
+        return here
+    start, device = here.rows.start, getattr(here.labels, "device", None)
+    index = torch.arange(start, start + here.rows.length, device=device)
+    return replace(here, beside=here.beside | {"row_index": index})
 
 
 def _outline(logits: object) -> Any:

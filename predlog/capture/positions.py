@@ -15,6 +15,7 @@ from predlog.capture.tensors import as_ids, as_signed, as_tensor
 from predlog.errors import PairError
 
 _MASK_SHAPES = "attention_mask of shape {} is not used: pass the one of shape {}, with 0 for padding"
+_LENGTHS = "document_ids of {} cumulative lengths are not used beside row_index=: pass the document of each position"
 _ROTARY = "position_ids of shape {} are those of several axes, as in M-RoPE, and are not used: pass document_ids="
 
 
@@ -23,8 +24,9 @@ class Positions:
     """Views [s, k, t] of what is known of each position; None for what is not.
 
     `weights` are above 0 where the loss counts a position. `places` are the position ids, `documents` the ids of the
-    documents, or `ends` [n] their cumulative lengths in the only sample. `attended` is 0 at padding. `unused` says what
-    was passed and is not used, and why.
+    documents, or `ends` [n] their cumulative lengths in the only sample. `attended` is 0 at padding. `index` is where
+    each position belongs in the whole sample, if processes have parts of it. `unused` says what was passed and is not
+    used, and why.
     """
 
     weights: Tensor | None = None
@@ -32,11 +34,12 @@ class Positions:
     documents: Tensor | None = None
     ends: Tensor | None = None
     attended: Tensor | None = None
+    index: Tensor | None = None
     unused: tuple[str, ...] = ()
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what is captured, with its name; the weights are not: they are folded into the labels."""
-        for name in ("places", "documents", "ends", "attended"):
+        for name in ("places", "documents", "ends", "attended", "index"):
             value: Tensor | None = getattr(self, name)
             if value is not None:
                 yield name, value
@@ -63,6 +66,7 @@ class Positions:
             places=part(self.places),
             documents=part(self.documents),
             attended=part(self.attended),
+            index=part(self.index),
         )
 
 
@@ -78,13 +82,14 @@ def to_positions(
     position_ids: object = None,
     document_ids: object = None,
     attention_mask: object = None,
+    row_index: object = None,
 ) -> Positions:
     """Return what was passed as views of the size [b, k, t] of the labels; raise PairError for what does not fit.
 
     Each is laid out as the labels are, or without their codebooks, or as [b, t]; one axis [t], or [1, t], is that of
     all samples. `document_ids` of one row that are fewer than its labels are cumulative lengths.
     """
-    if loss_mask is None and position_ids is None and document_ids is None and attention_mask is None:
+    if all(one is None for one in (loss_mask, position_ids, document_ids, attention_mask, row_index)):
         return NOTHING_KNOWN
     unused = []
 
@@ -99,7 +104,9 @@ def to_positions(
         return found
 
     weights = None if loss_mask is None else view("loss_mask", as_tensor("loss_mask", _numbers(loss_mask)))
-    places = ends = documents = attended = None
+    places = ends = documents = attended = index = None
+    if row_index is not None:
+        index = view("row_index", as_ids("row_index", row_index, "positions in the whole sample"))
     if position_ids is not None:
         places = as_ids("position_ids", position_ids, "positions")
         if places.ndim == 3 and labels.ndim < 3:
@@ -108,15 +115,25 @@ def to_positions(
         else:
             places = view("position_ids", places)
     if document_ids is not None:
-        documents = as_ids("document_ids", document_ids, "numbers of documents")
-        if size[0] == 1 and list(documents.shape) in ([n := documents.numel()], [1, n]) and n < size[2]:
-            ends, documents = documents.view(n), None
-        else:
-            documents = view("document_ids", documents)
+        documents, ends = _documents(document_ids, view, size)
+        if ends is not None and index is not None:
+            # Nothing says whether they count the positions here or those of the whole sample.
+            unused.append(_LENGTHS.format(len(ends)))
+            ends = None
     if attention_mask is not None:
         attended, why = _attended(attention_mask, lambda value: layouts.beside(value, labels, layout, size), size)
         unused += why
-    return Positions(weights, places, documents, ends, attended, tuple(unused))
+    return Positions(weights, places, documents, ends, attended, index, tuple(unused))
+
+
+def _documents(
+    given: object, view: Callable[[str, Tensor], Tensor], size: tuple[int, int, int]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the view of the documents' ids, or the cumulative lengths [n] of those in the only sample."""
+    ids = as_ids("document_ids", given, "numbers of documents")
+    if size[0] == 1 and list(ids.shape) in ([n := ids.numel()], [1, n]) and n < size[2]:
+        return None, ids.view(n)
+    return view("document_ids", ids), None
 
 
 def _attended(

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from predlog.capture.documents import Documents
+from predlog.capture.positions import Positions
 from predlog.capture.score import Scores
+from predlog.capture.tensors import as_signed
 from predlog.numbers.snapshot import ShardRows, Sizes, Whole
 from predlog.numbers.window import Window
 
@@ -47,7 +49,7 @@ def of_samples(
 
 
 def rows_of_shard(
-    scores: Scores, labels: Tensor, supervised: Tensor, inputs: Tensor | None, weights: Tensor | None,
+    scores: Scores, labels: Tensor, supervised: Tensor, inputs: Tensor | None, positions: Positions,
     known: Documents | None, sizes: Sizes,
 ) -> list[Whole]:  # fmt: skip
     """Return what a shard knows of the supervised rows of each sequence [s, k, rows], for the one who joins shards."""
@@ -55,6 +57,8 @@ def rows_of_shard(
     assert scores.peak is not None  # noqa: S101 - as above
     assert scores.log_sum is not None  # noqa: S101 - as above
     start, stop, _ = sizes.shard
+    weights = positions.weights
+    index = None if positions.index is None else as_signed(positions.index)[..., sizes.shift :] - sizes.shift
     loss, peak, log_sum = (one.to(torch.float64) for one in (scores.loss, scores.peak, scores.log_sum))
     columns = {
         "labels": labels,
@@ -68,12 +72,14 @@ def rows_of_shard(
         "entropy": scores.entropy,
         "label_logit": torch.where((labels >= start) & (labels < stop), peak + log_sum - loss, math.nan),
     }
+    places = None if index is None else index.flatten(0, 1)
     flat = {name: None if one is None else one.flatten(0, 1) for name, one in columns.items()}
     found = []
     for here, mask in enumerate(supervised.flatten(0, 1)):
         rows = mask.nonzero().squeeze(-1)
         own = {name: None if one is None else one[here][rows].tolist() for name, one in flat.items()}
-        found.append(Whole(math.nan, math.nan, None, ShardRows(rows.tolist(), **own)))  # type: ignore[arg-type] # as named
+        numbers = (rows if places is None else places[here][rows]).tolist()
+        found.append(Whole(math.nan, math.nan, None, ShardRows(numbers, **own)))  # type: ignore[arg-type] # as named
     return found
 
 

@@ -31,6 +31,37 @@ class Shard:
     of: SupportsIndex | None = None
 
 
+def of_part(
+    pair: Pair, logits: object, shard: object, part: Span | None, row_count: object
+) -> tuple[Pair, Slice | None]:
+    """Return a pair, and which part of the vocabulary it is of; of all of it, if its rows are a part of a sample's.
+
+    The part is None if the pair is whole. `part` is what a DTensor says. Raises PairError for what makes no part.
+    """
+    is_split = pair.positions.index is not None
+    if row_count is not None:
+        if isinstance(row_count, bool) or not isinstance(row_count, int) or row_count < 1:
+            shown = row_count if isinstance(row_count, int) else f"of type {type(row_count).__name__}"
+            raise PairError(f"row_count is {shown}: pass how many positions the whole sample has, a Python int")
+        if not is_split:
+            raise PairError(
+                f"row_count={row_count} without row_index=: pass where each label here belongs in the whole sample, too"
+            )
+    if shard is not None or part is not None:
+        return of_shard(pair, logits, shard, part)
+    if not is_split:
+        return pair, None
+    if isinstance(logits, Rows):
+        raise PairError(
+            "row_index= with Rows: what was reduced elsewhere can't be joined; pass the logits of these rows, or a"
+            " Projection"
+        )
+    width = pair.vocabulary
+    assert width is not None  # noqa: S101 - only Rows may not know it
+    # What a fused head has returned needs no logits, and has none of the numbers that rows are joined by.
+    return replace(pair, fused=None), Slice(0, width, width)
+
+
 def of_shard(pair: Pair, logits: object, shard: object, part: Span | None) -> tuple[Pair, Slice]:
     """Return a pair without the columns past the vocabulary, and which part of the vocabulary it is of.
 

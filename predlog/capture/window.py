@@ -6,11 +6,18 @@ from itertools import compress
 
 from torch import Tensor
 
+from predlog.capture.tensors import as_signed
 from predlog.numbers.window import Chosen, Window
 
 
-def chosen(supervised: Tensor, window: Window) -> list[Chosen]:
-    """Return the rows at both ends of each sequence of a mask [sample, codebook, row] on the host, in order."""
+def chosen(supervised: Tensor, window: Window, index: Tensor | None = None) -> list[Chosen]:
+    """Return the rows at both ends of each sequence of a mask [sample, codebook, row] on the host, in order.
+
+    With an `index` [sample, codebook, label] of their labels in the whole sample, the ends are those by that.
+    """
+    if index is not None:
+        places = as_signed(index)[..., -supervised.shape[-1] :].flatten(0, 1)
+        return [_ends_by(*both, window) for both in zip(supervised.flatten(0, 1), places, strict=True)]
     # As bytes a mask can be searched from both ends; operations of torch's would visit all of it.
     mask, rows = as_bytes(supervised), supervised.shape[-1]
     return [_ends(mask, start, start + rows, window) for start in range(0, len(mask), rows)]
@@ -31,6 +38,14 @@ def as_bytes(values: Tensor) -> bytes:
 def words(ids: Tensor) -> memoryview:
     """Return a copy of 64-bit ids on the host as plain integers."""
     return memoryview(as_bytes(ids)).cast("q")
+
+
+def _ends_by(supervised: Tensor, places: Tensor, window: Window) -> Chosen:
+    rows = supervised.nonzero().squeeze(-1)
+    rows = rows[places[rows].argsort()]
+    many = len(rows)
+    first = rows[: window.first].tolist()
+    return Chosen(first, rows[max(many - window.last, len(first)) :].tolist(), [])
 
 
 def _ends(mask: bytes, start: int, stop: int, window: Window) -> Chosen:

@@ -90,6 +90,12 @@ OF_LOGITS: Final = frozenset(
         "label-never-learnt", "nothing-trained",
     }
 )  # fmt: skip
+# What these look at, each process tells of its own rows, if those of a sample are split; the others need all rows.
+OF_PART: Final = frozenset({"label-out-of-range"})
+# Which rules `Judge.judge` is asked among: those of these codes, or all others.
+AMONG: Final = {
+    "ids": (OF_LOGITS, False), "logits": (OF_LOGITS, True), "part": (OF_PART, True), "joined": (OF_PART, False),
+}  # fmt: skip
 # Judged of a whole stream, by `reported_loss`.
 LOSS: Final = "loss-differs-from-pair"
 # Pairs that are refused before anything is captured.

@@ -118,14 +118,16 @@ class Judge:
     def judge(
         self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None,
         declared: frozenset[str] = frozenset(), is_idle: bool = False,
-        among: Literal["all", "ids", "logits"] = "all", elsewhere: Mapping[str, Collection[int | None]] = _NOTHING,
+        among: Literal["all", "ids", "logits", "part", "joined"] = "all",
+        elsewhere: Mapping[str, Collection[int | None]] = _NOTHING,
     ) -> list[FindingEvent]:  # fmt: skip
         """Judge what was captured of a pair, and return what is found now and was not open before.
 
         `is_trained` is whether its logits require gradients, `is_idle` whether the learning rate is known to be 0.
         `among` says which rules are asked: of a pair in shards, one process asks those that need ids alone, and whoever
-        has joined the shards those that need logits. `elsewhere` are the codes, with their codebooks, that the former
-        has open in the stream: they explain symptoms, too.
+        has joined the shards those that need logits. Of samples whose rows are split, each process asks those that need
+        a "part" of them, and whoever has joined the rows all others. `elsewhere` are the codes, with their codebooks,
+        that processes have open in the stream: they explain symptoms, too.
         """
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)
@@ -294,4 +296,5 @@ class Judge:
 
 
 def _among(asked: Iterable[tuple[Rule, _Opinion]], among: str) -> list[tuple[Rule, _Opinion]]:
-    return [one for one in asked if (one[0].code in catalog.OF_LOGITS) == (among == "logits")]
+    codes, are_in = catalog.AMONG[among]
+    return [one for one in asked if (one[0].code in codes) == are_in]

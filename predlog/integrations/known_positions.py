@@ -11,7 +11,7 @@ from torch import Tensor
 from predlog.capture.tensors import as_tensor
 from predlog.errors import PairError
 
-NAMES = ("loss_mask", "position_ids", "document_ids", "attention_mask")
+NAMES = ("loss_mask", "position_ids", "document_ids", "attention_mask", "row_index")
 
 
 def fitting(
@@ -25,7 +25,7 @@ def fitting(
     for name, value in found.items():
         if not isinstance(value, Tensor) or value.device != labels.device or not _can_be_read(name, value):
             continue
-        is_of_ids = name in {"position_ids", "document_ids"}
+        is_of_ids = name in {"position_ids", "document_ids", "row_index"}
         if is_of_ids and (value.is_floating_point() or value.is_complex() or value.dtype.itemsize < 2):
             continue
         is_lengths = name == "document_ids" and value.ndim == 1 and (labels.ndim == 1 or labels.shape[0] == 1)

@@ -140,8 +140,8 @@ class PredictionCallback(CopiedCallback, Callback):
         self._how: dict[str, Any] = {"shift": shift, "layout": layout, "ignore_index": ignore_index}
         self._named = {
             "logits": logits, "labels": labels, "inputs": inputs, "loss_mask": loss_mask, "position_ids": position_ids,
-            "document_ids": document_ids, "attention_mask": attention_mask, "loss": loss,
-            "sample_ids": sample_ids,
+            "document_ids": document_ids, "attention_mask": attention_mask, "loss": loss, "sample_ids": sample_ids,
+            "row_index": "row_index", "shift_labels": "shift_labels" if labels == "labels" else None,
         }  # fmt: skip
         self._probe = Probe(probe, probe_every, sample_ids)
         self.__dict__.update(self._untrained())
@@ -258,7 +258,7 @@ class PredictionCallback(CopiedCallback, Callback):
         self, recorder: Recorder, stream: str, returned: Any, batch: Any, trainer: Trainer, module: LightningModule
     ) -> None:
         logits = self._names.find("logits", (returned,), module)
-        labels = self._names.find("labels", (returned, batch), module)
+        labels, shift = self._names.labels((returned, batch), module)
         if logits is None or labels is None:
             pair = {"logits": logits, "labels": labels}
             missing = [str(self._named[argument]) for argument, value in pair.items() if value is None]
@@ -266,7 +266,7 @@ class PredictionCallback(CopiedCallback, Callback):
         elif stream == "train" and isinstance(logits, Projection):
             self._report_once("projection", f"{stream!r} is not recorded: {_TOO_LATE}")
         else:
-            more = self._reported(stream, returned, trainer, module)
+            more = {**self._how, **shift, **self._reported(stream, returned, trainer, module)}
             more["sample_ids"] = self._find_ids(returned, batch, module)
             if self._how["layout"] is None and step_output.is_of_samples(logits, labels, batch):
                 logits, labels = logits[:, None], labels[:, None]
@@ -278,9 +278,7 @@ class PredictionCallback(CopiedCallback, Callback):
             # It is due: the steps may jump. A validation run is recorded at any step, but a recorder of the user's own
             # has its own `every`.
             if self._given is None or stream in {"train", STREAM} or self._step % self._given.gate.every == 0:
-                recorder.compare_due(
-                    logits, labels, self._step, stream=stream, epoch=trainer.current_epoch, **self._how, **more
-                )
+                recorder.compare_due(logits, labels, self._step, stream=stream, epoch=trainer.current_epoch, **more)
 
     def _reported(self, stream: str, returned: object, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         """Return the loss of the step, which Lightning has divided by the number of micro-batches."""

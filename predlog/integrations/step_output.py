@@ -33,6 +33,11 @@ class Names:
         value = attribute(module, name)
         return None if is_marked(value, self._before.get(name)) else value
 
+    def labels(self, places: Sequence[object], module: object) -> tuple[Any, dict[str, int]]:
+        """Return the labels and, if they were shifted before, as Hugging Face's models take them, that shift: 0."""
+        shifted = self.find("shift_labels", places, module)
+        return (self.find("labels", places, module), {}) if shifted is None else (shifted, {"shift": 0})
+
 
 def item(place: object, name: str) -> Any:
     """Return the value of a name in a mapping; None if it is no mapping, or has no value of that name."""

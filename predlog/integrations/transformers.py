@@ -244,7 +244,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         """Keep the labels of a batch for the next forward: the model may not get them."""
         self._awaits_loss = False
         if self._hooks.are_attached and self._reader is not None and self._recorder is not None:
-            self._reader.labels = inputs.get("labels")
+            self._reader.keep(inputs)
             self._reader.ids = inputs.get(self._sample_ids)
             if self._reader.labels is not None and model_loss.is_known(self._training.trainer()):
                 self._recorder.expect_loss(self._stream)

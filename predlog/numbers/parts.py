@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from predlog.errors import RecordError
 from predlog.findings.special_tokens import ROLES, SpecialTokens
+from predlog.numbers.runs import Edges, Runs, ends
 from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics, Whole
 from predlog.numbers.suspicious import suspicious
 from predlog.numbers.window import Chosen
-from predlog.records.part_facts import facts_of
-from predlog.records.schema import Part
+from predlog.records.part_facts import RunFacts, facts_of
+from predlog.records.schema import Part, Split
 
 # Columns of `rows` that are the same in all shards: written by the one that has the first ids.
 _SHARED: Final = ("rows", "labels", "inputs", "weights", "documents", "places")
@@ -27,6 +28,7 @@ _FLAGS: Final = (
     "is_trained", "has_probabilities", "knows_inputs", "knows_documents", "knows_padding", "has_weights",
 )  # fmt: skip
 _INTEGERS: Final = ("i", "q")
+_OF_RUNS: Final = ("is_counted", "has_places", "is_blank")
 # What only the whole row tells.
 _UNKNOWN: Final = {"match": False, "label_logprob": None, "prediction_logprob": None, "label_rank": None}
 
@@ -42,12 +44,16 @@ def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: in
     names = ("codebook", "sample", "sample_id", "length", "vocabulary", "shift", "supervised", "context")
     statistics = numbers.statistics
     whole = None if numbers.whole is None else numbers.whole[0].rows
+    runs = numbers.runs[0] if numbers.runs else None
     best = [ones for ones, token in zip(statistics.best, fields["tokens"], strict=True) if token["alternatives"]]
     shown = {*numbers.shown[0].first, *numbers.shown[0].last}
     more = suspicious(whole, shown, texts, sizes.shift) if whole is not None and texts else []
     return {
         **{name: fields[name] for name in names if name in fields},
         "shard": shard._asdict(),
+        "rows_of": None
+        if runs is None
+        else {"starts": [*runs.starts], "stops": [*runs.stops], "of": runs.of, "ranks": runs.ranks},
         "tokens": [*(_token(token) for token in fields["tokens"]), *more],
         "window": fields["window"] if shard.start == 0 else None,
         "facts": {
@@ -64,6 +70,8 @@ def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: in
             "declared": sorted(sizes.declared),
             "specials": _specials(sizes.specials, numbers),
             **{name: getattr(sizes, name) for name in _FLAGS},
+            # What is the same in all shards of the vocabulary is written by one.
+            "runs": None if runs is None or shard.start else _packed_runs(runs),
         },
         "rows": None if whole is None else _rows(whole, shard),
     }
@@ -94,6 +102,17 @@ def _rows(rows: ShardRows, shard: Slice) -> dict[str, Any]:
     shared = _SHARED if shard.start == 0 else ()
     columns = rows._asdict()
     return {name: packed(columns[name], is_rounded=True) for name in (*shared, *_OWN) if columns[name] is not None}
+
+
+def _packed_runs(runs: Runs) -> dict[str, Any]:
+    edges = {name: packed(column) for name, column in runs.edges._asdict().items() if column is not None}
+    del edges["positions"]  # the runs say which they are
+    return {
+        "ends": [*runs.ends],
+        **{name: getattr(runs, name) for name in _OF_RUNS},
+        "checks": list(map(packed, runs.checks)),
+        "edges": edges,
+    }
 
 
 def packed(values: Sequence[int] | Sequence[float], *, is_rounded: bool = False) -> str:
@@ -158,19 +177,39 @@ def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
         [(one.document, one.document_position) for one in tokens],
         [facts.counts],
         None if part.rows is None else [Whole(math.nan, math.nan, None, _unpacked_rows(part.rows, part))],
+        runs=() if part.rows_of is None else [_unpacked_runs(part.rows_of, facts.runs)],
     )
     special = facts.specials
     flags: dict[str, Any] = {name: getattr(facts, name) for name in _FLAGS}
     sizes = Sizes(
         samples=1, codebooks=1, length=part.length, vocabulary=part.vocabulary, shift=shift,
         ignore_index=facts.ignore_index, has_codebooks=part.codebook is not None, places=(part.sample,),
-        declared=facts.declared, shard=shard,
+        declared=facts.declared, shard=shard, is_split=part.rows_of is not None,
+        row_count=None if part.rows_of is None else part.rows_of.of,
         specials=SpecialTokens(
             **{name: getattr(special, name) for name in (*ROLES, "prompt", "size", "every", "added")}
         ),
         **flags,
     )  # fmt: skip
     return shard, numbers, sizes
+
+
+def _unpacked_runs(split: Split, known: RunFacts | None) -> Runs:
+    """Return the runs of a part; without what is at their ends, which the shard with the first ids has."""
+    bounds = [*zip(split.starts, split.stops, strict=False)]
+    if not bounds or len(split.starts) != len(split.stops) or any(start >= stop for start, stop in bounds):
+        raise RecordError("a part whose rows have no begin or end")
+    if known is None:
+        return Runs(split.starts, split.stops, split.of, (0, 0), False, False, False, (), Edges((), ()), split.ranks)
+    positions = [at for run in bounds for at in ends(*run)]
+    columns = {name: unpacked(column, len(positions)) for name, column in known.edges.items() if name in Edges._fields}
+    if "labels" not in columns or len(known.checks) != 2:
+        raise RecordError("a part without the ends of its rows")
+    return Runs(
+        split.starts, split.stops, split.of, known.ends, known.is_counted, known.has_places, known.is_blank,
+        [unpacked(one, len(bounds)) for one in known.checks], Edges(positions, **columns),
+        split.ranks,
+    )  # fmt: skip
 
 
 def _check_counts(counts: Counts) -> None:

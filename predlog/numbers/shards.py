@@ -8,10 +8,10 @@ log-probability of a logit is logit - L, and the entropy L - Σ w_i (m_i + a_i -
 import heapq
 import math
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from predlog.numbers.snapshot import Numbers, ShardRows, Sizes, Slice, Statistics, Whole
 from predlog.numbers.window import Window
@@ -20,6 +20,7 @@ from predlog.numbers.window import Window
 _CLOSE = 2e-5
 # A row of one shard: the largest logit's id, it, the log of the sum relative to it, and the label's logit or NaN.
 _Row = tuple[int, float, float, float]
+_Home = tuple[int | None, int | None]
 
 
 def of_shard(local: Statistics, labels: Sequence[int], shard: Slice) -> Statistics:
@@ -42,25 +43,47 @@ def is_whole(shards: Sequence[Slice]) -> bool:
     return all(one.start == end for one, end in zip(ordered, ends, strict=False)) and ends[-1] == ordered[0].of
 
 
+class Joint(NamedTuple):
+    """Rows of one sequence of which all shards are joined: its numbers, without the worst rows and what all give.
+
+    `bounds` are the least ranks of the labels shown, None where the rank is known. `rows` are all, if they were scored.
+    """
+
+    numbers: Numbers
+    bounds: list[int | None]
+    rows: "WholeRows | None"
+
+
 def joined(parts: Sequence[tuple[Slice, Numbers]], sizes: Sizes, window: Window) -> tuple[Numbers, list[int | None]]:
     """Return the numbers of one sequence from those of all its shards, and the least rank of each label shown.
 
     A least rank is None where the rank is known. `window` says how many of the worst tokens, alternatives and columns
     of tokens are kept. What is known of ids alone is that of the first part; the parts come in the order of their ids.
     """
+    return finished(over_vocabulary(parts, window), sizes, window)
+
+
+def over_vocabulary(parts: Sequence[tuple[Slice, Numbers]], window: Window) -> Joint:
+    """Return rows of one sequence from all shards of the vocabulary, each of which has the same rows."""
     first = parts[0][1]
     labels = [own for _, own, *_ in first.around]
     statistics, bounds = _joined_statistics([(one, numbers.statistics) for one, numbers in parts], labels, window)
     columns = [one for _, numbers in parts for one in _rows(numbers)]
-    if len(columns) < len(parts):
-        return replace(first, statistics=statistics, whole=None), bounds
-    rows = WholeRows.of(columns)
+    rows = None if len(columns) < len(parts) else WholeRows.of(columns)
+    return Joint(replace(first, statistics=statistics, whole=None), bounds, rows)
+
+
+def finished(joint: Joint, sizes: Sizes, window: Window) -> tuple[Numbers, list[int | None]]:
+    """Return the numbers of one sequence, with its worst rows and what all of them give, and the least ranks."""
+    first, bounds, rows = joint
+    if rows is None:
+        return first, bounds
     ends = first.shown[0]
     worst = rows.worst({*ends.first, *ends.last}, window.worst)
     return replace(
         first,
         shown=[ends._replace(worst=[rows.ids.rows[one] for one in worst])],
-        statistics=_extended(statistics, [rows.row(one) for one in worst]),
+        statistics=_extended(first.statistics, [rows.row(one) for one in worst]),
         around=[*first.around, *(rows.around(one) for one in worst)],
         reads=[*first.reads, *(rows.reads(one) for one in worst)],
         homes=[*first.homes, *(rows.home(one) for one in worst)],
@@ -122,7 +145,10 @@ def _joined_statistics(
 
 @dataclass(frozen=True, slots=True)
 class WholeRows:
-    """All supervised rows of one sequence: what is the same in all shards, and what they have found together."""
+    """All supervised rows of one sequence: what is the same in all shards, and what they have found together.
+
+    `settle` returns where the label of a row is, of what the part knows of it that had the row.
+    """
 
     ids: ShardRows
     predictions: list[int]
@@ -131,6 +157,7 @@ class WholeRows:
     label_logits: list[float]
     entropies: list[float]
     losses: list[float]
+    settle: Callable[[int, _Home], _Home] | None = None
 
     @classmethod
     def of(cls, parts: Sequence[ShardRows]) -> "WholeRows":
@@ -207,7 +234,8 @@ class WholeRows:
         """Return the document of a row's label and its place there, if they are known."""
         if self.ids.documents is None or self.ids.places is None:
             return None, None
-        return self.ids.documents[place], self.ids.places[place]
+        known = self.ids.documents[place], self.ids.places[place]
+        return known if self.settle is None else self.settle(self.ids.rows[place], known)
 
 
 _Columns = tuple[tuple[list[int], list[float], list[float], list[float]], list[float]]

@@ -10,6 +10,7 @@ from predlog.findings.facts import Across
 from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.runs import Runs
 from predlog.numbers.window import Chosen, Window
 
 Counts = dict[str, tuple[int, ...]]
@@ -31,7 +32,8 @@ class Sizes:
     passed and is not used, and why. `places` are those of the samples in the batch, if they are not the first of it.
     `has_weights` is whether a mask of the loss was passed, and `declared` are options of the run. `scored` is what the
     scores of all rows know: everything; only losses and matches, or only losses, if a fused head has returned these.
-    `shard` is the part of the vocabulary that the logits are of, None for all of it.
+    `shard` is the part of the vocabulary that the logits are of, None for all of it. `is_split` is whether the rows are
+    a part of those of the whole samples, which have `row_count` positions, if that was passed.
     """
 
     samples: int
@@ -54,6 +56,8 @@ class Sizes:
     places: tuple[int, ...] = ()
     scored: Literal["all", "matches", "losses"] = "all"
     shard: Slice | None = None
+    is_split: bool = False
+    row_count: int | None = None
 
     def place(self, sample: int) -> int:
         """Return the place in the batch of one of the samples shown."""
@@ -155,7 +159,8 @@ class Numbers:
     sequences one after the other. `around` are four labels: the one before the row's own, its own, and the two after.
     `reads` are the input at the row and the one two positions later. Past an end the nearest id is repeated. `homes`
     are the label's document and its position there. `counts` has the counts of each sequence by name, each a tuple.
-    `whole` is what all rows have given, if they were scored, and `texts` the ids of which the text is kept.
+    `whole` is what all rows have given, if they were scored, and `texts` the ids of which the text is kept. `runs` say
+    which rows of a whole sample these are, if it is split over processes: `shown` and `ShardRows.rows` are rows of it.
     """
 
     shown: Sequence[Chosen]
@@ -166,6 +171,7 @@ class Numbers:
     counts: Sequence[Counts]
     whole: Sequence[Whole] | None = None
     texts: Sequence[Pieces | None] = ()
+    runs: Sequence[Runs] = ()
 
 
 def joined(parts: Sequence[Numbers]) -> Numbers:
@@ -187,6 +193,7 @@ def joined(parts: Sequence[Numbers]) -> Numbers:
         together("counts"),
         None if parts[0].whole is None else together("whole"),
         together("texts"),
+        together("runs"),
     )
 
 
@@ -204,6 +211,7 @@ def each(numbers: Numbers) -> Iterator[Numbers]:
             numbers.counts[place : place + 1],
             None if numbers.whole is None else numbers.whole[place : place + 1],
             numbers.texts[place : place + 1],
+            numbers.runs[place : place + 1],
         )
 
 

@@ -22,7 +22,8 @@ from predlog.records.schema import Comparison, Part, Passage
 class Whole(NamedTuple):
     """A joined comparison, the ranks whose parts it has, what judging needs, and the ranges of ids that it lacks.
 
-    If it lacks any, it has no facts. The ranges are each up to before their second number.
+    If it lacks any, it has no facts. The ranges are each up to before their second number; those of positions in the
+    sample if `lacks_rows`. `absent` are ranks that may have rows of the sample, of which there are no parts.
     """
 
     record: Comparison
@@ -30,9 +31,11 @@ class Whole(NamedTuple):
     facts: Facts | None = None
     sizes: Sizes | None = None
     lacking: tuple[tuple[int, int], ...] = ()
+    lacks_rows: bool = False
+    absent: frozenset[int] = frozenset()
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """A part, and its numbers."""
 
     part: Part
@@ -44,10 +47,10 @@ class _Known(NamedTuple):
 def comparison(parts: Sequence[Part], window: Window) -> Whole:
     """Return the comparison of one sample and codebook from its parts, of which there is at least one."""
     ordered = sorted(parts, key=lambda part: (part.shard.start, part.rank))
-    known = _of_one_pair(list(_readable(ordered)))
+    known = of_one_pair(list(readable(ordered)))
     ranks = frozenset(one.part.rank for one in known)
     shards = [one.shard for one in known]
-    holes = _missing(shards, ordered[0].shard.of)
+    holes = missing_ids(shards, ordered[0].shard.of)
     if known and is_whole(shards):
         try:
             return _whole(known, ranks, window)
@@ -56,19 +59,20 @@ def comparison(parts: Sequence[Part], window: Window) -> Whole:
     kept = [one.part for one in known] or ordered
     holes = holes or ((0, kept[0].shard.of),)
     lacking = sum(stop - start for start, stop in holes)
-    return Whole(_comparison(kept, {}, lacking), ranks, lacking=holes)
+    return Whole(to_record(kept, {}, lacking), ranks, lacking=holes)
 
 
-def _readable(ordered: Sequence[Part]) -> Iterator[_Known]:
+def readable(ordered: Sequence[Part]) -> Iterator[Known]:
+    """Yield the parts that can be read, with their numbers."""
     for part in ordered:
         try:
             shard, numbers, sizes = from_part(part)
         except RecordError:
             continue
-        yield _Known(part, shard, numbers, sizes)
+        yield Known(part, shard, numbers, sizes)
 
 
-def _of_one_pair(known: Sequence[_Known]) -> list[_Known]:
+def of_one_pair(known: Sequence[Known]) -> list[Known]:
     """Return each shard once, of the pair that most of them are of; of replicas the first counts."""
     pairs = Counter(map(_pair, known))
     pair = max(pairs, key=pairs.__getitem__, default=None)
@@ -76,19 +80,27 @@ def _of_one_pair(known: Sequence[_Known]) -> list[_Known]:
     return [each[start] for start in sorted(each)]
 
 
-def _pair(known: _Known) -> Hashable:
+def _pair(known: Known) -> Hashable:
     """Return what the parts of a pair have in common."""
     part, sizes = known.part, known.sizes
     shown = tuple((one.slot, one.position, one.label) for one in part.tokens if one.slot is not None)
     return part.length, part.shift, part.supervised, part.shard.of, sizes.ignore_index, shown
 
 
-def _whole(known: Sequence[_Known], ranks: frozenset[int], window: Window) -> Whole:
+def _whole(known: Sequence[Known], ranks: frozenset[int], window: Window) -> Whole:
     parts, sizes = [one.part for one in known], replace(known[0].sizes, shard=None)
-    whole, bounds = joined([(one.shard, one.numbers) for one in known], sizes, window)
-    ((fields, facts),) = unpack(Snapshot(sizes, lambda: whole))
+    numbers, bounds = joined([(one.shard, one.numbers) for one in known], sizes, window)
+    return unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+
+
+def unpacked(
+    parts: Sequence[Part], numbers: Numbers, bounds: Sequence[int | None], sizes: Sizes, ranks: frozenset[int], *,
+    has_alternatives: bool,
+) -> Whole:  # fmt: skip
+    """Return the comparison of joined numbers, and of the least ranks of the labels that it shows."""
+    ((fields, facts),) = unpack(Snapshot(sizes, lambda: numbers))
     facts = replace(facts, codebook=parts[0].codebook)
-    texts = _texts(parts, has_alternatives=window.alternatives > 0)
+    texts = _texts(parts, has_alternatives=has_alternatives)
     tokens = [*fields["tokens"], *fields["worst"]]
     for token, bound in zip(tokens, bounds, strict=True):
         token["label_rank_at_least"] = bound
@@ -96,10 +108,10 @@ def _whole(known: Sequence[_Known], ranks: frozenset[int], window: Window) -> Wh
             token[f"{name}_text"] = texts.get(token[name])
         for one in token["alternatives"] if texts else ():
             one["text"] = texts.get(one["prediction"])
-    return Whole(_comparison(parts, fields, 0), ranks, facts, sizes)
+    return Whole(to_record(parts, fields, 0, 0 if sizes.is_split else None), ranks, facts, sizes)
 
 
-def _missing(shards: Iterable[Slice], of: int) -> tuple[tuple[int, int], ...]:
+def missing_ids(shards: Iterable[Slice], of: int) -> tuple[tuple[int, int], ...]:
     """Return the ranges of ids of a vocabulary that no shard has, each up to before its second number."""
     holes, end = [], 0
     for one in sorted(shards):
@@ -110,9 +122,9 @@ def _missing(shards: Iterable[Slice], of: int) -> tuple[tuple[int, int], ...]:
 
 
 def _texts(parts: Sequence[Part], *, has_alternatives: bool) -> dict[int | None, str | None]:
-    """Return the texts of the ids that are shown; labels and inputs are the same in all parts."""
+    """Return the texts of the ids that are shown; labels and inputs are the same in all parts of the same rows."""
     texts: dict[int | None, str | None] = {}
-    for token in parts[0].tokens:
+    for token in [token for part in parts if part is parts[0] or part.rows_of is not None for token in part.tokens]:
         texts[token.label] = token.label_text
         texts.setdefault(token.input, token.input_text)
     for token in [token for part in parts for token in part.tokens]:
@@ -123,7 +135,9 @@ def _texts(parts: Sequence[Part], *, has_alternatives: bool) -> dict[int | None,
     return {one: text for one, text in texts.items() if one is not None and text is not None}
 
 
-def _comparison(parts: Sequence[Part], fields: dict[str, Any], missing: int) -> Comparison:
+def to_record(
+    parts: Sequence[Part], fields: dict[str, Any], missing: int, missing_rows: int | None = None
+) -> Comparison:
     """Return a comparison with what all parts have in common, and the fields that they give together."""
     first = parts[0]
     names = (
@@ -131,7 +145,11 @@ def _comparison(parts: Sequence[Part], fields: dict[str, Any], missing: int) -> 
         "sample", "sample_id", "length", "vocabulary", "shift", "supervised", "context",
     )  # fmt: skip
     common = {name: getattr(first, name) for name in names}
+    if missing_rows is not None:
+        common |= {name: fields[name] for name in ("length", "supervised")}
     losses = [part.reported_loss for part in parts if part.reported_loss is not None]
+    if missing_rows is not None and len({*losses}) > 1:
+        losses = []  # each is the loss of some rows
     window = next((part.window for part in parts if part.window is not None), None)
     made = from_event(
         {
@@ -144,6 +162,7 @@ def _comparison(parts: Sequence[Part], fields: dict[str, Any], missing: int) -> 
             "worst": fields.get("worst", []),
             "window": None if window is None else [_passage(one) for one in window],
             "missing_ids": missing,
+            "missing_rows": missing_rows,
         }
     )
     assert isinstance(made, Comparison)  # noqa: S101 - for the type checker

@@ -14,7 +14,8 @@ class Lack(NamedTuple):
     """So many comparisons that lack the same parts.
 
     `ranks` are the processes whose parts are missing; empty if no other step shows which they are. `ids` are the ranges
-    of ids of the vocabulary that are missing, each with its last one.
+    of ids of the vocabulary that are missing, each with its last one, or of positions if `lacks_rows`. There are none
+    if parts of several samples can't be told apart.
     """
 
     many: int
@@ -22,13 +23,23 @@ class Lack(NamedTuple):
     ids: _Ids
     first_step: int
     last_step: int
+    lacks_rows: bool = False
+
+
+class _Key(NamedTuple):
+    run: str | None
+    attempt: int
+    present: frozenset[int]
+    ids: _Ids
+    lacks_rows: bool
+    absent: frozenset[int]
 
 
 class Lacks:
     """Count the comparisons that lack parts, and learn from the others which ranks have parts of the same one."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str | None, int, frozenset[int], _Ids], list[int]] = {}
+        self._found: dict[_Key, list[int]] = {}
         self._groups: dict[tuple[str | None, int, int], frozenset[int]] = {}
 
     def learn(self, whole: Comparison, ranks: frozenset[int]) -> None:
@@ -36,9 +47,12 @@ class Lacks:
         for rank in ranks if self._groups.get((whole.run, whole.attempt, whole.rank)) != ranks else ():
             self._groups[whole.run, whole.attempt, rank] = ranks
 
-    def add(self, partial: Comparison, ranks: frozenset[int], ids: _Ids) -> None:
-        """Count a comparison of which there are the parts of some ranks alone."""
-        key = partial.run, partial.attempt, ranks, ids
+    def add(
+        self, partial: Comparison, ranks: frozenset[int], ids: _Ids, *, lacks_rows: bool = False,
+        absent: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        """Count a comparison of which there are parts of some ranks alone; `absent` are others that may have one."""
+        key = _Key(partial.run, partial.attempt, ranks, ids, lacks_rows, absent)
         if key not in self._found and len(self._found) >= _MOST:
             key = next(reversed(self._found))
         found = self._found.setdefault(key, [0, partial.step, partial.step])
@@ -50,12 +64,12 @@ class Lacks:
 
     def __iter__(self) -> Iterator[Lack]:
         """Yield one entry for each set of missing ranks, or of missing ids if the ranks are not known."""
-        every: dict[tuple[tuple[int, ...], _Ids], Lack] = {}
-        for (run, attempt, present, ids), (count, first, last) in self._found.items():
+        every: dict[tuple[tuple[int, ...], _Ids, bool], Lack] = {}
+        for (run, attempt, present, ids, lacks_rows, absent), (count, first, last) in self._found.items():
             groups = [self._groups.get((run, attempt, rank), frozenset()) for rank in present]
-            ranks = tuple(sorted(frozenset().union(*groups) - present))
-            key = ranks, () if ranks else ids
+            ranks = tuple(sorted(frozenset().union(*groups) - present or absent))
+            key = ranks, () if ranks else ids, lacks_rows
             known = every.get(key, Lack(0, ranks, tuple((start, stop - 1) for start, stop in ids), first, last))
             span = min(known.first_step, first), max(known.last_step, last)
-            every[key] = Lack(known.many + count, ranks, known.ids, *span)
+            every[key] = Lack(known.many + count, ranks, known.ids, *span, lacks_rows)
         yield from sorted(every.values(), key=lambda one: (one.first_step, one.ranks, one.ids))

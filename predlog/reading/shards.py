@@ -4,18 +4,20 @@ The parts of a comparison come from several files. They are joined as soon as th
 what there is makes a partial comparison when no more can come.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from predlog.findings.catalog import CODES
+from predlog.findings.catalog import CODES, OF_PART
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
 from predlog.findings.special_tokens import PerStream
 from predlog.numbers.window import Window
 from predlog.reading.joining import Whole, comparison
 from predlog.reading.lacks import Lacks
+from predlog.reading.part_groups import PartsOfSample
+from predlog.reading.row_parts import comparison_of_rows
 from predlog.records.codec import from_event
 from predlog.records.schema import SCHEMA, Comparison, Finding, Part, Record, Run, WholeRecord
 
@@ -30,64 +32,22 @@ _SILENT: Final = 5.0
 _REMEMBERED: Final = 128
 
 
-def _fits(lone: list[Part], others: list[Part]) -> bool:
-    """Return whether a lone part has ids that the others lack: what makes it another group may be its damage."""
-    start, stop = lone[0].shard.start, lone[0].shard.stop
-    return len(lone) == 1 and all(stop <= one.shard.start or one.shard.stop <= start for one in others)
-
-
 class _Asked(NamedTuple):
-    """What a run shows of each sample, and the codes that it ignores, by the settings in its first line."""
+    """What a run shows of each sample, which codes it ignores, and who may record, by its first line."""
 
     window: Window
     ignore: PerStream[frozenset[str]]
+    ranks: frozenset[int]
 
 
-_USUAL: Final = _Asked(Window(), PerStream())
-
-
-@dataclass(slots=True)
-class _Group:
-    """Parts of the same labels, and of how many ids they are; none when they are joined."""
-
-    parts: list[Part] = field(default_factory=list)
-    starts: set[int] = field(default_factory=set)
-    covered: int = 0
-    is_joined: bool = False
-
-    def take(self, part: Part) -> bool:
-        """Take in a part, and return whether all may be there, with this one."""
-        self.parts.append(part)
-        shard = part.shard
-        if shard.start in self.starts:
-            return False
-        self.starts.add(shard.start)
-        self.covered += shard.stop - shard.start
-        return self.covered == shard.of
-
-
-class _Sample(dict[str, _Group]):
-    """The groups of one sample: the processes of each data-parallel replica have a sample 0, of other labels."""
-
-    def left(self) -> list[list[Part]]:
-        """Return the parts of each group that is not joined, with what is in the place of those that it lacks."""
-        found: list[list[Part]] = []
-        for labels, group in sorted(self.items(), key=lambda one: -len(one[1].starts)):
-            if group.is_joined:
-                continue
-            place = next((ones for ones in found if _fits(group.parts, ones)), None)
-            if place is not None:
-                place += group.parts
-            elif labels or len(self) == 1:  # what has no labels is damaged
-                found.append([*group.parts])
-        return found
+_USUAL: Final = _Asked(Window(), PerStream(), frozenset())
 
 
 @dataclass(slots=True)
 class _Step:
     """What has come of one step: its samples, what of them is judged, and when the last part came."""
 
-    samples: dict[_Key, _Sample] = field(default_factory=dict)
+    samples: dict[_Key, PartsOfSample] = field(default_factory=dict)
     judged: dict[int, list[Whole]] = field(default_factory=dict)  # by the rank that the comparison has
     ready: list[Comparison] = field(default_factory=list)
     ranks: set[int] = field(default_factory=set)
@@ -125,15 +85,21 @@ class Joiner:
         self._asked: dict[tuple[str | None, int], _Asked] = {}
         # What the processes with the first ids have found and is not gone: codes with their codebooks.
         self._open: dict[_Writer, dict[str, set[int | None]]] = {}
+        # Streams whose samples are split over processes, and who was the first to report what each can find by itself.
+        self._split: set[_Lane] = set()
+        self._first: dict[tuple[str | None, int, str, str], int] = {}
         self.lacks = Lacks()
         self.late = 0
 
     def add(self, record: Record, now: float = 0.0) -> Iterator[WholeRecord]:
         """Yield what a record that comes at a time (seconds) completes: itself, if it is no part."""
         if not isinstance(record, Part):
-            self._note(record)
-            yield record
+            if not self._is_known(record):
+                self._note(record)
+                yield record
             return
+        if record.rows_of is not None:
+            self._split.add((record.run, record.attempt, record.stream))
         lane = self._lanes.setdefault((record.run, record.attempt, record.stream), _Steps())
         step = lane.waiting.get(record.step)
         if step is None:
@@ -146,13 +112,12 @@ class Joiner:
         step.heard = now
         step.ranks.add(record.rank)
         lane.reached[record.rank] = record.step
-        sample = step.samples.setdefault((record.sample, record.codebook, record.sample_id), _Sample())
-        group = sample.setdefault(_fingerprint(record), _Group())
-        # What is joined already was recorded by a replica, too.
-        if not group.is_joined and group.take(record):
-            whole = self._joined(group.parts)
-            if not whole.lacking:  # else a replica may have what is damaged
-                group.parts, group.is_joined = [], True
+        sample = step.samples.setdefault((record.sample, record.codebook, record.sample_id), PartsOfSample())
+        parts = sample.take(record, self._expected(record))
+        if parts is not None:
+            whole = self._joined(parts)
+            if whole.facts is not None:  # else a replica may have what is damaged
+                sample.end(record)
                 self._note_joined(step, whole)
                 yield from self._ready(lane)
 
@@ -173,10 +138,17 @@ class Joiner:
             for number in sorted(lane.waiting):
                 yield from self._end(lane, number)
 
+    def _is_known(self, record: WholeRecord) -> bool:
+        """Return whether a record is a finding that another process with rows of the same samples has reported."""
+        if not isinstance(record, Finding) or record.code not in OF_PART:
+            return False
+        lane = record.run, record.attempt, record.stream
+        return lane in self._split and self._first.setdefault((*lane, record.code), record.rank) != record.rank
+
     def _note(self, record: WholeRecord) -> None:
         """Note what joining and judging need of other records: settings, and which findings are open."""
         if isinstance(record, Run) and record.stats is None:
-            self._asked.setdefault((record.run, record.attempt), _asked(record.settings))
+            self._asked.setdefault((record.run, record.attempt), _asked(record))
         elif isinstance(record, Finding) and record.code in CODES:
             codes = self._open.setdefault(_writer(record), {})
             if record.level == "info":
@@ -198,7 +170,18 @@ class Joiner:
                 del lane.over[next(iter(lane.over))]
 
     def _joined(self, parts: list[Part]) -> Whole:
-        return comparison(parts, self._asked.get((parts[0].run, parts[0].attempt), _USUAL).window)
+        window = self._asked.get((parts[0].run, parts[0].attempt), _USUAL).window
+        if parts[0].rows_of is not None:
+            return comparison_of_rows(parts, window, self._expected(parts[0]))
+        return comparison(parts, window)
+
+    def _expected(self, part: Part) -> frozenset[int]:
+        """Return the ranks that may have rows of the sample that a part is of: those that record, if nothing tells."""
+        if part.rows_of is None:
+            return frozenset()
+        if part.rows_of.ranks is not None:
+            return frozenset(part.rows_of.ranks)
+        return self._asked.get((part.run, part.attempt), _USUAL).ranks
 
     @staticmethod
     def _ready(lane: _Steps) -> Iterator[WholeRecord]:
@@ -211,12 +194,23 @@ class Joiner:
                 return
 
     def _note_joined(self, step: _Step, whole: Whole) -> None:
-        if whole.lacking:
-            self.lacks.add(whole.record, whole.ranks, whole.lacking)
+        if whole.facts is None:
+            self.lacks.add(whole.record, whole.ranks, whole.lacking, lacks_rows=whole.lacks_rows, absent=whole.absent)
         else:
             self.lacks.learn(whole.record, whole.ranks)
             step.judged.setdefault(whole.record.rank, []).append(whole)
         step.ready.append(whole.record)
+
+    def _open_in(self, whole: Whole) -> dict[str, set[int | None]]:
+        """Return what the processes whose parts a comparison has have found: of the same rows, the first of them."""
+        like, sizes = whole.record, whole.sizes
+        ranks = whole.ranks if sizes is not None and sizes.is_split else {like.rank}
+        found: dict[str, set[int | None]] = {}
+        for (run, attempt, rank, _, stream), codes in self._open.items():
+            if (run, attempt, stream) == (like.run, like.attempt, like.stream) and rank in ranks:
+                for code, codebooks in codes.items():
+                    found.setdefault(code, set()).update(codebooks)
+        return found
 
     def _findings(self, whole: list[Whole]) -> Iterator[WholeRecord]:
         if not whole or (sizes := whole[0].sizes) is None:
@@ -228,8 +222,8 @@ class Joiner:
         with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # of numbers that no recorder writes
             judge.judge(
                 like.step, like.stream, [one.facts for one in whole if one.facts is not None],
-                is_trained=sizes.is_trained, declared=sizes.declared, is_idle=is_idle, among="logits",
-                elsewhere=self._open.get(_writer(like), {}),
+                is_trained=sizes.is_trained, declared=sizes.declared, is_idle=is_idle,
+                among="joined" if sizes.is_split else "logits", elsewhere=self._open_in(whole[0]),
             )  # fmt: skip
         for found in judge.unreported:
             found.is_reported = True
@@ -259,12 +253,6 @@ class Joined:
         yield from joiner.end()
 
 
-def _fingerprint(part: Part) -> str:
-    """Return what tells the labels of a part from others; parts without it are of any."""
-    counts = part.facts.get("counts")
-    return str(counts.get("fingerprint")) if isinstance(counts, dict) else ""
-
-
 def _writer(record: Comparison | Finding) -> _Writer:
     return record.run, record.attempt, record.rank, record.recorder, record.stream
 
@@ -278,13 +266,18 @@ def _finding(found: FindingEvent, like: Comparison) -> Finding:
     return made
 
 
-def _asked(settings: Mapping[str, Any]) -> _Asked:
+def _asked(run: Run) -> _Asked:
+    settings = run.settings
     names = ("worst", "alternatives", "all_tokens")
     known: dict[str, Any] = {name: value for name in names if type(value := settings.get(name)) is int and value >= 0}
     window, ignore = replace(Window(), **known), settings.get("ignore")
     if isinstance(ignore, dict):
-        return _Asked(window, PerStream(by_name={name: _codes(one) for name, one in ignore.items()}))
-    return _Asked(window, PerStream(alone=_codes(ignore)))
+        codes = PerStream(by_name={name: _codes(one) for name, one in ignore.items()})
+    else:
+        codes = PerStream(alone=_codes(ignore))
+    named = settings.get("ranks")
+    is_named = isinstance(named, list) and all(type(one) is int for one in named)
+    return _Asked(window, codes, frozenset(named if is_named else range(run.world_size)))  # type: ignore[arg-type] # a list
 
 
 def _codes(listed: Any) -> frozenset[str]:

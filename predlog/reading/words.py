@@ -106,14 +106,18 @@ def attempts_named(numbers: Collection[int | None]) -> str:
 
 
 def lacking(lack: Lack) -> str:
-    """Return which comparisons lack which parts: those of ranks, or, if these are not known, of ids."""
+    """Return which comparisons lack which parts: those of ranks, or else of ids, or of positions."""
     many, lacks = counted(lack.many, "comparison"), "lacks" if lack.many == 1 else "lack"
     where = steps(lack.first_step, lack.last_step)
     if lack.ranks:
         return f"{many} {lacks} parts of rank{'s' if len(lack.ranks) > 1 else ''} {listed(lack.ranks)} ({where})"
+    if not lack.ids:
+        has = "has" if lack.many == 1 else "have"
+        return f"{many} {has} parts of several samples: pass group= or sample_ids=, which tell them apart ({where})"
+    what = "positions" if lack.lacks_rows else "ids"
     ids = ", ".join(f"{first} to {last}" for first, last in lack.ids[:_MOST_RUNS])
     more = f" and {len(lack.ids) - _MOST_RUNS} more ranges" if len(lack.ids) > _MOST_RUNS else ""
-    return f"{many} {lacks} parts: no file has those of the ids {ids}{more} ({where})"
+    return f"{many} {lacks} parts: no file has those of the {what} {ids}{more} ({where})"
 
 
 def left_out(runs: Sequence[EarlierRun]) -> str:

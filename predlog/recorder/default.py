@@ -39,6 +39,8 @@ def compare(
     position_ids: object = None,
     document_ids: object = None,
     attention_mask: object = None,
+    row_index: object = None,
+    row_count: int | None = None,
     reported_loss: object = None,
     sample_ids: object = None,
     shard: Shard | None = None,
@@ -72,6 +74,13 @@ def compare(
         document_ids: The document of each token, laid out as the labels are, or the cumulative lengths of the
             documents in the only sample, as variable-length attention takes them.
         attention_mask: [b, t], 0 at padding; of an encoder-decoder model, the decoder's. Other shapes are not used.
+        row_index: If the rows of a sample are split over processes (sequence or context parallel): the position in the
+            whole sample of each label here, integers laid out as the labels are, or [t] for all samples. It is
+            `torch.arange(length)` of the whole sample, split as the labels were, in any way. Each process records a
+            part, and whoever reads the files of all joins them. Pass labels that were shifted before they were split,
+            and shift=0: with another shift, a label whose row another process has counts for none of the two.
+        row_count: With `row_index`, how many positions the whole sample has. Without it, a comparison is known to be
+            whole only if every process of the run has recorded a part of it.
         reported_loss: The loss of this pair as the trainer computes it, a scalar tensor or a number, which is checked
             against the pair and never waited for. If the loss overwrites its logits, call `compare` before the loss,
             and `report_loss` after it.
@@ -109,8 +118,8 @@ def compare(
     return recorder.compare(
         logits, labels, step,
         stream=stream, layout=layout, shift=shift, inputs=inputs, ignore_index=ignore_index, loss_mask=loss_mask,
-        position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask,
-        reported_loss=reported_loss, sample_ids=sample_ids, shard=shard, group=group, **context,
+        position_ids=position_ids, document_ids=document_ids, attention_mask=attention_mask, row_index=row_index,
+        row_count=row_count, reported_loss=reported_loss, sample_ids=sample_ids, shard=shard, group=group, **context,
     )  # fmt: skip
 
 

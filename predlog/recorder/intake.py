@@ -23,8 +23,8 @@ from predlog.records.schema import Comparison
 # How the parts of a pair belong together, and what else is known of it, unless the caller says otherwise.
 HOW: Final[dict[str, Any]] = {
     "layout": None, "shift": 0, "inputs": None, "ignore_index": -100, "loss_mask": None, "position_ids": None,
-    "document_ids": None, "attention_mask": None, "reported_loss": None, "sample_ids": None, "shard": None,
-    "group": None,
+    "document_ids": None, "attention_mask": None, "row_index": None, "row_count": None, "reported_loss": None,
+    "sample_ids": None, "shard": None, "group": None,
 }  # fmt: skip
 # What callbacks know: how the loss came about, options of the run, and the type in which the model projects.
 OF_CALLBACKS: Final[dict[str, Any]] = {"items": None, "accumulate": None, "declared": frozenset(), "autocast": None}
@@ -85,7 +85,7 @@ class Intake:
             return None
         try:
             at, number = time.time(), whole_step(step)
-            is_part = holders.is_part(logits, how["shard"], how["group"], how.get("row_index"))
+            is_part = holders.is_part(logits, how["shard"], how["group"], how["row_index"])
             if not self._gate.takes(stream, number, every, is_part=is_part):
                 return None
             self._raise_failure()
@@ -119,7 +119,7 @@ class Intake:
         how = dict(how)
         group = how.pop("group")
         try:
-            if holders.is_part(logits, how["shard"], group, how.get("row_index")):
+            if holders.is_part(logits, how["shard"], group, how["row_index"]):
                 holds = partial(holders.is_recorded, logits, labels, how["layout"], group)
                 if not self._gate.admits(holds, f"step {step}, stream {briefly(stream)}"):
                     return None

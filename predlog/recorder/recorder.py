@@ -186,10 +186,7 @@ class Recorder:
 
     @property
     def undecided(self) -> dict[str, dict[str, str]]:
-        """Which rules can't decide, and why, by stream: {"text": {"labels-are-inputs": "the inputs are not known …"}}.
-
-        That is of the latest pair of each stream; `flush` waits until all that was compared is judged.
-        """
+        """Which rules can't decide, and why, by stream, of its latest pair: {"text": {"axes-swapped": "…"}}."""
         return self._judge.undecided
 
     def compare(
@@ -208,6 +205,8 @@ class Recorder:
         position_ids: object = None,
         document_ids: object = None,
         attention_mask: object = None,
+        row_index: object = None,
+        row_count: int | None = None,
         reported_loss: object = None,
         sample_ids: object = None,
         shard: Shard | None = None,

@@ -24,7 +24,7 @@ from predlog.records.schema import Comparison, Event, Part
 
 _ARGUMENTS = (
     "stream", "layout", "shift", "inputs", "ignore_index", "loss_mask", "position_ids", "document_ids",
-    "attention_mask", "reported_loss", "sample_ids", "shard", "group",
+    "attention_mask", "row_index", "row_count", "reported_loss", "sample_ids", "shard", "group",
 )  # fmt: skip
 # Names that are new in one call and are compared with the arguments' names: each takes tens of microseconds.
 _MOST_NEW = 8

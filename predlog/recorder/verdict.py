@@ -34,6 +34,11 @@ def judge_pair(
     sizes, shard = captured.sizes, captured.sizes.shard
     if shard is not None and shard.start:
         return None  # the process that has the first ids reports what ids show
+    if sizes.is_split:
+        # All else is judged by whoever reads the parts of all processes.
+        judge.learn(step, stream, sizes.known)
+        judge.judge(step, stream, facts, is_trained=sizes.is_trained, declared=sizes.declared, among="part")
+        return None
     off = judge.learn(step, stream, sizes.known)
     across = captured.across and captured.across()
     judge.judge(

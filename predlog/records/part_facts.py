@@ -27,6 +27,17 @@ class Specials(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     size: _Count
 
 
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is at the ends of a part's rows, as columns: see `predlog.numbers.runs`."""
+
+    ends: tuple[_Count, _Count]
+    is_counted: bool
+    has_places: bool
+    is_blank: bool
+    checks: tuple[str, ...]
+    edges: dict[str, str]
+
+
 class PartFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Numbers of the rows shown, and counts over all; a column of numbers is a text, its type and base64."""
 
@@ -47,6 +58,7 @@ class PartFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     knows_documents: bool
     knows_padding: bool
     has_weights: bool
+    runs: RunFacts | None = None
 
 
 def facts_of(part: Part) -> PartFacts:

@@ -18,10 +18,11 @@ LATER_KEYS: Final = frozenset(
     {
         "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
         "all_tokens", "window", "sample_id", "rows", "label_rank_at_least", "missing_ids",
+        "rows_of", "missing_rows",
     }
 )  # fmt: skip
 # Keys of a comparison and of its tokens that only whoever joins its parts can know: no recorder writes them.
-JOINED_KEYS: Final = frozenset({"missing_ids", "label_rank_at_least"})
+JOINED_KEYS: Final = frozenset({"missing_ids", "missing_rows", "label_rank_at_least"})
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
 _MOST: Final = 2**63 - 1
 _Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
@@ -206,6 +207,14 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
         ),
     ] = None
 
+    missing_rows: Annotated[
+        _Count | None,
+        Meta(
+            description="Of how many positions at least no part was found, if it was joined from parts of its rows:"
+            " with any, it has no tokens and no figures. Null if its rows were not split over processes."
+        ),
+    ] = None
+
     _repr_html_ = html.comparison  # what a notebook shows
 
 
@@ -217,8 +226,20 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     of: _Positive
 
 
+class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Which positions of a whole sample a part has: from each of `starts` to before its stop, of so many."""
+
+    starts: tuple[_Count, ...]
+    stops: tuple[_Positive, ...]
+    of: Annotated[_Positive | None, Meta(description="Positions of the whole sample; null if that was not passed.")]
+    ranks: Annotated[tuple[_Count, ...] | None, Meta(description="Which processes have it; null if not passed.")]
+
+
 class Part(_Line, frozen=True, kw_only=True, tag="predlog.part"):
-    """What one shard of the vocabulary knows of a comparison; whoever reads all parts joins them."""
+    """What one process knows of a comparison, of a shard of its logits; whoever reads all parts joins them.
+
+    If rows are split, positions of `tokens` are those in the whole sample, and `length` counts those of the part.
+    """
 
     event: ClassVar[str] = "predlog.part"
 
@@ -237,6 +258,7 @@ class Part(_Line, frozen=True, kw_only=True, tag="predlog.part"):
         Meta(description="Positions that have a row of logits and a label other than ignore_index."),
     ]
     shard: Shard
+    rows_of: Annotated[Split | None, Meta(description="Which rows it has; null for all rows of the sample.")] = None
     reported_loss: Annotated[
         float | None, Meta(description="The loss that the trainer reported for the whole pair, if it was passed.")
     ] = None

@@ -98,7 +98,8 @@ def lack(one: Lack) -> dict[str, Any]:
     return {
         "comparisons": one.many,
         "ranks": list(one.ranks),
-        "ids": list(map(list, one.ids)),
+        "ids": [] if one.lacks_rows else list(map(list, one.ids)),
+        "positions": list(map(list, one.ids)) if one.lacks_rows else [],
         "first_step": one.first_step,
         "last_step": one.last_step,
     }

@@ -76,6 +76,12 @@ class PairReader:
         """Forget what a batch had."""
         self.labels: Any = None
         self.ids: Any = None
+        self._beside: dict[str, Any] = {}
+
+    def keep(self, batch: Any) -> None:
+        """Keep the labels of a batch, and where they belong in the whole sample: the model may not get them."""
+        self.labels = batch.get("labels")
+        self._beside = {name: batch.get(name) for name in ("shift_labels", "row_index")}
 
     def begin(self) -> None:
         """Forget the last batch, and look, between two forwards, whether the head's weights are sharded there."""
@@ -128,9 +134,9 @@ class PairReader:
 
     def given_labels(self, forward: Forward) -> Any:
         """Return what was given as labels, to the model or to the trainer."""
-        given = forward.arguments.get("shift_labels")
-        given = forward.arguments.get("labels") if given is None else given
-        return self.labels if given is None else given
+        names = ("shift_labels", "labels")
+        given = [*map(forward.arguments.get, names), self._beside.get("shift_labels"), self.labels]
+        return next((one for one in given if one is not None), None)
 
     def sample_ids(self, forward: Forward) -> Any:
         """Return the ids of the samples: what the model got by their name, or else those of the batch."""
@@ -142,8 +148,10 @@ class PairReader:
         return ids
 
     def _labels(self, forward: Forward) -> _Labels | None:
+        is_given = any(forward.arguments.get(name) is not None for name in ("shift_labels", "labels"))
         is_shifted = forward.arguments.get("shift_labels") is not None
-        is_given = is_shifted or forward.arguments.get("labels") is not None
+        # A loss outside of the model takes them, and the model gets none.
+        is_shifted |= not is_given and self._beside.get("shift_labels") is not None
         ids = self.given_labels(forward)
         return _Labels(ids, is_shifted, is_given) if isinstance(ids, Tensor) else None
 
@@ -161,6 +169,7 @@ class PairReader:
                 places = None  # of several axes, as in M-RoPE
             found = {
                 "attention_mask": given.get("attention_mask"), "position_ids": places, "document_ids": documents,
+                "row_index": given.get("row_index", self._beside.get("row_index")),
             }  # fmt: skip
         if has_loss and (mask := self._mask_of_loss()) is not None and getattr(given.get(mask), "ndim", 0) == 2:
             found["loss_mask"] = given[mask]

@@ -1,0 +1,110 @@
+"""Parts of the rows of one sample, which may be sharded over the vocabulary, too → its comparison, whole or partial.
+
+Whole it is if no position is missing, and if no process may have recorded a part that is not there: with data-parallel
+replicas, parts of two samples without ids may look like those of one.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from predlog.errors import RecordError
+from predlog.numbers.runs import Runs
+from predlog.numbers.seams import in_common, missing
+from predlog.numbers.shards import Joint, finished, is_whole, over_vocabulary
+from predlog.numbers.snapshot import Sizes
+from predlog.numbers.split import over_rows
+from predlog.numbers.window import Window
+from predlog.reading.joining import Known, Whole, missing_ids, of_one_pair, readable, to_record, unpacked
+from predlog.records.schema import Part
+
+
+def comparison_of_rows(parts: Sequence[Part], window: Window, expected: Collection[int]) -> Whole:
+    """Return the comparison of one sample and codebook from parts of its rows, of which there is at least one.
+
+    `expected` are the ranks that may have a part of it.
+    """
+    ordered = sorted(parts, key=lambda part: (part.shard.start, part.rank))
+    groups, is_one = _of_same_rows(list(readable(ordered)))
+    known = [one for group in groups for one in group]
+    ranks = frozenset(one.part.rank for one in known)
+    holes = [hole for group in groups for hole in missing_ids([one.shard for one in group], group[0].shard.of)]
+    of, lacking = _lacking(groups, ordered)
+    # An id tells a sample from those of replicas, and a number of rows that there are no more.
+    is_all = ranks.issuperset(expected) or (ordered[0].sample_id is not None and _has_count(ordered))
+    if known and is_one and not lacking and not holes and is_all:
+        try:
+            return _whole(groups, of, ranks, window)
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecordError):
+            ranks = frozenset()  # numbers that no recorder writes
+    kept = [one.part for one in known] or ordered
+    fields = {"length": of, "supervised": sum(group[0].part.supervised for group in groups)}
+    if holes and is_one and not lacking:
+        ids = sum(stop - start for start, stop in {*holes})
+        return Whole(to_record(kept, fields, ids, 0), ranks, lacking=tuple(sorted({*holes})))
+    if not is_one or not known:
+        lacking = ()
+    many = max(sum(stop - start for start, stop in lacking), 1 if is_one and known else of)
+    ids = sum(stop - start for start, stop in {*holes})
+    absent = frozenset(expected) - ranks
+    # Without a number of rows, those that are missing may come after all others.
+    lacking = lacking or (((of, of + 1),) if is_one else ())
+    return Whole(to_record(kept, fields, ids, many), ranks, lacking=lacking, lacks_rows=True, absent=absent)
+
+
+def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:
+    """Return the parts of the same rows, each shard once, in the order of the rows, and whether all are of one sample.
+
+    Parts of the same rows that have other labels are of another sample.
+    """
+    rows: dict[tuple[tuple[int, int], ...], list[Known]] = {}
+    for one in known:
+        rows.setdefault(_runs(one).key, []).append(one)
+    labels = [{one.numbers.counts[0]["fingerprint"][0] for one in group} for group in rows.values()]
+    shifts = {one.part.shift for one in known}
+    is_one = all(len(one) == 1 for one in labels) and len({(one.part.shift, _runs(one).of) for one in known}) <= 1
+    bounds = [bound for key in rows for bound in key]
+    is_one = is_one and missing(bounds, None, max(shifts, default=0)) is not None
+    return [of_one_pair(rows[key]) for key in sorted(rows)], is_one
+
+
+def _has_count(parts: Sequence[Part]) -> bool:
+    return all(one.rows_of is not None and one.rows_of.of is not None for one in parts)
+
+
+def _runs(known: Known) -> Runs:
+    return known.numbers.runs[0]
+
+
+def _lacking(groups: Sequence[Sequence[Known]], ordered: Sequence[Part]) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return how many positions the sample has, as far as that is known, and the ranges that no part has."""
+    bounds = sorted(bound for group in groups for bound in _runs(group[0]).key)
+    counts = [one.rows_of.of for one in ordered if one.rows_of is not None and one.rows_of.of is not None]
+    of = max([stop for _, stop in bounds] + counts, default=1)
+    found, end = [], 0
+    for start, stop in [*bounds, (of, of)]:
+        if start > end:
+            found.append((end, start))
+        end = max(end, stop)
+    return of, tuple(found)
+
+
+def _whole(groups: Sequence[Sequence[Known]], of: int, ranks: frozenset[int], window: Window) -> Whole:
+    sizes = _sizes([group[0].sizes for group in groups], of)
+    if not all(is_whole([one.shard for one in group]) for group in groups):
+        raise RecordError("shards that are not those of one vocabulary")
+    joints: list[Joint] = [over_vocabulary([(one.shard, one.numbers) for one in group], window) for group in groups]
+    joint = over_rows(joints, sizes)
+    numbers, bounds = finished(joint, sizes, window)
+    parts = [one.part for group in groups for one in group]
+    return unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+
+
+def _sizes(every: Sequence[Sizes], of: int) -> Sizes:
+    """Return the sizes of a whole sample: what is known of it is what is known of all of its parts."""
+    names = ("is_trained", "has_probabilities", "knows_inputs", "knows_documents", "knows_padding", "has_weights")
+    flags: dict[str, Any] = {name: all(getattr(one, name) for one in every) for name in names}
+    return replace(
+        every[0], shard=None, length=of, specials=in_common([one.specials for one in every]),
+        **flags,
+    )  # fmt: skip

@@ -1,0 +1,227 @@
+"""Parts of the rows of samples, split over processes in any way, are joined to what one process knows that has all."""
+
+import math
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from predlog.capture.capture import capture
+from predlog.capture.shard import BEST, Shard
+from predlog.findings.facts import Facts
+from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.unpack import unpack, unpack_parts
+from predlog.numbers.window import Window
+from predlog.reading.joining import Whole
+from predlog.reading.row_parts import comparison_of_rows
+from predlog.records.codec import from_event, from_line, to_line
+from predlog.records.schema import Part, Token
+
+CLOSE = 1e-5
+HEAD = {
+    "level": "info", "timestamp": "2026-01-01T00:00:00Z", "schema": 1, "run": None, "recorder": "r", "attempt": 1,
+    "seq": 0, "step": 0, "stream": "text", "context": {}, "sample_id": None, "reported_loss": None,
+}  # fmt: skip
+# What parts of the text around labels would tell, which no process has: rules that need it don't decide.
+OF_TEXTS = ("text", "special_run", "holes", "answer")
+# What rules may use if it is known for certain, and else is None.
+AS_FAR_AS_KNOWN = ("pad", "unk", "eos", "equal", "compared", "lone")
+
+
+def split(length: int, ways: int, kind: str, chance: random.Random) -> list[list[int]]:
+    """Return which positions each of several processes has."""
+    if kind == "zigzag":
+        chunks = 2 * ways
+        bounds = [length * one // chunks for one in range(chunks + 1)]
+        ends = [(bounds[one : one + 2], bounds[chunks - 1 - one : chunks + 1 - one]) for one in range(ways)]
+        rows = [[*range(*head), *range(*tail)] for head, tail in ends]
+    elif kind == "documents":
+        cuts = sorted(chance.sample(range(1, length), min(length - 1, 3 * ways)))
+        rows = [[] for _ in range(ways)]
+        for start, stop in zip([0, *cuts], [*cuts, length], strict=True):
+            chance.choice(rows).extend(range(start, stop))
+    elif kind == "striped":
+        rows = [[*range(one, length, ways)] for one in range(ways)]
+    elif kind == "shuffled":
+        order = chance.sample(range(length), length)
+        rows = [order[one::ways] for one in range(ways)]
+    else:
+        cuts = sorted(chance.sample(range(1, length), min(ways, length) - 1))
+        rows = [[*range(start, stop)] for start, stop in zip([0, *cuts], [*cuts, length], strict=True)]
+    return [one for one in rows if one]
+
+
+def parts(logits: Tensor, labels: Tensor, rows: list[list[int]], cuts: list[int], **how: Any) -> list[list[Part]]:
+    """Capture the part of each process, write it as a line, and return what is read, by sample and codebook."""
+    found: dict[tuple[int, int | None], list[Part]] = {}
+    ends = [0, *cuts, logits.shape[-1]]
+    beside = ("inputs", "position_ids", "document_ids", "attention_mask", "loss_mask")
+    rank = 0
+    for own in rows:
+        index = torch.tensor(own)
+        here = {name: value[:, index] if name in beside else value for name, value in how.items()}
+        for start, stop in pairwise(ends):
+            shard = Shard(start, of=logits.shape[-1]) if cuts else None
+            snapshot = capture(logits[:, index, start:stop], labels[:, index], row_index=index, shard=shard, **here)
+            for fields, _ in unpack_parts(snapshot):
+                line = to_line(from_event_of(fields, rank))
+                record = from_line(line)
+                assert isinstance(record, Part)
+                found.setdefault((record.sample, record.codebook), []).append(record)
+            rank += 1
+    return [found[key] for key in sorted(found, key=str)]
+
+
+def from_event_of(fields: dict[str, Any], rank: int) -> dict[str, Any]:
+    """Return an event of the fields of a part, and check that it is one."""
+    event = {"event": "predlog.part", **HEAD, "rank": rank, **fields}
+    assert isinstance(from_event(event), Part)
+    return event
+
+
+def near(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, floats nearly."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, abs_tol=CLOSE, rel_tol=1e-6)
+    if isinstance(one, list | tuple):
+        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(near, one, other))
+    return bool(one == other)
+
+
+def check_tokens(tokens: Sequence[Token], known: Sequence[dict[str, Any]]) -> None:
+    """Check that the tokens of a joined comparison are those of one process; of some ranks a bound is known."""
+    for token, one in zip(tokens, known, strict=True):
+        assert near([two.logprob for two in token.alternatives], [two["logprob"] for two in one["alternatives"]])
+        for name, value in one.items():
+            if name == "label_rank" and token.label_rank is None and value is not None:
+                assert token.label_rank_at_least is not None
+                assert BEST < token.label_rank_at_least <= value
+            elif name != "alternatives":
+                assert near(getattr(token, name), value), (name, token, one)
+
+
+def check(fields: dict[str, Any], facts: Facts, joint: Whole) -> None:
+    """Check that a joined comparison is that of one process, and so are its facts where they are known."""
+    record = joint.record
+    assert (record.missing_rows, record.missing_ids) == (0, 0)
+    for name in ("length", "vocabulary", "shift", "supervised", "matched", "loss", "entropy", "nonfinite", "sample"):
+        assert near(getattr(record, name), fields[name]), name
+    check_tokens(record.tokens, fields["tokens"])
+    assert near([one.label_logprob for one in record.worst], [one["label_logprob"] for one in fields["worst"]])
+    homes = {one["position"]: (one["document"], one["document_position"]) for one in fields["worst"]}
+    for one in record.worst:
+        assert homes.get(one.position, (one.document, one.document_position)) == (one.document, one.document_position)
+    if fields["all_tokens"] is not None:
+        assert record.all_tokens is not None
+        for name in ("positions", "labels", "predictions", "label_logprobs"):
+            assert near(getattr(record.all_tokens, name), fields["all_tokens"][name]), name
+    assert joint.facts is not None
+    check_facts(facts, joint.facts)
+
+
+def check_facts(facts: Facts, found: Facts) -> None:
+    """Check that the facts of joined parts are those of one process, where they are known."""
+    for name in Facts.__slots__:
+        value, other = getattr(facts, name), getattr(found, name)
+        if name in OF_TEXTS:
+            assert other is None, name
+        elif name == "specials":
+            assert (value.pad, value.eos, value.bos, value.unk) == (other.pad, other.eos, other.bos, other.unk)
+        elif name == "tokens":
+            assert all(near(tuple(one), tuple(two)) for one, two in zip(value, other, strict=True))
+        elif other is not None or name not in AS_FAR_AS_KNOWN:
+            assert near(value, other), name
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a pair of any size, its values, and how its rows and its vocabulary are cut."""
+    vocabulary = draw(st.integers(2, 40))
+    return {
+        "cuts": sorted(draw(st.sets(st.integers(1, vocabulary - 1), max_size=2))),
+        "shape": (draw(st.integers(1, 2)), draw(st.integers(2, 40)), vocabulary),
+        "ways": draw(st.integers(1, 4)),
+        "kind": draw(st.sampled_from(["contiguous", "zigzag", "documents", "striped", "shuffled"])),
+        "dtype": draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float64])),
+        "broken": draw(st.sampled_from([None, math.nan, math.inf])),
+        "supervised": draw(st.sampled_from([0.0, 0.1, 0.8, 1.0])),
+        "masked": draw(st.booleans()),
+        "labels": draw(st.sampled_from(["any", "next", "inputs", "after next"])),
+        "has_inputs": draw(st.booleans()),
+        "has_weights": draw(st.booleans()),
+        "known": draw(st.sampled_from([None, "position_ids", "document_ids", "both", "blank"])),
+        "has_mask": draw(st.booleans()),
+        "seed": draw(st.integers(0, 2**16)),
+        "window": Window(
+            first=draw(st.integers(0, 5)), last=draw(st.integers(1, 5)), score=draw(st.booleans()),
+            alternatives=draw(st.integers(0, 3)), all_tokens=draw(st.sampled_from([0, 3, 100])),
+        ),
+    }  # fmt: skip
+
+
+def documents(known: str | None, begins: Tensor) -> dict[str, Tensor]:
+    """Return what is known of the documents that begin there."""
+    places = torch.zeros(begins.shape, dtype=torch.int64)
+    if known == "blank":
+        return {"position_ids": places}
+    for at in range(1, begins.shape[-1]):
+        places[:, at] = torch.where(begins[:, at], 0, places[:, at - 1] + 1)
+    both = {"position_ids": places, "document_ids": begins.to(torch.int64).cumsum(-1) + 7}
+    return {name: one for name, one in both.items() if known in ("both", name)}
+
+
+def made(case: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Return logits, labels and what else is known of a case."""
+    generator = torch.Generator().manual_seed(case["seed"])
+    samples, length, vocabulary = case["shape"]
+
+    def drawn(share: float) -> Tensor:
+        return torch.rand(samples, length, generator=generator) < share
+
+    logits = torch.randn(case["shape"], generator=generator)
+    if case["broken"] is not None:
+        logits[0, torch.randint(length, (), generator=generator)] = case["broken"]
+    text = torch.randint(0, vocabulary, (samples, length + 2), generator=generator)
+    offset = {"any": 0, "next": 1, "inputs": 0, "after next": 2}[case["labels"]]
+    labels = text[:, offset : length + offset].clone()
+    if case["labels"] == "any":
+        labels = torch.randint(0, vocabulary, (samples, length), generator=generator)
+    labels[~drawn(case["supervised"])] = -100
+    if case["masked"]:
+        labels[:, : length // 2] = -100
+    labels[drawn(0.03)] += vocabulary
+    how: dict[str, Any] = {
+        "window": case["window"], "specials": SpecialTokens(pad=(0,), eos=(1,), bos=(0,), every=frozenset({0, 1})),
+    }  # fmt: skip
+    if case["has_inputs"]:
+        how["inputs"] = text[:, :length]
+    if case["has_weights"]:
+        how["loss_mask"] = torch.rand(labels.shape, generator=generator).round(decimals=1)
+    how |= documents(case["known"], drawn(0.2))
+    if case["has_mask"]:
+        how["attention_mask"] = (~drawn(0.2)).to(torch.int64)
+    return logits.to(case["dtype"]), labels, how
+
+
+@pytest.mark.parametrize("is_near", [True, False])
+@settings(max_examples=150)
+@given(case=cases())
+def test_parts_of_rows_together_are_the_whole(case: dict[str, Any], *, is_near: bool) -> None:
+    """Fields and facts of joined rows equal those of the whole sample, on the CPU and on any other device."""
+    logits, labels, how = made(case)
+    rows = split(labels.shape[-1], case["ways"], case["kind"], random.Random(case["seed"]))
+    with pytest.MonkeyPatch.context() as patched:
+        if not is_near:
+            patched.setattr("predlog.capture.capture._NEAR", frozenset())
+        whole = list(unpack(capture(logits, labels, **how)))
+        found = parts(logits, labels, rows, case["cuts"], **how)
+    assert len(whole) == len(found)
+    for (fields, facts), ones in zip(whole, found, strict=True):
+        joint = comparison_of_rows(ones, case["window"], {one.rank for one in ones})
+        check(fields, facts, joint)
