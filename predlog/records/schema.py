@@ -236,10 +236,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Part(_Line, frozen=True, kw_only=True, tag="predlog.part"):
-    """What one process knows of a comparison, of a shard of its logits; whoever reads all parts joins them.
-
-    If rows are split, positions of `tokens` are those in the whole sample, and `length` counts those of the part.
-    """
+    """What one process knows of a comparison, of a shard or some rows of its logits; who reads all parts joins them."""
 
     event: ClassVar[str] = "predlog.part"
 

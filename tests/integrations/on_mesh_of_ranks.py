@@ -183,6 +183,7 @@ def _otherwise(ran: Ran, line: Any, grid: Any) -> None:
     logits, labels, inputs, mask = pair(10, 10)
     ran.record("replicated", distribute_tensor(logits, line, [Replicate()]), labels, inputs=inputs)
     ran.record("whole", logits, labels, inputs=inputs)
+    ran.record("rows", distribute_tensor(logits, line, [Shard(1)]), labels, inputs=inputs)
     cut = distribute_tensor(logits, line, [Shard(0)])
     ids = [f"doc-{one}" for one in range(BATCH)]
     ran.record("samples", cut, labels, inputs=inputs, loss_mask=mask, sample_ids=ids, ranks="all")
@@ -250,7 +251,6 @@ def _refusals(ran: Ran, line: Any) -> None:
     logits, labels, *_ = pair(10, 10)
     partial = DTensor.from_local(logits, line, [Partial()], run_check=False)
     ran.refused("partial", partial, labels)
-    ran.refused("rows", distribute_tensor(logits, line, [Shard(1)]), labels)
     ran.refused("partial labels", logits, DTensor.from_local(labels, line, [Partial()], run_check=False))
     ran.refused("labels otherwise", logits, distribute_tensor(labels, line, [Shard(1)]))
     ran.refused("start", distribute_tensor(logits, line, [Shard(2)]), labels, shard=predlog.Shard(1, of=10))

@@ -133,6 +133,15 @@ def test_one_copy_is_recorded(
     assert ranks(seen, name) == who
 
 
+def test_sharded_over_the_rows(folder: Path, seen: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Each rank records its own rows, which torch says where they belong, and the parts join to the whole samples."""
+    logits, labels, inputs, _ = mesh.pair(10, 10)
+    found = comparisons(folder / "rows")
+    assert_same(found, expected(tmp_path, logits, labels, inputs=inputs))
+    assert [one.missing_rows for one in found] == [0] * len(found)
+    assert ranks(seen, "rows") == [0, 1, 2, 3]
+
+
 def test_what_can_not_be_decided_is_reported_once(folder: Path, seen: list[dict[str, Any]]) -> None:
     """With shards of no known group, one line says what to pass; with a group that lacks rank 0 nothing is recorded."""
     assert (folder / "output").read_text().count("Pass group= to compare") == 1
@@ -174,7 +183,6 @@ def test_heads_of_several_tokens_are_streams(folder: Path, tmp_path: Path, ahead
     [
         ("partial", ["logits [3, 12, 10] are a DTensor of placements (P(sum))", "Redistribute"]),
         ("partial labels", ["labels [3, 12] are a DTensor of placements (P(sum))", "Redistribute"]),
-        ("rows", ["sharded over the time", "of 12 rows"]),
         ("labels otherwise", ["labels are a DTensor, sharded over axis 1", "redistribute them to Replicate"]),
         ("start", ["Shard(start=1, of=10)", "leave start out"]),
         ("sizes", ["whose local tensor is [3, 12, 2]", "DTensor.from_local"]),
