@@ -36,6 +36,7 @@ NOT_THE_PAIRS = {
     "worst",
     "tokens",
     "missing_ids",
+    "missing_rows",
 }
 CUT = [name for width in mesh.VOCABULARIES for name in (width, f"{width}, all are DTensors")]
 
