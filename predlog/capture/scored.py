@@ -60,6 +60,8 @@ def rows_of_shard(
     weights = positions.weights
     index = None if positions.index is None else as_signed(positions.index)[..., sizes.shift :] - sizes.shift
     loss, peak, log_sum = (one.to(torch.float64) for one in (scores.loss, scores.peak, scores.log_sum))
+    # Of a row whose logits are all -inf here, the difference is not known, but the logit is.
+    label = torch.where(peak == -math.inf, -math.inf, peak + log_sum - loss)
     columns = {
         "labels": labels,
         "inputs": None if inputs is None else inputs[..., : labels.shape[-1]],
@@ -70,7 +72,7 @@ def rows_of_shard(
         "peak": peak,
         "log_sum": log_sum,
         "entropy": scores.entropy,
-        "label_logit": torch.where((labels >= start) & (labels < stop), peak + log_sum - loss, math.nan),
+        "label_logit": torch.where((labels >= start) & (labels < stop), label, math.nan),
     }
     places = None if index is None else index.flatten(0, 1)
     flat = {name: None if one is None else one.flatten(0, 1) for name, one in columns.items()}

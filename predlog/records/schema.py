@@ -21,8 +21,8 @@ LATER_KEYS: Final = frozenset(
         "rows_of", "missing_rows",
     }
 )  # fmt: skip
-# Keys of a comparison and of its tokens that only whoever joins its parts can know: no recorder writes them.
-JOINED_KEYS: Final = frozenset({"missing_ids", "missing_rows", "label_rank_at_least"})
+# Keys that are left out where they are null: what only whoever joins parts knows, and which rows a part has.
+JOINED_KEYS: Final = frozenset({"missing_ids", "missing_rows", "label_rank_at_least", "rows_of"})
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
 _MOST: Final = 2**63 - 1
 _Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
