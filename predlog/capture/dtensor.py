@@ -4,12 +4,16 @@ Nothing here communicates: a DTensor knows its local tensor, its placements and 
 names, since importing them would make every program pay for what few of them use.
 """
 
+import sys
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from torch import Tensor
 
 from predlog.errors import PairError
+
+# Where torch has DTensor; the second is that of 2.4.
+_HOMES: Final = frozenset({"torch.distributed.tensor", "torch.distributed._tensor"})
 
 
 class Span(NamedTuple):
@@ -28,6 +32,11 @@ class Span(NamedTuple):
 def is_subclass(value: object) -> bool:
     """Return whether a value is a tensor that answers for itself what an operation does, as a DTensor is."""
     return isinstance(value, Tensor) and type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
+def may_exist() -> bool:
+    """Return whether this process has loaded what makes DTensors."""
+    return not sys.modules.keys().isdisjoint(_HOMES)
 
 
 def is_dtensor(value: object) -> bool:

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from predlog._runtime import torch_state
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.torch_state import is_in_backward, is_traced
+from predlog.capture import dtensor
 from predlog.integrations._watch import call_arguments, ended_call, listening_forward
 from predlog.integrations._watch.listener import FIX, Listener, report_once
 from predlog.integrations._watch.step_counter import StepCounter
@@ -144,8 +145,9 @@ class _Watcher:
             number, place = self._steps.next()
             if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
-            # A loss may have a part of sharded logits, which other ranks record than whole ones.
-            if not is_traced() and recorder.gate.is_recording(is_part=True) and self._can_listen(recorder):
+            # A loss may get a part of sharded logits, which is recorded by other ranks, too, than whole logits are.
+            is_recording = recorder.gate.is_recording(is_part=dtensor.may_exist())
+            if not is_traced() and is_recording and self._can_listen(recorder):
                 if self._steps.counts_from_0 and number == 0:
                     recorder.expect_restart(self._restarted)
                 self._active[threading.get_ident()] = Listener(recorder, self._steps, number, place)

@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import pickle
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
@@ -527,17 +528,27 @@ def test_the_default_recorder(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_other_ranks_and_closed_recorders_listen_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is recorded nobody listens, and nothing is reported about what was not heard."""
+    """Where nothing is recorded nobody listens, and nothing is reported about what was not heard.
+
+    Once a program has loaded what shards logits, another rank may get a part of them, so it listens.
+    """
+    for name in ("torch.distributed.tensor", "torch.distributed._tensor"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setenv("RANK", "1")
     entered: list[int] = []
     model = Model(lambda: entered.append(modes()))
     with keeping() as (recorder, _), predlog.watch(model, recorder=recorder):
         model()
     assert entered == [0]
+    monkeypatch.setitem(sys.modules, "torch.distributed.tensor", sys)
+    for ranks in (0, "auto"):
+        with keeping(ranks=ranks) as (recorder, _), predlog.watch(model, recorder=recorder):
+            model()
+    assert entered == [0, 0, 1]
     monkeypatch.delenv("RANK")
     with keeping() as (recorder, _), predlog.watch(model, recorder=recorder):
         model()
-    assert entered == [0, 1]
+    assert entered == [0, 0, 1, 1]
 
 
 # --- nothing changes, nothing is left -----------------------------------------------------------------------------
