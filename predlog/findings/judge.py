@@ -93,10 +93,16 @@ class Judge:
         found = {}
         for (stream, codebook), lane in list(self._lanes.items()):
             if codebook is None and lane.known is not None:
-                known = replace(lane.known, loss=lane.loss.is_known)
+                known = replace(lane.known, loss=lane.loss.is_known, is_loss_told=lane.loss.state is not None)
                 ignored = self._ignored_in(stream)
                 found[stream] = {code: why for code, why in undecided(known).items() if code not in ignored}
         return found
+
+    @property
+    def loss_checked(self) -> list[str]:
+        """The streams whose reported loss was held against their pairs, with an answer."""
+        lanes = list(self._lanes.items())
+        return [stream for (stream, _), lane in lanes if lane.loss.is_known and lane.loss.state is not None]
 
     def waiting(self, stream: str) -> dict[str, str]:
         """Return which rules need further pairs of a stream to decide, and why, in the order of the rules.
