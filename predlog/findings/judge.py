@@ -98,11 +98,9 @@ class Judge:
                 found[stream] = {code: why for code, why in undecided(known).items() if code not in ignored}
         return found
 
-    @property
     def loss_checked(self) -> list[str]:
-        """The streams whose reported loss was held against their pairs, with an answer."""
-        lanes = list(self._lanes.items())
-        return [stream for (stream, _), lane in lanes if lane.loss.is_known and lane.loss.state is not None]
+        """Return the streams whose reported loss was held against their pairs, with an answer."""
+        return [key[0] for key, one in list(self._lanes.items()) if one.loss.is_checked]
 
     def waiting(self, stream: str) -> dict[str, str]:
         """Return which rules need further pairs of a stream to decide, and why, in the order of the rules.
@@ -258,11 +256,8 @@ class Judge:
             past = self._lane(stream, first.codebook, step).past
             together = first.rule.judge(Evidence.together(case.pool for case in alike), past)
             # If the rule does not find it in all of them together, the numbers of the first are reported.
-            fault = (
-                together
-                if isinstance(together, Fault)
-                else fault._replace(what=f"in codebook {codebooks[0]}, and likewise in the others, {fault.what}")
-            )
+            what = f"in codebook {codebooks[0]}, and likewise in the others, {fault.what}"
+            fault = together if isinstance(together, Fault) else fault._replace(what=what)
         found = FindingEvent.of(first.rule, fault, step, stream, codebooks)
         self._open.append(found)
         return found
