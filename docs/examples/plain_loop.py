@@ -18,8 +18,8 @@ for step in range(100):
     starts = torch.randint(len(text) - 65, (8, 1))
     ids = text[starts + torch.arange(65)]
     logits = head(recurrent(embedding(ids[:, :-1]))[0])
-    predlog.compare(logits, ids, step, shift=1, inputs=ids)
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    predlog.compare(logits, ids, step, shift=1, inputs=ids, reported_loss=loss)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()

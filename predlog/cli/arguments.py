@@ -1,7 +1,9 @@
 """What the parser of a command line is made of: choices, numbers, help with examples, and errors that are safe."""
 
 import argparse
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
@@ -70,9 +72,17 @@ def formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def listed(*commands: tuple[str, str]) -> str:
-    """Return the end of a help text: commands, and what each is for."""
-    width = max(len(command) for command, _ in commands)
-    return "examples:\n" + "\n".join(f"  {command:<{width}}  {says}" for command, says in commands)
+    """Return the end of a help text: commands, and what each is for, below it where there is no room beside them."""
+    width, room = max(len(command) for command, _ in commands), shutil.get_terminal_size().columns - 2
+    if all(width + len(says) + 4 <= room for _, says in commands):
+        return "examples:\n" + "\n".join(f"  {command:<{width}}  {says}" for command, says in commands)
+    told = [f"  {command}\n{textwrap.indent(filled(says, 6), ' ' * 6)}" for command, says in commands]
+    return "examples:\n" + "\n".join(told)
+
+
+def filled(text: str, indent: int = 0, most: int = 98) -> str:
+    """Return a text in lines that fit the terminal after so many blanks."""
+    return textwrap.fill(text, max(min(shutil.get_terminal_size().columns - 2, most) - indent, 20))
 
 
 def lines(text: str) -> int:

@@ -1,19 +1,23 @@
 """The parser of the `predlog` command line: all its subcommands, and what an unknown option is answered."""
 
 import argparse
-import textwrap
+import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from predlog.cli.arguments import Parser, Version, formatter, listed
+from predlog.cli.arguments import Parser, Version, filled, formatter, listed
 from predlog.cli.options import SUBCOMMANDS
 
 
 def parsed(line: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments; report an unknown one with the usage of its subcommand, and the option that is close."""
-    found, unknown = parser().parse_known_args(line)
+    whole = parser()
+    if not (sys.argv[1:] if line is None else line):
+        whole.print_help(sys.stderr)
+        whole.exit(2)  # for a script that has lost its arguments
+    found, unknown = whole.parse_known_args(line)
     if unknown:
         command: argparse.ArgumentParser = found.command
         known = [option for action in command._actions for option in action.option_strings]  # noqa: SLF001 - as shtab does
@@ -52,7 +56,7 @@ def _command(commands: Any, name: str, says: str, more: str, *examples: tuple[st
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=says,
-        description=textwrap.fill(more, 100),
+        description=filled(more),
         epilog=listed(*examples) if examples else None,
         formatter_class=formatter,
     )

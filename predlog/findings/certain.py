@@ -145,12 +145,15 @@ def labels_are_inputs(pool: Pool, _past: Past) -> Verdict:
         asked = "and the reported loss shows that the model or the loss shifts them by itself"
         fix = "Pass shift=1 to predlog, which must see what the loss sees."
     elif loss == "fits":
-        fix = "The reported loss shows that nothing shifts them: shift the labels before the loss."
+        fix = (
+            "The reported loss shows that nothing shifts them: shift the labels before the loss."
+            " Changing predlog's call alone does not fix the training."
+        )
     else:
         asked = "as they were passed to predlog"
         fix = (
             "If the model or the loss shifts them by itself, pass shift=1; otherwise the model learns to copy: shift"
-            " the labels before the loss."
+            " the labels before the loss. Changing predlog's call alone does not fix the training."
         )
     return _equal_inputs(pool, 0, "at the same position", asked, fix)
 
@@ -162,7 +165,8 @@ def labels_shifted_twice(pool: Pool, _past: Past) -> Verdict:
         return CLEAN  # labels further ahead were asked for, as with heads for several tokens
     fix = (
         "They were shifted once before shift=1 shifts them again: pass shift=0 and use a loss that does not shift, or "
-        "pass labels that are not shifted. If the head is to predict the token after the next, pass shift=2."
+        "pass labels that are not shifted. Changing predlog's call"
+        " alone does not fix the training. If the head is to predict the token after the next, pass shift=2."
         if shift
         else "Shift them only once: the label of a position is the next input."
     )

@@ -93,10 +93,14 @@ class Judge:
         found = {}
         for (stream, codebook), lane in list(self._lanes.items()):
             if codebook is None and lane.known is not None:
-                known = replace(lane.known, loss=lane.loss.is_known)
+                known = replace(lane.known, loss=lane.loss.is_known, is_loss_told=lane.loss.state is not None)
                 ignored = self._ignored_in(stream)
                 found[stream] = {code: why for code, why in undecided(known).items() if code not in ignored}
         return found
+
+    def loss_checked(self) -> list[str]:
+        """Return the streams whose reported loss was held against their pairs, with an answer."""
+        return [key[0] for key, one in list(self._lanes.items()) if one.loss.is_checked]
 
     def waiting(self, stream: str) -> dict[str, str]:
         """Return which rules need further pairs of a stream to decide, and why, in the order of the rules.
@@ -254,11 +258,8 @@ class Judge:
             past = self._lane(stream, first.codebook, step).past
             together = first.rule.judge(Evidence.together(case.pool for case in alike), past)
             # If the rule does not find it in all of them together, the numbers of the first are reported.
-            fault = (
-                together
-                if isinstance(together, Fault)
-                else fault._replace(what=f"in codebook {codebooks[0]}, and likewise in the others, {fault.what}")
-            )
+            what = f"in codebook {codebooks[0]}, and likewise in the others, {fault.what}"
+            fault = together if isinstance(together, Fault) else fault._replace(what=what)
         found = FindingEvent.of(first.rule, fault, step, stream, codebooks)
         self._open.append(found)
         return found

@@ -53,6 +53,11 @@ class LossCheck:
         """Whether a loss was reported that can be checked."""
         return self.is_asked and not self.is_off
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether the loss was told to be that of the pair, or of something else."""
+        return self.is_known and self.state is not None
+
     def judge(self, totals: Totals, reported: Reported) -> Verdict | str:
         """Return what the loss of one record shows; a string says why it can't be checked, or no more."""
         self.is_asked = True

@@ -16,7 +16,8 @@ class Known:
 
     `inputs`, `positions` (of documents) and `padding` are whether these were passed; `vocabulary` and `probabilities`
     whether the logits tell them; `is_trained` whether the logits require gradients. `loss` is whether the trainer's
-    loss was reported, and is still checked. `whole` is whether one process has whole rows of logits.
+    loss was reported, and is still checked; `is_loss_told` whether it was told from that of other labels. `whole` is
+    whether one process has whole rows of logits.
     """
 
     inputs: bool = False
@@ -28,6 +29,7 @@ class Known:
     is_trained: bool = True
     loss: bool = False
     whole: bool = True
+    is_loss_told: bool = True
 
 
 class Need(NamedTuple):
@@ -70,6 +72,10 @@ _LOSS: Final = Need(
     "the trainer's loss is not known, has other terms, or there are no logits to check it against, as with a fused"
     " head: pass reported_loss=, or call report_loss",
 )
+_LOSS_TOLD: Final = Need(
+    lambda known: known.is_loss_told or not known.loss,
+    "the reported loss can't be told from that of other labels by the pairs so far: record further steps",
+)
 
 # Rules that are not listed need nothing but logits and labels.
 NEEDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType({
@@ -89,7 +95,7 @@ NEEDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType({
     "label-never-learnt": (_WHOLE,),
     "nothing-trained": (_WHOLE,),
     "same-batch": (_TRAINED,),
-    "loss-differs-from-pair": (_LOSS, _SUMMED),
+    "loss-differs-from-pair": (_LOSS, _SUMMED, _LOSS_TOLD),
 })  # fmt: skip
 _STEPS: Final = "one step is not enough: record the training"
 _TOKENS: Final = "this pair has too few supervised tokens to tell"

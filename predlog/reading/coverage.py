@@ -20,6 +20,7 @@ class Coverage:
     inputs: bool
     positions: bool
     probabilities: bool
+    loss: bool
     whole: bool = True
 
 
@@ -36,6 +37,10 @@ _NEEDS: Final[Sequence[tuple[str, str, Callable[[Coverage], bool]]]] = (
     ("whether labels cross into another document", "no positions", lambda one: one.positions),
     ("what predictions and probabilities show", "no probabilities", lambda one: one.probabilities),
     ("whether the reported loss is that of the pair", "logits in shards", lambda one: one.whole),
+    (
+        "whether the loss is that of the pair", "pass reported_loss=, as the callbacks do",
+        lambda one: one.loss or not one.whole,
+    ),
     (
         "what only many samples show", f"fewer than {MANY_SAMPLES} samples",
         lambda one: one.samples >= MANY_SAMPLES,

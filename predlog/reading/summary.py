@@ -53,11 +53,12 @@ class Summary:
         self._attempts = Attempts()
         self._ledger = Ledger()
         self._missing: dict[str, Missing] = {}
-        # Streams of which a token had its input, its document, and its probability.
+        # Streams of which a token had its input, its document, and its probability; and those with a reported loss.
         self._with_inputs: set[str] = set()
         self._with_positions: set[str] = set()
         self._with_probabilities: set[str] = set()
         self._in_parts: set[str] = set()
+        self._with_losses: set[str] = set()
         self.shared: tuple[Shared, ...] = ()
         self.beside: dict[tuple[str | None, int, int], int] = {}
         self.left_out: tuple[EarlierRun, ...] = ()
@@ -90,6 +91,8 @@ class Summary:
         if builder is None:
             builder = self._builders[key] = CurveBuilder(*key)
         builder.add(record)
+        if record.reported_loss is not None:
+            self._with_losses.add(record.stream)
         if record.missing_ids is not None:
             self._in_parts.add(record.stream)
         if record.tokens:
@@ -174,13 +177,13 @@ class Summary:
     @property
     def coverage(self) -> tuple[Coverage, ...]:
         """Return what could be checked in each stream, in the order of their first records."""
-        samples = Counter[str]()
+        samples, checked = Counter[str](), self._with_checked_loss()
         for (stream, _), curve in self.curves.items():
             samples[stream] = max(samples[stream], curve.records)
         return tuple(
             Coverage(
                 stream, count, stream in self._with_inputs, stream in self._with_positions,
-                stream in self._with_probabilities, stream not in self._in_parts,
+                stream in self._with_probabilities, stream in checked, stream not in self._in_parts,
             )
             for stream, count in samples.items()
         )  # fmt: skip
@@ -197,6 +200,11 @@ class Summary:
         for end in self.ends:
             lost.update({name: number for name in _LOST if _is_count(number := (end.stats or {}).get(name))})
         return dict(lost)
+
+    def _with_checked_loss(self) -> set[str]:
+        """Return the streams whose loss was checked: as the last lines say; without one, those that had a loss."""
+        told = [streams for end in self.ends if isinstance(streams := (end.stats or {}).get("loss_checked"), list)]
+        return {one for streams in told for one in streams if isinstance(one, str)} if told else self._with_losses
 
     def _miss(self, gap: Gap) -> None:
         one = self._missing.get(gap.reason, Missing(gap.reason, 0, 0, gap.first_step, gap.last_step))

@@ -186,7 +186,8 @@ class Pipeline:
         """Write the last line of the attempt, and close the sinks, those with a thread in their own thread."""
         if self._attempt is not None:
             self._share_missing()
-            self._send_run(self._attempt, time.time(), dict(self._accounts.stats()))
+            stats = {**self._accounts.stats(), "loss_checked": self._judge.loss_checked()}
+            self._send_run(self._attempt, time.time(), stats)
         if self.outlets.file is not None:
             self.outlets.file.finish()
         self.outlets.close(0.0)

@@ -141,7 +141,10 @@ class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
     settings: dict[str, Any]
     stats: Annotated[
         dict[str, Any] | None,
-        Meta(description="In an attempt's last line, what `Recorder.stats` returns; null in its first."),
+        Meta(
+            description="In an attempt's last line, what `Recorder.stats` returns, and `loss_checked`, the streams"
+            " whose reported loss was checked; null in its first."
+        ),
     ] = None
     context: dict[str, Any]
 

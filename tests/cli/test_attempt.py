@@ -73,6 +73,7 @@ def test_a_summary_is_that_of_the_latest_run(folder: str, said: Said) -> None:
         assert steps in (found := said())
         assert "left out" not in found
         assert "attempt 1: " in found
+        assert ("all 2 attempts are summarized as one" in found) == (attempt == "all")
 
 
 def test_tail_shows_all_attempts_or_one(folder: str, said: Said) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import predlog
 from predlog.findings.catalog import CODES
 from predlog.records import codec
 from tests import events
@@ -158,13 +160,18 @@ def everything(step: int = 0, **fields: Any) -> dict[str, Any]:
             ],
             ["what predictions and probabilities show (no probabilities: text)"],
         ),
+        (
+            [everything(step, stream="no loss") for step in range(16)],
+            ["whether the loss is that of the pair (pass reported_loss=, as the callbacks do: no loss)"],
+        ),
     ],
 )  # fmt: skip
 def test_what_could_not_be_checked_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], made: list[dict[str, Any]], said: list[str]
 ) -> None:
     """A run without findings is never called right: the check says what was looked at, and what could not be."""
-    assert check(tmp_path, events.run(), *made, events.run(stats={})) == 0
+    with_loss = sorted({one["stream"] for one in made} - {"no loss"})
+    assert check(tmp_path, events.run(), *made, events.run(stats={"loss_checked": with_loss})) == 0
     out = capsys.readouterr().out.splitlines()
     assert [line.removeprefix("not checked: ") for line in out if line.startswith("not checked")] == said
     assert out[0].startswith("checked: ")
@@ -175,6 +182,26 @@ def test_what_could_not_be_checked_is_said(
     assert [one["what"] for one in found["unchecked"]] == [one.partition(" (")[0] for one in said]
     assert {one["stream"] for one in found["checked"]} == {one["stream"] for one in made}
     assert not undocumented(found)
+
+
+@pytest.mark.parametrize("way", ["reported_loss=", "report_loss", "no loss", "other terms"])
+def test_a_loss_that_was_not_checked_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str) -> None:
+    """A correct call beside a loss that shifts otherwise looks well: only a loss that was checked leaves this out."""
+    logits, labels = events.pair()
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    loss = loss + 0.3 if way == "other terms" else loss
+    with predlog.Recorder(tmp_path, every=1, console=False) as recorder:
+        for step in range(3):
+            more: dict[str, Any] = {} if way in {"report_loss", "no loss"} else {"reported_loss": loss}
+            recorder.compare(logits, labels, step, shift=1, inputs=labels.clamp(0), **more)
+            if way == "report_loss":
+                recorder.report_loss(loss, step)
+        recorder.flush()
+        is_checked = "loss-differs-from-pair" not in recorder.undecided["text"]
+    assert command("check", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert is_checked == (way in {"reported_loss=", "report_loss"})
+    assert ("whether the loss is that of the pair" not in out) == is_checked
 
 
 def test_streams_are_named_with_their_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -609,3 +609,43 @@ def in_a_terminal(call: list[str], output: Path) -> tuple[int, bytes]:
                 shown += some
     os.close(screen)
     return process.returncode, shown
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who types the name alone sees what there is; a script that has lost its arguments fails."""
+    with pytest.raises(SystemExit) as ended:
+        main.main([])
+    shown = capsys.readouterr()
+    assert ended.value.code == 2
+    assert shown.out == ""
+    assert all(name in shown.err.lower() for name in ("usage: predlog", "summary", "examples:"))
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["export"], ["completion"]])
+def test_examples_fit_the_terminal(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 80 columns no sentence of `--help` is broken inside a word; a command, which is copied, stays in one line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main.main([*command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80 and "  predlog " not in line] == []
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main.main([*command, "--help"])
+    assert len(capsys.readouterr().out.splitlines()) < len(lines)
+
+
+def test_the_mistakes_are_wrapped_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal each line fits, and no word is broken; elsewhere a mistake is one line."""
+    assert main.main(["demo", "--mistake", "list"]) == 0
+    whole = capsys.readouterr().out
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    assert main.main(["demo", "--mistake", "list"]) == 0
+    wrapped = capsys.readouterr().out
+    assert max(map(len, wrapped.splitlines())) <= 60 < max(map(len, whole.splitlines()))
+    assert wrapped.split() == whole.split()

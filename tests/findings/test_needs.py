@@ -44,6 +44,7 @@ def test_every_rule_that_needs_something_is_one() -> None:
         ({"whole": False}, {*catalog.OF_LOGITS, "loss-differs-from-pair"} - {
             "sure-and-wrong", "label-never-learnt", "nothing-trained",
         }),
+        ({"is_loss_told": False}, {"loss-differs-from-pair"}),
     ],
 )  # fmt: skip
 def test_what_is_not_known_switches_off_the_rules_that_need_it(unknown: dict[str, Any], codes: set[str]) -> None:

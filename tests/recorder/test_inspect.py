@@ -359,7 +359,7 @@ def test_a_failing_assertion_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "2 failed" in done.stdout
     short, whole = done.stdout.split("test_all", 1)
     assert "assert not <labels-are-inputs: text: labels equal the inputs at the same position (48 of 48" in short
-    assert "shift the labels before the loss.>" in short
+    assert "does not fix the training.>" in short
     assert "<Inspection: 1 finding (labels-are-inputs) in 3 samples, " in short
     assert "More: predlog explain" in whole
 

@@ -26,6 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stdout.write(objects.dumped(_object(path, summary, damage)))
         else:
             paper = Paper(seen(path) if len(arguments.path) > 1 else None)
+            if arguments.attempt == "all" and (many := len(starts(summary.attempts))) > 1:
+                joined = f"all {many} attempts are summarized as one, also where one begins anew: --attempt N shows one"
+                paper.paragraph(joined, WARNING)
             _draw(paper, summary, damage)
             paper.write()
         return 0

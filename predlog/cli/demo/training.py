@@ -10,6 +10,7 @@ import copy
 import shlex
 import shutil
 import sys
+import textwrap
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -200,7 +201,7 @@ def _tell(arguments: Namespace, recorder: predlog.Recorder) -> None:
     comparisons = [one for one in every if one.attempt == every[-1].attempt]
     first, last = (of_step([one for one in comparisons if one.step == comparisons[at].step]) for at in (0, -1))
     command, directory = _command(), shlex.quote(str(arguments.directory))
-    print(f"""
+    _print(f"""
 {_found(arguments.mistake, recorder)}\
 At step {first.first_step} the loss of the supervised bytes shown was {nats(first.loss)}, and {_share(first)} were
 predicted correctly; at step {last.first_step} it was {nats(last.loss)}, and {_share(last)}.
@@ -212,6 +213,14 @@ See every recorded token on one page:
 See the newest records again:
     {command} tail {directory}
 {_another(arguments, command, directory)}""")
+
+
+def _print(text: str) -> None:
+    """Print a text, on a terminal wrapped between words; commands, which are indented, stay whole."""
+    console = get_console()
+    for line in text.split("\n"):
+        is_wrapped = console.is_terminal and not line.startswith(" ")
+        print(textwrap.fill(line, console.width, break_on_hyphens=False) if is_wrapped else line)
 
 
 def _another(arguments: Namespace, command: str, directory: str) -> str:

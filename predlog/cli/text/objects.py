@@ -80,7 +80,7 @@ def code(name: str, *, has_page: bool) -> dict[str, Any]:
 
 def coverage(one: Coverage) -> dict[str, Any]:
     """Return how many samples of a stream were checked, and what is known of it."""
-    return _fields(one, "stream", "samples", "inputs", "positions", "probabilities")
+    return _fields(one, "stream", "samples", "inputs", "positions", "probabilities", "loss")
 
 
 def unchecked(one: Unchecked) -> dict[str, Any]:
