@@ -1,8 +1,7 @@
 """From evidence to findings: which rule is asked when, and which findings are open.
 
-Each stream and codebook is judged separately. A finding is reported once, and again if it returns after it was gone.
-Each time it must be absent twice as long before it counts as gone, so that a fault that comes and goes does not fill
-the log. That it is gone is reported, too. Codebooks with the same fault at the same step are reported together.
+Each stream and codebook is judged separately. A finding is reported once, when it is gone, and again if it returns;
+each time it must be absent twice as long. Codebooks with the same fault at the same step are reported together.
 """
 
 from collections import OrderedDict

@@ -78,16 +78,20 @@ class Asked:
 
     def __call__(self, record: Record) -> bool:
         """Return whether a record is wanted."""
-        self.asked += 1
         fits = self._selection(record)
         self.fitting += fits
+        self.note(record)
+        return fits
+
+    def note(self, record: Record) -> None:
+        """Remember what there is, as long as nothing has matched."""
+        self.asked += 1
         if not self.fitting and len(self._attempts) < _MOST_NAMED:
             self._attempts.add(record.attempt)
-        if not self.fitting and isinstance(record, Comparison) and len(self._streams) < _MOST_NAMED:
+        if not self.fitting and isinstance(record, Comparison | Part) and len(self._streams) < _MOST_NAMED:
             self._streams[record.stream] = None
             first, last = self._steps or (record.step, record.step)
             self._steps = min(first, record.step), max(last, record.step)
-        return fits
 
     def there(self) -> str:
         """Return which streams and steps there are, in words."""

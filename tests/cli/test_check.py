@@ -349,8 +349,8 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(tmp_path, *made, arguments=("--json", "--ignore", "same-batch")) == 1
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
-        "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "left_out",
-        "comparisons", "checked", "unchecked", "unaligned", "unended", "shared",
+        "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "partial",
+        "left_out", "comparisons", "checked", "unchecked", "unaligned", "unended", "shared",
     ]  # fmt: skip
     assert found["status"] == 1
     assert not undocumented(found)

@@ -66,7 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
 
         def takes(record: Record) -> bool:
-            return selection.may_take(record) if isinstance(record, Part) else chosen(record)
+            if not isinstance(record, Part):
+                return wanted(record)
+            wanted.note(record)
+            return selection.may_take(record)
 
         _of_files(arguments, many, (wanted, chosen, takes), show)
     if many and not wanted.fitting:
