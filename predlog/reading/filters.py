@@ -79,7 +79,8 @@ class Asked:
     def __call__(self, record: Record) -> bool:
         """Return whether a record is wanted."""
         fits = self._selection(record)
-        self.fitting += fits
+        # A gap belongs to no stream: beside comparisons of which none is wanted, it is not what was asked for.
+        self.fitting += fits and not (isinstance(record, Gap) and bool(self._streams))
         self.note(record)
         return fits
 

@@ -49,7 +49,9 @@ def last_joined(
         floors = _floors([found for found, _ in pieces.values() if sum(takes(read.record) for read in found) >= each])
         joiner = Joiner(STEPS)
         sources = [[read for read in found if _is_above(read.record, floors)] for found, _ in pieces.values()]
-        found = sorted(joined(merged(sources), joiner), key=attrgetter("record.timestamp"))
+        found = list(joined(merged(sources), joiner))
+        if any(isinstance(read.record, Part) for source in sources for read in source):
+            found.sort(key=attrgetter("record.timestamp"))  # what was joined comes later than it was written
         enough = sum(wanted(read.record) for read in found if isinstance(read.record, Comparison))
         if not floors or enough >= many or look + 1 == _MOST_LOOKS:
             break
