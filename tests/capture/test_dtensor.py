@@ -15,7 +15,7 @@ from predlog import Comparison, Recorder
 from predlog.capture import holders
 from predlog.capture.capture import capture
 from predlog.errors import NothingHereError, PairError
-from predlog.numbers.unpack import unpack
+from predlog.numbers.unpack import unpack, unpack_parts
 from predlog.numbers.window import Window
 from tests.capture.test_shards import check, near, together
 from tests.installed import release
@@ -120,19 +120,37 @@ def test_samples_are_cut_with_all_that_belongs_to_them(kind: str, *, has_codeboo
 
 
 @pytest.mark.parametrize(
-    ("placements", "words"),
+    ("placements", "is_list", "words"),
     [
-        (lambda: [tensor.Partial()], r"placements \(P\(sum\)\).*Redistribute"),
-        (lambda: [tensor.Shard(1)], "sharded over the time"),
+        (lambda: [tensor.Partial()], False, r"placements \(P\(sum\)\).*Redistribute"),
+        (lambda: [tensor.Shard(1)], True, "not sharded alike, or over their time: pass one"),
     ],
 )
-def test_what_needs_a_collective_is_refused(placements: Any, words: str) -> None:
-    """Sums that are not added up, and rows of other ranks, are refused by name, with what to do."""
+def test_what_needs_a_collective_is_refused(placements: Any, words: str, *, is_list: bool) -> None:
+    """Sums that are not added up, and chunks in which rows of other ranks lie, are refused, with what to do."""
     with as_rank(1):
         mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
         logits = cut(torch.randn(2, 8, VOCABULARY), mesh, placements())
         with pytest.raises(PairError, match=words):
-            capture(logits, torch.randint(VOCABULARY, (2, 8)), window=Window())
+            capture([logits] if is_list else logits, torch.randint(VOCABULARY, (2, 8)), window=Window())
+
+
+def test_rows_know_where_they_belong() -> None:
+    """Of logits that are sharded over the time each rank has a part: its rows, their places, and all columns."""
+    logits, labels = torch.randn(2, 8, VOCABULARY), torch.randint(VOCABULARY, (2, 8))
+    for rank in range(RANKS):
+        with as_rank(rank):
+            mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
+            captured = capture(cut(logits, mesh, [tensor.Shard(1)]), labels, window=Window())
+        rows = range(2 * rank, 2 * rank + 2)
+        found = [fields for fields, _ in unpack_parts(captured, 0)]
+        assert [one["sample"] for one in found] == [0, 1]
+        for sample, one in enumerate(found):
+            assert one["shard"] == {"start": 0, "stop": VOCABULARY, "of": VOCABULARY}
+            assert one["rows_of"] == {"starts": [rows.start], "stops": [rows.stop], "of": 8, "ranks": None}
+            tokens = [(token["position"], token["label"], token["prediction"]) for token in one["tokens"]]
+            expected = [(row, int(labels[sample, row]), int(logits[sample, row].argmax())) for row in rows]
+            assert set(tokens) == set(expected)
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,7 @@ def test_a_worker_that_fails_midway_is_accounted_for(tmp_path: Path, monkeypatch
 
     with Recorder(tmp_path, every=1, console=False) as recorder:
         with monkeypatch.context() as patched:
-            patched.setattr("predlog.recorder.pipeline.unpack", half)
+            patched.setattr("predlog.recorder.parted.unpack", half)
             recorder.compare(*events.pair(), 0)
             recorder.flush()
         recorder.compare(*events.pair(), 1)
@@ -754,6 +754,6 @@ def test_who_does_not_want_to_wait_for_the_end_need_not(
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "close", interrupted)
         at_exit._close_all()
-    assert "closing was interrupted: of 1 comparisons 1 did not reach" in events.said(capfd)
+    assert "closing was interrupted: of 1 comparison 1 did not reach" in events.said(capfd)
     release.set()
     assert recorder.close(30)

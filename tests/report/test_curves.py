@@ -373,7 +373,7 @@ def test_nothing_hostile_runs_beside_another(chromium: Chrome, tmp_path: Path) -
 
 @needs_browser
 def test_the_strip_offers_what_a_run_has(chromium: Chrome, tmp_path: Path) -> None:
-    """The streams and samples to choose are those of the run that is chosen; all runs stand side by side, by step."""
+    """The streams and samples to choose are those of the chosen run; all runs are there, the newest step first."""
     one = [events.comparison(step=step, stream="text") for step in range(3)]
     other = [events.comparison(step=step, stream="eval", sample=4) for step in range(2)]
     runs = [contents(iter(one), "a"), contents(iter(other), "b")]
@@ -388,7 +388,7 @@ def test_the_strip_offers_what_a_run_has(chromium: Chrome, tmp_path: Path) -> No
     for name, every in (("run", "all 2"), ("stream", "all 2"), ("sample", "all 2")):
         options[name].select_by_visible_text(every)
     names = [one.text.split() for one in browser.find_elements(By.CSS_SELECTOR, "#grid-body .row .names")]
-    assert [name[:2] for name in names] == [["a", "text"], ["b", "eval"], ["a", "text"], ["b", "eval"], ["a", "text"]]
+    assert [name[:2] for name in names] == [["a", "text"], ["a", "text"], ["b", "eval"], ["a", "text"], ["b", "eval"]]
 
 
 @needs_browser

@@ -218,6 +218,8 @@ def test_nothing_hostile_runs_from_a_file(chromium: Chrome, server: Server, fold
             forget(chromium)
             chromium.get(server.address)
             until(chromium, LIVE)
+            # The list as it was half a second ago may come first, and follows by itself.
+            until(chromium, f"[...document.links].some((one) => one.textContent.trim() === {json.dumps(name)})")
             chromium.find_element(By.LINK_TEXT, name).click()
             until(chromium, "document.getElementById('curves')?.dataset.drawn !== undefined")
     until(chromium, f"document.querySelector('.facts').textContent.includes('steps 0 to {len(HOSTILE) + 2}')")

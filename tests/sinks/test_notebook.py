@@ -40,7 +40,7 @@ def configure(name, **how):
 """
 # What each cell does, by name, in the order in which the cells run. All of them are in one kernel.
 CELLS = {
-    "switched off": "os.environ['PREDLOG_CONSOLE'] = '0'; train(range(2))",
+    "switched off": "os.environ['PREDLOG_CONSOLE'] = '0'; train(range(2)); del os.environ['PREDLOG_CONSOLE']",
     "configure": "recorder = configure('run'); recorder",
     "training": "train(range(40)); train(range(5), stream='eval/text')",
     "again": "train(range(40, 60))",
