@@ -129,7 +129,7 @@ def test_that_the_test_of_collectives_can_fail() -> None:
 def test_the_page_s_program_runs(tmp_path: Path) -> None:
     """It is on its page, trains on four devices, records its due steps, and nothing is found."""
     page = (ROOT / "docs" / "frameworks" / "jax.md").read_text()
-    assert "{literalinclude} examples/jax_rows.py" in page
+    assert "{literalinclude} ../examples/jax_rows.py" in page
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True,
         timeout=300, check=False,

@@ -136,7 +136,9 @@ def test_check_names_the_ranks_whose_parts_are_missing(
     assert command("check", str(folder)) == 0
     assert "2 comparisons lack parts of ranks 2, 3 (step 11)" in " ".join(capsys.readouterr().out.split())
     assert command("summary", "--json", str(folder)) == 0
-    expected = {"comparisons": 2, "ranks": [2, 3], "ids": [[CUTS[2], 499]], "first_step": 11, "last_step": 11}
+    expected = {
+        "comparisons": 2, "ranks": [2, 3], "ids": [[CUTS[2], 499]], "positions": [], "first_step": 11, "last_step": 11,
+    }  # fmt: skip
     assert json.loads(capsys.readouterr().out)["partial"] == [expected]
     (folder / "predictions-rank1.jsonl").unlink()
     assert command("check", str(folder)) == 0

@@ -584,8 +584,8 @@ class TestCommand:
         assert said.isascii()
         found = json.loads(said, parse_constant=pytest.fail)
         assert list(found) == [
-            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "left_out", "attempts", "damage",
-            "damaged",
+            "path", "ranks", "comparisons", "streams", "findings", "gaps", "lost", "partial", "left_out", "attempts",
+            "damage", "damaged",
         ]  # fmt: skip
         assert not undocumented(found)
         assert found["streams"][0]["stream"].endswith("\\ud800")
