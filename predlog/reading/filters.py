@@ -74,22 +74,32 @@ class Asked:
         self._streams: dict[str, None] = {}
         self._steps: tuple[int, int] | None = None
         self._attempts: set[int] = set()
-        self.asked = self.fitting = 0
+        self.asked = self._gaps = self._others = 0
 
     def __call__(self, record: Record) -> bool:
         """Return whether a record is wanted."""
         fits = self._selection(record)
-        # A gap belongs to no stream: beside comparisons of which none is wanted, it is not what was asked for.
-        self.fitting += fits and not (isinstance(record, Gap) and bool(self._streams))
+        if isinstance(record, Gap):
+            self._gaps += fits
+        else:
+            self._others += fits
         self.note(record)
         return fits
+
+    @property
+    def fitting(self) -> int:
+        """Return how many records were wanted.
+
+        A gap belongs to no stream: beside comparisons of which none is wanted, it is not what was asked for.
+        """
+        return self._others or (0 if self._streams else self._gaps)
 
     def note(self, record: Record) -> None:
         """Remember what there is, as long as nothing has matched."""
         self.asked += 1
-        if not self.fitting and len(self._attempts) < _MOST_NAMED:
+        if not self._others and len(self._attempts) < _MOST_NAMED:
             self._attempts.add(record.attempt)
-        if not self.fitting and isinstance(record, Comparison | Part) and len(self._streams) < _MOST_NAMED:
+        if not self._others and isinstance(record, Comparison | Part) and len(self._streams) < _MOST_NAMED:
             self._streams[record.stream] = None
             first, last = self._steps or (record.step, record.step)
             self._steps = min(first, record.step), max(last, record.step)

@@ -14,13 +14,10 @@ from predlog.records import html
 
 SCHEMA: Final = 1
 # Keys that version 1 has gained: a line may lack them.
-LATER_KEYS: Final = frozenset(
-    {
-        "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
-        "all_tokens", "window", "sample_id", "rows", "label_rank_at_least", "missing_ids",
-        "rows_of", "missing_rows",
-    }
-)  # fmt: skip
+LATER_KEYS: Final = frozenset({
+    "recorder", "document", "document_position", "reported_loss", "loss", "entropy", "alternatives", "worst",
+    "all_tokens", "window", "sample_id", "rows", "label_rank_at_least", "missing_ids", "rows_of", "missing_rows",
+})  # fmt: skip
 # Keys that are left out where they are null: what only whoever joins parts knows, and which rows a part has.
 JOINED_KEYS: Final = frozenset({"missing_ids", "missing_rows", "label_rank_at_least", "rows_of"})
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
