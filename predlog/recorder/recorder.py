@@ -219,7 +219,7 @@ class Recorder:
 
         Returns:
             None if nothing was captured; else a future of the records as the sinks got them, one per sample and
-            codebook (of logits in shards `Part`s), without those that a processor dropped. Wait for it only in
+            codebook (`Part` records of logits in shards), without those that a processor dropped. Wait for it only in
             notebooks and tests.
 
         Raises:
