@@ -96,7 +96,8 @@ def compare(
 
     Returns:
         None if nothing was captured; else a future of the records as the sinks got them, one per sample and codebook
-        (`Part` records of logits in shards), without those that a processor dropped. Wait for it only in notebooks and tests.
+        (`Part` records of logits in shards), without those that a processor dropped. Wait for it in notebooks and
+        tests alone.
 
     Raises:
         PredlogError: Only if the default recorder was made with `strict`.
