@@ -32,7 +32,7 @@ class Trackio(Tracker):
 
     def _show(self, step: Step) -> None:
         metrics: dict[str, Any] = {**step.known_curves()}
-        # What is said of a sample is in its first row, as in a heading.
+        # The heading of a sample is in its first row.
         rows = [
             [sample.figures if place == 0 else "", *row]
             for sample in step.samples()

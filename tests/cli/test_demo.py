@@ -219,7 +219,7 @@ def test_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_is_enough(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """However short the time, there is a record, and how it went is said."""
+    """However short the time, there is a record, and the end reports how it went."""
     trained_here(tmp_path / "demo", "--seconds", "1")
     assert comparisons(tmp_path / "demo")[0].step == 0
     assert "At step 0 the loss of the supervised bytes shown was 5." in capfd.readouterr().out

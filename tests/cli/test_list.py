@@ -185,7 +185,7 @@ def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_long_file_may_have_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the middle of a file was not read, that is said of its findings, and nothing is said to be complete."""
+    """If the middle of a file was not read, its findings are marked, and no row is complete."""
     made(tmp_path / "long", 0)
     with (tmp_path / "long" / "predictions.jsonl").open("ab") as file:
         file.write(codec.to_line(events.comparison(step=9, recorder="r")) * 2000)

@@ -55,7 +55,7 @@ def write(file: Path, *parts: Sequence[dict[str, Any]]) -> Path:
 
 
 def read(path: Path, attempt: Any = None) -> tuple[list[int], str]:
-    """Return the attempts of the comparisons that are read, and what is said to be left out."""
+    """Return the attempts of the comparisons that are read, and what is reported as left out."""
     reading = predlog.read(path, attempt=attempt)
     numbers = sorted({one.attempt for one in reading if isinstance(one, Comparison)})
     assert not reading.damage

@@ -124,7 +124,7 @@ def test_a_file_s_first_line_has_what_counted(tmp_path: Path, monkeypatch: pytes
 def test_disable_always_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither an argument nor another variable switches on what PREDLOG_DISABLE switches off, and nothing is said."""
+    """Neither an argument nor another variable switches on what PREDLOG_DISABLE switches off; nothing is reported."""
     for name, (value, *_) in EXAMPLES.items():
         monkeypatch.setenv(environment.VARIABLES[name], value)
     monkeypatch.setenv("PREDLOG_EVRY", "3")

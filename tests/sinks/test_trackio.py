@@ -48,7 +48,7 @@ def test_curves_are_those_of_the_file(tmp_path: Path, run: Any, score: bool) -> 
 
 
 def test_each_step_has_a_table_of_its_own(tmp_path: Path, run: Any) -> None:
-    """It shows that step's samples as the console does, each below what is said of it; codebooks are rows."""
+    """It shows that step's samples as the console does, each below its heading; codebooks are rows."""
     recorded = tracked.run(tmp_path / "run", Trackio(run))
     found = logs()
     tables = {one["step"]: one["predlog/text/tokens"]["_value"] for one in found if "predlog/text/tokens" in one}
