@@ -29,7 +29,8 @@ function headings() {
   });
   head.replaceChildren(...headingCells);
   const columns = (count) => (count ? `repeat(${count}, var(--cell))` : "");
-  grid.style.setProperty("--tokens", `${columns(first)} 15px ${columns(last)}`);
+  // The gap is there for the last tokens: without these the loss would be put into it.
+  grid.style.setProperty("--tokens", `${columns(first)} ${last ? `15px ${columns(last)}` : ""}`);
   grid.style.setProperty("--behind", first + 3);
   grid.style.setProperty("--least", `calc(var(--step) + ${columnCount} * var(--narrowest) + 15px + var(--loss) + var(--share))`);
   grid.classList.toggle("has-loss", hasLoss);
