@@ -185,7 +185,7 @@ def test_the_loss_is_whole_where_all_tokens_are_first_ones(chromium: Chrome, tmp
     """Samples of at most five labels have no last tokens: the columns behind the tokens keep their width."""
     shown = [events.token(position) for position in range(3)]
     scored = {**events.LATER, "loss": 2.5, "recorder": "0a1b2c3d"}
-    made = [events.comparison(seq=step, step=step, tokens=shown) | scored for step in range(2)]
+    made = (events.comparison(step=step, tokens=shown) | scored for step in range(2))
     browser = opened(chromium, written(tmp_path / "run", made)[0])
     losses = "[...document.querySelectorAll('#grid .loss')].map((one) => [one.scrollWidth, one.clientWidth])"
     widths = browser.execute_script(f"return {losses}")
