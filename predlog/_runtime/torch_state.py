@@ -68,6 +68,13 @@ PRIVATE_NAMES = {
     _COMPILED_CALL: "modules compiled in place, by their `compile()`, are not recognized",
     _ORIGINAL: "models of which only regions are compiled are not recognized, and the Trainer's callback misses them",
 }
+# What older torches have in place of a private name.
+OLDER_NAMES = {
+    _ROOT_MESH: tuple(
+        f"torch.distributed.device_mesh._mesh_resources.get_{which}_mesh"
+        for which in ("root", "parent")  # the second is that of torch 2.4, and None for what is no part
+    ),
+}
 _TRACERS = {
     _PROXY: "make_fx is tracing",
     _FAKE: "tensors are fake",
@@ -81,11 +88,11 @@ _notices = Notices()
 @cache
 def _find(name: str, otherwise: Any = None) -> Any:
     """Return what a private name of torch's names; `otherwise`, and one report, if this torch does not have it."""
-    try:
-        return pkgutil.resolve_name(name)
-    except (AttributeError, ImportError):
-        _report_missing(name)
-        return otherwise
+    for one in (name, *OLDER_NAMES.get(name, ())):
+        with suppress(AttributeError, ImportError):
+            return pkgutil.resolve_name(one)
+    _report_missing(name)
+    return otherwise
 
 
 def _report_missing(name: str) -> None:
@@ -224,12 +231,8 @@ def uncompiled(module: Any) -> Any:
 
 def root_mesh(mesh: Any) -> Any:
     """Return the mesh that a mesh of devices is a part of; itself, if it is no part."""
-    root_of = _find(_ROOT_MESH, _itself)
-    return root_of(mesh)
-
-
-def _itself(value: Any) -> Any:
-    return value
+    root = _find(_ROOT_MESH, _nothing)(mesh)
+    return mesh if root is None else root
 
 
 def count_graphs() -> int:

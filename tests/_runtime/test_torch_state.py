@@ -9,9 +9,10 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -669,6 +670,18 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget()
 
 
+def take_away(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a private name out of the installed torch, and what an older torch has in its place."""
+    holders_of_older = [older.rpartition(".")[0] for older in torch_state.OLDER_NAMES.get(name, ())]
+    found = set()
+    for one in dict.fromkeys([name, *holders_of_older]):
+        owner, _, last = one.rpartition(".")
+        with suppress(AttributeError, ImportError):
+            monkeypatch.delattr(pkgutil.resolve_name(owner), last, raising=last != "_orig_mod")  # that is an instance's
+            found.add(one)
+    assert found
+
+
 @pytest.mark.usefixtures("forgotten")
 @pytest.mark.parametrize("name", torch_state.PRIVATE_NAMES)
 def test_a_private_name_that_is_gone_is_reported_once(
@@ -678,9 +691,9 @@ def test_a_private_name_that_is_gone_is_reported_once(
     logits, labels = events.pair()
     expected = by_itself(logits, labels, shift=1)
     torch_state._find.cache_clear()
-    owner, _, last = name.rpartition(".")
+    last = name.rpartition(".")[2]
     with monkeypatch.context() as taken:
-        taken.delattr(pkgutil.resolve_name(owner), last, raising=last != "_orig_mod")  # that is an instance's
+        take_away(name, taken)
         for _ in range(2):
             WORKING[last](taken)
         with Recorder(every=1, console=False, strict=True) as recorder:
@@ -688,6 +701,21 @@ def test_a_private_name_that_is_gone_is_reported_once(
                 assert shown(recorder.compare(logits, labels, step, shift=1)) == expected
     (line,) = events.said(capfd).splitlines()
     assert line == f"predlog: torch {torch.__version__} has no {name}: {torch_state.PRIVATE_NAMES[name]}"
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("name", ["get_root_mesh", "get_parent_mesh"])
+def test_older_torches_find_the_whole_mesh(
+    name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where a mesh does not know what it is a part of, its module does: in torch 2.4 with None for what is no part."""
+    part, whole = object(), object()
+    monkeypatch.delattr("torch.distributed.device_mesh.DeviceMesh._get_root_mesh", raising=False)
+    known = {part: whole} if name == "get_parent_mesh" else {part: whole, whole: whole}
+    monkeypatch.setattr("torch.distributed.device_mesh._mesh_resources", SimpleNamespace(**{name: known.get}))
+    assert torch_state.root_mesh(part) is whole
+    assert torch_state.root_mesh(whole) is whole
+    assert not events.said(capfd)
 
 
 @pytest.mark.usefixtures("forgotten")
