@@ -38,7 +38,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *(pytest.param(name, marks=pytest.mark.slow) for name in WITH_EXTRAS)])
+# Each answer takes two processes that import everything: the others run with `-m slow`.
+AT_ONCE = ("check", "read")
+LATER = [name for name in (*COMMANDS, *WITH_EXTRAS) if name not in AT_ONCE]
+
+
+@pytest.mark.parametrize("name", [*AT_ONCE, *(pytest.param(name, marks=pytest.mark.slow) for name in LATER)])
 def test_a_reader_gets_the_same_answers(runs: Path, name: str) -> None:
     """Without the packages that only recording needs, and without POSIX functions, each command answers the same."""
     usual = answer(sys.executable, name, runs, path=str(ROOT))

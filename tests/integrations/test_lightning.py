@@ -223,6 +223,7 @@ TRAINER = "lightning.Trainer("
 TWO: Edits = [(TRAINER, f"{TRAINER}accelerator='cpu', devices=2, strategy='ddp', ")]
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Under DDP global rank 0 records what its model saw, or all ranks do, in the same folder."""
     left_out = (

@@ -80,7 +80,11 @@ if release("torch") < (2, 6):
     del VARIANTS["compiled"]  # it compiles no cached property, and the loss function of transformers' models is one
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# The compiler takes longer than all the others together.
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name == "compiled" else name for name in VARIANTS]
+
+
+@pytest.mark.parametrize("variant", EACH)
 def test_records_are_what_the_loss_was_given(tmp_path: Path, variant: str) -> None:
     """Ids and ranks are equal, probabilities nearly, nothing is found, no hook stays, and the weights are the same."""
     make, how = VARIANTS[variant]
@@ -107,7 +111,7 @@ def masked(samples: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
 FAULTS = [(shifted, "labels-shifted-twice"), (masked, "nothing-supervised")]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH)
 @pytest.mark.parametrize(("fault", "code"), FAULTS)
 def test_planted_faults_are_named(tmp_path: Path, variant: str, fault: Any, code: str) -> None:
     """Labels that the user has shifted already, or masked all, are named on the first record."""
@@ -304,6 +308,7 @@ def test_without_the_framework_the_command_to_run_is_told() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("found", ["4.45.2", "4.46.0.dev0"])
 def test_a_framework_that_is_too_old_is_refused_when_imported(found: str) -> None:
     """Before any training, with both versions and the pip command; what leads to the lowest release is taken for it."""
@@ -319,6 +324,7 @@ def test_a_framework_that_is_too_old_is_refused_when_imported(found: str) -> Non
     assert lower_bounds(("hf",))["transformers"] == "4.46"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
 def test_two_processes(tmp_path: Path, way: str) -> None:
     """Under DDP and FSDP2, in both processes, with the Trainer and with TRL's, records are what the loss was given."""

@@ -378,6 +378,7 @@ def test_labels_that_the_trainer_keeps(kind: Any, says: str, tmp_path: Path, cap
     assert says in line
 
 
+@pytest.mark.slow
 def test_a_callback_of_one_process_of_several_leaves_nothing_by_being_made(tmp_path: Path) -> None:
     """Its arguments are checked by a recorder that is dropped: at the exit that one reports and writes nothing."""
     made = f"PredictionCallback({str(tmp_path)!r}, console=False)"

@@ -105,6 +105,7 @@ def one_record(logits: Tensor, labels: Tensor, inputs: Tensor) -> dict[str, Any]
     return {**told, "length": len(labels)}
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_record_both_streams(tmp_path: Path) -> None:
     """Both losses fall, nothing is found, each record is right, and the weights are those of a run without predlog."""
     printed = torchrun(tmp_path / "with", EXAMPLE, f"--steps={STEPS}")
@@ -152,6 +153,7 @@ def agree(record: Comparison, wanted: dict[str, Any]) -> None:
             assert told == (pytest.approx(value, abs=2e-5) if name.endswith("logprob") else value), name
 
 
+@pytest.mark.slow
 def test_the_mistake_is_named_on_the_first_record(tmp_path: Path) -> None:
     """Without the shift both losses fall all the same, but both streams are named at once, and `check` fails."""
     printed = torchrun(tmp_path, EXAMPLE, f"--steps={STEPS}", "--mistake", "unshifted")
