@@ -30,6 +30,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)  # before those are chosen that run
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make each test in a browser a slow one."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "chromium" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def same_numbers() -> None:
     """Draw the same random tensors in every run, in whichever order and worker the tests come."""

@@ -481,9 +481,9 @@ def test_the_group_of_a_file_is_not_that_of_its_export(tmp_path: Path) -> None:
     ("name", "encoding", "shown"),
     [
         (b"\xff.", "utf-8:strict", r"\udcff."),
-        ("é.".encode(), "ascii", r"\xe9."),
+        pytest.param("é.".encode(), "ascii", r"\xe9.", marks=pytest.mark.slow),
         pytest.param(b"a\x1b[31m\n.", "utf-8", r"a\x1b[31m\n.", marks=pytest.mark.slow),
-        (b"n" * 240 + b".", "utf-8", "n" * 240 + "."),
+        pytest.param(b"n" * 240 + b".", "utf-8", "n" * 240 + ".", marks=pytest.mark.slow),
     ],
 )
 def test_any_name_can_be_written_and_told(
@@ -500,7 +500,9 @@ def test_any_name_can_be_written_and_told(
     assert (tmp_path / file).stat().st_size
 
 
-@pytest.mark.parametrize("command", ["list", "tail", "summary", "check", "diff"])
+@pytest.mark.parametrize(
+    "command", ["summary", *(pytest.param(name, marks=pytest.mark.slow) for name in ("list", "tail", "check", "diff"))]
+)
 def test_colours_are_asked_for_and_refused(run: Path, command: str) -> None:
     """A pipe gets no escape sequence, FORCE_COLOR gives colours, NO_COLOR takes them away, COLUMNS sets the width."""
 

@@ -18,7 +18,7 @@ from tests import ROOT, browsing
 from tests.accessibility import violations
 from tests.browsing import forget, look
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)]
+pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 PAGES = (
     "index", "start/first-picture", "frameworks/transformers", "results/page", "findings/index",
     "findings/labels-are-inputs", "explanations/performance", "reference/recording", "reference/settings",

@@ -40,6 +40,7 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Training]:
     return launched(tmp_path_factory, "accelerate_text", VARIANTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["plain", "all ranks", "half"])
 def test_the_first_micro_batch_of_each_step_that_is_due(trainings: dict[str, Training], variant: str) -> None:
     """Records equal what the prepared model gave for the first of the step's micro-batches, in bfloat16 too."""

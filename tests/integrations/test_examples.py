@@ -20,6 +20,7 @@ trl = needed("trl")
 NO_TRACKERS = {"WANDB_MODE": "disabled", "DISABLE_MLFLOW_INTEGRATION": "TRUE"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trainer", "sft"])
 def test_the_page_s_program_runs(tmp_path: Path, name: str) -> None:
     """It has at most 30 lines, is on its page, records its due steps with their texts, and nothing is found."""

@@ -25,12 +25,13 @@ def program(code: str, rank: int, size: int) -> list[str]:
 @pytest.mark.parametrize(
     ("rank", "ranks", "made"),
     [
-        (0, "0", "predlog.configure"),
-        (1, "0", "predlog.configure"),
+        pytest.param(0, "0", "predlog.configure", marks=pytest.mark.slow),
+        pytest.param(1, "0", "predlog.configure", marks=pytest.mark.slow),
         (0, "'auto'", "predlog.configure"),
-        (1, "'auto'", "predlog.configure"),
-        (1, "'all'", "kept = predlog.Recorder"),
-        (1, "'all'", "predlog.Recorder"),  # which is gone before the program ends
+        pytest.param(1, "'auto'", "predlog.configure", marks=pytest.mark.slow),
+        pytest.param(1, "'all'", "kept = predlog.Recorder", marks=pytest.mark.slow),
+        # It is gone before the program ends.
+        pytest.param(1, "'all'", "predlog.Recorder", marks=pytest.mark.slow),
     ],
 )
 def test_a_rank_that_is_offered_no_pair_says_so(rank: int, ranks: str, made: str, tmp_path: Path) -> None:

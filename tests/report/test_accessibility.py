@@ -20,7 +20,7 @@ from tests.accessibility import violations
 from tests.pages import opened
 from tests.reported import corpus, odd, scored, trained, written
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)]
+pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 SCREENS = [(1280, False), (1280, True), (390, False), (390, True)]
 KINDS = ("one run, with codebooks", "two runs", "whole tokens", "what is odd", "no comparison", "hostile texts")
 

@@ -21,7 +21,7 @@ from tests.browsing import complaints, until
 from tests.pages import acting, at, choose, inspected, opened, press
 from tests.reported import STEPS, trained, written
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)]
+pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 
 
 @pytest.fixture(scope="module")

@@ -271,7 +271,6 @@ def test_new_data_is_drawn_in_place(chromium: Chrome, pages: dict[str, Path]) ->
 
 
 @needs_browser
-@pytest.mark.slow
 def test_a_plot_appears_with_its_first_value(chromium: Chrome, tmp_path: Path) -> None:
     """A run without a loss has no such plot; when new data has one, it is there, as wide as the others."""
     asset = report._asset
@@ -307,7 +306,7 @@ def test_values_that_are_missing_interrupt_a_line(chromium: Chrome, tmp_path: Pa
 
 
 @needs_browser
-@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dark", [False, True])
 def test_a_run_has_one_colour(chromium: Chrome, pages: dict[str, Path], dark: bool) -> None:
     """The same run has the same colour in each plot, the legend and the tables, whichever stream or codebook it is."""
     browser = opened(chromium, pages["three"], dark=dark)
@@ -400,7 +399,6 @@ def test_one_run_shows_no_choice_of_runs(chromium: Chrome, pages: dict[str, Path
 
 
 @needs_browser
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 390])
 def test_nothing_of_several_runs_is_wider_than_the_window(chromium: Chrome, pages: dict[str, Path], width: int) -> None:
     """Neither on a desk nor on a phone does a page of several runs scroll sideways."""
@@ -411,7 +409,6 @@ def test_nothing_of_several_runs_is_wider_than_the_window(chromium: Chrome, page
 
 
 @needs_browser
-@pytest.mark.slow
 def test_eight_runs_of_a_hundred_codebooks_stay_usable(chromium: Chrome, tmp_path: Path) -> None:
     """Their page is below 12 MB, opens, and each choice is drawn within a second or so."""
     runs = []

@@ -108,7 +108,7 @@ def walk(browser: Chrome) -> None:
     at(browser, "#scheme").click()
 
 
-@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", [390, 1400])
 def test_nothing_hostile_runs(chromium: Chrome, hostile: Path, width: int) -> None:
     """Whatever texts a run holds, wherever they are: no script of theirs runs, nothing is asked for or fails."""
     browser = opened(chromium, hostile, width=width)
@@ -137,7 +137,6 @@ next();
 """
 
 
-@pytest.mark.slow
 def test_addresses_are_harmless(chromium: Chrome, hostile: Path) -> None:
     """Whatever comes after # in the address, it chooses what is there to be chosen, or nothing."""
     browser = opened(chromium, hostile, f"#stream={HOSTILE[0]}&step={HOSTILE[0]}&token=x&nth=1e9")
@@ -445,7 +444,6 @@ def test_what_a_screen_reader_is_told(chromium: Chrome, run: tuple[Path, list[Co
 # --- addresses ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_an_address_opens_the_same_place(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """What was chosen and pointed at is in the address, and who opens it sees the same."""
     browser = opened(chromium, run[0])
@@ -537,7 +535,6 @@ def test_findings_have_their_help(chromium: Chrome, run: tuple[Path, list[Compar
 # --- looks --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("which", ["run", "hostile"])
 def test_nothing_is_wider_than_the_window(
     chromium: Chrome, run: tuple[Path, list[Comparison]], hostile: Path, which: str
@@ -576,7 +573,7 @@ def rows_are_even(browser: Chrome) -> None:
     assert [row for row in rows if row["height"] != height or row["out"] or row["cut"]] == []
 
 
-@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1400, 390])
 def test_no_text_makes_a_row_higher(chromium: Chrome, right: Path, width: int, dark: bool) -> None:
     """Rows lie one below the other, equally high, and share, step and codebook are whole, however long they are."""
@@ -601,8 +598,7 @@ def test_no_text_makes_a_row_higher(chromium: Chrome, right: Path, width: int, d
     assert name.split() == ["0", "audio", "cb3", "s1", "r1"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", [390, 1400])
 def test_no_hostile_text_makes_a_row_higher(chromium: Chrome, hostile: Path, width: int) -> None:
     """Nor does a text of thousands of characters, or one that stacks marks, or a prediction below it."""
     browser = opened(chromium, hostile, "#stream=all&codebook=all&sample=all&rank=all", width=width)
@@ -634,7 +630,6 @@ return [...document.querySelectorAll("#streams tbody tr")].map((row) => {
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("audio", ["audio", LONG])
 def test_codebooks_are_told_apart_on_a_phone(chromium: Chrome, right: Path, long_named: Path, audio: str) -> None:
     """Of a name for which there is no room, the stream's is cut, never the codebook's number."""
@@ -657,7 +652,6 @@ def edge(browser: Chrome) -> tuple[bool, bool]:
     return wider, usual[0] != usual[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_table_fits_or_shows_that_it_scrolls(chromium: Chrome, right: Path, long_named: Path, dark: bool) -> None:
     """The streams fit a desk; where they don't fit, the edge beyond which there is more is shaded, up to the end."""
@@ -672,7 +666,6 @@ def test_a_table_fits_or_shows_that_it_scrolls(chromium: Chrome, right: Path, lo
         assert edge(browser) == (True, False)
 
 
-@pytest.mark.slow
 def test_a_tap_tells_of_a_token(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """On a phone a tap on a cell tells of it."""
     browser = opened(chromium, run[0], width=390, height=844)
@@ -680,7 +673,6 @@ def test_a_tap_tells_of_a_token(chromium: Chrome, run: tuple[Path, list[Comparis
     assert inspected(browser)["where"] == "step 560 · text · sample 0 · rank 0"
 
 
-@pytest.mark.slow
 def test_it_is_dark_where_the_system_is(chromium: Chrome, run: tuple[Path, list[Comparison]]) -> None:
     """The page, its cells and its curves follow the system, and the button."""
     browser = opened(chromium, run[0], dark=True)

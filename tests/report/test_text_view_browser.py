@@ -314,7 +314,6 @@ def test_the_first_comparison_makes_strip_and_text(chromium: Chrome, tmp_path: P
 # --- scripts, sizes, screens ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "shown"),
     [
@@ -356,7 +355,6 @@ def test_any_script_can_be_read(
         assert lefts[:4] == sorted(lefts[:4], reverse=True)
 
 
-@pytest.mark.slow
 def test_codebooks_have_ids(chromium: Chrome, tmp_path: Path) -> None:
     """A codebook has no text: its ids are there instead, and the page says so."""
     tokens = [events.token(place, 900 + place, slot="first") for place in range(4)]
@@ -366,7 +364,6 @@ def test_codebooks_have_ids(chromium: Chrome, tmp_path: Path) -> None:
     assert "Codebook 2 has no text: these are the ids of its tokens." in at(browser, "#text-note").text
 
 
-@pytest.mark.slow
 def test_a_phone_has_no_help_about_keys(chromium: Chrome, page: Path) -> None:
     """On a phone a tap tells of a token of the text, nothing is wider than the screen, and no keys are explained."""
     browser = opened(chromium, page, width=390, height=844)
@@ -380,7 +377,6 @@ def test_a_phone_has_no_help_about_keys(chromium: Chrome, page: Path) -> None:
     assert at(browser, "p.keys").is_displayed()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_short_run_is_shown(chromium: Chrome, tmp_path: Path, count: int) -> None:
     """One comparison and two have a strip and a text, and a slider only if there are steps to go to."""
@@ -391,7 +387,6 @@ def test_a_short_run_is_shown(chromium: Chrome, tmp_path: Path, count: int) -> N
     assert not complaints(browser)
 
 
-@pytest.mark.slow
 def test_all_tokens_are_the_whole_text(chromium: Chrome, tmp_path: Path) -> None:
     """With all its tokens, each of a sample's text has its shade; ids that were never shown have what the text says."""
     columns = {

@@ -20,7 +20,7 @@ from tests.reported import trained
 from tests.serve.serving import Server, serving
 from tests.written import written
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)]
+pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 
 
 @pytest.fixture(scope="module")

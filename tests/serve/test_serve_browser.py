@@ -250,7 +250,6 @@ def test_it_goes_on_after_a_restart(chromium: Chrome, tmp_path: Path) -> None:
         until(chromium, f"{ROWS}.includes('1')")
 
 
-@pytest.mark.slow
 def test_ten_tabs(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:
     """Ten tabs of one browser, which has six connections, all get what is new, and one more can be opened."""
     forget(chromium)
@@ -348,7 +347,6 @@ def test_behind_a_proxy(chromium: Chrome, tmp_path: Path) -> None:
 # --- new rows -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_changes_make_the_page_that_is_loaded(chromium: Chrome, server: Server, folder: Path) -> None:
     """A page that was kept up to date has the rows, texts and curves that one has which is loaded afterwards."""
     every = [*trained()]
@@ -375,7 +373,6 @@ def test_changes_make_the_page_that_is_loaded(chromium: Chrome, server: Server, 
 # --- ways through the pages ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_from_the_list_to_a_run_and_back(
     chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest
 ) -> None:
@@ -399,7 +396,6 @@ def test_from_the_list_to_a_run_and_back(
     assert complaints(chromium) == []
 
 
-@pytest.mark.slow
 def test_a_run_that_is_gone(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:
     """If a run's folder is taken away, its page says so and keeps what it has; if it is there again, it goes on."""
     opened(chromium, page_of(server, request.node.name))
@@ -411,7 +407,6 @@ def test_a_run_that_is_gone(chromium: Chrome, server: Server, run: Run, request:
     until(chromium, f"{LIVE} && {ROWS}.includes('200')")
 
 
-@pytest.mark.slow
 def test_light_and_dark_stay(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:
     """The button for light and dark works on the list and on a run, and an update leaves it as it was chosen."""
     for address in (server.address, page_of(server, request.node.name)):
@@ -429,7 +424,6 @@ def test_light_and_dark_stay(chromium: Chrome, server: Server, run: Run, request
     assert chromium.execute_script(f"return {paper}") == dark
 
 
-@pytest.mark.slow
 def test_the_text_goes_along(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:
     """Who looks at the newest text sees the newer one; who has gone back by the slider stays, and has more to go to."""
     opened(chromium, page_of(server, request.node.name))
