@@ -106,6 +106,7 @@ print(loss.item())
 """
 
 
+@pytest.mark.slow
 def test_a_seeded_training_ends_with_the_same_loss(tmp_path: Path) -> None:
     """A loop that draws its batches from Python's `random` sees the same batches with predlog as without."""
     without, with_it = fresh.run(_TRAINING), fresh.run(_TRAINING, tmp_path)
@@ -133,7 +134,8 @@ def test_the_caller_can_compile(tmp_path: Path, ways: list[str], when: str) -> N
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("way", ["a layout", pytest.param("compare", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["a layout", "compare"])
 def test_the_first_call_inside_of_a_compiled_caller(tmp_path: Path, way: str) -> None:
     """The first call of a process may be made while the caller is compiled, where predlog records nothing."""
     record = "def record():\n" + "".join(f"    {line}\n" for line in PROGRAMS[way].splitlines())

@@ -29,6 +29,7 @@ Trainer(model, arguments, train_dataset=data, callbacks=[PredictionCallback(fold
 )
 
 
+@pytest.mark.slow
 def test_a_trainer_imports_nothing_where_torch_is_not_itself(tmp_path: Path) -> None:
     """Nor does its callback, from the first step to the last; then the caller can compile."""
     needed("accelerate")  # which a Trainer needs
@@ -37,6 +38,7 @@ def test_a_trainer_imports_nothing_where_torch_is_not_itself(tmp_path: Path) -> 
     assert (tmp_path / "predictions.jsonl").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_random_states_stay_as_they_are(tmp_path: Path, name: str) -> None:
     """A callback or a tracker's sink, imported and made after the seed was set, moves no random state."""
