@@ -49,6 +49,7 @@ def capture(
     items: object = None,
     accumulate: int | None = None,
     shard: object = None,
+    ranks: tuple[int, ...] | None = None,
     declared: frozenset[str] = frozenset(),
     autocast: torch.dtype | None = None,
     window: Window,
@@ -66,7 +67,8 @@ def capture(
     `sample_ids` are one id per sample. `declared` are options of the run. A projection is computed in the type
     `autocast`, or in that of the caller's autocast. With `has_totals` the losses of all rows are summed up, to be held
     against it; with `has_axes` it is looked at which axis is time. `shard` says which part of the vocabulary the logits
-    are of. `window` says which samples, tokens and codebooks are shown.
+    are of, and `ranks` which processes have the rows of the samples together. `window` says which samples, tokens and
+    codebooks are shown.
 
     Of DTensors the part that this process has is read. Raises PairError if they are no pair, NoSuchSampleError if the
     batch has none of the samples to be shown, and NothingHereError if this process has no part of the pair.
@@ -79,7 +81,7 @@ def capture(
             "loss_mask": loss_mask, "position_ids": position_ids, "document_ids": document_ids,
             "attention_mask": attention_mask, "row_index": row_index, "sample_ids": sample_ids,
         }  # fmt: skip
-        here = with_rows(to_local(logits, labels, inputs, layout, shard, beside))
+        here = with_rows(to_local(logits, labels, inputs, layout, shard, beside, shift))
         labels, inputs = here.labels, here.inputs
         if here.rows is not None and row_count is None:
             row_count = here.rows.whole
@@ -91,10 +93,12 @@ def capture(
         choice = samples.choose(pair, window, here.beside["sample_ids"])
         sizes = _sizes(pair, choice, window, shift, ignore_index, specials, part, here.samples)
         if is_split:
-            sizes = replace(sizes, is_split=True, row_count=row_count)  # type: ignore[arg-type] # it was checked
+            sizes = replace(sizes, is_split=True, row_count=row_count, ranks=ranks)  # type: ignore[arg-type] # it was checked
         if pair.fused is not None:
             sizes = replace(sizes, scored="losses" if pair.fused.match is None else "matches")
         shown = samples.parts(pair, choice)
+        if here.remark is not None:
+            sizes = replace(sizes, unused=(*sizes.unused, here.remark))
         if layout is None and getattr(labels, "ndim", None) == 1 and pair.labels.shape[0] == 1:
             sizes = replace(sizes, is_flat=True)
         if declared:

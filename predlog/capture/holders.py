@@ -1,4 +1,4 @@
-"""Which ranks hold one copy of sharded logits together, and whether that copy is the one that is recorded.
+"""Which ranks have one copy of sharded logits together, and whether that copy is the one that is recorded.
 
 There may be a copy for each replica of a data-parallel run, and one suffices: that of the lowest ranks that are offered
 logits. Each rank decides from what it knows of its mesh or its group, so nothing is communicated.
@@ -8,8 +8,9 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import torch
 from torch import Tensor
 
 from predlog._runtime import process
@@ -21,6 +22,18 @@ from predlog.errors import PairError
 
 # Names of a mesh's dimension along which the stages of a pipeline lie: the last one alone is offered logits.
 _PIPELINE: Final = re.compile(r"pp|pipe|pipeline(_?parallel)?|stages?", re.IGNORECASE)
+# And of one along which the rows of a sample are split, where the program has split them by itself.
+_ROWS: Final = re.compile(r"[cs]p|(context|sequence|seq)(_?parallel)?|ulysses|ring", re.IGNORECASE)
+
+
+class Copy(NamedTuple):
+    """The ranks that have one copy of the logits together, and whether that is the copy to record.
+
+    There are none if this process has no part of it.
+    """
+
+    ranks: tuple[int, ...]
+    is_first: bool
 
 
 def is_part(logits: object, *said: object) -> bool:
@@ -28,19 +41,23 @@ def is_part(logits: object, *said: object) -> bool:
     return any(one is not None for one in said) or any(map(is_dtensor, _tensors(logits)))
 
 
-def is_recorded(logits: object, labels: object, layout: object, group: object) -> bool | None:
-    """Return whether the copy that this process has a part of is the one to record; None if nobody can tell.
+def copy_here(logits: object, labels: object, layout: object, group: object, row_index: object = None) -> Copy | None:
+    """Return the copy of which this process has a part; None if nobody can tell which ranks have the others.
 
     `group` are the ranks that hold one copy together: a process group, a mesh of devices, or ranks. Without it, the
-    mesh of the DTensors tells. Raises PairError if `group` is none of these.
+    mesh of the DTensors tells; with a `row_index`, rows are split along a dimension that is named for that. Raises
+    PairError if `group` is none of these.
     """
     value = next(filter(is_dtensor, _tensors(logits)), None)
     enter, leave = alone()  # meshes are tensors, and nobody's modes are to see them read
     try:
         enter()
         if group is not None:
-            return _is_first_of_group(group)
-        return None if value is None else _is_first_of_mesh(value.device_mesh, _inner(value, logits, labels, layout))
+            return _of_group(group)
+        if value is None:
+            return None
+        inner = _inner(value, logits, labels, layout)
+        return _of_mesh(value.device_mesh, inner, is_split=row_index is not None)
     finally:
         leave()
 
@@ -63,41 +80,53 @@ def _inner(value: Any, logits: object, labels: object, layout: object) -> tuple[
     return dimensions(value, [axis for axis in range(value.ndim) if not names or names[axis] != "b"])
 
 
-def _is_first_of_group(group: Any) -> bool:
+def _of_group(group: Any) -> Copy | None:
     distributed = sys.modules.get("torch.distributed")
     if hasattr(group, "get_coordinate") and hasattr(group, "mesh"):
-        return _is_first_of_mesh(group, tuple(range(group.ndim)))
+        return _of_mesh(group, tuple(range(group.ndim)))
     if distributed is not None and distributed.is_available():
         if group is distributed.GroupMember.NON_GROUP_MEMBER:
-            return False
+            return Copy((), is_first=False)
         if isinstance(group, distributed.ProcessGroup):
-            return 0 in distributed.get_process_group_ranks(group)
+            ranks = distributed.get_process_group_ranks(group)
+            return Copy(tuple(sorted(ranks)), 0 in ranks)
     if isinstance(group, Iterable) and not isinstance(group, str | bytes | Tensor):
         ranks = list(group)
         if ranks and all(isinstance(one, Integral) and not isinstance(one, bool) for one in ranks):
-            return 0 in ranks and process.rank() in ranks
+            is_here = process.rank() in ranks
+            return Copy(tuple(sorted(map(int, ranks))) if is_here else (), is_here and 0 in ranks)
     raise PairError(
         f"group is of type {type(group).__name__}: pass the ranks that have one copy of the logits together, as a"
         " process group, a DeviceMesh, or a list of global ranks"
     )
 
 
-def _is_first_of_mesh(mesh: Any, inner: Sequence[int]) -> bool:
-    """Return whether a mesh's dimensions `inner`, at this rank's place, span the copy with the lowest ranks.
+def _of_mesh(mesh: Any, inner: Sequence[int], *, is_split: bool = False) -> Copy | None:
+    """Return the copy that a mesh's dimensions `inner` span at this rank's place.
 
-    That is the one at 0 of all other dimensions, also of the mesh that it is a part of, but for a pipeline's, of which
-    one stage alone is offered logits. A mesh that lacks rank 0 has another one's replicas, or another stage.
+    The first is that at 0 of all other dimensions, also of the mesh that it is a part of, but for a pipeline's, of
+    which one stage alone is offered logits. A mesh that lacks rank 0 has another one's replicas, or another stage. If
+    the rows of a sample are split beside, the copy spans the dimension of these, too, which must have such a name.
     """
     place = mesh.get_coordinate()
     if place is None:
-        return False
+        return Copy((), is_first=False)
     copy = mesh.mesh[tuple(slice(None) if one in inner else where for one, where in enumerate(place))]
     root = root_mesh(mesh)
-    ranks: list[int] = copy.flatten().tolist()
-    coordinates = [(root.mesh == rank).nonzero()[0].tolist() for rank in ranks]
     names = root.mesh_dim_names or ("",) * root.ndim
-    return 0 in root.mesh and all(
-        at == {0} or len(at) > 1 or _PIPELINE.fullmatch(name) is not None
-        for name, *where in zip(names, *coordinates, strict=True)
-        if (at := set(where))
+    coordinates = [(root.mesh == rank).nonzero()[0].tolist() for rank in copy.flatten().tolist()]
+    spanned = [set(where) for where in zip(*coordinates, strict=True)]
+    if is_split:
+        of_rows = [one for one, name in enumerate(names) if _ROWS.fullmatch(name) is not None]
+        if not of_rows:
+            return None
+        for one in of_rows:
+            spanned[one] = {*range(root.shape[one])}
+    ranks = root.mesh
+    for one, where in enumerate(spanned):
+        ranks = ranks.index_select(one, torch.tensor(sorted(where)))
+    is_first = 0 in root.mesh and all(
+        where == {0} or len(where) > 1 or _PIPELINE.fullmatch(name) is not None
+        for name, where in zip(names, spanned, strict=True)
     )
+    return Copy(tuple(sorted(ranks.flatten().tolist())), is_first)

@@ -26,8 +26,9 @@ _BESIDE: Final = ("loss_mask", "position_ids", "document_ids", "attention_mask",
 class Local:
     """The part of a pair that this process has.
 
-    `part` is that of the vocabulary, `samples` and `rows` those of the batch and of each sequence, None for all.
-    `is_trained` is whether the logits require gradients, None if they themselves tell.
+    `part` is that of the vocabulary, `samples` and `rows` those of the batch and of each sequence, None for all; `rows`
+    are the positions of the labels. `is_trained` is whether the logits require gradients, None if they themselves tell.
+    `remark` says what of the pair counts for nobody, and what to pass.
     """
 
     logits: object
@@ -38,6 +39,7 @@ class Local:
     samples: Span | None = None
     rows: Span | None = None
     is_trained: bool | None = None
+    remark: str | None = None
 
 
 def axes_of(value: Tensor, labels: object, layout: object) -> list[str]:
@@ -54,8 +56,9 @@ def _names(layout: object, side: int, many: int) -> list[str]:
 
 
 def to_local(
-    logits: object, labels: object, inputs: object, layout: str | None, shard: object, beside: Mapping[str, object]
-) -> Local:
+    logits: object, labels: object, inputs: object, layout: str | None, shard: object, beside: Mapping[str, object],
+    shift: int = 0,
+) -> Local:  # fmt: skip
     """Return the part of a pair that this process has; a pair without distributed tensors comes back as it is.
 
     Gradients must be off. `beside` are arguments by name. Raises PairError for tensors that can't be read without a
@@ -70,15 +73,16 @@ def to_local(
         return found
     if layout is None:
         layout = INFERRED.get((_outline(logits).ndim, getattr(labels, "ndim", 0)))
+    of_labels = _names(layout, 1, getattr(labels, "ndim", 0))
+    if found.rows is not None and shift and type(shift) is int:
+        given = {"labels": labels, "inputs": inputs, **beside}
+        is_whole = all(_is_of_all(name, one, of_labels, found.rows.whole) for name, one in given.items())
+        time = axes_of(_outline(found.logits), labels, layout).index("t")
+        found = _with_labels_of_last_rows(found, found.rows, shift, time) if is_whole else _without(found, shift)
     wanted = {"b": found.samples, "t": found.rows}
-    shape = tuple(getattr(labels, "shape", ()))
 
     def cut(name: str, value: object) -> object:
-        many = 1 if isinstance(value, list | tuple) else getattr(value, "ndim", -1)
-        of_labels = _names(layout, 1, len(shape))
-        # What is beside the labels may have no codebooks, or be that of all samples.
-        likely = [["b"]] if name == "sample_ids" else [of_labels, [one for one in of_labels if one != "k"], ["t"]]
-        return _cut(name, value, next((one for one in likely if len(one) == many), []), wanted)
+        return _cut(name, value, _axes(name, value, of_labels), wanted)
 
     return replace(
         found,
@@ -86,6 +90,55 @@ def to_local(
         inputs=None if inputs is None else cut("inputs", inputs),
         beside={name: value if name not in _BESIDE else cut(name, value) for name, value in beside.items()},
     )
+
+
+def _axes(name: str, value: object, of_labels: list[str]) -> list[str]:
+    """Return the names of the axes of the labels, or of what is beside them: it may be that of all samples."""
+    many = 1 if isinstance(value, list | tuple) else getattr(value, "ndim", -1)
+    likely = [["b"]] if name == "sample_ids" else [of_labels, [one for one in of_labels if one != "k"], ["t"]]
+    return next((one for one in likely if len(one) == many), [])
+
+
+def _is_of_all(name: str, value: Any, of_labels: list[str], length: int) -> bool:
+    """Return whether this process has a value for all positions, or none for any."""
+    axes = _axes(name, value, of_labels)
+    if "t" not in axes:
+        return True
+    time = axes.index("t")
+    return bool(value.shape[time] == length) and not (is_dtensor(value) and time in spans(name, value))
+
+
+def _with_labels_of_last_rows(found: Local, rows: Span, shift: int, time: int) -> Local:
+    """Return a part with the labels of its last rows, which are those after its own, as all labels are here.
+
+    Rows that have no label, as the last ones of a sample, are left out. Raises NothingHereError if no row here has one.
+    """
+    many = min(rows.stop, rows.whole - shift) - rows.start
+    if many <= 0:
+        raise NothingHereError("no row of this rank has a label")
+    stop = min(rows.stop + shift, rows.whole)
+    if many < rows.length and stop > rows.stop:  # else there are as many labels as rows
+        found = replace(found, logits=_first_rows(found.logits, time, many))
+    return replace(found, rows=Span(rows.start, stop - rows.start, rows.whole))
+
+
+def _without(found: Local, shift: int) -> Local:
+    """Return a part with a remark about labels that belong to rows of another rank, if there are any."""
+    assert found.rows is not None  # noqa: S101 - for the type checker
+    if not found.rows.start:
+        return found
+    remark = (
+        f"labels are sharded over their positions, as the logits are, at shift={shift}: the first of each part belong"
+        " to rows of another rank, and count for none. Shift labels before they are sharded, and pass shift=0, or pass"
+        " whole labels"
+    )
+    return replace(found, remark=remark)
+
+
+def _first_rows(logits: Any, axis: int, many: int) -> object:
+    if isinstance(logits, Projection):
+        return replace(logits, hidden=_first_rows(logits.hidden, axis, many))
+    return logits.narrow(axis, 0, many)
 
 
 def with_rows(here: Local) -> Local:

@@ -114,6 +114,7 @@ def runs(
                     [places[one] for one in at],
                     **{name: None if one is None else [one[two] for two in at] for name, one in listed.items()},  # type: ignore[arg-type] # the labels are known
                 ),
+                ranks=sizes.ranks,
             )
         )
     return found

@@ -33,7 +33,7 @@ class Sizes:
     `has_weights` is whether a mask of the loss was passed, and `declared` are options of the run. `scored` is what the
     scores of all rows know: everything; only losses and matches, or only losses, if a fused head has returned these.
     `shard` is the part of the vocabulary that the logits are of, None for all of it. `is_split` is whether the rows are
-    a part of those of the whole samples, which have `row_count` positions, if that was passed.
+    a part of those of the whole samples, which have `row_count` positions, and are on these `ranks`, if that is known.
     """
 
     samples: int
@@ -58,6 +58,7 @@ class Sizes:
     shard: Slice | None = None
     is_split: bool = False
     row_count: int | None = None
+    ranks: tuple[int, ...] | None = None
 
     def place(self, sample: int) -> int:
         """Return the place in the batch of one of the samples shown."""

@@ -30,8 +30,9 @@ def comparison_of_rows(parts: Sequence[Part], window: Window, expected: Collecti
     ranks = frozenset(one.part.rank for one in known)
     holes = [hole for group in groups for hole in missing_ids([one.shard for one in group], group[0].shard.of)]
     of, lacking = _lacking(groups, ordered)
-    # An id tells a sample from those of replicas, and a number of rows that there are no more.
-    is_all = ranks.issuperset(expected) or (ordered[0].sample_id is not None and _has_count(ordered))
+    # An id tells a sample from those of replicas, and so do ranks; a number of rows tells that there are no more.
+    is_told = ordered[0].sample_id is not None or _has_ranks(ordered)
+    is_all = ranks.issuperset(expected) or (is_told and _has_count(ordered))
     if known and is_one and not lacking and not holes and is_all:
         try:
             return _whole(groups, of, ranks, window)
@@ -70,6 +71,10 @@ def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:
 
 def _has_count(parts: Sequence[Part]) -> bool:
     return all(one.rows_of is not None and one.rows_of.of is not None for one in parts)
+
+
+def _has_ranks(parts: Sequence[Part]) -> bool:
+    return all(one.rows_of is not None and one.rows_of.ranks is not None for one in parts)
 
 
 def _runs(known: Known) -> Runs:

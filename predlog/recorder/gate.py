@@ -69,22 +69,22 @@ class Gate:
         self.is_waiting = False
         return self.is_wanted(stream, is_part=is_part)
 
-    def admits(self, holds: Callable[[], bool | None], where: str) -> bool:
+    def admits(self, is_first: bool | None, where: str) -> bool:
         """Return whether this process records its part of a pair.
 
-        `holds` says whether this rank has a part of the copy to be recorded, None if nobody can tell; it is asked if
-        that decides. What to pass then is reported once per node, with `where` the pair is.
+        `is_first` is whether that is a part of the copy to be recorded, None if nobody can tell. What to pass then is
+        reported once per node, with `where` the pair is.
         """
-        if self._ranks != "auto" or (found := holds()) is True:
+        if self._ranks != "auto" or is_first:
             return True
-        if found is None and process.world_size() > 1 and process.local_rank() == 0:
+        if is_first is None and process.world_size() > 1 and process.local_rank() == 0:
             self._notices.report_once(
                 "group",
                 f"{where}: which ranks have a part of one copy of the logits is not known, so every rank that passes a"
                 " part records it. Pass group= to compare, the process group of these ranks, or ranks= to the recorder,"
                 " such as ranks=(0, 1)",
             )
-        return found is None
+        return is_first is None
 
     def skip(self, step: int) -> None:
         """Count a pair that is not due; after `PATIENCE` of them, of which none was due, report which steps are."""

@@ -119,15 +119,17 @@ class Intake:
         how = dict(how)
         group = how.pop("group")
         try:
+            ranks = None
             if holders.is_part(logits, how["shard"], group, how["row_index"]):
-                holds = partial(holders.is_recorded, logits, labels, how["layout"], group)
-                if not self._gate.admits(holds, f"step {step}, stream {briefly(stream)}"):
+                copy = holders.copy_here(logits, labels, how["layout"], group, how["row_index"])
+                if not self._gate.admits(copy and copy.is_first, f"step {step}, stream {briefly(stream)}"):
                     return None
+                ranks = (copy and copy.ranks) or None
             has_totals = self._losses.is_summed_up(stream, has_loss=how["reported_loss"] is not None)
             options = [how.get("declared", ()), *(self.declared.get(one, ()) for one in ("", stream))]
             captured = capture(
                 logits, labels, **{**how, "declared": frozenset().union(*options)}, window=self._window,
-                specials=specials, has_totals=has_totals, has_axes=self._gate.is_early(stream),
+                specials=specials, ranks=ranks, has_totals=has_totals, has_axes=self._gate.is_early(stream),
             )  # fmt: skip
         except NothingHereError:
             return None

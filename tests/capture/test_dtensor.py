@@ -153,6 +153,61 @@ def test_rows_know_where_they_belong() -> None:
             assert set(tokens) == set(expected)
 
 
+def joined_and_whole(
+    folder: Path, logits: torch.Tensor, labels: Any, mesh: tuple[int, ...], placements: list[Any], **how: Any
+) -> tuple[list[Comparison], list[Comparison]]:
+    """Record the part of each rank, and the whole pair; return what is read of both."""
+    for rank in range(RANKS):
+        with as_rank(rank), Recorder(folder / "parts", every=1, console=False, strict=True) as recorder:
+            value = cut(logits, device_mesh.init_device_mesh("cpu", mesh), placements)
+            recorder.compare(value, labels, 0, **how)
+    with Recorder(folder / "whole", every=1, console=False) as recorder:
+        recorder.compare(logits, labels, 0, **how)
+    parts, whole = (
+        [one for one in predlog.read(folder / name) if isinstance(one, Comparison)] for name in ("parts", "whole")
+    )
+    return parts, whole
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3])
+@pytest.mark.parametrize("length", [8, 9, 10])
+@pytest.mark.parametrize("is_both", [False, True])
+def test_rows_join_with_the_labels_behind_them(tmp_path: Path, length: int, shift: int, *, is_both: bool) -> None:
+    """Uneven and empty parts of rows, whose last labels lie behind them, join to the whole if all labels are here."""
+    logits, labels = torch.randn(2, length, VOCABULARY), torch.randint(VOCABULARY, (2, length))
+    mesh = (2, 2) if is_both else (RANKS,)
+    placements = [tensor.Shard(1), *([tensor.Shard(2)] if is_both else [])]
+    found, known = joined_and_whole(tmp_path, logits, labels, mesh, placements, shift=shift, inputs=labels)
+    assert len(found) == len(known) == 2
+    for one, other in zip(found, known, strict=True):
+        assert (one.missing_ids, one.missing_rows) == (0, 0)
+        assert (one.supervised, one.matched, one.length) == (other.supervised, other.matched, other.length)
+        assert (one.loss, one.entropy) == pytest.approx((other.loss, other.entropy), abs=1e-5)
+        for token, expected in zip(one.tokens, other.tokens, strict=True):
+            for name in ("slot", "position", "label", "input", "prediction", "label_rank"):
+                assert getattr(token, name) == getattr(expected, name), name
+
+
+def test_labels_of_rows_that_are_elsewhere_are_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Labels that are sharded as the rows are lack those behind them at a shift: they count for none, and that is said.
+
+    Shifted before they were sharded, they have all.
+    """
+    logits, ids = torch.randn(2, 8, VOCABULARY), torch.randint(VOCABULARY, (2, 9))
+    found = {}
+    for shift, labels in ((1, ids[:, :-1]), (0, ids[:, 1:])):
+        for rank in range(RANKS):
+            with as_rank(rank), Recorder(tmp_path / str(shift), every=1, console=False) as recorder:
+                mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
+                values = [cut(one, mesh, [tensor.Shard(1)]) for one in (logits, labels.contiguous())]
+                assert recorder.compare(*values, 0, shift=shift) is not None
+        err = capfd.readouterr().err
+        assert err.count("Shift labels before they are sharded") == (3 if shift else 0)
+        found[shift] = [one for one in predlog.read(tmp_path / str(shift)) if isinstance(one, Comparison)]
+    assert [(one.supervised, one.missing_rows) for one in found[1]] == [(4, 0)] * 2
+    assert [(one.supervised, one.missing_rows) for one in found[0]] == [(8, 0)] * 2
+
+
 @pytest.mark.parametrize(
     ("names", "inner", "expected"),
     [
@@ -175,20 +230,43 @@ def test_the_lowest_copy_of_a_mesh_records(names: tuple[str, ...], inner: tuple[
                 placements = [places[one] if one in inner else tensor.Replicate() for one in mesh.mesh_dim_names]
                 value = cut(logits, mesh, placements)
                 assert holders.is_part(value)
-                if holders.is_recorded(value, labels, None, None):
-                    found[name].append(rank)
-            if holders.is_recorded(logits, labels, None, submesh):
-                found["group"].append(rank)
+                found[name] += firsts(holders.copy_here(value, labels, None, None), rank)
+            found["group"] += firsts(holders.copy_here(logits, labels, None, submesh), rank)
     assert found == dict.fromkeys(found, expected)
+
+
+def firsts(copy: holders.Copy | None, rank: int) -> list[int]:
+    """Return a rank if its copy is to be recorded, of which it must be one."""
+    assert copy is not None
+    assert rank in copy.ranks
+    return [rank] * copy.is_first
+
+
+@pytest.mark.parametrize("names", [("dp", "cp", "tp"), ("dp", "context_parallel", "tp")])
+def test_a_copy_spans_the_dimension_of_the_rows(names: tuple[str, ...]) -> None:
+    """With `row_index` a copy has all ranks with rows of a sample, if their dimension has such a name: else ask."""
+    labels, index = torch.zeros(1, 6, dtype=torch.int64), torch.arange(6)
+    found: dict[tuple[int, ...], list[int]] = {}
+    for rank in range(8):
+        with as_rank(rank, 8):
+            whole = device_mesh.init_device_mesh("cpu", (2, 2, 2), mesh_dim_names=names)
+            value = cut(torch.randn(1, 6, VOCABULARY), whole["tp"], [tensor.Shard(2)])
+            copy = holders.copy_here(value, labels, None, None, index)
+            assert copy is not None
+            assert copy.is_first == (rank < 4)
+            found.setdefault(copy.ranks, []).append(rank)
+            other = device_mesh.init_device_mesh("cpu", (4, 2), mesh_dim_names=("replicas", "tp"))["tp"]
+            assert holders.copy_here(cut(value.to_local(), other, [tensor.Shard(2)]), labels, None, None, index) is None
+    assert found == {(0, 1, 2, 3): [0, 1, 2, 3], (4, 5, 6, 7): [4, 5, 6, 7]}
 
 
 def test_a_group_that_is_none_is_refused() -> None:
     """What is no group of ranks is named; ranks that this process is not among record nothing here."""
     for group in ("tp", 3, [], ["0"], torch.zeros(2)):
         with pytest.raises(PairError, match="pass the ranks that have one copy"):
-            holders.is_recorded(None, None, None, group)
-    assert holders.is_recorded(None, None, None, [0, 1]) is True
-    assert holders.is_recorded(None, None, None, [1, 2]) is False
+            holders.copy_here(None, None, None, group)
+    assert holders.copy_here(None, None, None, [1, 0]) == ((0, 1), True)
+    assert holders.copy_here(None, None, None, [1, 2]) == ((), False)
 
 
 def test_a_rank_with_padding_alone_has_nothing_to_record(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -180,6 +180,56 @@ def test_replicas_of_other_samples_are_not_mixed(tmp_path: Path, monkeypatch: py
         assert all(found.tokens == () and found.missing_rows for found in comparisons(predlog.read(folder)))
 
 
+@pytest.mark.parametrize("missing", [None, 1])
+def test_replicas_are_told_apart_by_their_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int | None
+) -> None:
+    """With `group` the parts of each of two replicas are joined among themselves, without ids; one may lack a part."""
+    replicas = [pairs(2), [(logits * 2, labels.roll(1, 0), inputs.roll(1, 0)) for logits, labels, inputs in pairs(2)]]
+    halves = [[*range(24)], [*range(24, 48)]]
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for rank in range(4):
+        monkeypatch.setenv("RANK", str(rank))
+        index, group = torch.tensor(halves[rank % 2]), [0, 1] if rank < 2 else [2, 3]
+        with Recorder(tmp_path / "parts", every=1, console=False, ranks="all") as recorder:
+            for step, (logits, labels, inputs) in enumerate(replicas[rank // 2]):
+                recorder.compare(
+                    logits[:, index], labels[:, index], step, inputs=inputs[:, index], row_index=index, group=group
+                )
+    monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
+    if missing is not None:
+        (tmp_path / "parts" / f"predictions-rank{missing}.jsonl").unlink()
+    known = [comparisons(predlog.read(whole(tmp_path / f"whole{one}", made))) for one, made in enumerate(replicas)]
+    found = comparisons(predlog.read(tmp_path / "parts"))
+    assert [one.step for one in found] == [0, 0, 0, 0, 1, 1, 1, 1]
+    for replica in (0, 1):
+        ours = [one for one in found if one.rank == 2 * replica]
+        assert [one.sample for one in ours] == [0, 1, 0, 1]
+        if missing is not None and not replica:
+            assert all((one.missing_rows, one.loss, one.tokens) == (1, None, ()) for one in ours)
+            continue
+        for one, other in zip(ours, known[replica], strict=True):
+            assert (one.missing_rows, one.supervised, one.matched) == (0, other.supervised, other.matched)
+            assert one.loss == pytest.approx(other.loss, abs=1e-5)
+            assert [two.label for two in one.tokens] == [two.label for two in other.tokens]
+
+
+def test_a_rank_of_the_group_without_rows_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If `row_count` and `group` are known, a process that has no rows of a sample writes none, and none lack."""
+    ((logits, labels, inputs),) = pairs(1)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        index = torch.arange(24 * rank, 24 * rank + 24)
+        with Recorder(tmp_path, every=1, console=False) as recorder:
+            recorder.compare(
+                logits[:, index], labels[:, index], 0, inputs=inputs[:, index], row_index=index, row_count=48,
+                group=range(3),
+            )  # fmt: skip
+    assert [one.missing_rows for one in comparisons(predlog.read(tmp_path))] == [0, 0]
+
+
 def test_labels_whose_row_is_elsewhere_count_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a shift, the first label of each part has its row in another; one more label than rows gives it a row."""
     logits, _, inputs = pairs(1)[0]
