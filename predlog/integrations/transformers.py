@@ -24,6 +24,7 @@ from predlog.integrations._hf.declared import declared
 from predlog.integrations._hf.forward_pair import NOTHING_TO_DO, ForwardPair, NoPair, PairReader
 from predlog.integrations._hf.hooks import Forward, Hooks
 from predlog.integrations._hf.preflight import Preflight, preflight
+from predlog.integrations._hf.split_rows import split_rows
 from predlog.integrations._hf.trainer import PredictionMixin, Training
 from predlog.integrations.callback import CopiedCallback, DueSteps, harmless
 from predlog.integrations.probe import Probe
@@ -176,6 +177,7 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
         if self._recorder is not None:
             self._recorder.declare(declared(args, self._training.trainer()))
         self._reader = self._new_reader(self._sample_ids)
+        self._reader.split = split_rows(self._training.trainer(), known.get("train_dataloader"))
         self._probe.begin()
         self._evaluated, self._accumulate = -1, args.gradient_accumulation_steps
         if args.eval_on_start:
@@ -288,13 +290,12 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._recorder.report_fault(pair, self._state.global_step, self._stream)
         if not isinstance(pair, ForwardPair):
             return pair is not NoPair.NOT_YET and pair is not NoPair.NO_LABELS
-        more = {**_epoch(self._state), "sample_ids": self._reader.sample_ids(forward)}
         # The `every` of a recorder of the user's own applies, too; otherwise evaluations are recorded at any step.
         is_due = self._given is None or self._state.global_step % self._given.gate.every == 0
         if is_due:
             self._recorder.compare_due(
                 pair.logits, pair.labels, self._state.global_step, stream=self._stream, accumulate=self._parts,
-                autocast=forward.autocast, **pair.more, **more,
+                autocast=forward.autocast, **pair.more, **_epoch(self._state),
             )  # fmt: skip
             self._awaits_loss = not pair.has_loss
         return True
@@ -307,12 +308,11 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
     # --- on and off -----------------------------------------------------------------------------------------------
 
     def _arm(self, stream: str) -> None:
-        recorder = self._recorder
-        if self._model is None or recorder is None or not recorder.gate.is_wanted(stream):
+        recorder, reader = self._recorder, self._reader
+        if reader is None or recorder is None or not recorder.gate.is_wanted(stream, is_part=reader.may_be_part):
             return
         self._stream, self._reason = stream, ""
-        if self._reader is not None:
-            self._reader.begin()
+        reader.begin()
         called = self._called if stream == "train" else self._model
         if torch_state.is_compiled_in_place(called):
             self._report_once(
@@ -339,11 +339,11 @@ class PredictionCallback(CopiedCallback, TrainerCallback):
             self._recorder = None
 
     def _new_reader(self, sample_ids: str | None = None) -> PairReader:
-        how = self._shift, self._layout, self._ignore_index, self._report_once
-        return PairReader(self._model, *how, sample_ids=sample_ids)
+        return PairReader(self._model, self._shift, self._layout, self._ignore_index, self._report_once, sample_ids)
 
     def _report_once(self, message: str, kind: str = "") -> None:
-        self._notices.report_once(kind or message, message)
+        if self._recorder is None or self._recorder.gate.is_recording():  # the other ranks see the same
+            self._notices.report_once(kind or message, message)
 
 
 def _epoch(state: Any) -> dict[str, float]:

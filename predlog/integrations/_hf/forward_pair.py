@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from predlog.capture import dtensor, holders
 from predlog.capture.projection import Projection
 from predlog.errors import PairError
 from predlog.integrations._hf import hooks, label_shift, model_loss
 from predlog.integrations._hf.head import head_of, with_scores
 from predlog.integrations._hf.hooks import Forward
+from predlog.integrations._hf.split_rows import SplitRows
 from predlog.integrations.known_positions import begins_with_padding, fitting
 from predlog.integrations.step_output import described
 
@@ -70,6 +72,9 @@ class PairReader:
         # is sharded between two forwards, so that a head which is known to be fused must be read so.
         self._is_early = self._is_sharded = False
         self._name_of_ids = sample_ids
+        # How the trainer splits rows over processes, or why that isn't known; and whether the last pair was whole.
+        self.split: SplitRows | str | None = None
+        self._sees_whole = False
         self.forget()
 
     def forget(self) -> None:
@@ -82,6 +87,11 @@ class PairReader:
         """Keep the labels of a batch, and where they belong in the whole sample: the model may not get them."""
         self.labels = batch.get("labels")
         self._beside = {name: batch.get(name) for name in ("shift_labels", "row_index")}
+
+    @property
+    def may_be_part(self) -> bool:
+        """Whether a process may have a part of the logits only: if there are DTensors, until a pair tells."""
+        return self.split is not None or (dtensor.may_exist() and not self._sees_whole)
 
     def begin(self) -> None:
         """Forget the last batch, and look, between two forwards, whether the head's weights are sharded there."""
@@ -116,6 +126,7 @@ class PairReader:
         if logits is None:
             return None
         more: dict[str, Any] = {"layout": self._layout, "ignore_index": self._ignore_index}
+        more |= self._sample_ids(forward)
         if has_loss and is_done:
             more |= model_loss.of_output(self._model, forward.arguments, forward.output, self._report)
         if self._layout is None and (pair := label_shift.of_samples(logits, labels)) is not None:
@@ -130,7 +141,22 @@ class PairReader:
             logits = with_scores(logits, forward.output, shift=shift, ignore_index=self._ignore_index)
         inputs = hooks.inputs(self._model, forward, labels)
         known = self._known(forward, labels, inputs, has_loss=has_loss)
-        return ForwardPair(logits, labels, more | known | {"shift": shift, "inputs": inputs}, has_loss)
+        if (where := self._where(forward, logits, labels, known)) is None:
+            return None
+        more |= {**known, **where, "shift": shift, "inputs": inputs}
+        self._sees_whole = not holders.is_part(logits, more.get("row_index"))
+        return ForwardPair(logits, labels, more, has_loss)
+
+    def _where(self, forward: Forward, logits: object, labels: Tensor, known: dict[str, Any]) -> dict[str, Any] | None:
+        """Return where the rows belong in whole samples, if the trainer has split these; None if that isn't known."""
+        if isinstance(self.split, str):
+            self._report(self.split, "split")
+            return None
+        if self.split is None or not self.split.has_split({**self._beside, **forward.arguments}):
+            return {}
+        if getattr(known.get("document_ids"), "ndim", 0) == 1:
+            known["document_ids"] = None  # the lengths of whole documents, and these are pieces
+        return self.split.arguments(labels, known.get("row_index"), is_part=holders.is_part(logits))
 
     def given_labels(self, forward: Forward) -> Any:
         """Return what was given as labels, to the model or to the trainer."""
@@ -138,14 +164,14 @@ class PairReader:
         given = [*map(forward.arguments.get, names), self._beside.get("shift_labels"), self.labels]
         return next((one for one in given if one is not None), None)
 
-    def sample_ids(self, forward: Forward) -> Any:
-        """Return the ids of the samples: what the model got by their name, or else those of the batch."""
+    def _sample_ids(self, forward: Forward) -> dict[str, Any]:
+        """Return the ids of the samples, if they are wanted: what the model got by their name, or the batch's."""
         if self._name_of_ids is None:
-            return None
+            return {}
         ids = forward.arguments.get(self._name_of_ids, self.ids)
         if ids is None:
             self._report(_NO_IDS.format(self._name_of_ids), "no ids")
-        return ids
+        return {"sample_ids": ids}
 
     def _labels(self, forward: Forward) -> _Labels | None:
         is_given = any(forward.arguments.get(name) is not None for name in ("shift_labels", "labels"))
