@@ -175,7 +175,7 @@ class PredictionCallback(CopiedCallback, Callback):
         if self._given is None:
             logged: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # Lightning sets it from elsewhere
             every = (logged or _EVERY) if self._every is None else self._every
-            directory = self._folder(trainer) if self._directory is None else self._directory
+            directory = self._folder(trainer, pl_module) if self._directory is None else self._directory
             self.recorder = self._make(directory=directory, every=every)
         self._probe.begin()
         if self.recorder is not None:
@@ -275,6 +275,8 @@ class PredictionCallback(CopiedCallback, Callback):
                 more["inputs"] = inputs = self._find_inputs(stream, returned, batch, labels, module)
                 found = {name: self._names.find(name, (returned, batch), module) for name in NAMES}
                 more |= fitting(labels, found, layout=self._how["layout"], inputs=inputs)
+                if "row_index" in more and self._directory is None and trainer.loggers:
+                    self._report_once("rows", fit.OF_LOGGERS)
             # It is due: the steps may jump. A validation run is recorded at any step, but a recorder of the user's own
             # has its own `every`.
             if self._given is None or stream in {"train", STREAM} or self._step % self._given.gate.every == 0:
@@ -327,10 +329,10 @@ class PredictionCallback(CopiedCallback, Callback):
             " counts the steps of self.optimizers() alone: step those, or call predlog.compare with a step of your own",
         )
 
-    def _folder(self, trainer: Trainer) -> Path | None:
+    def _folder(self, trainer: Trainer, module: LightningModule) -> Path | None:
         if getattr(trainer, "fast_dev_run", False):
             return None
-        if (found := fit.folder(trainer, is_alone=self._make.keywords["ranks"] in {0, "auto"})) is None:
+        if (found := fit.folder(trainer, module, self._make.keywords["ranks"])) is None:
             self._report_once("folder", "no file is written: the trainer's folder is not a local path; pass directory=")
         return found
 

@@ -85,6 +85,7 @@ class _Watcher:
         self._module = module
         self._steps = steps
         self._names = names
+        self._may_take_rows = call_arguments.may_take_rows(module)
         self._recorder = recorder
         self._active: dict[int, Listener] = {}  # by thread
         self._due = DueSteps(1)
@@ -145,8 +146,9 @@ class _Watcher:
             number, place = self._steps.next()
             if not self._is_due(recorder, number) or place >= self._steps.recorded_calls:
                 return
-            # A loss may get a part of sharded logits, which is recorded by other ranks, too, than whole logits are.
-            is_recording = recorder.gate.is_recording(is_part=dtensor.may_exist())
+            # A loss may get a part of the logits, which is recorded by other ranks, too, than whole logits are.
+            is_part = dtensor.may_exist() or self._may_take_rows
+            is_recording = recorder.gate.is_recording(is_part=is_part)
             if not is_traced() and is_recording and self._can_listen(recorder):
                 if self._steps.counts_from_0 and number == 0:
                     recorder.expect_restart(self._restarted)

@@ -29,7 +29,7 @@ def page(recorder: Any) -> str:
 def _facts(recorder: Any) -> dict[str, str]:
     """Return what is known of a recorder, in words, by name; of what says nothing, an empty text."""
     chosen, stats = recorder.settings, recorder.stats()
-    counted = [f"{stats['written']} comparison{'s' * (stats['written'] != 1)}"]
+    counted = [recorder._accounts.named(stats["written"])]  # noqa: SLF001 - these are methods of its class
     counted += [f"{stats[name]} {name}" for name in ("pending", "filtered", "dropped", "failed") if stats[name]]
     newest = recorder.gate.newest()
     place = settings.file_of(chosen.directory, has_folders=chosen.rank_folders)

@@ -199,8 +199,8 @@ def test_labels_of_rows_that_are_elsewhere_are_reported(tmp_path: Path, capfd: p
         for rank in range(RANKS):
             with as_rank(rank), Recorder(tmp_path / str(shift), every=1, console=False) as recorder:
                 mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
-                values = [cut(one, mesh, [tensor.Shard(1)]) for one in (logits, labels.contiguous())]
-                assert recorder.compare(*values, 0, shift=shift) is not None
+                value, ids_here = (cut(one, mesh, [tensor.Shard(1)]) for one in (logits, labels.contiguous()))
+                assert recorder.compare(value, ids_here, 0, shift=shift) is not None
         err = capfd.readouterr().err
         assert err.count("Shift labels before they are sharded") == (3 if shift else 0)
         found[shift] = [one for one in predlog.read(tmp_path / str(shift)) if isinstance(one, Comparison)]

@@ -60,21 +60,22 @@ class Module(pl.LightningModule):
         self.model = model
 
     def training_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.model(**batch)
+        found: dict[str, Tensor] = self.model(**batch)
+        return found
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def trained_by_trainer(model: Model, data: list[dict[str, Tensor]], folder: Path, *, is_recorded: bool) -> None:
-    samples = [{name: one[at] for name, one in batch.items()} for batch in data for at in range(BATCH)]
+    samples: Any = [{name: one[at] for name, one in batch.items()} for batch in data for at in range(BATCH)]
     arguments = TrainingArguments(
         str(folder / "hf"), max_steps=STEPS, per_device_train_batch_size=BATCH, report_to=[], use_cpu=True,
         disable_tqdm=True, save_strategy="no", max_grad_norm=0, optim="sgd", learning_rate=0.1,
         lr_scheduler_type="constant", train_sampling_strategy="sequential", logging_strategy="no",
     )  # fmt: skip
     callback = OfTrainer(folder / "trainer", every=1, shift=0, console=False)
-    trainer = Trainer(model=model, args=arguments, train_dataset=samples, callbacks=[callback] if is_recorded else [])  # type: ignore[arg-type] # a list is a dataset, too
+    trainer = Trainer(model=model, args=arguments, train_dataset=samples, callbacks=[callback] if is_recorded else [])
     trainer.train()
 
 
@@ -105,12 +106,13 @@ WAYS = {"trainer": trained_by_trainer, "lightning": trained_by_lightning, "watch
 def main(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=RANKS)
     mesh = device_mesh.init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
-    plan = {"head": ColwiseParallel(output_layouts=Shard(-1), use_local_output=False)}
+    plan: Any = {"head": ColwiseParallel(output_layouts=Shard(-1), use_local_output=False)}
     seen = {}
     for way, train in WAYS.items():
         weights, sent = [], []
         for is_recorded in (True, False):
-            model = parallelize_module(Model(), mesh["tp"], plan)
+            model = Model()
+            parallelize_module(model, mesh["tp"], plan)
             before = Counter._numbers()
             with loss_parallel():
                 train(model, batches(rank // 2), folder, is_recorded=is_recorded)

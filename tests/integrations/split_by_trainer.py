@@ -45,11 +45,13 @@ class Model(nn.Module):
 
 def main(folder: Path) -> None:
     torch.manual_seed(0)
+    sharding: dict[str, Any] = {
+        "fsdp": True, "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": "Embedding"},
+    }  # fmt: skip
     arguments = TrainingArguments(
         str(folder), max_steps=3, per_device_train_batch_size=2, per_device_eval_batch_size=2, report_to=[],
         use_cpu=True, disable_tqdm=True, save_strategy="no", eval_strategy="steps", eval_steps=2,
-        parallelism_config=ParallelismConfig(cp_size=2, dp_shard_size=1), fsdp=True,
-        fsdp_config={"version": 2, "transformer_layer_cls_to_wrap": "Embedding"},
+        parallelism_config=ParallelismConfig(cp_size=2, dp_shard_size=1), **sharding,
     )  # fmt: skip
     callback = PredictionCallback(folder / "run", every=1, console=False, all_tokens=True)
     data: Any = samples()

@@ -77,7 +77,7 @@ def test_the_ranks_of_the_first_copy_record(folder: Path, whole: list[Comparison
 @pytest.mark.parametrize("way", mesh.WAYS)
 def test_the_training_is_the_same_without(folder: Path, way: str) -> None:
     """On each rank the weights are those without predlog, bit by bit, after as many collectives."""
-    for rank in range(mesh.RANKS):
+    for rank in range(4):
         seen: dict[str, Any] = json.loads((folder / f"seen{rank}.json").read_text())
         (with_predlog, without), are_equal = seen[way]
         assert with_predlog == without > 0

@@ -76,6 +76,8 @@ def test_a_future_has_the_parts_of_this_process(tmp_path: Path, monkeypatch: pyt
     assert all(one.prediction is None or 17 <= one.prediction < 40 for one in part.tokens)
     stats = recorder.stats()
     assert (stats["submitted"], stats["written"], stats["pending"]) == (2, 2, 0)
+    assert "; 2 parts; " in repr(recorder)
+    assert "2 parts" in recorder._repr_html_()
 
 
 def test_what_a_shard_cant_decide_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

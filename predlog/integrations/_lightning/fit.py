@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from predlog.capture import dtensor
 from predlog.integrations.probe import PART, Probe, why_sharded
 from predlog.integrations.untouched import set_eval, untouched
 
@@ -15,13 +16,19 @@ _NO_STEP = (
     " may change weights where the optimization is manual. Define a validation_step, or use predlog.probe in a callback"
 )
 
+OF_LOGGERS = (
+    "the rows of samples are split over processes, and the logger of each may name another folder, where nobody finds"
+    " their parts: pass directory=, the same in all processes"
+)
 
-def folder(trainer: Any, *, is_alone: bool) -> Path | None:
+
+def folder(trainer: Any, module: Any, ranks: object) -> Path | None:
     """Return the default folder of a run's file; None if there is none, or if none is local.
 
-    `trainer.log_dir` is not used: it waits for all processes. So if several processes record, and it is not alone, they
-    use the folder that all of them know, since each logger would number its own.
+    `trainer.log_dir` is not used: it waits for all processes. So if several processes record, as those with a part of a
+    module's distributed weights, they use the folder that all of them know, since each logger would number its own.
     """
+    is_alone = ranks == 0 or (ranks == "auto" and not any(map(dtensor.is_dtensor, module.parameters())))
     loggers = trainer.loggers[:1] if is_alone or trainer.world_size == 1 else []
     found = [getattr(one, name, None) for one in loggers for name in ("log_dir", "save_dir")]
     for one in (*found, trainer.default_root_dir):

@@ -15,6 +15,7 @@ _NAMES = {
     "attention_mask": ("attention_mask",),
     "position_ids": ("position_ids",),
     "document_ids": ("document_ids", "cu_seq_lens_q", "seq_idx"),
+    "row_index": ("row_index",),
 }
 _OF_DECODERS = {"attention_mask": ("decoder_attention_mask",), "position_ids": ("decoder_position_ids",)}
 Report = Callable[[str, str, Exception | None], None]
@@ -46,6 +47,12 @@ def known(
     if isinstance(ids, Tensor) and _is_ids(ids) and ids.ndim == 2:
         kept = {"inputs": ids, **kept}
     return kept, None if sample_ids is None else call.get(sample_ids)
+
+
+def may_take_rows(module: nn.Module) -> bool:
+    """Return whether a module may be called with a `row_index`: its rows are a part of those of whole samples."""
+    named = _parameters(module, lambda *_: None)
+    return "row_index" in named or "kwargs" in named
 
 
 def _is_ids(value: Tensor) -> bool:

@@ -32,7 +32,7 @@ class Listener(TorchFunctionMode):
         self._steps = steps
         self._place = place
         self._chunks: Chunks | None = None
-        self._is_left_out = False
+        self._is_left_out = self._is_split = False
         self.known: Mapping[str, Tensor] = {}
         self.sample_ids: Any = None
 
@@ -65,6 +65,7 @@ class Listener(TorchFunctionMode):
         """Record what a loss is called with, and return its stream if the loss is the mean over it, and is due."""
         place, chunks = self._place + self.seen, self._chunks
         name = self._steps.name(place)
+        self._is_split = "row_index" in self.known
         try:
             of_first = place == 0 or (chunks is not None and chunks.place == 0)
             pair = pair_of_call(loss, args, kwargs, self.known if of_first else {})
@@ -102,6 +103,8 @@ class Listener(TorchFunctionMode):
 
     def _record(self, name: str, place: int, pair: LossPair | str) -> str | None:
         where = f"step {self.number}, stream {name!r}"
+        if self._is_split and isinstance(pair, LossPair) and "row_index" not in pair.more:
+            pair = f"not recorded: the call's row_index is not known to be that of the rows of this loss; {FIX}"
         if isinstance(pair, str):
             report_once(self.recorder, pair.partition("]")[2], f"{where}: {pair}")  # whatever the shape
         elif place >= _MOST_CALLS:

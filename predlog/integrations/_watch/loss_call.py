@@ -218,6 +218,9 @@ def _of_rows(known: Mapping[str, Tensor], came_from: Any) -> dict[str, Tensor]:
             more[name] = value.detach()[:, start : start + came_from.length]
         elif name == "position_ids" and list(value.shape) in (whole[1:], [1, whole[1]]):
             more[name] = value.detach()[..., start : start + came_from.length]
+        elif name == "row_index" and list(value.shape) in (whole[1:], [1, whole[1]]):
+            rows = value.detach().view(1, -1)[:, start : start + came_from.length]
+            more[name] = rows.expand(came_from.samples, -1)
         elif name == "document_ids" and value.ndim == 1 and came_from.samples == 1 and not start:
             more[name] = value.detach()  # cumulative lengths
     return more
