@@ -48,16 +48,15 @@ def copy_here(logits: object, labels: object, layout: object, group: object, row
     mesh of the DTensors tells; with a `row_index`, rows are split along a dimension that is named for that. Raises
     PairError if `group` is none of these.
     """
-    value = next(filter(is_dtensor, _tensors(logits)), None)
+    values = [*filter(is_dtensor, _tensors(logits))]
     enter, leave = alone()  # meshes are tensors, and nobody's modes are to see them read
     try:
         enter()
         if group is not None:
             return _of_group(group)
-        if value is None:
-            return None
-        inner = _inner(value, logits, labels, layout)
-        return _of_mesh(value.device_mesh, inner, is_split=row_index is not None)
+        shared = [(one.device_mesh, _inner(one, logits, labels, layout)) for one in values]
+        is_split = row_index is not None and not any(_has_rows(one, labels, layout) for one in values)
+        return _of_meshes(shared, is_split=is_split) if shared else None
     finally:
         leave()
 
@@ -80,10 +79,16 @@ def _inner(value: Any, logits: object, labels: object, layout: object) -> tuple[
     return dimensions(value, [axis for axis in range(value.ndim) if not names or names[axis] != "b"])
 
 
+def _has_rows(value: Any, labels: object, layout: object) -> bool:
+    """Return whether a DTensor is sharded over the rows of samples, so that its own mesh says who has the others."""
+    names = axes_of(value, labels, layout)
+    return "t" in names and bool(dimensions(value, {names.index("t")}))
+
+
 def _of_group(group: Any) -> Copy | None:
     distributed = sys.modules.get("torch.distributed")
     if hasattr(group, "get_coordinate") and hasattr(group, "mesh"):
-        return _of_mesh(group, tuple(range(group.ndim)))
+        return _of_meshes([(group, tuple(range(group.ndim)))])
     if distributed is not None and distributed.is_available():
         if group is distributed.GroupMember.NON_GROUP_MEMBER:
             return Copy((), is_first=False)
@@ -101,21 +106,23 @@ def _of_group(group: Any) -> Copy | None:
     )
 
 
-def _of_mesh(mesh: Any, inner: Sequence[int], *, is_split: bool = False) -> Copy | None:
-    """Return the copy that a mesh's dimensions `inner` span at this rank's place.
+def _of_meshes(shared: Sequence[tuple[Any, Sequence[int]]], *, is_split: bool = False) -> Copy | None:
+    """Return the copy that dimensions of meshes span together at this rank's place: those that tensors are shared over.
 
-    The first is that at 0 of all other dimensions, also of the mesh that it is a part of, but for a pipeline's, of
+    The first is that at 0 of all other dimensions, also of the mesh that they are a part of, but for a pipeline's, of
     which one stage alone is offered logits. A mesh that lacks rank 0 has another one's replicas, or another stage. If
     the rows of a sample are split beside, the copy spans the dimension of these, too, which must have such a name.
     """
-    place = mesh.get_coordinate()
-    if place is None:
-        return Copy((), is_first=False)
-    copy = mesh.mesh[tuple(slice(None) if one in inner else where for one, where in enumerate(place))]
-    root = root_mesh(mesh)
+    root = root_mesh(shared[0][0])
     names = root.mesh_dim_names or ("",) * root.ndim
-    coordinates = [(root.mesh == rank).nonzero()[0].tolist() for rank in copy.flatten().tolist()]
-    spanned = [set(where) for where in zip(*coordinates, strict=True)]
+    spanned: list[set[int]] = [set() for _ in names]
+    for mesh, inner in shared:
+        place = mesh.get_coordinate()
+        if place is None:
+            return Copy((), is_first=False)
+        ranks = mesh.mesh[tuple(slice(None) if one in inner else where for one, where in enumerate(place))]
+        coordinates = [(root.mesh == rank).nonzero()[0].tolist() for rank in ranks.flatten().tolist()]
+        spanned = [known.union(where) for known, where in zip(spanned, zip(*coordinates, strict=True), strict=True)]
     if is_split:
         of_rows = [one for one, name in enumerate(names) if _ROWS.fullmatch(name) is not None]
         if not of_rows:

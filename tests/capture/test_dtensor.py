@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 import predlog
-from predlog import Comparison, Recorder
+from predlog import Comparison, Projection, Recorder
 from predlog.capture import holders
 from predlog.capture.capture import capture
 from predlog.errors import NothingHereError, PairError
@@ -24,6 +24,8 @@ if release("torch") < (2, 6):
     pytest.skip("the tensors' modules were moved in torch 2.5", allow_module_level=True)
 tensor: Any = import_module("torch.distributed.tensor")
 device_mesh: Any = import_module("torch.distributed.device_mesh")
+parallel: Any = import_module("torch.distributed.tensor.parallel")
+fsdp: Any = import_module("torch.distributed.fsdp")
 fake: Any = import_module("torch.testing._internal.distributed.fake_pg")
 
 RANKS, VOCABULARY = 4, 10
@@ -154,14 +156,32 @@ def test_rows_know_where_they_belong() -> None:
 
 
 def joined_and_whole(
-    folder: Path, logits: torch.Tensor, labels: Any, mesh: tuple[int, ...], placements: list[Any], **how: Any
+    folder: Path,
+    logits: Any,
+    labels: Any,
+    mesh: tuple[int, ...],
+    placements: list[Any],
+    ranks: Any = "auto",
+    **how: Any,
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """Record the part of each rank, and the whole pair; return what is read of both."""
+    """Record the part of each rank, and the whole pair; return what is read of both.
+
+    A tensor is cut as the placements say; of a projection the hidden states over the first dimension of the mesh, and
+    the weight over the second.
+    """
+    everyone: dict[str, Any] = {"every": 1, "console": False, "strict": True, "ranks": ranks, "samples": 4}
     for rank in range(RANKS):
-        with as_rank(rank), Recorder(folder / "parts", every=1, console=False, strict=True) as recorder:
-            value = cut(logits, device_mesh.init_device_mesh("cpu", mesh), placements)
+        with as_rank(rank), Recorder(folder / "parts", **everyone) as recorder:
+            made = device_mesh.init_device_mesh("cpu", mesh)
+            if isinstance(logits, Projection):
+                value: Any = Projection(
+                    cut(logits.hidden, made, [placements[0], tensor.Replicate()]),  # type: ignore[arg-type] # it is one
+                    cut(logits.weight, made, [tensor.Replicate(), placements[1]]),  # type: ignore[arg-type] # it is one
+                )
+            else:
+                value = cut(logits, made, placements)
             recorder.compare(value, labels, 0, **how)
-    with Recorder(folder / "whole", every=1, console=False) as recorder:
+    with Recorder(folder / "whole", every=1, console=False, samples=4) as recorder:
         recorder.compare(logits, labels, 0, **how)
     parts, whole = (
         [one for one in predlog.read(folder / name) if isinstance(one, Comparison)] for name in ("parts", "whole")
@@ -186,6 +206,73 @@ def test_rows_join_with_the_labels_behind_them(tmp_path: Path, length: int, shif
         for token, expected in zip(one.tokens, other.tokens, strict=True):
             for name in ("slot", "position", "label", "input", "prediction", "label_rank"):
                 assert getattr(token, name) == getattr(expected, name), name
+
+
+@pytest.mark.parametrize(
+    ("axes", "names"),
+    [
+        ((0, 2), "samples, vocabulary"), ((1, 2), "rows, vocabulary"), ((2, 2), "vocabulary, twice"),
+        ((0, 1), "samples, rows"), ((1, 1), "rows, twice"), ((None, 1), "copies, rows"), ((None, None), "copies"),
+        ((2, None), "vocabulary, copies"), ((0, 0), "samples, twice"),
+    ],
+)  # fmt: skip
+def test_any_placements_on_two_dimensions(tmp_path: Path, axes: tuple[int | None, ...], names: str) -> None:
+    """Whatever two dimensions of a mesh share, all ranks' records are read as the whole batch, each sample once.
+
+    Copies are recorded once: a rank's record of what is whole, by each rank that is to record it.
+    """
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 9, VOCABULARY, generator=generator)
+    labels = torch.randint(VOCABULARY, (3, 9), generator=generator)
+    mask = (torch.rand(3, 9, generator=generator) > 0.3).float()
+    placements = [tensor.Replicate() if one is None else tensor.Shard(one) for one in axes]
+    who = "auto" if 0 not in axes else "all"
+    found, known = joined_and_whole(tmp_path, logits, labels, (2, 2), placements, who, loss_mask=mask, inputs=labels)
+    assert [(one.sample, one.missing_ids or one.missing_rows or 0) for one in found] == [(0, 0), (1, 0), (2, 0)], names
+    for one, other in zip(found, known, strict=True):
+        assert (one.supervised, one.matched, one.length) == (other.supervised, other.matched, other.length)
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+        ours, theirs = ([(two.position, two.label, two.prediction) for two in rec.tokens] for rec in (one, other))
+        assert ours == theirs
+
+
+def test_a_head_and_its_rows_on_two_dimensions(tmp_path: Path) -> None:
+    """Hidden states that are sharded over their rows, projected onto a sharded vocabulary, join to the whole."""
+    logits = Projection(torch.randn(2, 8, 5), torch.randn(VOCABULARY, 5))
+    labels = torch.randint(VOCABULARY, (2, 8))
+    placements = [tensor.Shard(1), tensor.Shard(0)]
+    found, known = joined_and_whole(tmp_path, logits, labels, (2, 2), placements)
+    assert [(one.missing_ids, one.missing_rows) for one in found] == [(0, 0)] * 2
+    for one, other in zip(found, known, strict=True):
+        ours, theirs = ([(two.position, two.label, two.prediction) for two in rec.tokens] for rec in (one, other))
+        assert ours == theirs
+        assert [two.label_logprob for two in one.tokens] == pytest.approx(
+            [two.label_logprob for two in other.tokens], abs=1e-5
+        )
+
+
+def test_weights_of_fsdp_with_tensor_parallel_are_refused() -> None:
+    """Their rows are interleaved over the mesh: the head is refused by name outside of the forward, with what to do."""
+    with as_rank(1):
+        mesh = device_mesh.init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+        head: Any = torch.nn.Linear(6, VOCABULARY, bias=False)
+        parallel.parallelize_module(head, mesh["tp"], parallel.ColwiseParallel())
+        fsdp.fully_shard(head, mesh=mesh["dp"])
+        assert [type(one).__name__ for one in head.weight.placements] == ["_StridedShard", "Shard"]
+        with pytest.raises(PairError, match=r"the head's weight \[10, 6\] is a DTensor whose placement .* interleaves"):
+            capture(Projection(torch.randn(2, 8, 6), head.weight), torch.zeros(2, 8).long(), window=Window())
+
+
+@pytest.mark.parametrize("name", ["labels", "loss_mask", "inputs", "position_ids"])
+def test_what_is_cut_otherwise_is_refused(name: str) -> None:
+    """Of logits that are sharded over the vocabulary, labels, masks and inputs that are sharded over rows are named."""
+    with as_rank(1):
+        mesh = device_mesh.init_device_mesh("cpu", (RANKS,))
+        given: dict[str, Any] = {"labels": torch.zeros(2, 8).long()}
+        given[name] = cut(torch.ones(2, 8).long(), mesh, [tensor.Shard(1)])
+        logits = cut(torch.randn(2, 8, VOCABULARY), mesh, [tensor.Shard(2)])
+        with pytest.raises(PairError, match=f"{name} are a DTensor, sharded over axis 1.*redistribute them"):
+            capture(logits, given.pop("labels"), **given, window=Window())
 
 
 def test_labels_of_rows_that_are_elsewhere_are_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -257,6 +344,8 @@ def test_a_copy_spans_the_dimension_of_the_rows(names: tuple[str, ...]) -> None:
             found.setdefault(copy.ranks, []).append(rank)
             other = device_mesh.init_device_mesh("cpu", (4, 2), mesh_dim_names=("replicas", "tp"))["tp"]
             assert holders.copy_here(cut(value.to_local(), other, [tensor.Shard(2)]), labels, None, None, index) is None
+            rows = cut(torch.randn(1, 6, VOCABULARY), whole["dp"], [tensor.Shard(1)])  # whose own mesh has the others
+            assert holders.copy_here(rows, labels, None, None, index) == ((rank % 4, rank % 4 + 4), rank in {0, 4})
     assert found == {(0, 1, 2, 3): [0, 1, 2, 3], (4, 5, 6, 7): [4, 5, 6, 7]}
 
 
