@@ -90,8 +90,9 @@ def compare(
         shard: Which part of the vocabulary these logits are of, if each process has a part: see `predlog.Shard`. Each
             process that passes one records what it knows, and whoever reads the files of all joins the parts. A DTensor
             knows its own part.
-        group: The ranks that have one copy of such logits together: a process group, a `DeviceMesh`, or a list of
-            global ranks. With `ranks="auto"` only the copy of the lowest ranks is recorded. DTensors know their mesh.
+        group: The ranks that have one copy of such logits together, with all rows of a sample: a process group, a
+            `DeviceMesh`, or a list of global ranks. With `ranks="auto"` only the copy of the lowest ranks is recorded,
+            and parts of rows are joined within the group. DTensors know their mesh.
         context: Small JSON values to keep beside the record: epoch=3, lr=2e-4.
 
     Returns:
