@@ -122,7 +122,8 @@ class _Watcher:
             )
         except own_failure(Exception, self._module) as error:  # a foreign object's own code
             report_once(call.recorder, "ids", f"the inputs of {self._name} can't be read: {located(error)}", error)
-        return call
+        may_be_part = dtensor.may_exist() or "row_index" in call.known
+        return call if may_be_part or call.recorder.gate.is_recording() else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a watched module is not watched.
