@@ -8,32 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from predlog.records.codec import conform, from_event, from_line, is_ours, keys, timestamp, to_event, to_line
-    from predlog.records.schema import (
-        SCHEMA,
-        Comparison,
-        Event,
-        Finding,
-        Gap,
-        Part,
-        Record,
-        Run,
-        Shard,
-        Token,
-        json_schema,
-    )  # fmt: skip
+    from predlog.records.published import json_schema
+    from predlog.records.schema import SCHEMA, Columns, Comparison, Event, Finding, Gap, Part, Record, Run, Token
 
 __all__ = [
     "SCHEMA",
     "AllTokens",
     "Alternative",
+    "Columns",
     "Comparison",
     "Event",
     "Finding",
     "Gap",
     "Part",
+    "Passage",
     "Record",
     "Run",
-    "Shard",
+    "Split",
     "Token",
     "conform",
     "from_event",
@@ -50,5 +41,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'predlog.records' has no attribute {name!r}")
-    home = "schema" if name in {"SCHEMA", "Event", "Record", "json_schema"} or name[0].isupper() else "codec"
+    home = "published" if name == "json_schema" else "schema" if name[0].isupper() else "codec"
     return getattr(import_module(f"predlog.records.{home}"), name)

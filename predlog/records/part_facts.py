@@ -1,36 +1,29 @@
 """The facts of a part, typed: what a line may have there is checked once, before anything is computed with it."""
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
 from predlog.errors import RecordError
-from predlog.records.schema import Part
-
-_MOST = 2**63 - 1
-_Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
-_Count = Annotated[int, Meta(ge=0, le=_MOST)]
+from predlog.records.schema import Count, Integer, Part
 
 
 class Specials(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Special tokens by their role; of the large sets what is among the ids of the part."""
 
-    pad: tuple[_Integer, ...]
-    eos: tuple[_Integer, ...]
-    bos: tuple[_Integer, ...]
-    unk: tuple[_Integer, ...]
-    stop: tuple[_Integer, ...]
-    prompt: tuple[_Integer, ...]
-    every: frozenset[_Integer]
-    added: frozenset[_Integer]
-    size: _Count
+    pad: tuple[Integer, ...]
+    eos: tuple[Integer, ...]
+    bos: tuple[Integer, ...]
+    unk: tuple[Integer, ...]
+    stop: tuple[Integer, ...]
+    prompt: tuple[Integer, ...]
+    every: frozenset[Integer]
+    added: frozenset[Integer]
+    size: Count
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is at the ends of a part's rows, as columns: see `predlog.numbers.runs`."""
 
-    ends: tuple[_Count, _Count]
+    ends: tuple[Count, Count]
     is_counted: bool
     has_places: bool
     is_blank: bool
@@ -44,12 +37,12 @@ class PartFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     peak: str
     log_sum: str
     label_logit: str
-    above: tuple[_Count | None, ...]
+    above: tuple[Count | None, ...]
     best: str
-    around: tuple[tuple[_Integer, _Integer, _Integer, _Integer], ...]
-    reads: tuple[tuple[_Integer | None, _Integer | None], ...]
-    counts: dict[str, tuple[_Integer, ...]]
-    ignore_index: _Integer
+    around: tuple[tuple[Integer, Integer, Integer, Integer], ...]
+    reads: tuple[tuple[Integer | None, Integer | None], ...]
+    counts: dict[str, tuple[Integer, ...]]
+    ignore_index: Integer
     declared: frozenset[str]
     specials: Specials
     is_trained: bool

@@ -22,10 +22,27 @@ LATER_KEYS: Final = frozenset({
 JOINED_KEYS: Final = frozenset({"missing_ids", "missing_rows", "label_rank_at_least", "rows_of"})
 # What a number of 64 bits holds, so that sums and tables of them need no care: no tensor has a larger one.
 _MOST: Final = 2**63 - 1
-_Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
-_Count = Annotated[int, Meta(ge=0, le=_MOST)]
+Integer = Annotated[int, Meta(ge=-(2**63), le=_MOST)]
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
 _Positive = Annotated[int, Meta(ge=1, le=_MOST)]
-_Id = Annotated[_Integer, Meta(description="A token id as the tokenizer and the loss know it.")]
+_Id = Annotated[Integer, Meta(description="A token id as the tokenizer and the loss know it.")]
+
+# Keys that a comparison and a part of one have alike.
+_Stream = Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
+_Codebook = Annotated[Count | None, Meta(description="Index of the codebook; null if there are none.")]
+_Sample = Annotated[Count, Meta(description="Index in the batch.")]
+_SampleId = Annotated[
+    str | None, Meta(description="Id of the sample, as it was passed, a number as text; null without ids.")
+]
+_Length = Annotated[_Positive, Meta(description="Number of label positions of the sample, as passed.")]
+_Shift = Annotated[Count, Meta(description="By how many positions the labels are ahead of the logits.")]
+_Supervised = Annotated[
+    Count, Meta(description="Positions that have a row of logits and a label other than ignore_index.")
+]
+_ReportedLoss = Annotated[
+    float | None, Meta(description="The loss that the trainer reported for the whole pair, if it was passed.")
+]
+_Context = Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -45,17 +62,17 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Literal["first", "last"] | None,
         Meta(description="Which end of the sample it was taken from; null for one of the worst."),
     ]
-    position: Annotated[_Count, Meta(description="Index into the labels as they were passed.")]
+    position: Annotated[Count, Meta(description="Index into the labels as they were passed.")]
     document: Annotated[
-        _Integer | None,
+        Integer | None,
         Meta(description="The document of the label in its row, by the ids that were passed, if known."),
     ] = None
-    document_position: Annotated[_Integer | None, Meta(description="Index of the label in its document, if known.")] = (
+    document_position: Annotated[Integer | None, Meta(description="Index of the label in its document, if known.")] = (
         None
     )
     label: _Id
     prediction: Annotated[
-        _Integer | None, Meta(description="Index of the largest logit; null if the row contains a NaN.")
+        Integer | None, Meta(description="Index of the largest logit; null if the row contains a NaN.")
     ]
     match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
     label_logprob: Annotated[
@@ -71,7 +88,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         _Positive | None,
         Meta(description="1 + how many raw logits exceed the label's; ties share the better rank; null if not known."),
     ]
-    input: Annotated[_Integer | None, Meta(description="The id that the model read at this row of logits, if known.")]
+    input: Annotated[Integer | None, Meta(description="The id that the model read at this row of logits, if known.")]
     input_text: Annotated[str | None, Meta(description="The input as text, if a decoder was given.")]
     label_text: Annotated[str | None, Meta(description="The label as text, if a decoder was given.")]
     prediction_text: Annotated[str | None, Meta(description="The prediction as text, if a decoder was given.")]
@@ -87,9 +104,9 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class AllTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The first supervised tokens of a sample, as columns of equal length."""
 
-    positions: tuple[_Count, ...]
-    labels: tuple[_Integer, ...]
-    predictions: tuple[_Integer | None, ...]
+    positions: tuple[Count, ...]
+    labels: tuple[Integer, ...]
+    predictions: tuple[Integer | None, ...]
     label_logprobs: tuple[float | None, ...]
     label_ranks: tuple[_Positive | None, ...]
 
@@ -103,7 +120,7 @@ class AllTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Passage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A piece of a sample's text: what the model read, and after it what it was asked for."""
 
-    left_out: Annotated[_Count, Meta(description="How many tokens of the text are left out before it.")]
+    left_out: Annotated[Count, Meta(description="How many tokens of the text are left out before it.")]
     read: Annotated[
         str | None,
         Meta(description="Inputs without a label, such as a prompt, as text; null if the inputs are not known."),
@@ -122,8 +139,8 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Meta(description="Which recorder wrote the line: several may write to one file; absent from older files."),
     ] = None
     attempt: Annotated[_Positive, Meta(description="1 for the first start on this file, then 2, …")]
-    rank: Annotated[_Count, Meta(description="Global rank of the process that wrote the line.")]
-    seq: Annotated[_Count, Meta(description="Counts the lines of one attempt from 0, without gaps.")]
+    rank: Annotated[Count, Meta(description="Global rank of the process that wrote the line.")]
+    seq: Annotated[Count, Meta(description="Counts the lines of one attempt from 0, without gaps.")]
 
 
 class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
@@ -132,7 +149,7 @@ class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
     event: ClassVar[str] = "predlog.run"
 
     host: str
-    pid: _Integer
+    pid: Integer
     world_size: _Positive
     versions: dict[str, str]
     settings: dict[str, Any]
@@ -151,27 +168,20 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
 
     event: ClassVar[str] = "predlog.comparison"
 
-    step: _Count
-    stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
-    codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null if there are none.")]
-    sample: Annotated[_Count, Meta(description="Index in the batch.")]
-    sample_id: Annotated[
-        str | None, Meta(description="Id of the sample, as it was passed, a number as text; null without ids.")
-    ] = None
-    length: Annotated[_Positive, Meta(description="Number of label positions of the sample, as passed.")]
+    step: Count
+    stream: _Stream
+    codebook: _Codebook
+    sample: _Sample
+    sample_id: _SampleId = None
+    length: _Length
     vocabulary: Annotated[_Positive | None, Meta(description="Number of logits in a row; null if it is not known.")]
-    shift: Annotated[_Count, Meta(description="By how many positions the labels are ahead of the logits.")]
-    supervised: Annotated[
-        _Count,
-        Meta(description="Positions that have a row of logits and a label other than ignore_index."),
-    ]
+    shift: _Shift
+    supervised: _Supervised
     matched: Annotated[
-        _Count | None,
+        Count | None,
         Meta(description="Supervised positions where the prediction equals the label; null if not counted."),
     ]
-    reported_loss: Annotated[
-        float | None, Meta(description="The loss that the trainer reported for the whole pair, if it was passed.")
-    ] = None
+    reported_loss: _ReportedLoss = None
     loss: Annotated[
         float | None,
         Meta(
@@ -184,9 +194,9 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
         Meta(description="Mean entropy of all supervised rows in nats; null if not finite or not scored."),
     ] = None
     nonfinite: Annotated[
-        _Count, Meta(description="How many log-probabilities in `tokens` are null because they were not finite.")
+        Count, Meta(description="How many log-probabilities in `tokens` are null because they were not finite.")
     ]
-    context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
+    context: _Context
     tokens: tuple[Token, ...]
     worst: Annotated[
         tuple[Token, ...],
@@ -200,7 +210,7 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
         Meta(description="The text around the first and the last label, in its order; null without a decoder."),
     ] = None
     missing_ids: Annotated[
-        _Count | None,
+        Count | None,
         Meta(
             description="Of how many ids of the vocabulary no part was found, if it was joined from those of several"
             " processes: with any, it has no tokens and no figures. Null if one process recorded it."
@@ -208,7 +218,7 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     ] = None
 
     missing_rows: Annotated[
-        _Count | None,
+        Count | None,
         Meta(
             description="Of how many positions at least no part was found, if it was joined from parts of its rows:"
             " with any, it has no tokens and no figures. Null if its rows were not split over processes."
@@ -218,10 +228,10 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
     _repr_html_ = html.comparison  # what a notebook shows
 
 
-class Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Which ids of the vocabulary the logits are of: from `start` to before `stop`, of so many."""
 
-    start: _Count
+    start: Count
     stop: _Positive
     of: _Positive
 
@@ -229,10 +239,10 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Which positions of a whole sample a part has: from each of `starts` to before its stop, of so many."""
 
-    starts: tuple[_Count, ...]
+    starts: tuple[Count, ...]
     stops: tuple[_Positive, ...]
     of: Annotated[_Positive | None, Meta(description="Positions of the whole sample; null if that was not passed.")]
-    ranks: Annotated[tuple[_Count, ...] | None, Meta(description="Which processes have it; null if not passed.")]
+    ranks: Annotated[tuple[Count, ...] | None, Meta(description="Which processes have it; null if not passed.")]
 
 
 class Part(_Line, frozen=True, kw_only=True, tag="predlog.part"):
@@ -240,26 +250,19 @@ class Part(_Line, frozen=True, kw_only=True, tag="predlog.part"):
 
     event: ClassVar[str] = "predlog.part"
 
-    step: _Count
-    stream: Annotated[str, Meta(description="Name of the pair: text, audio, eval/text.")]
-    codebook: Annotated[_Count | None, Meta(description="Index of the codebook; null if there are none.")]
-    sample: Annotated[_Count, Meta(description="Index in the batch.")]
-    sample_id: Annotated[
-        str | None, Meta(description="Id of the sample, as it was passed, a number as text; null without ids.")
-    ] = None
-    length: Annotated[_Positive, Meta(description="Number of label positions of the sample, as passed.")]
+    step: Count
+    stream: _Stream
+    codebook: _Codebook
+    sample: _Sample
+    sample_id: _SampleId = None
+    length: _Length
     vocabulary: Annotated[_Positive, Meta(description="Number of ids in the whole vocabulary.")]
-    shift: Annotated[_Count, Meta(description="By how many positions the labels are ahead of the logits.")]
-    supervised: Annotated[
-        _Count,
-        Meta(description="Positions that have a row of logits and a label other than ignore_index."),
-    ]
-    shard: Shard
+    shift: _Shift
+    supervised: _Supervised
+    shard: Columns
     rows_of: Annotated[Split | None, Meta(description="Which rows it has; null for all rows of the sample.")] = None
-    reported_loss: Annotated[
-        float | None, Meta(description="The loss that the trainer reported for the whole pair, if it was passed.")
-    ] = None
-    context: Annotated[dict[str, Any], Meta(description="What the caller and the processors added.")]
+    reported_loss: _ReportedLoss = None
+    context: _Context
     tokens: Annotated[
         tuple[Token, ...],
         Meta(
@@ -285,10 +288,10 @@ class Finding(_Line, frozen=True, kw_only=True, tag="predlog.finding"):
 
     event: ClassVar[str] = "predlog.finding"
 
-    step: Annotated[_Count, Meta(description="The step at which it was found.")]
+    step: Annotated[Count, Meta(description="The step at which it was found.")]
     stream: str
-    codebook: Annotated[_Count | None, Meta(description="Null if there are none, or if `evidence` lists several.")]
-    sample: Annotated[_Count | None, Meta(description="Index in the batch, if it is about one sample.")]
+    codebook: Annotated[Count | None, Meta(description="Null if there are none, or if `evidence` lists several.")]
+    sample: Annotated[Count | None, Meta(description="Index in the batch, if it is about one sample.")]
     code: Annotated[str, Meta(description="labels-are-inputs, …: each has its page in the documentation.")]
     message: Annotated[str, Meta(description="What is wrong, in numbers, and how to fix it.")]
     evidence: Annotated[dict[str, Any], Meta(description="The numbers that show it.")]
@@ -313,8 +316,8 @@ class Gap(_Line, frozen=True, kw_only=True, tag="predlog.gap"):
 
     count: Annotated[_Positive, Meta(description="How many comparisons are missing.")]
     reason: str
-    first_step: _Count
-    last_step: _Count
+    first_step: Count
+    last_step: Count
     context: dict[str, Any]
 
 
@@ -328,23 +331,3 @@ Event = MutableMapping[str, Any]
 
 class Checked(dict[str, Any]):
     """A conformed event that is known to fit the schema, so that it need not be checked again."""
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of one line, generated from the types of this module."""
-    schema = msgspec.json.schema(Record)
-    for definition in schema["$defs"].values():
-        del definition["additionalProperties"]  # a later predlog may add keys
-        if "event" in definition["properties"]:
-            definition["properties"]["crc"] = {
-                "type": "string",
-                "pattern": "^[0-9a-f]{8}$",
-                "description": 'CRC-32 of the bytes of the line before `,"crc":`.',
-            }
-            definition["required"] = [name for name in definition["properties"] if name not in LATER_KEYS]
-    generated: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))  # with lists in place of tuples
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"A line of a predlog file, schema {SCHEMA}",
-        **generated,
-    }

@@ -29,7 +29,7 @@ from predlog.cli.commands.export import export
 from predlog.cli.io import replacing
 from predlog.cli.token_table import schema
 from predlog.errors import ExportError
-from predlog.records import codec
+from predlog.records import codec, json_schema
 from predlog.records import schema as records_schema
 from tests import ROOT, events
 from tests.records.test_records import HOSTILE, comparisons, ids, text
@@ -173,7 +173,7 @@ def test_each_field_has_its_column() -> None:
     assert len(columns) == len(schema())
     typed: dict[str, str] = {}
     for kind in ("Comparison", "Token"):
-        for name, said in records_schema.json_schema()["$defs"][kind]["properties"].items():
+        for name, said in json_schema()["$defs"][kind]["properties"].items():
             (plain,) = {one["type"] for one in said.get("anyOf", [said]) if "type" in one} - {"null"} or {"string"}
             typed[name] = {"integer": "int64", "number": "double", "boolean": "bool"}.get(plain, "string")
     typed["timestamp"] = "timestamp[us, tz=UTC]"
