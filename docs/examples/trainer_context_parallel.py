@@ -15,9 +15,8 @@ split = {
     "fsdp": True,
     "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": "LlamaDecoderLayer"},
 }
-arguments = TrainingArguments(
-    "runs/trainer-cp", max_steps=10, per_device_train_batch_size=4, learning_rate=1e-2, report_to=[], **split
-)
+small = {"max_steps": 10, "per_device_train_batch_size": 4, "learning_rate": 1e-2}
+arguments = TrainingArguments("runs/trainer-cp", save_strategy="no", report_to=[], **small, **split)
 torch.manual_seed(0)
 model = LlamaForCausalLM(LlamaConfig(vocab_size=257, **SIZES))
 trainer = Trainer(

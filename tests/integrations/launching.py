@@ -105,4 +105,5 @@ def _run(programs: list[Path], folder: Path, processes: int) -> None:
 
 def _left(folder: Path) -> Training:
     seen = [torch.load(file, weights_only=True) for file in sorted(folder.glob("seen-rank*.pt"))]
-    return Training([record for run in folder.glob("runs/*") for record in predlog.read(run)], seen)
+    runs = {one.parent for one in folder.glob("runs/*/predictions*")}
+    return Training([record for run in runs for record in predlog.read(run)], seen)

@@ -1,14 +1,14 @@
 """The programs of docs/explanations/shards.md: trainings in several processes, read as if one had had all logits."""
 
 import importlib.util
-import inspect
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import pytest
 
-import predlog
 from predlog import Comparison, Finding, Token
 from tests.installed import release
 from tests.integrations.held import same
@@ -26,25 +26,101 @@ PLAN = "parallelize_module(model, {}, plan)\n"
 
 @dataclass(frozen=True)
 class Recipe:
-    """A program, the call that records, and how to change the program to one without shards."""
+    """A program, how to change it to one that records nothing and to one without shards, and what CPUs need.
 
-    compare: str
+    `program` is its name if not that of the recipe, and `installs` what no extra can name.
+    """
+
+    without: Edits
     whole: Edits
     processes: int = 2
     ranks: frozenset[int] = frozenset({0, 1})
+    program: str = ""
+    on_cpus: Edits = ()
+    needs: tuple[str, ...] = ()
     installs: str = ""
-    argument: str = ""
     more: Mapping[str, Edits] = field(default_factory=dict)
 
-    @property
-    def without(self) -> Edits:
-        return [(self.compare, ""), ("predlog.configure(", "(lambda *_, **__: None)(")]
+    def variants(self, name: str) -> dict[str, Edits]:
+        """Return what is run in several processes: the edits, by name."""
+        edits = {"sharded": (), "without": self.without, **self.more}
+        return {f"{name}, {one}": [*self.on_cpus, *each] for one, each in edits.items()}
+
+
+def recording(compare: str, whole: Edits, **more: Any) -> Recipe:
+    """Return a recipe whose program calls `predlog.configure`, and records by this call."""
+    return Recipe([(compare, ""), ("predlog.configure(", "(lambda *_, **__: None)(")], whole, **more)
 
 
 PLAIN = "    predlog.compare(logits, labels, step, inputs=inputs)\n"
 LOSS = "    with loss_parallel():\n        cross_entropy("
+# The Trainer's parallelisms are refused on CPUs: accelerate is told that it has several GPUs.
+ON_CPUS = [
+    ("from accelerate import", "from torch import distributed\nfrom accelerate import"),
+    ("report_to=[], **small, **split", "report_to=[], use_cpu=True, **small, **split"),
+]
+IN_ONE = [
+    ON_CPUS[0],
+    ("report_to=[], **small, **split", "report_to=[], use_cpu=True, remove_unused_columns=False, **small"),
+]
+# The Trainer splits labels that it has shifted, and positions that it has counted.
+SHIFTED = (
+    '"labels": one}',
+    '"labels": one, "shift_labels": torch.tensor([*one[1:], -100]), "position_ids": torch.arange(64)}',
+)
+TOLD = 'arguments.distributed_state.distributed_type = "MULTI_GPU"\n'
+WITHOUT = [("    callbacks=[PredictionCallback(every=5, decode=chr)],\n", "")]
+# torch's own attention across processes has no CPU kernel: each process gathers the keys and values of all.
+OWN_ATTENTION = """
+from transformers import AttentionInterface
+
+
+class Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(_, own):
+        distributed.all_gather(whole := [torch.empty_like(own) for _ in range(2)], own.contiguous())
+        return torch.cat(whole, 2)
+
+    @staticmethod
+    def backward(_, gradient):
+        distributed.all_reduce(whole := gradient.contiguous())
+        return whole.chunk(2, 2)[distributed.get_rank()]
+
+
+def attention(_, query, key, value, __, scaling, **___):
+    pieces = torch.arange(64).chunk(4)
+    index = [torch.cat([pieces[rank], pieces[3 - rank]]) for rank in range(2)]
+    later = torch.cat(index)[None] > index[distributed.get_rank()][:, None]
+    scores = (query @ Gathered.apply(key).transpose(-1, -2) * scaling).masked_fill(later, float("-inf"))
+    return (scores.softmax(-1) @ Gathered.apply(value)).transpose(1, 2), None
+
+
+own = AttentionInterface()["sdpa"]
+AttentionInterface.register("sdpa", attention)
+"""
+AS_BEFORE = '\nAttentionInterface.register("sdpa", own)\n'
+LOADED = """
+from transformers.distributed import DistributedConfig
+
+if distributed.get_rank() == 0:
+    model.save_pretrained("checkpoint")
+distributed.barrier()
+model = LlamaForCausalLM.from_pretrained("checkpoint", distributed_config=DistributedConfig(tp_plan="auto"))
+"""
+ULYSSES = """
+import os
+
+import deepspeed
+from accelerate.utils import DeepSpeedSequenceParallelConfig
+
+del os.environ["ACCELERATE_USE_CPU"]  # with which Accelerate would not use DeepSpeed
+deepspeed.init_distributed("gloo")
+handler = DeepSpeedSequenceParallelConfig(sp_seq_length=64, sp_attn_implementation="sdpa")
+settings = {"zero_optimization": {"stage": 0}, "zero_allow_untested_optimizer": True}
+settings |= {"train_micro_batch_size_per_gpu": "auto", "train_batch_size": "auto"}
+"""
 RECIPES = {
-    "tensor_parallel": Recipe(
+    "tensor_parallel": recording(
         PLAIN,
         [(PLAN.format("mesh"), "")],
         more={
@@ -55,7 +131,7 @@ RECIPES = {
             ]
         },
     ),
-    "fsdp2_tensor_parallel": Recipe(
+    "fsdp2_tensor_parallel": recording(
         PLAIN,
         [
             (PLAN.format('mesh["tp"]'), ""),
@@ -66,23 +142,60 @@ RECIPES = {
         ],
         processes=4,
     ),
-    "plain_shards": Recipe(
+    "plain_shards": recording(
         "    predlog.compare(logits, labels, step, inputs=inputs, shard=shard, group=distributed.group.WORLD)\n",
         [(", shard=shard, group=distributed.group.WORLD", "")],
     ),
-    "context_parallel": Recipe(
+    "context_parallel": recording(
         "    predlog.compare(logits, labels, step, inputs=inputs, **where)\n",
         [(', attn_implementation="gathered"', ""), (", **where", "")],
-        argument="row_index",
     ),
-    "transformers_tensor_parallel": Recipe(
+    "transformers_tensor_parallel": recording(
         "    predlog.compare(output.logits, batch, step, shift=1, inputs=batch)\n",
         [(', distributed_config=DistributedConfig(tp_plan="auto")', "")],
         ranks=frozenset({0}),
     ),
-    "megatron_loss": Recipe(
+    "trainer_context_parallel": Recipe(
+        WITHOUT,
+        [*IN_ONE, SHIFTED],
+        on_cpus=[
+            *ON_CPUS,
+            ("torch.manual_seed(0)\n", f"{TOLD}{OWN_ATTENTION}torch.manual_seed(0)\n"),
+            ("trainer.train()\n", f"trainer.train(){AS_BEFORE}"),
+        ],
+    ),
+    "trainer_tensor_parallel": Recipe(
+        WITHOUT,
+        IN_ONE,
+        ranks=frozenset({0}),
+        program="trainer_context_parallel",
+        on_cpus=[
+            ON_CPUS[0],
+            ("report_to=[], **small, **split", "report_to=[], use_cpu=True, **small"),
+            ("torch.manual_seed(0)\n", f"{TOLD}torch.manual_seed(0)\n"),
+            ("trainer = Trainer(", f"{LOADED}trainer = Trainer("),
+        ],
+    ),
+    "trainer_ulysses": Recipe(
+        WITHOUT,
+        [*IN_ONE, SHIFTED],
+        program="trainer_context_parallel",
+        on_cpus=[
+            *ON_CPUS,
+            ("cp_size=2", "sp_size=2, sp_backend='deepspeed', sp_handler=handler"),
+            ("split = {", f"{ULYSSES}split = {{"),
+            ('    "fsdp": True,\n', '    "deepspeed": settings,\n'),
+            ('    "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": "LlamaDecoderLayer"},\n', ""),
+            ('"labels": one}', '"labels": one, "position_ids": torch.arange(64)}'),
+            ("vocab_size=257,", 'vocab_size=257, attn_implementation="sdpa",'),
+        ],
+        needs=("deepspeed",),
+        installs="deepspeed==0.19.8",
+    ),
+    "megatron_loss": recording(
         '    predlog.compare(logits, labels, step, layout="t b v, b t", inputs=inputs, shard=shard, group=tp)\n',
         [("compare(logits, labels", "compare(logits[..., :VOCABULARY], labels"), (", shard=shard, group=tp", "")],
+        needs=("megatron",),
         installs="megatron-core==0.16.1",
     ),
 }
@@ -108,21 +221,21 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         pytest.skip(
             f"needs what an extra can't name, for its own dependencies: pip install --no-deps {recipe.installs}"
         )
-    if recipe.argument not in ("", *inspect.signature(predlog.compare).parameters):
-        pytest.skip(f"compare does not take {recipe.argument} yet")
-    there = {one: other for one, other in RECIPES.items() if _is_installed(other)}
-    alike = {
-        one: {"sharded": [], "without": other.without, **other.more}
-        for one, other in there.items()
-        if other.processes == recipe.processes
-    }
-    made = launched_together(tmp_path_factory, alike, processes=recipe.processes)[name]
-    whole = launched_together(tmp_path_factory, {one: {"whole": two.whole} for one, two in there.items()}, processes=1)
-    return Runs(recipe, made["sharded"], made["without"], whole[name]["whole"], made)
+    several: dict[str, dict[str, Edits]] = defaultdict(dict)
+    one: dict[str, dict[str, Edits]] = defaultdict(dict)
+    for other, each in RECIPES.items():
+        if _is_installed(each) and each.processes == recipe.processes:
+            several[each.program or other] |= each.variants(other)
+        if _is_installed(each):
+            one[each.program or other][other] = each.whole
+    made = launched_together(tmp_path_factory, several, processes=recipe.processes)[recipe.program or name]
+    whole = launched_together(tmp_path_factory, one, processes=1)[recipe.program or name][name]
+    own = {key.removeprefix(f"{name}, "): training for key, training in made.items() if key.startswith(f"{name}, ")}
+    return Runs(recipe, own["sharded"], own["without"], whole, own)
 
 
 def _is_installed(recipe: Recipe) -> bool:
-    return not recipe.installs or importlib.util.find_spec("megatron") is not None
+    return all(importlib.util.find_spec(name) is not None for name in recipe.needs)
 
 
 def comparisons(training: Training) -> list[Comparison]:

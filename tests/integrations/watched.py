@@ -31,12 +31,14 @@ def watch(program: Path) -> None:
             pairs.append([one.detach().clone() for one in (output.logits, given["labels"], given["input_ids"])])
         return output
 
-    before = made()
+    before, environment = made(), dict(os.environ)
     module_call = nn.Module.__call__
     nn.Module.__call__ = call  # type: ignore[method-assign]  # a hook for all modules gets no keyword arguments in torch 2.4
     names = runpy.run_path(str(program), run_name="__main__")
     nn.Module.__call__ = module_call  # type: ignore[method-assign]
     forget()
+    os.environ.clear()  # the Trainer tells Accelerate what to do by variables
+    os.environ.update(environment)
     left = {"pairs": pairs, "collectives": made() - before, "weights": weights(models[0] if models else names["model"])}
     torch.save(left, f"seen-rank{distributed.get_rank()}.pt")
 
