@@ -79,7 +79,7 @@ class Studio:
         training = subprocess.Popen(command, cwd=self.folder, env=environment(), **silent)  # type: ignore[call-overload]
         self.until_end.callback(training.wait)
         self.until_end.callback(training.send_signal, signal.SIGTERM)
-        return self.until_end.enter_context(serving(self.folder / "runs"))
+        return self.until_end.enter_context(serving("runs", folder=self.folder))
 
     @cached_property
     def site(self) -> Path:

@@ -112,7 +112,10 @@ import os
 
 import deepspeed
 from accelerate.utils import DeepSpeedSequenceParallelConfig
+from deepspeed.runtime.sequence_parallel import parallel_state_sp
+from transformers import AttentionInterface
 
+own = AttentionInterface()["sdpa"]
 del os.environ["ACCELERATE_USE_CPU"]  # with which Accelerate would not use DeepSpeed
 deepspeed.init_distributed("gloo")
 handler = DeepSpeedSequenceParallelConfig(sp_seq_length=64, sp_attn_implementation="sdpa")
@@ -184,6 +187,7 @@ RECIPES = {
             *ON_CPUS,
             ("cp_size=2", "sp_size=2, sp_backend='deepspeed', sp_handler=handler"),
             ("split = {", f"{ULYSSES}split = {{"),
+            ("trainer.train()\n", f"trainer.train(){AS_BEFORE}parallel_state_sp._release_sequence_parallel_groups()\n"),
             ('    "fsdp": True,\n', '    "deepspeed": settings,\n'),
             ('    "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": "LlamaDecoderLayer"},\n', ""),
             ('"labels": one}', '"labels": one, "position_ids": torch.arange(64)}'),

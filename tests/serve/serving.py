@@ -1,6 +1,7 @@
 """`predlog serve` in a process of its own, as a user starts it."""
 
 import http.client
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from tests import ROOT
 
 
 class Answer(NamedTuple):
@@ -21,11 +24,19 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """A running server, and the address that it has printed."""
+    """A running server, begun in a folder, and the address that it has printed."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, folder: Path | None = None) -> None:
         command = [sys.executable, "-m", "predlog", "serve", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert self.process.stdout
         self.line = self.process.stdout.readline()
         found = re.search(r"http://\S+", self.line)
@@ -67,9 +78,9 @@ class Server:
 
 
 @contextmanager
-def serving(*arguments: str | Path) -> Iterator[Server]:
-    """Serve on a free port, and end it."""
-    server = Server("--port", "0", *arguments)
+def serving(*arguments: str | Path, folder: Path | None = None) -> Iterator[Server]:
+    """Serve on a free port, as begun in a folder, and end it."""
+    server = Server("--port", "0", *arguments, folder=folder)
     try:
         yield server
     finally:
