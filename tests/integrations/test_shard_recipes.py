@@ -113,14 +113,18 @@ import os
 import deepspeed
 from accelerate.utils import DeepSpeedSequenceParallelConfig
 from deepspeed.runtime.sequence_parallel import parallel_state_sp
-from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-own = AttentionInterface()["sdpa"]
 del os.environ["ACCELERATE_USE_CPU"]  # with which Accelerate would not use DeepSpeed
 deepspeed.init_distributed("gloo")
 handler = DeepSpeedSequenceParallelConfig(sp_seq_length=64, sp_attn_implementation="sdpa")
 settings = {"zero_optimization": {"stage": 0}, "zero_allow_untested_optimizer": True}
 settings |= {"train_micro_batch_size_per_gpu": "auto", "train_batch_size": "auto"}
+"""
+# The next program in the same processes is to find all as it was.
+AFTER_ULYSSES = """
+parallel_state_sp._release_sequence_parallel_groups()
+ALL_ATTENTION_FUNCTIONS._local_mapping.clear()
 """
 RECIPES = {
     "tensor_parallel": recording(
@@ -187,7 +191,7 @@ RECIPES = {
             *ON_CPUS,
             ("cp_size=2", "sp_size=2, sp_backend='deepspeed', sp_handler=handler"),
             ("split = {", f"{ULYSSES}split = {{"),
-            ("trainer.train()\n", f"trainer.train(){AS_BEFORE}parallel_state_sp._release_sequence_parallel_groups()\n"),
+            ("trainer.train()\n", f"trainer.train()\n{AFTER_ULYSSES}"),
             ('    "fsdp": True,\n', '    "deepspeed": settings,\n'),
             ('    "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": "LlamaDecoderLayer"},\n', ""),
             ('"labels": one}', '"labels": one, "position_ids": torch.arange(64)}'),

@@ -1,6 +1,5 @@
 """axe-core finds no serious violation in the page, whatever run it is of, however large and bright the screen is."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,6 @@ from tests.reported import corpus, odd, scored, trained, written
 pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 SCREENS = [(1280, False), (1280, True), (390, False), (390, True)]
 KINDS = ("one run, with codebooks", "two runs", "whole tokens", "what is odd", "no comparison", "hostile texts")
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browsing.browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -56,12 +56,6 @@ def contents(events_of: Iterator[dict[str, Any]], name: str = "exp1") -> Content
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browsing.browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return a page of one run, which passes its data on to the test, and one of three."""
     folder = tmp_path_factory.mktemp("pages")

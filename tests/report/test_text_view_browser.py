@@ -36,12 +36,6 @@ WINDOW = [passage(4, "What is\na list?", "".join(LABELS))]
 STEPS = range(0, 50, 10)
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browsing.browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
 def sampled(
     step: int, labels: list[str] = LABELS, window: Any = WINDOW, right: int | None = None, **fields: Any
 ) -> dict[str, Any]:
