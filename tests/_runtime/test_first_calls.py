@@ -125,7 +125,7 @@ assert torch.equal(torch.compile(around, backend="eager")(labels), labels + 1)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("ways", sizes(core=["watch"], slow=[*PROGRAMS]))
+@pytest.mark.parametrize("ways", sizes(core=["watch"], slow=[*PROGRAMS][::4], full=[*PROGRAMS]))
 def test_the_caller_can_compile(tmp_path: Path, ways: list[str], when: str) -> None:
     """What the caller compiles before or after the first call works, and so does the first call."""
     for way in ways:

@@ -26,6 +26,7 @@ from predlog.errors import PairError, SettingError  # noqa: E402
 from predlog.integrations.transformers import Preflight, preflight  # noqa: E402
 from tests import ROOT  # noqa: E402
 from tests.integrations import tiny  # noqa: E402
+from tests.sizes import sizes  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
 VOCABULARY = len(tiny.tokenizer())
@@ -563,15 +564,17 @@ def small(kind: str, name: str) -> Any:
     return made
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mapping", "least"),
-    [("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", 80), ("MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES", 12)],
+    ("mapping", "least", "every"),
+    [
+        *sizes(core=None, slow=("CAUSAL_LM", 25, 3), full=("CAUSAL_LM", 80, 1), of="decoders"),
+        *sizes(core=None, slow=("SEQ_TO_SEQ_CAUSAL_LM", 12, 1), of="encoders and decoders"),
+    ],
 )
-def test_all_models_of_transformers(mapping: str, least: int) -> None:
+def test_all_models_of_transformers(mapping: str, least: int, every: int) -> None:
     """Of those that can be made small only encoders see the future, and the loss of each is that of its pair."""
     seen = {}
-    for kind, names in getattr(modeling_auto, mapping).items():
+    for kind, names in [*getattr(modeling_auto, f"MODEL_FOR_{mapping}_MAPPING_NAMES").items()][::every]:
         name = names if isinstance(names, str) else names[0]
         model = small(kind, name)
         if model is not None:
