@@ -33,7 +33,7 @@ class Run:
     """A run of one part: its bounds, and its ends by their positions.
 
     `base` is the number of the document that it begins with, if these are counted, and `carry` the place in it of its
-    first position, if places are counted and a part before has its begin.
+    first position, if places are counted and a part before has its begin. None if what is before is missing.
     """
 
     start: int
@@ -41,8 +41,8 @@ class Run:
     group: int
     checks: tuple[int, ...]
     ends: dict[int, Place]
-    base: int = 0
-    carry: int = 0
+    base: int | None = 0
+    carry: int | None = 0
 
 
 def of_parts(parts: Sequence[Runs]) -> list[Run]:
@@ -83,7 +83,7 @@ class Seams:
     """What the parts of one sample have at the ends of their runs, and what follows for the whole.
 
     Args:
-        parts: The runs of each part, which together have all positions.
+        parts: The runs of each part, which together have all positions; without some, only `home` is asked.
         sizes: Those of the whole sample.
     """
 
@@ -98,9 +98,11 @@ class Seams:
             self._places |= run.ends  # of two that have a position, the one before has its label with its row
         every = self._places.values()
         self._has_inputs = all(one.read is not None for one in every)
-        self.has_documents = all(one.document is not None for one in every) and len({
-            (one.is_counted, one.has_places) for one in parts
-        }) == 1  # fmt: skip
+        self.has_documents = (
+            all(run.ends for run in self._runs)
+            and all(one.document is not None for one in every)
+            and len({(one.is_counted, one.has_places) for one in parts}) == 1
+        )
         # Zeros fill an argument that the model does not use.
         self.is_blank = sizes.length > 1 and self._is_counted and all(one.is_blank for one in parts)
         self._number()
@@ -114,11 +116,15 @@ class Seams:
         run = self._run(at)
         return self._document(run, local[0]), self._place(run, at, local[1])
 
-    def _document(self, run: Run, local: int) -> int:
-        return local - (run.ends[run.start].document or 0) + run.base if self._is_counted else local
+    def _document(self, run: Run, local: int) -> int | None:
+        if not self._is_counted:
+            return local
+        return None if run.base is None else local - (run.ends[run.start].document or 0) + run.base
 
-    def _place(self, run: Run, at: int, local: int) -> int:
-        return local + run.carry if not self._has_places and local == at - run.start else local
+    def _place(self, run: Run, at: int, local: int) -> int | None:
+        if self._has_places or local != at - run.start:
+            return local
+        return None if run.carry is None else local + run.carry
 
     def _run(self, at: int) -> Run:
         """Return the run that has a label with its row."""
@@ -129,15 +135,21 @@ class Seams:
         """Set the numbers of the documents through all runs, and count their places."""
         if not self.has_documents:
             return
+        if self._runs[0].start:
+            self._runs[0].base = self._runs[0].carry = None
         for before, run in zip(self._runs, self._runs[1:], strict=False):
+            if run.start > before.stop:
+                run.base = run.carry = None
+                continue
             at = min(before.stop - 1, run.start)  # of a shift, both may have the position
             known = before.ends.get(at)
             if known is None or known.document is None or known.place is None:
                 continue
             follows = at < run.start
             begins = follows and self._begins(run.start)
-            run.base = self._document(before, known.document) + begins
-            run.carry = 0 if begins else self._place(before, at, known.place) + follows
+            base, carry = self._document(before, known.document), self._place(before, at, known.place)
+            run.base = None if base is None else base + begins
+            run.carry = 0 if begins else None if carry is None else carry + follows
 
     def _begins(self, at: int) -> bool:
         """Return whether a document begins at a position; both it and the one before are at ends of runs."""

@@ -5,6 +5,7 @@ replicas, parts of two samples without ids may look like those of one.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +14,29 @@ from predlog.numbers.runs import Runs
 from predlog.numbers.seams import in_common, missing
 from predlog.numbers.shards import Joint, finished, is_whole, over_vocabulary
 from predlog.numbers.snapshot import Sizes
-from predlog.numbers.split import over_rows
+from predlog.numbers.split import of_some_shards, over_known_rows, over_rows
 from predlog.numbers.window import Window
-from predlog.reading.joining import Known, Whole, missing_ids, of_one_pair, readable, to_record, unpacked
+from predlog.reading.joining import (
+    Known,
+    Whole,
+    many_of,
+    missing_ids,
+    of_one_pair,
+    readable,
+    shown,
+    to_record,
+    unpacked,
+    without_figures,
+)
 from predlog.records.schema import Part
 
 
-def comparison_of_rows(parts: Sequence[Part], window: Window, expected: Collection[int]) -> Whole:
+def comparison_of_rows(
+    parts: Sequence[Part], window: Window, expected: Collection[int], together: frozenset[int] = frozenset()
+) -> Whole:
     """Return the comparison of one sample and codebook from parts of its rows, of which there is at least one.
 
-    `expected` are the ranks that may have a part of it.
+    `expected` are the ranks that may have a part of it, `together` those that have had parts of one sample before.
     """
     ordered = sorted(parts, key=lambda part: (part.shard.start, part.rank))
     groups, is_one = _of_same_rows(list(readable(ordered)))
@@ -40,14 +54,19 @@ def comparison_of_rows(parts: Sequence[Part], window: Window, expected: Collecti
             ranks = frozenset()  # numbers that no recorder writes
     kept = [one.part for one in known] or ordered
     fields = {"length": of, "supervised": sum(group[0].part.supervised for group in groups)}
-    if holes and is_one and not lacking:
-        ids = sum(stop - start for start, stop in {*holes})
-        return Whole(to_record(kept, fields, ids, 0), ranks, lacking=tuple(sorted({*holes})))
-    if not is_one or not known:
-        lacking = ()
-    many = max(sum(stop - start for start, stop in lacking), 1 if is_one and known else of)
-    ids = sum(stop - start for start, stop in {*holes})
     absent = frozenset(expected) - ranks
+    # Of two samples, each would lack a rank: else it would have all positions, and the other one some of these, too.
+    is_one = is_one and bool(known)
+    is_sure = len(groups) == 1 or len(absent) < 2 or ranks <= together or _is_named(ordered[0])
+    if is_one and ranks and is_sure:
+        with suppress(ArithmeticError, LookupError, TypeError, ValueError, RecordError):
+            fields = _known(groups, of, window)
+    ids = many_of({*holes})
+    if holes and is_one and not lacking:
+        return Whole(to_record(kept, fields, ids, 0), ranks, lacking=tuple(sorted({*holes})))
+    if not is_one:
+        lacking = ()
+    many = max(many_of(lacking), 1 if is_one else of)
     # Without a number of rows, those that are missing may come after all others.
     lacking = lacking or (((of, of + 1),) if is_one else ())
     return Whole(to_record(kept, fields, ids, many), ranks, lacking=lacking, lacks_rows=True, absent=absent)
@@ -67,6 +86,10 @@ def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:
     bounds = [bound for key in rows for bound in key]
     is_one = is_one and missing(bounds, None, max(shifts, default=0)) is not None
     return [of_one_pair(rows[key]) for key in sorted(rows)], is_one
+
+
+def _is_named(part: Part) -> bool:
+    return part.sample_id is not None or (part.rows_of is not None and part.rows_of.ranks is not None)
 
 
 def _has_count(parts: Sequence[Part]) -> bool:
@@ -103,6 +126,18 @@ def _whole(groups: Sequence[Sequence[Known]], of: int, ranks: frozenset[int], wi
     numbers, bounds = finished(joint, sizes, window)
     parts = [one.part for group in groups for one in group]
     return unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+
+
+def _known(groups: Sequence[Sequence[Known]], of: int, window: Window) -> dict[str, Any]:
+    """Return the fields of a comparison of which parts are missing: the tokens of the others."""
+    sizes, joints = _sizes([group[0].sizes for group in groups], of), []
+    for group in groups:
+        shards = [(one.shard, one.numbers) for one in group]
+        has_all = is_whole([one.shard for one in group])
+        joints.append(over_vocabulary(shards, window) if has_all else of_some_shards(shards))
+    numbers, bounds = finished(over_known_rows(joints, sizes), sizes, window)
+    parts = [one.part for group in groups for one in group]
+    return without_figures(shown(parts, numbers, bounds, sizes, has_alternatives=window.alternatives > 0)[0])
 
 
 def _sizes(every: Sequence[Sizes], of: int) -> Sizes:

@@ -170,9 +170,11 @@ class Joiner:
                 del lane.over[next(iter(lane.over))]
 
     def _joined(self, parts: list[Part]) -> Whole:
-        window = self._asked.get((parts[0].run, parts[0].attempt), _USUAL).window
-        if parts[0].rows_of is not None:
-            return comparison_of_rows(parts, window, self._expected(parts[0]))
+        first = parts[0]
+        window = self._asked.get((first.run, first.attempt), _USUAL).window
+        if first.rows_of is not None:
+            together = self.lacks.together(first.run, first.attempt, first.rank)
+            return comparison_of_rows(parts, window, self._expected(first), together)
         return comparison(parts, window)
 
     def _expected(self, part: Part) -> frozenset[int]:

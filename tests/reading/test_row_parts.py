@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from torch import Tensor
 
 from predlog.capture.capture import capture
@@ -21,7 +23,7 @@ from predlog.numbers.window import Window
 from predlog.reading.joining import Whole
 from predlog.reading.row_parts import comparison_of_rows
 from predlog.records.codec import from_event, from_line, to_line
-from predlog.records.schema import Part, Token
+from predlog.records.schema import Comparison, Part, Token
 
 CLOSE = 1e-5
 HEAD = {
@@ -139,6 +141,36 @@ def check_facts(facts: Facts, found: Facts) -> None:
             assert near(value, other), name
 
 
+def check_partial(record: Comparison, every: dict[int, dict[str, Any]], gone: set[int], holes: set[int]) -> None:
+    """Check that tokens of a comparison without the rows `gone` are those of one process; of `holes` the labels are."""
+    positions = [at for at in sorted(every) if at not in gone]
+    assert (record.matched, record.loss, record.entropy, record.all_tokens) == (None, None, None, None)
+    assert record.supervised == len(positions)
+    assert bool(record.tokens) == bool(positions)
+    for end in ("first", "last"):
+        shown = [one.position for one in record.tokens if one.slot == end]
+        assert shown == (positions[: len(shown)] if end == "first" else positions[len(positions) - len(shown) :])
+    for one in (*record.tokens, *record.worst):
+        known = every[one.position]
+        assert (one.label, one.input) == (known["label"], known["input"])
+        assert one.document in {None, known["document"]}
+        assert one.document_position in {None, known["document_position"]}
+        if one.position in holes:
+            assert (one.match, one.prediction, one.prediction_logprob, one.label_logprob) == (None,) * 4
+            assert one.label_rank is None
+            assert (one.label_rank_at_least or 1) <= (known["label_rank"] or math.inf)
+        else:
+            names = ("match", "prediction", "prediction_logprob", "label_logprob")
+            assert near([getattr(one, name) for name in names], [known[name] for name in names])
+            assert one.label_rank in {None, known["label_rank"]}
+    assert not {one.position for one in record.worst} & {one.position for one in record.tokens}
+    assert record.nonfinite == sum(
+        (one.prediction_logprob is None) + (one.label_logprob is None and 0 <= one.label < (record.vocabulary or 0))
+        for one in record.tokens
+        if one.match is not None
+    )
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a pair of any size, its values, and how its rows and its vocabulary are cut."""
@@ -225,3 +257,34 @@ def test_parts_of_rows_together_are_the_whole(case: dict[str, Any], *, is_near: 
     for (fields, facts), ones in zip(whole, found, strict=True):
         joint = comparison_of_rows(ones, case["window"], {one.rank for one in ones})
         check(fields, facts, joint)
+
+
+@settings(max_examples=20)
+@given(case=cases(), data=st.data())
+def test_what_is_missing_is_never_guessed(case: dict[str, Any], data: st.DataObject) -> None:
+    """Without any of its parts, a comparison shows tokens of the others, as the whole has them, or labels alone."""
+    logits, labels, how = made(case)
+    rows = split(labels.shape[-1], case["ways"], case["kind"], random.Random(case["seed"]))
+    shards = len(case["cuts"]) + 1
+    ranks = range(len(rows) * shards)
+    kept = data.draw(st.sets(st.sampled_from(ranks), min_size=1, max_size=max(len(ranks) - 1, 1)))
+    every = {**how, "window": replace(case["window"], first=100, last=1, worst=0)}
+    whole = list(unpack(capture(logits, labels, **every)))
+    captured = parts(logits, labels, rows, case["cuts"], row_count=labels.shape[-1], **how)
+    for (fields, _), ones in zip(whole, captured, strict=True):
+        left = [structs.replace(one, sample_id="a") for one in ones if one.rank in kept]
+        of_rows = [{rank % shards for rank in kept if rank // shards == place} for place in range(len(rows))]
+        gone = {at for own, there in zip(rows, of_rows, strict=True) if not there for at in own}
+        holes = {at for own, there in zip(rows, of_rows, strict=True) if 0 < len(there) < shards for at in own}
+        record = comparison_of_rows(left, case["window"], {*ranks}).record
+        assert (bool(record.missing_ids), record.missing_rows) == (bool(holes), len(gone))
+        if holes or gone:
+            check_partial(record, {one["position"]: one for one in fields["tokens"]}, gone, holes)
+
+
+@pytest.mark.slow
+@settings(max_examples=500)
+@given(case=cases(), data=st.data())
+def test_what_is_missing_is_never_guessed_at_length(case: dict[str, Any], data: st.DataObject) -> None:
+    """The same of many more."""
+    test_what_is_missing_is_never_guessed.hypothesis.inner_test(case=case, data=data)  # type: ignore[attr-defined]

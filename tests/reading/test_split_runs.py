@@ -143,15 +143,30 @@ def test_what_each_process_can_tell_is_reported_once(tmp_path: Path, monkeypatch
 def test_a_missing_part_makes_a_partial_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int, row_count: int | None
 ) -> None:
-    """If the file of a rank is lost, the comparisons say how many positions are missing, and have no wrong figure."""
-    record(monkeypatch, tmp_path, pairs(2), SPLITS["contiguous"], row_count=row_count)
+    """If the file of a rank is lost, comparisons say how many positions are missing, and show tokens of the others."""
+    record(monkeypatch, tmp_path, pairs(2), SPLITS["contiguous"], row_count=row_count, recorder={"all_tokens": True})
+    known = comparisons(Reading(tmp_path))
     (tmp_path / f"predictions{f'-rank{missing}' if missing else ''}.jsonl").unlink()
     reading = Reading(tmp_path)
     found = comparisons(reading)
     # Of the last ones nobody knows how many they are, unless that was passed.
     many = 1 if missing == 3 and row_count is None else 12
     assert [one.missing_rows for one in found] == [many] * 4
-    assert all((one.matched, one.loss, one.tokens, one.worst) == (None, None, (), ()) for one in found)
+    assert all((one.matched, one.loss, one.entropy, one.all_tokens) == (None, None, None, None) for one in found)
+    for one, other in zip(found, known, strict=True):
+        assert other.all_tokens is not None
+        here = [at for at in other.all_tokens.positions if at // 12 != missing]
+        assert one.supervised == len(here)
+        assert [token.position for token in one.tokens] == [*here[:5], *here[-5:]]
+        assert [token.slot for token in one.tokens] == ["first"] * 5 + ["last"] * 5
+        assert len(one.worst) == 5
+        columns = zip(
+            *(getattr(other.all_tokens, name) for name in ("labels", "predictions", "label_logprobs")), strict=True
+        )
+        every = dict(zip(other.all_tokens.positions, columns, strict=True))
+        for token in (*one.tokens, *one.worst):
+            assert (token.label, token.prediction, token.label_logprob) == every[token.position]
+            assert token.match is (token.label == token.prediction)
     assert findings(Reading(tmp_path)) == []
 
 
@@ -177,7 +192,10 @@ def test_replicas_of_other_samples_are_not_mixed(tmp_path: Path, monkeypatch: py
         assert all((one.tokens == ()) == bool(one.missing_rows) == (ids is None) for one in read)
         (folder / "predictions-rank1.jsonl").unlink()
         (folder / "predictions-rank2.jsonl").unlink()
-        assert all(found.tokens == () and found.missing_rows for found in comparisons(predlog.read(folder)))
+        read = comparisons(predlog.read(folder))
+        assert all(found.missing_rows and (found.tokens == ()) == (ids is None) for found in read)
+        first = {found.sample_id: found.tokens[0].position for found in read if ids is not None}
+        assert first == ({} if ids is None else {"a": 7, "b": 24})
 
 
 @pytest.mark.parametrize("missing", [None, 1])
