@@ -12,6 +12,7 @@ from typing import Any, Final
 from predlog.numbers.seams import Seams
 from predlog.numbers.shards import Joint, WholeRows, over_vocabulary
 from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics
+from predlog.numbers.whole_ids import counted, whole_ids
 from predlog.numbers.window import Chosen, Window
 
 # The prediction of rows of which shards are missing.
@@ -27,8 +28,15 @@ def over_rows(parts: Sequence[Joint], sizes: Sizes) -> Joint:
 
     Raises KeyError if a part lacks what is at the ends of its runs.
     """
-    seams = Seams([one.numbers.runs[0] for one in parts], sizes)
-    return _joined(parts, seams, seams.counts([one.numbers.counts[0] for one in parts]))
+    runs = [one.numbers.runs[0] for one in parts]
+    seams = Seams(runs, sizes)
+    ids = whole_ids(runs, seams, sizes)
+    counts = seams.counts([one.numbers.counts[0] for one in parts], has_ids=ids is not None)
+    unread = None
+    if ids is not None:
+        more, unread = counted(ids, sizes, has_codes=any(one.has_codes for one in runs))
+        counts |= more
+    return _joined(parts, seams, counts)._replace(unread=unread)
 
 
 def over_known_rows(parts: Sequence[Joint], sizes: Sizes) -> Joint:
@@ -37,6 +45,7 @@ def over_known_rows(parts: Sequence[Joint], sizes: Sizes) -> Joint:
     counts: Counts = {"supervised": (sum(one["supervised"][0] for one in every),), "fingerprint": (0,)}
     counts["lowest"] = (min(one["lowest"][0] for one in every),)
     counts["highest"] = (max(one["highest"][0] for one in every),)
+    counts["out_of_range"] = (sum(one.get("out_of_range", (0,))[0] for one in every),)
     known = [one for one in parts if one.rows is not None]
     return _joined(parts, Seams([one.numbers.runs[0] for one in parts], sizes), counts, known)
 

@@ -16,6 +16,7 @@ from predlog.numbers.shards import is_whole, joined
 from predlog.numbers.snapshot import Numbers, Sizes, Slice, Snapshot
 from predlog.numbers.split import UNKNOWN, of_some_shards
 from predlog.numbers.unpack import unpack
+from predlog.numbers.whole_ids import Unread
 from predlog.numbers.window import Window
 from predlog.records.codec import from_event
 from predlog.records.schema import Comparison, Part, Passage
@@ -30,8 +31,9 @@ _NOT_KNOWN: Final = {
 class Whole(NamedTuple):
     """A joined comparison, the ranks whose parts it has, what judging needs, and the ranges of ids that it lacks.
 
-    If it lacks any, it has no facts. The ranges are each up to before their second number; those of positions in the
-    sample if `lacks_rows`. `absent` are ranks that may have rows of the sample, of which there are no parts.
+    If it lacks any, it has no facts, or those of the rows that are there. The ranges are each up to before their second
+    number; those of positions in the sample if `lacks_rows`. `absent` are ranks that may have rows of the sample, of
+    which there are no parts. `unread` are its labels that are no input, if its rows were split.
     """
 
     record: Comparison
@@ -41,6 +43,12 @@ class Whole(NamedTuple):
     lacking: tuple[tuple[int, int], ...] = ()
     lacks_rows: bool = False
     absent: frozenset[int] = frozenset()
+    unread: Unread | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether parts are missing."""
+        return bool(self.lacking) or self.lacks_rows
 
 
 class Known(NamedTuple):

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from predlog.errors import RecordError
-from predlog.numbers.runs import Runs
-from predlog.numbers.seams import in_common, missing
+from predlog.findings.facts import Facts
+from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.runs import Runs, missing
 from predlog.numbers.shards import Joint, finished, is_whole, over_vocabulary
 from predlog.numbers.snapshot import Sizes
 from predlog.numbers.split import of_some_shards, over_known_rows, over_rows
@@ -58,18 +59,20 @@ def comparison_of_rows(
     # Of two samples, each would lack a rank: else it would have all positions, and the other one some of these, too.
     is_one = is_one and bool(known)
     is_sure = len(groups) == 1 or len(absent) < 2 or ranks <= together or _is_named(ordered[0])
+    facts, sizes = None, None
     if is_one and ranks and is_sure:
         with suppress(ArithmeticError, LookupError, TypeError, ValueError, RecordError):
-            fields = _known(groups, of, window)
+            fields, facts, sizes = _known(groups, of, window)
     ids = many_of({*holes})
     if holes and is_one and not lacking:
-        return Whole(to_record(kept, fields, ids, 0), ranks, lacking=tuple(sorted({*holes})))
+        return Whole(to_record(kept, fields, ids, 0), ranks, facts, sizes, lacking=tuple(sorted({*holes})))
     if not is_one:
         lacking = ()
     many = max(many_of(lacking), 1 if is_one else of)
     # Without a number of rows, those that are missing may come after all others.
     lacking = lacking or (((of, of + 1),) if is_one else ())
-    return Whole(to_record(kept, fields, ids, many), ranks, lacking=lacking, lacks_rows=True, absent=absent)
+    record = to_record(kept, fields, ids, many)
+    return Whole(record, ranks, facts, sizes, lacking=lacking, lacks_rows=True, absent=absent)
 
 
 def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:
@@ -125,11 +128,14 @@ def _whole(groups: Sequence[Sequence[Known]], of: int, ranks: frozenset[int], wi
     joint = over_rows(joints, sizes)
     numbers, bounds = finished(joint, sizes, window)
     parts = [one.part for group in groups for one in group]
-    return unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+    whole = unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+    return whole._replace(unread=joint.unread)
 
 
-def _known(groups: Sequence[Sequence[Known]], of: int, window: Window) -> dict[str, Any]:
-    """Return the fields of a comparison of which parts are missing: the tokens of the others."""
+def _known(
+    groups: Sequence[Sequence[Known]], of: int, window: Window
+) -> tuple[dict[str, Any], Facts, Sizes]:  # fmt: skip
+    """Return the fields and facts of a comparison of which parts are missing: those of the others."""
     sizes, joints = _sizes([group[0].sizes for group in groups], of), []
     for group in groups:
         shards = [(one.shard, one.numbers) for one in group]
@@ -137,7 +143,8 @@ def _known(groups: Sequence[Sequence[Known]], of: int, window: Window) -> dict[s
         joints.append(over_vocabulary(shards, window) if has_all else of_some_shards(shards))
     numbers, bounds = finished(over_known_rows(joints, sizes), sizes, window)
     parts = [one.part for group in groups for one in group]
-    return without_figures(shown(parts, numbers, bounds, sizes, has_alternatives=window.alternatives > 0)[0])
+    fields, facts = shown(parts, numbers, bounds, sizes, has_alternatives=window.alternatives > 0)
+    return without_figures(fields), replace(facts, codebook=parts[0].codebook), sizes
 
 
 def _sizes(every: Sequence[Sizes], of: int) -> Sizes:
@@ -145,6 +152,12 @@ def _sizes(every: Sequence[Sizes], of: int) -> Sizes:
     names = ("is_trained", "has_probabilities", "knows_inputs", "knows_documents", "knows_padding", "has_weights")
     flags: dict[str, Any] = {name: all(getattr(one, name) for one in every) for name in names}
     return replace(
-        every[0], shard=None, length=of, specials=in_common([one.specials for one in every]),
+        every[0], shard=None, length=of, specials=_in_common([one.specials for one in every]),
         **flags,
     )  # fmt: skip
+
+
+def _in_common(every: Sequence[SpecialTokens]) -> SpecialTokens:
+    """Return the special tokens of a pair from those of its parts, which of large sets have what is among their ids."""
+    ids, added = (one.every for one in every), (one.added for one in every)
+    return replace(every[0], every=frozenset[int]().union(*ids), added=frozenset[int]().union(*added))

@@ -19,6 +19,7 @@ from predlog.capture.shard import BEST, Shard
 from predlog.findings.facts import Facts
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.numbers.unpack import unpack, unpack_parts
+from predlog.numbers.whole_ids import settle
 from predlog.numbers.window import Window
 from predlog.reading.joining import Whole
 from predlog.reading.row_parts import comparison_of_rows
@@ -30,10 +31,6 @@ HEAD = {
     "level": "info", "timestamp": "2026-01-01T00:00:00Z", "schema": 1, "run": None, "recorder": "r", "attempt": 1,
     "seq": 0, "step": 0, "stream": "text", "context": {}, "sample_id": None, "reported_loss": None,
 }  # fmt: skip
-# What parts of the text around labels would tell, which no process has: rules that need it don't decide.
-OF_TEXTS = ("text", "special_run", "holes", "answer")
-# What rules may use if it is known for certain, and else is None.
-AS_FAR_AS_KNOWN = ("pad", "unk", "eos", "equal", "compared", "lone")
 
 
 def split(length: int, ways: int, kind: str, chance: random.Random) -> list[list[int]]:
@@ -108,8 +105,8 @@ def check_tokens(tokens: Sequence[Token], known: Sequence[dict[str, Any]]) -> No
                 assert near(getattr(token, name), value), (name, token, one)
 
 
-def check(fields: dict[str, Any], facts: Facts, joint: Whole) -> None:
-    """Check that a joined comparison is that of one process, and so are its facts where they are known."""
+def check(fields: dict[str, Any], joint: Whole) -> None:
+    """Check that a joined comparison is that of one process."""
     record = joint.record
     assert (record.missing_rows, record.missing_ids) == (0, 0)
     for name in ("length", "vocabulary", "shift", "supervised", "matched", "loss", "entropy", "nonfinite", "sample"):
@@ -124,20 +121,17 @@ def check(fields: dict[str, Any], facts: Facts, joint: Whole) -> None:
         for name in ("positions", "labels", "predictions", "label_logprobs"):
             assert near(getattr(record.all_tokens, name), fields["all_tokens"][name]), name
     assert joint.facts is not None
-    check_facts(facts, joint.facts)
 
 
 def check_facts(facts: Facts, found: Facts) -> None:
-    """Check that the facts of joined parts are those of one process, where they are known."""
+    """Check that the facts of joined parts are those of one process."""
     for name in Facts.__slots__:
         value, other = getattr(facts, name), getattr(found, name)
-        if name in OF_TEXTS:
-            assert other is None, name
-        elif name == "specials":
+        if name == "specials":
             assert (value.pad, value.eos, value.bos, value.unk) == (other.pad, other.eos, other.bos, other.unk)
         elif name == "tokens":
             assert all(near(tuple(one), tuple(two)) for one, two in zip(value, other, strict=True))
-        elif other is not None or name not in AS_FAR_AS_KNOWN:
+        else:
             assert near(value, other), name
 
 
@@ -253,10 +247,13 @@ def test_parts_of_rows_together_are_the_whole(case: dict[str, Any], *, is_near: 
             patched.setattr("predlog.capture.capture._NEAR", frozenset())
         whole = list(unpack(capture(logits, labels, **how)))
         found = parts(logits, labels, rows, case["cuts"], **how)
-    assert len(whole) == len(found)
-    for (fields, facts), ones in zip(whole, found, strict=True):
-        joint = comparison_of_rows(ones, case["window"], {one.rank for one in ones})
-        check(fields, facts, joint)
+    joints = [comparison_of_rows(ones, case["window"], {one.rank for one in ones}) for ones in found]
+    for (fields, _), joint in zip(whole, joints, strict=True):
+        check(fields, joint)
+    every = [(joint.facts, joint.unread) for joint in joints if joint.facts is not None]
+    settle(every)
+    for (_, facts), (own, _) in zip(whole, every, strict=True):
+        check_facts(facts, own)
 
 
 @settings(max_examples=20)
