@@ -45,8 +45,9 @@ def comparison_of_rows(
     ranks = frozenset(one.part.rank for one in known)
     holes = [hole for group in groups for hole in missing_ids([one.shard for one in group], group[0].shard.of)]
     of, lacking = _lacking(groups, ordered)
-    # An id tells a sample from those of replicas, and so do ranks; a number of rows tells that there are no more.
-    is_told = ordered[0].sample_id is not None or _has_ranks(ordered)
+    # An id tells a sample from those of replicas, as do the ranks that have it; and another replica would have as many
+    # ranks. A number of rows tells that there are no more. What is left are ranks with nothing but padding.
+    is_told = _is_named(ordered[0]) or len({*expected}) < 2 * len(ranks)
     is_all = ranks.issuperset(expected) or (is_told and _has_count(ordered))
     if known and is_one and not lacking and not holes and is_all:
         try:
@@ -97,10 +98,6 @@ def _is_named(part: Part) -> bool:
 
 def _has_count(parts: Sequence[Part]) -> bool:
     return all(one.rows_of is not None and one.rows_of.of is not None for one in parts)
-
-
-def _has_ranks(parts: Sequence[Part]) -> bool:
-    return all(one.rows_of is not None and one.rows_of.ranks is not None for one in parts)
 
 
 def _runs(known: Known) -> Runs:

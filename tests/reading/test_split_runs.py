@@ -39,13 +39,13 @@ def pairs(steps: int, *, copies: bool = False) -> list[Pair]:
 
 def record(
     monkeypatch: pytest.MonkeyPatch, folder: Path, made: list[Pair], rows: list[list[int]], *,
-    cuts: tuple[int, ...] = (), recorder: dict[str, Any] | None = None, **how: Any,
+    cuts: tuple[int, ...] = (), end: int = VOCABULARY, recorder: dict[str, Any] | None = None, **how: Any,
 ) -> Path:  # fmt: skip
     """Record the rows of each pair, each in the file of its rank, as the processes of a run do.
 
     With `cuts` the ranks of the same rows have each a shard of the vocabulary.
     """
-    ends = [0, *cuts, VOCABULARY]
+    ends = [0, *cuts, end]
     monkeypatch.setenv("WORLD_SIZE", str(len(rows) * (len(ends) - 1)))
     rank = 0
     for own in rows:
@@ -301,3 +301,22 @@ def test_an_index_that_is_none_is_refused_with_the_fix(
     assert len(found) == 1
     assert why in found[0][2]
     assert not [one for one in predlog.read(tmp_path) if isinstance(one, Part | Comparison)]
+
+
+def test_ranks_with_nothing_but_padding_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last shard of each part of the rows is padding, its ranks write nothing, and the sample is whole."""
+    made = [(torch.nn.functional.pad(logits, (0, 20), value=99.0), *rest) for logits, *rest in pairs(2)]
+    record(
+        monkeypatch,
+        tmp_path / "parts",
+        made,
+        SPLITS["zigzag"],
+        cuts=(25, VOCABULARY),
+        row_count=LENGTH,
+        end=VOCABULARY + 20,
+    )
+    assert len([*(tmp_path / "parts").glob("*.jsonl")]) == 8
+    ours = comparisons(predlog.read(tmp_path / "parts"))
+    theirs = comparisons(predlog.read(whole(tmp_path / "whole", pairs(2))))
+    assert [(one.missing_ids, one.missing_rows) for one in ours] == [(0, 0)] * 4
+    assert [one.matched for one in ours] == [one.matched for one in theirs]
