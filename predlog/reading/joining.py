@@ -75,7 +75,7 @@ def comparison(parts: Sequence[Part], window: Window) -> Whole:
     kept = [one.part for one in known] or ordered
     holes = holes or ((0, kept[0].shard.of),)
     if ranks:
-        with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+        with suppress(ArithmeticError, LookupError, TypeError, ValueError, RecordError):
             return _partial(known, holes, ranks)
     return Whole(to_record(kept, {}, many_of(holes)), ranks, lacking=holes)
 

@@ -60,20 +60,19 @@ def comparison_of_rows(
     # Of two samples, each would lack a rank: else it would have all positions, and the other one some of these, too.
     is_one = is_one and bool(known)
     is_sure = len(groups) == 1 or len(absent) < 2 or ranks <= together or _is_named(ordered[0])
-    facts, sizes = None, None
+    ids, rows = many_of({*holes}), many_of(lacking) if is_one else 0
+    if not holes or not is_one or lacking:
+        rows = max(rows, 1 if is_one else of)
+    made, facts, sizes = to_record(kept, fields, ids, rows), None, None
     if is_one and ranks and is_sure:
         with suppress(ArithmeticError, LookupError, TypeError, ValueError, RecordError):
-            fields, facts, sizes = _known(groups, of, window)
-    ids = many_of({*holes})
-    if holes and is_one and not lacking:
-        return Whole(to_record(kept, fields, ids, 0), ranks, facts, sizes, lacking=tuple(sorted({*holes})))
-    if not is_one:
-        lacking = ()
-    many = max(many_of(lacking), 1 if is_one else of)
+            known_fields, facts, sizes = _known(groups, of, window)
+            made = to_record(kept, known_fields, ids, rows)
+    if not rows:
+        return Whole(made, ranks, facts, sizes, lacking=tuple(sorted({*holes})))
     # Without a number of rows, those that are missing may come after all others.
-    lacking = lacking or (((of, of + 1),) if is_one else ())
-    record = to_record(kept, fields, ids, many)
-    return Whole(record, ranks, facts, sizes, lacking=lacking, lacks_rows=True, absent=absent)
+    ranges = (lacking or ((of, of + 1),)) if is_one else ()
+    return Whole(made, ranks, facts, sizes, lacking=ranges, lacks_rows=True, absent=absent)
 
 
 def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:

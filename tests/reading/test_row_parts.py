@@ -18,6 +18,7 @@ from predlog.capture.capture import capture
 from predlog.capture.shard import BEST, Shard
 from predlog.findings.facts import Facts
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.columns import packed
 from predlog.numbers.unpack import unpack, unpack_parts
 from predlog.numbers.whole_ids import settle
 from predlog.numbers.window import Window
@@ -285,3 +286,14 @@ def test_what_is_missing_is_never_guessed(case: dict[str, Any], data: st.DataObj
 def test_what_is_missing_is_never_guessed_at_length(case: dict[str, Any], data: st.DataObject) -> None:
     """The same of many more."""
     test_what_is_missing_is_never_guessed.hypothesis.inner_test(case=case, data=data)  # type: ignore[attr-defined]
+
+
+def test_numbers_that_no_recorder_writes_cost_the_tokens_of_their_comparison() -> None:
+    """Rows below 0, in a part beside which others are missing, make no record that does not fit the schema."""
+    logits, labels = torch.randn(1, 12, 9), torch.arange(12)[None] % 9
+    (ones,) = parts(logits, labels, [[*range(6)], [*range(6, 12)]], [], row_count=12)
+    assert ones[0].rows is not None
+    wrong = structs.replace(ones[0], rows={**ones[0].rows, "rows": packed([-9, *range(5)])})
+    found = comparison_of_rows([wrong], Window(), {0, 1}).record
+    assert (found.missing_rows, found.tokens, found.worst) == (6, (), ())
+    assert comparison_of_rows(ones[:1], Window(), {0, 1}).record.tokens
