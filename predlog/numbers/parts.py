@@ -1,12 +1,16 @@
 """The numbers of a shard as the fields of its record, and back.
 
+Which tokens are the worst is known when all shards are there; by then nobody has a decoder. So a part has the texts of
+those that are likely among them, too.
+
 A `predlog.part` has the tokens shown, as a comparison has them, with what the shard itself predicts. All other numbers
 are in `facts` and, of all supervised rows, in `rows`: columns of little-endian numbers in base64, after their type.
 """
 
+import heapq
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain, compress
 from typing import Any, Final
 
@@ -15,7 +19,6 @@ from predlog.findings.special_tokens import ROLES, SpecialTokens
 from predlog.numbers.columns import deflated, inflated, packed, unpacked
 from predlog.numbers.runs import MOST_IDS, Edges, Ids, Runs, ends
 from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics, Whole
-from predlog.numbers.suspicious import suspicious
 from predlog.numbers.window import Chosen
 from predlog.records.part_facts import RunFacts, facts_of
 from predlog.records.schema import Part, Split
@@ -45,7 +48,7 @@ def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: in
     runs = numbers.runs[0] if numbers.runs else None
     best = [ones for ones, token in zip(statistics.best, fields["tokens"], strict=True) if token["alternatives"]]
     shown = {*numbers.shown[0].first, *numbers.shown[0].last}
-    more = suspicious(whole, shown, texts, sizes.shift) if whole is not None and texts else []
+    more = _suspicious(whole, shown, texts, sizes.shift) if whole is not None and texts else []
     return {
         **{name: fields[name] for name in names if name in fields},
         "shard": shard._asdict(),
@@ -78,6 +81,49 @@ def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: in
 def _token(token: Mapping[str, Any]) -> dict[str, Any]:
     alternatives = [{**one, "logprob": None} for one in token["alternatives"]]
     return {**token, **_UNKNOWN, "alternatives": alternatives}
+
+
+def _suspicious(rows: ShardRows, shown: Collection[int], many: int, shift: int) -> list[dict[str, Any]]:
+    """Return tokens that are not shown, without figures: at most three times as many as are asked for.
+
+    The shard with a label's logit knows that its log-probability is at most the logit less the log-sum-exp of the
+    shard: of those labels, twice as many. What is predicted there may be in another shard, which knows no more than
+    that its own logits are large: of other labels, as many as have the largest log-sum-exp and different predictions.
+    """
+    own, others = [], []
+    for place, row in enumerate(rows.rows):
+        total = rows.peak[place] + rows.log_sum[place]
+        if row in shown or math.isnan(total):
+            continue
+        label_logit = rows.label_logit[place]
+        if math.isnan(label_logit):
+            others.append((-total, place))
+        else:
+            own.append((label_logit - total, place))
+    places = [place for _, place in heapq.nsmallest(2 * many, own)]
+    known = {rows.prediction[place] for place in places}
+    for _, place in heapq.nsmallest(4 * many, others):
+        if len(places) < 3 * many and rows.prediction[place] not in known:
+            known.add(rows.prediction[place])
+            places.append(place)
+    return [_suspect(rows, place, shift) for place in sorted(places)]
+
+
+def _suspect(rows: ShardRows, place: int, shift: int) -> dict[str, Any]:
+    unknown = ("label_logprob", "prediction_logprob", "label_rank", "input_text", "label_text", "prediction_text")
+    prediction = rows.prediction[place]
+    return {
+        "slot": None,
+        "position": rows.rows[place] + shift,
+        "document": None if rows.documents is None else rows.documents[place],
+        "document_position": None if rows.places is None else rows.places[place],
+        "label": rows.labels[place],
+        "prediction": prediction if prediction >= 0 else None,
+        "match": False,
+        "input": None if rows.inputs is None else rows.inputs[place],
+        "alternatives": [],
+        **dict.fromkeys(unknown),
+    }
 
 
 def _specials(specials: SpecialTokens, numbers: Numbers) -> dict[str, Any]:

@@ -291,7 +291,7 @@ def test_what_is_missing_is_never_guessed_at_length(case: dict[str, Any], data: 
 def test_numbers_that_no_recorder_writes_cost_the_tokens_of_their_comparison() -> None:
     """Rows below 0, in a part beside which others are missing, make no record that does not fit the schema."""
     logits, labels = torch.randn(1, 12, 9), torch.arange(12)[None] % 9
-    (ones,) = parts(logits, labels, [[*range(6)], [*range(6, 12)]], [], row_count=12)
+    (ones,) = parts(logits, labels, [[*range(6)], [*range(6, 12)]], [], row_count=12, window=Window())
     assert ones[0].rows is not None
     wrong = structs.replace(ones[0], rows={**ones[0].rows, "rows": packed([-9, *range(5)])})
     found = comparison_of_rows([wrong], Window(), {0, 1}).record
