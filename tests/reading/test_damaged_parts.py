@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import predlog
 from predlog import Comparison, Finding, Recorder, Shard
-from predlog.numbers.parts import packed
+from predlog.numbers.columns import packed
 from predlog.records.codec import from_event, to_event
 
 VOCABULARY, CUTS = 30, (0, 12, 13, 30)

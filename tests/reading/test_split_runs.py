@@ -225,7 +225,8 @@ def test_replicas_are_told_apart_by_their_ranks(
         ours = [one for one in found if one.rank == 2 * replica]
         assert [one.sample for one in ours] == [0, 1, 0, 1]
         if missing is not None and not replica:
-            assert all((one.missing_rows, one.loss, one.tokens) == (1, None, ()) for one in ours)
+            assert all((one.missing_rows, one.loss) == (1, None) for one in ours)
+            assert all([two.position for two in one.tokens] == [*range(7, 12), *range(19, 24)] for one in ours)
             continue
         for one, other in zip(ours, known[replica], strict=True):
             assert (one.missing_rows, one.supervised, one.matched) == (0, other.supervised, other.matched)
@@ -305,7 +306,7 @@ def test_an_index_that_is_none_is_refused_with_the_fix(
 
 def test_ranks_with_nothing_but_padding_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the last shard of each part of the rows is padding, its ranks write nothing, and the sample is whole."""
-    made = [(torch.nn.functional.pad(logits, (0, 20), value=99.0), *rest) for logits, *rest in pairs(2)]
+    made = [(torch.nn.functional.pad(one, (0, 20), value=99.0), labels, inputs) for one, labels, inputs in pairs(2)]
     record(
         monkeypatch,
         tmp_path / "parts",
