@@ -19,11 +19,11 @@ from predlog.capture.rows import hits, wanted_ids
 from predlog.capture.score import Scores
 from predlog.capture.scored import of_samples, rows_of_shard
 from predlog.capture.split import in_whole, neighbours, runs
-from predlog.capture.texts import texts
 from predlog.capture.window import as_bytes, words
 from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
 from predlog.numbers.shards import of_shard
 from predlog.numbers.snapshot import Counts, Numbers, Sizes, Statistics
+from predlog.numbers.texts import Row, text_of
 from predlog.numbers.window import Chosen, Window
 
 # A label is compared with the input at the position that its row reads, at the next, and at the one after.
@@ -62,7 +62,7 @@ def to_numbers(
         counts.update(beside)
     for number, counts in enumerate(sequences):
         counts["fingerprint"] = _fingerprint(ids, read, number * sizes.length, sizes)
-    ends = [] if near is not None else list(texts(sizes, supervised, inputs, ids, read, positions.attended, known))
+    ends = [] if near is not None else list(_texts(sizes, supervised, inputs, ids, read, positions.attended, known))
     for counts, one in zip(sequences, ends, strict=False):  # codebooks have none
         counts["text"] = one
     kept = list(cut_out(sizes, window, as_bytes(supervised), ids, read, ends)) if window.text else ()
@@ -81,6 +81,30 @@ def to_numbers(
     own = runs(labels, inputs, positions, known, sizes, window)
     shown = in_whole(shown, positions.index, sizes)
     return Numbers(shown, statistics, around, reads, homes, sequences, whole, (), own)
+
+
+def _texts(
+    sizes: Sizes, supervised: Tensor, inputs: Tensor | None, labels: memoryview, read: memoryview | None,
+    attended: Tensor | None, known: Documents | None,
+) -> Iterator[tuple[int, ...]]:  # fmt: skip
+    """Yield the numbers of a `Text` for each row: `labels` and `read` are the ids of all rows, one after the other.
+
+    `supervised` [s, 1, rows] are the rows of logits that have a label. Codebooks have no text.
+    """
+    if sizes.has_codebooks:
+        return
+    length, rows = sizes.length, supervised.shape[-1]
+    mask = as_bytes(supervised)
+    used = None if attended is None else as_bytes(attended != 0)
+    changes = b"" if inputs is None or used is not None else as_bytes(inputs[..., 1:] != inputs[..., :-1])
+    many = [-1] if known is None else (known.begins.sum(-1) + 1).flatten().tolist()
+    for number in range(sizes.samples):
+        here, begin = slice(number * length, (number + 1) * length), number * (length - 1)
+        row = Row(
+            labels[here], None if read is None else read[here], mask[number * rows : (number + 1) * rows],
+            changes[begin : begin + length - 1], None if used is None else used[here], many[number % len(many)],
+        )  # fmt: skip
+        yield text_of(row, sizes.specials, sizes.shift)
 
 
 def _of_neighbours(

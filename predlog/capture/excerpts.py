@@ -23,7 +23,7 @@ def cut_out(
 ) -> Iterator[Pieces | None]:
     """Yield what is cut out of each row: `labels` and `read` are the ids of all rows, one after the other.
 
-    `supervised` are the rows of logits that have a label, `texts` the numbers of `capture.texts`. A token has one
+    `supervised` are the rows of logits that have a label, `texts` the numbers of `numbers.texts`. A token has one
     character or more, so there are as many ids around each end as characters may be shown.
     """
     length, lead = sizes.length, sizes.shift or 1

@@ -17,7 +17,7 @@ from predlog.findings.special_tokens import SpecialTokens
 from predlog.numbers.snapshot import Sizes
 
 # More special tokens than these are codes, such as those of speech, of which only the roles are looked at.
-_MOST_SPECIAL = 512
+MOST_SPECIAL = 512
 _WIDTHS = {"special_run": 6, "holes": 5, "answer": 2}
 
 
@@ -56,7 +56,7 @@ def _rows(found: Iterator[tuple[tuple[int, int], list[int]]], shape: torch.Size,
 
 @lru_cache(maxsize=64)
 def _special(specials: SpecialTokens) -> Tensor | None:
-    every = specials.every if len(specials.every) <= _MOST_SPECIAL else frozenset()
+    every = specials.every if len(specials.every) <= MOST_SPECIAL else frozenset()
     wanted = {*every, *specials.pad, *specials.eos, *specials.bos}
     return torch.tensor(sorted(wanted), dtype=torch.int64, device="cpu") if wanted else None
 

@@ -5,18 +5,20 @@ head-tail splits two, and splits by document one per document.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from predlog.capture.documents import Documents
+from predlog.capture.masking import MOST_SPECIAL
 from predlog.capture.positions import Positions
 from predlog.capture.tensors import as_signed
 from predlog.capture.window import as_bytes, words
 from predlog.errors import PairError
-from predlog.numbers.runs import Edges, Runs, ends
+from predlog.numbers.runs import MOST_IDS, Edges, Ids, Runs, ends
 from predlog.numbers.snapshot import Sizes
 from predlog.numbers.window import Chosen, Window
 
@@ -86,6 +88,12 @@ def runs(
         "attended": None if positions.attended is None else (positions.attended != 0).to(torch.int64),
     }
     size = labels.shape
+    flags = {
+        "attended": columns["attended"],
+        "begins": None if known is None else pad(known.begins, (1, 0)),
+        "follows": None if known is None else pad(known.is_next, (0, 1)),
+    }
+    marks = {name: None if one is None else as_bytes((one != 0).expand(size)) for name, one in flags.items()}
     listed = {name: None if one is None else words(one.expand(size)) for name, one in columns.items()}
     ids, read = as_bytes(labels), None if inputs is None else as_bytes(inputs)
     places, is_counted = words(index), known is not None and known.is_counted
@@ -115,9 +123,30 @@ def runs(
                     **{name: None if one is None else [one[two] for two in at] for name, one in listed.items()},  # type: ignore[arg-type] # the labels are known
                 ),
                 ranks=sizes.ranks,
+                ids=None if sizes.length > MOST_IDS else _ids(bounds, ids, read, marks),
+                has_codes=len(sizes.specials.every) > MOST_SPECIAL,
             )
         )
     return found
+
+
+def _ids(
+    bounds: Sequence[tuple[int, int]], labels: bytes, inputs: bytes | None, marks: Mapping[str, bytes | None]
+) -> Ids:
+    """Return what is known of the positions of a sequence, one run, which has these bounds, after the other."""
+    words = [slice(_WORD * start, _WORD * stop) for start, stop in bounds]
+    own, read = (
+        None if one is None else memoryview(b"".join([one[at] for at in words])).cast("q") for one in (labels, inputs)
+    )
+    assert own is not None  # noqa: S101 - for the type checker
+    return Ids(
+        own,
+        read,
+        **{
+            name: None if one is None else b"".join([one[start:stop] for start, stop in bounds])
+            for name, one in marks.items()
+        },
+    )
 
 
 def in_whole(shown: Sequence[Chosen], index: Tensor, sizes: Sizes) -> list[Chosen]:

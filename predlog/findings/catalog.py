@@ -94,7 +94,7 @@ OF_LOGITS: Final = frozenset(
 OF_PART: Final = frozenset({"label-out-of-range"})
 # Which rules `Judge.judge` is asked among: those of these codes, or all others.
 AMONG: Final = {
-    "ids": (OF_LOGITS, False), "logits": (OF_LOGITS, True), "part": (OF_PART, True), "joined": (OF_PART, False),
+    "ids": (OF_LOGITS, False), "logits": (OF_LOGITS, True), "part": (OF_PART, True), "rest": (OF_PART, False),
 }  # fmt: skip
 # Judged of a whole stream, by `reported_loss`.
 LOSS: Final = "loss-differs-from-pair"

@@ -121,7 +121,7 @@ class Judge:
     def judge(
         self, step: int, stream: str, facts: Iterable[Facts], *, is_trained: bool, across: Across | None = None,
         declared: frozenset[str] = frozenset(), is_idle: bool = False,
-        among: Literal["all", "ids", "logits", "part", "joined"] = "all",
+        among: Literal["all", "ids", "logits", "part", "rest"] = "all",
         elsewhere: Mapping[str, Collection[int | None]] = _NOTHING,
     ) -> list[FindingEvent]:  # fmt: skip
         """Judge what was captured of a pair, and return what is found now and was not open before.
@@ -129,8 +129,8 @@ class Judge:
         `is_trained` is whether its logits require gradients, `is_idle` whether the learning rate is known to be 0.
         `among` says which rules are asked: of a pair in shards, one process asks those that need ids alone, and whoever
         has joined the shards those that need logits. Of samples whose rows are split, each process asks those that need
-        a "part" of them, and whoever has joined the rows all others. `elsewhere` are the codes, with their codebooks,
-        that processes have open in the stream: they explain symptoms, too.
+        a "part" of them, and whoever has joined the rows asks all; if some are missing, the "rest" of whole samples.
+        `elsewhere` are codes, with their codebooks, that processes have open in the stream: they explain symptoms.
         """
         captured = sorted(facts, key=_in_order)
         widest = max((one.supervised for one in captured), default=0)

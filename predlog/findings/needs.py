@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 from predlog.findings.special_tokens import SpecialTokens
 
 _NO_SPECIALS: Final = SpecialTokens()
+# Who joins parts, and judges what they make.
+JOINS: Final = "predlog check judges the records that are joined from parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,8 @@ class Known:
     `inputs`, `positions` (of documents) and `padding` are whether these were passed; `vocabulary` and `probabilities`
     whether the logits tell them; `is_trained` whether the logits require gradients. `loss` is whether the trainer's
     loss was reported, and is still checked; `is_loss_told` whether it was told from that of other labels. `whole` is
-    whether one process has whole rows of logits.
+    whether one process has whole rows of logits; `is_split` whether it has some rows of the samples only, and `is_long`
+    whether these are too many for their ids to be kept.
     """
 
     inputs: bool = False
@@ -30,6 +33,8 @@ class Known:
     loss: bool = False
     whole: bool = True
     is_loss_told: bool = True
+    is_split: bool = False
+    is_long: bool = False
 
 
 class Need(NamedTuple):
@@ -61,12 +66,21 @@ _PROBABILITIES: Final = Need(
     lambda known: known.probabilities, "the probabilities are not known: pass the head's scale to Projection"
 )
 _TRAINED: Final = Need(lambda known: known.is_trained, "the logits require no gradients, so nothing is trained here")
-_WHOLE: Final = Need(
-    lambda known: known.whole, "the logits are in shards: predlog check judges the records that are joined from parts"
-)
+_WHOLE: Final = Need(lambda known: known.whole, f"the logits are in shards: {JOINS}")
 _SUMMED: Final = Need(
     lambda known: known.whole, "the logits are in shards, so no process can sum up the loss of the pair"
 )
+_SPLIT: Final = f"this process has some rows of the samples only: {JOINS}"
+_LONG: Final = (
+    "this process has so many rows of the samples that it keeps no ids of those between: whoever joins the parts can't"
+    " tell, either"
+)
+# What processes tell by themselves of their rows, and of long parts of samples nobody.
+_OF_ROWS: Final = frozenset({"label-out-of-range"})
+_OF_IDS: Final = frozenset({
+    "bos-inside", "end-only-in-labels", "answers-truncated", "end-missing", "masked-by-id", "special-run-supervised",
+    "answer-mask-off", "prompt-supervised", "unknown-supervised", "eos-never-supervised", "pad-supervised",
+})  # fmt: skip
 _LOSS: Final = Need(
     lambda known: known.loss,
     "the trainer's loss is not known, has other terms, or there are no logits to check it against, as with a fused"
@@ -141,8 +155,17 @@ ALIGNMENT: Final = tuple(code for code, needs in NEEDS.items() if _INPUTS in nee
 
 def undecided(known: Known) -> dict[str, str]:
     """Return the codes of the rules that can't decide, and why."""
-    reasons = {code: "; ".join(need.why for need in needs if not need.is_met(known)) for code, needs in NEEDS.items()}
-    return {code: why for code, why in reasons.items() if why}
+    reasons = {code: [need.why for need in needs if not need.is_met(known)] for code, needs in NEEDS.items()}
+    if known.is_split:
+        reasons = {code: [one for one in whys if one != _WHOLE.why] for code, whys in reasons.items()}
+        for code in MORE.keys() - _OF_ROWS - {"loss-differs-from-pair"}:
+            reasons.setdefault(code, []).append(_LONG if known.is_long and code in _OF_IDS else _SPLIT)
+        reasons["axes-swapped"] = ["the rows of the samples are split, so nobody compares one sample with the next"]
+    return {code: "; ".join(whys) for code, whys in sorted(reasons.items(), key=_in_order) if whys}
+
+
+def _in_order(item: tuple[str, object]) -> int:
+    return [*MORE].index(item[0])
 
 
 def without_inputs(ignored: frozenset[str]) -> str | None:

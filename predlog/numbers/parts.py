@@ -1,22 +1,24 @@
 """The numbers of a shard as the fields of its record, and back.
 
+Which tokens are the worst is known when all shards are there; by then nobody has a decoder. So a part has the texts of
+those that are likely among them, too.
+
 A `predlog.part` has the tokens shown, as a comparison has them, with what the shard itself predicts. All other numbers
 are in `facts` and, of all supervised rows, in `rows`: columns of little-endian numbers in base64, after their type.
 """
 
-import base64
+import heapq
 import math
-import sys
 from array import array
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, compress
 from typing import Any, Final
 
 from predlog.errors import RecordError
 from predlog.findings.special_tokens import ROLES, SpecialTokens
-from predlog.numbers.runs import Edges, Runs, ends
+from predlog.numbers.columns import deflated, inflated, packed, unpacked
+from predlog.numbers.runs import MOST_IDS, Edges, Ids, Runs, ends
 from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics, Whole
-from predlog.numbers.suspicious import suspicious
 from predlog.numbers.window import Chosen
 from predlog.records.part_facts import RunFacts, facts_of
 from predlog.records.schema import Part, Split
@@ -27,7 +29,6 @@ _OWN: Final = ("prediction", "peak", "log_sum", "entropy", "label_logit")
 _FLAGS: Final = (
     "is_trained", "has_probabilities", "knows_inputs", "knows_documents", "knows_padding", "has_weights",
 )  # fmt: skip
-_INTEGERS: Final = ("i", "q")
 _OF_RUNS: Final = ("is_counted", "has_places", "is_blank")
 # What only the whole row tells.
 _UNKNOWN: Final = {"match": False, "label_logprob": None, "prediction_logprob": None, "label_rank": None}
@@ -47,7 +48,7 @@ def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: in
     runs = numbers.runs[0] if numbers.runs else None
     best = [ones for ones, token in zip(statistics.best, fields["tokens"], strict=True) if token["alternatives"]]
     shown = {*numbers.shown[0].first, *numbers.shown[0].last}
-    more = suspicious(whole, shown, texts, sizes.shift) if whole is not None and texts else []
+    more = _suspicious(whole, shown, texts, sizes.shift) if whole is not None and texts else []
     return {
         **{name: fields[name] for name in names if name in fields},
         "shard": shard._asdict(),
@@ -71,7 +72,7 @@ def to_part(fields: Mapping[str, Any], numbers: Numbers, sizes: Sizes, texts: in
             "specials": _specials(sizes.specials, numbers),
             **{name: getattr(sizes, name) for name in _FLAGS},
             # What is the same in all shards of the vocabulary is written by one.
-            "runs": None if runs is None or shard.start else _packed_runs(runs),
+            "runs": None if runs is None or shard.start else _packed_runs(runs, sizes),
         },
         "rows": None if whole is None else _rows(whole, shard),
     }
@@ -82,6 +83,49 @@ def _token(token: Mapping[str, Any]) -> dict[str, Any]:
     return {**token, **_UNKNOWN, "alternatives": alternatives}
 
 
+def _suspicious(rows: ShardRows, shown: Collection[int], many: int, shift: int) -> list[dict[str, Any]]:
+    """Return tokens that are not shown, without figures: at most three times as many as are asked for.
+
+    The shard with a label's logit knows that its log-probability is at most the logit less the log-sum-exp of the
+    shard: of those labels, twice as many. What is predicted there may be in another shard, which knows no more than
+    that its own logits are large: of other labels, as many as have the largest log-sum-exp and different predictions.
+    """
+    own, others = [], []
+    for place, row in enumerate(rows.rows):
+        total = rows.peak[place] + rows.log_sum[place]
+        if row in shown or math.isnan(total):
+            continue
+        label_logit = rows.label_logit[place]
+        if math.isnan(label_logit):
+            others.append((-total, place))
+        else:
+            own.append((label_logit - total, place))
+    places = [place for _, place in heapq.nsmallest(2 * many, own)]
+    known = {rows.prediction[place] for place in places}
+    for _, place in heapq.nsmallest(4 * many, others):
+        if len(places) < 3 * many and rows.prediction[place] not in known:
+            known.add(rows.prediction[place])
+            places.append(place)
+    return [_suspect(rows, place, shift) for place in sorted(places)]
+
+
+def _suspect(rows: ShardRows, place: int, shift: int) -> dict[str, Any]:
+    unknown = ("label_logprob", "prediction_logprob", "label_rank", "input_text", "label_text", "prediction_text")
+    prediction = rows.prediction[place]
+    return {
+        "slot": None,
+        "position": rows.rows[place] + shift,
+        "document": None if rows.documents is None else rows.documents[place],
+        "document_position": None if rows.places is None else rows.places[place],
+        "label": rows.labels[place],
+        "prediction": prediction if prediction >= 0 else None,
+        "match": False,
+        "input": None if rows.inputs is None else rows.inputs[place],
+        "alternatives": [],
+        **dict.fromkeys(unknown),
+    }
+
+
 def _specials(specials: SpecialTokens, numbers: Numbers) -> dict[str, Any]:
     """Return the special tokens; of the large sets what is among the ids here."""
     ids = {
@@ -89,6 +133,10 @@ def _specials(specials: SpecialTokens, numbers: Numbers) -> dict[str, Any]:
         *(one for ones in numbers.reads for one in ones if one is not None),
         *chain.from_iterable(numbers.counts[0].get(name, ()) for name in ("start", "text")),
     }  # fmt: skip
+    for one in (runs.ids for runs in numbers.runs if runs.ids is not None):
+        ids.update(one.labels, one.inputs or ())
+        # Whether any is known is to be told, too.
+        ids.update(sorted(specials.every)[:1])
     return {
         **{role: list(getattr(specials, role)) for role in ROLES},
         "every": sorted(specials.every & ids),
@@ -104,48 +152,18 @@ def _rows(rows: ShardRows, shard: Slice) -> dict[str, Any]:
     return {name: packed(columns[name], is_rounded=True) for name in (*shared, *_OWN) if columns[name] is not None}
 
 
-def _packed_runs(runs: Runs) -> dict[str, Any]:
+def _packed_runs(runs: Runs, sizes: Sizes) -> dict[str, Any]:
     edges = {name: packed(column) for name, column in runs.edges._asdict().items() if column is not None}
     del edges["positions"]  # the runs say which they are
+    ids = runs.ids
     return {
         "ends": [*runs.ends],
         **{name: getattr(runs, name) for name in _OF_RUNS},
         "checks": list(map(packed, runs.checks)),
         "edges": edges,
+        "ids": None if ids is None else _packed_ids(ids, sizes),
+        "has_codes": runs.has_codes,
     }
-
-
-def packed(values: Sequence[int] | Sequence[float], *, is_rounded: bool = False) -> str:
-    """Return a column as text: 32 bits a number if that is exact or it may be rounded, else 64."""
-    if all(type(one) is int for one in values):
-        narrow = all(-(2**31) <= one < 2**31 for one in values)
-        column = array(_INTEGERS[not narrow], values)
-    else:
-        column = array("f", [_representable(one) for one in values])
-        if not is_rounded and any(one != kept and one == one for one, kept in zip(values, column, strict=True)):  # noqa: PLR0124 - NaN
-            column = array("d", values)
-    if sys.byteorder != "little":
-        column.byteswap()
-    return column.typecode + base64.b64encode(column.tobytes()).decode("ascii")
-
-
-def _representable(number: float) -> float:
-    # What float32 can't hold is infinity there, which `array` refuses.
-    return number if not math.isfinite(number) or abs(number) < 3.4e38 else math.copysign(math.inf, number)
-
-
-def unpacked(text: Any, many: int | None = None) -> list[Any]:
-    """Return the numbers of a column; raise RecordError if it is none, or has not so many."""
-    try:
-        column = array({"i": "i", "q": "q", "f": "f", "d": "d"}[text[:1]])
-        column.frombytes(base64.b64decode(text[1:], validate=True))
-    except (KeyError, TypeError, ValueError):
-        raise RecordError("no column of numbers") from None
-    if sys.byteorder != "little":
-        column.byteswap()
-    if many is not None and len(column) != many:
-        raise RecordError(f"a column of {len(column)} numbers where there are {many}")
-    return column.tolist()
 
 
 def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
@@ -177,7 +195,7 @@ def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
         [(one.document, one.document_position) for one in tokens],
         [facts.counts],
         None if part.rows is None else [Whole(math.nan, math.nan, None, _unpacked_rows(part.rows, part))],
-        runs=() if part.rows_of is None else [_unpacked_runs(part.rows_of, facts.runs)],
+        runs=() if part.rows_of is None else [_unpacked_runs(part.rows_of, facts.runs, part, facts.ignore_index)],
     )
     special = facts.specials
     flags: dict[str, Any] = {name: getattr(facts, name) for name in _FLAGS}
@@ -194,7 +212,41 @@ def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
     return shard, numbers, sizes
 
 
-def _unpacked_runs(split: Split, known: RunFacts | None) -> Runs:
+def _packed_ids(ids: Ids, sizes: Sizes) -> dict[str, str]:
+    """Return the ids of all positions: labels that are the next inputs take nearly no room beside these."""
+    asked = bytes([one != sizes.ignore_index for one in ids.labels])
+    after = _next_inputs(ids.inputs, len(ids.labels), sizes.shift)
+    labels = array(
+        "q", [one ^ two for one, two in zip(compress(ids.labels, asked), compress(after, asked), strict=True)]
+    )
+    columns = {"asked": asked, "labels": labels, **{name: getattr(ids, name) for name in Ids._fields[1:]}}
+    return {name: deflated(one) for name, one in columns.items() if one is not None}
+
+
+def _next_inputs(inputs: Sequence[int] | None, many: int, shift: int) -> Sequence[int]:
+    """Return what is likely the label of each position: its input, or, if they are not to be shifted, the next one."""
+    if inputs is None:
+        return [0] * many
+    return inputs if shift else [*inputs[1:], 0]
+
+
+def _unpacked_ids(
+    columns: Mapping[str, str], bounds: Sequence[tuple[int, int]], part: Part, ignore_index: int
+) -> Ids:  # fmt: skip
+    """Return the ids of all positions of a part."""
+    many = sum(stop - start for start, stop in bounds)
+    if many > MOST_IDS or not columns.keys() >= {"asked", "labels"}:
+        raise RecordError(f"ids of {many} positions, of which only up to {MOST_IDS} are kept")
+    asked = inflated(columns["asked"], many)
+    marks = {name: inflated(columns[name], many) if name in columns else None for name in Ids._fields[2:]}
+    inputs = memoryview(inflated(columns["inputs"], many)).cast("q") if "inputs" in columns else None
+    own = iter(memoryview(inflated(columns["labels"], asked.count(1))).cast("q"))
+    after = _next_inputs(inputs, many, part.shift)
+    labels = array("q", [next(own, 0) ^ two if one else ignore_index for one, two in zip(asked, after, strict=True)])
+    return Ids(memoryview(labels), inputs, **marks)
+
+
+def _unpacked_runs(split: Split, known: RunFacts | None, part: Part, ignore_index: int) -> Runs:
     """Return the runs of a part; without what is at their ends, which the shard with the first ids has."""
     bounds = [*zip(split.starts, split.stops, strict=False)]
     if not bounds or len(split.starts) != len(split.stops) or any(start >= stop for start, stop in bounds):
@@ -208,7 +260,8 @@ def _unpacked_runs(split: Split, known: RunFacts | None) -> Runs:
     return Runs(
         split.starts, split.stops, split.of, known.ends, known.is_counted, known.has_places, known.is_blank,
         [unpacked(one, len(bounds)) for one in known.checks], Edges(positions, **columns),
-        split.ranks,
+        split.ranks, None if known.ids is None else _unpacked_ids(known.ids, bounds, part, ignore_index),
+        known.has_codes,
     )  # fmt: skip
 
 

@@ -5,11 +5,11 @@ on another, is counted here, from the ids that each part has of its ends. What c
 """
 
 import bisect
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from predlog.findings.special_tokens import OF_TOKENIZERS, SpecialTokens
+from predlog.findings.special_tokens import OF_TOKENIZERS
 from predlog.numbers.checksums import combined
 from predlog.numbers.runs import Runs
 from predlog.numbers.snapshot import Counts, Sizes
@@ -33,7 +33,7 @@ class Run:
     """A run of one part: its bounds, and its ends by their positions.
 
     `base` is the number of the document that it begins with, if these are counted, and `carry` the place in it of its
-    first position, if places are counted and a part before has its begin.
+    first position, if places are counted and a part before has its begin. None if what is before is missing.
     """
 
     start: int
@@ -41,8 +41,8 @@ class Run:
     group: int
     checks: tuple[int, ...]
     ends: dict[int, Place]
-    base: int = 0
-    carry: int = 0
+    base: int | None = 0
+    carry: int | None = 0
 
 
 def of_parts(parts: Sequence[Runs]) -> list[Run]:
@@ -65,25 +65,11 @@ def of_parts(parts: Sequence[Runs]) -> list[Run]:
     return sorted(found, key=lambda run: run.start)
 
 
-def missing(runs: Iterable[tuple[int, int]], of: int | None, shift: int) -> int | None:
-    """Return how many positions no run has; None if two have a label of the same, so that they are of two samples.
-
-    Of a shift, the first labels of a run belong to rows of another, which may have these labels, too.
-    """
-    covered = end = 0
-    for start, stop in sorted(runs):
-        if start + min(shift, stop - start) < end:
-            return None
-        covered += max(stop - max(start, end), 0)
-        end = max(end, stop)
-    return max(end, of or 0) - covered
-
-
 class Seams:
     """What the parts of one sample have at the ends of their runs, and what follows for the whole.
 
     Args:
-        parts: The runs of each part, which together have all positions.
+        parts: The runs of each part, which together have all positions; without some, only `home` is asked.
         sizes: Those of the whole sample.
     """
 
@@ -98,11 +84,17 @@ class Seams:
             self._places |= run.ends  # of two that have a position, the one before has its label with its row
         every = self._places.values()
         self._has_inputs = all(one.read is not None for one in every)
-        self.has_documents = all(one.document is not None for one in every) and len({
-            (one.is_counted, one.has_places) for one in parts
-        }) == 1  # fmt: skip
+        self.has_documents = (
+            all(run.ends for run in self._runs)
+            and all(one.document is not None for one in every)
+            and len({(one.is_counted, one.has_places) for one in parts}) == 1
+        )
         # Zeros fill an argument that the model does not use.
         self.is_blank = sizes.length > 1 and self._is_counted and all(one.is_blank for one in parts)
+        # Where a run begins after the end of another, that has no label of the same position.
+        self.between = [
+            run.start for before, run in zip(self._runs, self._runs[1:], strict=False) if run.start == before.stop
+        ]
         self._number()
 
     # --- documents -------------------------------------------------------------------------------------------------
@@ -114,11 +106,15 @@ class Seams:
         run = self._run(at)
         return self._document(run, local[0]), self._place(run, at, local[1])
 
-    def _document(self, run: Run, local: int) -> int:
-        return local - (run.ends[run.start].document or 0) + run.base if self._is_counted else local
+    def _document(self, run: Run, local: int) -> int | None:
+        if not self._is_counted:
+            return local
+        return None if run.base is None else local - (run.ends[run.start].document or 0) + run.base
 
-    def _place(self, run: Run, at: int, local: int) -> int:
-        return local + run.carry if not self._has_places and local == at - run.start else local
+    def _place(self, run: Run, at: int, local: int) -> int | None:
+        if self._has_places or local != at - run.start:
+            return local
+        return None if run.carry is None else local + run.carry
 
     def _run(self, at: int) -> Run:
         """Return the run that has a label with its row."""
@@ -129,29 +125,35 @@ class Seams:
         """Set the numbers of the documents through all runs, and count their places."""
         if not self.has_documents:
             return
+        if self._runs[0].start:
+            self._runs[0].base = self._runs[0].carry = None
         for before, run in zip(self._runs, self._runs[1:], strict=False):
+            if run.start > before.stop:
+                run.base = run.carry = None
+                continue
             at = min(before.stop - 1, run.start)  # of a shift, both may have the position
             known = before.ends.get(at)
             if known is None or known.document is None or known.place is None:
                 continue
             follows = at < run.start
-            begins = follows and self._begins(run.start)
-            run.base = self._document(before, known.document) + begins
-            run.carry = 0 if begins else self._place(before, at, known.place) + follows
+            begins = follows and self.begins(run.start)
+            base, carry = self._document(before, known.document), self._place(before, at, known.place)
+            run.base = None if base is None else base + begins
+            run.carry = 0 if begins else None if carry is None else carry + follows
 
-    def _begins(self, at: int) -> bool:
+    def begins(self, at: int) -> bool:
         """Return whether a document begins at a position; both it and the one before are at ends of runs."""
         one, two = self._places[at - 1], self._places[at]
         if self._is_counted:
             return (two.place or 0) <= (one.place or 0)
         return one.document != two.document
 
-    def _is_next(self, at: int) -> bool:
+    def is_next(self, at: int) -> bool:
         """Return whether the position after one is the next in the same document."""
         if not self.has_documents or self.is_blank:
             return True
         one, two = self._places[at], self._places[at + 1]
-        return not self._begins(at + 1) and (not self._has_places or (two.place or 0) - (one.place or 0) == 1)
+        return not self.begins(at + 1) and (not self._has_places or (two.place or 0) - (one.place or 0) == 1)
 
     # --- what is around a row --------------------------------------------------------------------------------------
     def around(self, row: int, local: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -173,8 +175,8 @@ class Seams:
         return local[0], self._places[there].read
 
     # --- counts ----------------------------------------------------------------------------------------------------
-    def counts(self, parts: Sequence[Mapping[str, tuple[int, ...]]]) -> Counts:
-        """Return the counts of the whole sample from those of its parts."""
+    def counts(self, parts: Sequence[Mapping[str, tuple[int, ...]]], *, has_ids: bool = False) -> Counts:
+        """Return the counts of the whole sample from those of its parts; with `has_ids`, others are counted later."""
         known = set.intersection(*map(set, parts)) if parts else set()
         found: Counts = {"supervised": _sum(parts, "supervised"), "fingerprint": self._fingerprint()}
         found["lowest"] = (min(one["lowest"][0] for one in parts),)
@@ -184,9 +186,9 @@ class Seams:
             # Where the highest label is not that of the whole, all labels differ from that.
             varied = [one["varied" if one["highest"][0] == highest else "supervised"][0] for one in parts]
             found["varied"] = (sum(varied),)
-        found |= _specials(parts, known)
+        found |= _specials(parts, known, has_ids=has_ids)
         if "equal" in known and self._has_inputs and not self.is_blank:
-            found |= self._compared(parts)
+            found |= self._compared(parts, has_ids=has_ids)
         start = [self._places[at].read for at in range(_OFFSETS) if at in self._places]
         if "start" in known and None not in start:
             found["start"] = tuple(one for one in start if one is not None)
@@ -202,7 +204,7 @@ class Seams:
         found = tuple(combined(zip(one, lengths, strict=True)) for one in columns)
         return found if self._has_inputs else found[:1]
 
-    def _compared(self, parts: Sequence[Mapping[str, tuple[int, ...]]]) -> Counts:
+    def _compared(self, parts: Sequence[Mapping[str, tuple[int, ...]]], *, has_ids: bool) -> Counts:
         """Count the labels that equal the input at their row and the two after, also across the ends of runs."""
         equal, compared = ([*_sum(parts, name)] for name in ("equal", "compared"))
         shift, ignored = self._sizes.shift, self._sizes.ignore_index
@@ -213,11 +215,11 @@ class Seams:
                     there = self._places.get(row + offset)
                     if label == ignored or there is None or row + offset < run.stop:
                         continue
-                    if all(self._is_next(one) for one in range(row, row + offset)):
+                    if all(self.is_next(one) for one in range(row, row + offset)):
                         compared[offset] += 1
                         equal[offset] += there.read == label
         found: Counts = {"equal": tuple(equal), "compared": tuple(compared)}
-        if any(one < many <= 2 * one for one, many in zip(equal[::2], compared[::2], strict=True)):
+        if not has_ids and any(one < many <= 2 * one for one, many in zip(equal[::2], compared[::2], strict=True)):
             # A label that no part reads may be an end token, and one that another reads is none: nobody knows.
             if any(any(one.get("lone", (0,))) for one in parts):
                 return {}
@@ -229,7 +231,7 @@ class Seams:
         read = []
         for at in self._seams():
             is_padding = self._places[at - 1].attended == 0 or self._places[at].attended == 0
-            if not is_padding and self._begins(at) and self._is_crossing(at):
+            if not is_padding and self.begins(at) and self._is_crossing(at):
                 one = self._places[at - 1]
                 read.append(one.label if one.read is None else one.read)
         seen = [one for counts in parts for one in counts["separators"] if one >= 0] + read
@@ -276,13 +278,15 @@ def _sum(parts: Sequence[Mapping[str, tuple[int, ...]]], name: str) -> tuple[int
     return tuple(map(sum, zip(*(one[name] for one in parts), strict=True)))
 
 
-def _specials(parts: Sequence[Mapping[str, tuple[int, ...]]], known: set[str]) -> Counts:
+def _specials(parts: Sequence[Mapping[str, tuple[int, ...]]], known: set[str], *, has_ids: bool) -> Counts:
     """Count the labels of each role, as far as rules may be asked about them.
 
     Rules about a pad or an unknown token look at what is next to it in the whole text, and about an end token that no
-    label is; so such counts are left out.
+    label is; so such counts are left out without the ids.
     """
     found = {role: _sum(parts, role) for role in OF_TOKENIZERS if role in known}
+    if has_ids:
+        return found
     has_padding = "pad" in found and found["pad"][0] > 0
     if has_padding:
         del found["pad"]
@@ -290,9 +294,3 @@ def _specials(parts: Sequence[Mapping[str, tuple[int, ...]]], known: set[str]) -
     if "eos" in found and not found["eos"][0]:
         del found["eos"]
     return found
-
-
-def in_common(every: Sequence[SpecialTokens]) -> SpecialTokens:
-    """Return the special tokens of a pair from those of its parts, which of large sets have what is among their ids."""
-    ids, added = (one.every for one in every), (one.added for one in every)
-    return replace(every[0], every=frozenset[int]().union(*ids), added=frozenset[int]().union(*added))

@@ -46,19 +46,21 @@ def is_whole(shards: Sequence[Slice]) -> bool:
 class Joint(NamedTuple):
     """Rows of one sequence of which all shards are joined: its numbers, without the worst rows and what all give.
 
-    `bounds` are the least ranks of the labels shown, None where the rank is known. `rows` are all, if they were scored.
+    `bounds` are the least ranks of the labels shown, None where the rank is known. `rows` are all, if they were scored,
+    and `unread`, of a sample in parts, its labels that are no input.
     """
 
     numbers: Numbers
     bounds: list[int | None]
     rows: "WholeRows | None"
+    unread: Any = None
 
 
 def joined(parts: Sequence[tuple[Slice, Numbers]], sizes: Sizes, window: Window) -> tuple[Numbers, list[int | None]]:
     """Return the numbers of one sequence from those of all its shards, and the least rank of each label shown.
 
-    A least rank is None where the rank is known. `window` says how many of the worst tokens, alternatives and columns
-    of tokens are kept. What is known of ids alone is that of the first part; the parts come in the order of their ids.
+    A least rank is None where the rank is known. `window` says how many worst tokens and alternatives are kept. What is
+    known of ids alone is that of the first part; the parts come in the order of their ids.
     """
     return finished(over_vocabulary(parts, window), sizes, window)
 
@@ -75,7 +77,7 @@ def over_vocabulary(parts: Sequence[tuple[Slice, Numbers]], window: Window) -> J
 
 def finished(joint: Joint, sizes: Sizes, window: Window) -> tuple[Numbers, list[int | None]]:
     """Return the numbers of one sequence, with its worst rows and what all of them give, and the least ranks."""
-    first, bounds, rows = joint
+    first, bounds, rows = joint[:3]
     if rows is None:
         return first, bounds
     ends = first.shown[0]
@@ -117,9 +119,7 @@ def _joined_statistics(
         joined_row([(one.prediction[n], one.peak[n], one.log_sum[n], one.label_logit[n]) for _, one in parts])
         for n in range(len(labels))
     ]
-    above: list[int | None] = []
-    bounds: list[int | None] = []
-    best: list[list[tuple[int, float]]] = []
+    above, bounds, best = list[int | None](), list[int | None](), list[list[tuple[int, float]]]()
     for number, (_, _, _, label_logit) in enumerate(rows):
         many, is_exact = 0, True
         for shard, one in parts:

@@ -10,7 +10,7 @@ from predlog.findings.facts import Across
 from predlog.findings.needs import Known
 from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
-from predlog.numbers.runs import Runs
+from predlog.numbers.runs import MOST_IDS, Runs
 from predlog.numbers.window import Chosen, Window
 
 Counts = dict[str, tuple[int, ...]]
@@ -74,7 +74,8 @@ class Sizes:
         """What rules may use of the pair."""
         return Known(
             self.knows_inputs, self.knows_documents, self.knows_padding, self.specials, self.vocabulary is not None,
-            self.has_probabilities, self.is_trained, whole=self.shard is None,
+            self.has_probabilities, self.is_trained, whole=self.shard is None, is_split=self.is_split,
+            is_long=self.is_split and self.length > MOST_IDS,
         )  # fmt: skip
 
     @property

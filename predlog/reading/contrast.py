@@ -28,10 +28,11 @@ def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[
     inputs that were not passed. Where labels differ, predictions can't be compared, and are left out.
     """
     others = next((pair for pair in pairs if pair[0].label != pair[1].label), None)
-    is_other_data = others is not None or (a.length, a.supervised) != (b.length, b.supervised)
+    is_other_size = (a.length, a.supervised) != (b.length, b.supervised) and not (a.missing_rows or b.missing_rows)
+    is_other_data = others is not None or is_other_size
     if is_other_data:
         yield "labels", others
-    same = [pair for pair in pairs if pair[0].label == pair[1].label]
+    same = [pair for pair in pairs if pair[0].label == pair[1].label and _are_known(*pair)]
     # Predictions may also differ among the supervised positions that are not shown.
     is_other_count = not is_other_data and _other_if_known(a.matched, b.matched)
     for kind, differ in _DIFFER.items():
@@ -41,6 +42,10 @@ def contrasts(a: Comparison, b: Comparison, pairs: list[TokenPair]) -> Iterator[
     # Of all supervised tokens, also those that are not shown; and they may be weighed in another way.
     if not is_other_data and a.loss is not None and b.loss is not None and abs(a.loss - b.loss) > ROUNDING:
         yield "losses", None
+
+
+def _are_known(a: Token, b: Token) -> bool:
+    return a.match is not None and b.match is not None
 
 
 def _other_logprob(a: Token, b: Token) -> bool:
@@ -159,7 +164,7 @@ class Figures:
         if is_scored:
             self.losses += (one.loss or 0.0) * one.supervised
             self.scored += one.supervised
-        self.right += (one.matched or 0) if is_counted else sum(token.match for token in tokens)
+        self.right += (one.matched or 0) if is_counted else sum(token.match is True for token in tokens)
         self.of += one.supervised if is_counted else len(tokens)
         known = [token.label_logprob for token in tokens if token.label_logprob is not None]
         self.logprobs += sum(known)
@@ -246,9 +251,10 @@ class Row:
                 seen.append((position, found))
         if self.first_token is None and seen and have_all(a, b):
             self.first_token = min(seen, key=itemgetter(0))[1]
-        self._count(a, b, pairs, is_other_data=is_other_data)
+        if not any(one.missing_ids or one.missing_rows for one in (a, b)):
+            self._count(a, b, pairs, is_other_data=is_other_data)
         for pair in pairs:
-            if pair[0].label == pair[1].label:
+            if pair[0].label == pair[1].label and _are_known(*pair):
                 self.score.add(*pair, a.step)
 
     def _count(self, a: Comparison, b: Comparison, pairs: list[TokenPair], *, is_other_data: bool) -> None:

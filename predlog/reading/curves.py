@@ -163,7 +163,7 @@ class _Closed:
     rank: _Figure = field(default_factory=lambda: _Figure(sign=-1))
 
     def add(self, ones: Sequence[Comparison]) -> None:
-        self.counted |= {one.matched is not None for one in ones}
+        self.counted |= {one.matched is not None for one in ones if not (one.missing_ids or one.missing_rows)}
         _cover(self.covered, ones)
         point = of_step(ones)
         step = point.first_step

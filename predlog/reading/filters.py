@@ -115,4 +115,4 @@ class Asked:
 
 
 def _is_mistaken(record: Comparison) -> bool:
-    return any(not token.match for token in record.tokens)
+    return any(token.match is False for token in record.tokens)

@@ -52,6 +52,8 @@ class Learning:
         seen = self._seen.setdefault((record.stream, record.codebook), {})
         step = record.step
         for token in record.tokens:
+            if token.match is None:  # parts of some ids are missing
+                continue
             sights = seen.get(token.label)
             if sights is None:
                 sights = seen[token.label] = Sights(token.label)

@@ -5,25 +5,35 @@ A file may hold anything. A part that can't be read, or that is of another pair 
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from predlog.errors import RecordError
 from predlog.findings.facts import Facts
 from predlog.numbers.parts import from_part
 from predlog.numbers.shards import is_whole, joined
 from predlog.numbers.snapshot import Numbers, Sizes, Slice, Snapshot
+from predlog.numbers.split import UNKNOWN, of_some_shards
 from predlog.numbers.unpack import unpack
+from predlog.numbers.whole_ids import Unread
 from predlog.numbers.window import Window
 from predlog.records.codec import from_event
 from predlog.records.schema import Comparison, Part, Passage
+
+# What is known of a token's prediction without some of the shards.
+_NOT_KNOWN: Final = {
+    "match": None, "prediction": None, "prediction_text": None, "label_logprob": None, "prediction_logprob": None,
+    "label_rank": None, "alternatives": (),
+}  # fmt: skip
 
 
 class Whole(NamedTuple):
     """A joined comparison, the ranks whose parts it has, what judging needs, and the ranges of ids that it lacks.
 
-    If it lacks any, it has no facts. The ranges are each up to before their second number; those of positions in the
-    sample if `lacks_rows`. `absent` are ranks that may have rows of the sample, of which there are no parts.
+    If it lacks any, it has no facts, or those of the rows that are there. The ranges are each up to before their second
+    number; those of positions in the sample if `lacks_rows`. `absent` are ranks that may have rows of the sample, of
+    which there are no parts. `unread` are its labels that are no input, if its rows were split.
     """
 
     record: Comparison
@@ -33,6 +43,12 @@ class Whole(NamedTuple):
     lacking: tuple[tuple[int, int], ...] = ()
     lacks_rows: bool = False
     absent: frozenset[int] = frozenset()
+    unread: Unread | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether parts are missing."""
+        return bool(self.lacking) or self.lacks_rows
 
 
 class Known(NamedTuple):
@@ -58,8 +74,10 @@ def comparison(parts: Sequence[Part], window: Window) -> Whole:
             ranks = frozenset()  # numbers that no recorder writes
     kept = [one.part for one in known] or ordered
     holes = holes or ((0, kept[0].shard.of),)
-    lacking = sum(stop - start for start, stop in holes)
-    return Whole(to_record(kept, {}, lacking), ranks, lacking=holes)
+    if ranks:
+        with suppress(ArithmeticError, LookupError, TypeError, ValueError, RecordError):
+            return _partial(known, holes, ranks)
+    return Whole(to_record(kept, {}, many_of(holes)), ranks, lacking=holes)
 
 
 def readable(ordered: Sequence[Part]) -> Iterator[Known]:
@@ -93,11 +111,38 @@ def _whole(known: Sequence[Known], ranks: frozenset[int], window: Window) -> Who
     return unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
 
 
+def _partial(known: Sequence[Known], holes: tuple[tuple[int, int], ...], ranks: frozenset[int]) -> Whole:
+    """Return the comparison of a sample of which shards are missing: its labels."""
+    parts, sizes = [one.part for one in known], replace(known[0].sizes, shard=None)
+    joint = of_some_shards([(one.shard, one.numbers) for one in known])
+    fields, _ = shown(parts, joint.numbers, joint.bounds, sizes, has_alternatives=False)
+    return Whole(to_record(parts, without_figures(fields), many_of(holes)), ranks, lacking=holes)
+
+
+def many_of(ranges: Iterable[tuple[int, int]]) -> int:
+    """Return how many ids or positions ranges have, each up to before its second number."""
+    return sum(stop - start for start, stop in ranges)
+
+
+def without_figures(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a comparison without those that all parts give together; what is not known is null."""
+    tokens = [{**one, **_NOT_KNOWN} if one["prediction"] == UNKNOWN else one for one in fields["tokens"]]
+    return {**fields, **dict.fromkeys(("matched", "loss", "entropy", "all_tokens")), "tokens": tokens}
+
+
 def unpacked(
     parts: Sequence[Part], numbers: Numbers, bounds: Sequence[int | None], sizes: Sizes, ranks: frozenset[int], *,
     has_alternatives: bool,
 ) -> Whole:  # fmt: skip
     """Return the comparison of joined numbers, and of the least ranks of the labels that it shows."""
+    fields, facts = shown(parts, numbers, bounds, sizes, has_alternatives=has_alternatives)
+    return Whole(to_record(parts, fields, 0, 0 if sizes.is_split else None), ranks, facts, sizes)
+
+
+def shown(
+    parts: Sequence[Part], numbers: Numbers, bounds: Sequence[int | None], sizes: Sizes, *, has_alternatives: bool
+) -> tuple[dict[str, Any], Facts]:
+    """Return the fields and the facts of joined numbers, with the texts that parts have."""
     ((fields, facts),) = unpack(Snapshot(sizes, lambda: numbers))
     facts = replace(facts, codebook=parts[0].codebook)
     texts = _texts(parts, has_alternatives=has_alternatives)
@@ -108,7 +153,7 @@ def unpacked(
             token[f"{name}_text"] = texts.get(token[name])
         for one in token["alternatives"] if texts else ():
             one["text"] = texts.get(one["prediction"])
-    return Whole(to_record(parts, fields, 0, 0 if sizes.is_split else None), ranks, facts, sizes)
+    return fields, facts
 
 
 def missing_ids(shards: Iterable[Slice], of: int) -> tuple[tuple[int, int], ...]:

@@ -47,6 +47,10 @@ class Lacks:
         for rank in ranks if self._groups.get((whole.run, whole.attempt, whole.rank)) != ranks else ():
             self._groups[whole.run, whole.attempt, rank] = ranks
 
+    def together(self, run: str | None, attempt: int, rank: int) -> frozenset[int]:
+        """Return the ranks that have had parts of the same comparison as a rank; none if there was no whole one."""
+        return self._groups.get((run, attempt, rank), frozenset())
+
     def add(
         self, partial: Comparison, ranks: frozenset[int], ids: _Ids, *, lacks_rows: bool = False,
         absent: frozenset[int] = frozenset(),

@@ -194,7 +194,8 @@ def _whole(first: Iterable[Record | None], last: Iterable[list[Comparison | Part
     parts = sorted((one for ones in last for one in ones), key=attrgetter("step"))
     records: list[Record] = [*(one for one in first if one is not None), *parts]
     every = [one for record in records for one in joiner.add(record)]
-    return [one for one in (*every, *joiner.end()) if isinstance(one, Comparison) and not one.missing_ids]
+    comparisons = [one for one in (*every, *joiner.end()) if isinstance(one, Comparison)]
+    return [one for one in comparisons if not (one.missing_ids or one.missing_rows)]
 
 
 def _found(run: Path) -> tuple[Finding, ...]:

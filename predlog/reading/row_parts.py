@@ -5,24 +5,39 @@ replicas, parts of two samples without ids may look like those of one.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from predlog.errors import RecordError
-from predlog.numbers.runs import Runs
-from predlog.numbers.seams import in_common, missing
+from predlog.findings.facts import Facts
+from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.runs import Runs, missing
 from predlog.numbers.shards import Joint, finished, is_whole, over_vocabulary
 from predlog.numbers.snapshot import Sizes
-from predlog.numbers.split import over_rows
+from predlog.numbers.split import of_some_shards, over_known_rows, over_rows
 from predlog.numbers.window import Window
-from predlog.reading.joining import Known, Whole, missing_ids, of_one_pair, readable, to_record, unpacked
+from predlog.reading.joining import (
+    Known,
+    Whole,
+    many_of,
+    missing_ids,
+    of_one_pair,
+    readable,
+    shown,
+    to_record,
+    unpacked,
+    without_figures,
+)
 from predlog.records.schema import Part
 
 
-def comparison_of_rows(parts: Sequence[Part], window: Window, expected: Collection[int]) -> Whole:
+def comparison_of_rows(
+    parts: Sequence[Part], window: Window, expected: Collection[int], together: frozenset[int] = frozenset()
+) -> Whole:
     """Return the comparison of one sample and codebook from parts of its rows, of which there is at least one.
 
-    `expected` are the ranks that may have a part of it.
+    `expected` are the ranks that may have a part of it, `together` those that have had parts of one sample before.
     """
     ordered = sorted(parts, key=lambda part: (part.shard.start, part.rank))
     groups, is_one = _of_same_rows(list(readable(ordered)))
@@ -30,8 +45,9 @@ def comparison_of_rows(parts: Sequence[Part], window: Window, expected: Collecti
     ranks = frozenset(one.part.rank for one in known)
     holes = [hole for group in groups for hole in missing_ids([one.shard for one in group], group[0].shard.of)]
     of, lacking = _lacking(groups, ordered)
-    # An id tells a sample from those of replicas, and so do ranks; a number of rows tells that there are no more.
-    is_told = ordered[0].sample_id is not None or _has_ranks(ordered)
+    # An id tells a sample from those of replicas, as do the ranks that have it; and another replica would have as many
+    # ranks. A number of rows tells that there are no more. What is left are ranks with nothing but padding.
+    is_told = _is_named(ordered[0]) or len({*expected}) < 2 * len(ranks)
     is_all = ranks.issuperset(expected) or (is_told and _has_count(ordered))
     if known and is_one and not lacking and not holes and is_all:
         try:
@@ -40,17 +56,23 @@ def comparison_of_rows(parts: Sequence[Part], window: Window, expected: Collecti
             ranks = frozenset()  # numbers that no recorder writes
     kept = [one.part for one in known] or ordered
     fields = {"length": of, "supervised": sum(group[0].part.supervised for group in groups)}
-    if holes and is_one and not lacking:
-        ids = sum(stop - start for start, stop in {*holes})
-        return Whole(to_record(kept, fields, ids, 0), ranks, lacking=tuple(sorted({*holes})))
-    if not is_one or not known:
-        lacking = ()
-    many = max(sum(stop - start for start, stop in lacking), 1 if is_one and known else of)
-    ids = sum(stop - start for start, stop in {*holes})
     absent = frozenset(expected) - ranks
+    # Of two samples, each would lack a rank: else it would have all positions, and the other one some of these, too.
+    is_one = is_one and bool(known)
+    is_sure = len(groups) == 1 or len(absent) < 2 or ranks <= together or _is_named(ordered[0])
+    ids, rows = many_of({*holes}), many_of(lacking) if is_one else 0
+    if not holes or not is_one or lacking:
+        rows = max(rows, 1 if is_one else of)
+    made, facts, sizes = to_record(kept, fields, ids, rows), None, None
+    if is_one and ranks and is_sure:
+        with suppress(ArithmeticError, LookupError, TypeError, ValueError, RecordError):
+            known_fields, facts, sizes = _known(groups, of, window)
+            made = to_record(kept, known_fields, ids, rows)
+    if not rows:
+        return Whole(made, ranks, facts, sizes, lacking=tuple(sorted({*holes})))
     # Without a number of rows, those that are missing may come after all others.
-    lacking = lacking or (((of, of + 1),) if is_one else ())
-    return Whole(to_record(kept, fields, ids, many), ranks, lacking=lacking, lacks_rows=True, absent=absent)
+    ranges = (lacking or ((of, of + 1),)) if is_one else ()
+    return Whole(made, ranks, facts, sizes, lacking=ranges, lacks_rows=True, absent=absent)
 
 
 def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:
@@ -69,12 +91,12 @@ def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:
     return [of_one_pair(rows[key]) for key in sorted(rows)], is_one
 
 
+def _is_named(part: Part) -> bool:
+    return part.sample_id is not None or (part.rows_of is not None and part.rows_of.ranks is not None)
+
+
 def _has_count(parts: Sequence[Part]) -> bool:
     return all(one.rows_of is not None and one.rows_of.of is not None for one in parts)
-
-
-def _has_ranks(parts: Sequence[Part]) -> bool:
-    return all(one.rows_of is not None and one.rows_of.ranks is not None for one in parts)
 
 
 def _runs(known: Known) -> Runs:
@@ -102,7 +124,23 @@ def _whole(groups: Sequence[Sequence[Known]], of: int, ranks: frozenset[int], wi
     joint = over_rows(joints, sizes)
     numbers, bounds = finished(joint, sizes, window)
     parts = [one.part for group in groups for one in group]
-    return unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+    whole = unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+    return whole._replace(unread=joint.unread)
+
+
+def _known(
+    groups: Sequence[Sequence[Known]], of: int, window: Window
+) -> tuple[dict[str, Any], Facts, Sizes]:  # fmt: skip
+    """Return the fields and facts of a comparison of which parts are missing: those of the others."""
+    sizes, joints = _sizes([group[0].sizes for group in groups], of), []
+    for group in groups:
+        shards = [(one.shard, one.numbers) for one in group]
+        has_all = is_whole([one.shard for one in group])
+        joints.append(over_vocabulary(shards, window) if has_all else of_some_shards(shards))
+    numbers, bounds = finished(over_known_rows(joints, sizes), sizes, window)
+    parts = [one.part for group in groups for one in group]
+    fields, facts = shown(parts, numbers, bounds, sizes, has_alternatives=window.alternatives > 0)
+    return without_figures(fields), replace(facts, codebook=parts[0].codebook), sizes
 
 
 def _sizes(every: Sequence[Sizes], of: int) -> Sizes:
@@ -110,6 +148,12 @@ def _sizes(every: Sequence[Sizes], of: int) -> Sizes:
     names = ("is_trained", "has_probabilities", "knows_inputs", "knows_documents", "knows_padding", "has_weights")
     flags: dict[str, Any] = {name: all(getattr(one, name) for one in every) for name in names}
     return replace(
-        every[0], shard=None, length=of, specials=in_common([one.specials for one in every]),
+        every[0], shard=None, length=of, specials=_in_common([one.specials for one in every]),
         **flags,
     )  # fmt: skip
+
+
+def _in_common(every: Sequence[SpecialTokens]) -> SpecialTokens:
+    """Return the special tokens of a pair from those of its parts, which of large sets have what is among their ids."""
+    ids, added = (one.every for one in every), (one.added for one in every)
+    return replace(every[0], every=frozenset[int]().union(*ids), added=frozenset[int]().union(*added))

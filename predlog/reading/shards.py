@@ -7,12 +7,15 @@ what there is makes a partial comparison when no more can come.
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
 
 from predlog.findings.catalog import CODES, OF_PART
+from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
 from predlog.findings.special_tokens import PerStream
+from predlog.numbers.whole_ids import settle
 from predlog.numbers.window import Window
 from predlog.reading.joining import Whole, comparison
 from predlog.reading.lacks import Lacks
@@ -85,9 +88,8 @@ class Joiner:
         self._asked: dict[tuple[str | None, int], _Asked] = {}
         # What the processes with the first ids have found and is not gone: codes with their codebooks.
         self._open: dict[_Writer, dict[str, set[int | None]]] = {}
-        # Streams whose samples are split over processes, and who was the first to report what each can find by itself.
+        # Streams whose samples are split over processes.
         self._split: set[_Lane] = set()
-        self._first: dict[tuple[str | None, int, str, str], int] = {}
         self.lacks = Lacks()
         self.late = 0
 
@@ -116,7 +118,7 @@ class Joiner:
         parts = sample.take(record, self._expected(record))
         if parts is not None:
             whole = self._joined(parts)
-            if whole.facts is not None:  # else a replica may have what is damaged
+            if not whole.is_partial:  # else a replica may have what is damaged
                 sample.end(record)
                 self._note_joined(step, whole)
                 yield from self._ready(lane)
@@ -139,11 +141,10 @@ class Joiner:
                 yield from self._end(lane, number)
 
     def _is_known(self, record: WholeRecord) -> bool:
-        """Return whether a record is a finding that another process with rows of the same samples has reported."""
+        """Return whether a record is a finding of a process about its own rows: here it is found in all of them."""
         if not isinstance(record, Finding) or record.code not in OF_PART:
             return False
-        lane = record.run, record.attempt, record.stream
-        return lane in self._split and self._first.setdefault((*lane, record.code), record.rank) != record.rank
+        return (record.run, record.attempt, record.stream) in self._split
 
     def _note(self, record: WholeRecord) -> None:
         """Note what joining and judging need of other records: settings, and which findings are open."""
@@ -170,9 +171,11 @@ class Joiner:
                 del lane.over[next(iter(lane.over))]
 
     def _joined(self, parts: list[Part]) -> Whole:
-        window = self._asked.get((parts[0].run, parts[0].attempt), _USUAL).window
-        if parts[0].rows_of is not None:
-            return comparison_of_rows(parts, window, self._expected(parts[0]))
+        first = parts[0]
+        window = self._asked.get((first.run, first.attempt), _USUAL).window
+        if first.rows_of is not None:
+            together = self.lacks.together(first.run, first.attempt, first.rank)
+            return comparison_of_rows(parts, window, self._expected(first), together)
         return comparison(parts, window)
 
     def _expected(self, part: Part) -> frozenset[int]:
@@ -194,10 +197,11 @@ class Joiner:
                 return
 
     def _note_joined(self, step: _Step, whole: Whole) -> None:
-        if whole.facts is None:
+        if whole.is_partial:
             self.lacks.add(whole.record, whole.ranks, whole.lacking, lacks_rows=whole.lacks_rows, absent=whole.absent)
         else:
             self.lacks.learn(whole.record, whole.ranks)
+        if whole.facts is not None:
             step.judged.setdefault(whole.record.rank, []).append(whole)
         step.ready.append(whole.record)
 
@@ -212,19 +216,27 @@ class Joiner:
                     found.setdefault(code, set()).update(codebooks)
         return found
 
-    def _findings(self, whole: list[Whole]) -> Iterator[WholeRecord]:
-        if not whole or (sizes := whole[0].sizes) is None:
+    def _findings(self, every: list[Whole]) -> Iterator[WholeRecord]:
+        if not every or (sizes := every[0].sizes) is None:
             return
-        like = whole[0].record
-        asked = self._asked.get((like.run, like.attempt), _USUAL)
-        judge = self._judges.setdefault((like.run, like.attempt, like.rank), Judge(asked.ignore))
-        is_idle = any(like.context.get(name) == 0 for name in ("lr", "learning_rate"))
+        like, whole = every[0].record, [one for one in every if not one.is_partial]
+        judge = self._judges.get((like.run, like.attempt, like.rank))
+        if judge is None:
+            asked = self._asked.get((like.run, like.attempt), _USUAL)
+            judge = self._judges[like.run, like.attempt, like.rank] = Judge(asked.ignore)
+        ask = partial(
+            judge.judge, like.step, like.stream, is_trained=sizes.is_trained, declared=sizes.declared,
+            is_idle=any(like.context.get(name) == 0 for name in ("lr", "learning_rate")),
+        )  # fmt: skip
         with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # of numbers that no recorder writes
-            judge.judge(
-                like.step, like.stream, [one.facts for one in whole if one.facts is not None],
-                is_trained=sizes.is_trained, declared=sizes.declared, is_idle=is_idle,
-                among="joined" if sizes.is_split else "logits", elsewhere=self._open_in(whole[0]),
-            )  # fmt: skip
+            if len(whole) < len(every):  # what rows are there tell what each tells by itself
+                ask(_facts(every), among="part")
+            if whole:
+                if sizes.is_split:
+                    settle([(one.facts, one.unread) for one in whole if one.facts is not None])
+                of_rows: Literal["all", "rest"] = "all" if len(whole) == len(every) else "rest"
+                among = of_rows if sizes.is_split else "logits"
+                ask(_facts(whole), among=among, elsewhere=self._open_in(whole[0]))
         for found in judge.unreported:
             found.is_reported = True
             yield _finding(found, like)
@@ -251,6 +263,10 @@ class Joined:
             else:
                 yield from joiner.add(record)
         yield from joiner.end()
+
+
+def _facts(every: Iterable[Whole]) -> list[Facts]:
+    return [one.facts for one in every if one.facts is not None]
 
 
 def _writer(record: Comparison | Finding) -> _Writer:

@@ -9,7 +9,9 @@ from predlog._runtime.exit import DEADLINE, keep_until_exit
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError
+from predlog.findings.catalog import OF_LOGITS, OF_PART
 from predlog.findings.judge import Judge
+from predlog.findings.needs import JOINS
 from predlog.recorder.gate import Gate
 from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, describe_missing
@@ -124,9 +126,18 @@ class Closing:
             f"{counted} in {file}" if file else f"{counted}, and no file: no directory was passed",
             f"of {self._accounts.named(stats['submitted'])} {missing}" if missing else "",
             found or ("no open findings by ids alone" if self._accounts.has_parts else "no open findings"),
+            self._not_judged() if self._accounts.has_parts else "",
             f"next: predlog {command} {shlex.quote(str(Path(file).parent))}" if file else "",
         ]
         return "; ".join(filter(None, parts))
+
+    def _not_judged(self) -> str:
+        """Return which rules are for the one who joins the parts; the command that does is named after that."""
+        every = self._judge.undecided.values()
+        codes = dict.fromkeys(code for rules in every for code, why in rules.items() if JOINS in why)
+        if len(codes) > len(OF_LOGITS):
+            return f"not judged here: all rules but {', '.join(sorted(OF_PART))}"
+        return f"not judged here: {', '.join(codes)}" if codes else ""
 
     def _report_missing(self, why: str) -> None:
         """Report which sinks lack how much, if one does, unless that was reported before."""

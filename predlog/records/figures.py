@@ -9,7 +9,6 @@ from predlog.records.schema import Comparison, Token
 from predlog.records.text import HIGHEST, share
 
 T = TypeVar("T")
-_tokens = attrgetter("tokens")
 _match = attrgetter("match")
 
 
@@ -80,8 +79,12 @@ def _mean(one: float | None, weight: int, other: float | None, others: int) -> f
 
 
 def of_step(ones: Sequence[Comparison]) -> Point:
-    """Return the point of one step. It runs for each logged step of large files, so its loops are fast ones."""
-    tokens = ones[0].tokens if len(ones) == 1 else list(chain.from_iterable(map(_tokens, ones)))
+    """Return the point of one step. It runs for each logged step of large files, so its loops are fast ones.
+
+    Of a comparison that lacks parts, tokens count for nothing: they are not those of the whole sample.
+    """
+    shown = [one.tokens for one in ones if not (one.missing_ids or one.missing_rows)]
+    tokens = shown[0] if len(shown) == 1 else list(chain.from_iterable(shown))
     logprobs = _known([token.label_logprob for token in tokens])
     rank = _median_rank(tokens)
     length = supervised = right = of = scored = measured = 0
@@ -95,8 +98,12 @@ def of_step(ones: Sequence[Comparison]) -> Point:
             measured += one.supervised
         length += one.length
         supervised += one.supervised
-        right += sum(map(_match, one.tokens)) if one.matched is None else one.matched
-        of += len(one.tokens) if one.matched is None else one.supervised
+        if one.matched is not None:
+            right += one.matched
+            of += one.supervised
+        elif not (one.missing_ids or one.missing_rows):
+            right += sum(map(_match, one.tokens))
+            of += len(one.tokens)
     return Point(
         ones[0].step,
         ones[0].step,

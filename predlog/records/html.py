@@ -9,8 +9,8 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-from predlog.records.text import harmless, nats, percent, probability, sample_name, share
-from predlog.records.token_text import WIDEST, cut, token_text
+from predlog.records.text import harmless, lacking, nats, percent, probability, sample_name, share
+from predlog.records.token_text import UNKNOWN, WIDEST, cut, token_text
 
 _RIGHT, _WRONG, _UNSURE = "#258f3f", "#e03e44", "#a87200"
 # One for each stream, in the order in which they appear, as on a terminal.
@@ -109,7 +109,8 @@ def correct(record: Any) -> str:
     """Return how many predictions are correct."""
     if record.matched is not None and record.supervised:
         return f"{percent(share(record.matched, record.supervised))} correct"
-    return f"{sum(token.match for token in record.tokens)} of {len(record.tokens)} shown correct"
+    known = [token.match for token in record.tokens if token.match is not None]
+    return f"{sum(known)} of {len(known)} shown correct" if known or not record.tokens else ""
 
 
 def _place(record: Any) -> tuple[int, str, int]:
@@ -138,7 +139,8 @@ def figures(record: Any) -> list[str]:
     not_finite = f"{record.nonfinite} probabilities not finite" if record.nonfinite else ""
     if not record.supervised:
         return [loss, not_finite, f"nothing supervised: every label of {record.length} is ignored"]
-    return [loss, correct(record), not_finite, f"{record.supervised} of {record.length} supervised"]
+    supervised = f"{record.supervised} of {record.length} supervised"
+    return [loss, correct(record), not_finite, supervised, lacking(record.missing_ids, record.missing_rows)]
 
 
 def _table(rows: Iterable[str]) -> str:
@@ -210,7 +212,14 @@ def _token(number: int | None, decoded: str | None, longest: int = _LONGEST) -> 
 
 
 def _predicted(token: Any, longest: int = _LONGEST) -> str:
+    if token.match is None:
+        return UNKNOWN
     return "nan" if token.prediction is None else _token(token.prediction, token.prediction_text, longest)
+
+
+def _judged(token: Any, shown: str) -> str:
+    """Return a prediction in the colour of what it is; without one if that is not known."""
+    return f" {shown}" if token.match is None else _right(shown) if token.match else _wrong(f" {shown}")
 
 
 def _right(shown: str) -> str:
@@ -223,7 +232,9 @@ def _wrong(shown: str) -> str:
 
 def _pair(token: Any) -> str:
     label = _token(token.label, token.label_text, WIDEST)
-    return _right(label) if token.match else f"{label}{_ARROW}{_wrong(_predicted(token, WIDEST))}"
+    if token.match:
+        return _right(label)
+    return f"{label}{_ARROW}{_predicted(token) if token.match is None else _wrong(_predicted(token, WIDEST))}"
 
 
 # Labels begin where predictions do, after the place of the tick.
@@ -231,10 +242,10 @@ _VALUES: Final[Mapping[str, Any]] = {
     "position": lambda token: f" {token.position}",
     "input": lambda token: f" {_token(token.input, token.input_text)}",
     "label": lambda token: f" {_token(token.label, token.label_text)}",
-    "prediction": lambda token: _right(_predicted(token)) if token.match else _wrong(f" {_predicted(token)}"),
+    "prediction": lambda token: _judged(token, _predicted(token)),
     "p(label)": lambda token: f" {probability(token.label_logprob)}",
     "short label": lambda token: f" {_token(token.label, token.label_text, WIDEST)}",
-    "pred": lambda token: _right("") if token.match else _wrong(f" {_predicted(token, WIDEST)}"),
+    "pred": lambda token: _judged(token, "" if token.match else _predicted(token, WIDEST)),
     "p": lambda token: f" {probability(token.label_logprob)}",
     "rank": lambda token: f" {'-' if token.label_rank is None else token.label_rank}",
 }

@@ -29,6 +29,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_blank: bool
     checks: tuple[str, ...]
     edges: dict[str, str]
+    ids: dict[str, str] | None = None
+    has_codes: bool = False
 
 
 class PartFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -72,9 +72,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     )
     label: _Id
     prediction: Annotated[
-        Integer | None, Meta(description="Index of the largest logit; null if the row contains a NaN.")
+        Integer | None, Meta(description="Index of the largest logit; null if the row has a NaN, or if not known.")
     ]
-    match: Annotated[bool, Meta(description="Whether prediction and label are the same id.")]
+    match: Annotated[
+        bool | None, Meta(description="Whether prediction and label are the same id; null if that is not known.")
+    ]
     label_logprob: Annotated[
         float | None,
         Meta(
@@ -206,22 +208,20 @@ class Comparison(_Line, frozen=True, kw_only=True, tag="predlog.comparison"):
         AllTokens | None, Meta(description="The first supervised tokens as columns, if they were asked for.")
     ] = None
     window: Annotated[
-        tuple[Passage, ...] | None,
-        Meta(description="The text around the first and the last label, in its order; null without a decoder."),
+        tuple[Passage, ...] | None, Meta(description="The text around the first and the last label; null if unknown.")
     ] = None
     missing_ids: Annotated[
         Count | None,
         Meta(
             description="Of how many ids of the vocabulary no part was found, if it was joined from those of several"
-            " processes: with any, it has no tokens and no figures. Null if one process recorded it."
+            " processes: with any, it has labels, and no predictions or figures. Null if one process recorded it."
         ),
     ] = None
-
     missing_rows: Annotated[
         Count | None,
         Meta(
             description="Of how many positions at least no part was found, if it was joined from parts of its rows:"
-            " with any, it has no tokens and no figures. Null if its rows were not split over processes."
+            " with any, its tokens are of the others, and it has no figures. Null if its rows were not split."
         ),
     ] = None
 

@@ -153,6 +153,12 @@ def percent(part: float | None) -> str:
     return f"{100 * part:.1f}%"
 
 
+def lacking(ids: int | None, rows: int | None) -> str:
+    """Return what a joined comparison has no parts of, its ids and its positions; nothing if it has all."""
+    parts = [f"{many} {what}" for many, what in ((ids, "ids"), (rows, "positions")) if many]
+    return f"partial: no parts of {' and '.join(parts)}" if parts else ""
+
+
 def probability(logprob: float | None) -> str:
     """Return the probability of a log-probability in two significant digits: 0.90, 0.083, 1.2e-3.
 

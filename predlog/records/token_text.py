@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from predlog.records.text import brief
 
+# Stands for a prediction that is not known, because parts of some ids are missing.
+UNKNOWN = "?"
 # Terminal cells of a token that stands among others; a wide character takes two.
 WIDEST = 12
 

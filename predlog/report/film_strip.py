@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from predlog.records.schema import Comparison, Passage, Token
-from predlog.records.text import visible
+from predlog.records.text import lacking, visible
 from predlog.records.token_text import cut, token_cell, token_id, token_text
 from predlog.report import whole_samples
 from predlog.report.cell_links import CellLinks
@@ -224,6 +224,7 @@ def _rows(
         "loss": [row.loss for row in rows],
         "context": [_context(row.context) for row in rows],
         "window": [windows[row.window] if row.window else -1 for row in rows],
+        "lacking": [lacking(row.missing_ids, row.missing_rows) for row in rows],
         "first": [_firsts(row) for row in rows],
         "count": [len(row.tokens) for row in rows],
     }
@@ -249,7 +250,7 @@ def _tokens(tokens: list[Token], known: _Known) -> dict[str, Any]:
         "label": [place(token.label, token.label_text) for token in tokens],
         "prediction": [place(token.prediction, token.prediction_text) for token in tokens],
         "input": [place(token.input, token.input_text) for token in tokens],
-        "match": "".join("01"[token.match] for token in tokens),
+        "match": "".join("?" if token.match is None else "01"[token.match] for token in tokens),
         "label_logprob": [token.label_logprob for token in tokens],
         "prediction_logprob": [token.prediction_logprob for token in tokens],
         "label_rank": [exact(token.label_rank) for token in tokens],

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from predlog.records import html
 from predlog.records.schema import Comparison, Token
 from predlog.records.text import harmless, nats, probability
-from predlog.records.token_text import token_cell
+from predlog.records.token_text import UNKNOWN, token_cell
 
 _MARK, _ARROW = "✓", "→"
 # Between a line, or `…`, and the cell that it is at the left of: a blank at which no line is broken.
@@ -67,4 +67,6 @@ def _label(token: Token) -> str:
 def _predicted(token: Token) -> str:
     if token.match:
         return _MARK
+    if token.match is None:
+        return UNKNOWN
     return token_cell(token.prediction_text if token.prediction is not None else None, token.prediction)

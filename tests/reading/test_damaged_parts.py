@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import predlog
 from predlog import Comparison, Finding, Recorder, Shard
-from predlog.numbers.parts import packed
+from predlog.numbers.columns import packed
 from predlog.records.codec import from_event, to_event
 
 VOCABULARY, CUTS = 30, (0, 12, 13, 30)
@@ -116,7 +116,8 @@ def test_whatever_a_part_holds_costs_its_own_comparison_alone(
         if isinstance(record, Comparison | Finding):
             assert from_event(to_event(record)) == record
     if 0 in found and found[0].missing_ids:
-        assert (found[0].tokens, found[0].matched, found[0].loss) == ((), None, None)
+        assert (found[0].matched, found[0].loss) == (None, None)
+        assert all((one.match, one.prediction, one.label_logprob) == (None, None, None) for one in found[0].tokens)
 
 
 @pytest.mark.slow
@@ -160,6 +161,13 @@ WRONG = {
 }
 
 
+def assert_labels_alone(one: Comparison) -> None:
+    """Check that of a comparison which lacks a shard there are labels, and nothing else."""
+    assert (one.matched, one.loss, one.worst, one.nonfinite) == (None, None, (), 0)
+    assert len(one.tokens) == 10
+    assert all((two.match, two.prediction, two.label_logprob, two.label_rank) == (None,) * 4 for two in one.tokens)
+
+
 @pytest.mark.parametrize("what", WRONG)
 def test_a_part_that_does_not_fit_counts_as_missing(
     what: str, written: list[list[dict[str, Any]]], tmp_path: Path
@@ -169,7 +177,8 @@ def test_a_part_that_does_not_fit_counts_as_missing(
     WRONG[what](part(files, 1))
     found = of_first_step(read(tmp_path, files))
     assert [found[0].missing_ids, found[1].missing_ids] == [CUTS[2] - CUTS[1], 0]
-    assert (found[0].tokens, found[0].supervised) == ((), 20)
+    assert found[0].supervised == 20
+    assert_labels_alone(found[0])
 
 
 def test_other_labels_are_another_pair(written: list[list[dict[str, Any]]], tmp_path: Path) -> None:
@@ -186,7 +195,8 @@ def test_shards_that_overlap_make_no_figures(written: list[list[dict[str, Any]]]
     part(files, 1)["shard"]["start"] = 5
     (one,) = [one for sample, one in of_first_step(read(tmp_path, files)).items() if sample == 0]
     assert one.missing_ids
-    assert (one.matched, one.loss, one.tokens) == (None, None, ())
+    assert_labels_alone(one)
+    assert {token.label_rank_at_least for token in one.tokens} == {None}
 
 
 def test_a_replica_takes_the_place_of_a_damaged_part(written: list[list[dict[str, Any]]], tmp_path: Path) -> None:

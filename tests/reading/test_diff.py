@@ -101,9 +101,9 @@ class TestLaws:
             if (token.position, token.label) == (twin.position, twin.label)
         ]
         score = [row.score for row in found.rows.values()]
-        assert sum(each.both for each in score) == sum(token.match and twin.match for token, twin in pairs)
-        assert sum(each.only_a for each in score) == sum(token.match and not twin.match for token, twin in pairs)
-        assert sum(each.only_b for each in score) == sum(twin.match and not token.match for token, twin in pairs)
+        assert sum(each.both for each in score) == sum(bool(token.match and twin.match) for token, twin in pairs)
+        assert sum(each.only_a for each in score) == sum(bool(token.match and not twin.match) for token, twin in pairs)
+        assert sum(each.only_b for each in score) == sum(bool(twin.match and not token.match) for token, twin in pairs)
         steps = [{(step, key) for step, key, *_ in places} for places in (one, other)]
         assert sum(row.only_a.steps for row in found.rows.values()) == len(steps[0] - steps[1])
         assert sum(row.only_b.steps for row in found.rows.values()) == len(steps[1] - steps[0])

@@ -4,13 +4,20 @@ import json
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
+from rich.console import Console
 
 import predlog
 from predlog import Comparison, Recorder, Shard
+from predlog.cli.commands.export import export
+from predlog.reading.diff import Difference
+from predlog.reading.filters import Selection
+from predlog.reading.forgetting import Learning
 from predlog.reading.listing import listed
 from predlog.reading.reader import Reading
 from predlog.reading.shards import STEPS, Joiner
@@ -18,6 +25,10 @@ from predlog.reading.summary import Summary
 from predlog.records.codec import from_line, to_event
 from predlog.records.schema import Part, Record
 from predlog.serve.live_run import LiveRun
+from predlog.sinks.cells import samples
+from predlog.sinks.terminal.compact import compact
+from predlog.sinks.terminal.drawn import Drawn
+from predlog.sinks.terminal.tables import full
 from tests.reading.test_shards import CUTS, VOCABULARY, pairs, record, whole
 from tests.written import command
 
@@ -156,7 +167,9 @@ def test_damage_of_one_file_costs_its_parts_alone(run: Path, tmp_path: Path, nam
     found, expected = comparisons(reading), comparisons(Reading(run))
     differ = [(one, other) for one, other in zip(found, expected, strict=True) if one != other]
     assert [(one.step, one.sample) for one, _ in differ] == [(3, 1)]
-    assert differ[0][0].tokens == ()
+    assert [(one.position, one.label, None) for one in differ[0][1].tokens] == [
+        (one.position, one.label, one.match) for one in differ[0][0].tokens
+    ]
     assert [(one.file.name, one.line) for one in reading.damage if not one.hole] == [(name, 9)]
     assert [lack.ranks for lack in reading.lacks] == [(0 if name == "predictions.jsonl" else 2,)]
 
@@ -236,3 +249,60 @@ def test_folders_of_ranks_are_read_as_one_run(run: Path, tmp_path: Path) -> None
         shutil.copy(run / name, tmp_path / "exp1" / f"rank={rank}" / name)
     assert list(Reading(tmp_path / "exp1")) == list(Reading(run))
     assert [one.name for one in listed(tmp_path)] == ["exp1"]
+
+
+@pytest.fixture(scope="module")
+def lacking(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the run without the file of a rank, and with all of its parts in the last steps alone."""
+    content = lines(run)
+    content[2] = content[2][:1] + content[2][-5:]
+    return written(tmp_path_factory.mktemp("runs") / "lacking", content)
+
+
+def test_what_is_not_known_counts_neither_as_correct_nor_as_wrong(lacking: Path, tmp_path: Path) -> None:
+    """Curves, tokens that are forgotten and a comparison of runs have the whole comparisons alone, and no other."""
+    found = comparisons(Reading(lacking))
+    unknown, known = found[:20], found[20:]
+    assert {token.match for one in unknown for token in one.tokens} == {None}
+    curve = Summary.of(Reading(lacking)).curves["text", None]
+    assert curve.accuracy is not None
+    assert curve.logprob is not None
+    assert (curve.steps, curve.accuracy.first.step, curve.logprob.first.step) == (12, 10, 10)
+    assert (curve.counted, [point.of for point in curve.points[:10]]) == ("supervised", [0] * 10)
+    learning = Learning()
+    for one in unknown:
+        learning.add(one)
+    assert learning.stubborn() == {}
+    assert not any(Selection(only="mistakes")(one) for one in unknown)
+    difference = Difference(Reading(lacking), Reading(whole(tmp_path / "whole", MADE)))
+    row = difference.rows["text", None]
+    assert (row.records, row.differing, row.score.tokens) == (24, {}, sum(len(one.tokens) for one in known))
+    assert row.a.of == row.b.of == sum(one.supervised for one in known)
+
+
+def test_what_is_not_known_is_shown_as_that(lacking: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines, tables, a notebook, cells of trackers and files of tokens have labels, and `?` or null as predictions."""
+    unknown = comparisons(Reading(lacking))[:20]
+    assert command("tail", str(lacking), "-n", "all", "--json") == 0
+    assert capsys.readouterr().out.count('"match":null') == 200
+    assert command("tail", str(lacking), "-n", "all") == 0
+    out = capsys.readouterr().out
+    assert (out.count("missing_ids=279"), out.count("→? ")) == (20, 200)
+    for draw in (full, compact):
+        drawn = StringIO()
+        console = Console(width=200, file=drawn, color_system="truecolor", force_terminal=True)
+        console.print(Drawn(draw, [to_event(unknown[0])]))
+        assert "partial: no parts of 279 ids" in drawn.getvalue()
+        assert drawn.getvalue().count("?") == 10
+        assert "\x1b[31m" not in drawn.getvalue()
+    assert unknown[0]._repr_html_().count("?") == 10
+    assert [sum("?" in cell for cell in row) for row in next(samples(unknown[:1], [])).rows] == [0, 10, 0]
+    for name in ("tokens.parquet", "tokens.csv"):
+        assert export(Reading(lacking), tmp_path / name).rows == 240
+    matches = parquet.read_table(tmp_path / "tokens.parquet").column("match")
+    assert matches.null_count == 200
+    assert command("report", str(lacking), "-o", str(tmp_path / "page.html")) == 0
+    page = (tmp_path / "page.html").read_text("utf-8")
+    strip = json.loads(page.split('id="strip-data">')[1].split("</script>")[0])
+    assert strip["tokens"]["match"].count("?") == 200
+    assert strip["rows"]["lacking"].count("partial: no parts of 279 ids") == 20

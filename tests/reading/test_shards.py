@@ -116,16 +116,21 @@ def test_what_ids_show_is_reported_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_missing_part_makes_a_partial_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int
 ) -> None:
-    """If the file of a rank is lost, the comparisons say how many ids are missing, and have no figure that is wrong."""
+    """If the file of a rank is lost, the comparisons say how many ids are missing, and have labels, but no guess."""
     record(monkeypatch, tmp_path, pairs(2), range(4))
+    known = comparisons(Reading(tmp_path))
     (tmp_path / f"predictions{f'-rank{missing}' if missing else ''}.jsonl").unlink()
     found = comparisons(Reading(tmp_path))
     ids = min(CUTS[missing + 1], VOCABULARY) - CUTS[missing]
     assert [one.missing_ids for one in found] == [ids] * 4
-    assert all(
-        (one.matched, one.loss, one.entropy, one.tokens, one.worst) == (None, None, None, (), ()) for one in found
-    )
+    assert all((one.matched, one.loss, one.entropy, one.worst) == (None, None, None, ()) for one in found)
     assert {one.supervised for one in found} == {33}
+    for one, other in zip(found, known, strict=True):
+        for token, same in zip(one.tokens, other.tokens, strict=True):
+            names = ("slot", "position", "label", "label_text", "input", "input_text", "document", "document_position")
+            assert [getattr(token, name) for name in names] == [getattr(same, name) for name in names]
+            assert (token.match, token.prediction, token.prediction_text, token.alternatives) == (None, None, None, ())
+            assert (token.label_logprob, token.prediction_logprob, token.label_rank) == (None, None, None)
 
 
 def alone(copied: bool) -> list[tuple[Tensor, Tensor, Tensor]]:

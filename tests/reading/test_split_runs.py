@@ -39,13 +39,13 @@ def pairs(steps: int, *, copies: bool = False) -> list[Pair]:
 
 def record(
     monkeypatch: pytest.MonkeyPatch, folder: Path, made: list[Pair], rows: list[list[int]], *,
-    cuts: tuple[int, ...] = (), recorder: dict[str, Any] | None = None, **how: Any,
+    cuts: tuple[int, ...] = (), end: int = VOCABULARY, recorder: dict[str, Any] | None = None, **how: Any,
 ) -> Path:  # fmt: skip
     """Record the rows of each pair, each in the file of its rank, as the processes of a run do.
 
     With `cuts` the ranks of the same rows have each a shard of the vocabulary.
     """
-    ends = [0, *cuts, VOCABULARY]
+    ends = [0, *cuts, end]
     monkeypatch.setenv("WORLD_SIZE", str(len(rows) * (len(ends) - 1)))
     rank = 0
     for own in rows:
@@ -143,15 +143,30 @@ def test_what_each_process_can_tell_is_reported_once(tmp_path: Path, monkeypatch
 def test_a_missing_part_makes_a_partial_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int, row_count: int | None
 ) -> None:
-    """If the file of a rank is lost, the comparisons say how many positions are missing, and have no wrong figure."""
-    record(monkeypatch, tmp_path, pairs(2), SPLITS["contiguous"], row_count=row_count)
+    """If the file of a rank is lost, comparisons say how many positions are missing, and show tokens of the others."""
+    record(monkeypatch, tmp_path, pairs(2), SPLITS["contiguous"], row_count=row_count, recorder={"all_tokens": True})
+    known = comparisons(Reading(tmp_path))
     (tmp_path / f"predictions{f'-rank{missing}' if missing else ''}.jsonl").unlink()
     reading = Reading(tmp_path)
     found = comparisons(reading)
     # Of the last ones nobody knows how many they are, unless that was passed.
     many = 1 if missing == 3 and row_count is None else 12
     assert [one.missing_rows for one in found] == [many] * 4
-    assert all((one.matched, one.loss, one.tokens, one.worst) == (None, None, (), ()) for one in found)
+    assert all((one.matched, one.loss, one.entropy, one.all_tokens) == (None, None, None, None) for one in found)
+    for one, other in zip(found, known, strict=True):
+        assert other.all_tokens is not None
+        here = [at for at in other.all_tokens.positions if at // 12 != missing]
+        assert one.supervised == len(here)
+        assert [token.position for token in one.tokens] == [*here[:5], *here[-5:]]
+        assert [token.slot for token in one.tokens] == ["first"] * 5 + ["last"] * 5
+        assert len(one.worst) == 5
+        columns = zip(
+            *(getattr(other.all_tokens, name) for name in ("labels", "predictions", "label_logprobs")), strict=True
+        )
+        every = dict(zip(other.all_tokens.positions, columns, strict=True))
+        for token in (*one.tokens, *one.worst):
+            assert (token.label, token.prediction, token.label_logprob) == every[token.position]
+            assert token.match is (token.label == token.prediction)
     assert findings(Reading(tmp_path)) == []
 
 
@@ -177,7 +192,10 @@ def test_replicas_of_other_samples_are_not_mixed(tmp_path: Path, monkeypatch: py
         assert all((one.tokens == ()) == bool(one.missing_rows) == (ids is None) for one in read)
         (folder / "predictions-rank1.jsonl").unlink()
         (folder / "predictions-rank2.jsonl").unlink()
-        assert all(found.tokens == () and found.missing_rows for found in comparisons(predlog.read(folder)))
+        read = comparisons(predlog.read(folder))
+        assert all(found.missing_rows and (found.tokens == ()) == (ids is None) for found in read)
+        first = {found.sample_id: found.tokens[0].position for found in read if ids is not None}
+        assert first == ({} if ids is None else {"a": 7, "b": 24})
 
 
 @pytest.mark.parametrize("missing", [None, 1])
@@ -207,7 +225,8 @@ def test_replicas_are_told_apart_by_their_ranks(
         ours = [one for one in found if one.rank == 2 * replica]
         assert [one.sample for one in ours] == [0, 1, 0, 1]
         if missing is not None and not replica:
-            assert all((one.missing_rows, one.loss, one.tokens) == (1, None, ()) for one in ours)
+            assert all((one.missing_rows, one.loss) == (1, None) for one in ours)
+            assert all([two.position for two in one.tokens] == [*range(7, 12), *range(19, 24)] for one in ours)
             continue
         for one, other in zip(ours, known[replica], strict=True):
             assert (one.missing_rows, one.supervised, one.matched) == (0, other.supervised, other.matched)
@@ -283,3 +302,22 @@ def test_an_index_that_is_none_is_refused_with_the_fix(
     assert len(found) == 1
     assert why in found[0][2]
     assert not [one for one in predlog.read(tmp_path) if isinstance(one, Part | Comparison)]
+
+
+def test_ranks_with_nothing_but_padding_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last shard of each part of the rows is padding, its ranks write nothing, and the sample is whole."""
+    made = [(torch.nn.functional.pad(one, (0, 20), value=99.0), labels, inputs) for one, labels, inputs in pairs(2)]
+    record(
+        monkeypatch,
+        tmp_path / "parts",
+        made,
+        SPLITS["zigzag"],
+        cuts=(25, VOCABULARY),
+        row_count=LENGTH,
+        end=VOCABULARY + 20,
+    )
+    assert len([*(tmp_path / "parts").glob("*.jsonl")]) == 8
+    ours = comparisons(predlog.read(tmp_path / "parts"))
+    theirs = comparisons(predlog.read(whole(tmp_path / "whole", pairs(2))))
+    assert [(one.missing_ids, one.missing_rows) for one in ours] == [(0, 0)] * 4
+    assert [one.matched for one in ours] == [one.matched for one in theirs]

@@ -236,7 +236,7 @@ def _unranked(one: Comparison) -> Comparison:
 
 def _right(ones: list[Comparison]) -> tuple[int, int]:
     pairs = [
-        (sum(token.match for token in each.tokens), len(each.tokens))
+        (sum(token.match is True for token in each.tokens), len(each.tokens))
         if each.matched is None
         else (each.matched, each.supervised)
         for each in ones

@@ -12,6 +12,7 @@ import torch
 
 import predlog
 from predlog import Comparison, Part, Recorder, Shard
+from predlog.findings import catalog
 from predlog.processors import Redact, ToStructlog
 
 VOCABULARY, CUTS = 40, (0, 17, 40)
@@ -87,6 +88,33 @@ def test_what_a_shard_cant_decide_is_listed(tmp_path: Path, monkeypatch: pytest.
     assert "predlog check" in listed["collapsed"]
     assert "shards" in listed["loss-differs-from-pair"]
     assert [one.code for one in recorder.findings] == ["labels-are-inputs"]
+
+
+@pytest.mark.parametrize("is_split", [True, False])
+def test_the_last_line_names_what_is_judged_elsewhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], *, is_split: bool
+) -> None:
+    """It has the rules that need whole records, or, of some rows, all but one, and the command that judges them."""
+    how: dict[str, Any] = {"row_index": torch.arange(8)} if is_split else {"shard": Shard(0, of=40)}
+    with Recorder(tmp_path, every=1, ranks="all") as recorder:
+        recorder.compare(torch.randn(1, 8, 20), torch.arange(8)[None], 0, **how)
+    (line,) = [one for one in capfd.readouterr().err.splitlines() if "no open findings by ids alone" in one]
+    names = "all rules but label-out-of-range" if is_split else "logits-not-finite, prediction-misaligned"
+    assert f"not judged here: {names}" in line
+    assert f"next: predlog check {tmp_path}" in line
+
+
+def test_what_rows_of_a_sample_cant_decide_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rule but that of labels without a logit has a reason; of very many rows, nobody asks those about texts."""
+    for most, why in ((8, "predlog check"), (7, "can't tell, either")):
+        monkeypatch.setattr("predlog.numbers.snapshot.MOST_IDS", most)
+        with Recorder(tmp_path / str(most), every=1, console=False, ranks="all") as recorder:
+            recorder.compare(torch.randn(1, 8, 20), torch.arange(8)[None], 0, row_index=torch.arange(8))
+            assert recorder.flush()
+            listed = recorder.undecided["text"]
+        assert {*listed} == {rule.code for rule in catalog.RULES} - catalog.OF_PART | {catalog.LOSS}
+        assert why in listed["end-missing"]
+        assert "predlog check" in listed["collapsed"]
 
 
 def test_inspect_says_what_to_do_with_a_shard() -> None:

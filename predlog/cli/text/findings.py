@@ -69,7 +69,7 @@ def add_lacks(paper: Paper, lacks: Iterable[Lack]) -> None:
     every = [*lacks]
     for one in every[:_MOST_LACKS]:
         what = lacking(one)
-        paper.paragraph(f"{_start(paper, 'partial')}{what}: of these, there are no tokens and no figures", WARNING)
+        paper.paragraph(f"{_start(paper, 'partial')}{what}: of these, there are no figures", WARNING)
     if more := sum(one.many for one in every[_MOST_LACKS:]):
         paper.paragraph(f"{_start(paper, 'partial')}{counted(more, 'comparison')} more lack parts", WARNING)
 

@@ -52,16 +52,19 @@ const textOf = (place) => (place < 0 ? null : (texts[place] ?? ids[place]));
 // As it is drawn among others: in at most 12 cells.
 const cellOf = (place) => cells[place] ?? textOf(place);
 const isRight = (token) => tokens.match[token] === "1";
+// Without parts of some ids, what is predicted is not known.
+const isKnown = (token) => tokens.match[token] !== "?";
 
 const tokenColumns = ["position", "label", "prediction", "label_logprob", "prediction_logprob", "label_rank", "input"];
 
 // What is known of the token at a place among those of the strip.
 function tokenOf(row, place) {
-  return { ...Object.fromEntries(tokenColumns.map((name) => [name, tokens[name][place]])), match: isRight(place), column: columnOf(row, place - starts[row]) };
+  return { ...Object.fromEntries(tokenColumns.map((name) => [name, tokens[name][place]])), match: isKnown(place) ? isRight(place) : null, column: columnOf(row, place - starts[row]) };
 }
 
 // What a screen reader says of a token after what one sees of it.
 function described({ label, prediction, match, label_logprob, label_rank }) {
+  if (match === null) return `label ${textOf(label)}, prediction not known`;
   const verdict = match ? "predicted correctly" : `predicted ${textOf(prediction) ?? "nan"}`;
   const p = label_logprob === null ? "not finite" : probability(label_logprob);
   return `label ${textOf(label)}, ${verdict}, probability ${p}, rank ${label_rank ?? "unknown"}`;
@@ -98,7 +101,7 @@ function rightOf(row) {
   const { matched, supervised, count } = rows;
   if (!supervised[row]) return { right: 0, of: 0, which: "supervised" };
   if (matched[row] !== null) return { right: matched[row], of: supervised[row], which: "supervised" };
-  const shown = tokens.match.slice(starts[row], starts[row] + count[row]);
+  const shown = tokens.match.slice(starts[row], starts[row] + count[row]).replaceAll("?", "");
   return { right: shown.split("1").length - 1, of: shown.length, which: "shown" };
 }
 

@@ -26,6 +26,7 @@ function about(row) {
   const parts = of ? [`${share(right, of)} correct (${right} of ${of} ${which})`, supervised] : [supervised];
   if (rows.loss[row] !== null) parts.unshift(`loss ${nats(rows.loss[row])}`);
   parts.push(`shift ${rows.shift[row]}`);
+  if (rows.lacking[row]) parts.push(rows.lacking[row]);
   if (rows.nonfinite[row]) parts.push(`${rows.nonfinite[row]} probabilities not finite`);
   return parts.join(" · ");
 }
@@ -36,7 +37,7 @@ function line(row, token, here) {
   const at = (name) => tokens[name][token];
   made.append(
     element("td", "", cellOf(at("label"))),
-    element("td", "", isRight(token) ? "✓" : (cellOf(at("prediction")) ?? "nan")),
+    element("td", "", isRight(token) ? "✓" : isKnown(token) ? (cellOf(at("prediction")) ?? "nan") : "?"),
     element("td", "", probability(at("label_logprob"))),
     element("td", "", at("label_rank") ?? "-"),
   );
@@ -60,16 +61,16 @@ function detail(panel, row, token) {
   panel.classList.toggle("has-token", token !== undefined);
   if (token === undefined) return;
   const { label, prediction, match, label_logprob, prediction_logprob, label_rank, position, input } = token;
-  panel.classList.toggle("is-right", match);
+  panel.classList.toggle("is-right", match === true);
   say(panel, "label", textOf(label));
   say(panel, "label-id", `id ${ids[label]}`);
   say(panel, "label-probability", probability(label_logprob));
   bar(panel, "label-bar", label_logprob);
-  say(panel, "prediction", textOf(prediction) ?? "nan");
+  say(panel, "prediction", match === null ? "?" : (textOf(prediction) ?? "nan"));
   say(panel, "prediction-id", prediction < 0 ? "no id" : `id ${ids[prediction]}`);
   say(panel, "prediction-probability", prediction_logprob === undefined ? "not recorded" : probability(prediction_logprob));
   bar(panel, "prediction-bar", prediction_logprob ?? null);
-  say(panel, "verdict", match ? "✓ correct" : "✗ wrong");
+  say(panel, "verdict", match === null ? "not known" : match ? "✓ correct" : "✗ wrong");
   const size = rows.vocabulary[row];
   say(panel, "rank", label_rank === null ? "unknown" : size === null ? `${label_rank}` : `${label_rank} of ${size}`);
   say(panel, "position", `${position} of ${rows.length[row]}`);

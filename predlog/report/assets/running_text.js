@@ -81,7 +81,7 @@ function word(label, drawnAs, token) {
   if (token === undefined) return element(isId ? "bdi" : "span", isId ? "asked id" : "asked", drawnAs);
   const made = element("span", token.label_logprob === null ? "word unknown" : `word p${levelOf(token.label_logprob, state.shade === "logarithm")}`, drawnAs);
   if (isId) made.classList.add("id");
-  if (!token.match) made.classList.add("is-wrong");
+  if (token.match === false) made.classList.add("is-wrong");
   made.setAttribute("role", "button");
   made.setAttribute("aria-description", described(token));
   made.dataset.nth = words.length;

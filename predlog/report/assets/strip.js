@@ -103,11 +103,11 @@ function cell(place, column) {
   }
   const logprob = tokens.label_logprob[token];
   made.classList.add(logprob === null ? "unknown" : `p${levelOf(logprob, state.shade === "logarithm")}`);
-  made.classList.add(isRight(token) ? "is-right" : "is-wrong");
+  if (isKnown(token)) made.classList.add(isRight(token) ? "is-right" : "is-wrong");
   made.append(element("bdi", "label", cellOf(tokens.label[token])));
   if (state.below && !isRight(token)) {
     made.append(element("div", "said"));
-    made.lastChild.append(element("span", "sr", "predicted "), element("bdi", "", cellOf(tokens.prediction[token]) ?? "nan"));
+    made.lastChild.append(element("span", "sr", "predicted "), element("bdi", "", isKnown(token) ? (cellOf(tokens.prediction[token]) ?? "nan") : "?"));
   }
   made.setAttribute("aria-description", described(tokenOf(shown[place], token)));
   return made;

@@ -13,13 +13,12 @@ from predlog.sinks.terminal.style import (
     END,
     NAME,
     PLAIN,
-    RIGHT,
     WARNING,
-    WRONG,
     Glyphs,
     accuracy,
     glyphs_of,
     heading,
+    judged,
     padded,
     shorten,
     token_text,
@@ -99,6 +98,6 @@ def _cells(
         elif is_wide:
             text = f" {label}{glyphs.arrow}{token_text(token, 'prediction', glyphs)}"
         else:
-            text = f" {label}" if token["prediction"] is not None else " nan"
+            text = f" {label}" if token["prediction"] is not None or token["match"] is None else " nan"
         shown = padded(encodable(text, encoding), width, glyphs.ellipsis)
-        yield Segment(f"{shown} ", RIGHT if token["match"] else WRONG)
+        yield Segment(f"{shown} ", judged(token["match"]))

@@ -17,12 +17,11 @@ from predlog.sinks.terminal.style import (
     END,
     NAME,
     PLAIN,
-    RIGHT,
-    WRONG,
     Glyphs,
     figures,
     glyphs_of,
     heading,
+    judged,
     padded,
     token_text,
     where,
@@ -208,7 +207,7 @@ def _predictions(columns: list[_Column], glyphs: Glyphs) -> Iterator[Segment]:
     cells, style, last = "", PLAIN, columns[-1]
     for column in columns:
         token, edge, width = column
-        own = RIGHT if token.match else WRONG
+        own = judged(token.match)
         if cells and (edge or own is not style):
             yield Segment(cells, style)
             cells = ""

@@ -11,7 +11,7 @@ from rich.segment import Segment
 
 from predlog.records.schema import Event
 from predlog.records.text import brief, encodable, nats, probability, share, visible
-from predlog.records.token_text import token_id
+from predlog.records.token_text import UNKNOWN, token_id
 from predlog.sinks.terminal.drawn import About
 from predlog.sinks.terminal.style import END, Glyphs, glyphs_of, shorten
 
@@ -55,17 +55,23 @@ def _values(event: Event, errors: Sequence[str]) -> Iterator[str]:
         yield f"rank={event['rank']}"
     if event.get("loss") is not None:
         yield f"loss={nats(event['loss'])}"
-    if event["matched"] is not None and event["supervised"]:
-        yield f"accuracy={_share(event['matched'], event['supervised'])}"
-    elif event["supervised"]:
-        yield f"shown_correct={sum(token['match'] for token in event['tokens'])}/{len(event['tokens'])}"
+    if event["supervised"]:
+        yield from _correct(event)
     yield f"supervised={event['supervised']}/{event['length']}"
-    if event["nonfinite"]:
-        yield f"nonfinite={event['nonfinite']}"
+    yield from (f"{name}={event[name]}" for name in ("missing_ids", "missing_rows", "nonfinite") if event.get(name))
     if errors:
         yield f"errors={word(','.join(errors))}"
     if not event["supervised"]:
         yield f"note={word('nothing supervised: every label is ignored')}"
+
+
+def _correct(event: Event) -> Iterator[str]:
+    """Yield how many predictions are correct, if any is known."""
+    matches = [token["match"] for token in event["tokens"] if token["match"] is not None]
+    if event["matched"] is not None:
+        yield f"accuracy={_share(event['matched'], event['supervised'])}"
+    elif matches or not event["tokens"]:
+        yield f"shown_correct={sum(matches)}/{len(matches)}"
 
 
 def _share(part: int, whole: int) -> str:
@@ -98,6 +104,8 @@ def _pairs(tokens: Sequence[dict[str, Any]], glyphs: Glyphs) -> Iterator[str]:
 
 def _token(token: dict[str, Any], which: str, glyphs: Glyphs) -> str:
     text = token[f"{which}_text"]
+    if which == "prediction" and token["match"] is None:
+        return UNKNOWN
     if text is None:
         return token_id(token[which])
     return f'"{_escaped(shorten(brief(text, " ", glyphs.times, glyphs.brackets), _WIDEST, glyphs.ellipsis))}"'

@@ -10,8 +10,8 @@ from rich.segment import Segment
 from rich.style import Style
 
 from predlog.records.schema import Event
-from predlog.records.text import encodable, nats, percent, sample_name, share, visible
-from predlog.records.token_text import cut, token_id
+from predlog.records.text import encodable, lacking, nats, percent, sample_name, share, visible
+from predlog.records.token_text import UNKNOWN, cut, token_id
 from predlog.records.token_text import token_text as drawn
 
 HEADING = Style.parse("bold")
@@ -108,14 +108,18 @@ def accuracy(event: Event, *, is_short: bool = False) -> str:
         return ""
     if event["matched"] is not None:
         return percent(share(event["matched"], event["supervised"])) + ("" if is_short else " correct")
-    correct, shown = sum(token["match"] for token in event["tokens"]), len(event["tokens"])
+    matches = [token["match"] for token in event["tokens"] if token["match"] is not None]
+    correct, shown = sum(matches), len(matches)
+    if event["tokens"] and not shown:
+        return ""
     return f"{correct}/{shown}" if is_short else f"{correct} of {shown} shown correct"
 
 
 def figures(event: Event) -> list[str]:
     """Return loss, accuracy, values that are not finite and supervised positions, in words; empty if there is none."""
     not_finite = f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
-    return [loss(event), accuracy(event), not_finite, supervised(event)]
+    partial = lacking(event.get("missing_ids"), event.get("missing_rows"))
+    return [loss(event), accuracy(event), not_finite, supervised(event), partial]
 
 
 def loss(event: Event) -> str:
@@ -125,8 +129,15 @@ def loss(event: Event) -> str:
 
 
 def token_text(token: dict[str, Any], which: str, glyphs: Glyphs) -> str:
-    """Return a token's text, or its id if it has none."""
+    """Return a token's text, or its id if it has none; `?` for a prediction that is not known."""
+    if which == "prediction" and token["match"] is None:
+        return UNKNOWN
     return drawn(token[f"{which}_text"], token[which], glyphs.space, glyphs.times, glyphs.brackets)
+
+
+def judged(match: bool | None) -> Style:
+    """Return the style of a prediction: correct, wrong, or plain if that is not known."""
+    return PLAIN if match is None else RIGHT if match else WRONG
 
 
 def known(number: float | None) -> str:

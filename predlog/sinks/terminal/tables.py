@@ -21,12 +21,11 @@ from predlog.sinks.terminal.style import (
     END,
     NAME,
     PLAIN,
-    RIGHT,
-    WRONG,
     Glyphs,
     figures,
     glyphs_of,
     heading,
+    judged,
     known,
     padded,
     shorten,
@@ -43,7 +42,7 @@ _WIDEST, _NARROWEST = 25, 7
 class _Column(NamedTuple):
     cells: tuple[str, ...]
     width: int
-    match: bool
+    match: bool | None
     is_plain: bool  # in ASCII a text is as wide as it is long, and none of these is wider than its column
 
 
@@ -153,7 +152,7 @@ def _coloured(groups: list[list[_Column]], row: int, glyphs: Glyphs) -> Iterator
         if place:
             yield Segment(glyphs.divider, PLAIN)
         for match, columns in groupby(group, key=attrgetter("match")):
-            yield Segment(_text(columns, row, glyphs), RIGHT if match else WRONG)
+            yield Segment(_text(columns, row, glyphs), judged(match))
 
 
 def _text(columns: Iterable[_Column], row: int, glyphs: Glyphs) -> str:
