@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from predlog.errors import RecordError
+from predlog.records.part_facts import from_base64
 
 _INTEGERS: Final = ("i", "q")
+_TYPECODES: Final = frozenset("iqfd")
 
 
 def packed(values: Sequence[int] | Sequence[float], *, is_rounded: bool = False) -> str:
@@ -35,18 +37,19 @@ def _representable(number: float) -> float:
     return number if not math.isfinite(number) or abs(number) < 3.4e38 else math.copysign(math.inf, number)
 
 
-def unpacked(text: Any, many: int | None = None) -> list[Any]:
+def unpacked(text: str, many: int) -> "array[Any]":
     """Return the numbers of a column; raise RecordError if it is none, or has not so many."""
+    if text[:1] not in _TYPECODES:
+        raise RecordError("no column of numbers")
     try:
-        column = array({"i": "i", "q": "q", "f": "f", "d": "d"}[text[:1]])
-        column.frombytes(base64.b64decode(text[1:], validate=True))
-    except (KeyError, TypeError, ValueError):
+        column = array(text[0], from_base64(text[1:]))
+    except ValueError:
         raise RecordError("no column of numbers") from None
     if sys.byteorder != "little":
         column.byteswap()
-    if many is not None and len(column) != many:
+    if len(column) != many:
         raise RecordError(f"a column of {len(column)} numbers where there are {many}")
-    return column.tolist()
+    return column
 
 
 def deflated(column: bytes | Sequence[int]) -> str:
@@ -61,7 +64,7 @@ def inflated(text: str, many: int) -> bytes:
     """Return the bytes of a packed column of so many bytes, or numbers of 64 bits; raise RecordError if it is none."""
     try:
         size = {"zb": 1, "zi": 4, "zq": 8}[text[:2]]
-        plain = zlib.decompressobj().decompress(base64.b64decode(text[2:], validate=True), size * many + 1)
+        plain = zlib.decompressobj().decompress(from_base64(text[2:]), size * many + 1)
     except (KeyError, ValueError, zlib.error):
         raise RecordError("no packed column") from None
     if len(plain) != size * many:

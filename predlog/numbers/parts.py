@@ -11,7 +11,7 @@ import heapq
 import math
 from array import array
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain, compress
+from itertools import accumulate, chain, compress
 from typing import Any, Final
 
 from predlog.errors import RecordError
@@ -21,7 +21,7 @@ from predlog.numbers.runs import MOST_IDS, Edges, Ids, Runs, ends
 from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics, Whole
 from predlog.numbers.window import Chosen
 from predlog.records.part_facts import RunFacts, facts_of
-from predlog.records.schema import Part, Split
+from predlog.records.schema import Part, Split, Token
 
 # Columns of `rows` that are the same in all shards: written by the one that has the first ids.
 _SHARED: Final = ("rows", "labels", "inputs", "weights", "documents", "places")
@@ -29,6 +29,8 @@ _OWN: Final = ("prediction", "peak", "log_sum", "entropy", "label_logit")
 _FLAGS: Final = (
     "is_trained", "has_probabilities", "knows_inputs", "knows_documents", "knows_padding", "has_weights",
 )  # fmt: skip
+# Of each row, what one of the shards has: columns of which few numbers are looked at.
+_PICKED: Final = frozenset(("prediction", "label_logit"))
 _OF_RUNS: Final = ("is_counted", "has_places", "is_blank")
 # What only the whole row tells.
 _UNKNOWN: Final = {"match": False, "label_logprob": None, "prediction_logprob": None, "label_rank": None}
@@ -177,14 +179,13 @@ def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
     many = len(tokens)
     if not many == len(facts.around) == len(facts.reads) == len(facts.above):
         raise RecordError("a part whose columns differ in length")
-    logits = iter(_unpacked_floats(facts.best, sum(len(one.alternatives) for one in tokens)))
     statistics = Statistics(
         prediction=[-1 if one.prediction is None else one.prediction for one in tokens],
-        above=list(facts.above),
+        above=[*facts.above],
         peak=_unpacked_floats(facts.peak, many),
         label_logit=_unpacked_floats(facts.label_logit, many),
         log_sum=_unpacked_floats(facts.log_sum, many),
-        best=[list(zip([two.prediction for two in one.alternatives], logits, strict=False)) for one in tokens],
+        best=_unpacked_best(facts.best, tokens),
     )
     first, last = ([one.position - shift for one in tokens if one.slot == slot] for slot in ("first", "last"))
     numbers = Numbers(
@@ -254,12 +255,13 @@ def _unpacked_runs(split: Split, known: RunFacts | None, part: Part, ignore_inde
     if known is None:
         return Runs(split.starts, split.stops, split.of, (0, 0), False, False, False, (), Edges((), ()), split.ranks)
     positions = [at for run in bounds for at in ends(*run)]
-    columns = {name: unpacked(column, len(positions)) for name, column in known.edges.items() if name in Edges._fields}
+    many = len(positions)
+    columns = {name: unpacked(one, many).tolist() for name, one in known.edges.items() if name in Edges._fields}
     if "labels" not in columns or len(known.checks) != 2:
         raise RecordError("a part without the ends of its rows")
     return Runs(
         split.starts, split.stops, split.of, known.ends, known.is_counted, known.has_places, known.is_blank,
-        [unpacked(one, len(bounds)) for one in known.checks], Edges(positions, **columns),
+        [unpacked(one, len(bounds)).tolist() for one in known.checks], Edges(positions, **columns),
         split.ranks, None if known.ids is None else _unpacked_ids(known.ids, bounds, part, ignore_index),
         known.has_codes,
     )  # fmt: skip
@@ -275,15 +277,26 @@ def _check_counts(counts: Counts) -> None:
             raise RecordError(f"a part with {many} numbers as the count {name!r}")
 
 
+def _unpacked_best(text: str, tokens: Sequence[Token]) -> list[list[tuple[int, float]]]:
+    """Return the ids and logits of the largest logits of each token."""
+    ids = [two.prediction for one in tokens for two in one.alternatives]
+    every = [*zip(ids, _unpacked_floats(text, len(ids)), strict=True)]
+    stops = [*accumulate(len(one.alternatives) for one in tokens)]
+    return [every[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+
+
 def _unpacked_floats(text: str, many: int) -> list[float]:
-    return list(map(float, unpacked(text, many)))
+    column = unpacked(text, many)
+    return [*map(float, column)] if column.typecode in "iq" else column.tolist()
 
 
 def _unpacked_rows(rows: Mapping[str, str], part: Part) -> ShardRows:
-    names = [name for name in (*_SHARED, *_OWN) if name in rows]
-    needed = {*_OWN, *(("rows", "labels") if part.shard.start == 0 else ())}
-    if missing := needed.difference(names):
-        raise RecordError(f"a part whose rows have no {min(missing)}")
     columns: dict[str, Any] = dict.fromkeys(_SHARED)
-    columns |= {name: unpacked(rows[name], part.supervised) for name in names}
+    for name in (*_SHARED, *_OWN):
+        if name in rows:
+            column = unpacked(rows[name], part.supervised)
+            columns[name] = column if name in _PICKED else column.tolist()
+    for name in (*_OWN, *(("rows", "labels") if part.shard.start == 0 else ())):
+        if columns.get(name) is None:
+            raise RecordError(f"a part whose rows have no {name}")
     return ShardRows(**columns)

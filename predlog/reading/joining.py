@@ -92,9 +92,11 @@ def readable(ordered: Sequence[Part]) -> Iterator[Known]:
 
 def of_one_pair(known: Sequence[Known]) -> list[Known]:
     """Return each shard once, of the pair that most of them are of; of replicas the first counts."""
-    pairs = Counter(map(_pair, known))
-    pair = max(pairs, key=pairs.__getitem__, default=None)
-    each = {one.shard.start: one for one in reversed(known) if _pair(one) == pair}
+    pairs = [*map(_pair, known)]
+    often = Counter(pairs)
+    usual = max(often, key=often.__getitem__, default=None)
+    ones = zip(reversed(known), reversed(pairs), strict=True)
+    each = {one.shard.start: one for one, pair in ones if pair == usual}
     return [each[start] for start in sorted(each)]
 
 

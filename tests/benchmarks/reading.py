@@ -88,7 +88,7 @@ def reading(options: Options) -> Iterator[Row]:
 
 
 # Comparisons, parts of each, and supervised rows of a sample.
-_JOINED, _PARTS, _LENGTHS = 1_000, 8, {32: 3.0, 256: None}
+_JOINED, _PARTS, _LENGTHS, _MOST = 1_000, 8, (32, 256), 3.0
 # Joining alone: the records are there. What is timed is the processor's time, as both are of one thread.
 _AGAINST_READING = """
 import sys, time
@@ -112,12 +112,12 @@ for _ in range(int(sys.argv[2])):
 
 def _joining() -> Iterator[Row]:
     """Measure what joining parts takes, against reading them."""
-    for length, most in _LENGTHS.items():
+    for length in _LENGTHS:
         with tempfile.TemporaryDirectory() as folder:
             in_parts(Path(folder), steps=_JOINED, length=length, parts=_PARTS)
             yield _ratio(
                 f"join-{length}", f"joining {_PARTS} parts of {length} rows / reading them", _AGAINST_READING,
-                Path(folder), 5, _JOINED, at_most=most,
+                Path(folder), 5, _JOINED, at_most=_MOST,
             )  # fmt: skip
 
 
