@@ -71,7 +71,7 @@ def over_vocabulary(parts: Sequence[tuple[Slice, Numbers]], window: Window) -> J
     first = parts[0][1]
     labels = [own for _, own, *_ in first.around]
     statistics, bounds = _joined_statistics([(one, numbers.statistics) for one, numbers in parts], labels, window)
-    columns = [one for _, numbers in parts for one in _rows(numbers)]
+    columns = [one.rows for _, numbers in parts for one in numbers.whole or () if one.rows is not None]
     rows = None if len(columns) < len(parts) else WholeRows.of(columns, [shard.stop for shard, _ in parts])
     return Joint(replace(first, statistics=statistics, whole=None), bounds, rows)
 
@@ -93,10 +93,6 @@ def finished(joint: Joint, sizes: Sizes, window: Window) -> tuple[Numbers, list[
         counts=[first.counts[0] | {"hits": rows.hits()}],
         whole=[rows.summed_up(sizes, window.all_tokens)],
     ), [*bounds, *[None] * len(worst)]
-
-
-def _rows(numbers: Numbers) -> list[ShardRows]:
-    return [one.rows for one in numbers.whole or () if one.rows is not None]
 
 
 def _extended(ends: Statistics, worst: Sequence[_Row]) -> Statistics:
@@ -127,8 +123,7 @@ def _joined_statistics(
             if (own := one.above[number]) is not None:
                 many += own
             else:
-                kept = one.best[number]  # the largest first
-                found = _above(kept, label_logit)
+                found = _above(kept := one.best[number], label_logit)
                 many += found
                 # Where all that a shard has kept exceed the label's logit, others of it may, too.
                 is_exact &= found < len(kept) or found == shard.stop - shard.start
@@ -188,11 +183,10 @@ class WholeRows:
 
     def hits(self) -> tuple[int, ...]:
         """Count the predictions that equal the label and, if inputs are known, those that equal the input only."""
-        predictions = self.predictions
-        equal = sum(map(operator.eq, predictions, self.ids.labels))
+        equal = sum(map(operator.eq, self.predictions, self.ids.labels))
         if self.ids.inputs is None:
             return (equal,)
-        pairs = zip(predictions, self.ids.labels, self.ids.inputs, strict=True)
+        pairs = zip(self.predictions, self.ids.labels, self.ids.inputs, strict=True)
         return equal, sum([one == read != label for one, label, read in pairs])
 
     def worst(self, left_out: Collection[int], many: int) -> list[int]:
@@ -250,8 +244,7 @@ _Columns = tuple[tuple[list[int], list[float], list[float], list[float]], list[f
 def _columns(parts: Sequence[ShardRows], stops: Sequence[int]) -> _Columns:
     """Return what `joined_row` returns of all rows, as columns, and the entropies; for finite peaks.
 
-    Of 8 shards it takes a twentieth of the time: most of it is spent in functions written in C, and of what one shard
-    alone knows of a row, no more than that is looked at.
+    Of 8 shards it takes a quarter of the time, and looks at no more than the owner's of what one shard alone knows.
     """
     every = [one.peak for one in parts]
     peaks = [*map(max, *every)] if len(every) > 1 else [*every[0]]
