@@ -5,6 +5,15 @@ from dataclasses import dataclass, field
 
 from predlog.records.schema import Part
 
+# Bytes that a part, a token of it and an alternative of that take, about.
+_OF_PART, _OF_TOKEN, _OF_ALTERNATIVE = 4096, 256, 96
+
+
+def size(part: Part) -> int:
+    """Return about how many bytes a part takes."""
+    tokens = sum(_OF_TOKEN + _OF_ALTERNATIVE * len(token.alternatives) for token in part.tokens)
+    return _OF_PART + tokens + sum(map(len, (part.rows or {}).values()))
+
 
 @dataclass(slots=True)
 class _Group:

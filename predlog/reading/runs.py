@@ -1,10 +1,13 @@
-"""First lines, last lines and steps → what is known of each attempt, process by process."""
+"""First lines, last lines and steps → what is known of each attempt, process by process, and what it was asked for."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
+from predlog.findings.special_tokens import PerStream
+from predlog.numbers.window import Window
 from predlog.reading.curves import Coverage, Source
 from predlog.records.schema import Run
 
@@ -134,3 +137,33 @@ def latest(
     return [
         one for one in attempts if beside.get((one.run, one.rank, one.number), one.number) >= newest[one.run, one.rank]
     ]
+
+
+class Asked(NamedTuple):
+    """What a run shows of each sample, which codes it ignores, and who may record, by its first line."""
+
+    window: Window
+    ignore: PerStream[frozenset[str]]
+    ranks: frozenset[int]
+
+
+USUAL: Final = Asked(Window(), PerStream(), frozenset())
+
+
+def asked(run: Run) -> Asked:
+    """Return what the settings in the first line of a process ask for."""
+    settings = run.settings
+    names = ("worst", "alternatives", "all_tokens")
+    known: dict[str, Any] = {name: value for name in names if type(value := settings.get(name)) is int and value >= 0}
+    window, ignore = replace(Window(), **known), settings.get("ignore")
+    if isinstance(ignore, dict):
+        codes = PerStream(by_name={name: _codes(one) for name, one in ignore.items()})
+    else:
+        codes = PerStream(alone=_codes(ignore))
+    named = settings.get("ranks")
+    is_named = isinstance(named, list) and all(type(one) is int for one in named)
+    return Asked(window, codes, frozenset(named if is_named else range(run.world_size)))  # type: ignore[arg-type] # a list
+
+
+def _codes(listed: Any) -> frozenset[str]:
+    return frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()

@@ -4,23 +4,22 @@ The parts of a comparison come from several files. They are joined as soon as th
 what there is makes a partial comparison when no more can come.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from predlog.findings.catalog import CODES, OF_PART
 from predlog.findings.facts import Facts
 from predlog.findings.judge import Judge
 from predlog.findings.ledger import FindingEvent
-from predlog.findings.special_tokens import PerStream
 from predlog.numbers.whole_ids import settle
-from predlog.numbers.window import Window
 from predlog.reading.joining import Whole, comparison
 from predlog.reading.lacks import Lacks
-from predlog.reading.part_groups import PartsOfSample
+from predlog.reading.part_groups import PartsOfSample, size
 from predlog.reading.row_parts import comparison_of_rows
+from predlog.reading.runs import USUAL, Asked, asked
 from predlog.records.codec import from_event
 from predlog.records.schema import SCHEMA, Comparison, Finding, Part, Record, Run, WholeRecord
 
@@ -30,20 +29,11 @@ _Key = tuple[int, int | None, str | None]  # sample, codebook, sample_id
 _Writer = tuple[str | None, int, int, str | None, str]
 # Steps of a stream that wait at once where files are followed, and seconds after which a silent process is not awaited.
 STEPS: Final = 64
+# Bytes of parts that wait at once where the parts of each rank come after all those of another.
+ROOM: Final = 1 << 26
 _SILENT: Final = 5.0
 # Steps of a stream that are remembered as over, so that what comes late is no second comparison.
 _REMEMBERED: Final = 128
-
-
-class _Asked(NamedTuple):
-    """What a run shows of each sample, which codes it ignores, and who may record, by its first line."""
-
-    window: Window
-    ignore: PerStream[frozenset[str]]
-    ranks: frozenset[int]
-
-
-_USUAL: Final = _Asked(Window(), PerStream(), frozenset())
 
 
 @dataclass(slots=True)
@@ -55,6 +45,7 @@ class _Step:
     ready: list[Comparison] = field(default_factory=list)
     ranks: set[int] = field(default_factory=set)
     heard: float = 0.0
+    size: int = 0
 
     @property
     def is_joined(self) -> bool:
@@ -63,29 +54,34 @@ class _Step:
 
 @dataclass(slots=True)
 class _Steps:
-    """The steps of a stream that are not over, how far each rank is, and the last steps that are over."""
+    """The steps of a stream that are not over, how far each rank is, and the last steps that are over.
+
+    `gone` is the last one that is over for lack of room.
+    """
 
     waiting: dict[int, _Step] = field(default_factory=dict)
     reached: dict[int, int] = field(default_factory=dict)
     over: dict[int, set[int]] = field(default_factory=dict)
+    gone: int = -1
 
 
 class Joiner:
     """Join parts, and judge what they make by the rules that need whole rows.
 
     Of records that come in the order of their steps, as `predlog.read` merges files, one step of each stream waits at
-    a time. Where files are followed, each is ahead of the others now and then: `steps` may wait at once.
+    a time. Where files are followed, each is ahead of the others now and then: `steps` may wait at once. Where they
+    come one after the other, `room` says how many bytes may wait, of any number of steps, and these are in no order.
 
     Attributes:
         lacks: Which comparisons lack parts.
         late: How many parts came after their comparison had been returned without them.
     """
 
-    def __init__(self, steps: int = 1) -> None:
-        self._most = steps
+    def __init__(self, steps: int = 1, room: int | None = None) -> None:
+        self._most, self._room, self._held = steps, room, 0
         self._lanes: dict[_Lane, _Steps] = {}
         self._judges: dict[tuple[str | None, int, int], Judge] = {}
-        self._asked: dict[tuple[str | None, int], _Asked] = {}
+        self._asked: dict[tuple[str | None, int], Asked] = {}
         # What the processes with the first ids have found and is not gone: codes with their codebooks.
         self._open: dict[_Writer, dict[str, set[int | None]]] = {}
         # Streams whose samples are split over processes.
@@ -103,9 +99,11 @@ class Joiner:
         if record.rows_of is not None:
             self._split.add((record.run, record.attempt, record.stream))
         lane = self._lanes.setdefault((record.run, record.attempt, record.stream), _Steps())
+        yield from self._make_room(lane)
         step = lane.waiting.get(record.step)
         if step is None:
-            if self._most > 1 and record.rank not in lane.over.get(record.step, {record.rank}):
+            is_over = self._most > 1 and record.rank not in lane.over.get(record.step, {record.rank})
+            if is_over or record.step <= lane.gone:
                 self.late += 1
                 return
             while len(lane.waiting) >= self._most:
@@ -116,12 +114,26 @@ class Joiner:
         lane.reached[record.rank] = record.step
         sample = step.samples.setdefault((record.sample, record.codebook, record.sample_id), PartsOfSample())
         parts = sample.take(record, self._expected(record))
+        self._hold(step, [record])
         if parts is not None:
             whole = self._joined(parts)
             if not whole.is_partial:  # else a replica may have what is damaged
+                self._hold(step, parts[1:], -1)
                 sample.end(record)
                 self._note_joined(step, whole)
-                yield from self._ready(lane)
+                yield from self._ready(lane, step)
+
+    def _hold(self, step: _Step, parts: Sequence[Part], sign: int = 1) -> None:
+        """Count what parts take; of those that are joined, as much as one of them."""
+        taken = 0 if self._room is None else sign * sum(map(size, parts))
+        step.size += taken
+        self._held += taken
+
+    def _make_room(self, lane: _Steps) -> Iterator[WholeRecord]:
+        while self._room is not None and self._held > self._room and len(lane.waiting) > 1:
+            number = next(iter(lane.waiting))
+            lane.gone = lane.gone if lane.waiting[number].is_joined else max(lane.gone, number)
+            yield from self._end(lane, number)
 
     def settle(self, now: float) -> Iterator[WholeRecord]:
         """Yield what need not wait any longer at a time (seconds), when all there is has been added."""
@@ -149,7 +161,7 @@ class Joiner:
     def _note(self, record: WholeRecord) -> None:
         """Note what joining and judging need of other records: settings, and which findings are open."""
         if isinstance(record, Run) and record.stats is None:
-            self._asked.setdefault((record.run, record.attempt), _asked(record))
+            self._asked.setdefault((record.run, record.attempt), asked(record))
         elif isinstance(record, Finding) and record.code in CODES:
             codes = self._open.setdefault(_writer(record), {})
             if record.level == "info":
@@ -159,20 +171,21 @@ class Joiner:
 
     def _end(self, lane: _Steps, number: int) -> Iterator[WholeRecord]:
         step = lane.waiting.pop(number)
+        self._held -= step.size
         for sample in step.samples.values():
             for parts in sample.left():
                 self._note_joined(step, self._joined(parts))
         yield from step.ready
         for ones in step.judged.values():
             yield from self._findings(ones)
-        if self._most > 1:
+        if self._most > 1 and self._room is None:
             lane.over[number] = step.ranks
             while len(lane.over) > _REMEMBERED:
                 del lane.over[next(iter(lane.over))]
 
     def _joined(self, parts: list[Part]) -> Whole:
         first = parts[0]
-        window = self._asked.get((first.run, first.attempt), _USUAL).window
+        window = self._asked.get((first.run, first.attempt), USUAL).window
         if first.rows_of is not None:
             together = self.lacks.together(first.run, first.attempt, first.rank)
             return comparison_of_rows(parts, window, self._expected(first), together)
@@ -184,13 +197,12 @@ class Joiner:
             return frozenset()
         if part.rows_of.ranks is not None:
             return frozenset(part.rows_of.ranks)
-        return self._asked.get((part.run, part.attempt), _USUAL).ranks
+        return self._asked.get((part.run, part.attempt), USUAL).ranks
 
-    @staticmethod
-    def _ready(lane: _Steps) -> Iterator[WholeRecord]:
+    def _ready(self, lane: _Steps, own: _Step | None = None) -> Iterator[WholeRecord]:
         """Yield what is joined of the first step, and of those after it if it has all: steps stay in their order."""
-        for number in sorted(lane.waiting) if len(lane.waiting) > 1 else lane.waiting:
-            step = lane.waiting[number]
+        every = [*map(lane.waiting.__getitem__, sorted(lane.waiting))] if self._room is None else [own] if own else []
+        for step in every:
             ready, step.ready = step.ready, []
             yield from ready
             if not step.is_joined:
@@ -222,8 +234,8 @@ class Joiner:
         like, whole = every[0].record, [one for one in every if not one.is_partial]
         judge = self._judges.get((like.run, like.attempt, like.rank))
         if judge is None:
-            asked = self._asked.get((like.run, like.attempt), _USUAL)
-            judge = self._judges[like.run, like.attempt, like.rank] = Judge(asked.ignore)
+            ignored = self._asked.get((like.run, like.attempt), USUAL).ignore
+            judge = self._judges[like.run, like.attempt, like.rank] = Judge(ignored)
         ask = partial(
             judge.judge, like.step, like.stream, is_trained=sizes.is_trained, declared=sizes.declared,
             is_idle=any(like.context.get(name) == 0 for name in ("lr", "learning_rate")),
@@ -280,21 +292,3 @@ def _finding(found: FindingEvent, like: Comparison) -> Finding:
     made = from_event(event)
     assert isinstance(made, Finding)  # noqa: S101 - for the type checker
     return made
-
-
-def _asked(run: Run) -> _Asked:
-    settings = run.settings
-    names = ("worst", "alternatives", "all_tokens")
-    known: dict[str, Any] = {name: value for name in names if type(value := settings.get(name)) is int and value >= 0}
-    window, ignore = replace(Window(), **known), settings.get("ignore")
-    if isinstance(ignore, dict):
-        codes = PerStream(by_name={name: _codes(one) for name, one in ignore.items()})
-    else:
-        codes = PerStream(alone=_codes(ignore))
-    named = settings.get("ranks")
-    is_named = isinstance(named, list) and all(type(one) is int for one in named)
-    return _Asked(window, codes, frozenset(named if is_named else range(run.world_size)))  # type: ignore[arg-type] # a list
-
-
-def _codes(listed: Any) -> frozenset[str]:
-    return frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()

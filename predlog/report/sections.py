@@ -12,7 +12,19 @@ from predlog.reading.curves import Course, Curve
 from predlog.reading.forgetting import Sights
 from predlog.reading.runs import Attempt
 from predlog.reading.summary import Key, Summary
-from predlog.reading.words import counted, lane, left_out, moment, number, place, seen, seen_json, steps, subject
+from predlog.reading.words import (
+    counted,
+    lacking,
+    lane,
+    left_out,
+    moment,
+    number,
+    place,
+    seen,
+    seen_json,
+    steps,
+    subject,
+)
 from predlog.records.text import nats, percent
 from predlog.records.token_text import token_cell
 from predlog.report.cell_links import CellLinks
@@ -63,7 +75,7 @@ def facts(summary: Summary) -> Iterator[str]:
 
 
 def notes(summary: Summary, damage: int, of_run: str = "") -> Iterator[Note]:
-    """Yield the notes under the title: open findings, missing comparisons, refused pairs, damage.
+    """Yield the notes under the title: open findings, comparisons missing or without parts, refused pairs, damage.
 
     `of_run` is the end of the ids of what they lead to.
     """
@@ -82,6 +94,11 @@ def notes(summary: Summary, damage: int, of_run: str = "") -> Iterator[Note]:
     missing = sum(gap.count for gap in summary.gaps)
     if missing:
         yield Note("warn", f"Captured, but missing here: {counted(missing, 'comparison')}.", f"#missing{of_run}", "Why")
+    if lacks := [*summary.lacks]:
+        named = "; ".join(map(lacking, lacks[:_MOST_NAMED]))
+        others = sum(one.many for one in lacks[_MOST_NAMED:])
+        more = f"; {counted(others, 'comparison')} more lack parts" if others else ""
+        yield Note("warn", f"Partial: {named}{more}.")
     if refused := summary.lost["refused"]:
         yield Note("warn", f"Refused, because they can't be compared: {counted(refused, 'pair')}.", "#findings", "Why")
     if damage:

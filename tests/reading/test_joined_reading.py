@@ -24,6 +24,8 @@ from predlog.reading.shards import STEPS, Joiner
 from predlog.reading.summary import Summary
 from predlog.records.codec import from_line, to_event
 from predlog.records.schema import Part, Record
+from predlog.report import sections
+from predlog.report.contents import Contents
 from predlog.serve.live_run import LiveRun
 from predlog.sinks.cells import samples
 from predlog.sinks.terminal.compact import compact
@@ -154,6 +156,20 @@ def test_check_names_the_ranks_whose_parts_are_missing(
     (folder / "predictions-rank1.jsonl").unlink()
     assert command("check", str(folder)) == 0
     assert "no file has those of the ids 120 to 120" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_page_names_the_ranks_whose_parts_are_missing(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A note at the top of the page has the words of the summary."""
+    content = lines(run)
+    content[2], content[3] = content[2][:-3], content[3][:-3]
+    folder = written(tmp_path / "short", content)
+    contents = Contents.of(Reading(folder), "short")
+    notes = [note for note in sections.notes(contents.summary, 0) if note.text.startswith("Partial: ")]
+    assert notes == [("warn", "Partial: 2 comparisons lack parts of ranks 2, 3 (step 11).", "", "")]
+    assert command("summary", str(folder)) == 0
+    assert notes[0].text[len("Partial: ") : -1] in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("name", ["predictions.jsonl", "predictions-rank2.jsonl"])

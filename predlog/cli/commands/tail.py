@@ -21,9 +21,10 @@ from predlog.errors import NoRecordsError
 from predlog.reading import paths
 from predlog.reading.filters import Asked, Selection
 from predlog.reading.lines import Lines, block
-from predlog.reading.shards import STEPS, Joiner
+from predlog.reading.shards import ROOM, STEPS, Joiner
 from predlog.reading.tail import Follower, Read, Wanted, latest, reads
 from predlog.reading.tails import as_read, joined, last_joined, merged
+from predlog.reading.words import counted
 from predlog.records.codec import escape, to_event
 from predlog.records.schema import Comparison, Part, Record, Run
 from predlog.sinks.console import Console, one_line
@@ -40,6 +41,7 @@ _MOST_OPEN = 64
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
 # Comparisons that are drawn at once: of a crafted file, any number may be of one step.
 _MOST_TOGETHER = 16
+_TOO_LATE = "the comparisons that they are of lack them here; `predlog tail` of the folder, or of one file, has them"
 # What is shown, and how many of it at most, the last ones.
 _Show = Callable[[Iterable[Read], int | None], None]
 
@@ -57,12 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.path == paths.STDIN:
         if sys.stdin is None:
             raise NoRecordsError("standard input is closed")
-        comes = _whole(reads(Lines(paths.STDIN_FILE)))
+        joiner = Joiner(sys.maxsize, ROOM)
+        comes = chain(joined(reads(Lines(paths.STDIN_FILE)), joiner), _ended(joiner))
         if arguments.lines in {None, ALL}:
             for read in comes:  # shown one by one, so that none waits for the next
                 show([read], None)
         else:
             show(latest(comes, many, wanted, _BESIDE), many)
+        if joiner.late:
+            say(f"{counted(joiner.late, 'part')} came after more than {ROOM >> 20} MiB of others: {_TOO_LATE}")
     else:
 
         def takes(record: Record) -> bool:
@@ -141,12 +146,6 @@ def _files(path: str, *, waits: bool) -> list[Path]:
             raise
         say(f"{nothing}: waiting for it")
         return []
-
-
-def _whole(found: Iterable[Read]) -> Iterator[Read]:
-    """Yield all records with their comparisons whole."""
-    joiner = Joiner(STEPS)
-    return chain(joined(found, joiner), _ended(joiner))
 
 
 def _ended(joiner: Joiner) -> Iterator[Read]:
