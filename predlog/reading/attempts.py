@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -28,10 +29,13 @@ _CUT = 256
 _TIMESTAMP = re.compile(rb'"timestamp":"((?:[^"\\]|\\.)*)"')
 _OF_PAIRS = b'{"event":"predlog.comparison"', b'{"event":"predlog.part"'
 _FINDING = b'{"event":"predlog.finding"'
+_PAIR = re.compile(rb'^{"event":"predlog\.(comparison|part)"', re.MULTILINE)
 # How many times the lines of a file may be read, to have each attempt by itself.
 _MOST_READ = 16
 # Bytes at a file's end, and the number and size of samples of it, that show whether it has one attempt.
 _END, _SAMPLES, _SAMPLE = 1 << 18, 32, 1 << 14
+# Bytes at its begin within which its first pair is looked for.
+_BEGIN = 1 << 20
 
 
 @dataclass(slots=True)
@@ -171,6 +175,22 @@ def has_one(file: Path) -> bool:
             if not start or head.start() > _CUT
         }
     return len(heads) == 1 and heads.pop()[1] == b"1"
+
+
+def begin(blocks: Iterable[bytes]) -> tuple[bytes, bool]:
+    """Return the first blocks of a file, up to its first pair, and whether this is written as a part."""
+    first, found = b"", None
+    for block in blocks:
+        first += block
+        if (found := _PAIR.search(first)) or len(first) >= _BEGIN:
+            break
+    return first, found is not None and found[1] == b"part"
+
+
+def begins_with_part(file: Path) -> bool:
+    """Return whether the first pair in a file is written as a part."""
+    with os.fdopen(opened(file), "rb", buffering=0) as looked_at:
+        return begin(iter(partial(looked_at.read, _SAMPLE), b""))[1]
 
 
 def _number(digits: bytes) -> int | None:

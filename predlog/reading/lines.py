@@ -23,11 +23,15 @@ class Lines:
 
     `.gz` and `.zst` are unpacked. After the last line, `rest` is what follows the last newline, and `broken` is the
     reason why the file could not be read to its end, if there is one. `told` is called with the number of bytes of
-    each block read.
+    each block read. Of standard input, `comes` are the blocks, if some of it has been read.
     """
 
-    def __init__(self, file: Path, start: int = 0, told: Callable[[int], object] = bool, block: int = _BLOCK) -> None:
+    def __init__(
+        self, file: Path, start: int = 0, told: Callable[[int], object] = bool, block: int = _BLOCK,
+        comes: Iterable[bytes] | None = None,
+    ) -> None:  # fmt: skip
         self._file = file
+        self._comes = comes
         self._start = start
         self._told = told
         self._block = block
@@ -54,9 +58,9 @@ class Lines:
                 parts, size = [block[start:]], len(block) - start
         self.rest = b"".join(parts)
 
-    def _blocks(self) -> Iterator[bytes]:
+    def _blocks(self) -> Iterable[bytes]:
         if self._file == STDIN_FILE:
-            return blocks_of_stdin(self._told)
+            return blocks_of_stdin(self._told) if self._comes is None else self._comes
         return self._plain(self._start) if self._file.suffix not in PACKED else self._unpacked()
 
     def _plain(self, position: int) -> Iterator[bytes]:

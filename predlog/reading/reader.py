@@ -6,9 +6,9 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str], *, strict: bool = False, attempt: Which =
     If a run was resumed, its later attempt replaces the records of earlier ones, per stream, from its first to its
     last step. An attempt that begins at or before the run's first step begins another run: only the latest run is
     read, and `left_out` of the result names the others. `attempt=2` reads only the attempt with that number;
-    `attempt="all"` yields everything, attempt by attempt, and standard input as it comes.
+    `attempt="all"` yields everything, attempt by attempt, and standard input as it comes, unless it has parts.
 
     Damaged lines are skipped, counted, and named in one warning per file when all has been read; `strict=True` raises
     RecordError at the first. A last line without its end is still being written; if the file was not written to within
@@ -99,6 +99,7 @@ class Reading:
         self._warns = warns
         self._broken: set[tuple[Path, str]] = set()
         self._spool: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self._comes: Iterable[bytes] | None = None
         self._room: Room | None = None
         self.damage = Damages()
         self.left_out: list[EarlierRun] = []
@@ -154,7 +155,7 @@ class Reading:
         """Return what is read by itself: of each folder the latest run, or an attempt, or all as it is in the files."""
         files = self.files or [self._stdin()]
         if self.attempt == "all":
-            return [(file, Part(), None) for file in files]
+            return [(file, part, None) for file in files for part in self._apart(file)]
         chosen: list[_Reads] = []
         known: set[int | None] = set()
         for _, folder in groupby(files, key=paths.run_folder):
@@ -180,6 +181,15 @@ class Reading:
             raise NoRecordsError(f"{self.path} has no attempt {self.attempt}: it has {attempts_named(known)}")
         return chosen
 
+    def _apart(self, file: Path) -> list[Part]:
+        """Return a file as a whole or, if `cat` has made it of several in parts, the lines of each by itself."""
+        is_plain = file != paths.STDIN_FILE and file.suffix not in paths.PACKED
+        if is_plain and not attempts.has_one(file) and attempts.begins_with_part(file):
+            found = self._parts(file)
+            if len({part.rank for part in found}) > 1 and not attempts.is_costly(found, is_packed=False):
+                return found
+        return [Part()]
+
     def _parts(self, file: Path) -> list[Part]:
         """Return the attempts of a file, each with its lines."""
         lines, is_packed = Lines(file, told=self.told), file.suffix in paths.PACKED
@@ -191,18 +201,27 @@ class Reading:
         return found
 
     def _stdin(self) -> Path:
-        """Return standard input as a file: what a later attempt replaces is known only when all of it has come."""
-        if self.attempt == "all":
-            return paths.STDIN_FILE
+        """Return standard input as a file: what a later attempt replaces is known only when all of it has come.
+
+        If nothing is replaced, it is read as it comes, unless it has parts: those of the next rank may come last.
+        """
         if self._spool is None:
+            blocks = blocks_of_stdin(self.told)
+            if self.attempt == "all":
+                begin, is_in_parts = attempts.begin(blocks)
+                blocks = chain([begin], blocks)
+                if not is_in_parts:
+                    self._comes = blocks
+                    return paths.STDIN_FILE
             self._spool = tempfile.NamedTemporaryFile(prefix="predlog-")  # noqa: SIM115 - it lives as long as this
-            self._spool.writelines(blocks_of_stdin(self.told))
+            self._spool.writelines(blocks)
             self._spool.flush()
         return Path(self._spool.name)
 
     def _records(self, file: Path, part: Part, replaced: Replaced | None, block: int) -> Iterator[Record]:
         told = self.told if self._spool is None else bool  # standard input was read as it came
-        lines, room = Lines(file, part.start, told, block), self._room if file.suffix in paths.PACKED else None
+        comes = self._comes if file == paths.STDIN_FILE else None
+        lines, room = Lines(file, part.start, told, block, comes), self._room if file.suffix in paths.PACKED else None
         sequence = Sequence(self.damage)
         is_whole = part.attempt is None and part.only is None
         name = file if self.files else Path(paths.STDIN)

@@ -1,6 +1,7 @@
 """What reads a run in shards shows whole records, also while the run goes on, and says what is missing."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from predlog.reading.diff import Difference
 from predlog.reading.filters import Selection
 from predlog.reading.forgetting import Learning
 from predlog.reading.listing import listed
+from predlog.reading.part_groups import size
 from predlog.reading.reader import Reading
 from predlog.reading.shards import STEPS, Joiner
 from predlog.reading.summary import Summary
@@ -223,6 +225,79 @@ def test_a_comparison_is_joined_when_its_last_part_is_there(run: Path) -> None:
         assert len(comparisons(found)) == (2 if rank == 3 else 0)
     assert list(chain.from_iterable(map(joiner.add, parts[1][:2]))) == []
     assert comparisons(joiner.end()) == []
+
+
+def test_parts_of_one_rank_after_the_other_wait_for_all(run: Path) -> None:
+    """As `cat` makes them, all of a rank come before those of the next: so many bytes of them wait, of any steps."""
+    records = [from_line(line) for ones in lines(run).values() for line in ones]
+    joiner = Joiner(sys.maxsize, 1 << 23)
+    found = list(chain(chain.from_iterable(map(joiner.add, records)), joiner.end()))
+    assert comparisons(found) == comparisons(Reading(run))
+    assert (len(joiner.lacks), joiner.late) == (0, 0)
+
+
+def test_parts_that_come_too_late_are_counted(run: Path) -> None:
+    """If there is no more room, the first steps make partial comparisons, once each; the last ones are whole."""
+    parts = [one for ones in lines(run).values() for line in ones if isinstance(one := from_line(line), Part)]
+    room = sum(map(size, parts[:12]))
+    joiner = Joiner(sys.maxsize, room)
+    found = comparisons(chain(chain.from_iterable(map(joiner.add, parts)), joiner.end()))
+    assert sorted((one.step, one.sample) for one in found) == [
+        (step, sample) for step in range(12) for sample in (0, 1)
+    ]
+    partial = {one.step for one in found if one.missing_ids}
+    assert partial == {*range(len(partial))}
+    assert 0 < len(partial) < 12
+    assert joiner.late > 0
+
+
+def test_all_attempts_of_files_that_were_put_together(run: Path, tmp_path: Path) -> None:
+    """One file with the lines of all ranks, one after the other or in turn, has the same whole comparisons."""
+    content = lines(run)
+    after, turns = tmp_path / "after.jsonl", tmp_path / "turns.jsonl"
+    after.write_bytes(b"".join(chain.from_iterable(content.values())))
+    turns.write_bytes(b"".join(chain.from_iterable(zip(*content.values(), strict=True))))
+    expected = comparisons(Reading(run))
+    for file in (after, turns):
+        reading = Reading(file, attempt="all")
+        assert comparisons(reading) == expected
+        assert (len(reading.damage), len(reading.lacks)) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["summary", "check", "summary --attempt all", "tail --json -n 9 --stream text", "tail --json"]
+)
+def test_standard_input_is_joined(run: Path, name: str) -> None:
+    """What `cat` makes of the files of all ranks is shown as their folder is."""
+    call = [sys.executable, "-m", "predlog", *name.split()]
+    piped = subprocess.run([*call, "-"], input=b"".join(chain(*lines(run).values())), capture_output=True, check=False)
+    shown = subprocess.run(
+        [*call, *(["-n", "all"] if name == "tail --json" else []), str(run)], capture_output=True, check=False
+    )
+    assert (piped.returncode, piped.stderr) == (shown.returncode, shown.stderr)
+    if name.startswith("tail"):
+        ours, theirs = ([*map(from_line, one.stdout.splitlines())] for one in (piped, shown))
+        assert comparisons(ours) == comparisons(theirs)
+        assert comparisons(ours)
+    else:
+        assert piped.stdout.replace(b"-:", b"") == shown.stdout.replace(f"{run}:".encode(), b"")
+
+
+@pytest.mark.slow
+def test_tail_says_what_came_too_late(run: Path) -> None:
+    """Where the parts of standard input that wait take too much memory, one line says how many came too late."""
+    code = (
+        "import sys; from predlog.cli.commands import tail; from predlog.cli.main import main; tail.ROOM = 1 << 17;"
+        " sys.exit(main(['tail', '-']))"
+    )
+    piped = b"".join(chain(*lines(run).values()))
+    done = subprocess.run([sys.executable, "-c", code], input=piped, capture_output=True, check=True)
+    assert re.fullmatch(
+        rb"predlog: \d+ parts came after more than 0 MiB of others: their comparisons were shown without them;"
+        rb" `predlog tail FOLDER` joins them\n",
+        done.stderr,
+    )
 
 
 def test_few_steps_wait_at_once(run: Path) -> None:

@@ -41,7 +41,7 @@ _MOST_OPEN = 64
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
 # Comparisons that are drawn at once: of a crafted file, any number may be of one step.
 _MOST_TOGETHER = 16
-_TOO_LATE = "the comparisons that they are of lack them here; `predlog tail` of the folder, or of one file, has them"
+_TOO_LATE = "their comparisons were shown without them; `predlog tail FOLDER` joins them"
 # What is shown, and how many of it at most, the last ones.
 _Show = Callable[[Iterable[Read], int | None], None]
 
