@@ -10,7 +10,6 @@ from tests.benchmarks.harness import Contender, Row, duration, interleaved, rati
 from tests.benchmarks.material import LARGE, SMALL, WIDE, Shape, pairs
 from tests.benchmarks.options import Options
 
-
 # Processes that share the vocabulary, and what the capture of one may take of that of all logits, without the score and
 # with it.
 _SHARDS, _MOST = 8, (1.0, 0.25)
@@ -61,8 +60,9 @@ def _of_shard(options: Options, shape: Shape, *, score: bool) -> Row:
 
     many = 3 if score else 30
     times = interleaved({"shard": repeated(of_shard, many), "whole": repeated(of_whole, many)}, rounds=9)
+    took = " / ".join(duration(times[name].median) for name in ("shard", "whole"))
     return ratio(
         times, "shard", "whole", name=f"capture-shard-{shape.vocabulary}-{'score' if score else 'off'}",
         title=f"capture of 1/{_SHARDS} of the vocabulary / of all, {shape}, score {'on' if score else 'off'}",
-        at_most=options.stated(_MOST[score]), note=f"{duration(times['shard'].median)} / {duration(times['whole'].median)}",
+        at_most=options.stated(_MOST[score]), note=took,
     )  # fmt: skip
