@@ -3,6 +3,7 @@
 import shlex
 import time
 from pathlib import Path
+from typing import Final
 
 from predlog._runtime import process
 from predlog._runtime.exit import DEADLINE, keep_until_exit
@@ -17,6 +18,8 @@ from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, describe_missing
 from predlog.recorder.submission import Item
 from predlog.recorder.worker import Worker
+
+_UNCHECKED: Final = "the loss was not checked (see predlog explain loss-differs-from-pair)"
 
 
 class Closing:
@@ -127,6 +130,7 @@ class Closing:
             f"of {self._accounts.named(stats['submitted'])} {missing}" if missing else "",
             found or ("no open findings by ids alone" if self._accounts.has_parts else "no open findings"),
             self._not_judged() if self._accounts.has_parts else "",
+            _UNCHECKED if self._is_loss_missed(found) else "",
             f"next: predlog {command} {shlex.quote(str(Path(file).parent))}" if file else "",
         ]
         return "; ".join(filter(None, parts))
@@ -138,6 +142,10 @@ class Closing:
         if len(codes) > len(OF_LOGITS):
             return f"not judged here: all rules but {', '.join(sorted(OF_PART))}"
         return f"not judged here: {', '.join(codes)}" if codes else ""
+
+    def _is_loss_missed(self, found: str | None) -> bool:
+        """Return whether all looks well, and nobody knows what the loss sees."""
+        return not found and not self._accounts.has_parts and self._judge.lacks_loss()
 
     def _report_missing(self, why: str) -> None:
         """Report which sinks lack how much, if one does, unless that was reported before."""
