@@ -17,6 +17,7 @@ for name in ("accelerate", "datasets", "peft", "transformers"):
 trl = needed("trl")
 
 # Older trainers report to each tracker that is installed.
+FILE = "predictions.jsonl"
 NO_TRACKERS = {"WANDB_MODE": "disabled", "DISABLE_MLFLOW_INTEGRATION": "TRUE"}
 
 
@@ -43,6 +44,5 @@ def test_the_page_s_program_runs(tmp_path: Path, name: str) -> None:
     # TRL's fused head makes no logits, so nothing sums up the loss of a pair.
     unchecked = "the loss was not checked (see predlog explain loss-differs-from-pair); " * (name == "sft")
     assert re.findall(r"^predlog: .*", done.stderr, re.MULTILINE) == [
-        f"predlog: 8 comparisons in runs/{name}/predictions.jsonl; no open findings; {unchecked}next: predlog report"
-        f" runs/{name}"
+        f"predlog: 8 comparisons in runs/{name}/{FILE}; no open findings; {unchecked}next: predlog report runs/{name}"
     ]

@@ -46,7 +46,7 @@ def test_four_lines() -> None:
 @pytest.mark.parametrize("text", ["scribing", " a\x1bbc", "表示表示", " language"])
 @pytest.mark.parametrize("width", [78, 80])
 def test_ten_tokens_at_eighty_columns(text: str, width: int) -> None:
-    """Long tokens are cut to six cells and moved together, all ten are shown, and at most five lines with the heading."""
+    """Long tokens are cut to six cells and moved together, and all ten are shown, in five lines with the heading."""
     lines = lines_of(wrong([text] * 10, [text[::-1]] * 10, loss=2.31, stream="a/longer/stream"), width=width)
     assert len(lines) == 5
     assert len(lines[2].replace("│", "").split()) == len(lines[4].replace("│", "").split()) == 1 + 10
