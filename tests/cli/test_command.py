@@ -654,3 +654,43 @@ def test_the_mistakes_are_wrapped_between_words(
     wrapped = capsys.readouterr().out
     assert max(map(len, wrapped.splitlines())) <= 60 < max(map(len, whole.splitlines()))
     assert wrapped.split() == whole.split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lines", "variables", "is_paged"),
+    [
+        (24, {"PAGER": "sed s/^/paged:/"}, True),
+        (24, {"PAGER": "sed s/^/paged:/", "NO_PAGER": "1"}, False),
+        (24, {"PAGER": "sed s/^/paged:/", "TERM": "dumb"}, False),
+        (900, {"PAGER": "sed s/^/paged:/"}, False),
+        (24, {"PAGER": ""}, False),
+        (24, {"PAGER": "no-such-pager-anywhere"}, False),
+        (24, {"PAGER": "head -n 1 | sed s/^/paged:/"}, True),
+    ],
+)
+def test_a_long_page_is_paged(lines: int, variables: dict[str, str], is_paged: bool) -> None:
+    """On a terminal that has fewer lines the pager gets the text, as the user has set it; it may end before that."""
+    screen, terminal = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": str(lines)} | variables
+    with subprocess.Popen([*PREDLOG, "explain", "collapsed"], stdout=terminal, env=environment) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody holds the terminal any more
+            while some := os.read(screen, 1 << 16):
+                shown += some
+    os.close(screen)
+    assert process.returncode == 0
+    assert (b"paged:" in shown) == is_paged
+    assert shown.count(b"When it is not a fault") == ("head" not in variables.get("PAGER", ""))
+
+
+@pytest.mark.slow
+def test_a_pipe_is_not_paged() -> None:
+    """What another program reads goes through no pager."""
+    done = subprocess.run(
+        [*PREDLOG, "explain"], capture_output=True, text=True, check=True,
+        env=os.environ | {"PAGER": "sed s/^/paged:/", "LINES": "10"},
+    )  # fmt: skip
+    assert "paged:" not in done.stdout
+    assert done.stdout.count("\n") > 30

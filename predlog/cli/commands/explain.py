@@ -9,6 +9,7 @@ import predlog._runtime.first_imports  # noqa: F401 - before rich is imported
 from rich.console import Console
 from rich.markdown import Markdown
 
+from predlog.cli import pager
 from predlog.cli.text import objects
 from predlog.findings.catalog import SENTENCES, page
 
@@ -21,11 +22,14 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.code is None:
         width = max(map(len, SENTENCES))
-        sys.stdout.writelines(f"{code:<{width}}  {says}\n" for code, says in SENTENCES.items())
+        pager.write("".join(f"{code:<{width}}  {says}\n" for code, says in SENTENCES.items()))
         return 0
     text = page(arguments.code)
     if sys.stdout.isatty():
-        Console().print(Markdown(text))
+        console = Console()
+        with console.capture() as drawn:
+            console.print(Markdown(text))
+        pager.write(drawn.get())
     else:
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
