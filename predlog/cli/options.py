@@ -94,7 +94,9 @@ def _check(add: _Add) -> None:
     check.add_argument("--json", action="store_true", help=_OBJECT)
     _choice(check, "--ignore", _CODES, action="append", default=[], metavar="CODE", help="a finding to ignore")
     check.add_argument(
-        "--ended", action="store_true", help="also fail if an attempt has no last line (killed, or still running)"
+        "--ended",
+        action="store_true",
+        help="also fail if an attempt has no last line (killed, or still running), or an exception ended it",
     )
     _attempts(check)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from predlog._runtime import process
-from predlog._runtime.exit import DEADLINE, keep_until_exit
+from predlog._runtime.exit import DEADLINE, keep_until_exit, uncaught
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError
@@ -45,10 +45,11 @@ class Closing:
         self.raise_failure()
         return done
 
-    def end(self, timeout: float) -> bool:
-        """Close, and return whether that was done in time."""
+    def end(self, timeout: float, *, error: str | None = None) -> bool:
+        """Close, and return whether that was done in time; `error` is the exception that ends the run, if one does."""
         if not self.worker.is_mine():
             return True  # a fork's copy: the parent reports what it holds
+        self._pipeline.error = self._pipeline.error or error or uncaught()
         is_first = not self.gate.is_closed
         if is_first:
             self._report_no_offers()

@@ -159,7 +159,8 @@ class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
         dict[str, Any] | None,
         Meta(
             description="In an attempt's last line, what `Recorder.stats` returns, and `loss_checked`, the streams"
-            " whose reported loss was checked; null in its first."
+            " whose reported loss was checked; also `error`, the name of the exception that ended the run, if one did."
+            " Null in its first."
         ),
     ] = None
     context: dict[str, Any]

@@ -11,7 +11,7 @@ import pytest
 
 import predlog
 from predlog.cli import main
-from tests import ROOT, events
+from tests import ROOT, events, fresh
 
 
 def program(code: str, rank: int, size: int) -> list[str]:
@@ -110,6 +110,48 @@ def test_a_loss_that_nobody_passed_is_no_success(tmp_path: Path, capfd: pytest.C
     ignoring = predlog.Recorder(tmp_path / "b", every=1, ignore=("loss-differs-from-pair",))
     assert UNCHECKED not in shown(ignoring, capfd)
     assert UNCHECKED not in shown(predlog.Recorder(tmp_path / "c", every=1), capfd, reported_loss=2.0)
+
+
+ENDS = {
+    "raise ValueError('no')": "ValueError",
+    "import os, signal; os.kill(os.getpid(), signal.SIGINT)": "KeyboardInterrupt",
+    "sys.exit(1)": None,
+    "predlog.close(); raise ValueError": None,
+    "try:\n    raise ValueError\nexcept ValueError:\n    pass": None,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ENDS)
+def test_the_exception_that_ends_a_program_is_in_its_last_line(end: str, tmp_path: Path) -> None:
+    """Ctrl-C and any other uncaught exception are named; what was caught, came after `close`, or leaves is not."""
+    program = f"""
+import sys, predlog
+from tests import events
+predlog.configure(sys.argv[1], every=1, console=False)
+predlog.compare(*events.pair(), 0)
+{end}
+"""
+    fresh.run(program, tmp_path)
+    last = [one for one in predlog.read(tmp_path) if isinstance(one, predlog.Run)][-1]
+    assert last.stats is not None
+    assert last.stats.get("error") == ENDS[end]
+
+
+@pytest.mark.parametrize(
+    ("error", "named"), [(ValueError, "ValueError"), (KeyboardInterrupt, "KeyboardInterrupt"), (SystemExit, None)]
+)
+def test_the_exception_that_ends_a_block_is_in_its_last_line(
+    error: type[BaseException], named: Any, tmp_path: Path
+) -> None:
+    """An exception that leaves `with` ends the run; SystemExit leaves on purpose."""
+    recorder = predlog.Recorder(tmp_path, every=1, console=False)
+    recorder.compare(*events.pair(), 0)
+    with pytest.raises(error), recorder:
+        raise error
+    last = [one for one in predlog.read(tmp_path) if isinstance(one, predlog.Run)][-1]
+    assert last.stats is not None
+    assert last.stats.get("error") == named
 
 
 def test_nothing_recorded_is_nothing_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
