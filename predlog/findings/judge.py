@@ -101,11 +101,6 @@ class Judge:
         """Return the streams whose reported loss was held against their pairs, with an answer."""
         return [key[0] for key, one in list(self._lanes.items()) if one.loss.is_checked]
 
-    def lacks_loss(self) -> bool:
-        """Return whether no loss was reported of any stream, though one would be checked."""
-        ignored = all("loss-differs-from-pair" in self._ignored_in(stream) for stream, _ in list(self._lanes))
-        return not ignored and not any(one.loss.is_asked for one in list(self._lanes.values()))
-
     def waiting(self, stream: str) -> dict[str, str]:
         """Return which rules need further pairs of a stream to decide, and why, in the order of the rules.
 

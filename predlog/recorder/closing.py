@@ -10,7 +10,7 @@ from predlog._runtime.exit import DEADLINE, keep_until_exit, uncaught
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError
-from predlog.findings.catalog import OF_LOGITS, OF_PART
+from predlog.findings.catalog import LOSS, OF_LOGITS, OF_PART
 from predlog.findings.judge import Judge
 from predlog.findings.needs import JOINS
 from predlog.recorder.gate import Gate
@@ -49,7 +49,8 @@ class Closing:
         """Close, and return whether that was done in time; `error` is the exception that ends the run, if one does."""
         if not self.worker.is_mine():
             return True  # a fork's copy: the parent reports what it holds
-        self._pipeline.error = self._pipeline.error or error or uncaught()
+        if (ended_by := error or uncaught()) is not None:
+            self._pipeline.ending["error"] = ended_by
         is_first = not self.gate.is_closed
         if is_first:
             self._report_no_offers()
@@ -145,8 +146,9 @@ class Closing:
         return f"not judged here: {', '.join(codes)}" if codes else ""
 
     def _is_loss_missed(self, found: str | None) -> bool:
-        """Return whether all looks well, and nobody knows what the loss sees."""
-        return not found and not self._accounts.has_parts and self._judge.lacks_loss()
+        """Return whether all looks well, and nobody knows what the loss sees, in whatever stream."""
+        streams = {} if found or self._accounts.has_parts else self._judge.undecided
+        return bool(streams) and all(LOSS in undecided for undecided in streams.values())
 
     def _report_missing(self, why: str) -> None:
         """Report which sinks lack how much, if one does, unless that was reported before."""

@@ -65,7 +65,7 @@ class Pipeline:
         # What is reported of a step if an earlier attempt in the file went further.
         self.restarted: Callable[[str], str] | None = None
         self._earlier = 0, -1
-        self.error: str | None = None  # the exception that ends the run
+        self.ending: dict[str, str] = {}  # what the last line says of it: the exception
 
     def work(self, item: Item) -> None:
         """Process a submission, a refusal or a loss, and write its events to the sinks."""
@@ -187,8 +187,7 @@ class Pipeline:
         """Write the last line of the attempt, and close the sinks, those with a thread in their own thread."""
         if self._attempt is not None:
             self._share_missing()
-            ended_by = {} if self.error is None else {"error": self.error}
-            stats = {**self._accounts.stats(), "loss_checked": self._judge.loss_checked(), **ended_by}
+            stats = {**self._accounts.stats(), "loss_checked": self._judge.loss_checked(), **self.ending}
             self._send_run(self._attempt, time.time(), stats)
         if self.outlets.file is not None:
             self.outlets.file.finish()

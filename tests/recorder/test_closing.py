@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import predlog
 from predlog.cli import main
@@ -109,7 +110,9 @@ def test_a_loss_that_nobody_passed_is_no_success(tmp_path: Path, capfd: pytest.C
     assert f"; {UNCHECKED}" in shown(predlog.Recorder(tmp_path / "a", every=1), capfd)
     ignoring = predlog.Recorder(tmp_path / "b", every=1, ignore=("loss-differs-from-pair",))
     assert UNCHECKED not in shown(ignoring, capfd)
-    assert UNCHECKED not in shown(predlog.Recorder(tmp_path / "c", every=1), capfd, reported_loss=2.0)
+    logits, labels = events.pair()
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    assert UNCHECKED not in shown(predlog.Recorder(tmp_path / "c", every=1), capfd, steps=1, reported_loss=loss)
 
 
 ENDS = {
