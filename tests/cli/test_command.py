@@ -233,10 +233,13 @@ def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "--ignore", "sam-batch", "x"], "'sam-batch', did you mean 'same-batch'? `predlog explain` lists"),
         (["demo", "--mistake", "nann"], "'nann', did you mean 'nan'? `predlog demo --mistake list` lists them all"),
         (["explain", "zzz"], "CODE: invalid choice: 'zzz'; `predlog explain` lists them all"),
+        (["sumary", "x"], "invalid choice: 'sumary', did you mean 'summary'?"),
+        (["--", "repot"], "invalid choice: 'repot', did you mean 'report'?"),
+        (["runs/exp1"], "invalid choice: 'runs/exp1'; see `predlog --help`"),
     ],
 )
 def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A misspelt code or mistake is reported which one is meant, and where all are listed, and not all of them."""
+    """Of a misspelt code, mistake or command it is reported which is meant, and where all are listed."""
     with pytest.raises(SystemExit) as ended:
         main.main(asked)
     assert ended.value.code == 2
