@@ -21,7 +21,7 @@ step = 0  # of the optimizer
 for batch in loader:
     with accelerator.accumulate(model):
         output = model(input_ids=batch, labels=batch)
-        predlog.compare(output.logits, batch, step, shift=1, inputs=batch)
+        predlog.compare(output.logits, batch, step, shift=1, inputs=batch, reported_loss=output.loss)
         accelerator.backward(output.loss)
         optimizer.step()
         optimizer.zero_grad()

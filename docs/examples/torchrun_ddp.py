@@ -20,7 +20,7 @@ loader = DataLoader(ids, batch_size=4, sampler=DistributedSampler(ids))
 predlog.configure("runs/ddp", every=5, ranks="all", decode=chr)
 for step, batch in enumerate(loader):
     output = model(input_ids=batch, labels=batch)
-    predlog.compare(output.logits, batch, step, shift=1, inputs=batch)
+    predlog.compare(output.logits, batch, step, shift=1, inputs=batch, reported_loss=output.loss)
     output.loss.backward()
     optimizer.step()
     optimizer.zero_grad()

@@ -25,6 +25,7 @@ _open: weakref.WeakSet[Closable] = weakref.WeakSet()
 _kept: list[Closable] = []
 _finalized_in: set[int] = set()
 _deadlines: dict[int, float] = {}
+_ending_in: set[int] = set()
 
 
 def close_at_exit(closable: Closable) -> None:
@@ -44,7 +45,24 @@ def keep_until_exit(closable: Closable) -> None:
     _kept.append(closable)
 
 
+def uncaught() -> str | None:
+    """Return the name of the exception that ends this process; None without one, or before the end.
+
+    A kernel or a prompt goes on after an exception, so of these it is not known.
+    """
+    if os.getpid() not in _ending_in or hasattr(sys, "ps1") or "ipykernel.zmqshell" in sys.modules:
+        return None
+    kind = getattr(sys, "last_type", None)
+    return named(kind) if isinstance(kind, type) else None
+
+
+def named(kind: type[BaseException]) -> str | None:
+    """Return the name of an exception that ends a run too early; None of one that leaves on purpose."""
+    return None if issubclass(kind, (SystemExit, GeneratorExit)) else kind.__name__
+
+
 def _close_all() -> None:
+    _ending_in.add(os.getpid())
     # In some processes both `atexit` and the finalizer run: they share one deadline.
     deadline = _deadlines.setdefault(os.getpid(), time.monotonic() + DEADLINE)
     interruption: Exception | None = None

@@ -71,8 +71,9 @@ def traceback_of(error: BaseException) -> str:
 
 
 def briefly(value: object) -> str:
-    """Return a name as it was passed; if it is none, its type."""
-    return repr(value) if type(value) is str and len(value) <= 80 else f"<{type(value).__name__}>"
+    """Return a name or a number as it was passed; if it is none, its type."""
+    is_short = (type(value) is str and len(value) <= 80) or (type(value) is int and abs(value) < 1 << 64)
+    return repr(value) if is_short else f"<{type(value).__name__}>"
 
 
 def _is_from_outside(error: BaseException, read: Iterable[object]) -> bool:

@@ -48,6 +48,7 @@ def _tail(add: _Add) -> None:
     tail.add_argument("path", metavar="PATH", help=_PATH)
     tail.add_argument("-n", "--lines", type=lines, metavar="N", help="how many records, or `all` (10; all of a pipe)")
     tail.add_argument("-f", "--follow", action="store_true", help="wait for new records, until interrupted")
+    tail.add_argument("--full", action="store_true", help="tables with positions, inputs, ranks and the text around")
     tail.add_argument("--json", action="store_true", help="print the lines as they are in the file, escaped if need be")
     tail.add_argument("--stream", action="append", metavar="NAME", help="only this stream; may be repeated")
     tail.add_argument("--codebook", action="append", type=number, metavar="K", help="only this codebook")
@@ -93,7 +94,9 @@ def _check(add: _Add) -> None:
     check.add_argument("--json", action="store_true", help=_OBJECT)
     _choice(check, "--ignore", _CODES, action="append", default=[], metavar="CODE", help="a finding to ignore")
     check.add_argument(
-        "--ended", action="store_true", help="also fail if an attempt has no last line (killed, or still running)"
+        "--ended",
+        action="store_true",
+        help="also fail if an attempt has no last line (killed, or still running), or an exception ended it",
     )
     _attempts(check)
 

@@ -14,9 +14,11 @@ from predlog.cli.options import SUBCOMMANDS
 def parsed(line: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments; report an unknown one with the usage of its subcommand, and the option that is close."""
     whole = parser()
-    if not (sys.argv[1:] if line is None else line):
+    typed = sys.argv[1:] if line is None else line
+    if not typed:
         whole.print_help(sys.stderr)
         whole.exit(2)  # for a script that has lost its arguments
+    _check_command(whole, next((one for one in typed if not one.startswith("-")), None))
     found, unknown = whole.parse_known_args(line)
     if unknown:
         command: argparse.ArgumentParser = found.command
@@ -27,6 +29,15 @@ def parsed(line: Sequence[str] | None) -> argparse.Namespace:
         meant = f", did you mean {' '.join(close)}?" if close else f"; see `{command.prog} --help`"
         command.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
     return found
+
+
+def _check_command(whole: argparse.ArgumentParser, name: str | None) -> None:
+    """Report a name that is no subcommand, and the one that is close; argparse would list all of them in one line."""
+    names = [choice for action in whole._actions for choice in action.choices or ()]  # noqa: SLF001 - as above
+    if name is not None and name not in names:
+        close = import_module("difflib").get_close_matches(name, names, 1)
+        meant = f", did you mean {close[0]!r}?" if close else "; see `predlog --help`"
+        whole.error(f"argument COMMAND: invalid choice: {name!r}{meant}")
 
 
 def parser() -> argparse.ArgumentParser:

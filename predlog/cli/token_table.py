@@ -63,6 +63,7 @@ class TokenRows:
     def __init__(self, records: Iterable[Record], tokens_of: Callable[[Comparison], Sequence[Token]]) -> None:
         self.exported = Exported()
         self.failure: BaseException | None = None
+        self.has_records = False
         self._records = records
         self._tokens_of = tokens_of
 
@@ -81,6 +82,7 @@ class TokenRows:
 
     def _with_tokens(self) -> Iterator[tuple[Comparison, Sequence[Token]]]:
         for record in self._records:
+            self.has_records = True
             if isinstance(record, Comparison):
                 if tokens := self._tokens_of(record):
                     yield record, tokens

@@ -14,6 +14,7 @@ from predlog.reading.lines import Lines
 from predlog.reading.paths import PACKED, opened
 from predlog.reading.replaced import Replaced
 from predlog.reading.restarts import Piece, latest
+from predlog.reading.runs import ended_by
 from predlog.reading.tail import reads
 from predlog.reading.writers import Writer, newest_beside
 from predlog.records.backwards import read_at
@@ -48,6 +49,7 @@ class Ends:
         is_complete: Whether these are all lines.
         is_packed: Whether none was read, because the file is packed, and long.
         is_ended: Whether the newest attempt was closed.
+        error: The name of the exception that ended it, if one did.
         timestamp: When the last record was made.
         problem: Why nothing is known.
     """
@@ -60,6 +62,7 @@ class Ends:
     is_complete: bool = True
     is_packed: bool = False
     is_ended: bool = False
+    error: str | None = None
     timestamp: str | None = None
     problem: str | None = None
 
@@ -92,6 +95,7 @@ def ends(file: Path, files: int = 1) -> Ends:
         found.beside,
         is_complete,
         is_ended=found.is_ended(newest),
+        error=found.error(newest),
         timestamp=newest.timestamp,
     )
 
@@ -170,6 +174,11 @@ class _Found:
         number = max(one.attempt for one in known)
         last = next(self.backwards(_COMPARISON), newest)
         return {_key(last), *(_key(one) for one in known if one.attempt == number)} <= ended
+
+    def error(self, newest: Record) -> str | None:
+        """Return the name of the exception that ended the newest attempt, if one did."""
+        ends = [one for one in self._starts if one.stats is not None and one.attempt == newest.attempt]
+        return next((found for one in ends if (found := ended_by(one)) is not None), None)
 
     def first(self) -> Run | None:
         """Return the first line of the newest attempt."""

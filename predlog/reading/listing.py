@@ -16,6 +16,7 @@ from predlog.reading.ends import Ends, ends
 from predlog.reading.holders import Identity, held
 from predlog.reading.reader import Reading
 from predlog.reading.run_table import complete
+from predlog.reading.runs import INTERRUPTED
 from predlog.reading.shards import STEPS, Joiner
 from predlog.reading.summary import Summary
 from predlog.records.codec import moment
@@ -42,6 +43,7 @@ class Listed:
         is_packed: Whether that is because a file is packed, and too long to be unpacked for this.
         is_running: Whether a process of this host is writing to a file, or a file was changed within the last minute.
         is_ended: Whether the last attempt was closed, on all ranks.
+        error: The name of the exception that ended it, if one did.
         timestamp: When the last record was made, as it is in the file; None without a record.
         at: The same in seconds since 1970; without a record, when a file was changed last.
         problem: Why nothing, or less than that, could be read; None if nothing is wrong.
@@ -60,16 +62,21 @@ class Listed:
     is_packed: bool = False
     is_running: bool = False
     is_ended: bool = False
+    error: str | None = None
     timestamp: str | None = None
     at: float = 0.0
     problem: str | None = None
 
 
-def state(one: Listed) -> Literal["running", "ended", "stopped", "packed"]:
-    """Return whether a run is running, has ended, or was stopped; "packed" if its end was not looked at."""
+def state(one: Listed) -> Literal["running", "ended", "interrupted", "failed", "stopped", "packed"]:
+    """Return whether a run is running, or how it came to its end; "packed" if that was not looked at."""
     if one.is_packed:
         return "packed"
-    return "running" if one.is_running else "ended" if one.is_ended else "stopped"
+    if one.is_running:
+        return "running"
+    if not one.is_ended:
+        return "stopped"
+    return "ended" if one.error is None else "interrupted" if one.error == INTERRUPTED else "failed"
 
 
 def listed(folder: Path, told: Callable[[Listed], object] = bool) -> list[Listed]:
@@ -177,6 +184,7 @@ def _listed(run: Path, name: str, writing: frozenset[Identity]) -> Listed:
         is_packed=any(one.is_packed for one in found),
         is_running=is_written and not is_ended,
         is_ended=is_ended,
+        error=next((one.error for one in found if one.error is not None), None),
         timestamp=timestamp,
         at=changed if last is None else last.timestamp(),
         problem=next((one.problem for one in found if one.problem), None),

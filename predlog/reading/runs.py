@@ -11,6 +11,9 @@ from predlog.numbers.window import Window
 from predlog.reading.curves import Coverage, Source
 from predlog.records.schema import Run
 
+# The exception that Ctrl-C raises.
+INTERRUPTED: Final = "KeyboardInterrupt"
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -31,6 +34,17 @@ class Attempt:
     last_step: int | None = None
     timestamp: str | None = None
     replaced: int = 0
+
+    @property
+    def error(self) -> str | None:
+        """Return the name of the exception that ended it, if one did."""
+        return None if self.end is None else ended_by(self.end)
+
+
+def ended_by(end: Run) -> str | None:
+    """Return the name of the exception that ended an attempt, which is in its last line; None without one."""
+    error = (end.stats or {}).get("error")
+    return error if isinstance(error, str) else None
 
 
 class Attempts:

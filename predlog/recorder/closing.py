@@ -3,13 +3,14 @@
 import shlex
 import time
 from pathlib import Path
+from typing import Final
 
 from predlog._runtime import process
-from predlog._runtime.exit import DEADLINE, keep_until_exit
+from predlog._runtime.exit import DEADLINE, keep_until_exit, uncaught
 from predlog._runtime.failure import located, own_failure
 from predlog._runtime.notices import Notices
 from predlog.errors import PredlogError
-from predlog.findings.catalog import OF_LOGITS, OF_PART
+from predlog.findings.catalog import LOSS, OF_LOGITS, OF_PART
 from predlog.findings.judge import Judge
 from predlog.findings.needs import JOINS
 from predlog.recorder.gate import Gate
@@ -17,6 +18,8 @@ from predlog.recorder.pipeline import Pipeline
 from predlog.recorder.stats import Accounts, describe_missing
 from predlog.recorder.submission import Item
 from predlog.recorder.worker import Worker
+
+_UNCHECKED: Final = "the loss was not checked (see predlog explain loss-differs-from-pair)"
 
 
 class Closing:
@@ -42,10 +45,12 @@ class Closing:
         self.raise_failure()
         return done
 
-    def end(self, timeout: float) -> bool:
-        """Close, and return whether that was done in time."""
+    def end(self, timeout: float, *, error: str | None = None) -> bool:
+        """Close, and return whether that was done in time; `error` is the exception that ends the run, if one does."""
         if not self.worker.is_mine():
             return True  # a fork's copy: the parent reports what it holds
+        if (ended_by := error or uncaught()) is not None:
+            self._pipeline.ending["error"] = ended_by
         is_first = not self.gate.is_closed
         if is_first:
             self._report_no_offers()
@@ -127,6 +132,7 @@ class Closing:
             f"of {self._accounts.named(stats['submitted'])} {missing}" if missing else "",
             found or ("no open findings by ids alone" if self._accounts.has_parts else "no open findings"),
             self._not_judged() if self._accounts.has_parts else "",
+            _UNCHECKED if self._is_loss_missed(found) else "",
             f"next: predlog {command} {shlex.quote(str(Path(file).parent))}" if file else "",
         ]
         return "; ".join(filter(None, parts))
@@ -138,6 +144,11 @@ class Closing:
         if len(codes) > len(OF_LOGITS):
             return f"not judged here: all rules but {', '.join(sorted(OF_PART))}"
         return f"not judged here: {', '.join(codes)}" if codes else ""
+
+    def _is_loss_missed(self, found: str | None) -> bool:
+        """Return whether all looks well, and nobody knows what the loss sees, in whatever stream."""
+        streams = {} if found or self._accounts.has_parts else self._judge.undecided
+        return bool(streams) and all(LOSS in undecided for undecided in streams.values())
 
     def _report_missing(self, why: str) -> None:
         """Report which sinks lack how much, if one does, unless that was reported before."""

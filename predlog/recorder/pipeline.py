@@ -62,9 +62,10 @@ class Pipeline:
         self._attempt: Attempt | None = None
         self._logger: Any = None
         self._losses = Losses(judge, notices)
-        # What is reported if an earlier attempt in the file went further than this one's first step, of that step.
+        # What is reported of a step if an earlier attempt in the file went further.
         self.restarted: Callable[[str], str] | None = None
         self._earlier = 0, -1
+        self.ending: dict[str, str] = {}  # what the last line says of it: the exception
 
     def work(self, item: Item) -> None:
         """Process a submission, a refusal or a loss, and write its events to the sinks."""
@@ -186,7 +187,7 @@ class Pipeline:
         """Write the last line of the attempt, and close the sinks, those with a thread in their own thread."""
         if self._attempt is not None:
             self._share_missing()
-            stats = {**self._accounts.stats(), "loss_checked": self._judge.loss_checked()}
+            stats = {**self._accounts.stats(), "loss_checked": self._judge.loss_checked(), **self.ending}
             self._send_run(self._attempt, time.time(), stats)
         if self.outlets.file is not None:
             self.outlets.file.finish()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from structlog.typing import Processor
 
-from predlog._runtime.exit import DEADLINE, close_at_exit
+from predlog._runtime.exit import DEADLINE, close_at_exit, named
 from predlog._runtime.notices import Notices
 from predlog._runtime.torch_state import is_dynamo_compiling, is_traced
 from predlog.capture.shard import Shard
@@ -331,7 +331,7 @@ class Recorder:
         if error is None:
             self.close()
         else:  # the user is to see this error, not one that a strict recorder raises when it closes
-            self._closing.end(DEADLINE)
+            self._closing.end(DEADLINE, error=None if kind is None else named(kind))
 
     def __deepcopy__(self, _memo: object = None) -> Any:
         return copies.copied(type(self), self._arguments, self._original)

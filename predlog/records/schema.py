@@ -158,8 +158,8 @@ class Run(_Line, frozen=True, kw_only=True, tag="predlog.run"):
     stats: Annotated[
         dict[str, Any] | None,
         Meta(
-            description="In an attempt's last line, what `Recorder.stats` returns, and `loss_checked`, the streams"
-            " whose reported loss was checked; null in its first."
+            description="In an attempt's last line, what `Recorder.stats` returns, `loss_checked`, the streams whose"
+            " reported loss was checked, and `error`, the exception that ended the run, if one did; null in its first."
         ),
     ] = None
     context: dict[str, Any]

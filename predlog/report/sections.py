@@ -282,7 +282,8 @@ def _recorded(attempt: Attempt) -> Iterator[tuple[str, str]]:
         newest = f"; its newest record is from {moment(attempt.timestamp)} UTC" if attempt.timestamp else ""
         yield "ended", f"not closed: it is running, or was killed{newest}"
         return
-    yield "ended", f"{moment(attempt.end.timestamp)} UTC"
+    by = "" if attempt.error is None else f", by {seen(attempt.error)}"
+    yield "ended", f"{moment(attempt.end.timestamp)} UTC{by}"
     counts = (attempt.end.stats or {}).items()
     named = [f"{number(count)} {seen(name)}" for name, count in counts if isinstance(count, int) and count]
     yield "comparisons", ", ".join(named) or "none"

@@ -124,6 +124,19 @@ def test_what_has_no_end_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture
     assert last(capsys) == f"{folder}: {none} (1 comparison)"
 
 
+def test_an_exception_is_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that an exception ended has a last line, and is none to deploy: --ended fails, else it is noted."""
+    broken = *HEALTHY[:2], events.run(stats={"error": "KeyboardInterrupt"})
+    assert check(tmp_path, *broken) == 0
+    assert "; the last attempt ended by KeyboardInterrupt)" in capsys.readouterr().out
+    assert check(tmp_path, arguments=("--ended",)) == 1
+    assert "the last attempt ended by KeyboardInterrupt (" in capsys.readouterr().out
+    assert check(tmp_path, arguments=("--ended", "--json")) == 1
+    whole = json.loads(capsys.readouterr().out)
+    assert whole["unended"] == []
+    assert [one["stats"] for one in whole["broken_off"]] == [{"error": "KeyboardInterrupt"}]
+
+
 def everything(step: int = 0, **fields: Any) -> dict[str, Any]:
     """Return a comparison of which everything is known."""
     token = {**events.token(8, input=4), "document": 0, "document_position": 8}
@@ -350,7 +363,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
         "status", "path", "findings", "damage", "damaged", "ended", "ignored", "gaps", "lost", "partial",
-        "left_out", "comparisons", "checked", "unchecked", "unaligned", "unended", "shared",
+        "left_out", "comparisons", "checked", "unchecked", "unaligned", "unended", "broken_off", "shared",
     ]  # fmt: skip
     assert found["status"] == 1
     assert not undocumented(found)

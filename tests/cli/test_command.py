@@ -233,10 +233,13 @@ def test_zsh_completes_paths(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "--ignore", "sam-batch", "x"], "'sam-batch', did you mean 'same-batch'? `predlog explain` lists"),
         (["demo", "--mistake", "nann"], "'nann', did you mean 'nan'? `predlog demo --mistake list` lists them all"),
         (["explain", "zzz"], "CODE: invalid choice: 'zzz'; `predlog explain` lists them all"),
+        (["sumary", "x"], "invalid choice: 'sumary', did you mean 'summary'?"),
+        (["--", "repot"], "invalid choice: 'repot', did you mean 'report'?"),
+        (["runs/exp1"], "invalid choice: 'runs/exp1'; see `predlog --help`"),
     ],
 )
 def test_a_slip_is_one_line(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A misspelt code or mistake is reported which one is meant, and where all are listed, and not all of them."""
+    """Of a misspelt code, mistake or command it is reported which is meant, and where all are listed."""
     with pytest.raises(SystemExit) as ended:
         main.main(asked)
     assert ended.value.code == 2
@@ -654,3 +657,43 @@ def test_the_mistakes_are_wrapped_between_words(
     wrapped = capsys.readouterr().out
     assert max(map(len, wrapped.splitlines())) <= 60 < max(map(len, whole.splitlines()))
     assert wrapped.split() == whole.split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lines", "variables", "is_paged"),
+    [
+        (24, {"PAGER": "sed s/^/paged:/"}, True),
+        (24, {"PAGER": "sed s/^/paged:/", "NO_PAGER": "1"}, False),
+        (24, {"PAGER": "sed s/^/paged:/", "TERM": "dumb"}, False),
+        (900, {"PAGER": "sed s/^/paged:/"}, False),
+        (24, {"PAGER": ""}, False),
+        (24, {"PAGER": "no-such-pager-anywhere"}, False),
+        (24, {"PAGER": "head -n 1 | sed s/^/paged:/"}, True),
+    ],
+)
+def test_a_long_page_is_paged(lines: int, variables: dict[str, str], is_paged: bool) -> None:
+    """On a terminal that has fewer lines the pager gets the text, as the user has set it; it may end before that."""
+    screen, terminal = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": str(lines)} | variables
+    with subprocess.Popen([*PREDLOG, "explain", "collapsed"], stdout=terminal, env=environment) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody holds the terminal any more
+            while some := os.read(screen, 1 << 16):
+                shown += some
+    os.close(screen)
+    assert process.returncode == 0
+    assert (b"paged:" in shown) == is_paged
+    assert shown.count(b"When it is not a fault") == ("head" not in variables.get("PAGER", ""))
+
+
+@pytest.mark.slow
+def test_a_pipe_is_not_paged() -> None:
+    """What another program reads goes through no pager."""
+    done = subprocess.run(
+        [*PREDLOG, "explain"], capture_output=True, text=True, check=True,
+        env=os.environ | {"PAGER": "sed s/^/paged:/", "LINES": "10"},
+    )  # fmt: skip
+    assert "paged:" not in done.stdout
+    assert done.stdout.count("\n") > 30

@@ -465,10 +465,23 @@ class TestCommand:
     def test_much_damage_is_said_in_few_lines(self, tmp_path: Path) -> None:
         """Of more than ten damaged lines, ten are named and the others counted."""
         source = tmp_path / "in.jsonl"
-        source.write_bytes(b"torn\n" * 2000)
+        source.write_bytes(codec.to_line(events.comparison()) + b"torn\n" * 2000)
         said = predlog("export", source, "-o", tmp_path / "out.csv").stderr.splitlines()
         assert len(said) == 11
         assert said[-1] == "predlog: not exported: 1,990 damaged places more"
+
+    def test_what_is_no_run_is_no_empty_table(self, tmp_path: Path) -> None:
+        """Without one record nothing is written, the status is 2, and what an earlier export has made stays."""
+        source = tmp_path / "in.jsonl"
+        for content, why in ((b"torn\n", "in.jsonl, line 1: "), (b"", "it is empty")):
+            source.write_bytes(content)
+            done = predlog("export", source, "-o", "out.csv", cwd=tmp_path)
+            assert done.returncode == 2
+            assert why in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+            assert [*tmp_path.iterdir()] == [source]
+        source.write_bytes(codec.to_line(events.run()))
+        assert predlog("export", source, "-o", "out.csv", cwd=tmp_path).returncode == 0  # a run that has just begun
 
     def test_ranks_and_attempts(self, tmp_path: Path) -> None:
         """A folder gives the rows of all ranks; what a later attempt has done again gives none, unless asked for."""

@@ -103,6 +103,30 @@ def test_colours(top: Path) -> None:
     assert "\x1b" not in shown(top)
 
 
+@pytest.mark.parametrize(
+    ("stats", "state", "told"),
+    [
+        ({}, "ended", "ended"),
+        ({"error": "KeyboardInterrupt"}, "interrupted", "interrupted"),
+        ({"error": "OutOfMemoryError"}, "failed", "failed by OutOfMemoryError"),
+        ({"error": "\x1b[2J"}, "failed", "failed by \\x1b[2J"),
+        ({"error": 3}, "ended", "ended"),
+        (None, "stopped", "stopped"),
+    ],
+)
+def test_how_a_run_ended(
+    tmp_path: Path, stats: dict[str, Any] | None, state: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last line tells which exception ended it, if one did; without the line it was killed."""
+    made(tmp_path / "run", HOUR, *([] if stats is None else [events.run(stats=stats)]))
+    assert command("list", str(tmp_path)) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/run: {told}, step 390")
+    assert command("list", "--json", str(tmp_path)) == 0
+    (run,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert run["state"] == state
+    assert run["error"] == (stats["error"] if stats and isinstance(stats.get("error"), str) else None)
+
+
 def test_in_a_pipe_each_line_is_complete(top: Path) -> None:
     """A line begins with the path, and has every figure with its name."""
     first, second, third, fourth = shown(top).splitlines()

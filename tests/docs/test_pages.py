@@ -7,6 +7,7 @@ import re
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from pydoc_data.topics import topics
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +18,10 @@ import rich
 import structlog
 import torch
 from rich.console import Console as RichConsole
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
 
 import predlog
 from predlog.findings import catalog
@@ -85,6 +88,65 @@ def test_the_notebook_example(own_folder: Path, capsys: pytest.CaptureFixture[st
     assert sum(line.startswith("16 [") for line in capsys.readouterr().out.splitlines()) == 2
 
 
+@pytest.mark.slow
+def test_the_fine_tuning_page(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page's labels are right and train without a finding; its mistakes look as it shows them."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, special_tokens=["<end>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    bpe.train_from_iterator([*topics.values()][:20], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<end>", pad_token="<end>")
+    # Each answer is the last line of a topic.
+    pairs = [(f"What is {name}? Answer: ", text.split("\n")[-2].strip()) for name, text in [*topics.items()][:16]]
+    table = torch.nn.Embedding(len(tokenizer), len(tokenizer))
+    names: dict[str, Any] = {
+        "torch": torch, "tokenizer": tokenizer, "pairs": pairs,
+        "model": lambda ids, attention_mask: SimpleNamespace(logits=table(ids)),
+        "optimizer": torch.optim.SGD(table.parameters(), 0.1),
+    }  # fmt: skip
+    encode, collate, look, alone, proof, train = blocks("docs/start/fine-tuning.md")
+    shown, missing = re.findall(r"```text\n(.*?)```", (ROOT / "docs/start/fine-tuning.md").read_text(), re.DOTALL)
+    for block in (encode, collate, look):
+        exec(block, names)
+    assert capsys.readouterr().out == shown
+
+    exec(alone, names)
+    exec(proof, names)
+    assert names["wrong"] != names["labels"]
+    assert names["wrong"].count(-100) == names["labels"].count(-100) + 1
+    assert not names["fits"]
+    both = [(one.rstrip(), f" {other}") for one, other in pairs]
+    for names["pairs"] in ([both[0]], [pairs[0]]):  # a blank belongs to the answer, or it does not
+        exec(proof, names)
+        assert names["fits"] == (names["pairs"] == [both[0]])
+
+    def by_count(prompt: str, answer: str) -> tuple[list[int], list[int]]:
+        exec(alone, names | (own := {"encode": encoded, "pairs": [(prompt, answer)]}), own)
+        return own["ids"], own["wrong"]
+
+    encoded, names["pairs"] = names["encode"], pairs
+    names["encode"] = by_count
+    exec(look, names)
+    assert capsys.readouterr().out == f"{missing}<no findings>\n"
+
+    def without_end(prompt: str, answer: str) -> tuple[list[int], list[int]]:
+        ids, labels = encoded(prompt, answer)
+        return ids, [-100 if one == tokenizer.pad_token_id else one for one in labels]
+
+    names["encode"] = without_end
+    exec(look, names)
+    assert [one.code for one in names["seen"].findings] == ["eos-never-supervised"]
+    assert "<end>" not in capsys.readouterr().out.splitlines()[0]
+
+    names["encode"] = encoded
+    exec(train, names)
+    assert predlog.close()
+    assert [one for one in predlog.read("runs/sft") if isinstance(one, predlog.Finding)] == []
+
+
 @pytest.mark.parametrize("block", blocks("docs/start/check-a-batch.md"))
 def test_the_inspect_pages_examples(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The look prints its tables; the assertions hold for a sound pair, and fail for labels that are shifted twice."""
@@ -135,7 +197,8 @@ def test_the_readmes_loop(own_folder: Path, capsys: pytest.CaptureFixture[str]) 
 
     loader = [{"input_ids": labels.clamp(0), "labels": labels}] * 11
     assert blocks("README.md")[0] == blocks("docs/index.md")[0]
-    exec(blocks("README.md")[0], {"model": Model(), "loader": loader, "tokenizer": str})
+    names = {"model": Model(), "loader": loader, "tokenizer": str, "loss_function": lambda *_: 2.0}
+    exec(blocks("README.md")[0], names)
     assert predlog.close()
     assert {one.step for one in predlog.read("runs/exp1") if isinstance(one, predlog.Comparison)} == {0, 10}
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import predlog
 from predlog.cli import main
-from tests import ROOT, events
+from tests import ROOT, events, fresh
 
 
 def program(code: str, rank: int, size: int) -> list[str]:
@@ -60,12 +61,15 @@ def test_alone_or_with_pairs_nothing_is_said(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def shown(recorder: predlog.Recorder, capfd: pytest.CaptureFixture[str], steps: int = 2) -> str:
+UNCHECKED = "the loss was not checked (see predlog explain loss-differs-from-pair)"
+
+
+def shown(recorder: predlog.Recorder, capfd: pytest.CaptureFixture[str], steps: int = 2, **how: Any) -> str:
     """Return what is on stderr after a few pairs whose inputs are known."""
     with recorder:
         for step in range(steps):
             logits, labels = events.pair(step)
-            recorder.compare(logits, labels, step, inputs=labels.roll(1, 1).clamp(0))
+            recorder.compare(logits, labels, step, inputs=labels.roll(1, 1).clamp(0), **how)
     recorder.close()
     return capfd.readouterr().err
 
@@ -79,14 +83,14 @@ def test_a_run_ends_with_one_line(
     line = shown(predlog.Recorder(directory, every=1, console=form), capfd)
     monkeypatch.chdir(tmp_path)  # where the page goes
     counted = f"4 comparisons in {directory}/predictions.jsonl"
-    assert line == f"predlog: {counted}; no open findings; next: predlog report '{directory}'\n"
+    assert line == f"predlog: {counted}; no open findings; {UNCHECKED}; next: predlog report '{directory}'\n"
     assert main.main(shlex.split(line.partition("next: predlog ")[2])) == 0
 
 
 def test_the_line_without_a_file(capfd: pytest.CaptureFixture[str]) -> None:
     """Nothing was kept: the last line tells so, and names no command."""
     line = shown(predlog.Recorder(every=1), capfd, steps=1)
-    assert line == "predlog: 2 comparisons, and no file: no directory was passed; no open findings\n"
+    assert line == f"predlog: 2 comparisons, and no file: no directory was passed; no open findings; {UNCHECKED}\n"
 
 
 def test_without_a_console_it_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +102,59 @@ def test_without_a_console_it_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixt
 
     *_, line = shown(predlog.Recorder(tmp_path, every=1, console=False, sinks=[failing]), capfd).splitlines()
     assert line.startswith(f"predlog: 4 comparisons in {tmp_path}/predictions.jsonl; of 4 comparisons 4 did not reach ")
-    assert line.endswith(f"; no open findings; next: predlog report {tmp_path}")
+    assert line.endswith(f"; no open findings; {UNCHECKED}; next: predlog report {tmp_path}")
+
+
+def test_a_loss_that_nobody_passed_is_no_success(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Without a loss the last line says that none was checked; not where one was passed, or the finding is ignored."""
+    assert f"; {UNCHECKED}" in shown(predlog.Recorder(tmp_path / "a", every=1), capfd)
+    ignoring = predlog.Recorder(tmp_path / "b", every=1, ignore=("loss-differs-from-pair",))
+    assert UNCHECKED not in shown(ignoring, capfd)
+    logits, labels = events.pair()
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    assert UNCHECKED not in shown(predlog.Recorder(tmp_path / "c", every=1), capfd, steps=1, reported_loss=loss)
+
+
+ENDS = {
+    "raise ValueError('no')": "ValueError",
+    "import os, signal; os.kill(os.getpid(), signal.SIGINT)": "KeyboardInterrupt",
+    "sys.exit(1)": None,
+    "predlog.close(); raise ValueError": None,
+    "try:\n    raise ValueError\nexcept ValueError:\n    pass": None,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ENDS)
+def test_the_exception_that_ends_a_program_is_in_its_last_line(end: str, tmp_path: Path) -> None:
+    """Ctrl-C and any other uncaught exception are named; what was caught, came after `close`, or leaves is not."""
+    program = f"""
+import sys, predlog
+from tests import events
+predlog.configure(sys.argv[1], every=1, console=False)
+predlog.compare(*events.pair(), 0)
+{end}
+"""
+    fresh.run(program, tmp_path)
+    last = [one for one in predlog.read(tmp_path) if isinstance(one, predlog.Run)][-1]
+    assert last.stats is not None
+    assert last.stats.get("error") == ENDS[end]
+
+
+@pytest.mark.parametrize(
+    ("error", "named"), [(ValueError, "ValueError"), (KeyboardInterrupt, "KeyboardInterrupt"), (SystemExit, None)]
+)
+def test_the_exception_that_ends_a_block_is_in_its_last_line(
+    error: type[BaseException], named: Any, tmp_path: Path
+) -> None:
+    """An exception that leaves `with` ends the run; SystemExit leaves on purpose."""
+    recorder = predlog.Recorder(tmp_path, every=1, console=False)
+    recorder.compare(*events.pair(), 0)
+    with pytest.raises(error), recorder:
+        raise error
+    last = [one for one in predlog.read(tmp_path) if isinstance(one, predlog.Run)][-1]
+    assert last.stats is not None
+    assert last.stats.get("error") == named
 
 
 def test_nothing_recorded_is_nothing_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -214,6 +214,16 @@ def test_an_address_without_its_end(server: Server) -> None:
     assert (answer.status, answer.headers["location"]) == (307, "./%C3%A9%25/")
 
 
+@pytest.mark.slow
+def test_what_is_left_out_is_said(places: Path, server: Server) -> None:
+    """Where a strip leaves steps out, the page says so, and names serve's own option."""
+    assert b"To stay fast" not in server.ask("run/exp/").body
+    with serving("--most", "1", places / "runs") as short:
+        page = short.ask("run/exp/").body.decode()
+    assert " of 3 comparisons" in page
+    assert "<code>predlog serve --most</code> sets another limit" in page
+
+
 # --- the process --------------------------------------------------------------------------------------------------
 
 

@@ -43,13 +43,24 @@ def test_four_lines() -> None:
     assert "loss" not in lines_of(wrong(WORDS))[0]
 
 
-@pytest.mark.parametrize("text", ["scribing", " a\x1bbc", "表示表示"])
-def test_five_lines_at_eighty_columns(text: str) -> None:
-    """Tokens of eight cells: at most five lines with the heading, none of them cut, as many as fit."""
-    lines = lines_of(wrong([text] * 10, [text[::-1]] * 10, loss=2.31, stream="a/longer/stream"))
+@pytest.mark.parametrize("text", ["scribing", " a\x1bbc", "表示表示", " language"])
+@pytest.mark.parametrize("width", [78, 80])
+def test_ten_tokens_at_eighty_columns(text: str, width: int) -> None:
+    """Long tokens are cut to six cells and moved together, and all ten are shown, in five lines with the heading."""
+    lines = lines_of(wrong([text] * 10, [text[::-1]] * 10, loss=2.31, stream="a/longer/stream"), width=width)
     assert len(lines) == 5
-    assert "…" in lines[2]
-    assert lines[2].count(drawn(wrong([text] * 10), 200, color_system=None).splitlines()[1].split()[1]) == 7
+    assert len(lines[2].replace("│", "").split()) == len(lines[4].replace("│", "").split()) == 1 + 10
+    assert lines[2].index("│") == lines[3].index("│") == lines[4].index("│") or text == "表示表示"
+    assert all(cell_len(one) <= width for one in lines)
+
+
+def test_a_probability_is_not_cut() -> None:
+    """Where a number is wider than the text may be, the column is as wide as the number."""
+    one = wrong(["scribing"] * 10, ["x"] * 10)
+    for token in one["tokens"]:
+        token["label_logprob"] = -30.0
+    *_, chances = lines_of(one, width=60)
+    assert set(chances.split()[1:]) == {"9.4e-14", "…"}
 
 
 def test_runs_and_bytes_are_short() -> None:

@@ -143,7 +143,7 @@ def test_a_correct_prediction_is_seen_without_colour(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("form", FORMS)
 def test_a_stream_without_the_characters_degrades(encoding: str, terminal: bool, form: Any) -> None:
     """An encoding that lacks a character gets its escape; nothing fails, and the tick has a substitute."""
-    output = drawn(event(["表", " é", "👍", *WORDS[3:]]), terminal=terminal, encoding=encoding, form=form)
+    output = drawn(event(["表", " é", "👍", *WORDS[3:]]), 100, terminal=terminal, encoding=encoding, form=form)
     assert "\\u8868" in output
     assert "\\U0001f44d" in output
     assert "?" not in output

@@ -43,7 +43,7 @@ pair = events.pair()
 def spin():
     torch.randn(200, 200) @ torch.randn(200, 200)
 from predlog.findings.needs import ALIGNMENT
-predlog.configure(every=5, samples=1, ignore=ALIGNMENT)
+predlog.configure(every=5, samples=1, ignore=(*ALIGNMENT, "loss-differs-from-pair"))
 """
 
 
@@ -100,7 +100,7 @@ def test_the_last_line_is_whole(end: str) -> None:
     """The line at the end begins in the first column, and one bar is left: closed before, afterwards, or never."""
     code = f"""
 from tqdm import tqdm
-predlog.configure(every=5, samples=1, ignore=ALIGNMENT)
+predlog.configure(every=5, samples=1, ignore=(*ALIGNMENT, "loss-differs-from-pair"))
 bar = tqdm(total=10, mininterval=0, miniters=1, desc="training")
 for step in range(10):
     predlog.compare(*pair, step)

@@ -17,6 +17,7 @@ from predlog.cli.text.findings import (
     add_left_out,
     add_open,
     add_shared,
+    broken_off,
     going_on,
 )
 from predlog.cli.text.paper import Paper
@@ -47,9 +48,10 @@ def _check(arguments: argparse.Namespace, path: str, summary: Summary, damage: D
     ended = [one for one in others if not one.is_open]
     last = latest(summary.attempts, summary.beside)
     unended = [one for one in last if one.end is None]
-    status = 1 if opened or damage or (unended and arguments.ended) else 0
+    broken = [one for one in last if one.error is not None]
+    status = 1 if opened or damage or (arguments.ended and (unended or broken)) else 0
     if arguments.json:
-        whole = _object(path, summary, (opened, ended, ignored), damage, unended)
+        whole = _object(path, summary, (opened, ended, ignored), damage, unended, broken)
         sys.stdout.write(objects.dumped({"status": status, **whole}))
     else:
         is_named = len(arguments.path) > 1
@@ -64,7 +66,7 @@ def _check(arguments: argparse.Namespace, path: str, summary: Summary, damage: D
         notes = [counted(summary.comparisons, "comparison")]
         if left_out := sum(one.is_open for one in ignored):
             notes.append(f"{counted(left_out, 'open finding')} ignored")
-        (wrong if arguments.ended else notes).append(going_on(len(unended), len(last)))
+        (wrong if arguments.ended else notes).extend([going_on(len(unended), len(last)), broken_off(broken)])
         none = "no open findings in what was checked" if any(unchecked(summary.coverage)) else "no open findings"
         what = f"{', '.join(filter(None, wrong)) or none} ({'; '.join(filter(None, notes))})"
         whose = "" if is_named and not paper.is_screen else f"{seen(path)}: "  # there, each line has the path
@@ -74,8 +76,9 @@ def _check(arguments: argparse.Namespace, path: str, summary: Summary, damage: D
 
 
 def _object(
-    path: str, summary: Summary, found: tuple[Sequence[Found], ...], damage: Damages, unended: Sequence[Attempt]
-) -> dict[str, Any]:
+    path: str, summary: Summary, found: tuple[Sequence[Found], ...], damage: Damages, unended: Sequence[Attempt],
+    broken: Sequence[Attempt],
+) -> dict[str, Any]:  # fmt: skip
     opened, ended, ignored = ([objects.finding(one) for one in ones] for ones in found)
     return {
         "path": path,
@@ -93,6 +96,7 @@ def _object(
         "unchecked": [objects.unchecked(one) for one in unchecked(summary.coverage)],
         "unaligned": list(summary.unaligned),
         "unended": [objects.attempt(one) for one in unended],
+        "broken_off": [objects.attempt(one) for one in broken],
         "shared": [objects.shared(one) for one in summary.shared],
     }
 

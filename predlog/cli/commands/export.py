@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from predlog.cli import say
-from predlog.cli.io import replacing, target, tell_written, waiting
+from predlog.cli.io import replacing, target, tell_written, waiting, why_not
 from predlog.cli.token_table import Exported, TokenRows, all_tokens, chunks, schema
-from predlog.errors import ExportError, required
+from predlog.errors import ExportError, NoRecordsError, required
 from predlog.reading.damage import Damages
 from predlog.reading.reader import Reading
 from predlog.reading.words import counted, left_out
@@ -72,6 +72,7 @@ def export(
     replaced only if `is_forced`.
 
     Raises:
+        NoRecordsError: Not one record can be read.
         ExportError: The ending is none of these, or not `.csv` with `is_safe`, there is no such folder, something else
             is there, or the file can't be written.
     """
@@ -85,6 +86,8 @@ def export(
     try:
         with replacing(file, [records]) as unfinished:
             write(unfinished, rows)
+            if isinstance(records, Reading) and not rows.has_records:
+                raise NoRecordsError(f"{records.path} holds no records: {why_not(records.damage)}")
     except OSError as error:
         if rows.failure is not None:
             raise rows.failure from None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import predlog._runtime.first_imports  # noqa: F401 - before rich is imported
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     selection = _wanted(arguments)
     chosen = selection if arguments.json else _drawn(selection)
     wanted = Asked(chosen)
-    show = _lines(wanted) if arguments.json else _tables(wanted)
+    show = _lines(wanted) if arguments.json else _tables(wanted, "full" if arguments.full else "compact")
     many = _MANY if arguments.lines is None else arguments.lines
     if arguments.path == paths.STDIN:
         if sys.stdin is None:
@@ -188,9 +188,9 @@ def _lines(wanted: Asked) -> _Show:
     return show
 
 
-def _tables(wanted: Asked) -> _Show:
+def _tables(wanted: Asked, form: Literal["compact", "full"]) -> _Show:
     console = RichConsole(highlight=False, markup=False, emoji=False)
-    draw = Console(console, patience=None)
+    draw = Console(console, form=form, patience=None)
 
     def show(found: Iterable[Read], many: int | None) -> None:
         for _, group in groupby(_chosen(found, many, wanted), key=_pair):

@@ -142,6 +142,7 @@ def train(arguments: Namespace) -> None:
             except IndexError as error:
                 print(f"\nThe training ends here, as it would without predlog: IndexError: {error}")
                 break
+            predlog.report_loss(loss, step)  # 3: after the loss, to have it checked against the pair
             model.zero_grad()
             loss.backward()
             optimizer.step()
@@ -151,7 +152,7 @@ def train(arguments: Namespace) -> None:
         else:
             progress.update(bar, completed=1.0, step=step)
 
-    predlog.close()  # 3: at the end; at the latest it happens by itself when the program ends
+    predlog.close()  # 4: at the end; at the latest it happens by itself when the program ends
     _tell(arguments, recorder)
 
 

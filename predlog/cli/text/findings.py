@@ -9,9 +9,9 @@ from predlog.reading.coverage import Coverage, unchecked
 from predlog.reading.damage import Damages
 from predlog.reading.lacks import Lack
 from predlog.reading.restarts import EarlierRun
-from predlog.reading.runs import Start
+from predlog.reading.runs import Attempt, Start
 from predlog.reading.summary import Missing
-from predlog.reading.words import counted, lacking, lane, left_out, listed, moment, number, steps
+from predlog.reading.words import counted, lacking, lane, left_out, listed, moment, number, seen, steps
 from predlog.reading.writers import Shared
 from predlog.records.text import visible
 from predlog.sinks.terminal.style import ERROR, NAME, PLAIN, RIGHT, WARNING
@@ -153,6 +153,16 @@ def going_on(unended: int, processes: int) -> str:
     return f"{whose} no last line: killed, or still running"
 
 
+def broken_off(attempts: Sequence[Attempt]) -> str:
+    """Return which exceptions ended the processes of an attempt; nothing without one."""
+    return f"the last attempt ended{_by(attempts)}" if attempts else ""
+
+
+def _by(attempts: Sequence[Attempt]) -> str:
+    errors = list(dict.fromkeys(seen(one.error) for one in attempts if one.error is not None))
+    return f" by {', '.join(errors[:_MOST_NAMED])}" if errors else ""
+
+
 def _start(paper: Paper, name: str) -> str:
     return f"{paper.glyphs.warning} " if paper.is_screen else f"{name}: "
 
@@ -191,4 +201,4 @@ def _end(one: Start) -> str:
     ended = moment(max(attempt.end.timestamp for attempt in one.processes if attempt.end))
     if one.ended < len(one.processes):
         return f"{one.ended} of {len(one.processes)} ranks ended, the last at {ended}; the others: killed, or running"
-    return f"ended {ended}"
+    return f"ended {ended}{_by(one.processes)}"

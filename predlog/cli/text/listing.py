@@ -11,7 +11,9 @@ from predlog.reading.words import counted, moment, seen
 from predlog.records.text import nats, percent
 from predlog.sinks.terminal.style import ERROR, HEADING, NAME, PLAIN, RIGHT, WARNING
 
-_STATES = {"running": RIGHT, "ended": PLAIN, "stopped": WARNING, "packed": NAME}
+_STATES = {
+    "running": RIGHT, "ended": PLAIN, "interrupted": WARNING, "failed": ERROR, "stopped": WARNING, "packed": NAME,
+}  # fmt: skip
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _TITLES = ("step", "loss", "accuracy", "state", "age", "open findings")
 
@@ -88,7 +90,7 @@ def _add_stacked(paper: Paper, name: str, one: Listed, now: float) -> None:
 
 def _plainly(one: Listed, now: float) -> str:
     """Return a run in one line, every figure with its name."""
-    parts: list[str] = [state(one)]
+    parts: list[str] = [f"{state(one)} by {seen(one.error)}" if state(one) == "failed" else state(one)]
     if one.step is not None:
         parts.append(f"step {one.step} of {seen(one.stream)}")
         parts += [f"loss {nats(one.loss)}"] if one.loss is not None else []

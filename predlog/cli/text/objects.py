@@ -48,6 +48,7 @@ def run(one: Listed) -> dict[str, Any]:
         "path": str(one.path),
         **_fields(one, "name", "stream", "step", "loss", "accuracy"),
         "state": state(one) if one.problem is None else None,
+        "error": one.error,
         "latest": one.timestamp,
         "findings": [_fields(each, *about) for each in one.findings],
         "complete": one.is_complete,

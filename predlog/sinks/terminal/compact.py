@@ -29,8 +29,9 @@ from predlog.sinks.terminal.style import (
 
 _NAMES = " label ", " pred  ", " p     "
 _NAMES_WIDTH = len(_NAMES[0])
-# A text is cut to `WIDEST`, and to less, but not below this, before a token is left out.
-_NARROWEST = 8
+# A text is cut to `WIDEST`, and to less, before a token is left out: with two blanks between the columns down to the
+# first, then with one blank down to the second, at which ten tokens fit into 78 columns.
+_NARROW, _NARROWEST = 8, 6
 # Columns between samples, and how many each has at least, unless all that it shows needs fewer.
 _GAP, _ENOUGH = 3, 78
 # No heading is shorter.
@@ -51,7 +52,7 @@ class _Token(NamedTuple):
 
 class _Column(NamedTuple):
     token: _Token
-    edge: str  # what separates it from the column before
+    before: str  # what separates it from the column before, after a blank
     width: int
 
 
@@ -88,9 +89,9 @@ def _needed(one: Event, options: ConsoleOptions, glyphs: Glyphs) -> int:
     if one["codebook"] is not None:
         return _ENOUGH
     tokens = _tokens(one, glyphs, options.encoding)
-    columns = _columns(tokens, len(tokens), glyphs)
+    columns = _columns(tokens, len(tokens), " ", glyphs)
     above = f" {glyphs.dot} ".join([*where(one), *filter(None, figures(one))])
-    return max(_NAMES_WIDTH + sum(column.width + len(column.edge) + 2 for column in columns), cell_len(above))
+    return max(_NAMES_WIDTH + sum(column.width + len(column.before) + 1 for column in columns), cell_len(above))
 
 
 def _heading(group: _Group, options: ConsoleOptions, glyphs: Glyphs) -> Iterator[Segment]:
@@ -149,48 +150,42 @@ def _token(token: dict[str, Any], glyphs: Glyphs, encoding: str) -> _Token:
 
 
 def _fitted(tokens: list[_Token], room: int, glyphs: Glyphs) -> list[_Column]:
-    """Return the columns that fit: the widest narrowed first, then the tokens in the middle left out."""
+    """Return the columns that fit: the widest narrowed and moved together, then the tokens in the middle left out."""
     room -= _NAMES_WIDTH
     for many in range(len(tokens), 0, -1):
-        columns = _columns(tokens, many, glyphs)
-        if (limit := _limit(columns, room)) is not None:
-            return columns if limit == WIDEST else _narrowed(columns, limit)
-    return _narrowed(_columns(tokens, 1, glyphs), max(room - 1, 1))
+        for blank, narrowest in ((" ", _NARROW), ("", _NARROWEST)):
+            columns = _columns(tokens, many, blank, glyphs)
+            for limit in range(WIDEST, narrowest - 1, -1):
+                narrowed = [_narrowed(column, limit) for column in columns]
+                if sum([len(before) + width + 1 for _, before, width in narrowed]) - 1 <= room:
+                    return narrowed
+    token = tokens[0]
+    return [_Column(token, " ", min(token.width, max(room - 1, 1)))]
 
 
-def _columns(tokens: list[_Token], many: int, glyphs: Glyphs) -> list[_Column]:
+def _columns(tokens: list[_Token], many: int, blank: str, glyphs: Glyphs) -> list[_Column]:
     """Return the columns of so many tokens, from both ends of those that are given, as wide as they may be."""
     start = many - many // 2
     kept = tokens if many == len(tokens) else [*tokens[:start], *tokens[len(tokens) - many // 2 :]]
     columns, slot = [], kept[0].slot if kept else ""
     for place, token in enumerate(kept):
-        edge = glyphs.divider if token.slot != slot else ""
+        before = f"{glyphs.divider} " if token.slot != slot else blank
         if place == start and many < len(tokens):
-            edge = glyphs.ellipsis
+            before = f"{glyphs.ellipsis} "
         slot = token.slot
-        columns.append(_Column(token, edge, token.width))
+        columns.append(_Column(token, before, token.width))
     return columns
 
 
-def _limit(columns: list[_Column], room: int) -> int | None:
-    """Return the width to which columns are narrowed so that a row fits; None if none is enough."""
-    used = sum([len(edge) + 2 for _, edge, _ in columns]) - 1
-    widths = [width for _, _, width in columns]
-    if used + sum(widths) <= room:
-        return WIDEST
-    for limit in range(WIDEST - 1, _NARROWEST - 1, -1):
-        if used + sum([min(width, limit) for width in widths]) <= room:
-            return limit
-    return None
-
-
-def _narrowed(columns: list[_Column], limit: int) -> list[_Column]:
-    return [_Column(token, edge, min(width, limit)) for token, edge, width in columns]
+def _narrowed(column: _Column, limit: int) -> _Column:
+    """Return a column that is no wider than the limit; a number is never cut."""
+    width = max(min(column.width, limit), len(column.token.probability))
+    return column if width == column.width else column._replace(width=width)
 
 
 def _rows(columns: list[_Column], glyphs: Glyphs) -> Iterator[Segment]:
-    labels = "".join([f"{edge} {padded(token.label, width, glyphs.ellipsis)} " for token, edge, width in columns])
-    chances = "".join([f"{edge} {token.probability:<{width}} " for token, edge, width in columns])
+    labels = "".join([f"{before}{padded(token.label, width, glyphs.ellipsis)} " for token, before, width in columns])
+    chances = "".join([f"{before}{token.probability:<{width}} " for token, before, width in columns])
     yield Segment(_NAMES[0], NAME)
     yield Segment(labels.rstrip(), PLAIN)
     yield END
@@ -206,13 +201,14 @@ def _predictions(columns: list[_Column], glyphs: Glyphs) -> Iterator[Segment]:
     """Yield the row of predictions, in few segments: a mark stands for one that is the label."""
     cells, style, last = "", PLAIN, columns[-1]
     for column in columns:
-        token, edge, width = column
+        token, before, width = column
         own = judged(token.match)
-        if cells and (edge or own is not style):
+        if cells and (len(before) > 1 or own is not style):
             yield Segment(cells, style)
             cells = ""
-        if edge:
-            yield Segment(edge, PLAIN)
+        if len(before) > 1:
+            yield Segment(before, PLAIN)
+            before = ""
         shown = padded(glyphs.right if token.match else token.prediction, width, glyphs.ellipsis)
-        cells, style = f"{cells} {shown.rstrip() if column is last else shown + ' '}", own
+        cells, style = f"{cells}{before}{shown.rstrip() if column is last else shown + ' '}", own
     yield Segment(cells, style)
