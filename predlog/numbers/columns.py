@@ -52,6 +52,12 @@ def unpacked(text: str, many: int) -> "array[Any]":
     return column
 
 
+def unpacked_floats(text: str, many: int) -> list[float]:
+    """Return the numbers of a column as floats."""
+    column = unpacked(text, many)
+    return [*map(float, column)] if column.typecode in "iq" else column.tolist()
+
+
 def deflated(column: bytes | Sequence[int]) -> str:
     """Return a column as text, packed by zlib: bytes, or whole numbers."""
     kind, plain = (

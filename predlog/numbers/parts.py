@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from predlog.errors import RecordError
 from predlog.findings.special_tokens import ROLES, SpecialTokens
-from predlog.numbers.columns import deflated, inflated, packed, unpacked
+from predlog.numbers.columns import deflated, inflated, packed, unpacked, unpacked_floats
 from predlog.numbers.runs import MOST_IDS, Edges, Ids, Runs, ends
 from predlog.numbers.snapshot import Counts, Numbers, ShardRows, Sizes, Slice, Statistics, Whole
 from predlog.numbers.window import Chosen
@@ -182,9 +182,9 @@ def from_part(part: Part) -> tuple[Slice, Numbers, Sizes]:
     statistics = Statistics(
         prediction=[-1 if one.prediction is None else one.prediction for one in tokens],
         above=[*facts.above],
-        peak=_unpacked_floats(facts.peak, many),
-        label_logit=_unpacked_floats(facts.label_logit, many),
-        log_sum=_unpacked_floats(facts.log_sum, many),
+        peak=unpacked_floats(facts.peak, many),
+        label_logit=unpacked_floats(facts.label_logit, many),
+        log_sum=unpacked_floats(facts.log_sum, many),
         best=_unpacked_best(facts.best, tokens),
     )
     first, last = ([one.position - shift for one in tokens if one.slot == slot] for slot in ("first", "last"))
@@ -280,14 +280,9 @@ def _check_counts(counts: Counts) -> None:
 def _unpacked_best(text: str, tokens: Sequence[Token]) -> list[list[tuple[int, float]]]:
     """Return the ids and logits of the largest logits of each token."""
     ids = [two.prediction for one in tokens for two in one.alternatives]
-    every = [*zip(ids, _unpacked_floats(text, len(ids)), strict=True)]
+    every = [*zip(ids, unpacked_floats(text, len(ids)), strict=True)]
     stops = [*accumulate(len(one.alternatives) for one in tokens)]
     return [every[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
-
-
-def _unpacked_floats(text: str, many: int) -> list[float]:
-    column = unpacked(text, many)
-    return [*map(float, column)] if column.typecode in "iq" else column.tolist()
 
 
 def _unpacked_rows(rows: Mapping[str, str], part: Part) -> ShardRows:

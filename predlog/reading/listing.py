@@ -13,12 +13,12 @@ from predlog.findings.ledger import Ledger, across_ranks
 from predlog.reading import paths
 from predlog.reading.curves import CurveBuilder
 from predlog.reading.ends import Ends, ends
-from predlog.reading.holders import Identity, held
 from predlog.reading.reader import Reading
 from predlog.reading.run_table import complete
 from predlog.reading.runs import INTERRUPTED
 from predlog.reading.shards import STEPS, Joiner
 from predlog.reading.summary import Summary
+from predlog.reading.writers import Identity, held
 from predlog.records.codec import moment
 from predlog.records.schema import Comparison, Finding, Part, Record
 

@@ -131,7 +131,7 @@ def repr_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def accuracy(shown: Shown) -> float:
-    return fmean(token.match for _, token in shown)
+    return fmean(bool(token.match) for _, token in shown)
 
 
 def logprob(shown: Shown) -> float:

@@ -1,10 +1,12 @@
 """Real models with one known mistake each are named rightly, and healthy trainings are left alone.
 
 Each short mistake is made in one of its models, and each healthy training done once and shortly. With `-m slow` come
-other models, long mistakes, longer trainings, and recorders that are passed less; `python -m tests.cases` runs all.
+a second model, long mistakes, longer trainings, and recorders that are passed less; with `-m full` the other models.
+`python -m tests.cases` runs all.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -33,16 +35,19 @@ def is_short(fault: Fault) -> bool:
     return fault.by + fault.prepared < 20
 
 
+def size(fault: Fault, number: int) -> Any:
+    """Return the mark of a mistake in its model of a number: a short one in the second is slow, as long ones are."""
+    if number > 1:
+        return pytest.mark.full
+    return () if is_short(fault) and not number else pytest.mark.slow
+
+
 # Short ones in every model, long ones in the first.
 CASES = [
-    pytest.param(
-        fault, model,
-        id=f"{fault.name}: {model}",
-        marks=() if is_short(fault) and model == fault.models[0] else pytest.mark.slow,
-    )
+    pytest.param(fault, model, id=f"{fault.name}: {model}", marks=size(fault, number))
     for fault in FAULTS
-    for model in (fault.models if is_short(fault) else fault.models[:1])
-]  # fmt: skip
+    for number, model in enumerate(fault.models if is_short(fault) else fault.models[:1])
+]
 # The mistake that shows each code soonest.
 SOONEST = {
     code: min((fault for fault in FAULTS if fault.code == code), key=lambda fault: fault.by + fault.prepared)
@@ -67,8 +72,10 @@ def test_without_its_rule_a_mistake_is_not_named(code: str) -> None:
     assert code not in {one.code for one in found}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("passed", [Passed(10), Passed(10, inputs=False, positions=False)], ids=str)
+@pytest.mark.parametrize(
+    "passed",
+    sizes(core=None, slow=Passed(10, inputs=False, positions=False), full=Passed(10), of="every 10"),
+)
 @pytest.mark.parametrize("code", SOONEST)
 def test_a_mistake_is_named_whatever_is_passed(code: str, passed: Passed) -> None:
     """Also every tenth step alone names it, without what it does not need."""
@@ -90,7 +97,7 @@ def test_each_code_has_a_case() -> None:
 @pytest.mark.parametrize(
     ("passed", "steps"),
     [
-        *sizes(core=(EVERYTHING, 16), slow=(EVERYTHING, 40), full=(EVERYTHING, 60), of="everything"),
+        *sizes(core=(EVERYTHING, 16), slow=(EVERYTHING, 32), full=(EVERYTHING, 60), of="everything"),
         *sizes(core=None, slow=(LITTLE, 24), full=(LITTLE, 40), of="logits and labels"),
     ],
 )

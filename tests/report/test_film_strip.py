@@ -80,7 +80,7 @@ def test_the_columns_hold_every_token(drawn: list[tuple[list[Any], list[Any], st
             assert columns["ids"][told["label"][at]] == str(token.label)
             expected = None if token.label_text is None else shown(token.label_text)
             assert columns["texts"][told["label"][at]] == expected
-            assert told["match"][at] == str(int(token.match))
+            assert told["match"][at] == str(int(token.match or 0))
             assert (told["label_logprob"][at], told["prediction_logprob"][at]) == (
                 token.label_logprob,
                 token.prediction_logprob,

@@ -67,7 +67,7 @@ def curves(recorded: list[Comparison | Finding]) -> dict[tuple[str, int], float]
                 points[f"{name}/{figure}", step] = sum(value * count for value, count in values) / sum(
                     count for _, count in values
                 )
-        correct = [token.match for token in tokens]
+        correct = [bool(token.match) for token in tokens]
         if all(one.matched is not None for one in ones):
             matched = sum(one.matched for one in ones if one.matched is not None)
             points[f"{name}/accuracy", step] = matched / sum(one.supervised for one in ones)
@@ -144,7 +144,7 @@ def assert_shown(recorded: Sequence[Comparison | Finding], pages: Sequence[str])
     assert sum(len(row) > 1 for row in rows) == len(wanted) + len(codes)
     assert sum("✗ labels-are-inputs" in row[0] for row in rows) == len(texts)
     assert sum(cell.startswith("✓") for row in rows for cell in row) == sum(
-        token.match for one in (*texts, *codes) for token in one.tokens
+        bool(token.match) for one in (*texts, *codes) for token in one.tokens
     )
 
 
