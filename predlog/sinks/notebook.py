@@ -232,7 +232,8 @@ def _attempt(event: Event) -> tuple[Any, ...]:
 def _record(event: Event) -> SimpleNamespace:
     """Return an event as a record; one of a host's own chain may lack keys that nobody shows, and fits no schema."""
     tokens = [SimpleNamespace(**one) for one in event.get("tokens", ())]
-    return SimpleNamespace(**{"loss": None, "sample_id": None, **event, "tokens": tokens})
+    absent = dict.fromkeys(("loss", "sample_id", "missing_ids", "missing_rows"))
+    return SimpleNamespace(**{**absent, **event, "tokens": tokens})
 
 
 def _left_out(many: int, what: str) -> list[str]:
