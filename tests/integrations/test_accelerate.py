@@ -9,7 +9,9 @@ from tests.integrations.needed import needed
 needed("accelerate")
 needed("transformers")
 
-COMPARE = "        predlog.compare(output.logits, batch, step, shift=1, inputs=batch)\n"
+# The seven trainings start two processes each: CI runs them with `-m slow`.
+pytestmark = pytest.mark.slow
+COMPARE = "        predlog.compare(output.logits, batch, step, shift=1, inputs=batch, reported_loss=output.loss)\n"
 WITHOUT: Edits = [(COMPARE, ""), ("predlog.configure(", "(lambda *_, **__: None)(")]
 MODEL = "output = model(input_ids=batch, labels=batch)"
 ACCUMULATED = 2
@@ -40,7 +42,6 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Training]:
     return launched(tmp_path_factory, "accelerate_text", VARIANTS)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["plain", "all ranks", "half"])
 def test_the_first_micro_batch_of_each_step_that_is_due(trainings: dict[str, Training], variant: str) -> None:
     """Records equal what the prepared model gave for the first of the step's micro-batches, in bfloat16 too."""

@@ -13,7 +13,7 @@ needed("transformers")
 PROGRAMS = ["torchrun_ddp", "torchrun_fsdp2"]
 # Each starts ten processes: CI runs them with `-m slow`.
 pytestmark = pytest.mark.slow
-COMPARE = "    predlog.compare(output.logits, batch, step, shift=1, inputs=batch)\n"
+COMPARE = "    predlog.compare(output.logits, batch, step, shift=1, inputs=batch, reported_loss=output.loss)\n"
 WITHOUT: Edits = [(COMPARE, ""), ("predlog.configure(", "(lambda *_, **__: None)(")]
 MODEL = "output = model(input_ids=batch, labels=batch)"
 
