@@ -567,7 +567,7 @@ def small(kind: str, name: str) -> Any:
 @pytest.mark.parametrize(
     ("mapping", "least", "every"),
     [
-        *sizes(core=None, slow=("CAUSAL_LM", 25, 3), full=("CAUSAL_LM", 80, 1), of="decoders"),
+        *sizes(core=None, slow=("CAUSAL_LM", 12, 6), full=("CAUSAL_LM", 80, 1), of="decoders"),
         *sizes(core=None, slow=("SEQ_TO_SEQ_CAUSAL_LM", 12, 1), of="encoders and decoders"),
     ],
 )
