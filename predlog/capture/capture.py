@@ -8,19 +8,20 @@ graph can be freed as soon as `capture` returns.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from predlog._runtime.torch_state import alone
-from predlog.capture import axes, cpu, device, samples, scalar, whole_loss
+from predlog.capture import axes, cpu, device, samples, scalar, split, whole_loss
 from predlog.capture.dtensor import Span
-from predlog.capture.local import Local, to_local, with_rows
+from predlog.capture.local import Local, axes_of, to_local, with_rows
 from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.shard import BEST, of_part
-from predlog.errors import PairError
+from predlog.errors import NothingHereError, PairError
 from predlog.findings.special_tokens import SpecialTokens
 from predlog.numbers.snapshot import Sizes, Slice, Snapshot, joined
 from predlog.numbers.window import Window
@@ -83,11 +84,12 @@ def capture(
         }  # fmt: skip
         here = with_rows(to_local(logits, labels, inputs, layout, shard, beside, shift))
         labels, inputs = here.labels, here.inputs
-        if here.rows is not None and row_count is None:
-            row_count = here.rows.whole
-        pair, part = _pair(
-            here, shard, row_count, layout=layout, shift=shift, ignore_index=ignore_index, product=product
-        )
+        row_count = here.rows.whole if here.rows is not None and row_count is None else row_count
+        how = {"layout": layout, "shift": shift, "ignore_index": ignore_index, "product": product}
+        found = _pair(here, shard, row_count, ranks, window, how)
+        if isinstance(found, Snapshot):
+            return found
+        pair, part = found
         is_split = pair.positions.index is not None
         window = _possible(window, pair, part, is_split=is_split)
         choice = samples.choose(pair, window, here.beside["sample_ids"])
@@ -123,13 +125,49 @@ def capture(
         leave()
 
 
-def _pair(here: Local, shard: object, row_count: object, **how: Any) -> tuple[Pair, Slice | None]:
-    """Return the pair that this process has, and which part of the vocabulary it is of, None if it is whole."""
+def _pair(
+    here: Local, shard: object, row_count: object, ranks: tuple[int, ...] | None, window: Window, how: dict[str, Any]
+) -> tuple[Pair, Slice | None] | Snapshot:
+    """Return the pair that this process has, and which part of the vocabulary it is of, None if it is whole.
+
+    Of rows of samples of which this process has none, it is a snapshot that says so.
+    """
     beside: dict[str, Any] = {name: value for name, value in here.beside.items() if name != "sample_ids"}
-    pair = to_pair(here.logits, here.labels, here.inputs, **how, **beside)
-    if here.is_trained is not None:
-        pair = replace(pair, is_trained=here.is_trained)
-    return of_part(pair, here.logits, shard, here.part, row_count)
+    try:
+        pair = to_pair(here.logits, here.labels, here.inputs, **how, **beside)
+        if here.is_trained is not None:
+            pair = replace(pair, is_trained=here.is_trained)
+        return of_part(pair, here.logits, shard, here.part, row_count)
+    except PairError as error:
+        empty = _without_rows(error, here, shard, row_count, ranks, window, how)
+        if empty is None:
+            raise
+        return empty
+
+
+def _without_rows(
+    error: PairError, here: Local, shard: object, row_count: Any, ranks: tuple[int, ...] | None, window: Window,
+    how: dict[str, Any],
+) -> Snapshot | None:  # fmt: skip
+    """Return a snapshot of a part of rows of which this process has none; None if that is not what the error says.
+
+    Else whoever joins the parts of the others could not know that no part is missing.
+    """
+    is_known = row_count is None or (type(row_count) is int and row_count > 0)
+    if here.beside["row_index"] is None or not (isinstance(error, NothingHereError) or error.code == "empty-pair"):
+        return None
+    axes_of_logits = partial(axes_of, labels=here.labels, layout=how["layout"])
+    found = split.outline(here.logits, here.labels, how["shift"], axes_of_logits) if is_known else None
+    if found is None:
+        return None
+    pair = to_pair(*found, None, **how)
+    choice = samples.choose(pair, window, here.beside["sample_ids"])
+    of = getattr(shard, "of", None)
+    of = of if isinstance(of, int) and of > 0 else pair.vocabulary or 1
+    part = Slice(of, of, of)
+    sizes = _sizes(pair, choice, window, how["shift"], how["ignore_index"], _NONE_KNOWN, part, here.samples)
+    sizes = replace(sizes, is_split=True, row_count=row_count, ranks=ranks)
+    return Snapshot(sizes, lambda: split.nothing(sizes), ids=choice.ids)
 
 
 def _possible(window: Window, pair: Pair, shard: Slice | None, *, is_split: bool) -> Window:

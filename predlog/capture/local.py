@@ -67,7 +67,8 @@ def to_local(
     found = replace(_Logits(logits, labels, layout, shard).local(), inputs=inputs, beside=dict(beside))
     if isinstance(shard, Shard) and isinstance(found.logits, Tensor):
         names = axes_of(found.logits, labels, layout)
-        if "v" in names and not found.logits.shape[names.index("v")]:
+        is_split = beside.get("row_index") is not None  # then the others wait for what is written of no column, too
+        if "v" in names and not found.logits.shape[names.index("v")] and not is_split:
             raise NothingHereError("this rank has no column of the vocabulary")
     if not any(map(is_subclass, (labels, inputs, *beside.values()))) and not (found.samples or found.rows):
         return found

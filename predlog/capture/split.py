@@ -5,8 +5,9 @@ head-tail splits two, and splits by document one per document.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from predlog.capture.tensors import as_signed
 from predlog.capture.window import as_bytes, words
 from predlog.errors import PairError
 from predlog.numbers.runs import MOST_IDS, Edges, Ids, Runs, ends
-from predlog.numbers.snapshot import Sizes
+from predlog.numbers.snapshot import Counts, Numbers, Sizes, Statistics
 from predlog.numbers.window import Chosen, Window
 
 _WORD = 8
@@ -156,3 +157,35 @@ def in_whole(shown: Sequence[Chosen], index: Tensor, sizes: Sizes) -> list[Chose
         Chosen(*([places[number * sizes.length + row + shift] - shift for row in rows] for rows in every))
         for number, every in enumerate(shown)
     ]
+
+
+def outline(logits: Any, labels: Any, shift: int, axes: Callable[[Tensor], Sequence[str]]) -> tuple[Any, Any] | None:
+    """Return logits and labels of the samples of a pair that has no row or no column; None if it lacks more than that.
+
+    There is one of either in their place, whose values mean nothing. `axes` names those of logits.
+    """
+    first = logits[0] if isinstance(logits, list | tuple) and logits else logits
+    if not (isinstance(first, Tensor) and isinstance(labels, Tensor)):
+        return logits, labels
+    names = axes(first)
+    empty = {name for name, many in zip(names, first.shape, strict=False) if not many}
+    if not names or not empty <= {"t", "v"} or ("t" in empty) != (labels.shape.count(0) == 1):
+        return None
+    if not empty:
+        return logits, labels
+    shapes = [max(many, 1) for many in first.shape], [many or shift + 1 for many in labels.shape]
+    grown = first.new_zeros(shapes[0]) if "t" in empty or first is logits else None
+    if grown is None:  # chunks without columns
+        return [one.new_zeros([max(many, 1) for many in one.shape]) for one in logits], labels
+    return grown, labels.new_zeros(shapes[1]) if "t" in empty else labels
+
+
+def nothing(sizes: Sizes) -> Numbers:
+    """Return the numbers of a part that has no rows: only that it is there."""
+    many = sizes.count
+    edges = Edges((), ())
+    run = Runs((), (), sizes.row_count, (0, 0), False, False, False, (), edges, sizes.ranks)
+    counts: Counts = dict.fromkeys(("supervised", "lowest", "highest", "fingerprint"), (0,))
+    return Numbers(
+        [Chosen([], [], [])] * many, Statistics([], [], [], [], []), [], [], [], [counts] * many, runs=[run] * many
+    )  # fmt: skip

@@ -40,14 +40,18 @@ def comparison_of_rows(
     `expected` are the ranks that may have a part of it, `together` those that have had parts of one sample before.
     """
     ordered = sorted(parts, key=lambda part: (part.shard.start, part.rank))
+    # Ranks with nothing of the sample, as those whose ids of the vocabulary are padding, say so.
+    empty = frozenset(one.rank for one in ordered if _is_empty(one))
+    ordered = [one for one in ordered if not _is_empty(one)] or ordered
     groups, is_one = _of_same_rows(list(readable(ordered)))
     known = [one for group in groups for one in group]
     ranks = frozenset(one.part.rank for one in known)
     holes = [hole for group in groups for hole in missing_ids([one.shard for one in group], group[0].shard.of)]
     of, lacking = _lacking(groups, ordered)
     # An id tells a sample from those of replicas, as do the ranks that have it; and another replica would have as many
-    # ranks. A number of rows tells that there are no more. What is left are ranks with nothing but padding.
+    # ranks. A number of rows tells that there are no more. What is left are ranks with nothing of the sample.
     is_told = _is_named(ordered[0]) or len({*expected}) < 2 * len(ranks)
+    ranks |= empty
     is_all = ranks.issuperset(expected) or (is_told and _has_count(ordered))
     if known and is_one and not lacking and not holes and is_all:
         try:
@@ -89,6 +93,11 @@ def _of_same_rows(known: Sequence[Known]) -> tuple[list[list[Known]], bool]:
     bounds = [bound for key in rows for bound in key]
     is_one = is_one and missing(bounds, None, max(shifts, default=0)) is not None
     return [of_one_pair(rows[key]) for key in sorted(rows)], is_one
+
+
+def _is_empty(part: Part) -> bool:
+    split = part.rows_of
+    return split is not None and not (split.starts or split.stops or part.supervised or part.tokens)
 
 
 def _is_named(part: Part) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from torch import Tensor
+from torch.nn.functional import pad
 
 from predlog.capture.capture import capture
 from predlog.capture.shard import BEST, Shard
@@ -57,17 +58,24 @@ def split(length: int, ways: int, kind: str, chance: random.Random) -> list[list
     return [one for one in rows if one]
 
 
-def parts(logits: Tensor, labels: Tensor, rows: list[list[int]], cuts: list[int], **how: Any) -> list[list[Part]]:
-    """Capture the part of each process, write it as a line, and return what is read, by sample and codebook."""
+def parts(
+    logits: Tensor, labels: Tensor, rows: list[list[int]], cuts: list[int], padding: int = 0, **how: Any
+) -> list[list[Part]]:  # fmt: skip
+    """Capture the part of each process, write it as a line, and return what is read, by sample and codebook.
+
+    The last `padding` columns are past the vocabulary, so that the last shard of each process's rows has no ids.
+    """
     found: dict[tuple[int, int | None], list[Part]] = {}
-    ends = [0, *cuts, logits.shape[-1]]
+    of = logits.shape[-1]
+    ends = [0, *cuts, *[of] * bool(padding), of + padding]
+    logits = pad(logits, (0, padding), value=99.0)
     beside = ("inputs", "position_ids", "document_ids", "attention_mask", "loss_mask")
     rank = 0
     for own in rows:
-        index = torch.tensor(own)
+        index = torch.tensor(own, dtype=torch.int64)
         here = {name: value[:, index] if name in beside else value for name, value in how.items()}
         for start, stop in pairwise(ends):
-            shard = Shard(start, of=logits.shape[-1]) if cuts else None
+            shard = Shard(start, of=of) if cuts or padding else None
             snapshot = capture(logits[:, index, start:stop], labels[:, index], row_index=index, shard=shard, **here)
             for fields, _ in unpack_parts(snapshot):
                 line = to_line(from_event_of(fields, rank))
@@ -255,6 +263,30 @@ def test_parts_of_rows_together_are_the_whole(case: dict[str, Any], *, is_near: 
     settle(every)
     for (_, facts), (own, _) in zip(whole, every, strict=True):
         check_facts(facts, own)
+
+
+@settings(max_examples=40)
+@given(case=cases(), data=st.data())
+def test_ranks_without_a_row_or_a_label_leave_the_whole_as_it_is(case: dict[str, Any], data: st.DataObject) -> None:
+    """Ranks that have no rows, no ids or padding alone write parts, too: with all of them, and not before, it is whole.
+
+    Nothing but the ranks that record tells how many parts a sample has.
+    """
+    logits, labels, how = made(case)
+    rows = split(labels.shape[-1], case["ways"], case["kind"], random.Random(case["seed"]))
+    for own in data.draw(st.lists(st.sampled_from(rows), max_size=3)):
+        labels[:, own] = -100
+    for place in data.draw(st.lists(st.integers(0, len(rows)), max_size=2)):
+        rows.insert(place, [])
+    whole = list(unpack(capture(logits, labels, **how)))
+    found = parts(logits, labels, rows, case["cuts"], data.draw(st.sampled_from([0, 0, 3])), **how)
+    for (fields, _), ones in zip(whole, found, strict=True):
+        ranks = {one.rank for one in ones}
+        assert ranks == {*range(len(ones))}
+        check(fields, comparison_of_rows(ones, case["window"], ranks))
+        lost = data.draw(st.sampled_from(ones))
+        left = comparison_of_rows([one for one in ones if one is not lost] or [lost], case["window"], ranks)
+        assert left.is_partial == (len(ones) > 1)
 
 
 @settings(max_examples=20)

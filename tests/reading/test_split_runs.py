@@ -49,7 +49,7 @@ def record(
     monkeypatch.setenv("WORLD_SIZE", str(len(rows) * (len(ends) - 1)))
     rank = 0
     for own in rows:
-        index = torch.tensor(own)
+        index = torch.tensor(own, dtype=torch.int64)
         for start, stop in pairwise(ends):
             monkeypatch.setenv("RANK", str(rank))
             rank += 1
@@ -304,8 +304,11 @@ def test_an_index_that_is_none_is_refused_with_the_fix(
     assert not [one for one in predlog.read(tmp_path) if isinstance(one, Part | Comparison)]
 
 
-def test_ranks_with_nothing_but_padding_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the last shard of each part of the rows is padding, its ranks write nothing, and the sample is whole."""
+@pytest.mark.parametrize("row_count", [None, LENGTH])
+def test_ranks_with_nothing_but_padding_are_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_count: int | None
+) -> None:
+    """Where the last shard of each part of the rows is padding, its ranks write parts without rows: all is whole."""
     made = [(torch.nn.functional.pad(one, (0, 20), value=99.0), labels, inputs) for one, labels, inputs in pairs(2)]
     record(
         monkeypatch,
@@ -313,11 +316,39 @@ def test_ranks_with_nothing_but_padding_are_not_missing(tmp_path: Path, monkeypa
         made,
         SPLITS["zigzag"],
         cuts=(25, VOCABULARY),
-        row_count=LENGTH,
+        row_count=row_count,
         end=VOCABULARY + 20,
     )
-    assert len([*(tmp_path / "parts").glob("*.jsonl")]) == 8
+    assert len([*(tmp_path / "parts").glob("*.jsonl")]) == 12
     ours = comparisons(predlog.read(tmp_path / "parts"))
     theirs = comparisons(predlog.read(whole(tmp_path / "whole", pairs(2))))
     assert [(one.missing_ids, one.missing_rows) for one in ours] == [(0, 0)] * 4
     assert [one.matched for one in ours] == [one.matched for one in theirs]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_rank_without_rows_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: int) -> None:
+    """A process whose share of the rows is empty writes a part without rows, and no finding: the sample is whole."""
+    made = pairs(1)
+    folder = record(
+        monkeypatch, tmp_path / "parts", made, [[*range(24)], [], [*range(24, 48)]], shift=shift, sample_ids=["a", "b"]
+    )
+    found = [*predlog.read(folder)]
+    assert [(one.missing_rows, one.missing_ids, one.sample_id) for one in comparisons(found)] == [
+        (0, 0, "a"), (0, 0, "b"),
+    ]  # fmt: skip
+    assert "empty-pair" not in [one[0] for one in findings(found)]
+    (folder / "predictions-rank1.jsonl").unlink()
+    assert [one.missing_rows for one in comparisons(predlog.read(folder))] == [1, 1]
+
+
+def test_the_rows_of_lost_ranks_are_missing_beside_empty_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts without rows stand in for no others: without those with rows, a comparison is partial, with few or none."""
+    made = [(torch.nn.functional.pad(one, (0, 20)), labels, inputs) for one, labels, inputs in pairs(1)]
+    folder = record(
+        monkeypatch, tmp_path, made, SPLITS["contiguous"][:2], cuts=(VOCABULARY,), end=VOCABULARY + 20
+    )  # fmt: skip
+    (folder / "predictions-rank2.jsonl").unlink()
+    assert [(one.missing_rows, bool(one.tokens)) for one in comparisons(predlog.read(folder))] == [(1, True)] * 2
+    (folder / "predictions.jsonl").unlink()
+    assert [(one.missing_rows, bool(one.tokens)) for one in comparisons(predlog.read(folder))] == [(1, False)] * 2
