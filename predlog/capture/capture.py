@@ -6,7 +6,7 @@ first records of a stream and rarely afterwards. Nothing that is kept is a view,
 graph can be freed as soon as `capture` returns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,7 +22,9 @@ from predlog.capture.pair import Pair, to_pair
 from predlog.capture.projection import Projection
 from predlog.capture.shard import BEST, of_part
 from predlog.errors import NothingHereError, PairError
+from predlog.findings.reported_loss import Reported, Totals
 from predlog.findings.special_tokens import SpecialTokens
+from predlog.numbers.losses import LossSums
 from predlog.numbers.snapshot import Sizes, Slice, Snapshot, joined
 from predlog.numbers.window import Window
 
@@ -105,22 +107,19 @@ def capture(
             sizes = replace(sizes, is_flat=True)
         if declared:
             sizes = replace(sizes, declared=declared)
-        reported = None
-        if reported_loss is not None:
-            try:
-                reported = scalar.reported(reported_loss, items, accumulate)
-            except PairError as error:  # the pair can be recorded without it
-                sizes = replace(sizes, unused=(*sizes.unused, f"the loss is not checked: {error}"))
-        is_whole = part is None and here.samples is None
-        totals = whole_loss.start(pair, shift, ignore_index) if has_totals and is_whole else None
+        reported, why = _reported(reported_loss, items, accumulate)
+        sizes = replace(sizes, unused=(*sizes.unused, *why))
+        totals = sums = None
+        if has_totals and here.samples is None:
+            totals, sums = _summed_up(pair, shift, ignore_index, part, has_loss=reported is not None)
         across = axes.start(pair, labels, inputs, layout, shift, ignore_index) if has_axes and not is_split else None
         if pair.labels.device.type in _NEAR:
             numbers = joined([cpu.to_numbers(one, _part(sizes, one, shown), window) for one in shown])
-            return Snapshot(sizes, lambda: numbers, totals, reported, across, choice.ids)
+            return Snapshot(sizes, lambda: numbers, totals, reported, across, choice.ids, sums)
         waits = [device.start(one, _part(sizes, one, shown), window) for one in shown]
         arriving = [wait for wait in waits if wait is not None]
         arrived = (lambda: joined([wait() for wait in arriving])) if len(arriving) == len(waits) else None
-        return Snapshot(sizes, arrived, totals, reported, across, choice.ids)
+        return Snapshot(sizes, arrived, totals, reported, across, choice.ids, sums)
     finally:
         leave()
 
@@ -168,6 +167,25 @@ def _without_rows(
     sizes = _sizes(pair, choice, window, how["shift"], how["ignore_index"], _NONE_KNOWN, part, here.samples)
     sizes = replace(sizes, is_split=True, row_count=row_count, ranks=ranks)
     return Snapshot(sizes, lambda: split.nothing(sizes), ids=choice.ids)
+
+
+def _reported(loss: object, items: object, accumulate: int | None) -> tuple[Callable[[], Reported] | None, list[str]]:
+    """Return what waits for a reported loss, if there is one, or why it is none: the pair can do without."""
+    if loss is None:
+        return None, []
+    try:
+        return scalar.reported(loss, items, accumulate), []
+    except PairError as error:
+        return None, [f"the loss is not checked: {error}"]
+
+
+def _summed_up(
+    pair: Pair, shift: int, ignore_index: int, part: Slice | None, *, has_loss: bool
+) -> tuple[Callable[[], Totals] | None, Callable[[], LossSums] | None]:
+    """Start to sum up the loss of a pair, or what a part knows of it, which is written with the loss."""
+    if part is None:
+        return whole_loss.start(pair, shift, ignore_index), None
+    return None, whole_loss.start_part(pair, shift, ignore_index, part) if has_loss else None
 
 
 def _possible(window: Window, pair: Pair, shard: Slice | None, *, is_split: bool) -> Window:

@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,7 +40,8 @@ def reported(loss: Any, items: Any = None, accumulate: int | None = None) -> Cal
     count = None if items is None else _number("items", items)[0]
     if wait is None or (items is not None and count is None):
         return None
-    return lambda: Reported(wait()[0], precision, None if count is None else count()[0], accumulate)
+    # It is asked for once by who judges it, and by who writes a part.
+    return cache(lambda: Reported(wait()[0], precision, None if count is None else count()[0], accumulate))
 
 
 def _number(name: str, value: Any) -> tuple[Callable[[], list[float]] | None, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from predlog.findings.reported_loss import (
+    CLOSE,
     MOST_PARTS,
     SAME,
     TOLERANCE,
@@ -23,10 +24,8 @@ from predlog.findings.reported_loss import (
 )
 from predlog.findings.rule import CLEAN, Fault, Verdict
 
-# Without a second record, an explanation must fit so closely, and explain so much, that it is no accident: a loss with
-# unknown terms is often within 1e-3 of one of a dozen sums.
+# Without a second record, an explanation must explain so much, and fit closely.
 _LARGE: Final = 0.05
-_CLOSE: Final = 2e-5
 _RECORDS: Final = 2
 
 
@@ -65,11 +64,11 @@ class LossCheck:
             return None
         distances = [abs(one - reported.loss) for one in _healthy(totals, reported) if fits(one, reported)]
         if distances:
-            if nearest(totals, reported) < min(distances):
-                return None  # of an untrained model all ways give nearly the same, and another one fits better
+            if nearest(totals, reported) < min(distances) or (totals.lacks_ways and not _is_close(totals, reported)):
+                return None  # of an untrained model all ways give nearly the same, and another one fits better, or may
             self.explanation, self.has_fitted = None, True
             return CLEAN
-        close = list(explanations(totals, reported, _CLOSE))
+        close = list(explanations(totals, reported, CLOSE))
         found = close or list(explanations(totals, reported, TOLERANCE))
         if not found:
             return self._unexplained(totals, reported)
@@ -81,7 +80,7 @@ class LossCheck:
         mean = expected(totals.recorded, reported) / one.parts
         is_large = not abs(reported.loss - mean) < _LARGE * abs(reported.loss)  # NaN is large
         is_known = one.parts == 1 or reported.accumulate is not None
-        is_exact = reported.precision < _CLOSE or math.isnan(reported.loss)
+        is_exact = reported.precision < CLOSE or math.isnan(reported.loss)
         is_sure = self._times >= _RECORDS or (is_large and close and is_known and is_exact)
         return _fault(one, totals, reported.loss, mean) if is_sure else None
 
@@ -122,6 +121,11 @@ def _no_number(totals: Totals, loss: float) -> str:
         f"the reported loss is {loss}, and the cross-entropy of the pair is {totals.recorded.mean:.6g} per label of"
         f" {totals.recorded.weight:.0f}: what else is in the loss is no finite number"
     )
+
+
+def _is_close(totals: Totals, reported: Reported) -> bool:
+    """Return whether a loss is one that says that all is well, and that of other labels hardly."""
+    return reported.precision < CLOSE and any(fits(one, reported, CLOSE) for one in _healthy(totals, reported))
 
 
 def _healthy(totals: Totals, reported: Reported) -> Iterator[float]:

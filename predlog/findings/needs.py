@@ -67,9 +67,6 @@ _PROBABILITIES: Final = Need(
 )
 _TRAINED: Final = Need(lambda known: known.is_trained, "the logits require no gradients, so nothing is trained here")
 _WHOLE: Final = Need(lambda known: known.whole, f"the logits are in shards: {JOINS}")
-_SUMMED: Final = Need(
-    lambda known: known.whole, "the logits are in shards, so no process can sum up the loss of the pair"
-)
 _SPLIT: Final = f"this process has some rows of the samples only: {JOINS}"
 _LONG: Final = (
     "this process has so many rows of the samples that it keeps no ids of those between: whoever joins the parts can't"
@@ -82,7 +79,7 @@ _OF_IDS: Final = frozenset({
     "answer-mask-off", "prompt-supervised", "unknown-supervised", "eos-never-supervised", "pad-supervised",
 })  # fmt: skip
 _LOSS: Final = Need(
-    lambda known: known.loss,
+    lambda known: known.loss or not known.whole,
     "the trainer's loss is not known, has other terms, or there are no logits to check it against, as with a fused"
     " head: pass reported_loss=, or call report_loss",
 )
@@ -109,7 +106,7 @@ NEEDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType({
     "label-never-learnt": (_WHOLE,),
     "nothing-trained": (_WHOLE,),
     "same-batch": (_TRAINED,),
-    "loss-differs-from-pair": (_LOSS, _SUMMED, _LOSS_TOLD),
+    "loss-differs-from-pair": (_LOSS, _LOSS_TOLD, _WHOLE),
 })  # fmt: skip
 _STEPS: Final = "one step is not enough: record the training"
 _TOKENS: Final = "this pair has too few supervised tokens to tell"
@@ -158,7 +155,7 @@ def undecided(known: Known) -> dict[str, str]:
     reasons = {code: [need.why for need in needs if not need.is_met(known)] for code, needs in NEEDS.items()}
     if known.is_split:
         reasons = {code: [one for one in whys if one != _WHOLE.why] for code, whys in reasons.items()}
-        for code in MORE.keys() - _OF_ROWS - {"loss-differs-from-pair"}:
+        for code in MORE.keys() - _OF_ROWS:
             reasons.setdefault(code, []).append(_LONG if known.is_long and code in _OF_IDS else _SPLIT)
         reasons["axes-swapped"] = ["the rows of the samples are split, so nobody compares one sample with the next"]
     return {code: "; ".join(whys) for code, whys in sorted(reasons.items(), key=_in_order) if whys}

@@ -11,6 +11,9 @@ from typing import Final, NamedTuple
 
 # Relative; float32 sums in another order differ by far less.
 TOLERANCE: Final = 1e-3
+# As `TOLERANCE`, but what fits so closely is no accident: a loss with unknown terms is often within 1e-3 of one of a
+# dozen sums.
+CLOSE: Final = 2e-5
 # Absolute, in nats per token: log-sum-exp in float32 near 20 has an error of 2e-6.
 _SLACK: Final = 1e-5
 # More micro-batches than this do not make a step.
@@ -37,12 +40,14 @@ class Totals:
     """The sums of a pair by the way in which they were taken: `capture.whole_loss` has the ways.
 
     `unseen` is how many rows that the loss does not count hold NaN or infinity. `counts` are numbers that a sum may
-    have been divided by, by what they count.
+    have been divided by, by what they count. `lacks_ways` is whether sums over other labels are not known, as where
+    each process has some rows.
     """
 
     ways: Mapping[str, Total]
     unseen: int
     counts: Mapping[str, float]
+    lacks_ways: bool = False
 
     @property
     def recorded(self) -> Total:
@@ -104,6 +109,12 @@ def fits(one: float, reported: Reported, tolerance: float = TOLERANCE) -> bool:
     if not math.isfinite(one) or not math.isfinite(reported.loss):
         return str(one) == str(reported.loss)
     return abs(reported.loss - one) <= _SLACK + (tolerance + reported.precision) * abs(one)
+
+
+def agrees(totals: Totals, reported: Reported) -> bool:
+    """Return whether the reported loss is the mean over the pair, so closely that no other labels have that, too."""
+    mean = expected(totals.recorded, reported)
+    return reported.precision < CLOSE and fits(mean, reported, CLOSE)
 
 
 # Names of explanations that say the same of the rows that are counted, or of what the sum is divided by.

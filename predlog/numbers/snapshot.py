@@ -224,7 +224,7 @@ class Snapshot:
     `numbers`, called once, waits for the numbers and returns them. It is None if the pair was dropped for lack of room.
     `totals` waits for the sums over the whole pair, and `reported` for the loss that the trainer reports and, of what
     it divides by, for that number; `across` for counts that tell which axis is time, and `ids` for those of the
-    samples. None if they are not known.
+    samples. `sums` are what a part knows of the sums over the whole pair. None if they are not known.
     """
 
     sizes: Sizes
@@ -233,3 +233,4 @@ class Snapshot:
     reported: Callable[[], Reported] | None = None
     across: Callable[[], Across] | None = None
     ids: Callable[[], Sequence[str]] | None = None
+    sums: Callable[[], Any] | None = None

@@ -7,10 +7,11 @@ from math import isfinite
 from typing import Any
 
 from predlog.findings.facts import Facts, Shown, Text
-from predlog.numbers.excerpts import merged
+from predlog.numbers.losses import loss_fact
 from predlog.numbers.parts import to_part
 from predlog.numbers.snapshot import Counts, Pieces, Sizes, Snapshot, Whole, each
 from predlog.numbers.window import Chosen
+from predlog.records.window import Excerpt
 
 _UNKNOWN = (None,)
 
@@ -45,8 +46,12 @@ def unpack_parts(snapshot: Snapshot, texts: int = 0) -> Iterator[tuple[dict[str,
         return
     numbers = snapshot.numbers()
     both = zip(unpack(replace(snapshot, numbers=lambda: numbers)), each(numbers), strict=True)
+    loss = loss_fact(snapshot)
     for (fields, facts), one in both:
-        yield to_part(fields, one, snapshot.sizes, texts), facts
+        part = to_part(fields, one, snapshot.sizes, texts)
+        if loss is not None:  # that of all samples, so it is written once
+            part["facts"]["loss"], loss = loss, None
+        yield part, facts
 
 
 def _unpacked(
@@ -86,7 +91,7 @@ def _unpacked(
         "tokens": [{"slot": slot, **token} for slot, token in zip(slots, tokens, strict=True)],
         "worst": worst,
         "all_tokens": None if whole is None else whole.tokens,
-        "window": None if text is None else merged(text),  # until `Decode` has made it text
+        "window": None if text is None else _merged(text),  # until `Decode` has made it text
     }
     facts = Facts(
         sample=sample,
@@ -212,3 +217,48 @@ def _mean(number: float) -> float | None:
 def _finite(logprob: float) -> float | None:
     # float32 statistics are exact to six decimals; adding zero turns -0.0 into 0.0.
     return round(logprob, 6) + 0.0 if isfinite(logprob) else None
+
+
+def _merged(cut: Pieces) -> Excerpt:
+    """Return the ids of the pieces that were cut out of a text, in its order.
+
+    Where labels end, and the model did not read the last one back, as in masked language modelling, what it read in
+    that place follows the label.
+    """
+    ids: list[int] = []
+    is_asked = bytearray()
+    left_out: dict[int, int] = {}
+    first, last, hidden = -1, 0, max(cut.pieces[0].start - cut.begin, 0)
+    for number, piece in enumerate(cut.pieces):
+        if number:
+            before = cut.pieces[number - 1]
+            hidden += piece.start - before.start - len(before.is_asked)
+        labels = memoryview(piece.labels).cast("q").tolist()
+        read = None if piece.inputs is None else memoryview(piece.inputs).cast("q").tolist()
+        many, at = len(piece.is_asked), 0
+        is_last = number == len(cut.pieces) - 1
+        while at < many:
+            asked = piece.is_asked[at] != 0
+            stop = piece.is_asked.find(not asked, at)
+            stop = many if stop < 0 else stop
+            more = labels[at:stop] if asked else [] if read is None else read[at:stop]
+            if more:
+                if hidden > 0:
+                    left_out[len(ids)] = hidden
+                hidden = 0
+            else:
+                hidden += stop - at
+            first = len(ids) if asked and first < 0 else first
+            ids += more
+            is_asked += bytes([asked]) * len(more)
+            if asked:
+                last = len(ids)
+                is_end = (stop < many or is_last) and piece.start + stop - 1 < cut.end
+                if is_end and read is not None and stop <= len(read) and read[stop - 1] != labels[stop - 1]:
+                    ids.append(read[stop - 1])
+                    is_asked.append(0)
+            at = stop
+    if first < 0:
+        first = last = len(ids)
+    knows_inputs = cut.pieces[0].inputs is not None
+    return Excerpt(ids, bytes(is_asked), first, last, left_out, knows_inputs, cut.window.text, cut.window.beyond)

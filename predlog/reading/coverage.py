@@ -36,7 +36,7 @@ _NEEDS: Final[Sequence[tuple[str, str, Callable[[Coverage], bool]]]] = (
     ("whether labels are shifted correctly", "no inputs", lambda one: one.inputs),
     ("whether labels cross into another document", "no positions", lambda one: one.positions),
     ("what predictions and probabilities show", "no probabilities", lambda one: one.probabilities),
-    ("whether the reported loss is that of the pair", "logits in shards", lambda one: one.whole),
+    ("whether the reported loss is that of the pair", "logits in shards", lambda one: one.loss or one.whole),
     (
         "whether the loss is that of the pair", "pass reported_loss=, as the callbacks do",
         lambda one: one.loss or not one.whole,

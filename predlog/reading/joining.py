@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from predlog.errors import RecordError
 from predlog.findings.facts import Facts
+from predlog.findings.reported_loss import Reported, Totals
+from predlog.numbers.losses import joined_loss
 from predlog.numbers.parts import from_part
 from predlog.numbers.shards import is_whole, joined
 from predlog.numbers.snapshot import Numbers, Sizes, Slice, Snapshot
@@ -33,7 +35,8 @@ class Whole(NamedTuple):
 
     If it lacks any, it has no facts, or those of the rows that are there. The ranges are each up to before their second
     number; those of positions in the sample if `lacks_rows`. `absent` are ranks that may have rows of the sample, of
-    which there are no parts. `unread` are its labels that are no input, if its rows were split.
+    which there are no parts. `unread` are its labels that are no input, if its rows were split. `loss` are the sums
+    over the whole pair and the loss that was reported of it, if its parts have these.
     """
 
     record: Comparison
@@ -44,6 +47,7 @@ class Whole(NamedTuple):
     lacks_rows: bool = False
     absent: frozenset[int] = frozenset()
     unread: Unread | None = None
+    loss: tuple[Totals, Reported] | None = None
 
     @property
     def is_partial(self) -> bool:
@@ -110,7 +114,19 @@ def _pair(known: Known) -> Hashable:
 def _whole(known: Sequence[Known], ranks: frozenset[int], window: Window) -> Whole:
     parts, sizes = [one.part for one in known], replace(known[0].sizes, shard=None)
     numbers, bounds = joined([(one.shard, one.numbers) for one in known], sizes, window)
-    return unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+    whole = unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
+    return whole._replace(loss=loss_of([known]))
+
+
+def loss_of(groups: Sequence[Sequence[Known]]) -> tuple[Totals, Reported] | None:
+    """Return the sums of a pair, and the loss that was reported of it, from all parts; None if they don't have these.
+
+    Of a damaged one, the records are not lost.
+    """
+    with suppress(ArithmeticError, LookupError, ValueError, RecordError):
+        facts = [[(one.shard, one.part.facts.get("loss")) for one in group] for group in groups]
+        return joined_loss(facts, is_split=groups[0][0].sizes.is_split)
+    return None
 
 
 def _partial(known: Sequence[Known], holes: tuple[tuple[int, int], ...], ranks: frozenset[int]) -> Whole:

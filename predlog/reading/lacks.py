@@ -36,9 +36,14 @@ class _Key(NamedTuple):
 
 
 class Lacks:
-    """Count the comparisons that lack parts, and learn from the others which ranks have parts of the same one."""
+    """Count the comparisons that lack parts, and learn from the others which ranks have parts of the same one.
+
+    Attributes:
+        checked: The streams whose reported loss is known to be that of the whole comparisons, or of something else.
+    """
 
     def __init__(self) -> None:
+        self.checked: set[str] = set()
         self._found: dict[_Key, list[int]] = {}
         self._groups: dict[tuple[str | None, int, int], frozenset[int]] = {}
 

@@ -20,6 +20,7 @@ from predlog.numbers.window import Window
 from predlog.reading.joining import (
     Known,
     Whole,
+    loss_of,
     many_of,
     missing_ids,
     of_one_pair,
@@ -134,7 +135,7 @@ def _whole(groups: Sequence[Sequence[Known]], of: int, ranks: frozenset[int], wi
     numbers, bounds = finished(joint, sizes, window)
     parts = [one.part for group in groups for one in group]
     whole = unpacked(parts, numbers, bounds, sizes, ranks, has_alternatives=window.alternatives > 0)
-    return whole._replace(unread=joint.unread)
+    return whole._replace(unread=joint.unread, loss=loss_of(groups))
 
 
 def _known(

@@ -240,6 +240,10 @@ class Joiner:
             judge.judge, like.step, like.stream, is_trained=sizes.is_trained, declared=sizes.declared,
             is_idle=any(like.context.get(name) == 0 for name in ("lr", "learning_rate")),
         )  # fmt: skip
+        with suppress(ArithmeticError, ValueError):  # as below
+            for totals, reported in (one.loss for one in whole if one.loss is not None):
+                judge.judge_loss(like.step, like.stream, totals, reported)
+                self.lacks.checked.update(judge.loss_checked())
         with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # of numbers that no recorder writes
             if len(whole) < len(every):  # what rows are there tell what each tells by itself
                 ask(_facts(every), among="part")

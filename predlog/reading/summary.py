@@ -204,7 +204,8 @@ class Summary:
     def _with_checked_loss(self) -> set[str]:
         """Return the streams whose loss was checked: as the last lines say; without one, those that had a loss."""
         told = [streams for end in self.ends if isinstance(streams := (end.stats or {}).get("loss_checked"), list)]
-        return {one for streams in told for one in streams if isinstance(one, str)} if told else self._with_losses
+        found = {one for streams in told for one in streams if isinstance(one, str)} if told else self._with_losses
+        return (found - self._in_parts) | self.lacks.checked  # of parts, whoever joins them knows
 
     def _miss(self, gap: Gap) -> None:
         one = self._missing.get(gap.reason, Missing(gap.reason, 0, 0, gap.first_step, gap.last_step))

@@ -141,7 +141,7 @@ class Closing:
         """Return which rules are for the one who joins the parts; the command that does is named after that."""
         every = self._judge.undecided.values()
         codes = dict.fromkeys(code for rules in every for code, why in rules.items() if JOINS in why)
-        if len(codes) > len(OF_LOGITS):
+        if len(codes) > len(OF_LOGITS) + 1:  # and the loss
             return f"not judged here: all rules but {', '.join(sorted(OF_PART))}"
         return f"not judged here: {', '.join(codes)}" if codes else ""
 

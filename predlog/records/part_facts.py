@@ -56,12 +56,38 @@ class PartFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     runs: RunFacts | None = None
 
 
+class LossFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the first part of a pair has of its loss, under `loss` of its facts: see `predlog.numbers.losses`."""
+
+    reported: str
+    accumulate: Integer | None
+    ways: tuple[str, ...]
+    samples: Count
+    labels: str
+    log_sums: str | None
+    many: Count
+    rows: str | None
+    weights: str | None
+    counts: dict[str, float] | None
+    unseen: Count
+    marks: str | None
+    scales: str | None
+
+
 def facts_of(part: Part) -> PartFacts:
     """Return the facts of a part; raise RecordError if they are none."""
     try:
         return msgspec.convert(part.facts, PartFacts)
     except msgspec.ValidationError as error:
         raise RecordError(f"the facts of a part don't fit: {error}") from None
+
+
+def loss_facts(fact: object) -> LossFacts:
+    """Return what the facts of a part have under `loss`; raise RecordError if it is none."""
+    try:
+        return msgspec.convert(fact, LossFacts)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"the sums of a part's loss don't fit: {error}") from None
 
 
 def from_base64(text: str) -> bytes:
