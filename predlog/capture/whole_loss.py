@@ -77,7 +77,7 @@ def start_part(pair: Pair, shift: int, ignore_index: int, part: Slice) -> Callab
         log_sums = torch.where(counted, found.log_sums.unsqueeze(-1) * weights, 0.0).sum((1, 2))
         wanted += [found.unseen(), log_sums]
     else:
-        bits = torch.tensor([1 << at for at in range(len(ways))], device=weights.device)
+        bits = 2 ** torch.arange(len(ways), device=weights.device)  # a tensor of a list would wait for the device
         wanted += [found.unseen(), found.log_sums, (counted * bits).sum(-1)]
         wanted += [weights[..., names.index("weighted")]] if "weighted" in names else []
     wanted.append(_attended(pair))

@@ -17,7 +17,9 @@ import predlog
 from predlog import Finding, Part, Recorder, Shard
 from predlog.capture.capture import capture
 from predlog.cli.main import main
-from predlog.findings.reported_loss import Totals
+from predlog.findings.loss_check import LossCheck
+from predlog.findings.reported_loss import Reported, Total, Totals
+from predlog.findings.rule import CLEAN
 from predlog.numbers.losses import OF_OWN_LABELS, joined_loss, loss_fact
 from predlog.numbers.window import Window
 from predlog.reading.reader import Reading
@@ -197,7 +199,7 @@ def test_sums_of_parts_are_those_of_the_whole(case: dict[str, Any]) -> None:
         logits[0, 0, -1] = case["broken"]
     labels = torch.randint(0, vocabulary, size, generator=generator)
     labels[torch.rand(size, generator=generator) < 0.3] = -100
-    beside: dict[str, Tensor] = {}
+    beside: dict[str, Any] = {}
     if masks & {"loss_mask", "weights"}:
         drawn = torch.rand(size, generator=generator)
         beside["loss_mask"] = drawn if "weights" in masks else drawn > 0.3
@@ -205,7 +207,7 @@ def test_sums_of_parts_are_those_of_the_whole(case: dict[str, Any]) -> None:
         beside["attention_mask"] = (torch.rand(size, generator=generator) > 0.2).to(torch.int64)
     if "inputs" in masks:
         beside["inputs"] = torch.randint(0, vocabulary, size, generator=generator)
-    how = {"window": Window(), "shift": shift, "has_totals": True, "reported_loss": 1.5}
+    how: dict[str, Any] = {"window": Window(), "shift": shift, "has_totals": True, "reported_loss": 1.5}
     whole = capture(logits, labels, **beside, **how).totals
     groups = []
     row_ends, ends = [0, *case["row_cuts"], length], [0, *case["cuts"], vocabulary]
@@ -240,3 +242,17 @@ def check_counts(totals: Totals, expected: Totals, shift: int) -> None:
         assert (totals.unseen, totals.counts["rows"]) == (expected.unseen, expected.counts["rows"])
     same = totals.counts.keys() - ({"rows"} if shift else set())
     assert {name: totals.counts[name] for name in same} == {name: expected.counts[name] for name in same}
+
+
+@pytest.mark.parametrize(
+    ("apart", "precision", "verdict"), [(1e-6, 1e-7, CLEAN), (5e-4, 1e-7, None), (0.0, 8e-3, None)]
+)
+def test_a_loss_that_nearly_fits_may_be_that_of_other_labels(apart: float, precision: float, verdict: object) -> None:
+    """Where sums over other labels are not known, the mean must fit as closely as no other mean does by accident.
+
+    With all of them known, the nearest of them tells.
+    """
+    ways = {"as recorded": Total(400.0, 100.0, 4.0, 1.0)}
+    reported = Reported(4.0 * (1 + apart), precision)
+    assert LossCheck().judge(Totals(ways, 0, {}, lacks_ways=True), reported) is verdict
+    assert LossCheck().judge(Totals(ways, 0, {}), reported) is CLEAN
