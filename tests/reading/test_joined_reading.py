@@ -34,6 +34,7 @@ from predlog.sinks.cells import samples
 from predlog.sinks.terminal.compact import compact
 from predlog.sinks.terminal.drawn import Drawn
 from predlog.sinks.terminal.tables import full
+from predlog.sinks.tracker import Step
 from tests.reading.test_shards import CUTS, VOCABULARY, pairs, record, whole
 from tests.written import command
 
@@ -389,6 +390,9 @@ def test_what_is_not_known_is_shown_as_that(lacking: Path, tmp_path: Path, capsy
         assert "\x1b[31m" not in drawn.getvalue()
     assert unknown[0]._repr_html_().count("?") == 10
     assert [sum("?" in cell for cell in row) for row in next(samples(unknown[:1], [])).rows] == [0, 10, 0]
+    curves = Step(0, "text", tuple(unknown[:2])).curves()
+    assert {curves.pop("predlog/text/supervised"), *curves.values()} == {33 / 40, None}
+    assert "predlog/text/loss" in curves
     for name in ("tokens.parquet", "tokens.csv"):
         assert export(Reading(lacking), tmp_path / name).rows == 240
     matches = parquet.read_table(tmp_path / "tokens.parquet").column("match")
