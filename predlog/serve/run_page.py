@@ -57,7 +57,7 @@ class RunPage(Feed):
         self._next = time.monotonic() + max(_AGAIN, _TIMES * (time.monotonic() - started))
 
     def status(self) -> dict[str, Any]:
-        """Return whether the run has ended, or is running; neither if it was killed; and the time of its last record."""
+        """Return whether the run has ended, or is running, or neither; and the time of its last record."""
         return {"ended": self._run.is_ended, "running": self._is_running, "at": self._run.heard}
 
     def end(self) -> None:
