@@ -101,6 +101,16 @@ def listed(folder: Path, told: Callable[[Listed], object] = bool) -> list[Listed
     return sorted(found, key=lambda one: (-one.at, one.name))
 
 
+def is_written(files: Iterable[Path]) -> bool:
+    """Return whether a process of this host is writing to one of the files, or one was changed in the last minute.
+
+    Raises:
+        OSError: One can't be looked at.
+    """
+    writing = held()
+    return any(_is_written(file.stat(), writing) for file in files if file.suffix not in paths.PACKED)
+
+
 def _name(run: Path, folder: Path) -> str:
     return str(run.relative_to(folder))
 

@@ -96,7 +96,7 @@ def of_step(ones: Sequence[Comparison]) -> Point:
         if one.entropy is not None:
             entropy += one.entropy * one.supervised
             measured += one.supervised
-        length += one.length
+        length += one.length - (one.missing_rows or 0)
         supervised += one.supervised
         if one.matched is not None:
             right += one.matched

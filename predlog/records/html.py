@@ -51,7 +51,7 @@ def comparisons(
             for one in (first, *more):
                 rows += _sample(one, names, *how)
         else:
-            rows.append(_heading([*where(first), CODEBOOKS], first, *how))
+            rows.append(_heading([*where(first), partial(first), CODEBOOKS], first, *how))
             rows += [_codebook(one) for one in (first, *more)]
     return _table(rows)
 
@@ -134,13 +134,19 @@ def heading(parts: Iterable[str], errors: Iterable[str]) -> list[str]:
 
 
 def figures(record: Any) -> list[str]:
-    """Return what the console's heading says: loss, accuracy, values that are not finite, supervised positions."""
+    """Return what the console's heading says: what is missing, loss, accuracy, not finite, supervised positions."""
     loss = "" if record.loss is None else f"loss {nats(record.loss)}"
     not_finite = f"{record.nonfinite} probabilities not finite" if record.nonfinite else ""
+    length = record.length - (record.missing_rows or 0)
     if not record.supervised:
-        return [loss, not_finite, f"nothing supervised: every label of {record.length} is ignored"]
-    supervised = f"{record.supervised} of {record.length} supervised"
-    return [loss, correct(record), not_finite, supervised, lacking(record.missing_ids, record.missing_rows)]
+        return [partial(record), loss, not_finite, f"nothing supervised: every label of {length} is ignored"]
+    supervised = f"{record.supervised} of {length} supervised"
+    return [partial(record), loss, correct(record), not_finite, supervised]
+
+
+def partial(record: Any) -> str:
+    """Return what a joined comparison has no parts of."""
+    return lacking(record.missing_ids, record.missing_rows)
 
 
 def _table(rows: Iterable[str]) -> str:
@@ -183,7 +189,7 @@ def _passages(window: Iterable[Any]) -> Iterator[str]:
 def _codebook(record: Any) -> str:
     tokens, edges = shown(record.tokens)
     loss = "" if record.loss is None else f"{nats(record.loss):>6}"
-    right = correct(record).removesuffix(" correct").removesuffix(" shown")
+    right = correct(record).removesuffix(" correct").removesuffix(" shown") or UNKNOWN
     return _row(f"{record.codebook:>2} {loss} {right:>6} of {record.supervised}", map(_pair, tokens), edges)
 
 

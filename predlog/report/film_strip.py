@@ -224,6 +224,7 @@ def _rows(
         "loss": [row.loss for row in rows],
         "context": [_context(row.context) for row in rows],
         "window": [windows[row.window] if row.window else -1 for row in rows],
+        "known": [exact(row.length - (row.missing_rows or 0)) for row in rows],
         "lacking": [lacking(row.missing_ids, row.missing_rows) for row in rows],
         "first": [_firsts(row) for row in rows],
         "count": [len(row.tokens) for row in rows],

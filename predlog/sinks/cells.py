@@ -33,7 +33,7 @@ def samples(comparisons: Sequence[Comparison], errors: Sequence[str]) -> Iterato
             for one in ones:
                 yield _sample(one, html.figures(one), [*_rows(one)], errors)
         else:
-            yield _sample(ones[0], [html.CODEBOOKS], [*map(_of_codebook, ones)], errors)
+            yield _sample(ones[0], [html.partial(ones[0]), html.CODEBOOKS], [*map(_of_codebook, ones)], errors)
 
 
 def _sample(one: Comparison, figures: Sequence[str], rows: Sequence[Sequence[str]], errors: Sequence[str]) -> Sample:
@@ -54,7 +54,7 @@ def _rows(one: Comparison) -> Iterator[list[str]]:
 def _of_codebook(one: Comparison) -> list[str]:
     tokens, edges = html.shown(one.tokens)
     loss = "" if one.loss is None else f" · loss {nats(one.loss)}"
-    correct = html.correct(one).removesuffix(" correct").removesuffix(" shown")
+    correct = html.correct(one).removesuffix(" correct").removesuffix(" shown") or UNKNOWN
     cells = [_MARK + _label(one) if one.match else f"{_label(one)}{_ARROW}{_predicted(one)}" for one in tokens]
     marked = [f"{edges[place]}{_BLANK}{cell}" if place in edges else cell for place, cell in enumerate(cells)]
     return [f"codebook {one.codebook}{loss} · {correct} of {one.supervised}", *marked]

@@ -56,7 +56,8 @@ class Step(NamedTuple):
         for codebook, ones in groups:
             name = self.name if codebook is None else f"{self.name}/codebook {codebook}"
             point = of_step(ones)
-            if point.loss is not None or any(one.matched is not None for one in ones):
+            is_partial = any(one.missing_ids or one.missing_rows for one in ones)
+            if is_partial or point.loss is not None or any(one.matched is not None for one in ones):
                 curves[f"{name}/loss"] = point.loss
                 if point.entropy is not None or point.loss is None:
                     curves[f"{name}/entropy"] = point.entropy

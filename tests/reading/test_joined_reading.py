@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
 from pyarrow import parquet
 from rich.console import Console
 
@@ -33,6 +34,7 @@ from predlog.sinks.cells import samples
 from predlog.sinks.terminal.compact import compact
 from predlog.sinks.terminal.drawn import Drawn
 from predlog.sinks.terminal.tables import full
+from predlog.sinks.tracker import Step
 from tests.reading.test_shards import CUTS, VOCABULARY, pairs, record, whole
 from tests.written import command
 
@@ -388,6 +390,9 @@ def test_what_is_not_known_is_shown_as_that(lacking: Path, tmp_path: Path, capsy
         assert "\x1b[31m" not in drawn.getvalue()
     assert unknown[0]._repr_html_().count("?") == 10
     assert [sum("?" in cell for cell in row) for row in next(samples(unknown[:1], [])).rows] == [0, 10, 0]
+    curves = Step(0, "text", tuple(unknown[:2])).curves()
+    assert {curves.pop("predlog/text/supervised"), *curves.values()} == {33 / 40, None}
+    assert "predlog/text/loss" in curves
     for name in ("tokens.parquet", "tokens.csv"):
         assert export(Reading(lacking), tmp_path / name).rows == 240
     matches = parquet.read_table(tmp_path / "tokens.parquet").column("match")
@@ -397,3 +402,41 @@ def test_what_is_not_known_is_shown_as_that(lacking: Path, tmp_path: Path, capsy
     strip = json.loads(page.split('id="strip-data">')[1].split("</script>")[0])
     assert strip["tokens"]["match"].count("?") == 200
     assert strip["rows"]["lacking"].count("partial: no parts of 279 ids") == 20
+
+
+@pytest.mark.parametrize(("width", "cell"), [(80, "?"), (200, "→? ")])
+def test_a_codebook_whose_predictions_are_not_known_is_not_shown_as_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, cell: str
+) -> None:
+    """The heading says what is missing, and each token has a mark of its own, also where there is room for no more."""
+    labels = torch.arange(30).expand(1, 2, 30)
+    with Recorder(tmp_path, every=1, console=False) as recorder:
+        shard = Shard(0, of=64)
+        recorder.compare(torch.randn(1, 2, 30, 32), labels, 0, layout="b k t v, b k t", stream="audio", shard=shard)
+    found = comparisons(Reading(tmp_path))
+    for draw in (full, compact):
+        drawn = StringIO()
+        Console(width=width, file=drawn).print(Drawn(draw, [to_event(one) for one in found]))
+        heading, names, *rows = drawn.getvalue().splitlines()
+        assert "partial: no parts of 32 ids" in heading
+        assert ("? if not known" in names) == (width == 80)
+        assert [row.split()[:3] for row in rows] == [["0", "?", "30"], ["1", "?", "30"]]
+        assert [row[13:].count(cell.strip()) for row in rows] == [10, 10]
+    (shown,) = samples(found, [])
+    assert shown.figures.startswith("sample 0 · partial: no parts of 32 ids")
+    assert [row[0] for row in shown.rows] == ["codebook 0 · ? of 30", "codebook 1 · ? of 30"]
+    assert found[0]._repr_html_().count("?") >= 10
+
+
+def test_the_supervised_share_is_that_of_the_positions_that_are_known(tmp_path: Path) -> None:
+    """Without the rows of another process, their positions count neither as supervised nor as not."""
+    labels = torch.arange(20)[None]
+    with Recorder(tmp_path, every=1, console=False, ranks="all") as recorder:
+        recorder.compare(torch.randn(1, 20, 9), labels % 9, 0, row_index=torch.arange(20), row_count=40)
+    (found,) = comparisons(Reading(tmp_path))
+    assert (found.missing_rows, found.supervised, found.length) == (20, 20, 40)
+    assert Summary.of(Reading(tmp_path)).curves["text", None].share == 1
+    drawn = StringIO()
+    Console(width=80, file=drawn).print(Drawn(compact, [to_event(found)]))
+    assert "partial: no parts of 20 positions" in drawn.getvalue()
+    assert "20 of 20 supervised" in found._repr_html_()

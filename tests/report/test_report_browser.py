@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from predlog.reading.reader import read
 from predlog.records.schema import Comparison
 from predlog.records.text import nats, probability
 from predlog.records.token_text import token_cell
@@ -27,7 +28,8 @@ from selenium.webdriver.support.ui import Select
 from tests import browsing, events
 from tests.browsing import complaints, forget, look, requests, until
 from tests.pages import acting, at, cell, choose, focused, inspected, opened, press
-from tests.reported import HOSTILE, STEPS, corpus, odd, passage, perfect, scored, trained, written
+from tests.reading import test_shards
+from tests.reported import HOSTILE, STEPS, corpus, odd, page_of, passage, perfect, scored, trained, written
 
 pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
 
@@ -284,6 +286,32 @@ def test_what_is_odd_is_told(chromium: Chrome, tmp_path: Path) -> None:
     assert "20 probabilities not finite" in told["about"]
     cell(browser, 0, 0).click()
     assert "10.0% correct (1 of 10 shown)" in inspected(browser)["about"]
+
+
+def test_what_is_not_known_is_not_shown_as_wrong(
+    chromium: Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the parts of a process, cell, panel and text say that a prediction is not known, and never ✗."""
+    test_shards.record(monkeypatch, tmp_path / "run", test_shards.pairs(1), range(2), all_tokens=True)
+    page = tmp_path / "page.html"
+    page.write_text(page_of(read(tmp_path / "run"), "run"), "utf-8")
+    browser = opened(chromium, page)
+    marks = browser.execute_script(
+        "return [...document.querySelectorAll('#grid-body .said')].map((said) =>"
+        "  [said.querySelector('bdi').textContent, getComputedStyle(said, '::before').content])"
+    )
+    assert marks == [["?", "none"]] * 10
+    assert not browser.find_elements(By.CSS_SELECTOR, ".cell.is-wrong, .cell.is-right, .word.is-wrong")
+    cell(browser, 0, 0).click()
+    told = inspected(browser)
+    assert (told["verdict"], told["prediction"]) == ("not known", "?")
+    assert told["about"].startswith("partial: no parts of 379 ids · 33 of 40 supervised")
+    colours = [at(browser, f"#inspector {one}").value_of_css_property("color") for one in (".verdict", "h3")]
+    assert colours[0] == colours[1]
+    note = at(browser, "#text-view").text
+    assert "This comparison is partial: no parts of 379 ids." in note
+    assert "all_tokens=" not in note
+    assert complaints(browser) == []
 
 
 def test_each_row_has_its_loss(chromium: Chrome, tmp_path: Path) -> None:

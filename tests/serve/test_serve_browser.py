@@ -1,6 +1,7 @@
 """`predlog serve` in a real browser, while runs go on: what is new appears, and nothing of the reader's is lost."""
 
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -120,6 +121,19 @@ def test_a_record_appears(chromium: Chrome, server: Server, run: Run, request: p
     assert chromium.execute_script("return window.sameDocument")
     assert complaints(chromium) == []
     assert own_requests(chromium) == {server.address.rstrip("/")}
+
+
+def test_a_run_that_was_killed_is_not_live(
+    chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest
+) -> None:
+    """Without a last line, and with a file that nobody writes to, it is stopped; as soon as it goes on, it is live."""
+    os.utime(run.folder / "predictions.jsonl", (0, 0))
+    forget(chromium)
+    chromium.get(page_of(server, request.node.name))
+    until(chromium, "document.getElementById('live').dataset.kind === 'stopped'")
+    assert chromium.find_element(By.ID, "live").text.startswith("stopped · ")
+    run.compare(200, stream="audio")
+    until(chromium, LIVE)
 
 
 def test_the_reader_loses_nothing(chromium: Chrome, server: Server, run: Run, request: pytest.FixtureRequest) -> None:

@@ -22,11 +22,11 @@ function where(row) {
 
 function about(row) {
   const { right, of, which } = rightOf(row);
-  const supervised = `${rows.supervised[row]} of ${rows.length[row]} supervised`;
+  const supervised = `${rows.supervised[row]} of ${rows.known[row]} supervised`;
   const parts = of ? [`${share(right, of)} correct (${right} of ${of} ${which})`, supervised] : [supervised];
   if (rows.loss[row] !== null) parts.unshift(`loss ${nats(rows.loss[row])}`);
+  if (rows.lacking[row]) parts.unshift(rows.lacking[row]);
   parts.push(`shift ${rows.shift[row]}`);
-  if (rows.lacking[row]) parts.push(rows.lacking[row]);
   if (rows.nonfinite[row]) parts.push(`${rows.nonfinite[row]} probabilities not finite`);
   return parts.join(" · ");
 }
@@ -62,6 +62,7 @@ function detail(panel, row, token) {
   if (token === undefined) return;
   const { label, prediction, match, label_logprob, prediction_logprob, label_rank, position, input } = token;
   panel.classList.toggle("is-right", match === true);
+  panel.classList.toggle("is-unknown", match === null);
   say(panel, "label", textOf(label));
   say(panel, "label-id", `id ${ids[label]}`);
   say(panel, "label-probability", probability(label_logprob));

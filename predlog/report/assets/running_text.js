@@ -142,7 +142,8 @@ function notesOn(row, others) {
   }
   const count = words.length;
   if (whole.kept[row] && !whole.count[row]) notes.push(`Its ${whole.kept[row]} tokens are in the file only: they are too many for this page.`);
-  if (count < rows.supervised[row]) notes.push(`${count} of ${rows.supervised[row]} supervised tokens have a probability here${whole.kept[row] ? "" : "; all_tokens=True records all"}.`);
+  if (rows.lacking[row]) notes.push(`This comparison is ${rows.lacking[row]}.`);
+  if (count < rows.supervised[row] && !rows.lacking[row]) notes.push(`${count} of ${rows.supervised[row]} supervised tokens have a probability here${whole.kept[row] ? "" : "; all_tokens=True records all"}.`);
   return notes;
 }
 

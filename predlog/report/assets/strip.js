@@ -106,7 +106,7 @@ function cell(place, column) {
   if (isKnown(token)) made.classList.add(isRight(token) ? "is-right" : "is-wrong");
   made.append(element("bdi", "label", cellOf(tokens.label[token])));
   if (state.below && !isRight(token)) {
-    made.append(element("div", "said"));
+    made.append(element("div", isKnown(token) ? "said" : "said not-known"));
     made.lastChild.append(element("span", "sr", "predicted "), element("bdi", "", isKnown(token) ? (cellOf(tokens.prediction[token]) ?? "nan") : "?"));
   }
   made.setAttribute("aria-description", described(tokenOf(shown[place], token)));
@@ -138,7 +138,7 @@ function drawRow(place) {
   for (let column = 0; column < columnCount; column++) made.append(cell(place, column));
   made.append(...figureCells(row));
   if (!rows.count[row]) {
-    const why = rows.supervised[row] ? "no tokens were shown" : `nothing supervised: every label of ${rows.length[row]} is ignored`;
+    const why = rows.supervised[row] ? "no tokens were shown" : `nothing supervised: every label of ${rows.known[row]} is ignored`;
     made.append(element("div", "why", why));
   }
   return made;

@@ -24,8 +24,9 @@ function showMark(kind, text, title = "") {
 
 const clock = (timestamp) => new Date(timestamp).toLocaleTimeString([], { hour12: false });
 
-function showStatus({ ended, at }) {
+function showStatus({ ended, running, at }) {
   if (ended) showMark("ended", "ended", at ? `last record: ${new Date(at).toLocaleString()}` : "");
+  else if (!running) showMark("stopped", at ? `stopped · ${clock(at)}` : "stopped", "no process of this host writes to it, and for a minute nothing came: killed? The time of the last record");
   else showMark("live", at ? `live · ${clock(at)}` : "live", "updated while the run goes on; the time of the last record");
 }
 

@@ -8,6 +8,7 @@ from rich.segment import Segment
 
 from predlog.records.schema import Event
 from predlog.records.text import encodable, nats
+from predlog.records.token_text import UNKNOWN
 from predlog.sinks.terminal.drawn import About
 from predlog.sinks.terminal.style import (
     END,
@@ -20,6 +21,7 @@ from predlog.sinks.terminal.style import (
     heading,
     judged,
     padded,
+    partial,
     shorten,
     token_text,
     where,
@@ -32,9 +34,10 @@ _TEXT = 8
 def codebook_heading(event: Event, about: About, options: ConsoleOptions) -> Iterator[Segment]:
     """Draw the two lines over the rows of a sample: where, and what is in the columns."""
     glyphs, line = glyphs_of(options), _line_of(event, options)
-    place = where(event, codebook=False)
+    place = [*where(event, codebook=False), partial(event)]
     yield from heading(place, about.errors, options, glyphs, colour=about.colour, note=about.note)
-    how = f"label{glyphs.arrow}prediction" if line.is_wide else f"label, {glyphs.right} if predicted"
+    unknown = f", {UNKNOWN} if not known" if partial(event) else ""
+    how = f"label{glyphs.arrow}prediction" if line.is_wide else f"label, {glyphs.right} if predicted{unknown}"
     of = len(str(event["length"]))
     loss = "" if event.get("loss") is None else f"{'loss':>7} "
     names = f"    {loss}{'correct':>7} {'of':>{of}}  {how}, one row per codebook"
@@ -71,7 +74,8 @@ def _line_of(event: Event, options: ConsoleOptions) -> _Line:
     width = _TEXT if any(token["label_text"] is not None for token in tokens) else digits
     of = len(str(event["length"]))
     loss = "" if event.get("loss") is None else f"{nats(event['loss']):>7} "
-    start = f" {event['codebook']:>3}{loss} {accuracy(event, is_short=True):>6} {event['supervised']:>{of}}  "
+    correct = accuracy(event, is_short=True) or (UNKNOWN if event["supervised"] else "")
+    start = f" {event['codebook']:>3}{loss} {correct:>6} {event['supervised']:>{of}}  "
     room = options.max_width - len(start) - 1  # for the divider
     is_wide = len(tokens) * (2 * width + 3) <= room
     return _Line(start, room, 2 * width + 2 if is_wide else width + 1, is_wide)
@@ -95,9 +99,11 @@ def _cells(
         label = token_text(token, "label", glyphs)
         if token["match"]:
             text = f"{glyphs.right}{label}"
+        elif token["match"] is None and not is_wide:
+            text = f"{UNKNOWN}{label}"
         elif is_wide:
             text = f" {label}{glyphs.arrow}{token_text(token, 'prediction', glyphs)}"
         else:
-            text = f" {label}" if token["prediction"] is not None or token["match"] is None else " nan"
+            text = f" {label}" if token["prediction"] is not None else " nan"
         shown = padded(encodable(text, encoding), width, glyphs.ellipsis)
         yield Segment(f"{shown} ", judged(token["match"]))

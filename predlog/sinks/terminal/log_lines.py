@@ -57,7 +57,7 @@ def _values(event: Event, errors: Sequence[str]) -> Iterator[str]:
         yield f"loss={nats(event['loss'])}"
     if event["supervised"]:
         yield from _correct(event)
-    yield f"supervised={event['supervised']}/{event['length']}"
+    yield f"supervised={event['supervised']}/{event['length'] - (event.get('missing_rows') or 0)}"
     yield from (f"{name}={event[name]}" for name in ("missing_ids", "missing_rows", "nonfinite") if event.get(name))
     if errors:
         yield f"errors={word(','.join(errors))}"

@@ -93,10 +93,11 @@ def where(event: Event, *, codebook: bool = True) -> list[str]:
 
 
 def supervised(event: Event) -> str:
-    """Return how many positions the loss sees."""
+    """Return how many of the positions that are known the loss sees."""
+    length = event["length"] - (event.get("missing_rows") or 0)
     if not event["supervised"]:
-        return f"nothing supervised: every label of {event['length']} is ignored"
-    return f"{event['supervised']} of {event['length']} supervised"
+        return f"nothing supervised: every label of {length} is ignored"
+    return f"{event['supervised']} of {length} supervised"
 
 
 def accuracy(event: Event, *, is_short: bool = False) -> str:
@@ -116,10 +117,14 @@ def accuracy(event: Event, *, is_short: bool = False) -> str:
 
 
 def figures(event: Event) -> list[str]:
-    """Return loss, accuracy, values that are not finite and supervised positions, in words; empty if there is none."""
+    """Return what is missing, loss, accuracy, values that are not finite and supervised positions; empty if none."""
     not_finite = f"{event['nonfinite']} probabilities not finite" if event["nonfinite"] else ""
-    partial = lacking(event.get("missing_ids"), event.get("missing_rows"))
-    return [loss(event), accuracy(event), not_finite, supervised(event), partial]
+    return [partial(event), loss(event), accuracy(event), not_finite, supervised(event)]
+
+
+def partial(event: Event) -> str:
+    """Return what a joined comparison has no parts of."""
+    return lacking(event.get("missing_ids"), event.get("missing_rows"))
 
 
 def loss(event: Event) -> str:
