@@ -1,6 +1,7 @@
 """What the reading side answers about two runs: to be the same on every machine that reads them."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,8 @@ WITH_EXTRAS = {
     "completion": "completion bash",
     "help": "--help",
 }
+# A page's time, which is not that of the next minute's.
+_MADE = re.compile(rb"Made by predlog \S+ at \S+ \S+ UTC")
 _RUN = "import sys; from predlog.cli.main import main; sys.exit(main(sys.argv[1:]))"
 _READ = "import predlog; [print(one) for name in 'ab' for one in predlog.read(name)]"
 
@@ -75,4 +78,5 @@ def answer(python: str | Path, name: str, folder: Path, before: str = "", path: 
         env={**os.environ, "COLUMNS": "100", "PYTHONPATH": path},
     )  # fmt: skip
     file = next(folder.glob("out*"), None)
-    return Answer(done.returncode, done.stdout, done.stderr, file.read_bytes() if file else b"")
+    written = _MADE.sub(b"Made", file.read_bytes()) if file else b""
+    return Answer(done.returncode, done.stdout, done.stderr, written)
