@@ -276,7 +276,7 @@ def test_what_is_cut_otherwise_is_refused(name: str) -> None:
 
 
 def test_labels_of_rows_that_are_elsewhere_are_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Labels that are sharded as the rows are lack those behind them at a shift: they count for none, and that is said.
+    """Labels that are sharded as the rows are lack those behind them at a shift: a line says that they count for none.
 
     Shifted before they were sharded, they have all.
     """

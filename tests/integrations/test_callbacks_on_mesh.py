@@ -85,7 +85,7 @@ def test_the_training_is_the_same_without(folder: Path, way: str) -> None:
 
 
 def test_other_ranks_say_nothing(folder: Path) -> None:
-    """All that is said is that `watch` has no inputs, once: nothing comes from the ranks that do not record."""
+    """The only report is that `watch` has no inputs, once: nothing comes from the ranks that do not record."""
     lines = [one for one in (folder / "output").read_text().splitlines() if one.startswith("predlog:")]
     assert len(lines) == 1
     assert "the inputs are not known" in lines[0]
