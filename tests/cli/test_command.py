@@ -602,6 +602,15 @@ def test_when_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 ERASED = b"\r\x1b[1A\x1b[2K"
 
 
+def all_of(screen: int) -> bytes:
+    """Return what comes to a terminal until nobody holds it any more."""
+    shown = b""
+    with contextlib.suppress(OSError), open(screen, "rb", buffering=0) as coming:  # EIO at the end
+        while some := coming.read(1 << 16):
+            shown += some
+    return shown
+
+
 def in_a_terminal(call: list[str], output: Path) -> tuple[int, bytes]:
     """Run a command whose stderr is a terminal; give its status and what came there."""
     screen, terminal = pty.openpty()
@@ -611,11 +620,7 @@ def in_a_terminal(call: list[str], output: Path) -> tuple[int, bytes]:
         subprocess.Popen(call, stdout=opened, stderr=terminal, env=environment) as process,
     ):
         os.close(terminal)
-        shown = b""
-        with contextlib.suppress(OSError):  # EIO: nobody holds the terminal any more
-            while some := os.read(screen, 1 << 16):
-                shown += some
-    os.close(screen)
+        shown = all_of(screen)
     return process.returncode, shown
 
 
@@ -678,11 +683,7 @@ def test_a_long_page_is_paged(lines: int, variables: dict[str, str], is_paged: b
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": str(lines)} | variables
     with subprocess.Popen([*PREDLOG, "explain", "collapsed"], stdout=terminal, env=environment) as process:
         os.close(terminal)
-        shown = b""
-        with contextlib.suppress(OSError):  # EIO: nobody holds the terminal any more
-            while some := os.read(screen, 1 << 16):
-                shown += some
-    os.close(screen)
+        shown = all_of(screen)
     assert process.returncode == 0
     assert (b"paged:" in shown) == is_paged
     assert shown.count(b"When it is not a fault") == ("head" not in variables.get("PAGER", ""))
