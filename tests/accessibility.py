@@ -25,6 +25,13 @@ PACKAGES = (
         "axe_playwright_python/axe.min.js",
     ),
 )
+# Width and darkness of a desk and of a phone: with `-m slow` each is seen one way, with `-m full` both.
+SCREENS: list[tuple[int, bool, Any]] = [
+    (1280, False, ()),
+    (390, True, ()),
+    (1280, True, pytest.mark.full),
+    (390, False, pytest.mark.full),
+]
 # What has one of these impacts is a violation; `moderate` and `minor` are matters of taste to it, too.
 TOO_MUCH = {"serious", "critical"}
 RUN = """axe.run(document, {resultTypes: ["violations"], preload: false}).then(({passes, violations}) => ({

@@ -33,9 +33,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before those are chosen that run
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make each test in a browser a slow one."""
+    """Make each test in a browser a slow one, if it takes no longer."""
     for item in items:
-        if isinstance(item, pytest.Function) and "chromium" in item.fixturenames:
+        if (
+            isinstance(item, pytest.Function)
+            and "chromium" in item.fixturenames
+            and not item.get_closest_marker("full")
+        ):
             item.add_marker(pytest.mark.slow)
 
 

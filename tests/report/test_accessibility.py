@@ -15,12 +15,11 @@ from predlog.reading.reader import read
 from predlog.report import page as report
 from predlog.report.contents import Contents
 from tests import browsing, events
-from tests.accessibility import violations
+from tests.accessibility import SCREENS, violations
 from tests.pages import opened
 from tests.reported import corpus, odd, scored, trained, written
 
 pytestmark = pytest.mark.skipif(browsing.MISSING, reason=browsing.WHY_MISSING)
-SCREENS = [(1280, False), (1280, True), (390, False), (390, True)]
 KINDS = ("one run, with codebooks", "two runs", "whole tokens", "what is odd", "no comparison", "hostile texts")
 
 
@@ -39,7 +38,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     ("kind", "width", "dark"),
-    [*((kind, *screen) for kind in KINDS[:3] for screen in SCREENS), *((kind, *SCREENS[-1]) for kind in KINDS[3:])],
+    [
+        *(pytest.param(kind, *screen, marks=marks) for kind in KINDS[:3] for *screen, marks in SCREENS),
+        *((kind, 390, True) for kind in KINDS[3:]),
+    ],
 )
 def test_nothing_keeps_people_out(chromium: Chrome, pages: dict[str, Path], kind: str, width: int, dark: bool) -> None:
     """Neither as it opens nor with all of it unfolded, a line hidden and another way to show cells."""

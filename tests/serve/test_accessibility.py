@@ -14,7 +14,7 @@ pytest.importorskip("jinja2")
 from selenium.webdriver import Chrome
 
 from tests import browsing, events
-from tests.accessibility import violations
+from tests.accessibility import SCREENS, violations
 from tests.browsing import forget, look, until
 from tests.reported import trained
 from tests.serve.serving import Server, serving
@@ -40,8 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "dark"), [pytest.param(*one, marks=marks) for *one, marks in SCREENS])
 @pytest.mark.parametrize("path", ["", "run/goes%20on/", "run/ended/"])
 def test_nothing_keeps_people_out(chromium: Chrome, server: Server, path: str, width: int, dark: bool) -> None:
     """On a desk and on a phone, light and dark."""
