@@ -4,8 +4,6 @@ The Trainer and Lightning know nothing of the mesh: the model itself is parallel
 """
 
 import json
-import multiprocessing
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +21,7 @@ from transformers import Trainer, TrainingArguments
 import predlog
 from predlog.integrations.lightning import PredictionCallback as OfLightning
 from predlog.integrations.transformers import PredictionCallback as OfTrainer
-from tests.integrations.on_mesh_of_ranks import RANKS, Counter
+from tests.integrations.on_mesh_of_ranks import RANKS, Counter, launch
 
 STEPS, BATCH, LENGTH, VOCABULARY = 3, 2, 12, 41
 
@@ -125,14 +123,4 @@ def main(rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("fork")
-    children = [context.Process(target=main, args=(rank, Path(sys.argv[1]))) for rank in range(RANKS)]
-    for one in children:
-        one.start()
-    for one in children:
-        one.join(300)
-    codes = [one.exitcode for one in children]
-    for one in children:
-        one.kill()
-    assert codes == [0] * RANKS, codes
+    launch(main, Path(sys.argv[1]), 300)

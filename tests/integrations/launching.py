@@ -22,6 +22,18 @@ EXAMPLES = ROOT / "docs" / "examples"
 Edits = Sequence[tuple[str, str]]
 
 
+def run_once(factory: pytest.TempPathFactory, module: str) -> Path:
+    """Run a program of this folder, once for all tests; return the folder that it was given."""
+
+    def launch(folder: Path) -> None:
+        command = [sys.executable, "-m", f"tests.integrations.{module}", str(folder)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+        (folder / "output").write_text(ended.stderr)
+        assert ended.returncode == 0, ended.stderr[-5000:]
+
+    return made_once(factory, module, launch)
+
+
 @dataclass(frozen=True)
 class Training:
     """What a training left: its records, and by rank what its model saw and came to."""

@@ -280,13 +280,15 @@ def _agrees_with_torch(line: Any, grid: Any) -> int:
     return many
 
 
-def launch(folder: Path) -> None:
+def launch(rank_of: Callable[[int, Path], None], folder: Path, within: float) -> None:
+    """Fork a process for each rank, and raise AssertionError if one of them fails or takes too many seconds."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("fork")
-    children = [context.Process(target=main, args=(rank, folder)) for rank in range(RANKS)]
+    children = [context.Process(target=rank_of, args=(rank, folder)) for rank in range(RANKS)]
     for one in children:
         one.start()
     for one in children:
-        one.join(200)
+        one.join(within)
     codes = [one.exitcode for one in children]
     for one in children:
         one.kill()
@@ -294,5 +296,4 @@ def launch(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["OMP_NUM_THREADS"] = "1"
-    launch(Path(sys.argv[1]))
+    launch(main, Path(sys.argv[1]), 200)

@@ -1,8 +1,6 @@
 """Callbacks and `watch` where ranks share the logits: the ranks of one copy record their parts, and nothing is sent."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,9 @@ import torch
 
 import predlog
 from predlog import Comparison
-from tests import ROOT
 from tests.installed import release
+from tests.integrations.launching import run_once
 from tests.integrations.needed import needed
-from tests.once import made_once
 
 needed("transformers")
 needed("lightning")
@@ -29,15 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the program, once for all tests."""
-
-    def launch(folder: Path) -> None:
-        command = [sys.executable, "-m", "tests.integrations.callbacks_on_mesh", str(folder)]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
-        (folder / "output").write_text(ended.stderr)
-        assert ended.returncode == 0, ended.stderr[-5000:]
-
-    return made_once(tmp_path_factory, "callbacks on a mesh", launch)
+    return run_once(tmp_path_factory, "callbacks_on_mesh")
 
 
 @pytest.fixture(scope="module")

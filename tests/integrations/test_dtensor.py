@@ -14,7 +14,7 @@ import predlog
 from predlog import Comparison, Projection, Recorder
 from tests import ROOT
 from tests.installed import release
-from tests.once import made_once
+from tests.integrations.launching import run_once
 
 if release("torch") < (2, 6):
     pytest.skip("DTensor is public since torch 2.5, and gloo is tried with it from 2.6 on", allow_module_level=True)
@@ -43,15 +43,7 @@ CUT = [name for width in mesh.VOCABULARIES for name in (width, f"{width}, all ar
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the program, once for all tests."""
-
-    def launch(folder: Path) -> None:
-        command = [sys.executable, "-m", "tests.integrations.on_mesh_of_ranks", str(folder)]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        (folder / "output").write_text(ended.stderr)
-        assert ended.returncode == 0, ended.stderr[-5000:]
-
-    return made_once(tmp_path_factory, "mesh", launch)
+    return run_once(tmp_path_factory, "on_mesh_of_ranks")
 
 
 @pytest.fixture(scope="module")
